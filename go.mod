@@ -1,0 +1,3 @@
+module milterd
+
+go 1.26.8

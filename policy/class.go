@@ -1,0 +1,85 @@
+package policy
+
+import (
+	"sort"
+	"strings"
+)
+
+// operators are the characters that end a token in sendmail's rulesets
+// (OperatorChars of the stock configuration). Classes match whole tokens.
+const operators = ".:%@!^/[]+"
+
+// Class is a sendmail class such as w (our own names) or R (names and
+// networks we relay for). Matching ignores case. The zero value is empty.
+type Class struct {
+	entries map[string]struct{}
+}
+
+// NewClass makes a class of the given entries.
+func NewClass(entries ...string) Class {
+	c := Class{entries: make(map[string]struct{}, len(entries))}
+	for _, e := range entries {
+		c.entries[strings.ToLower(e)] = struct{}{}
+	}
+	return c
+}
+
+// Len is the number of entries.
+func (c Class) Len() int { return len(c.entries) }
+
+// Entries lists the class in order.
+func (c Class) Entries() []string {
+	list := make([]string, 0, len(c.entries))
+	for e := range c.entries {
+		list = append(list, e)
+	}
+	sort.Strings(list)
+	return list
+}
+
+// Has reports whether name is in the class ($=w).
+func (c Class) Has(name string) bool {
+	_, ok := c.entries[strings.ToLower(name)]
+	return ok
+}
+
+// Suffix finds the longest entry that name ends in, at a token boundary
+// ($* $=R): the class example.com holds host.example.com, not badexample.com.
+func (c Class) Suffix(name string) (entry string, ok bool) {
+	if len(c.entries) == 0 {
+		return "", false
+	}
+	name = strings.ToLower(name)
+	for i := range len(name) {
+		if i > 0 && !boundary(name, i) {
+			continue
+		}
+		if _, ok := c.entries[name[i:]]; ok {
+			return name[i:], true
+		}
+	}
+	return "", false
+}
+
+// Prefix finds the longest entry that an address begins with, at a token
+// boundary ($=R $*): the class 203.0.113 holds 203.0.113.8.
+func (c Class) Prefix(addr string) (entry string, ok bool) {
+	if len(c.entries) == 0 {
+		return "", false
+	}
+	addr = strings.ToLower(addr)
+	for i := len(addr); i > 0; i-- {
+		if i < len(addr) && !boundary(addr, i) {
+			continue
+		}
+		if _, ok := c.entries[addr[:i]]; ok {
+			return addr[:i], true
+		}
+	}
+	return "", false
+}
+
+// boundary reports whether a token begins at s[i].
+func boundary(s string, i int) bool {
+	return strings.IndexByte(operators, s[i]) >= 0 || strings.IndexByte(operators, s[i-1]) >= 0
+}

@@ -1,0 +1,153 @@
+package policy
+
+import "milterd/policy/access"
+
+// Policy is one complete, validated and immutable set of rules. A connection
+// keeps the Policy that was current when it began.
+type Policy struct {
+	// Access is the access table; nil stands for an empty one.
+	Access *access.Table
+	// Features are the FEATUREs that change how the table is used.
+	Features access.Features
+	// Hostname is sendmail's $j: the name that qualifies addresses without
+	// a domain. May be empty.
+	Hostname string
+	// Local is class w: the domains whose mail is delivered here.
+	Local Class
+	// Relay is class R: the domains and networks that may be relayed to and
+	// from.
+	Relay Class
+	// Shadow puts every check into shadow mode.
+	Shadow bool
+	// Checks configures each check.
+	Checks Checks
+	// Ports holds overrides, by daemon name or decimal port number; the name
+	// wins.
+	Ports map[string]Port
+}
+
+// Mode says what becomes of a check's verdict.
+type Mode string
+
+// The modes of a check.
+const (
+	ModeEnforce Mode = "enforce" // acted on
+	ModeShadow  Mode = "shadow"  // evaluated, logged and counted, never acted on
+	ModeOff     Mode = "off"     // not evaluated
+)
+
+// Outcome is what to do on one result of a check.
+type Outcome struct {
+	// Action is accept, reject (with Reply, 4xx or 5xx), discard or
+	// quarantine (with Reply.Text as the reason).
+	Action Action
+	Reply  Reply
+}
+
+// Checks configures the checks, in the order they run.
+type Checks struct {
+	Port      PortCheck
+	Recipient TableCheck
+	Relay     RelayCheck
+	Sender    TableCheck
+	Client    TableCheck
+	RDNS      RDNSCheck
+}
+
+// PortCheck enforces the auth and tls rules of Port.
+type PortCheck struct {
+	Mode Mode
+	// AuthRequired answers MAIL without AUTH where auth is required.
+	AuthRequired Reply
+	// AuthRefused answers MAIL after AUTH where auth is refused.
+	AuthRefused Reply
+	// TLSRequired answers MAIL without TLS where tls is required.
+	TLSRequired Reply
+}
+
+// TableCheck is a check that takes its verdict from the access table.
+type TableCheck struct {
+	Mode Mode
+	// Reject is the reply for the value REJECT.
+	Reject Reply
+}
+
+// RelayCheck decides who may send to recipients that are not ours.
+type RelayCheck struct {
+	Mode Mode
+	// Deny refuses a client that nothing entitles; DenyAuth does the same
+	// where authentication would have helped.
+	Deny, DenyAuth Reply
+	// Temp, Fail and Forged refuse a client that nothing entitles and whose
+	// name could not be confirmed (sendmail's Relay_ok).
+	Temp, Fail, Forged Reply
+	// TrustAuthMech lists the SASL mechanisms whose users may relay.
+	TrustAuthMech []string
+	// LocalMailers lists the delivery agents ({rcpt_mailer}) that deliver on
+	// this host.
+	LocalMailers []string
+}
+
+// RDNSCheck acts on the client's reverse DNS.
+type RDNSCheck struct {
+	Mode Mode
+	// Temp, Fail and Forged say what to do on each result.
+	Temp, Fail, Forged Outcome
+	Exempt             Exempt
+}
+
+// Exempt switches the exemptions of a DNS-based check.
+type Exempt struct {
+	// Authenticated exempts clients that used a trusted mechanism.
+	Authenticated bool
+	// Relay exempts clients entitled to relay by address or name.
+	Relay bool
+	// ConnectOK exempts clients with a Connect: OK entry.
+	ConnectOK bool
+	// Friend exempts recipients marked FRIEND.
+	Friend bool
+	// Postmaster exempts mail to postmaster and abuse at our own domains
+	// (RFC 5321 section 4.5.1).
+	Postmaster bool
+}
+
+// AuthRule says whether a port takes, needs or refuses SMTP AUTH.
+type AuthRule string
+
+// The rules for SMTP AUTH on a port.
+const (
+	AuthAllow   AuthRule = "allow"
+	AuthRequire AuthRule = "require"
+	AuthRefuse  AuthRule = "refuse"
+)
+
+// TLSRule says whether a port needs TLS.
+type TLSRule string
+
+// The rules for TLS on a port.
+const (
+	TLSAllow   TLSRule = "allow"
+	TLSRequire TLSRule = "require"
+)
+
+// RelayRule says which clients may relay on a port.
+type RelayRule string
+
+// The rules for relaying on a port.
+const (
+	// RelayEntitled: trusted AUTH, listed networks and names, relay features.
+	RelayEntitled RelayRule = "entitled"
+	// RelayAuthenticated: trusted AUTH only.
+	RelayAuthenticated RelayRule = "authenticated"
+	// RelayNone: nobody; only mail for our own and relay domains is taken.
+	RelayNone RelayRule = "none"
+)
+
+// Port holds one listener's rules.
+type Port struct {
+	Auth  AuthRule
+	TLS   TLSRule
+	Relay RelayRule
+	// Checks overrides the mode of checks on this port, by name.
+	Checks map[string]Mode
+}

@@ -1,0 +1,113 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+
+	"milterd/policy/access"
+)
+
+// Stage is the point of the SMTP dialogue that a verdict is given at.
+type Stage string
+
+// The stages that get verdicts.
+const (
+	StageMail Stage = "mail"
+	StageRcpt Stage = "rcpt"
+	StageEOM  Stage = "eom"
+)
+
+// Action is what the MTA is told to do.
+type Action string
+
+// The actions, as they appear in -json output.
+const (
+	ActionAccept     Action = "accept"
+	ActionReject     Action = "reject"     // 5xx reply
+	ActionTempfail   Action = "tempfail"   // 4xx reply
+	ActionDiscard    Action = "discard"    // 250 to the client, message dropped
+	ActionQuarantine Action = "quarantine" // accepted, held in the quarantine queue
+)
+
+// Verdict is the decision for one MAIL or RCPT command or one message, with
+// everything that led to it.
+type Verdict struct {
+	Stage Stage
+	// Arg is the address of the command; empty at the end of a message.
+	Arg    string
+	Action Action
+	// Reply is what the client is told; zero for ActionAccept and
+	// ActionDiscard. For ActionQuarantine, Text is the reason.
+	Reply Reply
+	// Check names the check that decided; empty when every check passed.
+	Check string
+	// Rule is what in the configuration decided: "FILE:LINE: KEY VALUE" for an
+	// access entry, else the name of the configured rule.
+	Rule string
+	// Reason says in one sentence why, in an administrator's words.
+	Reason string
+	// Shadow holds the refusals that checks in shadow mode would have given.
+	Shadow []Shadow
+	// Trace has one step for each check that ran, in order.
+	Trace []Step
+}
+
+// Shadow is what a check in shadow mode would have done.
+type Shadow struct {
+	Action Action
+	Reply  Reply
+	Check  string
+	Rule   string
+	Reason string
+}
+
+// Step is one check's part in a verdict.
+type Step struct {
+	// Check is the check's name: port, recipient, relay, sender, client, rdns.
+	Check string
+	// Result is pass, skip, shadow, exempt or the action the check asked for.
+	Result string
+	// Reason says why, in an administrator's words.
+	Reason string
+	// Probes are the access table keys tried, in order.
+	Probes []access.Probe
+}
+
+// String is the one-line form of a verdict: the live log and -check print it.
+func (v Verdict) String() string {
+	var b strings.Builder
+	b.WriteString(string(v.Stage))
+	if v.Stage != StageEOM {
+		fmt.Fprintf(&b, " <%s>", printable(v.Arg))
+	}
+	fmt.Fprintf(&b, ": %s", v.Action)
+	if text := v.Reply.String(); text != "" {
+		b.WriteByte(' ')
+		b.WriteString(text)
+	}
+	if v.Check != "" {
+		fmt.Fprintf(&b, " (%s", v.Check)
+		if v.Rule != "" {
+			fmt.Fprintf(&b, ", %s", v.Rule)
+		}
+		b.WriteByte(')')
+	}
+	if v.Reason != "" {
+		fmt.Fprintf(&b, ": %s", v.Reason)
+	}
+	for _, s := range v.Shadow {
+		fmt.Fprintf(&b, " [shadow: %s %s (%s, %s)]", s.Action, s.Reply, s.Check, s.Rule)
+	}
+	return b.String()
+}
+
+// printable replaces control characters, which a hostile peer may send, so
+// that a verdict is always one line.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, s)
+}
