@@ -5,10 +5,6 @@ import (
 	"strings"
 )
 
-// operators are the characters that end a token in sendmail's rulesets
-// (OperatorChars of the stock configuration). Classes match whole tokens.
-const operators = ".:%@!^/[]+"
-
 // Class is a sendmail class such as w (our own names) or R (names and
 // networks we relay for). Matching ignores case. The zero value is empty.
 type Class struct {

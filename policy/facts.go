@@ -43,6 +43,8 @@ type Connection struct {
 	DaemonPort  uint16
 	DaemonAddr  string
 	DaemonFlags string
+	// Granted says that the address held a relay grant when it connected.
+	Granted bool
 }
 
 // ClientAddr is the client's address as sendmail writes it in ${client_addr}:

@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -109,18 +110,17 @@ func (r Reply) CheckPlaceholders() error {
 			return fmt.Errorf("reply %q: { without }", r)
 		}
 		word := rest[open : open+end+1]
-		if !contains(placeholders, word) {
+		if !slices.Contains(placeholders, word) {
 			return fmt.Errorf("reply %q: %s is not a placeholder, expected one of %s", r, word, strings.Join(placeholders, " "))
 		}
 		rest = rest[open+end+1:]
 	}
 }
 
-func contains(list []string, s string) bool {
-	for _, have := range list {
-		if have == s {
-			return true
-		}
+// expand replaces the placeholders in the text.
+func (r Reply) expand(values *strings.Replacer) Reply {
+	if strings.IndexByte(r.Text, '{') >= 0 {
+		r.Text = values.Replace(r.Text)
 	}
-	return false
+	return r
 }

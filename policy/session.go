@@ -1,33 +1,291 @@
 package policy
 
+import (
+	"strconv"
+	"strings"
+
+	"milterd/policy/access"
+)
+
 // Session evaluates the transactions of one SMTP connection, in the order the
-// MTA reports them. It does no I/O and is not safe for concurrent use.
+// MTA reports them: Helo, then for each message Mail, Rcpt for each recipient
+// and EndOfMessage. It does no I/O and is not safe for concurrent use.
 type Session struct {
 	policy *Policy
 	conn   Connection
+	port   Port
+	helo   string
+	tls    TLS
+	// clientAddr is conn.ClientAddr(), made once.
+	clientAddr string
+	// client and entitled are worked out once a connection.
+	client   *finding
+	entitled *entitlement
+	message  message
+}
+
+// message is what is known about the current message.
+type message struct {
+	auth Auth
+	mail Mail
+	// sender is worked out once a message.
+	sender *finding
+	// quarantine is the first verdict that asked for the quarantine queue.
+	quarantine *Verdict
 }
 
 // NewSession begins the evaluation of one connection.
-func (p *Policy) NewSession(c Connection) *Session { return &Session{policy: p, conn: c} }
+func (p *Policy) NewSession(c Connection) *Session {
+	return &Session{policy: p, conn: c, port: p.port(c), clientAddr: c.ClientAddr()}
+}
+
+// port finds the rules of the listener that took a connection: by daemon name,
+// then by port number.
+func (p *Policy) port(c Connection) Port {
+	if port, ok := p.Ports[c.DaemonName]; ok && c.DaemonName != "" {
+		return port
+	}
+	return p.Ports[strconv.Itoa(int(c.DaemonPort))]
+}
 
 // Helo tells the session the client's HELO name and the TLS state at that
 // moment; it may come again after STARTTLS.
-func (s *Session) Helo(name string, tls TLS) {}
+func (s *Session) Helo(name string, tls TLS) {
+	s.helo, s.tls = name, tls
+}
 
 // Mail evaluates one MAIL command and begins a message.
 func (s *Session) Mail(auth Auth, m Mail) Verdict {
-	return Verdict{Stage: StageMail, Arg: m.From, Action: ActionAccept}
+	s.message = message{auth: auth, mail: m}
+	e := s.evaluate(StageMail, m.From)
+	if e.run("port", s.policy.Checks.Port.Mode, s.checkPort).refused {
+		return e.done()
+	}
+	if s.policy.Features.DelayChecks {
+		return e.done()
+	}
+	if e.run("client", s.policy.Checks.Client.Mode, s.checkClient).refused {
+		return e.done()
+	}
+	if !s.policy.Checks.RDNS.Exempt.Postmaster && e.run("rdns", s.policy.Checks.RDNS.Mode, s.checkRDNS).refused {
+		return e.done()
+	}
+	e.run("sender", s.policy.Checks.Sender.Mode, s.checkSender)
+	return e.done()
 }
 
 // Rcpt evaluates one RCPT command of the current message.
 func (s *Session) Rcpt(r Recipient) Verdict {
-	return Verdict{Stage: StageRcpt, Arg: r.To, Action: ActionAccept}
+	e := s.evaluate(StageRcpt, r.To)
+	e.recipient = &r
+	e.to, e.toErr = s.policy.recipientAddress(&e.search, r.To)
+	if s.policy.Features.BlocklistRecipients && e.run("recipient", s.policy.Checks.Recipient.Mode, s.checkRecipient).refused {
+		return e.done()
+	}
+	relay := e.run("relay", s.policy.Checks.Relay.Mode, s.checkRelay)
+	if relay.refused || e.verdict.Action == ActionQuarantine {
+		return e.done()
+	}
+	if s.policy.Features.DelayChecks && !e.trusted() {
+		if s.delayedChecks(e) {
+			return e.done()
+		}
+	}
+	if s.policy.Features.DelayChecks || s.policy.Checks.RDNS.Exempt.Postmaster {
+		e.run("rdns", s.policy.Checks.RDNS.Mode, s.checkRDNS)
+	}
+	return e.done()
+}
+
+// delayedChecks are those on sender and client that FEATURE(delay_checks) moves
+// to RCPT, in the order of its check_rcpt.
+func (s *Session) delayedChecks(e *evaluation) (refused bool) {
+	friend := e.run("friend", ModeEnforce, s.checkFriend)
+	if friend.final {
+		e.friend = friend.reason
+		return false
+	}
+	sender := e.run("sender", s.policy.Checks.Sender.Mode, s.checkSender)
+	if sender.refused || sender.final {
+		return sender.refused
+	}
+	return e.run("client", s.policy.Checks.Client.Mode, s.checkClient).refused
 }
 
 // EndOfMessage evaluates the current message as a whole and ends it.
-func (s *Session) EndOfMessage(headers []HeaderField) Verdict {
-	return Verdict{Stage: StageEOM, Action: ActionAccept}
+func (s *Session) EndOfMessage([]HeaderField) Verdict {
+	v := Verdict{Stage: StageEOM, Action: ActionAccept}
+	if q := s.message.quarantine; q != nil {
+		v = *q
+		v.Stage, v.Arg = StageEOM, ""
+	}
+	s.message = message{}
+	return v
 }
 
 // Abort forgets the current message; the connection's facts stay.
-func (s *Session) Abort() {}
+func (s *Session) Abort() {
+	s.message = message{}
+}
+
+// finding is what one check found.
+type finding struct {
+	// action is ActionAccept where the check has nothing against the command.
+	action Action
+	reply  Reply
+	rule   string
+	reason string
+	// final spares the command the checks that follow, as sendmail's $# does.
+	final bool
+	// exempt says that the check did not apply.
+	exempt bool
+	// probes are the look-ups of a finding that is kept for later commands.
+	probes []access.Probe
+}
+
+func (f finding) refuses() bool { return f.action != ActionAccept }
+
+func pass(reason string) finding { return finding{action: ActionAccept, reason: reason} }
+
+// evaluation is the work on one command.
+type evaluation struct {
+	session   *Session
+	search    access.Search
+	verdict   Verdict
+	recipient *Recipient
+	// to is the recipient as the relay rules see it, valid unless toErr.
+	to    address
+	toErr error
+	// friend says why the recipient is spared the checks on the client.
+	friend string
+}
+
+func (s *Session) evaluate(stage Stage, arg string) *evaluation {
+	return &evaluation{
+		session: s,
+		search:  access.Search{Table: s.policy.Access, Features: &s.policy.Features},
+		verdict: Verdict{Stage: stage, Arg: arg, Action: ActionAccept},
+	}
+}
+
+// outcome is what became of one check.
+type outcome struct {
+	// refused: the verdict is given.
+	refused bool
+	// final: the checks that sendmail's $# skips are spared.
+	final  bool
+	reason string
+}
+
+// run carries one check out, notes it in the trace and, where it refuses and is
+// enforced, takes its finding over into the verdict.
+func (e *evaluation) run(name string, mode Mode, check func(*evaluation) finding) outcome {
+	mode = e.session.mode(name, mode)
+	if mode == ModeOff {
+		return outcome{}
+	}
+	f := check(e)
+	step := Step{Check: name, Result: "pass", Reason: f.reason, Probes: f.probes}
+	if f.probes == nil {
+		step.Probes = e.search.Probes
+	}
+	e.search.Probes = nil
+	out := outcome{final: f.final, reason: f.reason}
+	switch {
+	case f.exempt:
+		step.Result = "exempt"
+	case f.final:
+		step.Result = "accept"
+	case !f.refuses():
+	case mode == ModeShadow:
+		step.Result = "shadow " + string(f.action)
+		e.verdict.Shadow = append(e.verdict.Shadow, Shadow{Action: f.action, Reply: f.reply, Check: name, Rule: f.rule, Reason: f.reason})
+	default:
+		step.Result = string(f.action)
+		e.refuse(name, f)
+		// A quarantined recipient must still be one that we may send to.
+		out.refused = f.action != ActionQuarantine || name != "recipient"
+	}
+	e.verdict.Trace = append(e.verdict.Trace, step)
+	return out
+}
+
+// refuse takes a finding over into the verdict. A refusal outranks a quarantine.
+func (e *evaluation) refuse(name string, f finding) {
+	v := &e.verdict
+	v.Action, v.Reply, v.Check, v.Rule, v.Reason = f.action, f.reply, name, f.rule, f.reason
+}
+
+// done ends the evaluation and remembers a quarantine for the message's end.
+func (e *evaluation) done() Verdict {
+	if e.verdict.Action == ActionQuarantine && e.session.message.quarantine == nil {
+		q := e.verdict
+		e.session.message.quarantine = &q
+	}
+	return e.verdict
+}
+
+// mode is the mode of a check on this port: the stricter word of the global
+// shadow mode wins over the port's override, which wins over the check's own.
+func (s *Session) mode(name string, mode Mode) Mode {
+	if override, ok := s.port.Checks[name]; ok {
+		mode = override
+	}
+	if mode == "" {
+		mode = ModeEnforce
+	}
+	if s.policy.Shadow && mode == ModeEnforce && name != "friend" {
+		return ModeShadow
+	}
+	return mode
+}
+
+// expand fills the placeholders of a configured reply in.
+func (e *evaluation) expand(r Reply) Reply {
+	if strings.IndexByte(r.Text, '{') < 0 {
+		return r
+	}
+	s := e.session
+	to := ""
+	if e.recipient != nil {
+		to = e.recipient.To
+	}
+	return r.expand(strings.NewReplacer(
+		"{addr}", s.clientAddr, "{name}", s.conn.Name, "{ptr}", s.conn.PTR, "{helo}", printable(s.helo),
+		"{sender}", printable(s.message.mail.From), "{recipient}", printable(to)))
+}
+
+// refusal makes a finding of a configured reply.
+func (e *evaluation) refusal(r Reply, rule, reason string) finding {
+	action := ActionReject
+	if r.Temporary() {
+		action = ActionTempfail
+	}
+	return finding{action: action, reply: e.expand(r), rule: rule, reason: reason}
+}
+
+// entry makes a finding of an access table entry that does not accept.
+func (e *evaluation) entry(m access.Match, reject Reply, reason string) finding {
+	rule := e.rule(m.Probe)
+	switch m.Value.Kind {
+	case access.KindReject:
+		return e.refusal(reject, rule, reason)
+	case access.KindDiscard:
+		return finding{action: ActionDiscard, rule: rule, reason: reason}
+	case access.KindQuarantine:
+		return finding{action: ActionQuarantine, reply: Reply{Text: m.Value.Text}, rule: rule, reason: reason}
+	case access.KindError:
+		r := Reply{Code: m.Value.Reply.Code, Enhanced: m.Value.Reply.Enhanced, Text: m.Value.Text}
+		f := e.refusal(Reply{Code: r.Code}, rule, reason)
+		f.reply = r
+		return f
+	default:
+		// A keyword with no meaning here is a reply text to sendmail's rules.
+		return finding{action: ActionReject, reply: Reply{Code: 553, Enhanced: "5.3.0", Text: m.Probe.Value}, rule: rule, reason: reason}
+	}
+}
+
+// rule names an access table entry: FILE:LINE: KEY VALUE.
+func (e *evaluation) rule(p access.Probe) string {
+	return e.session.policy.Access.Name() + ":" + strconv.Itoa(p.Line) + ": " + p.Name() + " " + p.Value
+}

@@ -1,13 +1,91 @@
+// Package access is sendmail's access table: the text file that says who may
+// connect, send and relay, read as it stands, without makemap.
+//
+// # The file
+//
+// One entry a line, as makemap reads it: a key, white space, a value.
+//
+//	Connect:203.0.113        REJECT
+//	From:spammer@example.com ERROR:5.7.1:550 We do not want your mail
+//	To:relayed.example       RELAY
+//
+// A line that begins with # and an empty line are ignored; a # later in a line
+// belongs to the value. Keys are folded to lower case (A to Z only). White
+// space inside a value is kept as written. Where a key stands twice, the first
+// line counts and the second is reported with both line numbers. A line that
+// begins with white space, has no value, is longer than 2046 octets or holds a
+// NUL is refused, and with it the whole table: half a table is not a policy.
+//
+// # Keys
+//
+// A key is TAG:REST or REST alone. Connect: entries are about the client, From:
+// about the sender, To: about the recipient, Spam: about recipients who want
+// fewer checks (FRIEND) or more (HATER). Untagged keys serve for Connect, From
+// and To alike, after the tagged one. Other tags that sendmail knows
+// (GreetPause:, ClientRate:, TLS_Clt:, …) are kept for it and not looked at here.
+//
+// What stands for REST:
+//
+//	example.com           the domain and everything below it
+//	.example.com          with lookupdotdomain: below it, not the domain itself
+//	203.0.113.8           an IPv4 address
+//	203.0.113             a network, at a dot: 203.0.113.0/24
+//	IPv6:2001:db8:0:0     a network, at a colon, in sendmail's full form: no ::
+//	[203.0.113.8]         an address literal (user@[203.0.113.8]), or the
+//	                      name of a client whose name could not be confirmed
+//	user@example.com      one address, and with any +detail
+//	user+*@example.com    that user with some +detail
+//	user@                 that user at any domain (recipients: at local ones)
+//	203.0.113.0/26        beyond sendmail: a network by prefix length
+//	IPv6:2001:db8::/32    likewise; an optional IPv6: and :: are understood
+//
+// # The look-ups
+//
+// The rulesets of sendmail's proto.m4, by their names there. Each tries the
+// tagged key and then, unless the mark is !, the untagged one, before it goes on
+// to the next form of the key; the first hit ends it.
+//
+//	D, LookUpDomain   mail.example.com, [.example.com with lookupdotdomain,]
+//	                  example.com, …, com; [203.0.113.8] loses its last part
+//	                  inside the brackets
+//	A, LookUpAddress  203.0.113.8, 203.0.113, 203.0, 203; IPv6 at colons, down
+//	                  to IPv6
+//	F, LookUpFull     user+detail@domain, user+*@domain, user@domain
+//	E, LookUpExact    the key alone
+//	U, LookUpUser     user+detail@, user+*@, user@
+//	SearchList        several of these in turn, for one tag
+//
+// With FEATURE skip, the value SKIP ends a D or A look-up as if nothing had been
+// found. Prefix-length keys belong to A and come last: only an address that none
+// of sendmail's own keys matched is looked up in them, the most specific network
+// first, at equal length the tagged one. So a table that works in sendmail means
+// the same here.
+//
+// # Values
+//
+//	OK               accept; ends the search, later checks of the same kind are skipped
+//	RELAY            accept, and the client or recipient may be relayed
+//	REJECT           refuse with the check's configured reply
+//	DISCARD          take the message and drop it
+//	QUARANTINE:text  take the message and hold it in the quarantine queue
+//	SKIP             with FEATURE skip: end the search, nothing found
+//	FRIEND, HATER    for Spam: keys
+//	ERROR:D.S.N:text refuse: text begins with the reply code, D.S.N is the
+//	                 enhanced code
+//	ERROR:text       refuse: text begins with the reply code and may go on with
+//	                 an enhanced code
+//	text             the same as ERROR:text
+//
+// Keywords are recognised in any case. A text without a code at its beginning
+// is sent as "553 5.3.0 text", and one without an enhanced code gets 5.0.0 or
+// 4.0.0, as from sendmail.
+//
+// # Deliberate differences from sendmail
+//
+//   - Reply texts keep their spacing, parentheses and punctuation; sendmail breaks
+//     them into tokens, so that "a: b (c)" would reach the client as "a:b".
+//     Double quotes are removed, as there.
+//   - A value whose reply code is not 4xx or 5xx is refused when the table is read.
+//   - Host names are compared as the MTA gives them; sendmail may ask the DNS
+//     for their canonical form first (unless FEATURE nocanonify).
 package access
-
-// Probe is one key looked up in the table.
-type Probe struct {
-	// Tag is the tag before the colon, empty for an untagged look-up.
-	Tag string
-	// Key is the rest of the key, in lower case.
-	Key string
-	// Line is the line of the table that matched, 0 where none did.
-	Line int
-	// Value is the entry's right-hand side, empty where none matched.
-	Value string
-}

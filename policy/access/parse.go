@@ -1,0 +1,244 @@
+package access
+
+import (
+	"bytes"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"net/netip"
+	"strings"
+)
+
+// maxLine is the longest line makemap takes, without its newline.
+const maxLine = 2046
+
+// maxProblems bounds how many problems of one table are told apart.
+const maxProblems = 100
+
+// Parse reads a table in makemap's text format. name stands in messages and
+// rules, usually the file's path. The table must not be used when err is not
+// nil or a problem is not a Warning.
+func Parse(name string, r io.Reader) (*Table, []Problem, error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxText+1))
+	if err != nil {
+		return nil, nil, fmt.Errorf("read access table %s: %w", name, err)
+	}
+	if len(text) > maxText {
+		return nil, nil, fmt.Errorf("read access table %s: more than %d bytes", name, maxText)
+	}
+	p := parser{table: &Table{name: name, text: text, seed: maphash.MakeSeed()}}
+	p.table.slots = make([]slot, indexSize(text))
+	p.parse()
+	return p.table, p.problems, nil
+}
+
+// indexSize is the number of slots for the entries of a text: a power of two
+// that leaves at least a quarter of them free.
+func indexSize(text []byte) int {
+	entries := 1
+	for line := range bytes.Lines(text) {
+		if line[0] != '#' && !isSpace(line[0]) {
+			entries++
+		}
+	}
+	size := 8
+	for size*3 < entries*4 {
+		size *= 2
+	}
+	return size
+}
+
+type parser struct {
+	table    *Table
+	problems []Problem
+}
+
+func (p *parser) parse() {
+	offset, number := 0, 0
+	for line := range bytes.Lines(p.table.text) {
+		number++
+		p.line(line, offset, number)
+		offset += len(line)
+	}
+}
+
+// line reads one line that begins at the given offset of the text.
+func (p *parser) line(line []byte, offset, number int) {
+	line = bytes.TrimSuffix(line, []byte("\n"))
+	switch {
+	case len(line) == 0 || line[0] == '#':
+		return
+	case len(line) > maxLine:
+		p.refuse(number, "line of %d octets, expected %d at most", len(line), maxLine)
+		return
+	case bytes.IndexByte(line, 0) >= 0:
+		p.refuse(number, "NUL octet, expected text")
+		return
+	case len(bytes.TrimFunc(line, func(r rune) bool { return r < 0x80 && isSpace(byte(r)) })) == 0:
+		p.warn(number, "a line of white space only, taken as empty")
+		return
+	case isSpace(line[0]):
+		p.refuse(number, "line begins with white space, expected a key")
+		return
+	}
+	s := slot{offset: uint32(offset) + 1, line: uint32(number)}
+	key := p.table.key(s)
+	foldKey(key)
+	value := p.table.value(s)
+	if value == "" {
+		p.refuse(number, "key %q has no value, expected KEY VALUE", key)
+		return
+	}
+	p.entry(key, value, s)
+}
+
+// entry checks one key and its value and adds them to the table.
+func (p *parser) entry(key []byte, value string, s slot) {
+	number := int(s.line)
+	tag, rest := splitTag(string(key))
+	network, isNetwork, err := parseNetwork(rest)
+	if err != nil {
+		p.refuse(number, "key %q: %v", key, err)
+		return
+	}
+	if v, err := ParseValue(value); usesValues(tag) && err != nil {
+		p.refuse(number, "key %q: %v", key, err)
+		return
+	} else if hint := p.hint(tag, rest, v, isNetwork); hint != "" {
+		p.warn(number, "key %q: %s", key, hint)
+	}
+	var first slot
+	var added bool
+	if isNetwork {
+		first, added = p.table.insertNetwork(tag, network, s)
+	} else {
+		first, added = p.table.insert(key, s)
+	}
+	if !added {
+		p.warn(number, "key %q stands in line %d already (%s); line %d is used, as makemap does", key, first.line, p.table.value(first), first.line)
+	}
+}
+
+// hint says what an administrator should look at in an entry that is valid.
+func (p *parser) hint(tag, rest string, v Value, isNetwork bool) string {
+	if tag != "" && !knownTags[tag] {
+		return fmt.Sprintf("the tag %s: is not one sendmail knows, so this entry never matches", tag)
+	}
+	if !usesValues(tag) {
+		return ""
+	}
+	if v.Kind == KindError && v.Reply == defaultErrorReply && !strings.ContainsAny(v.Text, " \t") {
+		return fmt.Sprintf("the value %q is not a keyword; it is sent as the reply %q", v.Text, "553 5.3.0 "+v.Text)
+	}
+	if isNetwork || tag != "connect" && tag != "" {
+		return ""
+	}
+	if text, ok := strings.CutPrefix(rest, "ipv6:"); ok && strings.Contains(text, "::") {
+		if addr, err := netip.ParseAddr(text); err == nil {
+			return fmt.Sprintf("sendmail writes addresses without ::, so this key never matches; write %s", FormatAddr(addr))
+		}
+		return "sendmail writes addresses without ::, so this key never matches; write the groups out, or use a prefix length"
+	}
+	if addr, err := netip.ParseAddr(rest); err == nil && addr.Is6() {
+		return fmt.Sprintf("an IPv6 key needs the prefix IPv6: and all its groups; write %s", FormatAddr(addr))
+	}
+	if tag == "connect" && strings.HasSuffix(rest, ".") {
+		return "a key that ends in a dot never matches; leave the dot out"
+	}
+	return ""
+}
+
+func (p *parser) refuse(line int, format string, args ...any) {
+	p.add(Problem{File: p.table.name, Line: line, Text: fmt.Sprintf(format, args...)})
+}
+
+func (p *parser) warn(line int, format string, args ...any) {
+	p.add(Problem{File: p.table.name, Line: line, Text: fmt.Sprintf(format, args...), Warning: true})
+}
+
+// add keeps the first problems; a warning never pushes an error out.
+func (p *parser) add(problem Problem) {
+	if len(p.problems) < maxProblems {
+		p.problems = append(p.problems, problem)
+		return
+	}
+	if problem.Warning {
+		return
+	}
+	for i := len(p.problems) - 1; i >= 0; i-- {
+		if p.problems[i].Warning {
+			copy(p.problems[i:], p.problems[i+1:])
+			p.problems[len(p.problems)-1] = problem
+			return
+		}
+	}
+}
+
+// foldKey folds A to Z to lower case in place, as makemap does.
+func foldKey(key []byte) {
+	for i, c := range key {
+		if c >= 'A' && c <= 'Z' {
+			key[i] = c + 'a' - 'A'
+		}
+	}
+}
+
+// splitTag cuts a folded key into tag and rest. The ipv6: of an untagged
+// address is no tag.
+func splitTag(key string) (tag, rest string) {
+	tag, rest, ok := strings.Cut(key, ":")
+	if !ok || tag == "ipv6" || strings.ContainsAny(tag, "@[.") {
+		return "", key
+	}
+	if !knownTags[tag] {
+		before, _, _ := strings.Cut(key, "/")
+		if _, err := netip.ParseAddr(before); err == nil {
+			return "", key
+		}
+	}
+	return tag, rest
+}
+
+// knownTags are the tags of sendmail's proto.m4 and its FEATUREs.
+var knownTags = map[string]bool{
+	"connect": true, "from": true, "to": true, "spam": true,
+	"greetpause": true, "clientrate": true, "clientconn": true,
+	"tls_srv": true, "tls_clt": true, "tls_rcpt": true, "try_tls": true,
+	"tls_srv_features": true, "tls_clt_features": true,
+	"srv_features": true, "clt_features": true, "authinfo": true,
+	"certissuer": true, "certsubject": true,
+}
+
+// usesValues reports whether entries with this tag are looked up here, so that
+// their values must be ones this package understands.
+func usesValues(tag string) bool {
+	switch tag {
+	case "", "connect", "from", "to", "spam":
+		return true
+	}
+	return false
+}
+
+// parseNetwork reads ADDRESS/LENGTH, with an optional ipv6: in front. A key with
+// a slash that does not begin with an address is an ordinary key.
+func parseNetwork(rest string) (network netip.Prefix, ok bool, err error) {
+	text := strings.TrimPrefix(rest, "ipv6:")
+	before, _, ok := strings.Cut(text, "/")
+	if !ok {
+		return netip.Prefix{}, false, nil
+	}
+	addr, err := netip.ParseAddr(before)
+	if err != nil {
+		return netip.Prefix{}, false, nil
+	}
+	network, err = netip.ParsePrefix(text)
+	switch {
+	case err != nil:
+		return netip.Prefix{}, false, fmt.Errorf("not a network, expected %s/0 to %s/%d", before, before, addr.BitLen())
+	case addr.Is4In6():
+		return netip.Prefix{}, false, fmt.Errorf("an IPv4 network in IPv6 form, expected it as IPv4")
+	case network != network.Masked():
+		return netip.Prefix{}, false, fmt.Errorf("the address has bits behind the prefix length, expected %s", network.Masked())
+	}
+	return network, true, nil
+}

@@ -1,0 +1,141 @@
+package access
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Kind is what a value asks for.
+type Kind uint8
+
+// The kinds of values.
+const (
+	// KindNone: nothing was found.
+	KindNone Kind = iota
+	KindOK
+	KindRelay
+	KindReject
+	KindDiscard
+	// KindQuarantine carries its reason in Text.
+	KindQuarantine
+	KindSkip
+	KindFriend
+	KindHater
+	// KindError carries a Reply and a Text.
+	KindError
+)
+
+// Reply holds the codes of a KindError value.
+type Reply struct {
+	Code     int
+	Enhanced string
+}
+
+// defaultErrorReply is what sendmail makes of a text without a reply code.
+var defaultErrorReply = Reply{Code: 553, Enhanced: "5.3.0"}
+
+// Value is a right-hand side of the table.
+type Value struct {
+	Kind Kind
+	// Reply is set for KindError.
+	Reply Reply
+	// Text is the reason of KindQuarantine and the reply text of KindError.
+	Text string
+}
+
+// Accepts reports whether the value is OK or RELAY (class {Accept}).
+func (v Value) Accepts() bool { return v.Kind == KindOK || v.Kind == KindRelay }
+
+var keywords = map[string]Kind{
+	"OK": KindOK, "RELAY": KindRelay, "REJECT": KindReject, "DISCARD": KindDiscard,
+	"SKIP": KindSkip, "FRIEND": KindFriend, "HATER": KindHater,
+}
+
+// ParseValue reads a right-hand side as the rules behind the look-ups in
+// check_relay, check_mail and check_rcpt do. It fails on a reply code that an
+// SMTP server must not refuse with.
+func ParseValue(s string) (Value, error) {
+	s = strings.TrimSpace(s)
+	if len(s) <= len("DISCARD") {
+		if kind, ok := keywords[strings.ToUpper(s)]; ok {
+			return Value{Kind: kind}, nil
+		}
+	}
+	head, text, ok := strings.Cut(s, ":")
+	text = strings.TrimSpace(text)
+	if ok && text != "" {
+		switch strings.ToUpper(strings.TrimSpace(head)) {
+		case "QUARANTINE":
+			return Value{Kind: KindQuarantine, Text: stripQuotes(text)}, nil
+		case "ERROR":
+			if status, rest, ok := strings.Cut(text, ":"); ok && isStatus(status) && strings.TrimSpace(rest) != "" {
+				return parseError(status, rest)
+			}
+			return parseError("", text)
+		}
+	}
+	return parseError("", s)
+}
+
+// parseError makes a reply of a text as sendmail's error mailer does: the codes
+// at the beginning of the text count, then the status, then x.0.0.
+func parseError(status, text string) (Value, error) {
+	text = strings.TrimSpace(stripQuotes(text))
+	if len(text) < 4 || !isDigits(text[:3]) || text[3] != ' ' {
+		return Value{Kind: KindError, Reply: defaultErrorReply, Text: text}, nil
+	}
+	code := int(text[0]-'0')*100 + int(text[1]-'0')*10 + int(text[2]-'0')
+	if code < 400 || code > 599 {
+		return Value{}, fmt.Errorf("reply code %d, expected one from 400 to 599", code)
+	}
+	rest := strings.TrimSpace(text[4:])
+	if enhanced, after, ok := strings.Cut(rest, " "); ok && isStatus(enhanced) {
+		status, rest = enhanced, strings.TrimSpace(after)
+	}
+	if status == "" {
+		status = text[:1] + ".0.0"
+	}
+	if status[0] != text[0] {
+		return Value{}, fmt.Errorf("enhanced code %s is not of the class of the reply code %d", status, code)
+	}
+	return Value{Kind: KindError, Reply: Reply{Code: code, Enhanced: status}, Text: rest}, nil
+}
+
+// isStatus reports whether s is an enhanced status code (RFC 3463).
+func isStatus(s string) bool {
+	class, rest, ok := strings.Cut(s, ".")
+	if !ok || class != "2" && class != "4" && class != "5" {
+		return false
+	}
+	subject, detail, ok := strings.Cut(rest, ".")
+	return ok && len(subject) <= 3 && len(detail) <= 3 && isDigits(subject) && isDigits(detail)
+}
+
+func isDigits(s string) bool {
+	for _, c := range []byte(s) {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// stripQuotes removes double quotes, and backslashes that quote the next
+// character, as sendmail does before it sends a text.
+func stripQuotes(s string) string {
+	if !strings.ContainsAny(s, `"\`) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '"':
+		case s[i] == '\\' && i+1 < len(s):
+			i++
+			b.WriteByte(s[i])
+		default:
+			b.WriteByte(s[i])
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,361 @@
+package policy
+
+import (
+	"errors"
+	"slices"
+	"strings"
+)
+
+// operators are the characters that are tokens of their own in sendmail's
+// rulesets (OperatorChars of the stock configuration).
+const operators = ".:%@!^/[]+"
+
+// maxAddressDepth bounds how often an address is taken apart: each step takes
+// one host of an a%b%c@d chain away.
+const maxAddressDepth = 20
+
+// errAddress stands for an address that sendmail's ruleset 0 refuses, or that is
+// written in a way that nothing is decided on.
+var errAddress = errors.New("not an address that can be relayed")
+
+// address is an envelope address as sendmail's CanonAddr makes it: source routes
+// stripped, hosts that are ours taken off, nothing quoted that hides an operator.
+type address struct {
+	// local is the part before the domain, in tokens.
+	local []string
+	// domain has no trailing dot; it is empty for an unqualified address.
+	domain string
+}
+
+// localText is the local part as a key of the access table: quotes removed.
+func (a address) localText() string {
+	text := joinTokens(a.local)
+	if !strings.ContainsAny(text, `"\`) {
+		return text
+	}
+	return unquote(text)
+}
+
+// String is local@domain, or the local part alone.
+func (a address) String() string {
+	if a.domain == "" {
+		return a.localText()
+	}
+	return a.localText() + "@" + a.domain
+}
+
+// tokenize splits an address as sendmail's prescan does: operators and
+// delimiters are tokens, a quoted string is one, comments and spaces go.
+func tokenize(s string) ([]string, error) {
+	if simpleToken(s) {
+		return []string{s}, nil
+	}
+	var tokens []string
+	for i := 0; i < len(s); {
+		c := s[i]
+		switch {
+		case c == ' ' || c == '\t':
+			i++
+		case c < ' ' || c == 0x7f:
+			return nil, errAddress
+		case c == '(' || c == ')':
+			return nil, errAddress
+		case c == '"':
+			end := closingQuote(s, i)
+			if end < 0 {
+				return nil, errAddress
+			}
+			tokens = append(tokens, s[i:end+1])
+			i = end + 1
+		case isDelimiter(c):
+			tokens = append(tokens, s[i:i+1])
+			i++
+		default:
+			end := atomEnd(s, i)
+			if end < 0 {
+				return nil, errAddress
+			}
+			tokens = append(tokens, s[i:end])
+			i = end
+		}
+	}
+	return tokens, nil
+}
+
+func simpleToken(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f || c == '"' || c == '\\' || c == '(' || c == ')' || isDelimiter(c) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func isDelimiter(c byte) bool {
+	return strings.IndexByte(operators, c) >= 0 || c == '<' || c == '>' || c == ',' || c == ';'
+}
+
+// closingQuote is the index of the quote that ends the string begun at i, or -1.
+func closingQuote(s string, i int) int {
+	for i++; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '"':
+			return i
+		}
+	}
+	return -1
+}
+
+// atomEnd is the index behind the atom that begins at i; a backslash takes the
+// next character into the atom, whatever it is. It is -1 for a lone backslash.
+func atomEnd(s string, i int) int {
+	for ; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '\\':
+			i++
+			if i == len(s) {
+				return -1
+			}
+		case c <= ' ' || c == 0x7f || c == '"' || c == '(' || c == ')' || isDelimiter(c):
+			return i
+		}
+	}
+	return i
+}
+
+// joinTokens puts tokens together again, with a space between two atoms.
+func joinTokens(tokens []string) string {
+	if len(tokens) == 1 {
+		return tokens[0]
+	}
+	var b strings.Builder
+	atomBefore := false
+	for _, t := range tokens {
+		atom := !isDelimiter(t[0])
+		if atom && atomBefore {
+			b.WriteByte(' ')
+		}
+		b.WriteString(t)
+		atomBefore = atom
+	}
+	return b.String()
+}
+
+func unquote(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '"':
+		case s[i] == '\\' && i+1 < len(s):
+			i++
+			b.WriteByte(s[i])
+		default:
+			b.WriteByte(s[i])
+		}
+	}
+	return b.String()
+}
+
+// dequote opens a local part that is one quoted string, so that an operator
+// hidden in it shows (sendmail's dequote map). Others stay as they are.
+func dequote(local []string) []string {
+	if len(local) != 1 || len(local[0]) < 2 || local[0][0] != '"' {
+		return local
+	}
+	inner := local[0][1 : len(local[0])-1]
+	if strings.ContainsAny(inner, " \t<>()") {
+		return local
+	}
+	tokens, err := tokenize(inner)
+	if err != nil {
+		return local
+	}
+	return tokens
+}
+
+// hostOperator reports whether a local part names a further host (class O).
+func hostOperator(local []string) bool {
+	for _, t := range local {
+		if t == "@" || t == "%" || t == "!" {
+			return true
+		}
+	}
+	return false
+}
+
+// canonical is sendmail's CanonAddr (rulesets 3, 96 and Parse0): the address the
+// MTA would act on once every host of its own is taken off.
+func (p *Policy) canonical(s string) (address, error) {
+	tokens, err := tokenize(s)
+	if err != nil {
+		return address{}, err
+	}
+	return p.canonicalTokens(tokens, 0)
+}
+
+func (p *Policy) canonicalTokens(tokens []string, depth int) (address, error) {
+	if depth > maxAddressDepth {
+		return address{}, errAddress
+	}
+	local, domain, err := focus(stripRoute(tokens))
+	if err != nil {
+		return address{}, err
+	}
+	if len(domain) == 0 {
+		return p.unqualified(local, depth)
+	}
+	name, err := p.domainName(domain)
+	if err != nil {
+		return address{}, err
+	}
+	for i, t := range local {
+		if t == "@" || t == "," && (i+1 == len(local) || !hostOperator(local[i+1:i+2])) {
+			return address{}, errAddress
+		}
+	}
+	if !p.Local.Has(name) {
+		if len(local) == 0 {
+			return address{}, errAddress
+		}
+		return address{local: local, domain: name}, nil
+	}
+	local = dequote(local)
+	if len(local) == 0 {
+		return address{}, errAddress
+	}
+	if hostOperator(local) {
+		return p.canonicalTokens(local, depth+1)
+	}
+	return address{local: local, domain: name}, nil
+}
+
+// unqualified handles an address without a domain, which is local.
+func (p *Policy) unqualified(local []string, depth int) (address, error) {
+	local = dequote(local)
+	if len(local) == 0 {
+		return address{}, errAddress
+	}
+	if hostOperator(local) {
+		return p.canonicalTokens(local, depth+1)
+	}
+	return address{local: local}, nil
+}
+
+// stripRoute takes source routes off: @a,@b:user@d is user@d.
+func stripRoute(tokens []string) []string {
+	for {
+		end := -1
+		if len(tokens) > 0 && tokens[0] == "@" {
+			end = routeEnd(tokens)
+		}
+		if end < 0 {
+			return tokens
+		}
+		tokens = tokens[end+1:]
+	}
+}
+
+// routeEnd is the index of the comma or colon behind the first host of a route,
+// or -1. A colon inside an address literal does not count.
+func routeEnd(tokens []string) int {
+	bracket := false
+	for i, t := range tokens {
+		switch t {
+		case "[":
+			bracket = true
+		case "]":
+			bracket = false
+		case ",", ":":
+			if !bracket && i >= 2 && i+1 < len(tokens) {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+// focus splits tokens into local part and domain: at the last @, else at the
+// first ! (host!user), else at the last %.
+func focus(tokens []string) (local, domain []string, err error) {
+	at, bang, percent := -1, -1, -1
+	for i, t := range tokens {
+		switch t {
+		case "<", ">", ";":
+			return nil, nil, errAddress
+		case "@":
+			at = i
+		case "!":
+			if bang < 0 {
+				bang = i
+			}
+		case "%":
+			percent = i
+		}
+	}
+	switch {
+	case at == 0:
+		return nil, nil, errAddress
+	case at > 0 && at == len(tokens)-1:
+		if slices.Contains(tokens[:at], "@") {
+			return nil, nil, errAddress
+		}
+		return focus(tokens[:at])
+	case at > 0:
+		return tokens[:at], tokens[at+1:], nil
+	case bang == 0 || bang > 0 && bang == len(tokens)-1:
+		return nil, nil, errAddress
+	case bang > 0:
+		domain = append(domain, tokens[:bang]...)
+		if bang == 1 || tokens[bang-2] != "." {
+			domain = append(domain, ".", "UUCP")
+		}
+		return tokens[bang+1:], domain, nil
+	case percent == len(tokens)-1 && percent > 0:
+		return tokens[:percent], nil, nil
+	case percent >= 0:
+		return tokens[:percent], tokens[percent+1:], nil
+	}
+	return tokens, nil, nil
+}
+
+// domainName checks a domain as Parse0 does and writes it without trailing dots.
+// Names for this host become $j.
+func (p *Policy) domainName(tokens []string) (string, error) {
+	for len(tokens) > 1 && tokens[len(tokens)-1] == "." {
+		tokens = tokens[:len(tokens)-1]
+	}
+	name := joinTokens(tokens)
+	if tokens[0] == "[" {
+		if tokens[len(tokens)-1] != "]" || strings.Count(name, "]") > 1 {
+			return "", errAddress
+		}
+		if p.Local.Has(name) && p.Hostname != "" {
+			return p.Hostname, nil
+		}
+		return name, nil
+	}
+	if tokens[0] == "." || strings.Contains(name, "..") || strings.ContainsAny(name, `:,@[]%!" `) {
+		return "", errAddress
+	}
+	if p.Hostname != "" && p.isLocalhost(name) {
+		return p.Hostname, nil
+	}
+	return name, nil
+}
+
+// isLocalhost reports whether a name is localhost, alone or in our own domain.
+func (p *Policy) isLocalhost(name string) bool {
+	head, domain, qualified := strings.Cut(name, ".")
+	if !strings.EqualFold(head, "localhost") {
+		return false
+	}
+	return !qualified || strings.EqualFold(domain, "UUCP") || strings.EqualFold(domain, p.ownDomain())
+}
+
+// ownDomain is sendmail's $m: the host name without its first label.
+func (p *Policy) ownDomain() string {
+	_, domain, _ := strings.Cut(p.Hostname, ".")
+	return domain
+}

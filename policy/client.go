@@ -1,0 +1,41 @@
+package policy
+
+import "milterd/policy/access"
+
+// checkClient looks the client up under Connect: and untagged, by name and then
+// by address (check_relay).
+func (s *Session) checkClient(e *evaluation) finding {
+	if s.client == nil {
+		f := s.findClient(e)
+		f.probes = e.search.Probes
+		s.client = &f
+	}
+	return *s.client
+}
+
+func (s *Session) findClient(e *evaluation) finding {
+	m := s.lookupClient(&e.search)
+	switch {
+	case !m.Found():
+		return pass("no entry for this client")
+	case m.Value.Accepts():
+		return finding{action: ActionAccept, final: true, reason: e.rule(m.Probe)}
+	}
+	return e.entry(m, s.policy.Checks.Client.Reject, "the access table has an entry for this client")
+}
+
+func (s *Session) lookupClient(search *access.Search) access.Match {
+	name := s.conn.Name
+	if s.policy.Features.UseClientPTR {
+		name = s.conn.PTR
+	}
+	if name != "" {
+		if m := search.Domain(access.Connect, name); m.Found() {
+			return m
+		}
+	}
+	if s.clientAddr == "" {
+		return access.Match{}
+	}
+	return search.Address(access.Connect, s.clientAddr)
+}

@@ -1,0 +1,29 @@
+package policy
+
+import "fmt"
+
+// checkPort holds the listener's rules about AUTH and TLS.
+func (s *Session) checkPort(e *evaluation) finding {
+	check := s.policy.Checks.Port
+	authenticated := s.message.auth.Type != ""
+	where := s.listener()
+	switch {
+	case s.port.TLS == TLSRequire && s.tls.Version == "":
+		return e.refusal(check.TLSRequired, where+".tls: require", "no TLS on a port that needs it")
+	case s.port.Auth == AuthRequire && !authenticated:
+		return e.refusal(check.AuthRequired, where+".auth: require", "not authenticated on a port that needs it")
+	case s.port.Auth == AuthRefuse && authenticated:
+		return e.refusal(check.AuthRefused, where+".auth: refuse", fmt.Sprintf("authenticated as %s on a port that takes no authentication", printable(s.message.auth.Authen)))
+	case authenticated:
+		return pass(fmt.Sprintf("authenticated as %s with %s", printable(s.message.auth.Authen), s.message.auth.Type))
+	}
+	return pass("not authenticated, and not needed here")
+}
+
+// listener names the listener as the configuration does.
+func (s *Session) listener() string {
+	if _, ok := s.policy.Ports[s.conn.DaemonName]; ok && s.conn.DaemonName != "" {
+		return "ports." + s.conn.DaemonName
+	}
+	return fmt.Sprintf("ports.%d", s.conn.DaemonPort)
+}

@@ -1,0 +1,122 @@
+package policy
+
+import (
+	"strings"
+
+	"milterd/policy/access"
+)
+
+// recipientAddress is sendmail's ParseRecipient: the recipient with every host
+// taken off that we relay for, so that user%host@us is judged by host.
+func (p *Policy) recipientAddress(search *access.Search, to string) (address, error) {
+	tokens, err := tokenize(to)
+	if err != nil {
+		return address{}, err
+	}
+	for range maxAddressDepth {
+		a, err := p.canonicalTokens(tokens, 0)
+		if err != nil || a.domain == "" {
+			return a, err
+		}
+		a.local = dequote(a.local)
+		if !hostOperator(a.local) || !p.relaysThrough(search, a.domain) {
+			return a, nil
+		}
+		tokens = a.local
+	}
+	return address{}, errAddress
+}
+
+// relaysThrough reports whether we relay for a domain, so that the host behind
+// it counts.
+func (p *Policy) relaysThrough(search *access.Search, domain string) bool {
+	if p.inOwnDomain(domain) {
+		return true
+	}
+	if _, ok := p.inRelayClass(domain); ok {
+		return true
+	}
+	return p.relayTo(search, domain).Value.Kind == access.KindRelay
+}
+
+// inOwnDomain is FEATURE(relay_entire_domain): $* $=m.
+func (p *Policy) inOwnDomain(name string) bool {
+	if !p.Features.RelayEntireDomain || p.ownDomain() == "" {
+		return false
+	}
+	_, ok := NewClass(p.ownDomain()).Suffix(name)
+	return ok
+}
+
+// inRelayClass looks a name up in class R: as a host with relay_hosts_only, else
+// as a domain.
+func (p *Policy) inRelayClass(name string) (entry string, ok bool) {
+	if p.Features.RelayHostsOnly {
+		return strings.ToLower(name), p.Relay.Has(name)
+	}
+	return p.Relay.Suffix(name)
+}
+
+// relayTo looks a recipient's domain up under To:.
+func (p *Policy) relayTo(search *access.Search, domain string) access.Match {
+	if p.Features.RelayHostsOnly {
+		return search.Exact(access.To, domain)
+	}
+	return search.Domain(access.To, domain)
+}
+
+// checkRecipient is FEATURE(blocklist_recipients): To: and untagged entries.
+func (s *Session) checkRecipient(e *evaluation) finding {
+	if e.toErr != nil {
+		return pass("not an address that is looked up")
+	}
+	var m access.Match
+	switch local := e.to.localText(); {
+	case e.to.domain == "":
+		m = e.search.List(access.To, access.Item{Kind: 'U', Key: local + "@"})
+	case s.policy.Local.Has(e.to.domain):
+		m = e.search.List(access.To,
+			access.Item{Kind: 'F', Key: e.to.String()}, access.Item{Kind: 'U', Key: local + "@"}, access.Item{Kind: 'D', Key: e.to.domain})
+	default:
+		m = e.search.List(access.To,
+			access.Item{Kind: 'F', Key: e.to.String()}, access.Item{Kind: 'D', Key: e.to.domain})
+	}
+	switch {
+	case !m.Found():
+		return pass("no entry for this recipient")
+	case m.Value.Accepts(), m.Value.Kind == access.KindSkip && s.policy.Features.Skip:
+		return pass(e.rule(m.Probe))
+	}
+	return e.entry(m, s.policy.Checks.Recipient.Reject, "the access table has an entry for this recipient")
+}
+
+// checkFriend is the argument of FEATURE(delay_checks): recipients who want to
+// be spared the checks that follow, or the only ones who want them.
+func (s *Session) checkFriend(e *evaluation) finding {
+	f := s.policy.Features
+	if !f.Friend && !f.Hater {
+		return pass("neither friend nor hater is in force")
+	}
+	if e.toErr != nil {
+		return pass("not an address that is looked up")
+	}
+	a, err := s.policy.canonical(e.recipient.To)
+	if err != nil {
+		return pass("not an address that is looked up")
+	}
+	if a.domain == "" {
+		a.domain = s.policy.Hostname
+	}
+	items := []access.Item{{Kind: 'F', Key: a.String()}, {Kind: 'D', Key: a.domain}}
+	if s.policy.Local.Has(a.domain) || a.domain == s.policy.Hostname {
+		items = append(items, access.Item{Kind: 'U', Key: a.localText() + "@"})
+	}
+	m := e.search.List(access.SpamOnly, items...)
+	switch {
+	case f.Friend && m.Value.Kind == access.KindFriend:
+		return finding{action: ActionAccept, final: true, reason: "a friend: " + e.rule(m.Probe)}
+	case f.Hater && m.Value.Kind != access.KindHater:
+		return finding{action: ActionAccept, final: true, reason: "not a hater, so spared the checks on sender and client"}
+	}
+	return pass("the checks on sender and client apply to this recipient")
+}

@@ -1,0 +1,253 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"milterd/policy/access"
+)
+
+// checkRelay decides whether this client may send to this recipient: the relay
+// half of Rcpt_ok, then Relay_ok.
+func (s *Session) checkRelay(e *evaluation) finding {
+	if why := s.trustedClient(e); why != "" && s.port.Relay != RelayNone {
+		return finding{action: ActionAccept, final: true, reason: why}
+	}
+	if why := s.recipientTaken(e); why != "" {
+		return pass(why)
+	}
+	if e.toErr != nil {
+		return s.relayDenied(e, "the address is written in a way that nothing is relayed for")
+	}
+	if s.port.Relay == RelayEntitled || s.port.Relay == "" {
+		if granted := s.entitlement(e); granted.ok {
+			return pass(granted.reason)
+		}
+		if why := s.senderEntitles(e); why != "" {
+			return pass(why)
+		}
+		if f, refused := s.unconfirmedName(e); refused {
+			return f
+		}
+		if why := s.nameEntitles(e); why != "" {
+			return pass(why)
+		}
+	}
+	return s.relayDenied(e, fmt.Sprintf("%s is not ours, and nothing entitles this client to relay", e.to.domain))
+}
+
+// trustedClient is what ends the checks in Rcpt_ok ($# RELAY): a client
+// certificate with RELAY, or a trusted mechanism.
+func (s *Session) trustedClient(e *evaluation) string {
+	if s.port.Relay == RelayEntitled || s.port.Relay == "" {
+		if why := s.certificate(e); why != "" {
+			return why
+		}
+	}
+	if s.trustedAuth() {
+		return fmt.Sprintf("authenticated as %s with %s, which is trusted", printable(s.message.auth.Authen), s.message.auth.Type)
+	}
+	return ""
+}
+
+// trusted reports whether the client is one that sendmail's check_rcpt spares the
+// checks on sender and client. It holds with the relay check off, too.
+func (e *evaluation) trusted() bool {
+	before := len(e.search.Probes)
+	why := e.session.trustedClient(e)
+	e.search.Probes = e.search.Probes[:before]
+	return why != ""
+}
+
+// trustedAuth reports whether the client used a mechanism of TRUST_AUTH_MECH.
+func (s *Session) trustedAuth() bool {
+	return s.message.auth.Type != "" && slices.ContainsFunc(s.policy.Checks.Relay.TrustAuthMech, func(mech string) bool {
+		return strings.EqualFold(mech, s.message.auth.Type)
+	})
+}
+
+// certificate is sendmail's RelayTLS: CertIssuer: and CertSubject: entries.
+func (s *Session) certificate(e *evaluation) string {
+	if s.tls.Verify != "OK" && s.tls.Verify != "TRUSTED" || s.tls.CertIssuer == "" {
+		return ""
+	}
+	m := e.search.Exact(access.Tag{Name: "certissuer", Only: true}, s.tls.CertIssuer)
+	if strings.EqualFold(m.Probe.Value, "SUBJECT") && s.tls.CertSubject != "" {
+		m = e.search.Exact(access.Tag{Name: "certsubject", Only: true}, s.tls.CertSubject)
+	}
+	if m.Value.Kind != access.KindRelay {
+		return ""
+	}
+	return "a client certificate may relay: " + e.rule(m.Probe)
+}
+
+// recipientTaken says why mail to this recipient is taken from anyone, or
+// nothing.
+func (s *Session) recipientTaken(e *evaluation) string {
+	if s.localMailer(e.recipient.Mailer) {
+		return fmt.Sprintf("delivered on this host (%s)", e.recipient.Mailer)
+	}
+	if e.toErr != nil {
+		return ""
+	}
+	domain := e.to.domain
+	switch {
+	case domain == "":
+		return "an address without a domain is local"
+	case s.policy.inOwnDomain(domain):
+		return fmt.Sprintf("%s is in our own domain (relay_entire_domain)", domain)
+	case s.policy.Local.Has(domain):
+		return fmt.Sprintf("%s is local (class w)", domain)
+	}
+	if entry, ok := s.policy.inRelayClass(domain); ok {
+		return fmt.Sprintf("we relay for %s (class R: %s)", domain, entry)
+	}
+	if m := s.relayToRecipient(e); m.Value.Kind == access.KindRelay {
+		return "we relay for it: " + e.rule(m.Probe)
+	}
+	return ""
+}
+
+// relayToRecipient looks the recipient up for To: RELAY.
+func (s *Session) relayToRecipient(e *evaluation) access.Match {
+	full := e.to.String()
+	switch f := s.policy.Features; {
+	case f.RelayToFullAddress && f.RelayHostsOnly:
+		if m := e.search.Exact(access.Tag{Name: "to", Only: true}, full); m.Found() {
+			return m
+		}
+	case f.RelayToFullAddress:
+		return e.search.List(access.To, access.Item{Kind: 'F', Key: full},
+			access.Item{Kind: 'D', Key: e.to.domain}, access.Item{Kind: 'F', Key: e.to.localText() + "@"})
+	}
+	return s.policy.relayTo(&e.search, e.to.domain)
+}
+
+// localMailer reports whether a delivery agent delivers on this host.
+func (s *Session) localMailer(mailer string) bool {
+	return mailer != "" && slices.Contains(s.policy.Checks.Relay.LocalMailers, mailer)
+}
+
+// entitlement is what entitles a client to relay by its address.
+type entitlement struct {
+	ok     bool
+	reason string
+	probes []access.Probe
+}
+
+// entitlement is worked out once a connection: the first part of Relay_ok.
+func (s *Session) entitlement(e *evaluation) entitlement {
+	if s.entitled == nil {
+		before := len(e.search.Probes)
+		reason := s.addressEntitles(e)
+		s.entitled = &entitlement{ok: reason != "", reason: reason, probes: slices.Clone(e.search.Probes[before:])}
+		return *s.entitled
+	}
+	e.search.Probes = append(e.search.Probes, s.entitled.probes...)
+	return *s.entitled
+}
+
+func (s *Session) addressEntitles(e *evaluation) string {
+	addr := s.clientAddr
+	switch {
+	case addr == "":
+		return "originates on this host"
+	case s.conn.Addr.Unmap().IsLoopback() && (addr == "127.0.0.1" || addr == "IPv6:0:0:0:0:0:0:0:1"):
+		return "comes from this host (" + addr + ")"
+	}
+	if s.conn.Granted {
+		return "the client's address holds a relay grant"
+	}
+	if entry, ok := s.policy.Relay.Prefix(addr); ok {
+		return fmt.Sprintf("the client's network may relay (class R: %s)", entry)
+	}
+	if m := e.search.Address(access.Connect, addr); m.Value.Kind == access.KindRelay {
+		return "the client's address may relay: " + e.rule(m.Probe)
+	}
+	if s.policy.Local.Has("[" + addr + "]") {
+		return "the client's address is one of this host's own (class w)"
+	}
+	return ""
+}
+
+// senderEntitles is FEATURE(relay_local_from) and FEATURE(relay_mail_from).
+func (s *Session) senderEntitles(e *evaluation) string {
+	f := s.policy.Features
+	if !f.RelayLocalFrom && !f.RelayMailFrom {
+		return ""
+	}
+	a, err := s.policy.canonical(s.message.mail.From)
+	if err != nil || a.domain == "" {
+		return ""
+	}
+	if f.RelayLocalFrom && s.policy.Local.Has(a.domain) {
+		return fmt.Sprintf("the sender's domain %s is local (relay_local_from)", a.domain)
+	}
+	if !f.RelayMailFrom {
+		return ""
+	}
+	items := []access.Item{{Kind: 'F', Key: a.String()}}
+	if f.RelayMailFromDomain && f.RelayHostsOnly {
+		items = append(items, access.Item{Kind: 'E', Key: a.domain})
+	} else if f.RelayMailFromDomain {
+		items = append(items, access.Item{Kind: 'D', Key: a.domain})
+	}
+	if m := e.search.List(access.FromOnly, items...); m.Value.Kind == access.KindRelay {
+		return "the sender may relay (relay_mail_from): " + e.rule(m.Probe)
+	}
+	return ""
+}
+
+// unconfirmedName refuses a client whose name could not be confirmed before its
+// name is looked at.
+func (s *Session) unconfirmedName(e *evaluation) (finding, bool) {
+	check := s.policy.Checks.Relay
+	const reason = "nothing entitles this client by address, and its name is not confirmed"
+	switch s.conn.Resolve {
+	case ResolveTemp:
+		return e.refusal(check.Temp, "checks.relay.temp", reason), true
+	case ResolveFail:
+		return e.refusal(check.Fail, "checks.relay.fail", reason), true
+	case ResolveForged:
+		return e.refusal(check.Forged, "checks.relay.forged", reason), true
+	}
+	return finding{}, false
+}
+
+// nameEntitles looks the client's confirmed name up.
+func (s *Session) nameEntitles(e *evaluation) string {
+	name := strings.TrimSuffix(s.conn.Name, ".")
+	if s.conn.Resolve != ResolveOK || name == "" {
+		return ""
+	}
+	switch {
+	case s.policy.inOwnDomain(name):
+		return fmt.Sprintf("the client %s is in our own domain (relay_entire_domain)", name)
+	case s.policy.Local.Has(name):
+		return fmt.Sprintf("the client %s is this host (class w)", name)
+	}
+	if entry, ok := s.policy.inRelayClass(name); ok {
+		return fmt.Sprintf("the client %s may relay (class R: %s)", name, entry)
+	}
+	var m access.Match
+	if s.policy.Features.RelayHostsOnly {
+		m = e.search.Exact(access.Connect, name)
+	} else {
+		m = e.search.Domain(access.Connect, name)
+	}
+	if m.Value.Kind == access.KindRelay {
+		return "the client's name may relay: " + e.rule(m.Probe)
+	}
+	return ""
+}
+
+// relayDenied refuses to relay, and mentions authentication where it would help.
+func (s *Session) relayDenied(e *evaluation, reason string) finding {
+	check := s.policy.Checks.Relay
+	helps := s.port.Auth != AuthRefuse && s.port.Relay != RelayNone && s.message.auth.Type == "" && len(check.TrustAuthMech) > 0
+	if helps {
+		return e.refusal(check.DenyAuth, "checks.relay.deny_auth", reason)
+	}
+	return e.refusal(check.Deny, "checks.relay.deny", reason)
+}

@@ -1,0 +1,183 @@
+package replay
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Bounds of what is read: a YAML file is held whole, a JSON line likewise.
+const (
+	maxYAML = 16 << 20
+	maxLine = 4 << 20
+)
+
+// ReadFile reads the sessions of one file and hands them over one by one. Files
+// that end in .jsonl or .json hold one JSON object a line, others YAML documents.
+// A session that cannot be read ends a YAML file, and is passed over in a JSON
+// file; the errors, each beginning with FILE:LINE:, are joined.
+func ReadFile(name string, each func(*Session)) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return fmt.Errorf("read sessions: %w", err)
+	}
+	defer f.Close()
+	if strings.HasSuffix(name, ".jsonl") || strings.HasSuffix(name, ".json") {
+		return ReadJSON(name, f, each)
+	}
+	return ReadYAML(name, f, each)
+}
+
+// ReadYAML reads YAML documents; name stands in messages.
+func ReadYAML(name string, r io.Reader, each func(*Session)) error {
+	data, err := io.ReadAll(io.LimitReader(r, maxYAML+1))
+	if err != nil {
+		return fmt.Errorf("read sessions %s: %w", name, err)
+	}
+	if len(data) > maxYAML {
+		return fmt.Errorf("%s:1: more than %d bytes, expected one object a line in a .jsonl file for so many sessions", name, maxYAML)
+	}
+	typed := yaml.NewDecoder(bytes.NewReader(data))
+	typed.KnownFields(true)
+	nodes := yaml.NewDecoder(bytes.NewReader(data))
+	for count := 0; ; count++ {
+		var node yaml.Node
+		if err := nodes.Decode(&node); errors.Is(err, io.EOF) {
+			if count == 0 {
+				return fmt.Errorf("%s:1: no session, expected a YAML document", name)
+			}
+			return nil
+		} else if err != nil {
+			return yamlError(name, err)
+		}
+		var s Session
+		if err := typed.Decode(&s); err != nil {
+			return yamlError(name, err)
+		}
+		s.File, s.Line = name, node.Line
+		if len(node.Content) > 0 {
+			s.Line = node.Content[0].Line
+		}
+		if err := s.check(); err != nil {
+			return fmt.Errorf("%s:%d: %w", name, lineOf(&node, err), err)
+		}
+		s.name()
+		each(&s)
+	}
+}
+
+// name gives a session without an id one.
+func (s *Session) name() {
+	if s.ID == "" {
+		s.ID = fmt.Sprintf("line-%d", s.Line)
+	}
+}
+
+var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:unmarshal errors:\n\s*)?line (\d+): `)
+
+// yamlError puts FILE:LINE: before an error of the YAML library.
+func yamlError(name string, err error) error {
+	var typeError *yaml.TypeError
+	text := err.Error()
+	if errors.As(err, &typeError) && len(typeError.Errors) > 0 {
+		text = typeError.Errors[0]
+	}
+	if m := yamlLine.FindStringSubmatch(text); m != nil {
+		text = strings.Replace(text[len(m[0]):], " in type replay.", " in ", 1)
+		return fmt.Errorf("%s:%s: %s", name, m[1], text)
+	}
+	return fmt.Errorf("%s:1: %s", name, strings.TrimPrefix(text, "yaml: "))
+}
+
+// lineOf finds the line of a field error's path in the document.
+func lineOf(node *yaml.Node, err error) int {
+	var field *fieldError
+	if !errors.As(err, &field) {
+		return node.Line
+	}
+	if node.Kind == yaml.DocumentNode && len(node.Content) > 0 {
+		node = node.Content[0]
+	}
+	for _, step := range field.path {
+		next := child(node, step)
+		if next == nil {
+			break
+		}
+		node = next
+	}
+	return node.Line
+}
+
+// child is the value under a key, or the item of a list.
+func child(node *yaml.Node, step string) *yaml.Node {
+	if node.Kind == yaml.AliasNode {
+		node = node.Alias
+	}
+	switch node.Kind {
+	case yaml.MappingNode:
+		for i := 0; i+1 < len(node.Content); i += 2 {
+			if node.Content[i].Value == step {
+				return node.Content[i+1]
+			}
+		}
+	case yaml.SequenceNode:
+		if i, err := strconv.Atoi(step); err == nil && i < len(node.Content) {
+			return node.Content[i]
+		}
+	}
+	return nil
+}
+
+// ReadJSON reads one JSON object a line; name stands in messages.
+func ReadJSON(name string, r io.Reader, each func(*Session)) error {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, maxLine)
+	var errs []error
+	number := 0
+	for lines.Scan() {
+		number++
+		line := bytes.TrimSpace(lines.Bytes())
+		if len(line) == 0 {
+			continue
+		}
+		s, err := parseJSON(line)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s:%d: %w", name, number, err))
+			continue
+		}
+		s.File, s.Line = name, number
+		s.name()
+		each(s)
+	}
+	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
+		errs = append(errs, fmt.Errorf("%s:%d: line of more than %d bytes", name, number+1, maxLine))
+	} else if err != nil {
+		errs = append(errs, fmt.Errorf("%s:%d: %w", name, number+1, err))
+	}
+	if number == 0 && len(errs) == 0 {
+		errs = append(errs, fmt.Errorf("%s:1: no session, expected one JSON object a line", name))
+	}
+	return errors.Join(errs...)
+}
+
+func parseJSON(line []byte) (*Session, error) {
+	var s Session
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&s); err != nil {
+		return nil, fmt.Errorf("not a session: %w", err)
+	}
+	if d.More() {
+		return nil, errors.New("more than one JSON value in a line, expected one object")
+	}
+	return &s, s.check()
+}

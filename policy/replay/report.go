@@ -1,0 +1,125 @@
+package replay
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"milterd/policy"
+)
+
+// WriteText prints one session's verdicts, a line each, with what was expected
+// where that differs, and with the trace where explain is set.
+func WriteText(w io.Writer, s *Session, o Outcome, explain bool) error {
+	p := printer{w: w}
+	for _, r := range o.Results {
+		p.printf("%s %s\n", s.ID, r.Verdict)
+		if explain {
+			p.trace(r.Verdict)
+		}
+		if r.Different {
+			p.printf("    DIFFERENT: %s:%d expects %s\n", s.File, s.Line, r.Expected)
+		}
+	}
+	for _, x := range o.Missing {
+		p.printf("%s %s <%s>: no verdict\n    DIFFERENT: %s:%d expects %s\n", s.ID, x.Stage, x.Arg, s.File, s.Line, x)
+	}
+	return p.err
+}
+
+type printer struct {
+	w   io.Writer
+	err error
+}
+
+func (p *printer) printf(format string, args ...any) {
+	if p.err == nil {
+		_, p.err = fmt.Fprintf(p.w, format, args...)
+	}
+}
+
+func (p *printer) trace(v policy.Verdict) {
+	for _, step := range v.Trace {
+		p.printf("    %-10s %-9s %s\n", step.Check, step.Result, step.Reason)
+		for _, probe := range step.Probes {
+			if probe.Line == 0 {
+				p.printf("        %s: not found\n", probe.Name())
+			} else {
+				p.printf("        %s: line %d: %s\n", probe.Name(), probe.Line, probe.Value)
+			}
+		}
+	}
+}
+
+// The objects of -json output, one a verdict.
+type (
+	jsonVerdict struct {
+		Session  string       `json:"session"`
+		File     string       `json:"file"`
+		Message  int          `json:"message"`
+		Stage    string       `json:"stage"`
+		Arg      string       `json:"arg"`
+		Action   string       `json:"action"`
+		Code     int          `json:"code"`
+		Enhanced string       `json:"enhanced"`
+		Text     string       `json:"text"`
+		Check    string       `json:"check"`
+		Rule     string       `json:"rule"`
+		Shadow   []jsonShadow `json:"shadow"`
+		Edits    []string     `json:"edits"`
+		Trace    []jsonStep   `json:"trace"`
+	}
+	jsonShadow struct {
+		Action   string `json:"action"`
+		Code     int    `json:"code"`
+		Enhanced string `json:"enhanced"`
+		Text     string `json:"text"`
+		Check    string `json:"check"`
+		Rule     string `json:"rule"`
+	}
+	jsonStep struct {
+		Check  string      `json:"check"`
+		Result string      `json:"result"`
+		Reason string      `json:"reason"`
+		Keys   []jsonProbe `json:"keys"`
+	}
+	jsonProbe struct {
+		Key   string `json:"key"`
+		Line  int    `json:"line"`
+		Value string `json:"value"`
+	}
+)
+
+// WriteJSON prints one session's verdicts as one JSON object a line.
+func WriteJSON(w io.Writer, s *Session, o Outcome) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	for _, r := range o.Results {
+		if err := e.Encode(jsonOf(s, r)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func jsonOf(s *Session, r Result) jsonVerdict {
+	v := r.Verdict
+	j := jsonVerdict{
+		Session: s.ID, File: s.File, Message: r.Message, Stage: string(v.Stage), Arg: v.Arg, Action: string(v.Action),
+		Code: v.Reply.Code, Enhanced: v.Reply.Enhanced, Text: v.Reply.Text, Check: v.Check, Rule: v.Rule,
+		Shadow: []jsonShadow{}, Edits: []string{}, Trace: []jsonStep{},
+	}
+	for _, x := range v.Shadow {
+		j.Shadow = append(j.Shadow, jsonShadow{
+			Action: string(x.Action), Code: x.Reply.Code, Enhanced: x.Reply.Enhanced, Text: x.Reply.Text, Check: x.Check, Rule: x.Rule,
+		})
+	}
+	for _, step := range v.Trace {
+		keys := []jsonProbe{}
+		for _, probe := range step.Probes {
+			keys = append(keys, jsonProbe{Key: probe.Name(), Line: probe.Line, Value: probe.Value})
+		}
+		j.Trace = append(j.Trace, jsonStep{Check: step.Check, Result: step.Result, Reason: step.Reason, Keys: keys})
+	}
+	return j
+}

@@ -1,0 +1,124 @@
+package replay
+
+import (
+	"fmt"
+	"strings"
+
+	"milterd/policy"
+)
+
+// Result is one verdict of a replayed session.
+type Result struct {
+	Session *Session
+	// Message counts the session's messages from 1.
+	Message int
+	Verdict policy.Verdict
+	// Expected is what the session expects here, nil where it does not say.
+	Expected *Expect
+	// Different: the verdict is not the expected one.
+	Different bool
+}
+
+// Outcome is what came of one session.
+type Outcome struct {
+	Results []Result
+	// Missing are expectations that no verdict was given for.
+	Missing []Expect
+}
+
+// Differences counts verdicts that are not as expected, and missing ones.
+func (o Outcome) Differences() int {
+	n := len(o.Missing)
+	for _, r := range o.Results {
+		if r.Different {
+			n++
+		}
+	}
+	return n
+}
+
+// Run replays one session. What a client cannot do is not done: no recipients
+// after a refused MAIL, no message without an accepted recipient, and nothing
+// more of a message that is discarded.
+func Run(p *policy.Policy, s *Session) Outcome {
+	r := runner{session: s, policy: p.NewSession(s.connection()), open: append([]Expect(nil), s.Expect...)}
+	r.policy.Helo(s.HELO, policy.TLS{
+		Version: s.TLS.Version, Cipher: s.TLS.Cipher, Bits: s.TLS.Bits,
+		Verify: s.TLS.Verify, CertSubject: s.TLS.CertSubject, CertIssuer: s.TLS.CertIssuer,
+	})
+	for i := range s.Messages {
+		r.message(i+1, &s.Messages[i])
+	}
+	return Outcome{Results: r.results, Missing: r.open}
+}
+
+type runner struct {
+	session *Session
+	policy  *policy.Session
+	results []Result
+	// open are the expectations not met with yet.
+	open []Expect
+}
+
+func (r *runner) message(number int, m *Message) {
+	auth := policy.Auth{Type: r.session.Auth.Type, Authen: r.session.Auth.Authen, Author: r.session.Auth.Author, SSF: r.session.Auth.SSF}
+	mail := r.policy.Mail(auth, policy.Mail{From: m.Mail.From, Args: m.Mail.Args, Mailer: m.Mail.Mailer, Host: m.Mail.Host, Addr: m.Mail.Addr})
+	r.add(number, mail)
+	if !goesOn(mail) {
+		r.policy.Abort()
+		return
+	}
+	accepted := false
+	for _, rcpt := range m.Rcpt {
+		v := r.policy.Rcpt(policy.Recipient{To: rcpt.To, Args: rcpt.Args, Mailer: rcpt.Mailer, Host: rcpt.Host, Addr: rcpt.Addr})
+		r.add(number, v)
+		if v.Action == policy.ActionDiscard {
+			r.policy.Abort()
+			return
+		}
+		accepted = accepted || goesOn(v)
+	}
+	if !accepted {
+		r.policy.Abort()
+		return
+	}
+	headers := make([]policy.HeaderField, len(m.Headers))
+	for i, h := range m.Headers {
+		headers[i] = policy.HeaderField{Name: h[0], Value: h[1]}
+	}
+	r.add(number, r.policy.EndOfMessage(headers))
+}
+
+// goesOn reports whether the transaction continues after a verdict.
+func goesOn(v policy.Verdict) bool {
+	return v.Action == policy.ActionAccept || v.Action == policy.ActionQuarantine
+}
+
+// add notes a verdict and compares it with the first expectation for it.
+func (r *runner) add(number int, v policy.Verdict) {
+	result := Result{Session: r.session, Message: number, Verdict: v}
+	for i, x := range r.open {
+		if x.Stage == string(v.Stage) && x.Arg == v.Arg {
+			r.open = append(r.open[:i:i], r.open[i+1:]...)
+			result.Expected, result.Different = &x, !x.matches(v)
+			break
+		}
+	}
+	r.results = append(r.results, result)
+}
+
+// matches reports whether a verdict is the expected one.
+func (x Expect) matches(v policy.Verdict) bool {
+	if x.Action != "" && x.Action != string(v.Action) {
+		return false
+	}
+	if strings.HasPrefix(x.Reply, "250") {
+		return goesOn(v) || v.Action == policy.ActionDiscard
+	}
+	return x.Reply == "" || x.Reply == v.Reply.String()
+}
+
+// String is the expectation as -check prints it.
+func (x Expect) String() string {
+	return strings.TrimSpace(fmt.Sprintf("%s <%s>: %s %s", x.Stage, x.Arg, x.Action, x.Reply))
+}

@@ -1,0 +1,188 @@
+// Package replay runs recorded SMTP sessions against a policy.
+//
+// A recorded session is one SMTP connection as facts: who connected, how the MTA
+// resolved its name, what it said, and what the MTA would do with each recipient.
+// One YAML document or one JSON object a line holds one session; a YAML file may
+// hold several documents. The README of the sessions that come with milterd
+// shows the schema by example.
+//
+// Live traffic and replay run the same policy code, so a session recorded from
+// facts gives the verdict that the live connection got.
+package replay
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"milterd/policy"
+)
+
+// Session is one recorded SMTP connection.
+type Session struct {
+	// File and Line say where the session was read from.
+	File string `yaml:"-" json:"-"`
+	Line int    `yaml:"-" json:"-"`
+
+	ID       string    `yaml:"id" json:"id"`
+	Connect  Connect   `yaml:"connect" json:"connect"`
+	HELO     string    `yaml:"helo" json:"helo"`
+	TLS      TLS       `yaml:"tls" json:"tls"`
+	Auth     Auth      `yaml:"auth" json:"auth"`
+	Messages []Message `yaml:"messages" json:"messages"`
+	// Grants are the addresses that held a relay grant.
+	Grants []string `yaml:"grants" json:"grants"`
+	// DNS holds the answers that were used, as zone-file lines.
+	DNS []string `yaml:"dns" json:"dns"`
+	// Expect holds the verdicts to compare with; optional.
+	Expect []Expect `yaml:"expect" json:"expect"`
+}
+
+// Connect is the connection as the MTA reported it; see policy.Connection.
+type Connect struct {
+	Addr        string `yaml:"addr" json:"addr"`
+	Port        uint16 `yaml:"port" json:"port"`
+	Name        string `yaml:"name" json:"name"`
+	PTR         string `yaml:"ptr" json:"ptr"`
+	Resolve     string `yaml:"resolve" json:"resolve"`
+	Daemon      string `yaml:"daemon" json:"daemon"`
+	DaemonPort  uint16 `yaml:"daemon_port" json:"daemon_port"`
+	DaemonAddr  string `yaml:"daemon_addr" json:"daemon_addr"`
+	DaemonFlags string `yaml:"daemon_flags" json:"daemon_flags"`
+}
+
+// TLS is the encryption of the connection; see policy.TLS.
+type TLS struct {
+	Version     string `yaml:"version" json:"version"`
+	Cipher      string `yaml:"cipher" json:"cipher"`
+	Bits        int    `yaml:"bits" json:"bits"`
+	Verify      string `yaml:"verify" json:"verify"`
+	CertSubject string `yaml:"cert_subject" json:"cert_subject"`
+	CertIssuer  string `yaml:"cert_issuer" json:"cert_issuer"`
+}
+
+// Auth is the SMTP AUTH state; see policy.Auth.
+type Auth struct {
+	Type   string `yaml:"type" json:"type"`
+	Authen string `yaml:"authen" json:"authen"`
+	Author string `yaml:"author" json:"author"`
+	SSF    int    `yaml:"ssf" json:"ssf"`
+}
+
+// Message is one mail transaction.
+type Message struct {
+	Mail    Mail       `yaml:"mail" json:"mail"`
+	Rcpt    []Rcpt     `yaml:"rcpt" json:"rcpt"`
+	Headers [][]string `yaml:"headers" json:"headers"`
+}
+
+// Mail is one MAIL command; see policy.Mail.
+type Mail struct {
+	From   string   `yaml:"from" json:"from"`
+	Args   []string `yaml:"args" json:"args"`
+	Mailer string   `yaml:"mailer" json:"mailer"`
+	Host   string   `yaml:"host" json:"host"`
+	Addr   string   `yaml:"addr" json:"addr"`
+}
+
+// Rcpt is one RCPT command; see policy.Recipient.
+type Rcpt struct {
+	To     string   `yaml:"to" json:"to"`
+	Args   []string `yaml:"args" json:"args"`
+	Mailer string   `yaml:"mailer" json:"mailer"`
+	Host   string   `yaml:"host" json:"host"`
+	Addr   string   `yaml:"addr" json:"addr"`
+}
+
+// Expect is the verdict one command should get. Reply, Action or both are
+// compared.
+type Expect struct {
+	Stage string `yaml:"stage" json:"stage"`
+	Arg   string `yaml:"arg" json:"arg"`
+	// Reply is what the client is told, e.g. "550 5.7.1 Relaying denied". A
+	// reply that begins with 250 stands for acceptance.
+	Reply  string `yaml:"reply" json:"reply"`
+	Action string `yaml:"action" json:"action"`
+}
+
+// fieldError is a value that cannot be, with the path to it in the document.
+type fieldError struct {
+	path []string
+	text string
+}
+
+func (e *fieldError) Error() string {
+	return strings.Join(e.path, ".") + ": " + e.text
+}
+
+func bad(text string, args []any, path ...string) error {
+	return &fieldError{path: path, text: fmt.Sprintf(text, args...)}
+}
+
+// check finds values that no MTA reports.
+func (s *Session) check() error {
+	if _, err := parseAddr(s.Connect.Addr); err != nil {
+		return bad("%q is not an IP address", []any{s.Connect.Addr}, "connect", "addr")
+	}
+	resolves := []policy.Resolve{"", policy.ResolveOK, policy.ResolveFail, policy.ResolveForged, policy.ResolveTemp}
+	if !slices.Contains(resolves, policy.Resolve(s.Connect.Resolve)) {
+		return bad("%q, expected OK, FAIL, FORGED or TEMP", []any{s.Connect.Resolve}, "connect", "resolve")
+	}
+	if len(s.Messages) == 0 {
+		return bad("no message, expected at least one", nil, "messages")
+	}
+	for i, m := range s.Messages {
+		for j, h := range m.Headers {
+			if len(h) != 2 {
+				return bad("%d values, expected [NAME, VALUE]", []any{len(h)}, "messages", fmt.Sprint(i), "headers", fmt.Sprint(j))
+			}
+		}
+	}
+	for i, g := range s.Grants {
+		if _, err := netip.ParseAddr(g); err != nil {
+			return bad("%q is not an IP address", []any{g}, "grants", fmt.Sprint(i))
+		}
+	}
+	return s.checkExpect()
+}
+
+func (s *Session) checkExpect() error {
+	stages := []policy.Stage{policy.StageMail, policy.StageRcpt, policy.StageEOM}
+	actions := []policy.Action{"", policy.ActionAccept, policy.ActionReject, policy.ActionTempfail, policy.ActionDiscard, policy.ActionQuarantine}
+	for i, x := range s.Expect {
+		if !slices.Contains(stages, policy.Stage(x.Stage)) {
+			return bad("%q, expected mail, rcpt or eom", []any{x.Stage}, "expect", fmt.Sprint(i), "stage")
+		}
+		if !slices.Contains(actions, policy.Action(x.Action)) {
+			return bad("%q, expected accept, reject, tempfail, discard or quarantine", []any{x.Action}, "expect", fmt.Sprint(i), "action")
+		}
+		if x.Reply == "" && x.Action == "" {
+			return bad("expected reply, action or both", nil, "expect", fmt.Sprint(i))
+		}
+	}
+	return nil
+}
+
+// parseAddr reads an address; an empty one or sendmail's "0" stands for none.
+func parseAddr(s string) (netip.Addr, error) {
+	if s == "" || s == "0" {
+		return netip.Addr{}, nil
+	}
+	addr, err := netip.ParseAddr(strings.TrimPrefix(s, "IPv6:"))
+	return addr.Unmap(), err
+}
+
+// connection is the session's connection as policy facts.
+func (s *Session) connection() policy.Connection {
+	c := s.Connect
+	addr, _ := parseAddr(c.Addr)
+	return policy.Connection{
+		Addr: addr, Port: c.Port, Name: c.Name, PTR: c.PTR, Resolve: policy.Resolve(c.Resolve),
+		DaemonName: c.Daemon, DaemonPort: c.DaemonPort, DaemonAddr: c.DaemonAddr, DaemonFlags: c.DaemonFlags,
+		Granted: slices.ContainsFunc(s.Grants, func(g string) bool {
+			granted, err := parseAddr(g)
+			return err == nil && addr.IsValid() && granted == addr
+		}),
+	}
+}

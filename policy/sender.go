@@ -1,0 +1,36 @@
+package policy
+
+import "milterd/policy/access"
+
+// checkSender looks the sender up under From: and untagged (check_mail).
+func (s *Session) checkSender(e *evaluation) finding {
+	if s.message.sender == nil {
+		f := s.findSender(e)
+		f.probes = e.search.Probes
+		s.message.sender = &f
+	}
+	return *s.message.sender
+}
+
+func (s *Session) findSender(e *evaluation) finding {
+	from := s.message.mail.From
+	if from == "" {
+		return pass("the null sender is always accepted")
+	}
+	a, err := s.policy.canonical(from)
+	if err != nil {
+		return pass("not an address that is looked up")
+	}
+	items := []access.Item{{Kind: 'U', Key: a.localText() + "@"}}
+	if a.domain != "" {
+		items = []access.Item{{Kind: 'F', Key: a.String()}, items[0], {Kind: 'D', Key: a.domain}}
+	}
+	m := e.search.List(access.From, items...)
+	switch {
+	case !m.Found():
+		return pass("no entry for this sender")
+	case m.Value.Accepts():
+		return finding{action: ActionAccept, final: true, reason: e.rule(m.Probe)}
+	}
+	return e.entry(m, s.policy.Checks.Sender.Reject, "the access table has an entry for this sender")
+}
