@@ -1,0 +1,261 @@
+package harness
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+)
+
+const (
+	// stockMC is /etc/mail/sendmail.mc as the package installs it.
+	stockMC = "/usr/share/sendmail/cf/debian/sendmail.mc"
+
+	mailDir    = "/etc/mail"
+	queueDir   = "/var/spool/mqueue"
+	trafficLog = runtimeDir + "/traffic.log"
+)
+
+// FilterLines are what an administrator adds to the stock sendmail.mc, which
+// listens on 127.0.0.1 only, to serve the world on ports 25 and 587 with
+// milterd as the filter.
+const FilterLines = "DAEMON_OPTIONS(`Name=MTA, Family=inet, Addr=" + ServerAddr4 + ", Port=smtp')dnl\n" +
+	"DAEMON_OPTIONS(`Name=MTA6, Family=inet6, Addr=" + ServerAddr6 + ", Port=smtp')dnl\n" +
+	"DAEMON_OPTIONS(`Name=MSA, Family=inet, Addr=" + ServerAddr4 + ", Port=submission, M=Ea')dnl\n" +
+	"DAEMON_OPTIONS(`Name=MSA6, Family=inet6, Addr=" + ServerAddr6 + ", Port=submission, M=Ea')dnl\n" +
+	"INPUT_MAIL_FILTER(`milterd', `S=local:/run/milterd/milter.sock, F=T, T=S:10s;R:10s;E:1m')dnl\n"
+
+// AuthLines switch SMTP AUTH on.
+const AuthLines = "define(`confAUTH_MECHANISMS', `DIGEST-MD5 CRAM-MD5 LOGIN PLAIN')dnl\n" +
+	"TRUST_AUTH_MECH(`DIGEST-MD5 CRAM-MD5 LOGIN PLAIN')dnl\n"
+
+// testLines are for the tests alone: mail stays in the queue to be looked at.
+const testLines = "define(`confDELIVERY_MODE', `queueonly')dnl\n"
+
+// testAccess lifts the limits of the stock features greet_pause, ratecontrol
+// and conncontrol in the way that they document.
+const testAccess = "GreetPause:\t0\nClientRate:\t0\nClientConn:\t0\n"
+
+// saslConf makes sendmail check passwords in /etc/sasldb2.
+const saslConf = "pwcheck_method: auxprop\nauxprop_plugin: sasldb\nmech_list: DIGEST-MD5 CRAM-MD5 LOGIN PLAIN\n"
+
+// configureSendmail writes /etc/mail and builds sendmail.cf, access.db and the
+// SASL users.
+func configureSendmail(o Options) error {
+	stock, err := os.ReadFile(stockMC)
+	if err != nil {
+		return err
+	}
+	for path, text := range map[string]string{
+		mailDir + "/sendmail.mc":          string(stock) + FilterLines + AuthLines + testLines + o.MC,
+		mailDir + "/access":               testAccess + o.Access,
+		mailDir + "/local-host-names":     o.LocalHostNames,
+		mailDir + "/relay-domains":        o.RelayDomains,
+		mailDir + "/trusted-users":        "",
+		mailDir + "/aliases":              "postmaster: root\nabuse: root\n",
+		mailDir + "/m4/dialup.m4":         "",
+		mailDir + "/m4/provider.m4":       "",
+		mailDir + "/sasl/Sendmail.conf.2": saslConf, // where Debian's package links to
+		"/etc/sasl2/Sendmail.conf":        saslConf, // where the library looks first
+	} {
+		if err := replaceFile(path, text, 0o644); err != nil {
+			return err
+		}
+	}
+	cf, err := run("", "m4", mailDir+"/sendmail.mc")
+	if err != nil {
+		return err
+	}
+	if err := replaceFile(mailDir+"/sendmail.cf", cf, 0o644); err != nil {
+		return err
+	}
+	if _, err := run(testAccess+o.Access, "makemap", "hash", mailDir+"/access"); err != nil {
+		return err
+	}
+	if _, err := run("", "sendmail", "-bi"); err != nil {
+		return err
+	}
+	return addUsers(o.Users)
+}
+
+// addUsers makes the SASL users, and no others.
+func addUsers(users map[string]string) error {
+	if err := os.Remove("/etc/sasldb2"); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	for name, password := range users {
+		if _, err := run(password, "saslpasswd2", "-p", "-c", "-u", Hostname, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replaceFile writes a file that may be a symbolic link elsewhere so far.
+func replaceFile(path, text string, mode os.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	return os.WriteFile(path, []byte(text), mode)
+}
+
+// run runs a command to its end and returns its output.
+func run(stdin, name string, args ...string) (string, error) {
+	cmd := exec.Command(name, args...)
+	cmd.Stdin = strings.NewReader(stdin)
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("%s %s: %w\n%s%s", name, strings.Join(args, " "), err, stdout.String(), stderr.String())
+	}
+	return stdout.String(), nil
+}
+
+// daemonOption is an option line of sendmail.cf that opens a port.
+var daemonOption = regexp.MustCompile(`(?m)^O DaemonPortOptions=(.*)$`)
+
+// daemonAddrs lists the addresses that a sendmail.cf makes sendmail listen on.
+func daemonAddrs(cf string) ([]netip.AddrPort, error) {
+	var addrs []netip.AddrPort
+	for _, match := range daemonOption.FindAllStringSubmatch(cf, -1) {
+		var host, port string
+		for _, option := range strings.Split(match[1], ",") {
+			key, value, _ := strings.Cut(strings.TrimSpace(option), "=")
+			switch key {
+			case "Addr":
+				host = value
+			case "Port":
+				port = value
+			}
+		}
+		switch port {
+		case "smtp":
+			port = "25"
+		case "submission":
+			port = "587"
+		}
+		addr, err := netip.ParseAddrPort(net.JoinHostPort(host, port))
+		if err != nil {
+			return nil, fmt.Errorf("daemon option %q: %w", match[1], err)
+		}
+		addrs = append(addrs, addr)
+	}
+	return addrs, nil
+}
+
+// listening reports whether every address has a listener, without connecting
+// to it: a connection would show up in the logs and counters under test.
+func listening(addrs []netip.AddrPort) (bool, error) {
+	var table strings.Builder
+	for _, name := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return false, err
+		}
+		table.Write(text)
+	}
+	for _, addr := range addrs {
+		if !strings.Contains(table.String(), " "+procAddr(addr)+" ") {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// procAddr is the local address, remote address and state of a listener as
+// /proc/net/tcp shows them: words of four bytes in the order of the machine.
+func procAddr(addr netip.AddrPort) string {
+	ip := addr.Addr().AsSlice()
+	var local strings.Builder
+	for i := 0; i < len(ip); i += 4 {
+		fmt.Fprintf(&local, "%08X", binary.NativeEndian.Uint32(ip[i:]))
+	}
+	const stateListen = "0A"
+	return fmt.Sprintf("%s:%04X %s:0000 %s", local.String(), addr.Port(), strings.Repeat("0", 2*len(ip)), stateListen)
+}
+
+// startSendmail starts the daemon and waits until it listens everywhere.
+func startSendmail(log *Log) (*process, error) {
+	cf, err := os.ReadFile(mailDir + "/sendmail.cf")
+	if err != nil {
+		return nil, err
+	}
+	addrs, err := daemonAddrs(string(cf))
+	if err != nil {
+		return nil, err
+	}
+	p, err := launch(log, "/usr/sbin/sendmail", "-L", "sm-mta", "-bD", "-X", trafficLog)
+	if err != nil {
+		return nil, err
+	}
+	err = poll(startTimeout, "sendmail to listen", func() (bool, error) {
+		if err := p.ended(); err != nil {
+			return false, err
+		}
+		return listening(addrs)
+	})
+	if err != nil {
+		return nil, errors.Join(err, p.stop(syscall.SIGTERM), errors.New(log.String()))
+	}
+	return p, nil
+}
+
+// QueueFile is the envelope and header file of a message in the queue.
+type QueueFile struct {
+	// ID is the queue id that sendmail told the client.
+	ID string
+	// Held: the message is quarantined.
+	Held bool
+	// Text is the file: the envelope, and the header lines of the message as
+	// they will be sent on, "H" before each.
+	Text string
+}
+
+// readQueue reads every message in the queue.
+func readQueue() ([]QueueFile, error) {
+	entries, err := os.ReadDir(queueDir)
+	if err != nil {
+		return nil, err
+	}
+	var files []QueueFile
+	for _, entry := range entries {
+		// qf is a message to be sent, hf one that is held (op.me, Appendix B).
+		kind, id := entry.Name()[:min(2, len(entry.Name()))], entry.Name()[min(2, len(entry.Name())):]
+		if kind != "qf" && kind != "hf" {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(queueDir, entry.Name()))
+		if os.IsNotExist(err) {
+			continue // renamed or gone since it was listed
+		}
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, QueueFile{ID: id, Held: kind == "hf", Text: string(text)})
+	}
+	return files, nil
+}
+
+// emptyQueue removes all messages.
+func emptyQueue() error {
+	entries, err := os.ReadDir(queueDir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if err := os.RemoveAll(filepath.Join(queueDir, entry.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}

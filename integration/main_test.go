@@ -1,0 +1,45 @@
+package integration_test
+
+import (
+	"os"
+	"testing"
+
+	"milterd/integration/harness"
+)
+
+// world is where the tests of this package start their servers.
+var world *harness.World
+
+func TestMain(m *testing.M) {
+	os.Exit(harness.Main(func(w *harness.World) int {
+		world = w
+		return m.Run()
+	}))
+}
+
+// start runs a server for one test.
+func start(t *testing.T, o harness.Options) *harness.Env {
+	t.Helper()
+	if world.Missing != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("a real sendmail cannot be started: %v", world.Missing)
+		}
+		t.Skipf("a real sendmail cannot be started: %v", world.Missing)
+	}
+	env, err := world.Start(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := env.Close(); err != nil {
+			t.Errorf("stop server: %v", err)
+		}
+		if t.Failed() {
+			t.Logf("sendmail's log:\n%s", env.Syslog)
+			if env.Milterd != nil {
+				t.Logf("milterd's log:\n%s", env.Milterd.Log)
+			}
+		}
+	})
+	return env
+}
