@@ -1,0 +1,102 @@
+package milter
+
+import (
+	"fmt"
+
+	gomilter "github.com/d--j/go-milter"
+
+	"milterd/policy"
+)
+
+// Macros that go-milter has no name for.
+const (
+	macroClientResolve = "{client_resolve}"
+	macroDaemonFlags   = "{daemon_flags}"
+	macroVerify        = "{verify}"
+)
+
+// wantedMacros are the macros asked for at each stage. They are fixed when the
+// server is made, before any policy is known, and the policy may be replaced
+// while a connection lives; so this is everything that any policy can use. An
+// MTA that takes no requests (before sendmail 8.14) sends what its own
+// configuration says, and the facts that it leaves out stay empty.
+var wantedMacros = []struct {
+	stage gomilter.MacroStage
+	names []gomilter.MacroName
+}{
+	{gomilter.StageConnect, []gomilter.MacroName{
+		gomilter.MacroClientName, gomilter.MacroClientPTR, macroClientResolve,
+		gomilter.MacroDaemonName, gomilter.MacroDaemonPort, gomilter.MacroDaemonAddr, macroDaemonFlags,
+	}},
+	{gomilter.StageHelo, []gomilter.MacroName{
+		gomilter.MacroTlsVersion, gomilter.MacroCipher, gomilter.MacroCipherBits, macroVerify,
+		gomilter.MacroCertSubject, gomilter.MacroCertIssuer,
+	}},
+	{gomilter.StageMail, []gomilter.MacroName{
+		gomilter.MacroQueueId,
+		gomilter.MacroAuthType, gomilter.MacroAuthAuthen, gomilter.MacroAuthAuthor, gomilter.MacroAuthSsf,
+		gomilter.MacroMailMailer, gomilter.MacroMailHost, gomilter.MacroMailAddr,
+	}},
+	{gomilter.StageRcpt, []gomilter.MacroName{
+		gomilter.MacroRcptMailer, gomilter.MacroRcptHost, gomilter.MacroRcptAddr,
+	}},
+}
+
+// needs is what a policy asks of the MTA beyond CONNECT, HELO, MAIL, RCPT and
+// the end of the message.
+type needs struct {
+	// headers: the header fields of every message.
+	headers bool
+	// quarantine: leave to hold a message.
+	quarantine bool
+}
+
+// needsOf derives the needs of a policy. No check looks at header fields. The
+// access table may hold QUARANTINE entries, or get them with the next reload,
+// and leave to quarantine costs nothing, so it is always asked for.
+func needsOf(*policy.Policy) needs {
+	return needs{quarantine: true}
+}
+
+// options are the needs as the protocol's bits.
+//
+// A no-reply bit is only ever set for a stage that refuses nothing: all but
+// MAIL, RCPT and the end of the message. It saves a round trip between two
+// processes each time. The events that nobody looks at have one too, for an
+// MTA that cannot leave the event out.
+func (n needs) options() (gomilter.OptAction, gomilter.OptProtocol) {
+	actions := gomilter.OptSetMacros
+	if n.quarantine {
+		actions |= gomilter.OptQuarantine
+	}
+	protocol := gomilter.OptNoBody | gomilter.OptNoEOH | gomilter.OptNoUnknown | gomilter.OptNoData |
+		gomilter.OptNoConnReply | gomilter.OptNoHeloReply | gomilter.OptNoHeaderReply |
+		gomilter.OptNoDataReply | gomilter.OptNoUnknownReply | gomilter.OptNoEOHReply | gomilter.OptNoBodyReply
+	if !n.headers {
+		protocol |= gomilter.OptNoHeaders
+	}
+	return actions, protocol
+}
+
+// minimumVersion is the oldest protocol version still in use (sendmail 8.10).
+const minimumVersion = 2
+
+// negotiate answers OPTNEG with what is wanted and offered. Asking for a bit
+// that the MTA has not offered would make it drop the filter.
+//
+// The frame size is left as the MTA offers it: another one would only make
+// sendmail log that the filter changed its Milter.maxdatasize.
+func (s *Server) negotiate(mtaVersion, ourVersion uint32, mtaActions, _ gomilter.OptAction, mtaProtocol, _ gomilter.OptProtocol, size gomilter.DataSize) (
+	version uint32, actions gomilter.OptAction, protocol gomilter.OptProtocol, dataSize gomilter.DataSize, err error,
+) {
+	defer func() {
+		if s.recovered("negotiate", recover()) {
+			err = fmt.Errorf("negotiate with the MTA: the policy in force cannot be read")
+		}
+	}()
+	if mtaVersion < minimumVersion {
+		return 0, 0, 0, 0, fmt.Errorf("negotiate with the MTA: protocol version %d, expected %d at least", mtaVersion, minimumVersion)
+	}
+	actions, protocol = needsOf(s.config.Policy()).options()
+	return min(mtaVersion, ourVersion), actions & mtaActions, protocol & mtaProtocol, size, nil
+}

@@ -1,0 +1,160 @@
+package milter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	gomilter "github.com/d--j/go-milter"
+
+	"milterd/policy"
+)
+
+// DefaultMaxConnections is the connection limit where Config names none.
+const DefaultMaxConnections = 4096
+
+// idleTimeout is how long an MTA may be silent between two frames: libmilter's
+// own (MI_TIMEOUT), a little above the two hours that sendmail lets an SMTP
+// client be silent.
+const idleTimeout = 7210 * time.Second
+
+// Evaluator judges the transactions of one SMTP connection, in order.
+// *policy.Session is the one that milterd uses.
+type Evaluator interface {
+	Helo(name string, tls policy.TLS)
+	Mail(auth policy.Auth, m policy.Mail) policy.Verdict
+	Rcpt(r policy.Recipient) policy.Verdict
+	EndOfMessage(headers []policy.HeaderField) policy.Verdict
+	Abort()
+}
+
+// Config is what a Server needs. Policy is required.
+type Config struct {
+	// Policy returns the policy in force. It is asked once for each SMTP
+	// connection, which keeps what it got: a reload changes no dialogue that
+	// has begun.
+	Policy func() *policy.Policy
+	// Logger gets one line a verdict, and what goes wrong. Default: none.
+	Logger *slog.Logger
+	// MaxConnections limits the connections from MTAs open at once; sendmail
+	// opens one for each SMTP client. Default: DefaultMaxConnections.
+	MaxConnections int
+	// Limits bounds what one connection may send.
+	Limits Limits
+	// IdleGrace is how long Shutdown leaves connections open that are not in
+	// the middle of a message. Default: 3 s.
+	IdleGrace time.Duration
+	// NewEvaluator begins the evaluation of one SMTP connection. Default:
+	// the policy's own NewSession.
+	NewEvaluator func(*policy.Policy, policy.Connection) Evaluator
+}
+
+// Server answers MTAs. Its methods are safe for concurrent use.
+type Server struct {
+	config  Config
+	logger  *slog.Logger
+	counter *counters
+	guard   *guard
+	library *gomilter.Server
+	panics  panicLog
+}
+
+// NewServer makes a server that listens nowhere yet.
+func NewServer(config Config) *Server {
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	if config.MaxConnections <= 0 {
+		config.MaxConnections = DefaultMaxConnections
+	}
+	if config.IdleGrace <= 0 {
+		config.IdleGrace = 3 * time.Second
+	}
+	if config.NewEvaluator == nil {
+		config.NewEvaluator = func(p *policy.Policy, c policy.Connection) Evaluator { return p.NewSession(c) }
+	}
+	config.Limits = config.Limits.withDefaults()
+	RouteLibraryWarnings(config.Logger)
+
+	s := &Server{config: config, logger: config.Logger, counter: newCounters()}
+	s.guard = &guard{
+		limits:  config.Limits,
+		max:     config.MaxConnections,
+		logger:  config.Logger,
+		counter: s.counter,
+		conns:   make(map[*guardedConn]struct{}),
+	}
+	options := []gomilter.Option{
+		gomilter.WithDynamicMilter(func(uint32, gomilter.OptAction, gomilter.OptProtocol, gomilter.DataSize) gomilter.Milter {
+			return newSession(s)
+		}),
+		gomilter.WithNegotiationCallback(s.negotiate),
+		gomilter.WithReadTimeout(idleTimeout),
+	}
+	for _, stage := range wantedMacros {
+		options = append(options, gomilter.WithMacroRequest(stage.stage, stage.names))
+	}
+	s.library = gomilter.NewServer(options...)
+	return s
+}
+
+// Serve takes connections from ln until Shutdown, and then returns nil. It
+// closes ln. It can be called for several listeners at once.
+func (s *Server) Serve(ln net.Listener) error {
+	guarded := s.guard.listener(ln)
+	defer guarded.Close()
+	if err := s.library.Serve(guarded); err != nil && !errors.Is(err, gomilter.ErrServerClosed) {
+		return fmt.Errorf("accept on %s: %w", ln.Addr(), err)
+	}
+	return nil
+}
+
+// Shutdown stops accepting and ends the connections, politely: a message in
+// progress (between MAIL and its last answer) goes on to its verdict, within
+// the time that ctx gives. What is still open then is cut off, and Shutdown
+// returns ctx's error.
+//
+// Connections that are not in the middle of a message stay open for
+// Config.IdleGrace and are then closed, each as soon as its message is done.
+// SMTP clients may be silent for hours, so there is no waiting for them; and
+// while they are waited for, nobody answers the new ones. sendmail treats the
+// loss as its F= equate says: with F=T, the next MAIL of such a client is
+// answered 451 and its mail comes again, so nothing is lost and nothing gets
+// in unfiltered.
+func (s *Server) Shutdown(ctx context.Context) error {
+	timer := time.AfterFunc(s.config.IdleGrace, s.guard.releaseIdle)
+	defer timer.Stop()
+	if err := s.library.Shutdown(ctx); err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("shut down the milter server: %w", err)
+	}
+	return nil
+}
+
+// Stats returns the counters of this moment.
+func (s *Server) Stats() Stats {
+	stats := s.counter.snapshot()
+	stats.Active = s.guard.active()
+	return stats
+}
+
+var libraryWarnings sync.Once
+
+// RouteLibraryWarnings sends the warnings of the go-milter library to logger,
+// at level Debug: what they tell of, a peer that breaks the protocol or
+// vanishes, the guard has counted and logged already. The library has one
+// function for the whole process and by default writes to stderr, so the first
+// call wins and the others do nothing. NewServer makes the call with its own
+// logger; a program with several servers may make it before.
+func RouteLibraryWarnings(logger *slog.Logger) {
+	libraryWarnings.Do(func() {
+		gomilter.LogWarning = func(format string, args ...any) {
+			if logger.Enabled(context.Background(), slog.LevelDebug) {
+				logger.Debug("go-milter: " + fmt.Sprintf(format, args...))
+			}
+		}
+	})
+}

@@ -1,0 +1,261 @@
+package milter
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+
+	gomilter "github.com/d--j/go-milter"
+
+	"milterd/policy"
+)
+
+// session answers the callbacks of one filter connection: one SMTP connection
+// with any number of messages, or, where the MTA sends QUIT_NC, several SMTP
+// connections one after the other.
+//
+// The library calls from one goroutine. A callback never returns an error,
+// which would drop the filter connection and leave the rest of the SMTP
+// connection without a filter; what goes wrong is answered with a temporary
+// failure instead.
+type session struct {
+	server *Server
+	ctx    context.Context // ends with the filter connection
+	cancel context.CancelFunc
+
+	// One SMTP connection.
+	policy *policy.Policy
+	client policy.Connection
+	// evaluator is nil before CONNECT, and for the rest of the SMTP connection
+	// when its facts could not be taken in: every MAIL is then refused for now.
+	evaluator Evaluator
+
+	// One message.
+	inMessage  bool
+	queueID    string
+	recipients int
+	headers    []policy.HeaderField
+}
+
+var _ gomilter.Milter = (*session)(nil)
+
+func newSession(s *Server) *session {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &session{server: s, ctx: ctx, cancel: cancel}
+}
+
+// NewConnection begins an SMTP connection. It comes again on QUIT_NC, without
+// a Cleanup before it, so nothing of the connection before may stay.
+func (s *session) NewConnection(gomilter.Modifier) error {
+	defer s.rescue("new connection", nil)
+	s.policy, s.evaluator = nil, nil
+	s.client = policy.Connection{}
+	s.endMessage()
+	s.policy = s.server.config.Policy()
+	return nil
+}
+
+// Connect takes the client's address and names. Nothing is refused here: the
+// client would not see the reason, and has had no chance to authenticate.
+func (s *session) Connect(host, family string, port uint16, addr string, m gomilter.Modifier) (response *gomilter.Response, err error) {
+	defer s.rescue("connect", &response)
+	s.endMessage()
+	s.evaluator = nil
+	s.client = connection(host, family, port, addr, m)
+	if s.policy == nil {
+		return gomilter.RespContinue, nil
+	}
+	s.evaluator = s.server.config.NewEvaluator(s.policy, s.client)
+	return gomilter.RespContinue, nil
+}
+
+// Helo takes the client's name and the state of its TLS. It comes again after
+// STARTTLS. The macros have to be read now, as the library forgets them with
+// the first message.
+func (s *session) Helo(name string, m gomilter.Modifier) (response *gomilter.Response, err error) {
+	defer s.rescueConnection("helo", &response)
+	s.endMessage()
+	if s.evaluator != nil {
+		s.evaluator.Helo(name, tlsState(m))
+	}
+	return gomilter.RespContinue, nil
+}
+
+// MailFrom begins a message. What the macros say of AUTH counts for this
+// message only, and is taken anew for the next.
+func (s *session) MailFrom(from, args string, m gomilter.Modifier) (response *gomilter.Response, err error) {
+	defer s.rescue("mail", &response)
+	s.endMessage()
+	s.noteQueueID(m)
+	if s.evaluator == nil {
+		return s.fail(policy.Verdict{Stage: policy.StageMail, Arg: from}, "the facts of this connection are not known"), nil
+	}
+	verdict := s.evaluator.Mail(authState(m), policy.Mail{
+		From:   from,
+		Args:   strings.Fields(args),
+		Mailer: m.Get(gomilter.MacroMailMailer),
+		Host:   m.Get(gomilter.MacroMailHost),
+		Addr:   m.Get(gomilter.MacroMailAddr),
+	})
+	response = s.give(verdict)
+	s.inMessage = response.Continue()
+	return response, nil
+}
+
+// RcptTo judges one recipient.
+func (s *session) RcptTo(to, args string, m gomilter.Modifier) (response *gomilter.Response, err error) {
+	defer s.rescue("rcpt", &response)
+	s.noteQueueID(m)
+	if !s.inMessage {
+		return s.fail(policy.Verdict{Stage: policy.StageRcpt, Arg: to}, "no MAIL before it"), nil
+	}
+	s.recipients++
+	if s.recipients > s.server.config.Limits.Recipients {
+		return s.give(policy.Verdict{
+			Stage: policy.StageRcpt, Arg: to, Action: policy.ActionTempfail, Reply: crowdReply,
+			Reason: "this message has as many recipients as it may have",
+		}), nil
+	}
+	verdict := s.evaluator.Rcpt(policy.Recipient{
+		To:     to,
+		Args:   strings.Fields(args),
+		Mailer: m.Get(gomilter.MacroRcptMailer),
+		Host:   m.Get(gomilter.MacroRcptHost),
+		Addr:   m.Get(gomilter.MacroRcptAddr),
+	})
+	response = s.give(verdict)
+	if verdict.Action == policy.ActionDiscard {
+		// The one answer to RCPT that ends the whole message.
+		s.inMessage = false
+	}
+	return response, nil
+}
+
+// Data comes only from an MTA that cannot leave it out.
+func (s *session) Data(gomilter.Modifier) (*gomilter.Response, error) {
+	return gomilter.RespContinue, nil
+}
+
+// Header keeps a field for the end of the message, if anything needs it; the
+// guard has bounded their number and size.
+func (s *session) Header(name, value string, _ gomilter.Modifier) (*gomilter.Response, error) {
+	if s.inMessage && needsOf(s.policy).headers {
+		s.headers = append(s.headers, policy.HeaderField{Name: name, Value: value})
+	}
+	return gomilter.RespContinue, nil
+}
+
+// Headers comes only from an MTA that cannot leave it out.
+func (s *session) Headers(gomilter.Modifier) (*gomilter.Response, error) {
+	return gomilter.RespContinue, nil
+}
+
+// BodyChunk comes only from an MTA that cannot leave it out.
+func (s *session) BodyChunk([]byte, gomilter.Modifier) (*gomilter.Response, error) {
+	return gomilter.RespContinue, nil
+}
+
+// EndOfMessage judges the message as a whole. It is the only stage at which an
+// MTA takes the order to quarantine.
+func (s *session) EndOfMessage(m gomilter.Modifier) (response *gomilter.Response, err error) {
+	defer s.rescue("end of message", &response)
+	s.noteQueueID(m)
+	if !s.inMessage {
+		return s.fail(policy.Verdict{Stage: policy.StageEOM}, "no MAIL before it"), nil
+	}
+	s.inMessage = false
+	verdict := s.evaluator.EndOfMessage(s.headers)
+	if verdict.Action == policy.ActionQuarantine {
+		reason := printable(verdict.Reply.Text, maxReplyLine)
+		if err := m.Quarantine(reason); err != nil {
+			// An MTA that cannot hold the message must not deliver it either.
+			return s.fail(verdict, "the MTA does not quarantine: "+err.Error()), nil
+		}
+	}
+	return s.give(verdict), nil
+}
+
+// Abort ends a message early. It also comes after the end of a message, and
+// the library makes one up when the MTA goes back to an earlier stage.
+func (s *session) Abort(gomilter.Modifier) error {
+	defer s.rescueConnection("abort", nil)
+	s.endMessage()
+	if s.evaluator != nil {
+		s.evaluator.Abort()
+	}
+	return nil
+}
+
+// Unknown comes only from an MTA that cannot leave it out.
+func (s *session) Unknown(string, gomilter.Modifier) (*gomilter.Response, error) {
+	return gomilter.RespContinue, nil
+}
+
+// Cleanup ends the filter connection.
+func (s *session) Cleanup(gomilter.Modifier) {
+	s.cancel()
+}
+
+func (s *session) endMessage() {
+	s.inMessage = false
+	s.queueID = ""
+	s.recipients = 0
+	s.headers = nil
+}
+
+// noteQueueID keeps the queue id for the log. sendmail has it from the
+// beginning, Postfix only later in the message.
+func (s *session) noteQueueID(m gomilter.Modifier) {
+	if id := m.Get(gomilter.MacroQueueId); id != "" {
+		s.queueID = id
+	}
+}
+
+// give counts and logs a verdict and turns it into the answer.
+func (s *session) give(v policy.Verdict) *gomilter.Response {
+	response, ok := answer(v)
+	if !ok {
+		return s.fail(v, "the verdict cannot be given: "+string(v.Action)+" "+v.Reply.String())
+	}
+	s.server.counter.verdict(v)
+	if s.server.logger.Enabled(s.ctx, slog.LevelInfo) {
+		s.server.logger.LogAttrs(s.ctx, slog.LevelInfo, v.String(),
+			slog.String("queue", s.queueID),
+			slog.String("client", s.client.ClientAddr()),
+			slog.String("name", s.client.Name),
+			slog.String("stage", string(v.Stage)),
+			slog.String("check", v.Check),
+			slog.String("action", string(v.Action)))
+	}
+	return response
+}
+
+// fail gives a temporary failure in place of v.
+func (s *session) fail(v policy.Verdict, reason string) *gomilter.Response {
+	v.Action, v.Reply, v.Reason = policy.ActionTempfail, failureReply, reason
+	return s.give(v)
+}
+
+// rescue, deferred, turns a panic into a temporary failure of this command.
+func (s *session) rescue(callback string, response **gomilter.Response) {
+	if s.recovered(callback, recover()) && response != nil {
+		*response = failure()
+	}
+}
+
+// rescueConnection does the same where the panic may have lost facts that the
+// rest of the SMTP connection rests on: it gets temporary failures only.
+func (s *session) rescueConnection(callback string, response **gomilter.Response) {
+	if !s.recovered(callback, recover()) {
+		return
+	}
+	s.evaluator = nil
+	s.inMessage = false
+	if response != nil {
+		*response = failure()
+	}
+}
+
+func (s *session) recovered(callback string, value any) bool {
+	return s.server.recovered(callback, value, "queue", s.queueID, "client", s.client.ClientAddr())
+}
