@@ -1,0 +1,145 @@
+package configs
+
+import (
+	"fmt"
+	"os"
+
+	"milterd/policy"
+	"milterd/policy/access"
+)
+
+// Config is a configuration: the embedded defaults, and what a user's file
+// says instead.
+type Config struct {
+	// Sendmail names the sendmail.cf that fills in what is not configured.
+	Sendmail struct {
+		CF string
+	}
+	Listen  Listen
+	Access  Access
+	Domains Domains
+	// Mode is enforce, or shadow for every check.
+	Mode   policy.Mode
+	Checks policy.Checks
+	// Ports holds the rules of single listeners, by port number or daemon name.
+	Ports map[string]policy.Port
+	Log   Log
+
+	// name is the file the configuration came from, empty for the embedded one.
+	name string
+	// lines has the line of each key that the file holds, by its path. A key
+	// in it is the administrator's word and wins over sendmail.cf.
+	lines map[string]int
+	// rdnsSource is whose reverse look-up counts.
+	rdnsSource string
+	// machineName finds this machine's host name.
+	machineName func() string
+}
+
+// Listen says where milterd waits for sendmail. It takes effect at the start
+// only.
+type Listen struct {
+	// Milter holds the addresses of the filter door in sendmail's notation:
+	// local:/path, inet:port@host, inet6:port@host.
+	Milter []string
+	// SocketMode and SocketGroup are the permissions and the group of local:
+	// sockets; an empty group keeps the process's own.
+	SocketMode  os.FileMode
+	SocketGroup string
+	// MaxConnections bounds the milter connections at a time.
+	MaxConnections int
+}
+
+// Access names the access table and the FEATUREs that change its use.
+type Access struct {
+	File     string
+	Features access.Features
+}
+
+// Domains are the names that are ours, and those we relay for.
+type Domains struct {
+	// Hostname is sendmail's $j, empty to find it out.
+	Hostname string
+	// Local (class w) and Relay (class R) hold names, and files of names
+	// (entries that begin with a slash).
+	Local, Relay []string
+}
+
+// Log says what is logged to stderr, and how.
+type Log struct {
+	// Level is debug, info, warn or error.
+	Level string
+	// Format is text or json.
+	Format string
+}
+
+// Default is the embedded configuration.
+func Default() (*Config, error) {
+	return Parse("", nil)
+}
+
+// Load reads the configuration in a file. What the file does not say is as in
+// the embedded one. The error is an [*Error] that holds every problem, unless the
+// file could not be read.
+func Load(path string) (*Config, error) {
+	data, err := readFile(path, maxConfig)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	return Parse(path, data)
+}
+
+// Parse reads a configuration from memory; name is used in messages, and its
+// directory is where relative paths begin. Without a name the embedded
+// configuration is returned as it is.
+func Parse(name string, data []byte) (*Config, error) {
+	c := &Config{machineName: machineName}
+	if err := c.overlay("milterd.yaml", reference); err != nil {
+		return nil, err
+	}
+	c.lines = nil
+	if name == "" {
+		return c, nil
+	}
+	c.name = name
+	if err := c.overlay(name, data); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Name is the file the configuration was read from, empty for the embedded one.
+func (c *Config) Name() string { return c.name }
+
+// overlay reads a configuration over what is there.
+func (c *Config) overlay(name string, data []byte) error {
+	node, found := document(name, data)
+	if len(found) > 0 {
+		return found.err()
+	}
+	d := &decoder{name: name, lines: make(map[string]int), top: c.schema()}
+	value{decoder: d, node: node}.fields(d.top)
+	c.lines = d.lines
+	c.contradictions(d)
+	return d.err()
+}
+
+// contradictions reports values that are right one by one, but not together.
+func (c *Config) contradictions(d *decoder) {
+	f := c.Access.Features
+	fail := func(format string, args ...any) {
+		d.add(d.name, d.lines["access.features"], "access.features: "+format, args...)
+	}
+	if f.Friend && f.Hater {
+		fail("friend and hater exclude each other")
+	}
+	if (f.Friend || f.Hater) && !f.DelayChecks {
+		fail("friend and hater are parts of delay_checks, expected it in the list as well")
+	}
+}
+
+// explicit reports whether the file itself holds a key.
+func (c *Config) explicit(path string) bool {
+	_, ok := c.lines[path]
+	return ok
+}

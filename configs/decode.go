@@ -1,0 +1,194 @@
+package configs
+
+import (
+	"fmt"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// The decoder walks the YAML nodes itself: the strictness of yaml.v3 stops at
+// the first error, and is lost in values that decode themselves.
+
+// field is one key of a section. Exactly one of section, each and value is set.
+type field struct {
+	name string
+	// section holds the keys below this one.
+	section []field
+	// each makes the field of an entry, for a section whose keys the
+	// administrator chooses.
+	each func(key string) (field, error)
+	// value takes the key's value.
+	value func(v value)
+}
+
+// decoder reads one configuration.
+type decoder struct {
+	name string
+	problems
+	// lines has the line of every key that the file holds, by path.
+	lines map[string]int
+	// top is the whole schema, to tell where a misplaced key belongs.
+	top []field
+}
+
+// value is a key's value on its way into the configuration.
+type value struct {
+	*decoder
+	path string
+	node *yaml.Node
+}
+
+// fail reports a problem of the value.
+func (v value) fail(format string, args ...any) {
+	v.add(v.name, v.node.Line, "%s: %s", v.path, fmt.Sprintf(format, args...))
+}
+
+// plain reports anchors, aliases and tags, which would make a value come from
+// somewhere else or be something else than what is written.
+func (v value) plain() bool {
+	switch {
+	case v.node.Kind == yaml.AliasNode:
+		v.fail("an alias (*%s), expected the value itself; quote a value that begins with *", v.node.Value)
+	case v.node.Anchor != "":
+		v.fail("an anchor (&%s), expected the value without it", v.node.Anchor)
+	case v.node.Style&yaml.TaggedStyle != 0:
+		v.fail("a tag (%s), expected the value without it", v.node.Tag)
+	default:
+		return true
+	}
+	return false
+}
+
+// fields reads a section.
+func (v value) fields(fields []field) {
+	v.keys(func(key string, below value) {
+		for _, f := range fields {
+			if f.name == key {
+				below.take(f)
+				return
+			}
+		}
+		v.add(v.name, below.node.Line, "unknown key %s%s", below.path, v.hint(key, fields))
+	})
+}
+
+// take reads the value of one key.
+func (v value) take(f field) {
+	if f.value != nil {
+		if v.plain() {
+			f.value(v)
+		}
+		return
+	}
+	if f.each == nil {
+		v.fields(f.section)
+		return
+	}
+	v.keys(func(key string, below value) {
+		entry, err := f.each(key)
+		if err != nil {
+			v.add(v.name, v.lines[below.path], "%s: %v", v.path, err)
+			return
+		}
+		below.take(entry)
+	})
+}
+
+// keys calls visit for each key of a mapping, with the value below it.
+func (v value) keys(visit func(key string, below value)) {
+	if !v.plain() {
+		return
+	}
+	if v.node.Kind != yaml.MappingNode {
+		v.add(v.name, v.node.Line, "%s: %s, expected keys and values", v.title(), kind(v.node))
+		return
+	}
+	for i := 0; i+1 < len(v.node.Content); i += 2 {
+		key := v.node.Content[i]
+		below := value{decoder: v.decoder, path: join(v.path, key.Value), node: v.node.Content[i+1]}
+		name := value{decoder: v.decoder, path: v.title(), node: key}
+		if key.Tag == "!!merge" {
+			name.fail("a merge key (<<), expected the keys themselves")
+			continue
+		}
+		if !name.plain() {
+			continue
+		}
+		if key.Kind != yaml.ScalarNode || key.Tag == "!!null" {
+			name.fail("%s as a key, expected a name", kind(key))
+			continue
+		}
+		if line, twice := v.lines[below.path]; twice {
+			v.add(v.name, key.Line, "%s: given twice, first on line %d", below.path, line)
+			continue
+		}
+		v.lines[below.path] = key.Line
+		// A value that is missing has the place of what follows it.
+		if below.node.Tag == "!!null" && below.node.Value == "" {
+			below.node.Line = key.Line
+		}
+		visit(key.Value, below)
+	}
+}
+
+// title names the section in messages.
+func (v value) title() string {
+	if v.path == "" {
+		return "the configuration"
+	}
+	return v.path
+}
+
+func join(path, key string) string {
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}
+
+// kind says what a node is, in an administrator's words.
+func kind(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "keys and values"
+	case yaml.SequenceNode:
+		return "a list"
+	case yaml.AliasNode:
+		return "an alias"
+	}
+	switch n.Tag {
+	case "!!null":
+		return "no value"
+	case "!!bool", "!!int", "!!float", "!!timestamp":
+		return n.Value
+	}
+	return fmt.Sprintf("%q", n.Value)
+}
+
+// hint says what an unknown key was probably meant to be.
+func (d *decoder) hint(key string, fields []field) string {
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = f.name
+	}
+	if near := nearest(key, names); near != "" {
+		return fmt.Sprintf(", did you mean %s?", near)
+	}
+	if elsewhere := placesOf(key, "", d.top); len(elsewhere) > 0 {
+		return fmt.Sprintf(", did you mean %s?", strings.Join(elsewhere, " or "))
+	}
+	return ", expected one of " + strings.Join(names, ", ")
+}
+
+// placesOf lists the paths that end in a key.
+func placesOf(key, path string, fields []field) []string {
+	var places []string
+	for _, f := range fields {
+		if f.name == key {
+			places = append(places, join(path, f.name))
+		}
+		places = append(places, placesOf(key, join(path, f.name), f.section)...)
+	}
+	return places
+}

@@ -1,0 +1,32 @@
+package configs
+
+import (
+	"maps"
+	"slices"
+
+	"milterd/policy"
+)
+
+// Policy reads the access table, the domain files and, if configured,
+// sendmail.cf, and makes the policy of them. The warnings are what an
+// administrator should know although the policy can be used, one a line with
+// its file. The error is an [*Error] that holds every problem.
+func (c *Config) Policy() (*policy.Policy, []string, error) {
+	s := c.sources()
+	p := &policy.Policy{
+		Features: s.features,
+		Hostname: s.hostname,
+		Local:    s.read("class w", s.local),
+		Relay:    s.read("class R", s.relay),
+		Access:   s.table(),
+		Shadow:   c.Mode == policy.ModeShadow,
+		Checks:   c.Checks,
+		Ports:    maps.Clone(c.Ports),
+	}
+	p.Checks.Relay.TrustAuthMech = slices.Clone(s.mechanisms)
+	p.Checks.Relay.LocalMailers = slices.Clone(c.Checks.Relay.LocalMailers)
+	if err := s.err(); err != nil {
+		return nil, s.warnings, err
+	}
+	return p, s.warnings, nil
+}

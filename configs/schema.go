@@ -1,0 +1,252 @@
+package configs
+
+import (
+	"fmt"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"milterd/policy"
+	"milterd/policy/access"
+)
+
+// schema lists every key there is, in the order of the reference, and where its
+// value goes.
+func (c *Config) schema() []field {
+	return []field{
+		{name: "sendmail", section: []field{
+			{name: "cf", value: file(&c.Sendmail.CF, true)},
+		}},
+		{name: "listen", section: []field{
+			{name: "milter", value: oneOrMore(&c.Listen.Milter, checkAddress)},
+			{name: "socket_mode", value: fileMode(&c.Listen.SocketMode)},
+			{name: "socket_group", value: optionalText(&c.Listen.SocketGroup)},
+			{name: "max_connections", value: integer(&c.Listen.MaxConnections, 1, 1_000_000)},
+		}},
+		{name: "access", section: []field{
+			{name: "file", value: file(&c.Access.File, false)},
+			{name: "features", value: features(&c.Access.Features)},
+		}},
+		{name: "domains", section: []field{
+			{name: "hostname", value: hostname(&c.Domains.Hostname)},
+			{name: "local", value: list(&c.Domains.Local, checkClassEntry)},
+			{name: "relay", value: list(&c.Domains.Relay, checkClassEntry)},
+		}},
+		{name: "mode", value: oneOf(&c.Mode, policy.ModeEnforce, policy.ModeShadow)},
+		{name: "checks", section: c.checksSchema()},
+		{name: "ports", each: c.portSchema},
+		{name: "log", section: []field{
+			{name: "level", value: oneOf(&c.Log.Level, "debug", "info", "warn", "error")},
+			{name: "format", value: oneOf(&c.Log.Format, "text", "json")},
+		}},
+	}
+}
+
+// checksSchema lists the keys of the checks, in the order they run.
+func (c *Config) checksSchema() []field {
+	k := &c.Checks
+	return []field{
+		{name: "port", section: []field{
+			{name: "mode", value: mode(&k.Port.Mode)},
+			{name: "auth_required", value: reply(&k.Port.AuthRequired)},
+			{name: "auth_refused", value: reply(&k.Port.AuthRefused)},
+			{name: "tls_required", value: reply(&k.Port.TLSRequired)},
+		}},
+		{name: "recipient", section: tableSchema(&k.Recipient)},
+		{name: "relay", section: []field{
+			{name: "mode", value: mode(&k.Relay.Mode)},
+			{name: "deny", value: reply(&k.Relay.Deny)},
+			{name: "deny_auth", value: reply(&k.Relay.DenyAuth)},
+			{name: "temp", value: reply(&k.Relay.Temp)},
+			{name: "fail", value: reply(&k.Relay.Fail)},
+			{name: "forged", value: reply(&k.Relay.Forged)},
+			{name: "trust_auth_mech", value: list(&k.Relay.TrustAuthMech, checkMechanism)},
+			{name: "local_mailers", value: list(&k.Relay.LocalMailers, checkMailer)},
+		}},
+		{name: "sender", section: tableSchema(&k.Sender)},
+		{name: "client", section: tableSchema(&k.Client)},
+		{name: "rdns", section: []field{
+			{name: "mode", value: mode(&k.RDNS.Mode)},
+			{name: "source", value: oneOf(&c.rdnsSource, "sendmail")},
+			{name: "temp", section: outcomeSchema(&k.RDNS.Temp)},
+			{name: "fail", section: outcomeSchema(&k.RDNS.Fail)},
+			{name: "forged", section: outcomeSchema(&k.RDNS.Forged)},
+			{name: "exempt", section: []field{
+				{name: "authenticated", value: boolean(&k.RDNS.Exempt.Authenticated)},
+				{name: "relay", value: boolean(&k.RDNS.Exempt.Relay)},
+				{name: "connect_ok", value: boolean(&k.RDNS.Exempt.ConnectOK)},
+				{name: "friend", value: boolean(&k.RDNS.Exempt.Friend)},
+				{name: "postmaster", value: boolean(&k.RDNS.Exempt.Postmaster)},
+			}},
+		}},
+	}
+}
+
+func tableSchema(t *policy.TableCheck) []field {
+	return []field{
+		{name: "mode", value: mode(&t.Mode)},
+		{name: "reject", value: reply(&t.Reject)},
+	}
+}
+
+func outcomeSchema(o *policy.Outcome) []field {
+	return []field{
+		{name: "action", value: oneOf(&o.Action,
+			policy.ActionReject, policy.ActionAccept, policy.ActionDiscard, policy.ActionQuarantine)},
+		{name: "reply", value: reply(&o.Reply)},
+	}
+}
+
+// portSchema lists the keys of one listener. What it does not say is as in the
+// defaults, for 465 and 587, or allowed.
+func (c *Config) portSchema(key string) (field, error) {
+	if err := checkPortKey(key); err != nil {
+		return field{}, err
+	}
+	if _, ok := c.Ports[key]; !ok {
+		if c.Ports == nil {
+			c.Ports = make(map[string]policy.Port)
+		}
+		c.Ports[key] = policy.Port{Auth: policy.AuthAllow, TLS: policy.TLSAllow, Relay: policy.RelayEntitled}
+	}
+	// A map's values have no address: each value is put back when it is read.
+	put := func(change func(p *policy.Port) func(value)) func(value) {
+		return func(v value) {
+			p := c.Ports[key]
+			change(&p)(v)
+			c.Ports[key] = p
+		}
+	}
+	return field{name: key, section: []field{
+		{name: "auth", value: put(func(p *policy.Port) func(value) {
+			return oneOf(&p.Auth, policy.AuthRequire, policy.AuthAllow, policy.AuthRefuse)
+		})},
+		{name: "tls", value: put(func(p *policy.Port) func(value) {
+			return oneOf(&p.TLS, policy.TLSAllow, policy.TLSRequire)
+		})},
+		{name: "relay", value: put(func(p *policy.Port) func(value) {
+			return oneOf(&p.Relay, policy.RelayEntitled, policy.RelayAuthenticated, policy.RelayNone)
+		})},
+		{name: "checks", value: put(portChecks)},
+	}}, nil
+}
+
+// portChecks takes the modes of single checks on a port.
+func portChecks(p *policy.Port) func(value) {
+	modes := make(map[string]policy.Mode)
+	var fields []field
+	for _, name := range []string{"port", "recipient", "relay", "sender", "client", "rdns"} {
+		fields = append(fields, field{name: name, value: func(v value) {
+			var m policy.Mode
+			mode(&m)(v)
+			modes[name] = m
+		}})
+	}
+	return func(v value) {
+		v.fields(fields)
+		p.Checks = modes
+	}
+}
+
+func checkPortKey(key string) error {
+	digits := strings.Trim(key, "0123456789") == ""
+	switch {
+	case digits && !isPort(key):
+		return fmt.Errorf("port %s, expected a number from 1 to 65535 without leading zeros", quote(key))
+	case !digits && !isName(key):
+		return fmt.Errorf("%s, expected a port number or a daemon name (Name= in DAEMON_OPTIONS)", quote(key))
+	}
+	return nil
+}
+
+func checkMechanism(s string) error {
+	if s == "" || len(s) > 20 || strings.Trim(strings.ToUpper(s), "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "" {
+		return fmt.Errorf("%s, expected a SASL mechanism such as PLAIN", quote(s))
+	}
+	return nil
+}
+
+func checkMailer(s string) error {
+	if s == "" || strings.ContainsAny(s, " \t\r\n,") {
+		return fmt.Errorf("%s, expected the name of a delivery agent such as local", quote(s))
+	}
+	return nil
+}
+
+func hostname(to *string) func(value) {
+	return text(func(v value, s string) {
+		if err := checkHostname(s); err != nil {
+			v.fail("%v", err)
+			return
+		}
+		*to = s
+	})
+}
+
+// feature is a FEATURE's name in a configuration, and its switch.
+type feature struct {
+	name string
+	on   func(*access.Features) *bool
+}
+
+// featureList names the FEATUREs as sendmail.mc does.
+func featureList() []feature {
+	return []feature{
+		{"skip", func(f *access.Features) *bool { return &f.Skip }},
+		{"blocklist_recipients", func(f *access.Features) *bool { return &f.BlocklistRecipients }},
+		{"delay_checks", func(f *access.Features) *bool { return &f.DelayChecks }},
+		{"friend", func(f *access.Features) *bool { return &f.Friend }},
+		{"hater", func(f *access.Features) *bool { return &f.Hater }},
+		{"lookupdotdomain", func(f *access.Features) *bool { return &f.LookupDotDomain }},
+		{"relay_hosts_only", func(f *access.Features) *bool { return &f.RelayHostsOnly }},
+		{"relay_entire_domain", func(f *access.Features) *bool { return &f.RelayEntireDomain }},
+		{"relay_mail_from", func(f *access.Features) *bool { return &f.RelayMailFrom }},
+		{"relay_mail_from_domain", func(f *access.Features) *bool { return &f.RelayMailFromDomain }},
+		{"relay_local_from", func(f *access.Features) *bool { return &f.RelayLocalFrom }},
+		{"relaytofulladdress", func(f *access.Features) *bool { return &f.RelayToFullAddress }},
+		{"use_client_ptr", func(f *access.Features) *bool { return &f.UseClientPTR }},
+	}
+}
+
+// FeatureNames lists the FEATUREs that are on, named as in a configuration.
+func FeatureNames(f access.Features) []string {
+	var names []string
+	for _, known := range featureList() {
+		if *known.on(&f) {
+			names = append(names, known.name)
+		}
+	}
+	return names
+}
+
+// features takes the list of FEATUREs that are on.
+func features(to *access.Features) func(value) {
+	return func(v value) {
+		if v.node.Kind != yaml.SequenceNode {
+			v.fail("%s, expected a list, such as [skip, delay_checks]", kind(v.node))
+			return
+		}
+		var on access.Features
+		v.words(v.node.Content, func(name string) error {
+			return switchOn(&on, name)
+		})
+		// The argument of relay_mail_from brings the FEATURE with it.
+		on.RelayMailFrom = on.RelayMailFrom || on.RelayMailFromDomain
+		*to = on
+	}
+}
+
+func switchOn(f *access.Features, name string) error {
+	var names []string
+	for _, known := range featureList() {
+		if known.name == name {
+			*known.on(f) = true
+			return nil
+		}
+		names = append(names, known.name)
+	}
+	if near := nearest(name, names); near != "" {
+		return fmt.Errorf("unknown feature %s, did you mean %s?", quote(name), near)
+	}
+	return fmt.Errorf("unknown feature %s, expected %s", quote(name), alternatives(names))
+}

@@ -1,0 +1,22 @@
+// Package sendmail reads what milterd needs to know from a sendmail.cf, so that
+// an administrator with a working sendmail need not say it again.
+//
+// A sendmail.cf is a list of commands, one a line, told apart by their first
+// character; a line that begins with white space continues the one before. Of
+// these count here:
+//
+//	C w name ...       adds names to a class; C{TrustAuthMech} likewise
+//	F w [-o] /file     adds the names in a file, -o: if there is one
+//	D j name           defines a macro
+//	K access hash ...  defines the map that FEATURE(access_db) looks up
+//	S name             begins a ruleset
+//	R lhs rhs          is one of its rules
+//
+// Class w holds our own names and class R what we relay for. The FEATUREs of the
+// sendmail.mc leave no name behind in the sendmail.cf but only rules, each its
+// own, and are told by these.
+//
+// Reading is tolerant: whatever else stands in the file is sendmail's business,
+// and what cannot be followed (a program or a map as the source of a class) is
+// a [Problem] to be shown, not an error.
+package sendmail

@@ -1,0 +1,70 @@
+package sendmail
+
+import (
+	"strings"
+
+	"milterd/policy/access"
+)
+
+// ruleset holds the rules of a sendmail.cf by the name of their ruleset, each as
+// "LHS -> RHS" with single spaces.
+type ruleset map[string][]string
+
+// rulesetName reads the name of an S command, which may go on with a number:
+// Scheck_rcpt, S D, S3, Sname=3.
+func rulesetName(s string) string {
+	name, _, _ := strings.Cut(strings.TrimSpace(s), "=")
+	return strings.TrimSpace(name)
+}
+
+// squeeze removes all white space: what is written with a blank or without is
+// the same rule.
+func squeeze(s string) string {
+	return strings.Join(strings.Fields(s), "")
+}
+
+// has reports whether a ruleset has a rule that holds all parts.
+func (r ruleset) has(name string, parts ...string) bool {
+	for _, rule := range r[name] {
+		found := true
+		for _, part := range parts {
+			found = found && strings.Contains(rule, part)
+		}
+		if found {
+			return true
+		}
+	}
+	return false
+}
+
+// features tells the FEATUREs by the rules that only they bring.
+func (r ruleset) features() access.Features {
+	fromLookup := "$>SearchList<!From>"
+	toFullAddress := r.has("Rcpt_ok", "$>SearchList<+To>$|<F:$1@$2><D:$2><F:$1@>") ||
+		r.has("Rcpt_ok", "$(accessTo:$1@$2")
+	return access.Features{
+		Skip:                r.has("D", "<SKIP>") || r.has("A", "<SKIP>"),
+		BlocklistRecipients: r.has("Rcpt_ok", "$>SearchList<+To>$|<$2><>"),
+		DelayChecks:         r.has("check_rcpt", "$>checkrcpt"),
+		Friend:              r.has("check_rcpt", "<FRIEND>"),
+		Hater:               r.has("check_rcpt", "<HATER>"),
+		LookupDotDomain:     r.has("D", "$(access$5:.$2"),
+		RelayHostsOnly:      r.has("Rcpt_ok", "$+<@$=R> -> $@RELAY"),
+		RelayEntireDomain:   r.has("Rcpt_ok", "$+<@$*$=m> -> $@RELAY"),
+		RelayMailFrom:       r.has("Relay_ok", fromLookup),
+		RelayMailFromDomain: r.has("Relay_ok", fromLookup, "<D:$2>") || r.has("Relay_ok", fromLookup, "<E:$2>"),
+		RelayLocalFrom:      r.has("Relay_ok", "<?>$+<@$=w> -> $@RELAY"),
+		RelayToFullAddress:  toFullAddress,
+		UseClientPTR:        r.has("checkrelay", "$&{client_ptr}$|") || r.has("check_relay", "$&{client_ptr}$|"),
+	}
+}
+
+// findRelayOptions notes what makes sendmail relay more than milterd will.
+func (p *parser) findRelayOptions() {
+	if _, ok := p.rules["Basic_check_rcpt"]; ok && !p.rules.has("Basic_check_rcpt", "$>\"Relay_ok\"") {
+		p.problem(0, "FEATURE(promiscuous_relay) is in force: sendmail relays for everybody, milterd does not")
+	}
+	if p.rules.has("Rcpt_ok", "$(mxserved") {
+		p.problem(0, "FEATURE(relay_based_on_MX) is in force: milterd does not follow it; list the domains in domains.relay")
+	}
+}

@@ -1,0 +1,270 @@
+package configs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+
+	"milterd/configs/sendmail"
+	"milterd/policy"
+	"milterd/policy/access"
+)
+
+// absence says what a missing file means.
+type absence int
+
+const (
+	// mustExist: the administrator, or sendmail.cf, names the file.
+	mustExist absence = iota
+	// warnMissing: a default file; a machine without it is worth a warning.
+	warnMissing
+	// mayBeMissing: a file that is optional in sendmail, too.
+	mayBeMissing
+)
+
+// source is a file that a policy is made from.
+type source struct {
+	path    string
+	missing absence
+	// file and line are where it is named.
+	file string
+	line int
+	// firstWord is how a class file is read.
+	firstWord bool
+}
+
+// class is where a class comes from.
+type class struct {
+	names []string
+	files []source
+}
+
+// sources is where everything comes from that a policy needs beyond the
+// configuration itself, once sendmail.cf has had its say.
+type sources struct {
+	problems
+	warnings []string
+
+	cf           string
+	access       source
+	features     access.Features
+	hostname     string
+	local, relay class
+	mechanisms   []string
+}
+
+// sources settles where everything comes from: an explicit key, else
+// sendmail.cf if there is one, else the default.
+func (c *Config) sources() *sources {
+	s := &sources{
+		features:   c.Access.Features,
+		mechanisms: c.Checks.Relay.TrustAuthMech,
+		hostname:   c.Domains.Hostname,
+	}
+	s.access = c.source("access.file", c.Access.File, warnMissing)
+	s.local = c.class("domains.local", c.Domains.Local, warnMissing)
+	s.relay = c.class("domains.relay", c.Domains.Relay, mayBeMissing)
+	if c.Sendmail.CF != "" {
+		c.askSendmail(s)
+	}
+	if s.hostname == "" {
+		s.hostname = c.machineName()
+	}
+	// sendmail has these in class w on every machine.
+	s.local.names = append(s.local.names, "localhost", "[127.0.0.1]", "[IPv6:0:0:0:0:0:0:0:1]")
+	if s.hostname != "" {
+		s.local.names = append(s.local.names, s.hostname)
+	}
+	return s
+}
+
+// askSendmail takes from sendmail.cf what has no explicit key.
+func (c *Config) askSendmail(s *sources) {
+	s.cf = c.path(c.Sendmail.CF)
+	data, err := readFile(s.cf, maxSendmailCF)
+	if err != nil {
+		s.add(c.name, c.lines["sendmail.cf"], "sendmail.cf: %v", err)
+		return
+	}
+	cf, err := sendmail.Parse(data, c.machineName())
+	if err != nil {
+		s.add(c.name, c.lines["sendmail.cf"], "sendmail.cf: %s %v", s.cf, err)
+		return
+	}
+	for _, p := range cf.Problems {
+		s.warn(s.cf, p.Line, "%s", p.Text)
+	}
+	if !c.explicit("access.file") {
+		s.mapFromSendmail(cf)
+	}
+	if !c.explicit("access.features") {
+		s.features = cf.Features
+	}
+	if !c.explicit("domains.hostname") {
+		s.hostname = cf.Hostname
+	}
+	if !c.explicit("domains.local") {
+		s.local = s.classFromSendmail(cf.Local)
+	}
+	if !c.explicit("domains.relay") {
+		s.relay = s.classFromSendmail(cf.Relay)
+	}
+	if !c.explicit("checks.relay.trust_auth_mech") {
+		s.mechanisms = cf.TrustAuthMech
+		if len(cf.TrustAuthMech) == 0 {
+			s.warn(s.cf, 0, "no TRUST_AUTH_MECH, so AUTH does not entitle to relay; set checks.relay.trust_auth_mech if it shall")
+		}
+	}
+}
+
+// mapFromSendmail takes the access table that sendmail uses. Where sendmail has
+// none, or one that is no text file, the default file stays.
+func (s *sources) mapFromSendmail(cf *sendmail.Config) {
+	switch {
+	case cf.Access.Text != "":
+		s.access = source{path: cf.Access.Text, missing: mustExist, file: s.cf, line: cf.Access.Line}
+	case cf.Access.Type == "":
+		s.warn(s.cf, 0, "no FEATURE(access_db), so sendmail looks nothing up in %s", s.access.path)
+	}
+}
+
+func (s *sources) classFromSendmail(from sendmail.Class) class {
+	to := class{names: append([]string(nil), from.Names...)}
+	for _, f := range from.Files {
+		missing := mustExist
+		if f.Optional {
+			missing = mayBeMissing
+		}
+		to.files = append(to.files, source{
+			path: f.Path, missing: missing, file: s.cf, line: f.Line, firstWord: f.FirstWord,
+		})
+	}
+	return to
+}
+
+// source is a file named by a key; absent says what it means if the default is
+// missing.
+func (c *Config) source(key, path string, absent absence) source {
+	s := source{path: c.path(path), missing: absent}
+	if line, ok := c.lines[key]; ok {
+		s.file, s.line, s.missing = c.name, line, mustExist
+	}
+	return s
+}
+
+// class sorts a list into names and files.
+func (c *Config) class(key string, entries []string, absent absence) class {
+	var to class
+	for _, e := range entries {
+		if strings.HasPrefix(e, "/") {
+			to.files = append(to.files, c.source(key, e, absent))
+		} else {
+			to.names = append(to.names, e)
+		}
+	}
+	return to
+}
+
+// path makes a path relative to the directory of the configuration.
+func (c *Config) path(p string) string {
+	if filepath.IsAbs(p) || c.name == "" {
+		return p
+	}
+	return filepath.Join(filepath.Dir(c.name), p)
+}
+
+// Files lists every file that the policy depends on, whether there is one or
+// not: the configuration itself, sendmail.cf, the access table and the domain
+// files.
+func (c *Config) Files() []string {
+	s := c.sources()
+	var files []string
+	for _, f := range append([]string{c.name, s.cf, s.access.path}, paths(s.local.files, s.relay.files)...) {
+		if f != "" {
+			files = append(files, f)
+		}
+	}
+	return files
+}
+
+func paths(lists ...[]source) []string {
+	var all []string
+	for _, list := range lists {
+		for _, f := range list {
+			all = append(all, f.path)
+		}
+	}
+	return all
+}
+
+// failed reports a file that could not be read, or warns of one that need not
+// be there.
+func (s *sources) failed(what string, from source, err error) {
+	if errors.Is(err, fs.ErrNotExist) {
+		switch from.missing {
+		case mayBeMissing:
+			return
+		case warnMissing:
+			s.warn(from.path, 0, "%s does not exist, taken as empty", what)
+			return
+		}
+	}
+	if from.file == "" {
+		s.add(from.path, 0, "%s: %v", what, err)
+		return
+	}
+	s.add(from.file, from.line, "%s: %v", what, err)
+}
+
+// maxSuspects bounds the warnings about the entries of one class file.
+const maxSuspects = 20
+
+func (s *sources) warn(file string, line int, format string, args ...any) {
+	s.warnings = append(s.warnings, Problem{File: file, Line: line, Text: fmt.Sprintf(format, args...)}.String())
+}
+
+// read makes a class of its names and files.
+func (s *sources) read(what string, from class) policy.Class {
+	names := from.names
+	for _, f := range from.files {
+		data, err := readFile(f.path, maxClassFile)
+		if err != nil {
+			s.failed(what, f, err)
+			continue
+		}
+		suspect := 0
+		for _, e := range sendmail.ParseClassFile(data, f.firstWord) {
+			names = append(names, e.Name)
+			if err := checkClassEntry(strings.TrimPrefix(e.Name, ".")); err != nil && suspect < maxSuspects {
+				suspect++
+				s.warn(f.path, e.Line, "%s: %v", what, err)
+			}
+		}
+	}
+	return policy.NewClass(names...)
+}
+
+// table reads the access table.
+func (s *sources) table() *access.Table {
+	f, err := openFile(s.access.path, maxAccess)
+	if err != nil {
+		s.failed("access table", s.access, err)
+		return nil
+	}
+	defer f.Close()
+	table, found, err := access.Parse(s.access.path, f)
+	if err != nil {
+		s.add(s.access.path, 0, "%v", err)
+		return nil
+	}
+	for _, p := range found {
+		if p.Warning {
+			s.warn(p.File, p.Line, "%s", p.Text)
+			continue
+		}
+		s.add(p.File, p.Line, "%s", p.Text)
+	}
+	return table
+}

@@ -1,0 +1,133 @@
+package configs
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"gopkg.in/yaml.v3"
+)
+
+// maxConfig is the longest configuration, in octets. The reference is a
+// hundredth of it.
+const maxConfig = 1 << 20
+
+// maxSearchedLines bounds the search for the line of a syntax error, whose cost
+// is the square of the number of lines.
+const maxSearchedLines = 1000
+
+// document reads the one YAML document of a configuration and returns its top
+// node, or nil and the problems.
+func document(name string, data []byte) (*yaml.Node, problems) {
+	var found problems
+	if len(data) > maxConfig {
+		found.add(name, 0, "%d octets, expected %d at most", len(data), maxConfig)
+		return nil, found
+	}
+	if line := firstBadText(data); line > 0 {
+		found.add(name, line, "not UTF-8 text, or a control character")
+		return nil, found
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	var doc, second yaml.Node
+	err := decoder.Decode(&doc)
+	if errors.Is(err, io.EOF) {
+		found.add(name, 1, "the file is empty, expected at least one section")
+		return nil, found
+	}
+	if err == nil {
+		err = decoder.Decode(&second)
+		if err == nil {
+			found.add(name, second.Line, "a second document begins here, expected one")
+			return nil, found
+		}
+	}
+	if !errors.Is(err, io.EOF) {
+		found = append(found, syntaxProblem(name, data, err))
+		return nil, found
+	}
+	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 {
+		found.add(name, 1, "the file is empty, expected at least one section")
+		return nil, found
+	}
+	return doc.Content[0], nil
+}
+
+// firstBadText is the first line that is not clean text, 0 if all are.
+func firstBadText(data []byte) int {
+	line := 1
+	for len(data) > 0 {
+		r, size := utf8.DecodeRune(data)
+		switch {
+		case r == '\n':
+			line++
+		case r == utf8.RuneError && size == 1,
+			r < ' ' && r != '\t' && r != '\r', r == 0x7f:
+			return line
+		}
+		data = data[size:]
+	}
+	return 0
+}
+
+var yamlErrorLine = regexp.MustCompile(`^line (\d+): (.*)$`)
+
+// syntaxProblem turns an error of the YAML parser into a problem.
+func syntaxProblem(name string, data []byte, err error) Problem {
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	line := 1
+	if m := yamlErrorLine.FindStringSubmatch(text); m != nil {
+		line, _ = strconv.Atoi(m[1])
+		text = m[2]
+	}
+	if n := brokenLine(data); n > 0 {
+		line = n
+	}
+	if tabIndented(data, line) {
+		text = "a tab in the indentation, expected spaces"
+	}
+	return Problem{File: name, Line: line, Text: "not YAML: " + text}
+}
+
+// brokenLine is the first line after which no beginning of the file is YAML, 0
+// if that is too costly to find. The parser itself names the line where the
+// construct began that it could not finish, often the top of the file.
+func brokenLine(data []byte) int {
+	lines := bytes.SplitAfter(data, []byte("\n"))
+	if len(lines) > maxSearchedLines {
+		return 0
+	}
+	end := len(data)
+	for n := len(lines); n > 0; n-- {
+		end -= len(lines[n-1])
+		if isYAML(data[:end]) {
+			return n
+		}
+	}
+	return 0
+}
+
+func isYAML(data []byte) bool {
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	for {
+		var doc yaml.Node
+		if err := decoder.Decode(&doc); err != nil {
+			return errors.Is(err, io.EOF)
+		}
+	}
+}
+
+// tabIndented reports whether a line begins with white space that holds a tab.
+func tabIndented(data []byte, line int) bool {
+	lines := strings.Split(string(data), "\n")
+	if line < 1 || line > len(lines) {
+		return false
+	}
+	text := lines[line-1]
+	indent := text[:len(text)-len(strings.TrimLeft(text, " \t"))]
+	return strings.Contains(indent, "\t")
+}

@@ -1,0 +1,236 @@
+package configs
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"milterd/policy"
+)
+
+// quote shows a value in a message, shortened if need be.
+func quote(s string) string {
+	const most = 80
+	if len(s) > most {
+		s = s[:most] + "..."
+	}
+	return strconv.Quote(s)
+}
+
+// text takes a string.
+func text(set func(v value, s string)) func(value) {
+	return func(v value) {
+		if v.node.Kind != yaml.ScalarNode || v.node.Tag != "!!str" {
+			v.fail("%s, expected text%s", kind(v.node), quoteHint(v.node))
+			return
+		}
+		set(v, v.node.Value)
+	}
+}
+
+// quoteHint tells how to write a scalar that YAML does not take for text.
+func quoteHint(n *yaml.Node) string {
+	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
+		return ""
+	}
+	return fmt.Sprintf(" (quote it: %s)", quote(n.Value))
+}
+
+// optionalText takes a string, which may be empty but must be of one line.
+func optionalText(to *string) func(value) {
+	return text(func(v value, s string) {
+		if strings.ContainsAny(s, "\r\n\t") {
+			v.fail("%s, expected one line", quote(s))
+			return
+		}
+		*to = s
+	})
+}
+
+// file takes the name of a file, which may be empty if optional.
+func file(to *string, optional bool) func(value) {
+	return text(func(v value, s string) {
+		switch {
+		case s == "" && !optional:
+			v.fail("no file name")
+		case strings.ContainsAny(s, "\r\n\t"), strings.TrimSpace(s) != s:
+			v.fail("%s, expected a file name", quote(s))
+		case strings.HasSuffix(s, ".db"):
+			v.fail("%s is a compiled map, expected the text file it was made from", quote(s))
+		default:
+			*to = s
+		}
+	})
+}
+
+// boolean takes true or false.
+func boolean(to *bool) func(value) {
+	return func(v value) {
+		switch {
+		case v.node.Kind == yaml.ScalarNode && v.node.Tag == "!!bool" && strings.EqualFold(v.node.Value, "true"):
+			*to = true
+		case v.node.Kind == yaml.ScalarNode && v.node.Tag == "!!bool" && strings.EqualFold(v.node.Value, "false"):
+			*to = false
+		default:
+			v.fail("%s, expected true or false", kind(v.node))
+		}
+	}
+}
+
+var decimal = regexp.MustCompile(`^(0|[1-9][0-9]{0,8})$`)
+
+// integer takes a decimal number within bounds.
+func integer(to *int, least, most int) func(value) {
+	return func(v value) {
+		if v.node.Kind != yaml.ScalarNode || v.node.Tag != "!!int" || v.node.Style != 0 {
+			v.fail("%s, expected a number from %d to %d", kind(v.node), least, most)
+			return
+		}
+		if !decimal.MatchString(v.node.Value) {
+			v.fail("%s, expected a decimal number without leading zeros", quote(v.node.Value))
+			return
+		}
+		n, err := strconv.Atoi(v.node.Value)
+		if err != nil || n < least || n > most {
+			v.fail("%s, expected a number from %d to %d", v.node.Value, least, most)
+			return
+		}
+		*to = n
+	}
+}
+
+var octalMode = regexp.MustCompile(`^0?[0-7]{3}$`)
+
+// fileMode takes permissions in octal, as chmod does. They must be quoted:
+// YAML's versions do not agree whether 0660 is octal.
+func fileMode(to *os.FileMode) func(value) {
+	return func(v value) {
+		if v.node.Kind != yaml.ScalarNode || v.node.Tag != "!!str" || !octalMode.MatchString(v.node.Value) {
+			v.fail(`%s, expected permissions in octal and quotes, such as "0660"`, kind(v.node))
+			return
+		}
+		n, err := strconv.ParseUint(v.node.Value, 8, 32)
+		if err != nil {
+			v.fail("%s: %v", quote(v.node.Value), err)
+			return
+		}
+		*to = os.FileMode(n)
+	}
+}
+
+// oneOf takes one of some words.
+func oneOf[T ~string](to *T, words ...T) func(value) {
+	names := make([]string, len(words))
+	for i, w := range words {
+		names[i] = string(w)
+	}
+	return func(v value) {
+		if v.node.Kind != yaml.ScalarNode || v.node.Tag == "!!null" {
+			v.fail("%s, expected %s", kind(v.node), alternatives(names))
+			return
+		}
+		for _, w := range words {
+			if v.node.Value == string(w) {
+				*to = w
+				return
+			}
+		}
+		if near := nearest(v.node.Value, names); near != "" {
+			v.fail("%s, did you mean %s?", quote(v.node.Value), near)
+			return
+		}
+		v.fail("%s, expected %s", quote(v.node.Value), alternatives(names))
+	}
+}
+
+func alternatives(names []string) string {
+	if len(names) == 1 {
+		return names[0]
+	}
+	return strings.Join(names[:len(names)-1], ", ") + " or " + names[len(names)-1]
+}
+
+// mode takes enforce, shadow or off.
+func mode(to *policy.Mode) func(value) {
+	return oneOf(to, policy.ModeEnforce, policy.ModeShadow, policy.ModeOff)
+}
+
+// reply takes an SMTP reply.
+func reply(to *policy.Reply) func(value) {
+	return text(func(v value, s string) {
+		for _, c := range []byte(s) {
+			if c < ' ' || c > '~' {
+				v.fail("reply %s, expected printable ASCII on one line", quote(s))
+				return
+			}
+		}
+		r, err := policy.ParseReply(s)
+		if err == nil {
+			err = r.CheckPlaceholders()
+		}
+		if err != nil {
+			v.fail("%v", err)
+			return
+		}
+		*to = r
+	})
+}
+
+// list takes a list of words; check sees each of them.
+func list(to *[]string, check func(string) error) func(value) {
+	return func(v value) {
+		if v.node.Kind != yaml.SequenceNode {
+			v.fail("%s, expected a list, such as [a, b]", kind(v.node))
+			return
+		}
+		*to = v.words(v.node.Content, check)
+	}
+}
+
+// oneOrMore takes one word or a list that is not empty.
+func oneOrMore(to *[]string, check func(string) error) func(value) {
+	return func(v value) {
+		switch {
+		case v.node.Kind == yaml.ScalarNode && v.node.Tag != "!!null":
+			*to = v.words([]*yaml.Node{v.node}, check)
+		case v.node.Kind == yaml.SequenceNode && len(v.node.Content) > 0:
+			*to = v.words(v.node.Content, check)
+		case v.node.Kind == yaml.SequenceNode:
+			v.fail("an empty list, expected at least one entry")
+		default:
+			v.fail("%s, expected one entry or a list of them", kind(v.node))
+		}
+	}
+}
+
+// words reads the entries of a list, each of them once.
+func (v value) words(nodes []*yaml.Node, check func(string) error) []string {
+	words := make([]string, 0, len(nodes))
+	seen := make(map[string]int, len(nodes))
+	for _, n := range nodes {
+		entry := value{decoder: v.decoder, path: v.path, node: n}
+		if !entry.plain() {
+			continue
+		}
+		// Numbers are taken as they are written: 10 and 192.168 are networks.
+		if n.Kind != yaml.ScalarNode || n.Tag == "!!null" || n.Tag == "!!bool" {
+			entry.fail("%s in the list, expected a word%s", kind(n), quoteHint(n))
+			continue
+		}
+		if err := check(n.Value); err != nil {
+			entry.fail("%v", err)
+			continue
+		}
+		if line, twice := seen[n.Value]; twice {
+			entry.fail("%s is listed twice, first on line %d", quote(n.Value), line)
+			continue
+		}
+		seen[n.Value] = n.Line
+		words = append(words, n.Value)
+	}
+	return words
+}
