@@ -2,7 +2,6 @@ package policy
 
 import (
 	"errors"
-	"slices"
 	"strings"
 )
 
@@ -295,13 +294,8 @@ func focus(tokens []string) (local, domain []string, err error) {
 		}
 	}
 	switch {
-	case at == 0:
+	case at == 0 || at == len(tokens)-1 && at > 0:
 		return nil, nil, errAddress
-	case at > 0 && at == len(tokens)-1:
-		if slices.Contains(tokens[:at], "@") {
-			return nil, nil, errAddress
-		}
-		return focus(tokens[:at])
 	case at > 0:
 		return tokens[:at], tokens[at+1:], nil
 	case bang == 0 || bang > 0 && bang == len(tokens)-1:
@@ -313,7 +307,7 @@ func focus(tokens []string) (local, domain []string, err error) {
 		}
 		return tokens[bang+1:], domain, nil
 	case percent == len(tokens)-1 && percent > 0:
-		return tokens[:percent], nil, nil
+		return nil, nil, errAddress
 	case percent >= 0:
 		return tokens[:percent], tokens[percent+1:], nil
 	}
@@ -323,12 +317,13 @@ func focus(tokens []string) (local, domain []string, err error) {
 // domainName checks a domain as Parse0 does and writes it without trailing dots.
 // Names for this host become $j.
 func (p *Policy) domainName(tokens []string) (string, error) {
+	dotted := len(tokens)
 	for len(tokens) > 1 && tokens[len(tokens)-1] == "." {
 		tokens = tokens[:len(tokens)-1]
 	}
 	name := joinTokens(tokens)
 	if tokens[0] == "[" {
-		if tokens[len(tokens)-1] != "]" || strings.Count(name, "]") > 1 {
+		if len(tokens) != dotted || tokens[len(tokens)-1] != "]" || strings.Count(name, "]") > 1 {
 			return "", errAddress
 		}
 		if p.Local.Has(name) && p.Hostname != "" {
@@ -339,7 +334,7 @@ func (p *Policy) domainName(tokens []string) (string, error) {
 	if tokens[0] == "." || strings.Contains(name, "..") || strings.ContainsAny(name, `:,@[]%!" `) {
 		return "", errAddress
 	}
-	if p.Hostname != "" && p.isLocalhost(name) {
+	if p.Hostname != "" && len(tokens) == dotted && p.isLocalhost(name) {
 		return p.Hostname, nil
 	}
 	return name, nil

@@ -24,7 +24,12 @@ func (s *Session) findClient(e *evaluation) finding {
 	return e.entry(m, s.policy.Checks.Client.Reject, "the access table has an entry for this client")
 }
 
+// lookupClient is the look-ups of check_relay. A client without an address, which
+// submits on this host, is not looked up.
 func (s *Session) lookupClient(search *access.Search) access.Match {
+	if s.clientAddr == "" {
+		return access.Match{}
+	}
 	name := s.conn.Name
 	if s.policy.Features.UseClientPTR {
 		name = s.conn.PTR
@@ -33,9 +38,6 @@ func (s *Session) lookupClient(search *access.Search) access.Match {
 		if m := search.Domain(access.Connect, name); m.Found() {
 			return m
 		}
-	}
-	if s.clientAddr == "" {
-		return access.Match{}
 	}
 	return search.Address(access.Connect, s.clientAddr)
 }
