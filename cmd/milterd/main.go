@@ -1,0 +1,145 @@
+// Command milterd is a relay and reverse-DNS policy daemon for sendmail. Without
+// -check it serves: sendmail asks it through the milter protocol at every step of
+// an SMTP dialogue. With -check it validates its configuration, or decides
+// recorded sessions, and exits.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+
+	"milterd/configs"
+)
+
+// defaultConfig is read where no -config is given, if there is such a file.
+const defaultConfig = "/etc/milterd/milterd.yaml"
+
+// Exit statuses.
+const (
+	exitOK      = 0
+	exitFailure = 1 // something failed at run time
+	exitUsage   = 2 // a bad command line or configuration
+)
+
+const usage = `Usage:
+  milterd [-config FILE]                        serve
+  milterd -check [-config FILE]                 validate the configuration
+  milterd -check [-explain] [-json] SESSION...  decide recorded sessions
+  milterd -version
+
+Without -config, ` + defaultConfig + ` is read if it exists,
+else the configuration built into milterd is in force.
+
+`
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// options is the command line.
+type options struct {
+	config   string
+	check    bool
+	explain  bool
+	json     bool
+	version  bool
+	sessions []string
+}
+
+func run(args []string, stdout, stderr io.Writer) int {
+	o, err := parseOptions(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, usage)
+		return exitOK
+	case err != nil:
+		fmt.Fprintf(stderr, "milterd: %v\n\n%s", err, usage)
+		return exitUsage
+	case o.version:
+		fmt.Fprintln(stdout, version())
+		return exitOK
+	case o.check:
+		return runCheck(o, stdout, stderr)
+	}
+	return runServe(o.config, stderr)
+}
+
+// parseOptions reads the command line. What it does not know, and what would have
+// no effect, is an error.
+func parseOptions(args []string) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("milterd", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.Usage = func() {}
+	flags.StringVar(&o.config, "config", "", "")
+	flags.BoolVar(&o.check, "check", false, "")
+	flags.BoolVar(&o.explain, "explain", false, "")
+	flags.BoolVar(&o.json, "json", false, "")
+	flags.BoolVar(&o.version, "version", false, "")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	o.sessions = flags.Args()
+	configGiven := false
+	flags.Visit(func(f *flag.Flag) { configGiven = configGiven || f.Name == "config" })
+	switch {
+	case configGiven && o.config == "":
+		return o, errors.New("-config: expected the name of a file")
+	case !o.check && len(o.sessions) > 0:
+		return o, fmt.Errorf("unexpected argument %q", o.sessions[0])
+	case !o.check && (o.explain || o.json):
+		return o, errors.New("-explain and -json go with -check")
+	case o.check && o.version:
+		return o, errors.New("-check and -version exclude each other")
+	}
+	for _, name := range o.sessions {
+		if strings.HasPrefix(name, "-") && name != "-" {
+			return o, fmt.Errorf("%s: flags go before the session files (a file of that name is ./%s)", name, name)
+		}
+	}
+	return o, nil
+}
+
+// version says what this binary was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "milterd, unknown version, " + runtime.Version()
+	}
+	text := "milterd " + info.Main.Version
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			text += " " + s.Value
+		case s.Key == "vcs.modified" && s.Value == "true":
+			text += " (modified)"
+		}
+	}
+	return text + ", " + info.GoVersion
+}
+
+// loadConfig reads the configuration of a -config flag; without one, the default
+// file if it exists, else the embedded configuration.
+func loadConfig(path string) (*configs.Config, error) {
+	if path != "" {
+		return configs.Load(path)
+	}
+	config, err := configs.Load(defaultConfig)
+	if errors.Is(err, fs.ErrNotExist) {
+		return configs.Default()
+	}
+	return config, err
+}
+
+// complaints are the lines of an error: a bad configuration has one for each
+// problem.
+func complaints(err error) []string {
+	return strings.Split(err.Error(), "\n")
+}

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+const (
+	// pollInterval is how often files are looked at where no event tells of a
+	// change: on network file systems, and in directories that came later.
+	pollInterval = 30 * time.Second
+	// settleTime is how long files must be left alone after a change before
+	// they are read, so that they are read whole; settleLimit is how long one
+	// that is never left alone is waited for.
+	settleTime  = 200 * time.Millisecond
+	settleLimit = 2 * time.Second
+)
+
+// watcher tells when one of some files may have changed: written in place,
+// replaced by a rename, or reached through a symbolic link that changed. It
+// watches their directories, since a watch on a file ends when the file is
+// replaced, and looks at the files themselves from time to time. It belongs to
+// one goroutine.
+type watcher struct {
+	poll time.Duration
+	// notify is nil where the kernel gives no events.
+	notify *fsnotify.Watcher
+	events <-chan fsnotify.Event
+	errors <-chan error
+	// prints is what each file looked like before it was read.
+	prints map[string]fingerprint
+	// written is a file that an event says was written. Its print may still be
+	// the same: the kernel's clock is coarse.
+	written string
+}
+
+// fingerprint tells a changed file from the one noted; info is nil where there is no file.
+type fingerprint struct {
+	info fs.FileInfo
+}
+
+func takePrint(name string) fingerprint {
+	info, err := os.Stat(name)
+	if err != nil {
+		return fingerprint{}
+	}
+	return fingerprint{info: info}
+}
+
+func (p fingerprint) same(q fingerprint) bool {
+	if p.info == nil || q.info == nil {
+		return p.info == nil && q.info == nil
+	}
+	return os.SameFile(p.info, q.info) && p.info.Size() == q.info.Size() &&
+		p.info.ModTime().Equal(q.info.ModTime()) && p.info.Mode() == q.info.Mode()
+}
+
+func newWatcher(poll time.Duration) *watcher {
+	w := &watcher{poll: poll, prints: make(map[string]fingerprint)}
+	// Without events the files are still polled.
+	if notify, err := fsnotify.NewWatcher(); err == nil {
+		w.notify, w.events, w.errors = notify, notify.Events, notify.Errors
+	}
+	return w
+}
+
+func (w *watcher) close() error {
+	if w.notify == nil {
+		return nil
+	}
+	return w.notify.Close()
+}
+
+// refresh notes what the files look like now.
+func (w *watcher) refresh() {
+	w.written = ""
+	for name := range w.prints {
+		w.prints[name] = takePrint(name)
+	}
+}
+
+// add watches more files, whether they exist or not.
+func (w *watcher) add(names ...string) {
+	for _, name := range names {
+		name = absolute(name)
+		if _, known := w.prints[name]; !known {
+			w.watchDirectories(name)
+			w.prints[name] = takePrint(name)
+		}
+	}
+}
+
+// keep forgets all other files.
+func (w *watcher) keep(names ...string) {
+	wanted := make(map[string]bool)
+	directories := make(map[string]bool)
+	for _, name := range names {
+		name = absolute(name)
+		wanted[name] = true
+		for _, d := range directoriesOf(name) {
+			directories[d] = true
+		}
+	}
+	for name := range w.prints {
+		if !wanted[name] {
+			delete(w.prints, name)
+		}
+	}
+	if w.notify == nil {
+		return
+	}
+	for _, d := range w.notify.WatchList() {
+		if !directories[d] {
+			// It fails only if the directory is gone, and with it the watch.
+			_ = w.notify.Remove(d)
+		}
+	}
+}
+
+// watchDirectories asks for events about a file. Directories that do not exist
+// (yet) are left to polling.
+func (w *watcher) watchDirectories(name string) {
+	if w.notify == nil {
+		return
+	}
+	for _, d := range directoriesOf(name) {
+		if !slices.Contains(w.notify.WatchList(), d) {
+			_ = w.notify.Add(d)
+		}
+	}
+}
+
+// directoriesOf lists the directory that holds a file's name, and the one that
+// holds the file if that name is a symbolic link.
+func directoriesOf(name string) []string {
+	directories := []string{filepath.Dir(name)}
+	if target, err := filepath.EvalSymlinks(name); err == nil && filepath.Dir(target) != directories[0] {
+		directories = append(directories, filepath.Dir(target))
+	}
+	return directories
+}
+
+func absolute(name string) string {
+	full, err := filepath.Abs(name)
+	if err != nil {
+		return name
+	}
+	return full
+}
+
+// changed names a file that is not as it was noted, empty if there is none.
+func (w *watcher) changed() string {
+	if w.written != "" {
+		return w.written
+	}
+	for name, noted := range w.prints {
+		if !takePrint(name).same(noted) {
+			return name
+		}
+	}
+	return ""
+}
+
+// next waits for a reason to read the files again and says what it is. It is not
+// ok when ctx ends.
+func (w *watcher) next(ctx context.Context, hangups <-chan os.Signal) (reason string, ok bool) {
+	poll := time.NewTicker(w.poll)
+	defer poll.Stop()
+	settled := time.NewTimer(time.Hour)
+	settled.Stop()
+	defer settled.Stop()
+	var first time.Time
+	wait := func() {
+		now := time.Now()
+		if first.IsZero() {
+			first = now
+		}
+		settled.Reset(min(settleTime, settleLimit-now.Sub(first)))
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return "", false
+		case <-hangups:
+			return "SIGHUP", true
+		case e := <-w.events:
+			if _, ours := w.prints[e.Name]; ours && !e.Has(fsnotify.Chmod) {
+				w.written = e.Name
+			}
+			wait()
+		case <-w.errors:
+			// Events were lost: the files themselves tell.
+			wait()
+		case <-settled.C:
+			first = time.Time{}
+			if name := w.changed(); name != "" {
+				return name + " changed", true
+			}
+		case <-poll.C:
+			for name := range w.prints {
+				w.watchDirectories(name)
+			}
+			if w.changed() != "" {
+				wait()
+			}
+		}
+	}
+}
