@@ -1,0 +1,526 @@
+package milter
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	gomilter "github.com/d--j/go-milter"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"milterd/policy"
+)
+
+// want compares one step of a client's session with the expected action.
+func want(t *testing.T, step string, action *gomilter.Action, err error, expected string) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("%s: %v", step, err)
+	}
+	got := map[gomilter.ActionType]string{
+		gomilter.ActionContinue: "continue", gomilter.ActionAccept: "accept", gomilter.ActionDiscard: "discard",
+		gomilter.ActionRejectWithCode: action.SMTPReply, gomilter.ActionTempFail: "tempfail", gomilter.ActionReject: "reject",
+	}[action.Type]
+	if got != expected {
+		t.Fatalf("%s: got %q, want %q", step, got, expected)
+	}
+}
+
+func sameAddr(a, b netip.Addr) bool { return a == b }
+
+func expectNotes(t *testing.T, s *script, want ...any) {
+	t.Helper()
+	if diff := cmp.Diff(want, s.taken(), cmp.Comparer(sameAddr), cmpopts.EquateEmpty()); diff != "" {
+		t.Fatalf("what the policy was told (-want +got):\n%s", diff)
+	}
+}
+
+// end sends the body and the end of the message.
+func end(t *testing.T, c *gomilter.ClientSession) ([]gomilter.ModifyAction, *gomilter.Action) {
+	t.Helper()
+	for _, step := range []func() (*gomilter.Action, error){
+		c.DataStart, c.HeaderEnd, func() (*gomilter.Action, error) { return c.BodyChunk([]byte("hi")) },
+	} {
+		if _, err := step(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	edits, action, err := c.End()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return edits, action
+}
+
+func TestFactsReachThePolicy(t *testing.T) {
+	ts := serve(t, Config{})
+	macros := bag(map[string]string{
+		"{client_name}": "mx.good.example", "{client_ptr}": "mx.good.example", "{client_resolve}": "OK",
+		"{daemon_name}": "MTA-v4", "{daemon_port}": "25", "{daemon_addr}": "203.0.113.25", "{daemon_flags}": "EE a",
+		"{verify}": "NONE",
+	})
+	c, err := gomilter.NewClient("unix", ts.addr).Session(macros)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+
+	action, err := c.Conn("mx.good.example", gomilter.FamilyInet, 40112, "203.0.113.8")
+	want(t, "CONNECT", action, err, "continue")
+	action, err = c.Helo("mx.good.example")
+	want(t, "HELO", action, err, "continue")
+	for name, value := range map[string]string{
+		"{tls_version}": "TLSv1.3", "{cipher}": "TLS_AES_256_GCM_SHA384", "{cipher_bits}": "256", "{verify}": "OK",
+		"{cert_subject}": "/CN=mx", "{cert_issuer}": "/CN=ca",
+	} {
+		macros.Set(name, value)
+	}
+	action, err = c.Helo("mx.good.example")
+	want(t, "HELO after STARTTLS", action, err, "continue")
+	for name, value := range map[string]string{
+		"i": "5AMEPfGV012345", "{auth_type}": "PLAIN", "{auth_authen}": "shin@example.test", "{auth_author}": "shin", "{auth_ssf}": "256",
+		"{mail_mailer}": "esmtp", "{mail_host}": "good.example.", "{mail_addr}": "a@good.example",
+	} {
+		macros.Set(name, value)
+	}
+	action, err = c.Mail("a@good.example", "SIZE=1000 BODY=8BITMIME")
+	want(t, "MAIL", action, err, "continue")
+	macros.Set("{rcpt_mailer}", "local")
+	macros.Set("{rcpt_addr}", "shin")
+	action, err = c.Rcpt("shin@our.example", "NOTIFY=NEVER")
+	want(t, "RCPT", action, err, "continue")
+	macros.Set("{rcpt_mailer}", "esmtp")
+	macros.Set("{rcpt_host}", "other.example.")
+	macros.Set("{rcpt_addr}", "x@other.example")
+	action, err = c.Rcpt("x@other.example", "")
+	want(t, "second RCPT", action, err, "continue")
+	_, action = end(t, c)
+	want(t, "end of message", action, nil, "accept")
+
+	expectNotes(t, ts.script,
+		policy.Connection{
+			Addr: netip.MustParseAddr("203.0.113.8"), Port: 40112, Name: "mx.good.example", PTR: "mx.good.example", Resolve: "OK",
+			DaemonName: "MTA-v4", DaemonPort: 25, DaemonAddr: "203.0.113.25", DaemonFlags: "EE a",
+		},
+		heloNote{Name: "mx.good.example"},
+		heloNote{"mx.good.example", policy.TLS{
+			Version: "TLSv1.3", Cipher: "TLS_AES_256_GCM_SHA384", Bits: 256, Verify: "OK", CertSubject: "/CN=mx", CertIssuer: "/CN=ca",
+		}},
+		mailNote{
+			policy.Auth{Type: "PLAIN", Authen: "shin@example.test", Author: "shin", SSF: 256},
+			policy.Mail{From: "a@good.example", Args: []string{"SIZE=1000", "BODY=8BITMIME"}, Mailer: "esmtp", Host: "good.example.", Addr: "a@good.example"},
+		},
+		policy.Recipient{To: "shin@our.example", Args: []string{"NOTIFY=NEVER"}, Mailer: "local", Addr: "shin"},
+		policy.Recipient{To: "x@other.example", Mailer: "esmtp", Host: "other.example.", Addr: "x@other.example"},
+		endNote{},
+	)
+
+	// The client logs out, as it were: another message in the same connection.
+	for _, name := range []string{"{auth_type}", "{auth_authen}", "{auth_author}", "{auth_ssf}"} {
+		macros.Set(name, "")
+	}
+	action, err = c.Mail("", "")
+	want(t, "second MAIL", action, err, "continue")
+	expectNotes(t, ts.script,
+		abortNote{},
+		mailNote{Mail: policy.Mail{Mailer: "esmtp", Host: "good.example.", Addr: "a@good.example"}},
+	)
+	for _, line := range []string{
+		"queue=5AMEPfGV012345 client=203.0.113.8 name=mx.good.example stage=mail",
+		"stage=eom check=\"\" action=accept",
+	} {
+		if !strings.Contains(ts.log.String(), line) {
+			t.Errorf("the log does not hold %q:\n%s", line, ts.log.String())
+		}
+	}
+}
+
+func TestConnectFacts(t *testing.T) {
+	v4, v6 := netip.MustParseAddr("203.0.113.8"), netip.MustParseAddr("2001:db8::8")
+	tests := []struct {
+		name   string
+		macros map[string]string
+		host   string
+		family gomilter.ProtoFamily
+		addr   string
+		want   policy.Connection
+	}{
+		{"an IPv6 client", nil, "mx6.example", gomilter.FamilyInet6, "2001:db8::8",
+			policy.Connection{Addr: v6, Port: 25, Name: "mx6.example"}},
+		{"an IPv4 client on an IPv6 socket", nil, "mx.example", gomilter.FamilyInet6, "::ffff:203.0.113.8",
+			policy.Connection{Addr: v4, Port: 25, Name: "mx.example"}},
+		{"a local submission has no address", nil, "localhost", gomilter.FamilyUnknown, "",
+			policy.Connection{Name: "localhost"}},
+		{"a unix socket is no address", nil, "localhost", gomilter.FamilyUnix, "/run/x",
+			policy.Connection{Name: "localhost"}},
+		{"{client_name} is better than the host argument",
+			map[string]string{"{client_name}": "[203.0.113.8]", "{client_ptr}": "liar.example", "{client_resolve}": "FORGED"},
+			"liar.example", gomilter.FamilyInet, "203.0.113.8",
+			policy.Connection{Addr: v4, Port: 25, Name: "[203.0.113.8]", PTR: "liar.example", Resolve: policy.ResolveForged}},
+		{"an unknown {client_resolve} is none", map[string]string{"{client_resolve}": "MAYBE"}, "mx.example", gomilter.FamilyInet, "203.0.113.8",
+			policy.Connection{Addr: v4, Port: 25, Name: "mx.example"}},
+		{"a {daemon_port} that is no port is none", map[string]string{"{daemon_port}": "70000"}, "mx.example", gomilter.FamilyInet, "203.0.113.8",
+			policy.Connection{Addr: v4, Port: 25, Name: "mx.example"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			ts := serve(t, Config{})
+			c := client(t, ts.addr, tt.macros)
+			begin(t, c, tt.host, tt.family, tt.addr)
+			// CONNECT and HELO have no answer to wait for, MAIL has.
+			action, err := c.Mail("", "")
+			want(t, "MAIL", action, err, "continue")
+			if diff := cmp.Diff(any(tt.want), ts.script.taken()[0], cmp.Comparer(sameAddr)); diff != "" {
+				t.Errorf("facts (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// begin sends CONNECT and HELO.
+func begin(t *testing.T, c *gomilter.ClientSession, host string, family gomilter.ProtoFamily, addr string) {
+	t.Helper()
+	action, err := c.Conn(host, family, 25, addr)
+	want(t, "CONNECT", action, err, "continue")
+	action, err = c.Helo(host)
+	want(t, "HELO", action, err, "continue")
+}
+
+func TestVerdictsBecomeAnswers(t *testing.T) {
+	accept := policy.Verdict{Action: policy.ActionAccept}
+	discard := policy.Verdict{Action: policy.ActionDiscard, Check: "client"}
+	quarantine := policy.Verdict{Action: policy.ActionQuarantine, Check: "client", Reply: policy.Reply{Text: "held\r\nfor a look"}}
+	denied := reject(550, "5.7.1", "Access denied")
+	later := policy.Verdict{Action: policy.ActionTempfail, Check: "rdns", Reply: policy.Reply{Code: 450, Enhanced: "4.7.25", Text: "100% sure: later"}}
+	const failed = "451 4.3.0 Temporary system failure. Please try again later"
+	tests := []struct {
+		name            string
+		mail, rcpt, eom policy.Verdict
+		want            []string // answers up to the one that ends the message
+		quarantined     string
+	}{
+		{"all accepted", accept, accept, accept, []string{"continue", "continue", "accept"}, ""},
+		{"MAIL rejected", denied, accept, accept, []string{"550 5.7.1 Access denied"}, ""},
+		{"MAIL refused for now, with a percent sign", later, accept, accept, []string{"450 4.7.25 100%% sure: later"}, ""},
+		{"MAIL discarded", discard, accept, accept, []string{"discard"}, ""},
+		{"RCPT rejected, the message goes on", accept, denied, accept, []string{"continue", "550 5.7.1 Access denied", "accept"}, ""},
+		{"RCPT discards the message", accept, discard, accept, []string{"continue", "discard"}, ""},
+		{"end of message rejected", accept, accept, denied, []string{"continue", "continue", "550 5.7.1 Access denied"}, ""},
+		{"end of message discarded", accept, accept, discard, []string{"continue", "continue", "discard"}, ""},
+		{"quarantine is ordered at the end of the message", quarantine, quarantine, quarantine, []string{"continue", "continue", "accept"}, "held??for a look"},
+		{"a verdict without action", policy.Verdict{}, accept, accept, []string{failed}, ""},
+		{"a rejection without reply", policy.Verdict{Action: policy.ActionReject}, accept, accept, []string{failed}, ""},
+		{"a rejection that is a success", reject(250, "2.0.0", "fine"), accept, accept, []string{failed}, ""},
+		{"codes of two classes", reject(550, "4.7.1", "which"), accept, accept, []string{failed}, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			ts := serve(t, Config{})
+			ts.script.verdict = func(stage policy.Stage, _ string) policy.Verdict {
+				return map[policy.Stage]policy.Verdict{policy.StageMail: tt.mail, policy.StageRcpt: tt.rcpt, policy.StageEOM: tt.eom}[stage]
+			}
+			c := client(t, ts.addr, nil)
+			begin(t, c, "mx.example", gomilter.FamilyInet, "203.0.113.8")
+			action, err := c.Mail("a@good.example", "")
+			want(t, "MAIL", action, err, tt.want[0])
+			if len(tt.want) == 1 {
+				return
+			}
+			action, err = c.Rcpt("b@our.example", "")
+			want(t, "RCPT", action, err, tt.want[1])
+			if len(tt.want) == 2 {
+				return
+			}
+			edits, action := end(t, c)
+			want(t, "end of message", action, nil, tt.want[2])
+			var reasons []string
+			for _, edit := range edits {
+				if edit.Type == gomilter.ActionQuarantine {
+					reasons = append(reasons, edit.Reason)
+				}
+			}
+			if got := strings.Join(reasons, ","); got != tt.quarantined {
+				t.Errorf("quarantined %q, want %q", got, tt.quarantined)
+			}
+			if n := ts.Stats().Verdicts[VerdictKey{tt.eom.Check, tt.eom.Action}]; n == 0 {
+				t.Errorf("the verdict was not counted: %v", ts.Stats().Verdicts)
+			}
+		})
+	}
+}
+
+func TestQuarantineNeedsAnMTAThatDoes(t *testing.T) {
+	ts := serve(t, Config{})
+	ts.script.verdict = func(stage policy.Stage, _ string) policy.Verdict {
+		return policy.Verdict{Action: policy.ActionQuarantine, Check: "client", Reply: policy.Reply{Text: "held"}}
+	}
+	c := client(t, ts.addr, nil, gomilter.WithoutAction(gomilter.OptQuarantine))
+	begin(t, c, "mx.example", gomilter.FamilyInet, "203.0.113.8")
+	action, err := c.Mail("a@good.example", "")
+	want(t, "MAIL", action, err, "continue")
+	action, err = c.Rcpt("b@our.example", "")
+	want(t, "RCPT", action, err, "continue")
+	_, action = end(t, c)
+	want(t, "end of message", action, nil, "451 4.3.0 Temporary system failure. Please try again later")
+}
+
+func TestSequences(t *testing.T) {
+	const failed = "y451 4.3.0 Temporary system failure. Please try again later"
+	connect, helo := connectFrame("203.0.113.8"), frame('H', "mx.example\x00")
+	mail, rcpt := frame('M', "<a@good.example>\x00"), frame('R', "<b@our.example>\x00")
+	eom, abort, quitNC := frame('E'), frame('A'), frame('K')
+	tests := []struct {
+		name   string
+		frames []byte
+		want   []string
+	}{
+		{"several messages", join(connect, helo, mail, rcpt, eom, mail, rcpt, rcpt, eom), []string{"c", "c", "a", "c", "c", "c", "a"}},
+		{"ABORT ends a message", join(connect, helo, mail, rcpt, abort, rcpt), []string{"c", "c", failed}},
+		{"two ABORTs", join(connect, helo, mail, abort, abort, mail, rcpt), []string{"c", "c", "c"}},
+		{"MAIL after MAIL begins anew", join(connect, helo, mail, mail, rcpt, eom), []string{"c", "c", "c", "a"}},
+		{"no HELO", join(connect, mail, rcpt), []string{"c", "c"}},
+		{"HELO in a message ends it", join(connect, helo, mail, helo, rcpt), []string{"c", failed}},
+		{"MAIL without CONNECT is not taken for a local one", join(helo, mail), []string{failed}},
+		{"RCPT without MAIL", join(connect, helo, rcpt), []string{failed}},
+		{"the end of no message", join(connect, helo, eom), []string{failed}},
+		{"the end of a message comes once", join(connect, helo, mail, rcpt, eom, eom), []string{"c", "c", "a", failed}},
+		{"QUIT_NC forgets the client", join(connect, helo, mail, quitNC, mail), []string{"c", failed}},
+		{"QUIT_NC and another client", join(connect, helo, mail, rcpt, quitNC, connect, helo, mail, rcpt), []string{"c", "c", "c", "c"}},
+		{"CONNECT again is another client", join(connect, helo, mail, connect, rcpt), []string{"c", failed}},
+		{"events that were not asked for", join(connect, helo, mail, rcpt, frame('T'), frame('L', "a\x00b\x00"), frame('N'), frame('B', "x"), frame('U', "FOO\x00"), eom),
+			[]string{"c", "c", "a"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			ts := serve(t, Config{})
+			p := negotiated(t, ts.addr)
+			p.send(tt.frames)
+			for _, want := range tt.want {
+				p.expect(want)
+			}
+			if s := ts.Stats(); s.Malformed != 0 || s.Panics != 0 {
+				t.Errorf("malformed %d, panics %d, want none", s.Malformed, s.Panics)
+			}
+		})
+	}
+}
+
+func TestAnotherConnectionOnTheSameFilterConnection(t *testing.T) {
+	ts := serve(t, Config{})
+	c := client(t, ts.addr, map[string]string{"{tls_version}": "TLSv1.3", "{auth_type}": "PLAIN"})
+	begin(t, c, "one.example", gomilter.FamilyInet, "203.0.113.8")
+	action, err := c.Mail("a@one.example", "")
+	want(t, "MAIL of the first client", action, err, "continue")
+	ts.script.taken()
+
+	if err := c.Reset(bag(nil)); err != nil {
+		t.Fatal(err)
+	}
+	begin(t, c, "two.example", gomilter.FamilyInet, "203.0.113.9")
+	action, err = c.Mail("a@two.example", "")
+	want(t, "MAIL of the second client", action, err, "continue")
+	expectNotes(t, ts.script,
+		policy.Connection{Addr: netip.MustParseAddr("203.0.113.9"), Port: 25, Name: "two.example"},
+		heloNote{Name: "two.example"},
+		mailNote{Mail: policy.Mail{From: "a@two.example"}},
+	)
+}
+
+func TestSnapshotIsKept(t *testing.T) {
+	old, young := &policy.Policy{Hostname: "old"}, &policy.Policy{Hostname: "young"}
+	var current atomic.Pointer[policy.Policy]
+	current.Store(old)
+	ts := serve(t, Config{
+		Policy: current.Load,
+		NewEvaluator: func(p *policy.Policy, _ policy.Connection) Evaluator {
+			return &script{verdict: func(policy.Stage, string) policy.Verdict { return reject(550, "5.7.1", p.Hostname) }}
+		},
+	})
+	mail := frame('M', "<>\x00")
+	before := negotiated(t, ts.addr)
+	before.send(connectFrame("203.0.113.8"), mail)
+	before.expect("y550 5.7.1 old")
+
+	current.Store(young)
+	after := negotiated(t, ts.addr)
+	after.send(connectFrame("203.0.113.8"), mail)
+	after.expect("y550 5.7.1 young")
+	before.send(mail)
+	before.expect("y550 5.7.1 old")
+	before.send(frame('K'), connectFrame("203.0.113.8"), mail)
+	before.expect("y550 5.7.1 young")
+}
+
+func TestThePolicyItselfIsTheDefault(t *testing.T) {
+	// The evaluator is left out, so the real policy answers. It relays for
+	// nobody who is not entitled.
+	denied := policy.Reply{Code: 550, Enhanced: "5.7.1", Text: "Relaying denied"}
+	p := &policy.Policy{Checks: policy.Checks{Relay: policy.RelayCheck{
+		Mode: policy.ModeEnforce, Deny: denied, DenyAuth: denied, Temp: denied, Fail: denied, Forged: denied,
+	}}}
+	s := NewServer(Config{Policy: func() *policy.Policy { return p }})
+	evaluator := s.config.NewEvaluator(p, policy.Connection{Name: "mx.example"})
+	if _, ok := evaluator.(*policy.Session); !ok {
+		t.Errorf("the evaluator is a %T, want *policy.Session", evaluator)
+	}
+}
+
+func TestTooManyRecipients(t *testing.T) {
+	ts := serve(t, Config{Limits: Limits{Recipients: 2}})
+	p := negotiated(t, ts.addr)
+	p.begin()
+	rcpt := frame('R', "<b@our.example>\x00")
+	p.send(rcpt, rcpt, rcpt, frame('E'))
+	p.expect("c")
+	p.expect("c")
+	p.expect("y452 4.5.3 Too many recipients")
+	p.expect("a")
+	p.send(frame('M', "<>\x00"), rcpt)
+	p.expect("c")
+	p.expect("c")
+}
+
+func TestPanicsBecomeTemporaryFailures(t *testing.T) {
+	const failed = "y451 4.3.0 Temporary system failure. Please try again later"
+	connect, helo := connectFrame("203.0.113.8"), frame('H', "mx.example\x00")
+	mail, rcpt, eom, abort := frame('M', "<a@good.example>\x00"), frame('R', "<b@our.example>\x00"), frame('E'), frame('A')
+	tests := []struct {
+		name   string
+		at     string
+		frames []byte
+		want   []string
+	}{
+		{"at CONNECT: nothing of the connection is let in", "connect", join(connect, helo, mail, mail), []string{failed, failed}},
+		{"at HELO: nothing of the connection is let in", "helo", join(connect, helo, mail, mail), []string{failed, failed}},
+		{"at MAIL: the next may pass", "mail", join(connect, helo, mail, mail, rcpt, eom), []string{failed, "c", "c", "a"}},
+		{"at RCPT: the next may pass", "rcpt", join(connect, helo, mail, rcpt, rcpt, eom), []string{"c", failed, "c", "a"}},
+		{"at the end of message: the next may pass", "eom", join(connect, helo, mail, rcpt, eom, mail, rcpt, eom), []string{"c", "c", failed, "c", "c", "a"}},
+		{"at ABORT: nothing more of the connection is let in", "abort", join(connect, helo, mail, abort, mail), []string{"c", failed}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			fuse := &panicking{at: tt.at}
+			ts := serve(t, Config{NewEvaluator: func(*policy.Policy, policy.Connection) Evaluator {
+				fuse.burn("connect")
+				return fuse
+			}})
+			p := negotiated(t, ts.addr)
+			p.send(tt.frames)
+			for _, want := range tt.want {
+				p.expect(want)
+			}
+			if n := ts.Stats().Panics; n != 1 {
+				t.Errorf("%d panics counted, want 1", n)
+			}
+			if log := ts.log.String(); !strings.Contains(log, "panic=\"burnt at "+tt.at) || !strings.Contains(log, "session_test.go:") {
+				t.Errorf("the log does not say what panicked where:\n%s", log)
+			}
+		})
+	}
+}
+
+// panicking is an evaluator that panics once, at one callback.
+type panicking struct {
+	script
+	at    string
+	burnt bool
+}
+
+func (p *panicking) burn(callback string) {
+	if p.at == callback && !p.burnt {
+		p.burnt = true
+		panic("burnt at " + callback)
+	}
+}
+
+func (p *panicking) Helo(string, policy.TLS) { p.burn("helo") }
+
+func (p *panicking) Mail(a policy.Auth, m policy.Mail) policy.Verdict {
+	p.burn("mail")
+	return p.script.Mail(a, m)
+}
+
+func (p *panicking) Rcpt(r policy.Recipient) policy.Verdict {
+	p.burn("rcpt")
+	return p.script.Rcpt(r)
+}
+
+func (p *panicking) EndOfMessage(h []policy.HeaderField) policy.Verdict {
+	p.burn("eom")
+	return p.script.EndOfMessage(h)
+}
+
+func (p *panicking) Abort() { p.burn("abort") }
+
+func TestPanicStackIsLoggedOnce(t *testing.T) {
+	ts := serve(t, Config{})
+	ts.script.verdict = func(policy.Stage, string) policy.Verdict { panic("always") }
+	p := negotiated(t, ts.addr)
+	p.send(connectFrame("203.0.113.8"))
+	for range 3 {
+		p.send(frame('M', "<>\x00"))
+		p.answer()
+	}
+	log := ts.log.String()
+	if n := strings.Count(log, "callback panicked"); n != 3 {
+		t.Errorf("%d panics in the log, want 3", n)
+	}
+	if n := strings.Count(log, "stack="); n != 1 {
+		t.Errorf("%d stacks in the log, want 1", n)
+	}
+}
+
+func TestPolicyFunctionPanics(t *testing.T) {
+	var broken atomic.Bool
+	p := &policy.Policy{}
+	ts := serve(t, Config{Policy: func() *policy.Policy {
+		if broken.Load() {
+			panic("no policy")
+		}
+		return p
+	}})
+	open := negotiated(t, ts.addr)
+	broken.Store(true)
+	dialled := dial(t, ts.addr)
+	dialled.send(optneg(6, allActions, allProtocol))
+	dialled.expectClosed()
+	open.send(frame('K'), connectFrame("203.0.113.8"), frame('M', "<>\x00"))
+	open.expect("y451 4.3.0 Temporary system failure. Please try again later")
+	if n := ts.Stats().Panics; n != 2 {
+		t.Errorf("%d panics, want 2", n)
+	}
+}
+
+func TestOneLineAVerdict(t *testing.T) {
+	for _, level := range []slog.Level{slog.LevelInfo, slog.LevelWarn} {
+		t.Run(level.String(), func(t *testing.T) {
+			log := &lockedBuffer{}
+			ts := serve(t, Config{Logger: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: level}))})
+			verdict := policy.Verdict{
+				Action: policy.ActionReject, Check: "client", Rule: "access:7: Connect:203.0.113 REJECT",
+				Reply: policy.Reply{Code: 550, Enhanced: "5.7.1", Text: "Access denied"}, Reason: "the network is listed",
+			}
+			ts.script.verdict = func(policy.Stage, string) policy.Verdict { return verdict }
+			p := negotiated(t, ts.addr)
+			p.send(frame('D', "C{client_name}\x00mx.example\x00"), connectFrame("203.0.113.8"),
+				frame('D', "Mi\x005AME\x00"), frame('M', "<a\x01b@good.example>\x00"))
+			p.expect("y550 5.7.1 Access denied")
+
+			verdict.Stage, verdict.Arg = policy.StageMail, "a\x01b@good.example"
+			wanted := fmt.Sprintf(`"msg":%q,"queue":"5AME","client":"203.0.113.8","name":"mx.example","stage":"mail","check":"client","action":"reject"`, verdict.String())
+			if level > slog.LevelInfo {
+				if log.String() != "" {
+					t.Errorf("logged at level %v: %s", level, log.String())
+				}
+				return
+			}
+			if strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), wanted) {
+				t.Errorf("the log is not one line with %s:\n%s", wanted, log.String())
+			}
+		})
+	}
+}
