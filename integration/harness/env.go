@@ -28,6 +28,9 @@ type Options struct {
 	Access string
 	// LocalHostNames and RelayDomains are sendmail's files of these names.
 	LocalHostNames, RelayDomains string
+	// Mailboxes are users of the host, who may get mail. postmaster and abuse
+	// are always there.
+	Mailboxes []string
 	// Users are the SASL users: name to password.
 	Users map[string]string
 	// DNS are the records and faults that the resolver will find. What they do

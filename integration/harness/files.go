@@ -159,6 +159,10 @@ func makeNetwork() error {
 	// Container engines like to switch it off; where the kernel has none,
 	// the addresses below fail.
 	_ = os.WriteFile("/proc/sys/net/ipv6/conf/all/disable_ipv6", []byte("0"), 0)
+	// With IPv4 a local route is enough to bind an address, IPv6 wants more.
+	if err := os.WriteFile("/proc/sys/net/ipv6/ip_nonlocal_bind", []byte("1"), 0); err != nil {
+		return err
+	}
 	lines := []string{
 		"link set lo up",
 		"addr add " + ServerAddr4 + "/32 dev lo",

@@ -54,7 +54,7 @@ func configureSendmail(o Options) error {
 		return err
 	}
 	for path, text := range map[string]string{
-		mailDir + "/sendmail.mc":          string(stock) + FilterLines + AuthLines + testLines + o.MC,
+		mailDir + "/sendmail.mc":          string(stock) + FilterLines + AuthLines + TLSLines + testLines + o.MC,
 		mailDir + "/access":               testAccess + o.Access,
 		mailDir + "/local-host-names":     o.LocalHostNames,
 		mailDir + "/relay-domains":        o.RelayDomains,
@@ -69,6 +69,9 @@ func configureSendmail(o Options) error {
 			return err
 		}
 	}
+	if err := makeCertificate(); err != nil {
+		return err
+	}
 	cf, err := run("", "m4", mailDir+"/sendmail.mc")
 	if err != nil {
 		return err
@@ -82,7 +85,26 @@ func configureSendmail(o Options) error {
 	if _, err := run("", "sendmail", "-bi"); err != nil {
 		return err
 	}
+	if err := addMailboxes(o.Mailboxes); err != nil {
+		return err
+	}
 	return addUsers(o.Users)
+}
+
+// addMailboxes makes the users of the host whom mail can be sent to.
+func addMailboxes(names []string) error {
+	const path, first = "/etc/passwd", 60000
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	passwd := string(text)
+	for i, name := range names {
+		if !strings.Contains("\n"+passwd, "\n"+name+":") {
+			passwd += fmt.Sprintf("%s:x:%d:%d::/nonexistent:/usr/sbin/nologin\n", name, first+i, first+i)
+		}
+	}
+	return replaceFile(path, passwd, 0o644)
 }
 
 // addUsers makes the SASL users, and no others.

@@ -202,8 +202,8 @@ func TestSessionsAreDecidedAsBySendmail(t *testing.T) {
 				if !same(want, got, verdicts[len(verdicts)-1], s) {
 					different++
 					if different <= 3 {
-						t.Errorf("seed %d, features %+v\nsession %+v\nsendmail: %+v\nmilterd:  %+v\ntrace: %+v\ndiff: %s",
-							seed, features, s, want, got, verdicts, cmp.Diff(want, got))
+						t.Errorf("seed %d, features %+v\nsession %+v\nsendmail: %+v\nmilterd:  %+v\nverdicts: %+v",
+							seed, features, s, want, got, verdicts)
 					}
 				}
 			}

@@ -183,7 +183,7 @@ func (g generator) recipient() string {
 	case 3:
 		return `"` + user + "@" + one + `"@` + two
 	case 4:
-		return user + "%" + one + "%" + g.domain() + "@" + two
+		return user + "%" + pick(g, domains...) + "%" + one + "@" + two
 	case 5:
 		return pick(g, user, user+"%"+one, one+"!"+user, `"`+user+`"@`+one, user+"@"+one+"..", `"`+user+"%"+one+`"@`+two,
 			`"`+one+"!"+user+`"@`+two, user+"@"+one+"@"+two, "@"+one+",@"+two+":"+user+"@"+one, user+"@")
