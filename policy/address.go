@@ -2,6 +2,7 @@ package policy
 
 import (
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -195,7 +196,7 @@ func (p *Policy) canonical(s string) (address, error) {
 }
 
 func (p *Policy) canonicalTokens(tokens []string, depth int) (address, error) {
-	if depth > maxAddressDepth {
+	if depth > maxAddressDepth || depth > 0 && colonBeforeHost(tokens) {
 		return address{}, errAddress
 	}
 	local, domain, err := focus(stripRoute(tokens))
@@ -228,6 +229,20 @@ func (p *Policy) canonicalTokens(tokens []string, depth int) (address, error) {
 		return p.canonicalTokens(local, depth+1)
 	}
 	return address{local: local, domain: name}, nil
+}
+
+// colonBeforeHost reports whether a colon stands outside a final address literal.
+// Without angle brackets around the address sendmail would take what stands
+// before it for the name of a group; nothing is relayed on such a guess.
+func colonBeforeHost(tokens []string) bool {
+	if n := len(tokens); n > 0 && tokens[n-1] == "]" {
+		open := slices.Index(tokens, "[")
+		if open < 0 || slices.Contains(tokens[open+1:], "[") {
+			return slices.Contains(tokens, ":")
+		}
+		tokens = tokens[:open]
+	}
+	return slices.Contains(tokens, ":")
 }
 
 // unqualified handles an address without a domain, which is local.

@@ -1,12 +1,165 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"io"
+	"strings"
+
+	"milterd/configs"
+	"milterd/policy"
+	"milterd/policy/replay"
 )
 
-// runCheck validates the configuration, or decides recorded sessions.
+// exitDifference is the status of -check when a verdict is not the expected one.
+const exitDifference = 1
+
+// runCheck validates the configuration, or decides recorded sessions. Results go
+// to stdout, complaints to stderr. A file that cannot be read does not keep the
+// others from being run.
 func runCheck(o options, stdout, stderr io.Writer) int {
-	fmt.Fprintln(stderr, "milterd: -check is not built yet")
+	config, err := loadConfig(o.config)
+	if err != nil {
+		return complain(stderr, err)
+	}
+	p, warnings, err := config.Policy()
+	for _, w := range warnings {
+		fmt.Fprintf(stderr, "milterd: warning: %s\n", w)
+	}
+	if err != nil {
+		return complain(stderr, err)
+	}
+	out := bufio.NewWriter(stdout)
+	status := exitOK
+	if len(o.sessions) == 0 {
+		describe(out, config, p)
+	} else {
+		status = replaySessions(o, p, out, stderr)
+	}
+	if err := out.Flush(); err != nil {
+		fmt.Fprintf(stderr, "milterd: write results: %v\n", err)
+		return exitFailure
+	}
+	return status
+}
+
+func complain(stderr io.Writer, err error) int {
+	for _, line := range complaints(err) {
+		fmt.Fprintf(stderr, "milterd: %s\n", line)
+	}
 	return exitUsage
+}
+
+// tally counts what a dry run did.
+type tally struct {
+	sessions, verdicts, expected, differences int
+}
+
+// replaySessions decides the sessions of all files in turn.
+func replaySessions(o options, p *policy.Policy, out *bufio.Writer, stderr io.Writer) int {
+	var t tally
+	var writeErr error
+	unreadable := false
+	for _, name := range o.sessions {
+		err := replay.ReadFile(name, func(s *replay.Session) {
+			outcome := replay.Run(p, s)
+			t.add(s, outcome)
+			if o.json {
+				writeErr = replay.WriteJSON(out, s, outcome)
+			} else {
+				writeErr = replay.WriteText(out, s, outcome, o.explain)
+			}
+			if o.json && outcome.Differences() > 0 {
+				reportDifferences(stderr, s, outcome)
+			}
+		})
+		if err != nil {
+			unreadable = true
+			complain(stderr, err)
+		}
+		if writeErr != nil {
+			fmt.Fprintf(stderr, "milterd: write results: %v\n", writeErr)
+			return exitFailure
+		}
+	}
+	if !o.json {
+		fmt.Fprintln(out, t)
+	}
+	switch {
+	case unreadable:
+		return exitUsage
+	case t.differences > 0:
+		return exitDifference
+	}
+	return exitOK
+}
+
+func (t *tally) add(s *replay.Session, outcome replay.Outcome) {
+	t.sessions++
+	t.verdicts += len(outcome.Results)
+	t.expected += len(s.Expect)
+	t.differences += outcome.Differences()
+}
+
+// String is the last line of a dry run.
+func (t tally) String() string {
+	return fmt.Sprintf("%d sessions, %d verdicts, %d of them expected, %d different", t.sessions, t.verdicts, t.expected, t.differences)
+}
+
+// reportDifferences says on stderr what -json objects have no field for.
+func reportDifferences(stderr io.Writer, s *replay.Session, outcome replay.Outcome) {
+	for _, r := range outcome.Results {
+		if r.Different {
+			fmt.Fprintf(stderr, "milterd: %s:%d: %s: %s, expected %s\n", s.File, s.Line, s.ID, r.Verdict, r.Expected)
+		}
+	}
+	for _, x := range outcome.Missing {
+		fmt.Fprintf(stderr, "milterd: %s:%d: %s: no verdict, expected %s\n", s.File, s.Line, s.ID, x)
+	}
+}
+
+// describe says what a valid configuration puts in force.
+func describe(out io.Writer, config *configs.Config, p *policy.Policy) {
+	name := config.Name()
+	if name == "" {
+		name = "built in"
+	}
+	fmt.Fprintf(out, "configuration  %s, valid\n", name)
+	fmt.Fprintf(out, "listen         %s\n", strings.Join(config.Listen.Milter, " "))
+	fmt.Fprintf(out, "access table   %s, %d entries\n", orNone(p.Access.Name()), p.Access.Len())
+	fmt.Fprintf(out, "features       %s\n", orNone(strings.Join(configs.FeatureNames(p.Features), " ")))
+	fmt.Fprintf(out, "host name      %s\n", orNone(p.Hostname))
+	fmt.Fprintf(out, "local          %s\n", sample(p.Local.Entries()))
+	fmt.Fprintf(out, "relay          %s\n", sample(p.Relay.Entries()))
+	fmt.Fprintf(out, "mode           %s\n", config.Mode)
+	c := p.Checks
+	for _, check := range []struct {
+		name string
+		mode policy.Mode
+	}{
+		{"port", c.Port.Mode}, {"recipient", c.Recipient.Mode}, {"relay", c.Relay.Mode},
+		{"sender", c.Sender.Mode}, {"client", c.Client.Mode}, {"rdns", c.RDNS.Mode},
+	} {
+		note := ""
+		if check.name == "recipient" && !p.Features.BlocklistRecipients {
+			note = " (without the feature blocklist_recipients it looks nothing up)"
+		}
+		fmt.Fprintf(out, "  check %-10s %s%s\n", check.name, check.mode, note)
+	}
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// sample lists the first entries of a class and counts the rest.
+func sample(entries []string) string {
+	const most = 8
+	if len(entries) <= most {
+		return orNone(strings.Join(entries, " "))
+	}
+	return fmt.Sprintf("%s … and %d more", strings.Join(entries[:most], " "), len(entries)-most)
 }

@@ -85,7 +85,12 @@
 //   - Reply texts keep their spacing, parentheses and punctuation; sendmail breaks
 //     them into tokens, so that "a: b (c)" would reach the client as "a:b".
 //     Double quotes are removed, as there.
-//   - A value whose reply code is not 4xx or 5xx is refused when the table is read.
+//   - A value whose reply code is not 4xx or 5xx is refused when the table is read,
+//     and an enhanced code takes the class of the reply code.
+//   - To: QUARANTINE does not open the relay: the recipient must still be one that
+//     the client may send to. sendmail asks no further.
+//   - An address such as user%[IPv6:2001:db8::5]%host@us, whose literal would be
+//     taken for a group's name once the hosts are off, is never relayed.
 //   - Host names are compared as the MTA gives them; sendmail may ask the DNS
 //     for their canonical form first (unless FEATURE nocanonify).
 package access

@@ -104,7 +104,7 @@ func (p *parser) entry(key []byte, value string, s slot) {
 	if v, err := ParseValue(value); usesValues(tag) && err != nil {
 		p.refuse(number, "key %q: %v", key, err)
 		return
-	} else if hint := p.hint(tag, rest, v, isNetwork); hint != "" {
+	} else if hint := p.hint(tag, rest, value, v, isNetwork); hint != "" {
 		p.warn(number, "key %q: %s", key, hint)
 	}
 	var first slot
@@ -120,12 +120,15 @@ func (p *parser) entry(key []byte, value string, s slot) {
 }
 
 // hint says what an administrator should look at in an entry that is valid.
-func (p *parser) hint(tag, rest string, v Value, isNetwork bool) string {
+func (p *parser) hint(tag, rest, value string, v Value, isNetwork bool) string {
 	if tag != "" && !knownTags[tag] {
 		return fmt.Sprintf("the tag %s: is not one sendmail knows, so this entry never matches", tag)
 	}
 	if !usesValues(tag) {
 		return ""
+	}
+	if v.Kind == KindError && !strings.Contains(value, v.Reply.Enhanced) && !strings.HasSuffix(v.Reply.Enhanced, ".0.0") && v.Reply != defaultErrorReply {
+		return fmt.Sprintf("the enhanced code is not of the class of the reply code; %d %s is sent", v.Reply.Code, v.Reply.Enhanced)
 	}
 	if v.Kind == KindError && v.Reply == defaultErrorReply && !strings.ContainsAny(v.Text, " \t") {
 		return fmt.Sprintf("the value %q is not a keyword; it is sent as the reply %q", v.Text, "553 5.3.0 "+v.Text)

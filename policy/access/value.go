@@ -95,9 +95,8 @@ func parseError(status, text string) (Value, error) {
 	if status == "" {
 		status = text[:1] + ".0.0"
 	}
-	if status[0] != text[0] {
-		return Value{}, fmt.Errorf("enhanced code %s is not of the class of the reply code %d", status, code)
-	}
+	// RFC 3463 section 3: the classes must agree; the reply code's counts.
+	status = text[:1] + status[1:]
 	return Value{Kind: KindError, Reply: Reply{Code: code, Enhanced: status}, Text: rest}, nil
 }
 

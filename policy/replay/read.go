@@ -92,7 +92,10 @@ func yamlError(name string, err error) error {
 		text = typeError.Errors[0]
 	}
 	if m := yamlLine.FindStringSubmatch(text); m != nil {
-		text = strings.Replace(text[len(m[0]):], " in type replay.", " in ", 1)
+		text = text[len(m[0]):]
+		if key, _, ok := strings.Cut(strings.TrimPrefix(text, "field "), " not found in type "); ok {
+			text = fmt.Sprintf("unknown key %q", key)
+		}
 		return fmt.Errorf("%s:%s: %s", name, m[1], text)
 	}
 	return fmt.Errorf("%s:1: %s", name, strings.TrimPrefix(text, "yaml: "))

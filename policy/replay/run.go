@@ -120,5 +120,5 @@ func (x Expect) matches(v policy.Verdict) bool {
 
 // String is the expectation as -check prints it.
 func (x Expect) String() string {
-	return strings.TrimSpace(fmt.Sprintf("%s <%s>: %s %s", x.Stage, x.Arg, x.Action, x.Reply))
+	return fmt.Sprintf("%s <%s>: %s", x.Stage, x.Arg, strings.TrimSpace(x.Action+" "+x.Reply))
 }
