@@ -14,6 +14,10 @@ const operators = ".:%@!^/[]+"
 // one host of an a%b%c@d chain away.
 const maxAddressDepth = 20
 
+// maxAddress bounds the addresses that are taken apart. RFC 5321 section 4.5.3.1.3
+// allows 256 octets; sendmail takes more.
+const maxAddress = 1024
+
 // errAddress stands for an address that sendmail's ruleset 0 refuses, or that is
 // written in a way that nothing is decided on.
 var errAddress = errors.New("not an address that can be relayed")
@@ -47,10 +51,13 @@ func (a address) String() string {
 // tokenize splits an address as sendmail's prescan does: operators and
 // delimiters are tokens, a quoted string is one, comments and spaces go.
 func tokenize(s string) ([]string, error) {
+	if len(s) > maxAddress {
+		return nil, errAddress
+	}
 	if simpleToken(s) {
 		return []string{s}, nil
 	}
-	var tokens []string
+	tokens := make([]string, 0, 8)
 	for i := 0; i < len(s); {
 		c := s[i]
 		switch {
@@ -188,11 +195,44 @@ func hostOperator(local []string) bool {
 // canonical is sendmail's CanonAddr (rulesets 3, 96 and Parse0): the address the
 // MTA would act on once every host of its own is taken off.
 func (p *Policy) canonical(s string) (address, error) {
+	if a, ok := p.plain(s); ok {
+		return a, nil
+	}
 	tokens, err := tokenize(s)
 	if err != nil {
 		return address{}, err
 	}
 	return p.canonicalTokens(tokens, 0)
+}
+
+// plain reads what nearly every address is, local@domain without anything to take
+// apart, and leaves all others to the long way.
+func (p *Policy) plain(s string) (address, bool) {
+	at := strings.IndexByte(s, '@')
+	if at < 1 || len(s) > maxAddress {
+		return address{}, false
+	}
+	local, domain := s[:at], s[at+1:]
+	for _, c := range []byte(local) {
+		if !isWordByte(c) && c != '.' && c != '+' {
+			return address{}, false
+		}
+	}
+	dot := true
+	for _, c := range []byte(domain) {
+		if c == '.' && dot || c != '.' && !isWordByte(c) {
+			return address{}, false
+		}
+		dot = c == '.'
+	}
+	if dot || p.Hostname != "" && p.isLocalhost(domain) {
+		return address{}, false
+	}
+	return address{local: []string{local}, domain: domain}, true
+}
+
+func isWordByte(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '='
 }
 
 func (p *Policy) canonicalTokens(tokens []string, depth int) (address, error) {

@@ -42,7 +42,7 @@ func (c Class) Has(name string) bool {
 // Suffix finds the longest entry that name ends in, at a token boundary
 // ($* $=R): the class example.com holds host.example.com, not badexample.com.
 func (c Class) Suffix(name string) (entry string, ok bool) {
-	if len(c.entries) == 0 {
+	if len(c.entries) == 0 || len(name) > maxAddress {
 		return "", false
 	}
 	name = strings.ToLower(name)

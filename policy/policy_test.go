@@ -259,6 +259,15 @@ func FuzzRecipient(f *testing.F) {
 	}
 	p := fixture(f, "Connect:192.0.2 RELAY\n")
 	f.Fuzz(func(t *testing.T, to string) {
+		if quick, ok := p.plain(to); ok {
+			tokens, err := tokenize(to)
+			if err != nil {
+				t.Fatalf("%q: %v", to, err)
+			}
+			if long, err := p.canonicalTokens(tokens, 0); err != nil || long.String() != quick.String() || long.domain != quick.domain {
+				t.Errorf("%q: the quick way reads %q, the long way %q, %v", to, quick, long, err)
+			}
+		}
 		v := decide(p, client("203.0.113.8", "mail.good.example"), Auth{}, "a@good.example", to, "esmtp")
 		if to == "" || v.Action != ActionAccept {
 			return
@@ -481,5 +490,18 @@ func BenchmarkMessage(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		decide(p, conn, Auth{}, "a@good.example", "x@example.test", "local")
+	}
+}
+
+// BenchmarkLongAddress: the cost of a hostile address is bounded.
+func BenchmarkLongAddress(b *testing.B) {
+	p := fixture(b, table)
+	conn := client("203.0.113.8", strings.Repeat("a.", 1<<19)+"example")
+	for _, to := range []string{strings.Repeat("a.", 1<<19) + "@x", strings.Repeat("x%", 511) + "@example.test"} {
+		b.Run("", func(b *testing.B) {
+			for b.Loop() {
+				decide(p, conn, Auth{}, to, to, "esmtp")
+			}
+		})
 	}
 }

@@ -9,6 +9,9 @@ import (
 // recipientAddress is sendmail's ParseRecipient: the recipient with every host
 // taken off that we relay for, so that user%host@us is judged by host.
 func (p *Policy) recipientAddress(search *access.Search, to string) (address, error) {
+	if a, ok := p.plain(to); ok {
+		return a, nil
+	}
 	tokens, err := tokenize(to)
 	if err != nil {
 		return address{}, err

@@ -164,7 +164,7 @@ func (s *Session) evaluate(stage Stage, arg string) *evaluation {
 	return &evaluation{
 		session: s,
 		search:  access.Search{Table: s.policy.Access, Features: &s.policy.Features},
-		verdict: Verdict{Stage: stage, Arg: arg, Action: ActionAccept},
+		verdict: Verdict{Stage: stage, Arg: arg, Action: ActionAccept, Trace: make([]Step, 0, 6)},
 	}
 }
 

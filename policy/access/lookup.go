@@ -68,6 +68,9 @@ func (s *Search) probe(tag, key string) (Match, bool) {
 	if ok {
 		p.Line, p.Value = line, value
 	}
+	if s.Probes == nil {
+		s.Probes = make([]Probe, 0, 16)
+	}
 	s.Probes = append(s.Probes, p)
 	if !ok {
 		return Match{}, false
@@ -83,6 +86,10 @@ func (s *Search) match(p Probe) Match {
 	}
 	return Match{Value: v, Probe: p}
 }
+
+// maxKey bounds the keys that are looked up: each is hashed whole, and Domain
+// makes one of every label. No key of the table can be longer than a line.
+const maxKey = 1024
 
 // both tries a key with its tag and then without, as every look-up does.
 func (s *Search) both(tag Tag, key string) (Match, bool) {
@@ -106,6 +113,9 @@ func (s *Search) result(m Match) Match {
 // Domain is LookUpDomain (D): a domain name and its parents, or a bracketed
 // address and its networks.
 func (s *Search) Domain(tag Tag, domain string) Match {
+	if len(domain) > maxKey {
+		return Match{}
+	}
 	key := fold(domain)
 	for {
 		if m, ok := s.both(tag, key); ok {
@@ -172,6 +182,9 @@ func shortenAddress(key string) (shorter string, ok bool) {
 // Address is LookUpAddress (A): an address and its networks, then the
 // prefix-length keys. text is the address as sendmail writes it, see FormatAddr.
 func (s *Search) Address(tag Tag, text string) Match {
+	if len(text) > maxKey {
+		return Match{}
+	}
 	key := fold(text)
 	for ok := true; ok; key, ok = shortenAddress(key) {
 		if m, ok := s.both(tag, key); ok {

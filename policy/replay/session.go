@@ -27,72 +27,72 @@ type Session struct {
 
 	ID       string    `yaml:"id" json:"id"`
 	Connect  Connect   `yaml:"connect" json:"connect"`
-	HELO     string    `yaml:"helo" json:"helo"`
-	TLS      TLS       `yaml:"tls" json:"tls"`
-	Auth     Auth      `yaml:"auth" json:"auth"`
+	HELO     string    `yaml:"helo,omitempty" json:"helo,omitempty"`
+	TLS      TLS       `yaml:"tls,omitempty" json:"tls,omitempty"`
+	Auth     Auth      `yaml:"auth,omitempty" json:"auth,omitempty"`
 	Messages []Message `yaml:"messages" json:"messages"`
 	// Grants are the addresses that held a relay grant.
-	Grants []string `yaml:"grants" json:"grants"`
+	Grants []string `yaml:"grants,omitempty" json:"grants,omitempty"`
 	// DNS holds the answers that were used, as zone-file lines.
-	DNS []string `yaml:"dns" json:"dns"`
+	DNS []string `yaml:"dns,omitempty" json:"dns,omitempty"`
 	// Expect holds the verdicts to compare with; optional.
-	Expect []Expect `yaml:"expect" json:"expect"`
+	Expect []Expect `yaml:"expect,omitempty" json:"expect,omitempty"`
 }
 
 // Connect is the connection as the MTA reported it; see policy.Connection.
 type Connect struct {
-	Addr        string `yaml:"addr" json:"addr"`
-	Port        uint16 `yaml:"port" json:"port"`
-	Name        string `yaml:"name" json:"name"`
-	PTR         string `yaml:"ptr" json:"ptr"`
-	Resolve     string `yaml:"resolve" json:"resolve"`
-	Daemon      string `yaml:"daemon" json:"daemon"`
-	DaemonPort  uint16 `yaml:"daemon_port" json:"daemon_port"`
-	DaemonAddr  string `yaml:"daemon_addr" json:"daemon_addr"`
-	DaemonFlags string `yaml:"daemon_flags" json:"daemon_flags"`
+	Addr        string `yaml:"addr,omitempty" json:"addr,omitempty"`
+	Port        uint16 `yaml:"port,omitempty" json:"port,omitempty"`
+	Name        string `yaml:"name,omitempty" json:"name,omitempty"`
+	PTR         string `yaml:"ptr,omitempty" json:"ptr,omitempty"`
+	Resolve     string `yaml:"resolve,omitempty" json:"resolve,omitempty"`
+	Daemon      string `yaml:"daemon,omitempty" json:"daemon,omitempty"`
+	DaemonPort  uint16 `yaml:"daemon_port,omitempty" json:"daemon_port,omitempty"`
+	DaemonAddr  string `yaml:"daemon_addr,omitempty" json:"daemon_addr,omitempty"`
+	DaemonFlags string `yaml:"daemon_flags,omitempty" json:"daemon_flags,omitempty"`
 }
 
 // TLS is the encryption of the connection; see policy.TLS.
 type TLS struct {
-	Version     string `yaml:"version" json:"version"`
-	Cipher      string `yaml:"cipher" json:"cipher"`
-	Bits        int    `yaml:"bits" json:"bits"`
-	Verify      string `yaml:"verify" json:"verify"`
-	CertSubject string `yaml:"cert_subject" json:"cert_subject"`
-	CertIssuer  string `yaml:"cert_issuer" json:"cert_issuer"`
+	Version     string `yaml:"version,omitempty" json:"version,omitempty"`
+	Cipher      string `yaml:"cipher,omitempty" json:"cipher,omitempty"`
+	Bits        int    `yaml:"bits,omitempty" json:"bits,omitempty"`
+	Verify      string `yaml:"verify,omitempty" json:"verify,omitempty"`
+	CertSubject string `yaml:"cert_subject,omitempty" json:"cert_subject,omitempty"`
+	CertIssuer  string `yaml:"cert_issuer,omitempty" json:"cert_issuer,omitempty"`
 }
 
 // Auth is the SMTP AUTH state; see policy.Auth.
 type Auth struct {
-	Type   string `yaml:"type" json:"type"`
-	Authen string `yaml:"authen" json:"authen"`
-	Author string `yaml:"author" json:"author"`
-	SSF    int    `yaml:"ssf" json:"ssf"`
+	Type   string `yaml:"type,omitempty" json:"type,omitempty"`
+	Authen string `yaml:"authen,omitempty" json:"authen,omitempty"`
+	Author string `yaml:"author,omitempty" json:"author,omitempty"`
+	SSF    int    `yaml:"ssf,omitempty" json:"ssf,omitempty"`
 }
 
 // Message is one mail transaction.
 type Message struct {
 	Mail    Mail       `yaml:"mail" json:"mail"`
-	Rcpt    []Rcpt     `yaml:"rcpt" json:"rcpt"`
-	Headers [][]string `yaml:"headers" json:"headers"`
+	Rcpt    []Rcpt     `yaml:"rcpt,omitempty" json:"rcpt,omitempty"`
+	Headers [][]string `yaml:"headers,omitempty" json:"headers,omitempty"`
 }
 
 // Mail is one MAIL command; see policy.Mail.
 type Mail struct {
 	From   string   `yaml:"from" json:"from"`
-	Args   []string `yaml:"args" json:"args"`
-	Mailer string   `yaml:"mailer" json:"mailer"`
-	Host   string   `yaml:"host" json:"host"`
-	Addr   string   `yaml:"addr" json:"addr"`
+	Args   []string `yaml:"args,omitempty" json:"args,omitempty"`
+	Mailer string   `yaml:"mailer,omitempty" json:"mailer,omitempty"`
+	Host   string   `yaml:"host,omitempty" json:"host,omitempty"`
+	Addr   string   `yaml:"addr,omitempty" json:"addr,omitempty"`
 }
 
 // Rcpt is one RCPT command; see policy.Recipient.
 type Rcpt struct {
 	To     string   `yaml:"to" json:"to"`
-	Args   []string `yaml:"args" json:"args"`
-	Mailer string   `yaml:"mailer" json:"mailer"`
-	Host   string   `yaml:"host" json:"host"`
-	Addr   string   `yaml:"addr" json:"addr"`
+	Args   []string `yaml:"args,omitempty" json:"args,omitempty"`
+	Mailer string   `yaml:"mailer,omitempty" json:"mailer,omitempty"`
+	Host   string   `yaml:"host,omitempty" json:"host,omitempty"`
+	Addr   string   `yaml:"addr,omitempty" json:"addr,omitempty"`
 }
 
 // Expect is the verdict one command should get. Reply, Action or both are
@@ -102,8 +102,8 @@ type Expect struct {
 	Arg   string `yaml:"arg" json:"arg"`
 	// Reply is what the client is told, e.g. "550 5.7.1 Relaying denied". A
 	// reply that begins with 250 stands for acceptance.
-	Reply  string `yaml:"reply" json:"reply"`
-	Action string `yaml:"action" json:"action"`
+	Reply  string `yaml:"reply,omitempty" json:"reply,omitempty"`
+	Action string `yaml:"action,omitempty" json:"action,omitempty"`
 }
 
 // fieldError is a value that cannot be, with the path to it in the document.

@@ -1,0 +1,226 @@
+package replay
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"gopkg.in/yaml.v3"
+
+	"milterd/policy"
+	"milterd/policy/access"
+)
+
+const laptop = `id: roaming-laptop
+connect: {addr: 203.0.113.8, port: 40112, name: "[203.0.113.8]", ptr: "", resolve: FAIL,
+          daemon: MTA, daemon_port: 25, daemon_addr: 203.0.113.25}
+helo: laptop.lan
+messages:
+  - mail: {from: a@good.example, args: [SIZE=1000]}
+    rcpt:
+      - {to: x@other.example, mailer: esmtp, host: other.example., addr: x@other.example}
+      - {to: x@example.test, mailer: local, addr: x}
+    headers: [[Subject, hi]]
+expect:
+  - {stage: rcpt, arg: x@other.example, reply: "550 5.7.1 Relaying denied"}
+  - {stage: rcpt, arg: x@example.test, action: accept}
+  - {stage: eom, reply: "250 2.0.0 accepted"}
+`
+
+func fixture(t testing.TB) *policy.Policy {
+	t.Helper()
+	table, problems, err := access.Parse("access", strings.NewReader("From:lost@good.example DISCARD\nFrom:spam@good.example REJECT\nFrom:odd@good.example QUARANTINE:odd\n"))
+	if err != nil || len(problems) > 0 {
+		t.Fatal(err, problems)
+	}
+	deny := policy.Reply{Code: 550, Enhanced: "5.7.1", Text: "Relaying denied"}
+	return &policy.Policy{
+		Access: table,
+		Local:  policy.NewClass("example.test"),
+		Checks: policy.Checks{
+			Relay:  policy.RelayCheck{Deny: deny, DenyAuth: deny, Temp: deny, Fail: deny, Forged: deny, LocalMailers: []string{"local"}},
+			Sender: policy.TableCheck{Reject: policy.Reply{Code: 550, Enhanced: "5.7.1", Text: "Access denied"}},
+			RDNS:   policy.RDNSCheck{Mode: policy.ModeOff},
+		},
+	}
+}
+
+func read(t testing.TB, text string) []*Session {
+	t.Helper()
+	var sessions []*Session
+	if err := ReadYAML("test.yaml", strings.NewReader(text), func(s *Session) { sessions = append(sessions, s) }); err != nil {
+		t.Fatal(err)
+	}
+	return sessions
+}
+
+// verdicts is what -check prints for the sessions of a text.
+func verdicts(t testing.TB, text string) string {
+	t.Helper()
+	var out bytes.Buffer
+	for _, s := range read(t, text) {
+		if err := WriteText(&out, s, Run(fixture(t), s), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out.String()
+}
+
+func TestASessionIsReplayedInOrder(t *testing.T) {
+	want := `roaming-laptop mail <a@good.example>: accept
+roaming-laptop rcpt <x@other.example>: reject 550 5.7.1 Relaying denied (relay, checks.relay.fail): nothing entitles this client by address, and its name is not confirmed
+roaming-laptop rcpt <x@example.test>: accept
+roaming-laptop eom: accept
+`
+	if diff := cmp.Diff(want, verdicts(t, laptop)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestWhatAClientCannotDoIsNotDone(t *testing.T) {
+	session := func(from, to string) string {
+		return "id: s\nconnect: {addr: 203.0.113.8}\nmessages:\n  - mail: {from: " + from + "}\n    rcpt: [{to: " + to + ", mailer: esmtp}, {to: y@example.test}]\n"
+	}
+	for _, c := range []struct{ name, from, to, want string }{
+		{"a refused MAIL ends the message", "spam@good.example", "x@example.test", "mail reject"},
+		{"a discarded message goes no further", "lost@good.example", "x@example.test", "mail discard"},
+		{"a refused recipient does not end the message", "a@good.example", "x@other.example", "mail accept, rcpt reject, rcpt accept, eom accept"},
+		{"a quarantine is given at the end", "odd@good.example", "x@example.test", "mail quarantine, rcpt accept, rcpt accept, eom quarantine"},
+	} {
+		var got []string
+		for _, r := range Run(fixture(t), read(t, session(c.from, c.to))[0]).Results {
+			got = append(got, string(r.Verdict.Stage)+" "+string(r.Verdict.Action))
+		}
+		if s := strings.Join(got, ", "); s != c.want {
+			t.Errorf("%s: %s, want %s", c.name, s, c.want)
+		}
+	}
+}
+
+func TestExpectationsAreCompared(t *testing.T) {
+	for _, c := range []struct {
+		name, expect string
+		differences  int
+	}{
+		{"the reply as given", `{stage: rcpt, arg: x@other.example, reply: "550 5.7.1 Relaying denied"}`, 0},
+		{"another text", `{stage: rcpt, arg: x@other.example, reply: "550 5.7.1 Relaying refused"}`, 1},
+		{"accepted, but refused", `{stage: rcpt, arg: x@other.example, reply: "250 2.1.5 ok"}`, 1},
+		{"refused, but accepted", `{stage: rcpt, arg: x@example.test, reply: "550 5.7.1 Relaying denied"}`, 1},
+		{"another action", `{stage: rcpt, arg: x@other.example, action: tempfail}`, 1},
+		{"action and reply", `{stage: rcpt, arg: x@other.example, action: reject, reply: "550 5.7.1 Relaying denied"}`, 0},
+		{"a recipient that does not occur", `{stage: rcpt, arg: z@example.test, action: accept}`, 1},
+	} {
+		text, _, _ := strings.Cut(laptop, "expect:")
+		s := read(t, text+"expect: ["+c.expect+"]\n")[0]
+		if n := Run(fixture(t), s).Differences(); n != c.differences {
+			t.Errorf("%s: %d differences, want %d", c.name, n, c.differences)
+		}
+	}
+}
+
+func TestYAMLAndJSONGiveTheSameSession(t *testing.T) {
+	fromYAML := read(t, laptop)[0]
+	line := `{"id":"roaming-laptop","connect":{"addr":"203.0.113.8","port":40112,"name":"[203.0.113.8]","ptr":"","resolve":"FAIL","daemon":"MTA","daemon_port":25,"daemon_addr":"203.0.113.25"},"helo":"laptop.lan","messages":[{"mail":{"from":"a@good.example","args":["SIZE=1000"]},"rcpt":[{"to":"x@other.example","mailer":"esmtp","host":"other.example.","addr":"x@other.example"},{"to":"x@example.test","mailer":"local","addr":"x"}],"headers":[["Subject","hi"]]}],"expect":[{"stage":"rcpt","arg":"x@other.example","reply":"550 5.7.1 Relaying denied"},{"stage":"rcpt","arg":"x@example.test","action":"accept"},{"stage":"eom","reply":"250 2.0.0 accepted"}]}`
+	var fromJSON *Session
+	if err := ReadJSON("test.jsonl", strings.NewReader(line+"\n\n"), func(s *Session) { fromJSON = s }); err != nil {
+		t.Fatal(err)
+	}
+	fromJSON.File, fromJSON.Line = fromYAML.File, fromYAML.Line
+	if diff := cmp.Diff(fromYAML, fromJSON); diff != "" {
+		t.Errorf("(-YAML +JSON):\n%s", diff)
+	}
+	data, err := yaml.Marshal(fromYAML)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := read(t, string(data))[0]
+	if diff := cmp.Diff(fromYAML, again); diff != "" {
+		t.Errorf("written and read again (-before +after):\n%s", diff)
+	}
+}
+
+// TestBadFilesSayWhereTheyAreBad compares the errors of each file in testdata/bad
+// with the file beside it.
+func TestBadFilesSayWhereTheyAreBad(t *testing.T) {
+	files, err := filepath.Glob("testdata/bad/*.*l")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files in testdata/bad: %v", err)
+	}
+	for _, file := range files {
+		err := ReadFile(file, func(*Session) {})
+		if err == nil {
+			t.Errorf("%s: no error", file)
+			continue
+		}
+		got := strings.ReplaceAll(err.Error(), "testdata/bad/", "") + "\n"
+		if os.Getenv("UPDATE") != "" {
+			if err := os.WriteFile(file+".want", []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(file + ".want")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", file, diff)
+		}
+	}
+}
+
+func TestABadLineDoesNotKeepTheOthersFromBeingRead(t *testing.T) {
+	lines := `{"id":"one","messages":[{}]}` + "\nnonsense\n" + `{"id":"two","messages":[{}]}` + "\n"
+	var ids []string
+	err := ReadJSON("x.jsonl", strings.NewReader(lines), func(s *Session) { ids = append(ids, s.ID) })
+	if err == nil || !strings.HasPrefix(err.Error(), "x.jsonl:2: ") {
+		t.Errorf("error %v", err)
+	}
+	if diff := cmp.Diff([]string{"one", "two"}, ids); diff != "" {
+		t.Errorf("sessions (-want +got):\n%s", diff)
+	}
+}
+
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("disk full") }
+
+func TestReportsSayWhenTheyCannotBeWritten(t *testing.T) {
+	s := read(t, laptop)[0]
+	outcome := Run(fixture(t), s)
+	if err := WriteText(fullDisk{}, s, outcome, true); err == nil {
+		t.Error("text: no error")
+	}
+	if err := WriteJSON(fullDisk{}, s, outcome); err == nil {
+		t.Error("JSON: no error")
+	}
+}
+
+// FuzzRead: no file makes reading or replaying panic, and every error says where.
+func FuzzRead(f *testing.F) {
+	f.Add([]byte(laptop))
+	for _, seed := range []string{"", "---\n---\n", "id: x\nmessages: [{mail: {from: a}}]\n", "&a [*a]", "{", "messages: [{headers: [[a]]}]", `{"id":"x","messages":[{"rcpt":[{"to":"@"}]}]}`} {
+		f.Add([]byte(seed))
+	}
+	p := fixture(f)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		run := func(s *Session) {
+			outcome := Run(p, s)
+			var text, json bytes.Buffer
+			if err := errors.Join(WriteText(&text, s, outcome, true), WriteJSON(&json, s, outcome)); err != nil {
+				t.Error(err)
+			}
+		}
+		for name, err := range map[string]error{
+			"f.yaml:":  ReadYAML("f.yaml", bytes.NewReader(data), run),
+			"f.jsonl:": ReadJSON("f.jsonl", bytes.NewReader(data), run),
+		} {
+			if err != nil && !strings.HasPrefix(err.Error(), name) {
+				t.Errorf("error without its place: %v", err)
+			}
+		}
+	})
+}
