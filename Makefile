@@ -1,0 +1,64 @@
+# make demo   watch a stock sendmail act on milterd's word
+# make test   everything that must pass, as .ci/run does
+# make build  bin/milterd
+# make bench  benchmarks, with allocations
+# make soak   the long forms of the tests that make test runs in short
+
+GO ?= go
+STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK = $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0
+FUZZTIME ?= 3s
+SOAK_TABLES ?= 1000
+SOAK_FUZZTIME ?= 2m
+
+UNIT = $(shell $(GO) list ./... | grep -v '/integration')
+
+.PHONY: build demo test packages lint vuln unit integration fuzz bench soak
+
+build:
+	$(GO) build -trimpath -o bin/milterd ./cmd/milterd
+
+demo:
+	@sh integration/install-packages --try
+	@$(GO) run ./integration/demo
+
+# The two halves take about the same time: one needs sendmail, the other does not.
+test: packages
+	$(MAKE) --no-print-directory -j2 --output-sync=target half-checks half-sendmail
+	@echo "make test: all passed"
+
+.PHONY: half-checks half-sendmail
+half-checks:
+	$(MAKE) --no-print-directory -j1 lint vuln unit fuzz
+half-sendmail:
+	$(MAKE) --no-print-directory -j1 integration
+
+packages:
+	sh integration/install-packages
+
+lint:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "gofmt these files:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(STATICCHECK) ./...
+
+# The vulnerability database is on the network; where it cannot be reached that is
+# said, and the build goes on.
+vuln:
+	@sh .ci/govulncheck $(GOVULNCHECK)
+
+unit:
+	$(GO) test -race $(UNIT)
+
+integration:
+	$(GO) test -count=1 -timeout 12m ./integration/...
+
+fuzz:
+	@sh .ci/fuzz $(FUZZTIME)
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+soak:
+	MILTERD_TABLES=$(SOAK_TABLES) $(GO) test -count=1 -timeout 60m -v -run 'TestSessions|TestLookups' ./integration/rulesets | grep -E '^(---|    [a-z_]*.go|ok|FAIL|PASS)'
+	$(GO) test -race -count=20 -timeout 60m ./milter ./policy/...
+	@sh .ci/fuzz $(SOAK_FUZZTIME)
