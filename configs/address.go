@@ -21,7 +21,7 @@ func checkAddress(s string) error {
 	case "local", "unix":
 		switch {
 		case !strings.HasPrefix(rest, "/"):
-			return fmt.Errorf("%s: expected an absolute path after %s:", quote(s), scheme)
+			return fmt.Errorf("%s: expected an absolute path after %q", quote(s), scheme+":")
 		case strings.HasSuffix(rest, "/"):
 			return fmt.Errorf("%s is a directory, expected the path of a socket", quote(s))
 		case len(rest) > maxSocketPath:
@@ -33,7 +33,7 @@ func checkAddress(s string) error {
 	case "inet", "inet6":
 		port, host, hasHost := strings.Cut(rest, "@")
 		if !isPort(port) {
-			return fmt.Errorf("%s: expected a port from 1 to 65535 after %s:", quote(s), scheme)
+			return fmt.Errorf("%s: expected a port from 1 to 65535 after %q", quote(s), scheme+":")
 		}
 		if hasHost {
 			return checkHost(s, scheme, host)
@@ -49,9 +49,9 @@ func checkHost(s, scheme, host string) error {
 	addr, err := netip.ParseAddr(host)
 	switch {
 	case err == nil && scheme == "inet" && !addr.Is4():
-		return fmt.Errorf("%s: an IPv6 address, expected inet6:", quote(s))
+		return fmt.Errorf("%s: an IPv6 address, which inet6: is for (inet: takes IPv4)", quote(s))
 	case err == nil && scheme == "inet6" && !addr.Is6():
-		return fmt.Errorf("%s: an IPv4 address, expected inet:", quote(s))
+		return fmt.Errorf("%s: an IPv4 address, which inet: is for (inet6: takes IPv6)", quote(s))
 	case err == nil:
 		return nil
 	case strings.ContainsAny(host, ":/") || !isName(host):

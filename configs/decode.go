@@ -3,6 +3,7 @@ package configs
 import (
 	"fmt"
 	"strings"
+	"unicode"
 
 	"gopkg.in/yaml.v3"
 )
@@ -69,7 +70,7 @@ func (v value) fields(fields []field) {
 				return
 			}
 		}
-		v.add(v.name, below.node.Line, "unknown key %s%s", below.path, v.hint(key, fields))
+		v.add(v.name, v.lines[below.path], "unknown key %s%s", below.path, v.hint(key, fields))
 	})
 }
 
@@ -115,7 +116,7 @@ func (v value) keys(visit func(key string, below value)) {
 		if !name.plain() {
 			continue
 		}
-		if key.Kind != yaml.ScalarNode || key.Tag == "!!null" {
+		if key.Kind != yaml.ScalarNode || key.Tag == "!!null" || !isKey(key.Value) {
 			name.fail("%s as a key, expected a name", kind(key))
 			continue
 		}
@@ -130,6 +131,16 @@ func (v value) keys(visit func(key string, below value)) {
 		}
 		visit(key.Value, below)
 	}
+}
+
+// isKey reports whether s could be a key, so that it can be shown as it is.
+func isKey(s string) bool {
+	for _, r := range s {
+		if !unicode.IsPrint(r) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 255
 }
 
 // title names the section in messages.
@@ -161,9 +172,9 @@ func kind(n *yaml.Node) string {
 	case "!!null":
 		return "no value"
 	case "!!bool", "!!int", "!!float", "!!timestamp":
-		return n.Value
+		return strings.Trim(quote(n.Value), `"`)
 	}
-	return fmt.Sprintf("%q", n.Value)
+	return quote(n.Value)
 }
 
 // hint says what an unknown key was probably meant to be.

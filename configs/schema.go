@@ -2,6 +2,7 @@ package configs
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -149,11 +150,12 @@ func portChecks(p *policy.Port) func(value) {
 }
 
 func checkPortKey(key string) error {
-	digits := strings.Trim(key, "0123456789") == ""
+	// Other ways to write a number would make a daemon name that no one meant.
+	_, err := strconv.ParseInt(key, 0, 64)
 	switch {
-	case digits && !isPort(key):
+	case (err == nil || strings.Trim(key, "0123456789") == "") && !isPort(key):
 		return fmt.Errorf("port %s, expected a number from 1 to 65535 without leading zeros", quote(key))
-	case !digits && !isName(key):
+	case !isName(key):
 		return fmt.Errorf("%s, expected a port number or a daemon name (Name= in DAEMON_OPTIONS)", quote(key))
 	}
 	return nil

@@ -87,8 +87,17 @@ func syntaxProblem(name string, data []byte, err error) Problem {
 	if n := brokenLine(data); n > 0 {
 		line = n
 	}
-	if tabIndented(data, line) {
+	switch {
+	case tabIndented(data, line):
 		text = "a tab in the indentation, expected spaces"
+	case strings.HasPrefix(text, "unknown anchor"), strings.HasPrefix(text, "did not find expected alphabetic"):
+		text = "* begins an alias and & an anchor, which are not taken here; quote a value that begins so"
+	case strings.HasPrefix(text, "mapping values are not allowed"):
+		text = "a second colon; quote a value that holds one"
+	case text == "did not find expected key":
+		text += ", see the indentation"
+	case text == "found unexpected end of stream":
+		text = "a quote is not closed"
 	}
 	return Problem{File: name, Line: line, Text: "not YAML: " + text}
 }

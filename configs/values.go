@@ -16,7 +16,7 @@ import (
 func quote(s string) string {
 	const most = 80
 	if len(s) > most {
-		s = s[:most] + "..."
+		return strconv.Quote(s[:most] + "...")
 	}
 	return strconv.Quote(s)
 }
@@ -96,7 +96,7 @@ func integer(to *int, least, most int) func(value) {
 		}
 		n, err := strconv.Atoi(v.node.Value)
 		if err != nil || n < least || n > most {
-			v.fail("%s, expected a number from %d to %d", v.node.Value, least, most)
+			v.fail("%s, expected a number from %d to %d", kind(v.node), least, most)
 			return
 		}
 		*to = n
@@ -159,6 +159,9 @@ func mode(to *policy.Mode) func(value) {
 	return oneOf(to, policy.ModeEnforce, policy.ModeShadow, policy.ModeOff)
 }
 
+// maxReply is the longest reply line, without its CR LF.
+const maxReply = 510
+
 // reply takes an SMTP reply.
 func reply(to *policy.Reply) func(value) {
 	return text(func(v value, s string) {
@@ -167,6 +170,10 @@ func reply(to *policy.Reply) func(value) {
 				v.fail("reply %s, expected printable ASCII on one line", quote(s))
 				return
 			}
+		}
+		if len(s) > maxReply {
+			v.fail("reply %s: %d octets, expected %d at most", quote(s), len(s), maxReply)
+			return
 		}
 		r, err := policy.ParseReply(s)
 		if err == nil {

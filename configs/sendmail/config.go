@@ -71,8 +71,8 @@ func Parse(data []byte, machine string) (*Config, error) {
 	p := &parser{
 		config:  &Config{},
 		macros:  make(map[string]string),
-		classes: make(map[string][]string),
-		rules:   make(map[string][]string),
+		classes: make(map[string]*words),
+		rules:   make(ruleset),
 	}
 	p.runtime(machine)
 	for _, l := range fold(data) {
@@ -83,12 +83,10 @@ func Parse(data []byte, machine string) (*Config, error) {
 	}
 	c := p.config
 	c.Hostname = p.macros["j"]
-	c.Local.Names = p.classes["w"]
-	if c.Hostname != "" {
-		c.Local.Names = append(c.Local.Names, c.Hostname)
-	}
-	c.Relay.Names = p.classes["R"]
-	c.TrustAuthMech = p.classes["TrustAuthMech"]
+	p.class("w").add(c.Hostname)
+	c.Local.Names = p.class("w").list
+	c.Relay.Names = p.class("R").list
+	c.TrustAuthMech = p.class("TrustAuthMech").list
 	c.Features = p.rules.features()
 	p.findRelayOptions()
 	return c, nil
@@ -119,10 +117,13 @@ func fold(data []byte) []line {
 			}
 		}
 	}
-	for i := range lines {
-		lines[i].text = strings.TrimRight(uncomment(lines[i].text), " \t\n")
+	commands := lines[:0]
+	for _, l := range lines {
+		if l.text = strings.TrimRight(uncomment(l.text), " \t\n"); l.text != "" {
+			commands = append(commands, l)
+		}
 	}
-	return lines
+	return commands
 }
 
 // uncomment removes what a # begins, unless it is $# or \#.
@@ -160,10 +161,33 @@ func uncomment(s string) string {
 type parser struct {
 	config  *Config
 	macros  map[string]string
-	classes map[string][]string
+	classes map[string]*words
 	rules   ruleset
 	// current is the ruleset that rules are added to.
 	current string
+}
+
+// words is a set of words in the order they came.
+type words struct {
+	list []string
+	has  map[string]bool
+}
+
+func (w *words) add(list ...string) {
+	for _, word := range list {
+		if word != "" && !w.has[word] {
+			w.has[word] = true
+			w.list = append(w.list, word)
+		}
+	}
+}
+
+// class is a class as it is so far.
+func (p *parser) class(name string) *words {
+	if p.classes[name] == nil {
+		p.classes[name] = &words{has: make(map[string]bool)}
+	}
+	return p.classes[name]
 }
 
 // runtime defines what sendmail has found out before it reads its file.
@@ -173,10 +197,7 @@ func (p *parser) runtime(machine string) {
 	}
 	short, domain, _ := strings.Cut(machine, ".")
 	p.macros["j"], p.macros["w"], p.macros["k"], p.macros["m"] = machine, machine, short, domain
-	p.classes["w"] = append(p.classes["w"], machine)
-	if short != machine {
-		p.classes["w"] = append(p.classes["w"], short)
-	}
+	p.class("w").add(machine, short)
 }
 
 func (p *parser) problem(number int, format string, args ...any) {
@@ -198,6 +219,9 @@ func (p *parser) command(l line) {
 		p.mapCommand(rest, l.number)
 	case 'S':
 		p.current = rulesetName(rest)
+		if _, again := p.rules[p.current]; !again {
+			p.rules[p.current] = nil
+		}
 	case 'R':
 		lhs, rhs, _ := strings.Cut(rest, "\t")
 		rhs, _, _ = strings.Cut(strings.TrimLeft(rhs, "\t"), "\t")
@@ -225,15 +249,13 @@ func (p *parser) addToClass(class, text string, number int) {
 	for _, word := range strings.Fields(text) {
 		if ref, ok := strings.CutPrefix(word, "$="); ok {
 			name, _ := cutName(ref)
-			p.classes[class] = append(p.classes[class], p.classes[name]...)
-			if counts(class) && len(p.classes[name]) == 0 {
+			p.class(class).add(p.class(name).list...)
+			if counts(class) && len(p.class(name).list) == 0 {
 				p.problem(number, "class %s takes the names of class %s, which has none here; list them in the configuration if it gets them elsewhere", class, name)
 			}
 			continue
 		}
-		if word = p.expand(word); word != "" {
-			p.classes[class] = append(p.classes[class], strings.Fields(word)...)
-		}
+		p.class(class).add(strings.Fields(p.expand(word))...)
 	}
 }
 
@@ -243,10 +265,14 @@ func counts(class string) bool {
 	return class == "w" || class == "R" || class == "TrustAuthMech"
 }
 
+// maxExpanded bounds what macros are expanded to, as sendmail's MAXLINE does:
+// a few lines could double each other to any length.
+const maxExpanded = 2048
+
 // expand replaces $x and ${name} by the macros defined so far.
 func (p *parser) expand(s string) string {
 	var b strings.Builder
-	for {
+	for b.Len() < maxExpanded {
 		before, rest, ok := strings.Cut(s, "$")
 		b.WriteString(before)
 		if !ok || rest == "" {
@@ -261,6 +287,7 @@ func (p *parser) expand(s string) string {
 		b.WriteString(p.macros[name])
 		s = after
 	}
+	return b.String()
 }
 
 // classFile reads an F command.

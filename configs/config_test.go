@@ -1,0 +1,388 @@
+package configs
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"gopkg.in/yaml.v3"
+
+	"milterd/policy"
+	"milterd/policy/access"
+)
+
+var configType = reflect.TypeFor[Config]()
+
+var update = flag.Bool("update", false, "write the expected messages of testdata/bad")
+
+// load reads a configuration on a machine of a known name.
+func load(t *testing.T, path string) *Config {
+	t.Helper()
+	c, err := Load(path)
+	if err != nil {
+		t.Fatalf("Load(%s):\n%v", path, err)
+	}
+	c.machineName = func() string { return "vm.example.test" }
+	return c
+}
+
+// parse reads a configuration from memory, as if from a file in dir.
+func parse(t *testing.T, dir, text string) *Config {
+	t.Helper()
+	c, err := Parse(filepath.Join(dir, "milterd.yaml"), []byte(text))
+	if err != nil {
+		t.Fatalf("Parse:\n%v", err)
+	}
+	c.machineName = func() string { return "vm.example.test" }
+	return c
+}
+
+func TestBadConfigurationsGiveTheirExactMessages(t *testing.T) {
+	files, err := filepath.Glob("testdata/bad/*.yaml")
+	if err != nil || len(files) < 50 {
+		t.Fatalf("found %d bad configurations, expected the whole folder (%v)", len(files), err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
+		t.Run(name, func(t *testing.T) {
+			c, err := Load(file)
+			if err == nil {
+				_, _, err = c.Policy()
+			}
+			if err == nil {
+				t.Fatal("no error")
+			}
+			var problems *Error
+			if !errors.As(err, &problems) {
+				t.Errorf("the error is a %T, expected an *Error", err)
+			}
+			want := strings.TrimSuffix(file, ".yaml") + ".want"
+			got := err.Error() + "\n"
+			if *update {
+				if err := os.WriteFile(want, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			text, err := os.ReadFile(want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(text), got); diff != "" {
+				t.Errorf("message (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestGoodConfigurationsMakeAPolicy(t *testing.T) {
+	files, err := filepath.Glob("testdata/good/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no good configurations (%v)", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			p, _, err := load(t, file).Policy()
+			if err != nil || p == nil {
+				t.Errorf("Policy() = %v, %v", p, err)
+			}
+		})
+	}
+}
+
+func TestEverySampleIsAValidConfiguration(t *testing.T) {
+	files, err := filepath.Glob("*.yaml")
+	if err != nil || len(files) < 3 {
+		t.Fatalf("found %v (%v), expected the reference and the samples", files, err)
+	}
+	for _, file := range files {
+		if c := load(t, file); c.Mode == "" {
+			t.Errorf("%s: no mode", file)
+		}
+	}
+}
+
+// defaultReply reads a reply for expected values.
+func defaultReply(t *testing.T, s string) policy.Reply {
+	t.Helper()
+	r, err := policy.ParseReply(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestTheEmbeddedConfigurationHasTheDocumentedDefaults(t *testing.T) {
+	c, err := Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	reply := func(s string) policy.Reply { return defaultReply(t, s) }
+	reject := policy.TableCheck{Mode: policy.ModeEnforce, Reject: reply("550 5.7.1 Access denied")}
+	submission := policy.Port{
+		Auth: policy.AuthRequire, TLS: policy.TLSAllow, Relay: policy.RelayEntitled, Checks: map[string]policy.Mode{},
+	}
+	want := &Config{
+		Listen: Listen{
+			Milter:     []string{"local:/run/milterd/milter.sock"},
+			SocketMode: 0o660, MaxConnections: 4096,
+		},
+		Access: Access{
+			File:     "/etc/mail/access",
+			Features: access.Features{Skip: true, DelayChecks: true, Friend: true},
+		},
+		Domains: Domains{
+			Local: []string{"/etc/mail/local-host-names"},
+			Relay: []string{"/etc/mail/relay-domains"},
+		},
+		Mode: policy.ModeEnforce,
+		Checks: policy.Checks{
+			Port: policy.PortCheck{
+				Mode:         policy.ModeEnforce,
+				AuthRequired: reply("530 5.7.0 Authentication required"),
+				AuthRefused:  reply("503 5.5.1 AUTH not available on this port; use the submission port"),
+				TLSRequired:  reply("530 5.7.0 Must issue a STARTTLS command first"),
+			},
+			Recipient: policy.TableCheck{Mode: policy.ModeEnforce, Reject: reply("550 5.2.1 Mailbox disabled for this recipient")},
+			Relay: policy.RelayCheck{
+				Mode:          policy.ModeEnforce,
+				Deny:          reply("550 5.7.1 Relaying denied"),
+				DenyAuth:      reply("550 5.7.1 Relaying denied. Proper authentication required."),
+				Temp:          reply("450 4.4.0 Relaying temporarily denied. Cannot resolve PTR record for {addr}"),
+				Fail:          reply("550 5.7.1 Relaying denied. IP name lookup failed {name}"),
+				Forged:        reply("550 5.7.1 Relaying denied. IP name possibly forged {name}"),
+				TrustAuthMech: []string{"EXTERNAL", "DIGEST-MD5", "CRAM-MD5", "LOGIN", "PLAIN"},
+				LocalMailers:  []string{"local", "prog", "*file*", "*include*", "error", "discard", "procmail", "cyrus", "cyrusv2"},
+			},
+			Sender: reject,
+			Client: reject,
+			RDNS: policy.RDNSCheck{
+				Mode:   policy.ModeEnforce,
+				Temp:   policy.Outcome{Action: policy.ActionReject, Reply: reply("450 4.7.25 Access denied. Cannot resolve PTR record for {addr}")},
+				Fail:   policy.Outcome{Action: policy.ActionReject, Reply: reply("450 4.7.25 Access denied. IP name lookup failed {addr}")},
+				Forged: policy.Outcome{Action: policy.ActionAccept, Reply: reply("450 4.7.25 Access denied. IP name possibly forged {name}")},
+				Exempt: policy.Exempt{Authenticated: true, Relay: true, ConnectOK: true, Friend: true, Postmaster: true},
+			},
+		},
+		Ports: map[string]policy.Port{"465": submission, "587": submission},
+		Log:   Log{Level: "info", Format: "text"},
+	}
+	if diff := cmp.Diff(want, c, ignoreInternals()); diff != "" {
+		t.Errorf("defaults (-want +got):\n%s", diff)
+	}
+}
+
+// ignoreInternals compares only what a configuration says.
+func ignoreInternals() cmp.Option {
+	return cmp.FilterPath(func(p cmp.Path) bool {
+		field, ok := p.Last().(cmp.StructField)
+		return ok && p.Index(-2).Type() == configType && strings.ToLower(field.Name()[:1]) == field.Name()[:1]
+	}, cmp.Ignore())
+}
+
+func TestAFileOverridesTheDefaultsKeyByKey(t *testing.T) {
+	c := load(t, "testdata/good/everything-changed.yaml")
+	want, err := Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.Listen = Listen{
+		Milter:      []string{"local:/run/milterd/milter.sock", "inet:8891@127.0.0.1", "inet6:8891@::1", "inet:8892"},
+		SocketMode:  0o666,
+		SocketGroup: "smmsp", MaxConnections: 10,
+	}
+	want.Access = Access{File: "access.txt", Features: access.Features{
+		BlocklistRecipients: true, DelayChecks: true, Hater: true, LookupDotDomain: true,
+		RelayMailFrom: true, RelayMailFromDomain: true,
+	}}
+	want.Domains = Domains{
+		Hostname: "mx.example.test",
+		Local:    []string{"example.test", "[203.0.113.25]"},
+		Relay:    []string{"customer.example", "198.51.100", "10", "192.168", "IPv6:2001:db8"},
+	}
+	want.Mode = policy.ModeShadow
+	k := &want.Checks
+	k.Port.Mode, k.Port.AuthRequired = policy.ModeOff, defaultReply(t, "530 5.7.0 Log in first")
+	k.Recipient.Mode = policy.ModeShadow
+	k.Relay.Deny = defaultReply(t, "554 5.7.1 No relaying for {addr}")
+	k.Relay.TrustAuthMech, k.Relay.LocalMailers = []string{"GSSAPI"}, []string{"local"}
+	k.Client.Reject = defaultReply(t, "421 4.7.1 Later")
+	k.RDNS.Temp.Action = policy.ActionAccept
+	k.RDNS.Fail = policy.Outcome{Action: policy.ActionQuarantine, Reply: defaultReply(t, "550 5.7.25 no PTR record")}
+	k.RDNS.Forged.Action = policy.ActionDiscard
+	k.RDNS.Exempt.Friend = false
+	want.Ports["587"] = policy.Port{Auth: policy.AuthAllow, TLS: policy.TLSAllow, Relay: policy.RelayEntitled, Checks: map[string]policy.Mode{}}
+	want.Ports["25"] = policy.Port{Auth: policy.AuthRefuse, TLS: policy.TLSAllow, Relay: policy.RelayNone, Checks: map[string]policy.Mode{"rdns": policy.ModeOff}}
+	want.Ports["MSA"] = policy.Port{Auth: policy.AuthRequire, TLS: policy.TLSRequire, Relay: policy.RelayAuthenticated}
+	want.Log = Log{Level: "debug", Format: "json"}
+	if diff := cmp.Diff(want, c, ignoreInternals()); diff != "" {
+		t.Errorf("configuration (-want +got):\n%s", diff)
+	}
+}
+
+func TestLoadingAFileThatCannotBeReadSaysWhich(t *testing.T) {
+	dir := t.TempDir()
+	big := filepath.Join(dir, "big.yaml")
+	if err := os.WriteFile(big, bytes.Repeat([]byte("# nothing\n"), maxConfig/10+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		filepath.Join(dir, "none.yaml"): "no such file or directory",
+		dir:                             "is a directory, expected a file",
+		"/dev/zero":                     "is not a regular file",
+		big:                             "expected 1048576 at most",
+	} {
+		_, err := Load(path)
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
+			t.Errorf("Load(%s) = %v, expected %q", path, err, want)
+		}
+	}
+	if _, err := Load(filepath.Join(dir, "none.yaml")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Load of a missing file = %v, expected os.ErrNotExist in it", err)
+	}
+}
+
+func TestHostileFilesAreRefusedInBoundedTime(t *testing.T) {
+	cases := map[string]string{
+		"deeply nested lists":           strings.Repeat("[", maxConfig-1),
+		"deeply nested mappings":        strings.Repeat("{a: ", maxConfig/5),
+		"deep indentation":              nested(2000),
+		"a very long key":               strings.Repeat("k", maxConfig-10) + ": 1",
+		"a very long value":             "mode: " + strings.Repeat("v", maxConfig-10),
+		"very many keys":                many(maxConfig / 20),
+		"an expansion bomb":             "a: &a [x,x,x]\nb: &b [*a,*a,*a]\nc: &c [*b,*b,*b]\n",
+		"a list that is never finished": "mode: shadow\nx: [" + strings.Repeat("\n1,", 900),
+	}
+	for name, text := range cases {
+		t.Run(name, func(t *testing.T) {
+			_, err := Parse("bad.yaml", []byte(text))
+			var problems *Error
+			if !errors.As(err, &problems) {
+				t.Fatalf("Parse = %v, expected an *Error", err)
+			}
+			for _, p := range problems.Problems {
+				if len(p.Text) > 1000 && name != "very many keys" && !strings.Contains(p.Text, "unknown key") {
+					t.Errorf("a message of %d octets", len(p.Text))
+				}
+			}
+		})
+	}
+}
+
+func nested(depth int) string {
+	var b strings.Builder
+	for i := range depth {
+		fmt.Fprintf(&b, "%sk:\n", strings.Repeat(" ", i%200+i/200))
+	}
+	return b.String()
+}
+
+func many(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "key%d: value\n", i)
+	}
+	return b.String()
+}
+
+// keyPaths lists the paths of a document's keys that hold values. The modes of
+// checks on a port stand for one value.
+func keyPaths(n *yaml.Node, path string) []string {
+	if n.Kind != yaml.MappingNode || len(n.Content) == 0 {
+		return []string{path}
+	}
+	var paths []string
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		paths = append(paths, keyPaths(n.Content[i+1], join(path, n.Content[i].Value))...)
+	}
+	return paths
+}
+
+// schemaPaths lists the paths of the keys that the decoder takes, with the given
+// keys where the administrator chooses them.
+func schemaPaths(t *testing.T, fields []field, path string, chosen []string) []string {
+	var paths []string
+	for _, f := range fields {
+		at := join(path, f.name)
+		switch {
+		case f.value != nil:
+			paths = append(paths, at)
+		case f.each != nil:
+			for _, key := range chosen {
+				entry, err := f.each(key)
+				if err != nil {
+					t.Fatal(err)
+				}
+				paths = append(paths, schemaPaths(t, entry.section, join(at, key), nil)...)
+			}
+		default:
+			paths = append(paths, schemaPaths(t, f.section, at, chosen)...)
+		}
+	}
+	return paths
+}
+
+func TestTheReferenceHoldsEveryKeyInTheOrderOfTheSchema(t *testing.T) {
+	node, problems := document("milterd.yaml", reference)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	want := schemaPaths(t, new(Config).schema(), "", []string{"465", "587"})
+	if diff := cmp.Diff(want, keyPaths(node, "")); diff != "" {
+		t.Errorf("keys (-schema +reference):\n%s", diff)
+	}
+}
+
+func TestEveryKeyOfTheReferenceHasACommentOnItsLine(t *testing.T) {
+	for i, line := range strings.Split(Reference(), "\n") {
+		key, value, isKey := strings.Cut(strings.TrimSpace(line), ":")
+		if !isKey || strings.HasPrefix(key, "#") || strings.TrimSpace(value) == "" {
+			continue
+		}
+		if _, comment, ok := strings.Cut(line, " # "); !ok || strings.TrimSpace(comment) == "" {
+			t.Errorf("milterd.yaml:%d: %s has no comment", i+1, key)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(reference)
+	for _, pattern := range []string{"testdata/*/*.yaml", "*.yaml"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, file := range files {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(data)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := Parse("fuzz.yaml", data)
+		if err == nil {
+			if len(c.Listen.Milter) == 0 || c.Listen.MaxConnections < 1 || c.Access.File == "" || c.Mode == "" {
+				t.Errorf("an accepted configuration lacks values: %+v", c)
+			}
+			return
+		}
+		var problems *Error
+		if !errors.As(err, &problems) || len(problems.Problems) == 0 {
+			t.Fatalf("Parse = %v, expected an *Error", err)
+		}
+		lines := bytes.Count(data, []byte("\n")) + bytes.Count(data, []byte("\r")) + 1
+		for _, p := range problems.Problems {
+			if p.File != "fuzz.yaml" || p.Line > lines+1 || strings.ContainsAny(p.Text, "\n\r") {
+				t.Errorf("problem %q in a file of %d lines", p, lines)
+			}
+		}
+	})
+}

@@ -1,0 +1,219 @@
+package sendmail
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// read parses a sendmail.cf with one ruleset more than the text has.
+func read(t *testing.T, text string) *Config {
+	t.Helper()
+	c, err := Parse([]byte(text+"\nSmilterd_test\n"), "vm.example.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// machine are the names that every class w holds on the machine of these tests.
+const machine = "vm.example.test vm"
+
+func TestClassWords(t *testing.T) {
+	cases := []struct {
+		name, text, local, relay string
+	}{
+		{"names on one line and on several", "Cwa.example b.example\nCw c.example\n", "a.example b.example c.example", ""},
+		{"a name in braces is the same class", "C{w}a.example\nC{R}b.example\n", "a.example", "b.example"},
+		{"a line that begins with white space goes on", "Cwa.example\n\tb.example\n c.example\n", "a.example b.example c.example", ""},
+		{"lines may end in CR LF", "Cwa.example\r\n  b.example\r\nCR c.example\r\n", "a.example b.example", "c.example"},
+		{"comments count neither alone nor behind names", "#Cwno.example\n  Cwnor.example\nCwa.example # not.example\n", "a.example", ""},
+		{"$# and \\# begin no comment", "CRa\\#b\n", "", "a#b"},
+		{"macros are replaced by what they are so far", "DDx.example\nCRa.$D ${D} $m $X\nDXlater\n", "", "a.x.example x.example example.test"},
+		{"a class gives its names so far to another", "C{VirtHost}v.example\nCR$={VirtHost}\nC{VirtHost}late.example\n", "", "v.example"},
+		{"other classes are none of our business", "CPx.example\nC{Tls}VERIFY\nCO @ %\n", "", ""},
+		{"a macro of an unknown name is nothing", "CR$Q ${none}\n", "", ""},
+		{"$$ is a dollar sign", "CRa$$b\n", "", "a$b"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			got := read(t, c.text)
+			local := strings.Fields(machine + " " + c.local)
+			if diff := cmp.Diff(local, got.Local.Names); diff != "" {
+				t.Errorf("class w (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(c.relay, strings.Join(got.Relay.Names, " ")); diff != "" {
+				t.Errorf("class R (-want +got):\n%s", diff)
+			}
+			if len(got.Problems) > 0 {
+				t.Errorf("problems %v", got.Problems)
+			}
+		})
+	}
+}
+
+func TestClassFiles(t *testing.T) {
+	cases := []struct {
+		name, text string
+		want       []ClassFile
+		problem    string
+	}{
+		{"as FEATURE(use_cw_file) writes it", `Fw/etc/mail/local-host-names %[^\#]`,
+			[]ClassFile{{Path: "/etc/mail/local-host-names", Line: 1}}, ""},
+		{"with -o the file is optional", `Fw-o /etc/mail/local-host-names %[^\#]`,
+			[]ClassFile{{Path: "/etc/mail/local-host-names", Optional: true, Line: 1}}, ""},
+		{"without a format the first word counts", "Fw /etc/names",
+			[]ClassFile{{Path: "/etc/names", FirstWord: true, Line: 1}}, ""},
+		{"in quotes", `F{w}"/etc/names" %[^\#]`,
+			[]ClassFile{{Path: "/etc/names", Line: 1}}, ""},
+		{"several", "Fw/etc/a %s\nFw-o /etc/b\n",
+			[]ClassFile{{Path: "/etc/a", FirstWord: true, Line: 1}, {Path: "/etc/b", Optional: true, FirstWord: true, Line: 2}}, ""},
+		{"a program is not run", "Fw|/usr/bin/names -a", nil,
+			"1: class w: the output of a program (|/usr/bin/names -a) is not read; list the names in the configuration"},
+		{"a map is not asked", "Fw@LDAP", nil,
+			"1: class w: @LDAP is not a file and is not read; list the names in the configuration"},
+		{"a command without a file", "Fw", nil, "1: class w: an F command without a file"},
+		{"files of other classes are not listed", "F{VirtHost}-o /etc/mail/virtual", nil, ""},
+		{"mechanisms in a file", "F{TrustAuthMech}/etc/mechs", nil,
+			"1: class TrustAuthMech: the file /etc/mechs is not read; list the mechanisms in the configuration"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			got := read(t, c.text)
+			if diff := cmp.Diff(c.want, got.Local.Files); diff != "" {
+				t.Errorf("files (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(c.problem, problems(got)); diff != "" {
+				t.Errorf("problems (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func problems(c *Config) string {
+	var lines []string
+	for _, p := range c.Problems {
+		lines = append(lines, fmt.Sprintf("%d: %s", p.Line, p.Text))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func TestAccessMap(t *testing.T) {
+	cases := []struct {
+		name, text string
+		want       Map
+		problem    string
+	}{
+		{"as FEATURE(access_db) writes it", "Kaccess hash -T<TMPF> /etc/mail/access", Map{"hash", "/etc/mail/access", 1}, ""},
+		{"with the ending of the compiled map", "Kaccess hash -o -T<TMPF> /etc/mail/access.db", Map{"hash", "/etc/mail/access", 1}, ""},
+		{"btree, behind other maps", "Karith arith\nKaccess btree /etc/access", Map{"btree", "/etc/access", 2}, ""},
+		{"cdb", "Kaccess cdb -T<TMPF> /etc/mail/access.cdb", Map{"cdb", "/etc/mail/access", 1}, ""},
+		{"none", "Kresolve host -a<OKR>", Map{}, ""},
+		{"socket", "Kaccess socket -T<TMPF> local:/run/map.sock", Map{Type: "socket", Line: 1},
+			"1: the access map is of type socket, which is not a text file that milterd could read; set access.file"},
+		{"ldap", "Kaccess ldap -1 -k (x=%0)", Map{Type: "ldap", Line: 1},
+			"1: the access map is of type ldap, which is not a text file that milterd could read; set access.file"},
+		{"without a file", "Kaccess hash -o", Map{Type: "hash", Line: 1}, "1: the access map has no file; set access.file"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			got := read(t, c.text)
+			if diff := cmp.Diff(c.want, got.Access); diff != "" {
+				t.Errorf("map (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(c.problem, problems(got)); diff != "" {
+				t.Errorf("problems (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestMacrosAndClassesThatDoubleEachOtherStayBounded(t *testing.T) {
+	var cf strings.Builder
+	cf.WriteString("DA0123456789\nC{A}one two\n")
+	for c := 'A'; c < 'Z'; c++ {
+		fmt.Fprintf(&cf, "D%c$%c$%c$%c$%c\nC{%c}$={%c} $={%c}\n", c+1, c, c, c, c, c+1, c, c)
+	}
+	cf.WriteString("Dj$Z\nCR$={Z}\n")
+	got := read(t, cf.String())
+	if len(got.Hostname) == 0 || len(got.Hostname) > 2*maxExpanded || len(got.Relay.Names) != 2 {
+		t.Errorf("a host name of %d octets, %d names", len(got.Hostname), len(got.Relay.Names))
+	}
+}
+
+func TestHostNameAndMechanisms(t *testing.T) {
+	got := read(t, "Dj$w.of.$m\nC{TrustAuthMech}GSSAPI PLAIN\nC{TrustAuthMech}LOGIN\n")
+	if got.Hostname != "vm.example.test.of.example.test" {
+		t.Errorf("host name %q", got.Hostname)
+	}
+	if diff := cmp.Diff([]string{"GSSAPI", "PLAIN", "LOGIN"}, got.TrustAuthMech); diff != "" {
+		t.Errorf("mechanisms (-want +got):\n%s", diff)
+	}
+	if got := read(t, ""); got.Hostname != "vm.example.test" || got.TrustAuthMech != nil {
+		t.Errorf("without a word about it: host name %q, mechanisms %q", got.Hostname, got.TrustAuthMech)
+	}
+}
+
+func TestAClassThatCannotBeFollowedIsAProblem(t *testing.T) {
+	got := read(t, "F{VirtHost}-o /etc/mail/virtual\nCR$={VirtHost}\n")
+	want := "2: class R takes the names of class VirtHost, which has none here; list them in the configuration if it gets them elsewhere"
+	if diff := cmp.Diff(want, problems(got)); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+}
+
+func TestWhatIsNoSendmailCFIsRefused(t *testing.T) {
+	for name, text := range map[string]string{
+		"an empty file": "", "another file": "access: {file: access}\n", "a binary": "\x7fELF\x00\x01S1\n",
+	} {
+		if c, err := Parse([]byte(text), "vm"); err == nil {
+			t.Errorf("%s: %+v", name, c)
+		}
+	}
+}
+
+func TestClassFileText(t *testing.T) {
+	text := "# comment\na.example\n\n  b.example # c.example\nd.example e.example\n\tf\\ g\r\n#h\n[203.0.113.5]"
+	cases := []struct {
+		name      string
+		firstWord bool
+		want      string
+	}{
+		{"every word up to a comment", false, "a.example:2 b.example:4 d.example:5 e.example:5 f:6 [203.0.113.5]:8"},
+		{"the first word of each line", true, "a.example:2 b.example:4 d.example:5 f\\:6 [203.0.113.5]:8"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			var got []string
+			for _, e := range ParseClassFile([]byte(text), c.firstWord) {
+				got = append(got, fmt.Sprintf("%s:%d", e.Name, e.Line))
+			}
+			if diff := cmp.Diff(c.want, strings.Join(got, " ")); diff != "" {
+				t.Errorf("entries (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("Cwa $=R $m ${x\n\tmore\nFw-o \"/a b\" %s\nKaccess hash -T<TMPF> /x.db\nDj$w\nSD\nR$+ < @ $=w >\t$@ RELAY # \\#\n")
+	f.Add("C\nF\nD\nK\nS\nR\nC{\nF{w}\nD{j\n$\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := Parse([]byte(text), "vm.example.test")
+		if err != nil {
+			return
+		}
+		for _, file := range append(c.Local.Files, c.Relay.Files...) {
+			if !strings.HasPrefix(file.Path, "/") || file.Line < 1 {
+				t.Errorf("class file %+v", file)
+			}
+		}
+		for _, name := range append(c.Local.Names, c.Relay.Names...) {
+			if name == "" || strings.ContainsAny(name, " \t\n") {
+				t.Errorf("name %q in a class", name)
+			}
+		}
+	})
+}
