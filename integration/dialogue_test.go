@@ -20,27 +20,45 @@ var scenes = []struct{ name, dir string }{
 func TestDialogues(t *testing.T) {
 	for _, scene := range scenes {
 		t.Run(scene.name, func(t *testing.T) {
-			dialogues, err := harness.ReadDialogues(filepath.Join("dialogues", scene.dir))
-			if err != nil {
-				t.Fatal(err)
-			}
-			options, err := harness.ReadScene(filepath.Join("scenes", scene.name))
-			if err != nil {
-				t.Fatal(err)
-			}
-			options.AddDNS(dialogues...)
-			env := start(t, options)
-			// A group, so that the server outlives the parallel dialogues.
-			t.Run("dialogue", func(t *testing.T) {
-				for _, d := range dialogues {
-					t.Run(d.Name, func(t *testing.T) {
-						t.Parallel()
-						if err := env.Play(d, nil); err != nil {
-							t.Error(err)
-						}
-					})
-				}
-			})
+			dialogues, options := readScene(t, scene.name, scene.dir)
+			play(t, start(t, options), dialogues)
 		})
 	}
+}
+
+// readScene reads the dialogues of a scene and what they need.
+func readScene(t *testing.T, name, dir string) ([]*harness.Dialogue, harness.Options) {
+	t.Helper()
+	dialogues, err := harness.ReadDialogues(filepath.Join("dialogues", dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	options, err := harness.ReadScene(filepath.Join("scenes", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	clients := make(map[string]string)
+	for _, d := range dialogues {
+		if other, taken := clients[d.Client()]; taken {
+			t.Fatalf("%s and %s both are %s, expected a client of its own for each", d.File, other, d.Client())
+		}
+		clients[d.Client()] = d.File
+	}
+	options.AddDNS(dialogues...)
+	return dialogues, options
+}
+
+// play speaks dialogues side by side and waits for all of them.
+func play(t *testing.T, env *harness.Env, dialogues []*harness.Dialogue) {
+	t.Helper()
+	t.Run("dialogue", func(t *testing.T) {
+		for _, d := range dialogues {
+			t.Run(d.Name, func(t *testing.T) {
+				t.Parallel()
+				if err := env.Play(d, nil); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	})
 }

@@ -2,6 +2,7 @@ package harness
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -123,7 +124,7 @@ func ReadDialogue(file string) (*Dialogue, error) {
 func parseDialogue(file, text string) (*Dialogue, error) {
 	d := &Dialogue{Name: strings.TrimSuffix(filepath.Base(file), ".txt"), File: file}
 	var title []string
-	inTitle, connected := true, false
+	inTitle, client := true, ""
 	for i, line := range strings.Split(text, "\n") {
 		line = strings.TrimRight(line, " \t\r")
 		comment, isComment := strings.CutPrefix(line, "#")
@@ -143,8 +144,17 @@ func parseDialogue(file, text string) (*Dialogue, error) {
 			return nil, fmt.Errorf("%s:%d: %w", file, i+1, err)
 		}
 		s.line = i + 1
-		connected = connected || s.kind == stepClient
-		if !connected {
+		if s.kind == stepClient {
+			name, err := clientName(s.args[0], s.args[1])
+			switch {
+			case err != nil:
+				return nil, fmt.Errorf("%s:%d: %w", file, i+1, err)
+			case client != "" && name != client:
+				return nil, fmt.Errorf("%s:%d: client is %s, expected %s as before", file, i+1, name, client)
+			}
+			client = name
+		}
+		if client == "" {
 			return nil, fmt.Errorf("%s:%d: %q before a client, expected client FROM -> TO first", file, i+1, line)
 		}
 		d.steps = append(d.steps, s)
@@ -176,6 +186,31 @@ var addressPrefix = regexp.MustCompile(`^(\d\d\d(?: [245]\.\d+\.\d+)? )<?\S+>?\.
 // reply as it was configured.
 func WithoutAddress(line string) string {
 	return addressPrefix.ReplaceAllString(line, "$1")
+}
+
+// Client names who speaks: "ADDR to port PORT". A dialogue may connect several
+// times, but always as the same client to the same port.
+func (d *Dialogue) Client() string {
+	for _, s := range d.steps {
+		if s.kind == stepClient {
+			name, _ := clientName(s.args[0], s.args[1])
+			return name
+		}
+	}
+	return ""
+}
+
+// clientName is the name of a client for Client.
+func clientName(from, to string) (string, error) {
+	local, err := clientAddr(from)
+	if err != nil {
+		return "", fmt.Errorf("client %q: %w", from, err)
+	}
+	server, err := netip.ParseAddrPort(to)
+	if err != nil {
+		return "", fmt.Errorf("server %q: %w", to, err)
+	}
+	return fmt.Sprintf("%s to port %d", local.Addr(), server.Port()), nil
 }
 
 // Refusals are the replies that the dialogue says milterd gave, in order, as

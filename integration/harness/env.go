@@ -17,6 +17,8 @@ const (
 	ConfigFile = ConfigDir + "/milterd.yaml"
 	// Socket is where the stock set-up meets milterd.
 	Socket = "/run/milterd/milter.sock"
+	// TappedSocket is where milterd listens when Options.Tap is in between.
+	TappedSocket = "/run/milterd/tapped.sock"
 )
 
 // Options describe the server to be. The zero value is the stock sendmail with
@@ -40,9 +42,10 @@ type Options struct {
 	Config string
 	// Files are further files for ConfigDir, by name.
 	Files map[string]string
-	// Filter, where set, is started in place of milterd and has to listen on
-	// Socket before it returns.
-	Filter func() (stop func() error, err error)
+	// Tap, where set, is started between sendmail and milterd: it has to listen
+	// on Socket before it returns, and Config has to make milterd listen on
+	// TappedSocket.
+	Tap func() (stop func() error, err error)
 }
 
 // Env is a running server: sendmail, milterd and the DNS they see. One runs at
@@ -50,7 +53,7 @@ type Options struct {
 type Env struct {
 	// DNS is the server that sendmail asks.
 	DNS *dnstest.Server
-	// Milterd is the daemon, nil with Options.Filter.
+	// Milterd is the daemon.
 	Milterd *Milterd
 	// Syslog is what sendmail logged.
 	Syslog *Log
@@ -108,15 +111,8 @@ func (e *Env) start(o Options) error {
 	return nil
 }
 
-// startFilter starts milterd, or what takes its place.
+// startFilter starts milterd, and what is between it and sendmail.
 func (e *Env) startFilter(o Options) error {
-	if o.Filter != nil {
-		stop, err := o.Filter()
-		if err == nil {
-			e.closers = append(e.closers, stop)
-		}
-		return err
-	}
 	for name, text := range o.Files {
 		if err := e.WriteFile(name, text); err != nil {
 			return err
@@ -125,12 +121,22 @@ func (e *Env) startFilter(o Options) error {
 	if err := e.WriteFile("milterd.yaml", o.Config); err != nil {
 		return err
 	}
-	e.Milterd = &Milterd{binary: e.world.Binary, Log: new(Log)}
+	e.Milterd = &Milterd{binary: e.world.Binary, socket: Socket, Log: new(Log)}
+	if o.Tap != nil {
+		e.Milterd.socket = TappedSocket
+	}
 	if err := e.Milterd.Start(); err != nil {
 		return err
 	}
 	e.closers = append(e.closers, e.Milterd.Stop)
-	return nil
+	if o.Tap == nil {
+		return nil
+	}
+	stop, err := o.Tap()
+	if err == nil {
+		e.closers = append(e.closers, stop)
+	}
+	return err
 }
 
 // worldDNS are the names of the server itself.

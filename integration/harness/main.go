@@ -105,7 +105,7 @@ func outside() (int, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return 0, err
 	}
-	if err := build(filepath.Join(dir, "milterd")); err != nil {
+	if err := Build(filepath.Join(dir, "milterd")); err != nil {
 		return 0, err
 	}
 	own, err := ownNamespaces()
@@ -165,8 +165,8 @@ func passSignals(inner *os.Process) (stop func()) {
 	}
 }
 
-// build makes the milterd binary of this run.
-func build(path string) error {
+// Build makes a milterd binary at path.
+func Build(path string) error {
 	args := []string{"build", "-o", path}
 	if os.Getenv(envRace) != "" {
 		args = append(args, "-race")

@@ -13,6 +13,7 @@ type Milterd struct {
 	Log *Log
 
 	binary  string
+	socket  string
 	process *process
 }
 
@@ -28,7 +29,7 @@ func (m *Milterd) Start() error {
 		if err := p.ended(); err != nil {
 			return false, err
 		}
-		conn, err := net.Dial("unix", Socket)
+		conn, err := net.Dial("unix", m.socket)
 		if err != nil {
 			return false, nil
 		}

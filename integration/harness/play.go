@@ -114,9 +114,7 @@ func (p *player) connect(from, to string) error {
 	}
 	p.client = canonicalAddr(addr.Addr())
 	p.syslogMark = p.env.Syslog.Len()
-	if p.env.Milterd != nil {
-		p.milterdMark = p.env.Milterd.Log.Len()
-	}
+	p.milterdMark = p.env.Milterd.Log.Len()
 	p.observe(Connect, from+" -> "+to)
 	p.conn, err = Dial(from, to)
 	return err
@@ -185,9 +183,6 @@ func (p *player) awaitLog(of, text string) error {
 		_, err := p.env.Syslog.Wait(logTimeout, p.syslogMark, text)
 		return err
 	}
-	if p.env.Milterd == nil {
-		return errors.New("milterd does not run here")
-	}
 	_, err := p.env.Milterd.Log.Wait(logTimeout, p.milterdMark, p.clientMark(), text)
 	return err
 }
@@ -198,9 +193,6 @@ func (p *player) clientMark() string { return "client=" + p.client + " " }
 
 // answeredBy tells by milterd's log who gave the last reply.
 func (p *player) answeredBy(who string) error {
-	if p.env.Milterd == nil {
-		return errors.New("milterd does not run here")
-	}
 	reply := WithoutAddress(p.reply.First())
 	if who == ByMilterd {
 		_, err := p.env.Milterd.Log.Wait(logTimeout, p.milterdMark, p.clientMark(), reply)

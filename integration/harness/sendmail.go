@@ -40,8 +40,11 @@ const AuthLines = "define(`confAUTH_MECHANISMS', `DIGEST-MD5 CRAM-MD5 LOGIN PLAI
 const testLines = "define(`confDELIVERY_MODE', `queueonly')dnl\n"
 
 // testAccess lifts the limits of the stock features greet_pause, ratecontrol
-// and conncontrol in the way that they document.
-const testAccess = "GreetPause:\t0\nClientRate:\t0\nClientConn:\t0\n"
+// and conncontrol in the way that they document. greet_pause knows no entry for
+// everybody, so each network of the world has one.
+const testAccess = "ClientRate:\t0\nClientConn:\t0\n" +
+	"GreetPause:10\t0\nGreetPause:192.0.2\t0\nGreetPause:198.51.100\t0\n" +
+	"GreetPause:203.0.113\t0\nGreetPause:IPv6:2001:db8\t0\n"
 
 // saslConf makes sendmail check passwords in /etc/sasldb2.
 const saslConf = "pwcheck_method: auxprop\nauxprop_plugin: sasldb\nmech_list: DIGEST-MD5 CRAM-MD5 LOGIN PLAIN\n"
