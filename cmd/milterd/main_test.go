@@ -1,0 +1,115 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+)
+
+// asMilterd makes the test binary run as milterd itself.
+const asMilterd = "MILTERD_TEST_RUN_AS_MILTERD"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asMilterd) != "" {
+		main()
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func TestCommandLine(t *testing.T) {
+	cases := []struct {
+		name, line string
+		want       options
+		err        string
+	}{
+		{"nothing serves", "", options{}, ""},
+		{"a configuration", "-config /etc/x.yaml", options{config: "/etc/x.yaml"}, ""},
+		{"the version", "-version", options{version: true}, ""},
+		{"validation", "-check -config x", options{check: true, config: "x"}, ""},
+		{"sessions", "-check -explain -json a.yaml b.jsonl", options{check: true, explain: true, json: true, sessions: []string{"a.yaml", "b.jsonl"}}, ""},
+		{"standard input", "-check -", options{check: true, sessions: []string{"-"}}, ""},
+		{"an unknown flag", "-verbose", options{}, "flag provided but not defined: -verbose"},
+		{"a stray argument", "serve", options{}, `unexpected argument "serve"`},
+		{"a stray argument behind a flag", "-config x y", options{}, `unexpected argument "y"`},
+		{"-explain without -check", "-explain", options{}, "-explain and -json go with -check"},
+		{"-json without -check", "-json", options{}, "-explain and -json go with -check"},
+		{"a flag behind the sessions", "-check a.yaml -explain", options{}, "-explain: flags go before the session files (a file of that name is ./-explain)"},
+		{"-check and -version", "-check -version", options{}, "-check and -version exclude each other"},
+		{"-config without a file", "-config=", options{}, "-config: expected the name of a file"},
+		{"-config as the last word", "-config", options{}, "flag needs an argument: -config"},
+		{"help", "-help", options{}, flag.ErrHelp.Error()},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := parseOptions(strings.Fields(c.line))
+			if c.err != "" {
+				if err == nil || err.Error() != c.err {
+					t.Errorf("error %v, expected %q", err, c.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(got.sessions) == 0 {
+				got.sessions = nil
+			}
+			if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(options{})); diff != "" {
+				t.Errorf("options (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestRunWithoutServing(t *testing.T) {
+	cases := []struct {
+		name, line     string
+		status         int
+		stdout, stderr string
+	}{
+		{"help goes to stdout", "-help", 0, "Usage:", ""},
+		{"the version names the program", "-version", 0, "milterd ", ""},
+		{"a bad command line shows the usage", "-nope", 2, "", "milterd: flag provided but not defined: -nope\n\nUsage:"},
+		{"a missing configuration is a bad one", "-config /no/such/milterd.yaml", 2, "", "milterd: read configuration: stat /no/such/milterd.yaml: no such file"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			if status := run(strings.Fields(c.line), &stdout, &stderr); status != c.status {
+				t.Errorf("exit status %d, expected %d", status, c.status)
+			}
+			if !strings.HasPrefix(stdout.String(), c.stdout) || !strings.HasPrefix(stderr.String(), c.stderr) {
+				t.Errorf("stdout %q, stderr %q", stdout.String(), stderr.String())
+			}
+		})
+	}
+}
+
+func TestWithoutAFlagTheDefaultConfigurationCountsIfThereIsOne(t *testing.T) {
+	want := ""
+	if _, err := os.Stat(defaultConfig); !errors.Is(err, os.ErrNotExist) {
+		want = defaultConfig
+	}
+	config, err := loadConfig("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config.Name() != want {
+		t.Errorf("the configuration is %q, expected %q", config.Name(), want)
+	}
+}
+
+// write puts a file into a directory in one go.
+func write(t *testing.T, dir, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

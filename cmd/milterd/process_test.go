@@ -1,0 +1,254 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	gomilter "github.com/d--j/go-milter"
+)
+
+// patience bounds every wait in the tests.
+const patience = 30 * time.Second
+
+// eventually polls until the condition holds.
+func eventually(t *testing.T, what func() string, condition func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for !condition() {
+		if time.Now().After(deadline) {
+			t.Fatalf("never came true: %s", what())
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// output collects what a process writes.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+// baseConfig decides at MAIL, by the access table alone.
+const baseConfig = `listen: {milter: local:DIR/milter.sock}
+access: {file: access, features: []}
+domains: {hostname: mx.example.test, local: [example.test], relay: []}
+checks: {rdns: {mode: off}}
+`
+
+// process is a milterd that runs.
+type process struct {
+	*exec.Cmd
+	dir    string
+	log    *output
+	exited chan struct{}
+}
+
+// newDir makes a directory with a configuration and an access table. Its name is
+// short, since socket paths are.
+func newDir(t *testing.T, config, access string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "milterd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	write(t, dir, "milterd.yaml", strings.ReplaceAll(config, "DIR", dir))
+	write(t, dir, "access", access)
+	return dir
+}
+
+// launch starts milterd on the configuration in a directory.
+func launch(t *testing.T, dir string, env ...string) *process {
+	t.Helper()
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{
+		Cmd:    exec.Command(binary, "-config", filepath.Join(dir, "milterd.yaml")),
+		dir:    dir,
+		log:    &output{},
+		exited: make(chan struct{}),
+	}
+	p.Env = append(append(os.Environ(), asMilterd+"=1"), env...)
+	p.Stderr = p.log
+	p.run(t)
+	return p
+}
+
+// run starts the process and sees to its end.
+func (p *process) run(t *testing.T) {
+	t.Helper()
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(p.exited)
+		_ = p.Wait() // its result is in ProcessState
+	}()
+	t.Cleanup(func() {
+		_ = p.Process.Kill() // it may have ended
+		<-p.exited
+		if strings.Contains(p.log.String(), "DATA RACE") || strings.Contains(p.log.String(), "panic:") {
+			t.Errorf("milterd's log:\n%s", p.log)
+		}
+	})
+}
+
+// serving starts milterd with a configuration and an access table, and waits
+// until it listens.
+func serving(t *testing.T, config, access string, env ...string) *process {
+	t.Helper()
+	p := launch(t, newDir(t, config, access), env...)
+	p.waitSocket(t)
+	return p
+}
+
+func (p *process) socket() string { return filepath.Join(p.dir, "milter.sock") }
+
+func (p *process) waitSocket(t *testing.T) {
+	t.Helper()
+	eventually(t, func() string { return "milterd listens; its log:\n" + p.log.String() }, func() bool {
+		select {
+		case <-p.exited:
+			t.Fatalf("milterd has ended: %s\n%s", p.ProcessState, p.log)
+		default:
+		}
+		_, err := os.Stat(p.socket())
+		return err == nil
+	})
+}
+
+// waitLog waits for a line that holds all parts, and returns it.
+func (p *process) waitLog(t *testing.T, parts ...string) string {
+	t.Helper()
+	var found string
+	eventually(t, func() string { return fmt.Sprintf("a line with %q in the log:\n%s", parts, p.log) }, func() bool {
+		for line := range strings.Lines(p.log.String()) {
+			all := true
+			for _, part := range parts {
+				all = all && strings.Contains(line, part)
+			}
+			if all {
+				found = line
+				return true
+			}
+		}
+		return false
+	})
+	return found
+}
+
+// end sends a signal and waits for the process to end.
+func (p *process) end(t *testing.T, signal os.Signal) (status int) {
+	t.Helper()
+	p.signal(t, signal)
+	return p.waitEnd(t)
+}
+
+func (p *process) waitEnd(t *testing.T) (status int) {
+	t.Helper()
+	select {
+	case <-p.exited:
+	case <-time.After(patience):
+		t.Fatalf("milterd has not ended; its log:\n%s", p.log)
+	}
+	return p.ProcessState.ExitCode()
+}
+
+func (p *process) signal(t *testing.T, signal os.Signal) {
+	t.Helper()
+	if err := p.Process.Signal(signal); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// connect begins an SMTP connection from 203.0.113.9 as the MTA would.
+func connect(socket string) (*gomilter.ClientSession, error) {
+	macros := gomilter.NewMacroBag()
+	macros.Set(gomilter.MacroClientName, "client.example")
+	macros.Set("{client_addr}", "203.0.113.9")
+	macros.Set("{client_resolve}", "OK")
+	macros.Set(gomilter.MacroDaemonName, "MTA")
+	macros.Set("{daemon_port}", "25")
+	client := gomilter.NewClient("unix", socket)
+	session, err := client.Session(macros)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := session.Conn("client.example", gomilter.FamilyInet, 40112, "203.0.113.9"); err != nil {
+		return nil, errors.Join(err, session.Close())
+	}
+	if _, err := session.Helo("client.example"); err != nil {
+		return nil, errors.Join(err, session.Close())
+	}
+	return session, nil
+}
+
+// mail gives a MAIL command and returns the reply, empty for none.
+func mail(session *gomilter.ClientSession, sender string) (string, error) {
+	action, err := session.Mail(sender, "")
+	if err != nil {
+		return "", err
+	}
+	if !action.StopProcessing() {
+		return "", nil
+	}
+	return strings.TrimSpace(action.SMTPReply), nil
+}
+
+// ask tells what a new client's MAIL is answered.
+func (p *process) ask(t *testing.T, sender string) string {
+	t.Helper()
+	session, err := connect(p.socket())
+	if err != nil {
+		t.Fatalf("connect: %v; milterd's log:\n%s", err, p.log)
+	}
+	defer closing(t, session)
+	reply, err := mail(session, sender)
+	if err != nil {
+		t.Fatalf("MAIL: %v; milterd's log:\n%s", err, p.log)
+	}
+	return reply
+}
+
+// waitReply asks until the answer is the wanted one.
+func (p *process) waitReply(t *testing.T, sender, want string) {
+	t.Helper()
+	last := ""
+	eventually(t, func() string {
+		return fmt.Sprintf("MAIL FROM:<%s> is answered %q; it was %q last; milterd's log:\n%s", sender, want, last, p.log)
+	}, func() bool {
+		last = p.ask(t, sender)
+		return last == want
+	})
+}
+
+func closing(t *testing.T, c io.Closer) {
+	t.Helper()
+	if err := c.Close(); err != nil && !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("close: %v", err)
+	}
+}
