@@ -198,8 +198,8 @@ func (p *player) answeredBy(who string) error {
 		_, err := p.env.Milterd.Log.Wait(logTimeout, p.milterdMark, p.clientMark(), reply)
 		return err
 	}
-	if line, ok := p.env.Milterd.Log.Find(p.milterdMark, p.clientMark(), reply); ok {
-		return fmt.Errorf("milterd gave this reply: %s", line)
+	if lines := p.env.Milterd.Log.FindAll(p.milterdMark, p.clientMark(), reply); len(lines) > 0 {
+		return fmt.Errorf("milterd gave this reply: %s", lines[0])
 	}
 	return nil
 }

@@ -79,10 +79,11 @@ func (l *Log) Since(mark int) []string {
 // String is the whole log.
 func (l *Log) String() string { return strings.Join(l.Since(0), "\n") }
 
-// Find returns the first line after a mark that holds all of the texts.
-func (l *Log) Find(mark int, texts ...string) (string, bool) {
+// FindAll returns the lines after a mark that hold all of the texts.
+func (l *Log) FindAll(mark int, texts ...string) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	var found []string
 lines:
 	for _, line := range l.lines[min(mark, len(l.lines)):] {
 		for _, text := range texts {
@@ -90,19 +91,27 @@ lines:
 				continue lines
 			}
 		}
-		return line, true
+		found = append(found, line)
 	}
-	return "", false
+	return found
 }
 
 // Wait waits for a line after a mark that holds all of the texts.
-func (l *Log) Wait(timeout time.Duration, mark int, texts ...string) (line string, err error) {
-	err = poll(timeout, fmt.Sprintf("a log line with %q", texts), func() (bool, error) {
-		found, ok := l.Find(mark, texts...)
-		line = found
-		return ok, nil
+func (l *Log) Wait(timeout time.Duration, mark int, texts ...string) (string, error) {
+	lines, err := l.WaitCount(timeout, mark, 1, texts...)
+	if err != nil {
+		return "", err
+	}
+	return lines[0], nil
+}
+
+// WaitCount waits for n such lines, or more, and returns what there is.
+func (l *Log) WaitCount(timeout time.Duration, mark, n int, texts ...string) (lines []string, err error) {
+	err = poll(timeout, fmt.Sprintf("%d log lines with %q", n, texts), func() (bool, error) {
+		lines = l.FindAll(mark, texts...)
+		return len(lines) >= n, nil
 	})
-	return line, err
+	return lines, err
 }
 
 // copyFrom reads lines until the end.
