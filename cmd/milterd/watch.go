@@ -206,7 +206,7 @@ func (w *watcher) next(ctx context.Context, hangups <-chan os.Signal) (reason st
 			for name := range w.prints {
 				w.watchDirectories(name)
 			}
-			if w.changed() != "" {
+			if first.IsZero() && w.changed() != "" {
 				wait()
 			}
 		}
