@@ -111,8 +111,8 @@ func TestMissingDefaultFilesAreWarningsAndTakenAsEmpty(t *testing.T) {
 	}
 	// sendmail does not expect a relay-domains file either.
 	equal(t, "warnings", warnings, []string{
-		dir + "/access: access table does not exist, taken as empty",
-		dir + "/local-host-names: class w does not exist, taken as empty",
+		dir + "/access: no such file, taken as empty (access table)",
+		dir + "/local-host-names: no such file, taken as empty (class w)",
 	})
 	if p.Access.Len() != 0 || p.Relay.Len() != 0 {
 		t.Errorf("%d access entries, %d names in class R", p.Access.Len(), p.Relay.Len())

@@ -207,9 +207,12 @@ func (s *sources) failed(what string, from source, err error) {
 		case mayBeMissing:
 			return
 		case warnMissing:
-			s.warn(from.path, 0, "%s does not exist, taken as empty", what)
+			s.warn(from.path, 0, "no such file, taken as empty (%s)", what)
 			return
 		}
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		err = fmt.Errorf("%w (the user that milterd runs as must be able to read it)", err)
 	}
 	if from.file == "" {
 		s.add(from.path, 0, "%s: %v", what, err)
