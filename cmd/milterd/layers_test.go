@@ -1,0 +1,104 @@
+package main
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// mayImport says which of milterd's own packages each one may import. Imports run
+// downward only: what decides knows nothing of what transports.
+var mayImport = map[string][]string{
+	"policy/access":    nil,
+	"policy":           {"policy/access"},
+	"policy/replay":    {"policy", "policy/access"},
+	"dnscheck":         nil,
+	"dnscheck/dnstest": {"dnscheck"},
+	"milter":           {"policy", "policy/access", "dnscheck"},
+	"configs/sendmail": {"policy", "policy/access"},
+	"configs":          {"policy", "policy/access", "dnscheck", "configs/sendmail"},
+}
+
+// pure packages decide. They read no clock, open nothing and log nothing.
+var pure = map[string][]string{
+	"policy":        {"os", "net", "time", "log", "log/slog", "context", "io", "math/rand", "math/rand/v2"},
+	"policy/access": {"os", "net", "time", "log", "log/slog", "context", "math/rand", "math/rand/v2"},
+}
+
+// importsOf lists what the non-test files of a package import.
+func importsOf(t *testing.T, dir string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("../..", dir, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var imports []string
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, spec := range file.Imports {
+			path, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			imports = append(imports, path)
+		}
+	}
+	return imports
+}
+
+// packages lists the directories below the module's root that hold Go files.
+func packages(t *testing.T) map[string]bool {
+	t.Helper()
+	dirs := make(map[string]bool)
+	err := filepath.WalkDir("../..", func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") {
+			dir, err := filepath.Rel("../..", filepath.Dir(path))
+			if err != nil {
+				return err
+			}
+			dirs[filepath.ToSlash(dir)] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dirs
+}
+
+func TestImportsRunDownward(t *testing.T) {
+	for dir := range packages(t) {
+		if strings.HasPrefix(dir, "cmd/") || strings.HasPrefix(dir, "integration") {
+			continue
+		}
+		allowed, known := mayImport[dir]
+		if !known {
+			t.Errorf("package %s has no place among the layers", dir)
+			continue
+		}
+		may := make(map[string]bool)
+		for _, a := range allowed {
+			may["milterd/"+a] = true
+		}
+		for _, path := range importsOf(t, dir) {
+			if strings.HasPrefix(path, "milterd/") && !may[path] {
+				t.Errorf("package %s imports %s, which is not below it", dir, path)
+			}
+			for _, impure := range pure[dir] {
+				if path == impure {
+					t.Errorf("package %s imports %s, but decisions are pure", dir, path)
+				}
+			}
+		}
+	}
+}
