@@ -42,7 +42,7 @@ func ParseAddress(s string) (network, address string, err error) {
 	switch kind {
 	case "local", "unix":
 		if !filepath.IsAbs(rest) {
-			return "", "", fmt.Errorf("socket address %q: expected an absolute path after %s:", s, kind)
+			return "", "", fmt.Errorf("socket address %q: expected %s:/path with an absolute path", s, kind)
 		}
 		if strings.IndexByte(rest, 0) >= 0 {
 			return "", "", fmt.Errorf("socket address %q: a path cannot hold NUL", s)

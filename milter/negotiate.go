@@ -78,7 +78,8 @@ func (n needs) options() (gomilter.OptAction, gomilter.OptProtocol) {
 	return actions, protocol
 }
 
-// minimumVersion is the oldest protocol version still in use (sendmail 8.10).
+// minimumVersion is the oldest protocol version that sendmail has spoken since
+// milters are an official feature (8.12).
 const minimumVersion = 2
 
 // negotiate answers OPTNEG with what is wanted and offered. Asking for a bit
