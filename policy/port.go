@@ -15,7 +15,9 @@ func (s *Session) checkPort(e *evaluation) finding {
 	case s.port.Auth == AuthRefuse && authenticated:
 		return e.refusal(check.AuthRefused, where+".auth: refuse", fmt.Sprintf("authenticated as %s on a port that takes no authentication", printable(s.message.auth.Authen)))
 	case authenticated:
-		return pass(fmt.Sprintf("authenticated as %s with %s", printable(s.message.auth.Authen), s.message.auth.Type))
+		f := pass(fmt.Sprintf("authenticated as %s with %s", printable(s.message.auth.Authen), s.message.auth.Type))
+		f.telling = true
+		return f
 	}
 	return pass("not authenticated, and not needed here")
 }

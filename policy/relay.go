@@ -11,6 +11,13 @@ import (
 // checkRelay decides whether this client may send to this recipient: the relay
 // half of Rcpt_ok, then Relay_ok.
 func (s *Session) checkRelay(e *evaluation) finding {
+	f := s.findRelay(e)
+	// Why a stranger's mail was taken is worth as much as why it was not.
+	f.telling = !f.refuses()
+	return f
+}
+
+func (s *Session) findRelay(e *evaluation) finding {
 	if why := s.trustedClient(e); why != "" && s.port.Relay != RelayNone {
 		return finding{action: ActionAccept, final: true, reason: why}
 	}

@@ -139,6 +139,8 @@ type finding struct {
 	final bool
 	// exempt says that the check did not apply.
 	exempt bool
+	// telling: the reason belongs into the verdict if everything is accepted.
+	telling bool
 	// probes are the look-ups of a finding that is kept for later commands.
 	probes []access.Probe
 }
@@ -191,6 +193,9 @@ func (e *evaluation) run(name string, mode Mode, check func(*evaluation) finding
 	}
 	e.search.Probes = nil
 	out := outcome{final: f.final, reason: f.reason}
+	if f.telling && e.verdict.Action == ActionAccept {
+		e.verdict.Reason = f.reason
+	}
 	switch {
 	case f.exempt:
 		step.Result = "exempt"

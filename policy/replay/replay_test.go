@@ -73,7 +73,7 @@ func verdicts(t testing.TB, text string) string {
 func TestASessionIsReplayedInOrder(t *testing.T) {
 	want := `roaming-laptop mail <a@good.example>: accept
 roaming-laptop rcpt <x@other.example>: reject 550 5.7.1 Relaying denied (relay, checks.relay.fail): nothing entitles this client by address, and its name is not confirmed
-roaming-laptop rcpt <x@example.test>: accept
+roaming-laptop rcpt <x@example.test>: accept: delivered on this host (local)
 roaming-laptop eom: accept
 `
 	if diff := cmp.Diff(want, verdicts(t, laptop)); diff != "" {
