@@ -33,13 +33,12 @@ func (accepting) Abort() {}
 // difference is what the guard costs and its buffering saves. The client's
 // share is in both.
 func BenchmarkSession(b *testing.B) {
+	p := &policy.Policy{}
 	config := Config{
-		Policy:       func() *policy.Policy { return nil },
+		Policy:       func() *policy.Policy { return p },
 		NewEvaluator: func(*policy.Policy, policy.Connection) Evaluator { return accepting{} },
 		Logger:       slog.New(slog.DiscardHandler),
 	}
-	p := &policy.Policy{}
-	config.Policy = func() *policy.Policy { return p }
 
 	b.Run("guarded", func(b *testing.B) {
 		ts := serve(b, config)
@@ -75,6 +74,7 @@ func benchmarkSessions(b *testing.B, addr string) {
 
 var (
 	benchmarkNegotiation = optneg(6, allActions, allProtocol)
+	benchmarkEnvelope    = join(sessionOpening, sessionMail)
 	benchmarkQuit        = frame(cmdQuit)
 )
 
@@ -86,10 +86,8 @@ func benchmarkSession(addr string) error {
 	defer conn.Close()
 	in := bufio.NewReaderSize(conn, 512)
 	// sendmail writes every frame by itself.
-	for _, step := range []struct{ frames []byte }{
-		{benchmarkNegotiation}, {join(sessionOpening, sessionMail)}, {sessionRcpt}, {sessionEnd},
-	} {
-		for rest := step.frames; len(rest) > 0; {
+	for _, frames := range [][]byte{benchmarkNegotiation, benchmarkEnvelope, sessionRcpt, sessionEnd} {
+		for rest := frames; len(rest) > 0; {
 			n := lengthBytes + int(frameLength(rest))
 			if _, err := conn.Write(rest[:n]); err != nil {
 				return err

@@ -169,9 +169,6 @@ func TestSeveralListeners(t *testing.T) {
 	if _, err := conn.Write(frame('C')); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.ReadAll(conn); err != nil && !errors.Is(err, net.ErrClosed) {
-		t.Logf("connection ended with %v", err)
-	}
 	eventually(t, "the peer's address is logged", func() bool {
 		return strings.Contains(ts.log.String(), "peer="+conn.LocalAddr().String())
 	})

@@ -356,17 +356,22 @@ func TestSnapshotIsKept(t *testing.T) {
 }
 
 func TestThePolicyItselfIsTheDefault(t *testing.T) {
-	// The evaluator is left out, so the real policy answers. It relays for
-	// nobody who is not entitled.
 	denied := policy.Reply{Code: 550, Enhanced: "5.7.1", Text: "Relaying denied"}
-	p := &policy.Policy{Checks: policy.Checks{Relay: policy.RelayCheck{
-		Mode: policy.ModeEnforce, Deny: denied, DenyAuth: denied, Temp: denied, Fail: denied, Forged: denied,
-	}}}
-	s := NewServer(Config{Policy: func() *policy.Policy { return p }})
-	evaluator := s.config.NewEvaluator(p, policy.Connection{Name: "mx.example"})
-	if _, ok := evaluator.(*policy.Session); !ok {
-		t.Errorf("the evaluator is a %T, want *policy.Session", evaluator)
+	p := &policy.Policy{
+		Local: policy.NewClass("our.example"),
+		Checks: policy.Checks{Relay: policy.RelayCheck{
+			Mode: policy.ModeEnforce, Deny: denied, DenyAuth: denied, Temp: denied, Fail: denied, Forged: denied,
+		}},
 	}
+	current := func() *policy.Policy { return p }
+	ts := serve(t, Config{Policy: current, NewEvaluator: NewServer(Config{Policy: current}).config.NewEvaluator})
+	peer := negotiated(t, ts.addr)
+	peer.begin()
+	peer.send(frame('D', "R{rcpt_mailer}\x00esmtp\x00{rcpt_host}\x00other.example.\x00{rcpt_addr}\x00x@other.example\x00"),
+		frame('R', "<x@other.example>\x00"))
+	peer.expect("y550 5.7.1 Relaying denied")
+	peer.send(frame('D', "R{rcpt_mailer}\x00local\x00{rcpt_addr}\x00shin\x00"), frame('R', "<shin@our.example>\x00"))
+	peer.expect("c")
 }
 
 func TestTooManyRecipients(t *testing.T) {
