@@ -25,7 +25,7 @@ func (m *Milterd) Start() error {
 		return err
 	}
 	m.process = p
-	err = poll(startTimeout, "milterd's socket", func() (bool, error) {
+	err = Poll(startTimeout, "milterd's socket", func() (bool, error) {
 		if err := p.ended(); err != nil {
 			return false, err
 		}

@@ -20,13 +20,14 @@ const (
 	// startTimeout bounds how long a daemon may take to begin to listen.
 	startTimeout = 30 * time.Second
 	// stopTimeout bounds how long a daemon may take to end before it is killed.
-	stopTimeout = 15 * time.Second
+	// milterd gives messages in progress 30 s.
+	stopTimeout = 45 * time.Second
 	// maxLogLines bounds what a Log remembers.
 	maxLogLines = 200_000
 )
 
-// poll calls ready until it says so, fails, or the time is up.
-func poll(timeout time.Duration, what string, ready func() (bool, error)) error {
+// Poll calls ready until it says so, fails, or the time is up.
+func Poll(timeout time.Duration, what string, ready func() (bool, error)) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	tick := time.NewTicker(pollInterval)
@@ -107,7 +108,7 @@ func (l *Log) Wait(timeout time.Duration, mark int, texts ...string) (string, er
 
 // WaitCount waits for n such lines, or more, and returns what there is.
 func (l *Log) WaitCount(timeout time.Duration, mark, n int, texts ...string) (lines []string, err error) {
-	err = poll(timeout, fmt.Sprintf("%d log lines with %q", n, texts), func() (bool, error) {
+	err = Poll(timeout, fmt.Sprintf("%d log lines with %q", n, texts), func() (bool, error) {
 		lines = l.FindAll(mark, texts...)
 		return len(lines) >= n, nil
 	})

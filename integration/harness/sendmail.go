@@ -223,7 +223,7 @@ func startSendmail(log *Log) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = poll(startTimeout, "sendmail to listen", func() (bool, error) {
+	err = Poll(startTimeout, "sendmail to listen", func() (bool, error) {
 		if err := p.ended(); err != nil {
 			return false, err
 		}
