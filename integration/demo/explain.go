@@ -10,18 +10,29 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"milterd/integration/harness"
 	"milterd/policy/replay"
 )
 
-// explanations are the reasons for accepting, by the words a verdict begins
-// with in the log: "rcpt <a@b>: accept". The log holds a verdict's reason where
-// milterd refuses; of an acceptance, -check tells which checks saw what.
+// explanations are what else the checks saw of an accepted recipient, by the
+// words its verdict begins with in the log: "rcpt <a@b>: accept". The log says why a
+// recipient was taken or refused, not what did not keep milterd from taking it.
 type explanations map[string][]string
 
-// told are the checks whose view of an accepted recipient is worth a line.
-var told = []string{"relay", "friend", "sender", "client", "rdns"}
+// of finds the explanations for a line of the log.
+func (e explanations) of(verdict string) []string {
+	for begin, reasons := range e {
+		if strings.HasPrefix(verdict, begin) {
+			return reasons
+		}
+	}
+	return nil
+}
+
+// told are the checks whose view is worth a line.
+var told = []string{"friend", "sender", "client", "rdns"}
 
 // explain decides a dialogue's recorded sessions with the configuration that
 // the running milterd has. verdicts is how many the live one gave when they were
@@ -57,9 +68,8 @@ func explain(w *harness.World, dir, name string) (e explanations, verdicts int, 
 		}
 		var reasons []string
 		for _, step := range v.Trace {
-			// What passed because nothing was found is no reason, but for the two
-			// checks that every client has to stand.
-			worth := step.Result != "pass" || step.Check == "relay" || step.Check == "rdns"
+			// That nothing was found in the table is not; reverse DNS always is.
+			worth := step.Result != "pass" || step.Check == "rdns"
 			if worth && slices.Contains(told, step.Check) {
 				reasons = append(reasons, fmt.Sprintf("%s %s: %s", step.Check, step.Result, step.Reason))
 			}

@@ -45,7 +45,7 @@ func live(w *harness.World, out io.Writer) (ok bool, err error) {
 	p.paragraph("", "Debian's stock sendmail serves example.test as "+harness.Hostname+", on "+harness.ServerAddr4+" and "+
 		harness.ServerAddr6+", ports 25 and 587. It asks milterd about every client. All of them live in a network "+
 		"namespace on this machine; nothing leaves it. C is the client, S is sendmail; then come milterd's log lines, "+
-		"and below a line that accepts what milterd -check -explain says about it.")
+		"and below one that accepts what else milterd -check -explain has to say.")
 	var results []result
 	ok = true
 	for i, d := range dialogues {
@@ -109,7 +109,7 @@ func (r *result) reasons(p *page, env *harness.Env, why explanations, verdicts i
 	for i, line := range lines {
 		lines[i] = message(line)
 		p.paragraph("  milterd: ", lines[i])
-		for _, reason := range why[lines[i]] {
+		for _, reason := range why.of(lines[i]) {
 			p.paragraph("           - ", reason)
 		}
 	}

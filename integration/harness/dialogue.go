@@ -180,7 +180,7 @@ func parseStep(line string) (step, error) {
 
 // addressPrefix is what sendmail puts before the text of a reply that concerns
 // one address, its own replies and a filter's alike.
-var addressPrefix = regexp.MustCompile(`^(\d\d\d(?: [245]\.\d+\.\d+)? )<?\S+>?\.\.\. `)
+var addressPrefix = regexp.MustCompile(`^(\d\d\d(?: [245]\.\d+\.\d+)? )<\S*>\.\.\. `)
 
 // WithoutAddress takes "<address>... " out of a reply line, which leaves the
 // reply as it was configured.
