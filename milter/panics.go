@@ -47,7 +47,7 @@ func (s *Server) recovered(callback string, value any, attrs ...any) bool {
 	return true
 }
 
-// panicPlace is the line that panicked: the first one below the runtime's own.
+// panicPlace is the function and line that panicked: the first one below the runtime's own.
 func panicPlace() string {
 	var pcs [64]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
@@ -55,7 +55,7 @@ func panicPlace() string {
 	for {
 		frame, more := frames.Next()
 		if panicking && !strings.HasPrefix(frame.Function, "runtime.") {
-			return fmt.Sprintf("%s:%d", frame.File, frame.Line)
+			return fmt.Sprintf("%s:%d", frame.Function, frame.Line)
 		}
 		if frame.Function == "runtime.gopanic" {
 			panicking = true
