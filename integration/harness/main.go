@@ -35,6 +35,9 @@ type World struct {
 	Missing error
 	// Binary is the milterd that was built for this run.
 	Binary string
+	// Race says that Binary was built with the race detector, which needs several
+	// times the memory. The environment variable MILTERD_RACE asks for it.
+	Race bool
 
 	dir    string
 	mu     sync.Mutex
@@ -223,5 +226,5 @@ func enter(inside string) (*World, error) {
 	if err := makeNetwork(); err != nil {
 		return nil, fmt.Errorf("private network: %w", err)
 	}
-	return &World{dir: dir, Binary: filepath.Join(dir, "milterd")}, nil
+	return &World{dir: dir, Binary: filepath.Join(dir, "milterd"), Race: os.Getenv(envRace) != ""}, nil
 }
