@@ -15,6 +15,12 @@ const (
 	macroVerify        = "{verify}"
 )
 
+// tlsMacros are asked for at MAIL as well: TLS may begin after the last HELO.
+var tlsMacros = []gomilter.MacroName{
+	gomilter.MacroTlsVersion, gomilter.MacroCipher, gomilter.MacroCipherBits, macroVerify,
+	gomilter.MacroCertSubject, gomilter.MacroCertIssuer,
+}
+
 // wantedMacros are the macros asked for at each stage. They are fixed when the
 // server is made, before any policy is known, and the policy may be replaced
 // while a connection lives; so this is everything that any policy can use. An
@@ -28,15 +34,12 @@ var wantedMacros = []struct {
 		gomilter.MacroClientName, gomilter.MacroClientPTR, macroClientResolve,
 		gomilter.MacroDaemonName, gomilter.MacroDaemonPort, gomilter.MacroDaemonAddr, macroDaemonFlags,
 	}},
-	{gomilter.StageHelo, []gomilter.MacroName{
-		gomilter.MacroTlsVersion, gomilter.MacroCipher, gomilter.MacroCipherBits, macroVerify,
-		gomilter.MacroCertSubject, gomilter.MacroCertIssuer,
-	}},
-	{gomilter.StageMail, []gomilter.MacroName{
+	{gomilter.StageHelo, tlsMacros},
+	{gomilter.StageMail, append([]gomilter.MacroName{
 		gomilter.MacroQueueId,
 		gomilter.MacroAuthType, gomilter.MacroAuthAuthen, gomilter.MacroAuthAuthor, gomilter.MacroAuthSsf,
 		gomilter.MacroMailMailer, gomilter.MacroMailHost, gomilter.MacroMailAddr,
-	}},
+	}, tlsMacros...)},
 	{gomilter.StageRcpt, []gomilter.MacroName{
 		gomilter.MacroRcptMailer, gomilter.MacroRcptHost, gomilter.MacroRcptAddr,
 	}},

@@ -26,6 +26,8 @@ type session struct {
 	// One SMTP connection.
 	policy *policy.Policy
 	client policy.Connection
+	helo   string
+	tls    policy.TLS
 	// evaluator is nil before CONNECT, and for the rest of the SMTP connection
 	// when its facts could not be taken in: every MAIL is then refused for now.
 	evaluator Evaluator
@@ -49,7 +51,7 @@ func newSession(s *Server) *session {
 func (s *session) NewConnection(gomilter.Modifier) error {
 	defer s.rescue("new connection", nil)
 	s.policy, s.evaluator = nil, nil
-	s.client = policy.Connection{}
+	s.client, s.helo, s.tls = policy.Connection{}, "", policy.TLS{}
 	s.endMessage()
 	s.policy = s.server.config.Policy()
 	return nil
@@ -69,14 +71,15 @@ func (s *session) Connect(host, family string, port uint16, addr string, m gomil
 	return gomilter.RespContinue, nil
 }
 
-// Helo takes the client's name and the state of its TLS. It comes again after
-// STARTTLS. The macros have to be read now, as the library forgets them with
-// the first message.
+// Helo takes the client's name and the state of its TLS. It mostly comes again
+// after STARTTLS. The macros have to be read now, as the library forgets them
+// with the first message.
 func (s *session) Helo(name string, m gomilter.Modifier) (response *gomilter.Response, err error) {
 	defer s.rescueConnection("helo", &response)
 	s.endMessage()
+	s.helo, s.tls = name, tlsState(m)
 	if s.evaluator != nil {
-		s.evaluator.Helo(name, tlsState(m))
+		s.evaluator.Helo(name, s.tls)
 	}
 	return gomilter.RespContinue, nil
 }
@@ -89,6 +92,11 @@ func (s *session) MailFrom(from, args string, m gomilter.Modifier) (response *go
 	s.noteQueueID(m)
 	if s.evaluator == nil {
 		return s.fail(policy.Verdict{Stage: policy.StageMail, Arg: from}, "the facts of this connection are not known"), nil
+	}
+	if tls := tlsState(m); tls.Version != "" && tls != s.tls {
+		// A client need not say EHLO again after STARTTLS.
+		s.tls = tls
+		s.evaluator.Helo(s.helo, tls)
 	}
 	verdict := s.evaluator.Mail(authState(m), policy.Mail{
 		From:   from,

@@ -309,6 +309,25 @@ func TestSequences(t *testing.T) {
 	}
 }
 
+func TestTLSThatBeginsAfterTheLastHELOIsSeenAtMAIL(t *testing.T) {
+	ts := serve(t, Config{})
+	macros := bag(nil)
+	c, err := gomilter.NewClient("unix", ts.addr).Session(macros)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	begin(t, c, "one.example", gomilter.FamilyInet, "203.0.113.8")
+	ts.script.taken()
+	macros.Set("{tls_version}", "TLSv1.3")
+	action, err := c.Mail("a@one.example", "")
+	want(t, "MAIL", action, err, "continue")
+	expectNotes(t, ts.script,
+		heloNote{Name: "one.example", TLS: policy.TLS{Version: "TLSv1.3"}},
+		mailNote{Mail: policy.Mail{From: "a@one.example"}},
+	)
+}
+
 func TestAnotherConnectionOnTheSameFilterConnection(t *testing.T) {
 	ts := serve(t, Config{})
 	c := client(t, ts.addr, map[string]string{"{tls_version}": "TLSv1.3", "{auth_type}": "PLAIN"})
