@@ -19,6 +19,14 @@
 //	NAME [TYPE] TIMEOUT     no answer, ever
 //	NAME [TYPE] SERVFAIL    the server failed; likewise REFUSED, FORMERR, NOTIMP
 //
+// A trick leaves the answer as the other lines have it and spoils how it
+// arrives. Tricks of one name add up.
+//
+//	NAME [TYPE] DELAY=200ms    the answer comes so much later
+//	NAME [TYPE] TRUNCATED      over UDP the answer is empty and marked as truncated
+//	NAME [TYPE] WRONGID        before the answer comes NXDOMAIN with another id
+//	NAME [TYPE] WRONGQUESTION  before the answer comes NXDOMAIN to another question
+//
 // Negative answers carry an SOA record (RFC 2308), an alias is followed within
 // the server's own records, and an answer too long for UDP is truncated, so
 // that the client has to come back over TCP. A name that no line mentions

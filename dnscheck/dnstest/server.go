@@ -59,6 +59,8 @@ type Server struct {
 
 	servers []*dns.Server
 	running sync.WaitGroup
+	closing chan struct{}
+	once    sync.Once
 
 	mu      sync.Mutex
 	log     []Query
@@ -79,7 +81,7 @@ func Start(o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start dns server on %s: %w", o.Addr, err)
 	}
-	s := &Server{addr: packets.LocalAddr().String(), unknown: o.Unknown}
+	s := &Server{addr: packets.LocalAddr().String(), unknown: o.Unknown, closing: make(chan struct{})}
 	s.zone.Store(z)
 	started := make(chan struct{}, 2)
 	failed := make(chan error, 2)
@@ -187,6 +189,7 @@ func (s *Server) ResetLog() {
 func (s *Server) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
+	s.once.Do(func() { close(s.closing) })
 	var errs []error
 	for _, server := range s.servers {
 		errs = append(errs, server.ShutdownContext(ctx))
@@ -203,8 +206,21 @@ func (s *Server) handler(network string) dns.Handler {
 			return
 		}
 		s.note(Query{dns.CanonicalName(query.Question[0].Name), query.Question[0].Qtype, network})
-		reply := s.zone.Load().answer(query)
+		zone := s.zone.Load()
+		tricks := zone.tricks(query)
+		if !s.wait(tricks.delay) {
+			return
+		}
+		for _, lie := range tricks.lies {
+			s.write(w, lie)
+		}
+		reply := zone.answer(query)
 		if reply == nil {
+			return
+		}
+		if tricks.truncated && network == "udp" {
+			reply.Answer, reply.Truncated = nil, true
+			s.write(w, reply)
 			return
 		}
 		size := dns.MaxMsgSize
@@ -220,6 +236,21 @@ func (s *Server) handler(network string) dns.Handler {
 		reply.Truncate(size)
 		s.write(w, reply)
 	})
+}
+
+// wait lets a delay pass; false where the server is closed meanwhile.
+func (s *Server) wait(d time.Duration) bool {
+	if d == 0 {
+		return true
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-s.closing:
+		return false
+	}
 }
 
 // write sends a reply; a client that is gone is no concern of the server's.

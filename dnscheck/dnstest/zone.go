@@ -1,28 +1,20 @@
 package dnstest
 
 import (
-	"fmt"
-	"strings"
-
 	"github.com/miekg/dns"
+
+	"milterd/dnscheck/internal/zonefile"
 )
 
 // maxAliases bounds how many CNAME records one answer follows.
 const maxAliases = 8
 
-// question is what lines, faults and counters are filed under. A fault for
-// every type of a name has type dns.TypeNone.
-type question struct {
-	name  string
-	qtype uint16
-}
-
 // fault makes the answer to a query that asks for trouble; a nil answer is
 // none at all.
 type fault func(query *dns.Msg) *dns.Msg
 
-// faults are the words that may stand where a record's data would. To teach
-// the server a new way to fail, add a word here.
+// faults are the words that may stand where a record's data would, and take the
+// place of the answer. To teach the server a new way to fail, add a word here.
 var faults = map[string]fault{
 	"NXDOMAIN": negative(dns.RcodeNameError),
 	"NODATA":   negative(dns.RcodeSuccess),
@@ -62,8 +54,7 @@ func refusal(rcode int) fault {
 
 // zone is what a server knows. It is built once and never changed.
 type zone struct {
-	records map[question][]dns.RR
-	faults  map[question]fault
+	*zonefile.Zone
 	// exists holds every name that has records, and the names above it: those
 	// exist too, with no records of their own (RFC 8020).
 	exists  map[string]bool
@@ -72,85 +63,30 @@ type zone struct {
 
 // parseZone reads the lines of a server.
 func parseZone(lines []string, unknown Unknown) (*zone, error) {
-	z := &zone{
-		records: make(map[question][]dns.RR),
-		faults:  make(map[question]fault),
-		exists:  make(map[string]bool),
-		unknown: negative(dns.RcodeNameError),
+	parsed, err := zonefile.Parse(lines, func(word string) bool {
+		return faults[word] != nil || isTrick(word)
+	})
+	if err != nil {
+		return nil, err
 	}
+	z := &zone{Zone: parsed, exists: make(map[string]bool), unknown: negative(dns.RcodeNameError)}
 	if unknown == UnknownTimeout {
 		z.unknown = faults["TIMEOUT"]
 	}
-	for i, line := range lines {
-		line = strings.TrimSpace(line)
-		if line == "" || strings.HasPrefix(line, ";") {
-			continue
-		}
-		if err := z.add(line); err != nil {
-			return nil, fmt.Errorf("dns line %d %q: %w", i+1, line, err)
+	for q := range z.Records {
+		for name, end := q.Name, false; !end; {
+			z.exists[name] = true
+			var next int
+			next, end = dns.NextLabel(name, 0)
+			name = name[next:]
 		}
 	}
 	return z, nil
 }
 
-// add files one line.
-func (z *zone) add(line string) error {
-	if q, f, ok, err := parseFault(line); ok || err != nil {
-		if err == nil {
-			z.faults[q] = f
-		}
-		return err
-	}
-	// A $ directive would make the parser read files or repeat itself.
-	if strings.HasPrefix(line, "$") {
-		return fmt.Errorf("directives are not supported, expected a record or a fault")
-	}
-	parser := dns.NewZoneParser(strings.NewReader(line), ".", "")
-	parser.SetDefaultTTL(300)
-	rr, ok := parser.Next()
-	if err := parser.Err(); err != nil {
-		return fmt.Errorf("expected a resource record or a fault: %w", err)
-	}
-	if !ok {
-		return fmt.Errorf("expected a resource record or a fault")
-	}
-	name := dns.CanonicalName(rr.Header().Name)
-	q := question{name, rr.Header().Rrtype}
-	z.records[q] = append(z.records[q], rr)
-	for {
-		z.exists[name] = true
-		next, end := dns.NextLabel(name, 0)
-		if end {
-			return nil
-		}
-		name = name[next:]
-	}
-}
-
-// parseFault recognises NAME [TYPE] FAULT.
-func parseFault(line string) (q question, f fault, ok bool, err error) {
-	fields := strings.Fields(line)
-	if len(fields) < 2 {
-		return question{}, nil, false, fmt.Errorf("expected a name and a fault, or a resource record")
-	}
-	f, ok = faults[fields[len(fields)-1]]
-	if !ok || len(fields) > 3 {
-		return question{}, nil, false, nil
-	}
-	q = question{name: dns.CanonicalName(fields[0]), qtype: dns.TypeNone}
-	if len(fields) == 3 {
-		qtype, known := dns.StringToType[fields[1]]
-		if !known {
-			return question{}, nil, false, fmt.Errorf("%q is not a record type", fields[1])
-		}
-		q.qtype = qtype
-	}
-	return q, f, true, nil
-}
-
 // answer is the reply to a query, nil for none at all.
 func (z *zone) answer(query *dns.Msg) *dns.Msg {
-	asked := question{dns.CanonicalName(query.Question[0].Name), query.Question[0].Qtype}
+	asked := zonefile.Question{Name: dns.CanonicalName(query.Question[0].Name), Type: query.Question[0].Qtype}
 	var found []dns.RR
 	for range maxAliases {
 		if f := z.fault(asked); f != nil {
@@ -159,7 +95,7 @@ func (z *zone) answer(query *dns.Msg) *dns.Msg {
 		records, target := z.lookup(asked)
 		found = append(found, records...)
 		if target != "" {
-			asked.name = target
+			asked.Name = target
 			continue
 		}
 		if len(records) > 0 {
@@ -169,17 +105,17 @@ func (z *zone) answer(query *dns.Msg) *dns.Msg {
 			m.Answer = found
 			return m
 		}
-		return z.missing(query, asked.name, found)
+		return z.missing(query, asked.Name, found)
 	}
 	return refusal(dns.RcodeServerFailure)(query)
 }
 
 // lookup finds the records for a question; target is where an alias leads.
-func (z *zone) lookup(q question) (records []dns.RR, target string) {
-	if records = z.records[q]; len(records) > 0 {
+func (z *zone) lookup(q zonefile.Question) (records []dns.RR, target string) {
+	if records = z.Records[q]; len(records) > 0 {
 		return records, ""
 	}
-	if records = z.records[question{q.name, dns.TypeCNAME}]; len(records) > 0 {
+	if records = z.Records[zonefile.Question{Name: q.Name, Type: dns.TypeCNAME}]; len(records) > 0 {
 		if alias, ok := records[0].(*dns.CNAME); ok {
 			return records[:1], dns.CanonicalName(alias.Target)
 		}
@@ -202,9 +138,11 @@ func (z *zone) missing(query *dns.Msg, name string, aliases []dns.RR) *dns.Msg {
 }
 
 // fault is what was asked for a name and type, or for every type of the name.
-func (z *zone) fault(q question) fault {
-	if f := z.faults[q]; f != nil {
-		return f
+func (z *zone) fault(q zonefile.Question) fault {
+	for _, word := range z.WordsFor(q) {
+		if f := faults[word]; f != nil {
+			return f
+		}
 	}
-	return z.faults[question{q.name, dns.TypeNone}]
+	return nil
 }

@@ -1,0 +1,65 @@
+package dnscheck
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+)
+
+// What an answer takes in memory beside its strings: the record, and the entry
+// with its key, value and places in the cache's tables, measured and rounded up.
+const (
+	recordBytes = 80
+	entryBytes  = 400
+)
+
+// entryWeight is about the memory an answer takes.
+func entryWeight(q question, a *answer) uint32 {
+	bytes := entryBytes + len(q.name) + recordBytes*len(a.Records)
+	for _, record := range a.Records {
+		bytes += len(record.Host) + len(record.Text)
+	}
+	return uint32(bytes)
+}
+
+// newCache makes a cache whose answers live for lifetime.
+func newCache(config Config, lifetime func(*answer) time.Duration) (*otter.Cache[question, *answer], error) {
+	// The cache has one bound. An entry that weighs at least its share of the
+	// bytes makes that one serve for the number of entries as well.
+	least := uint32(min(config.CacheBytes/int64(config.CacheEntries), 1<<30))
+	cache, err := otter.New(&otter.Options[question, *answer]{
+		MaximumWeight: uint64(config.CacheBytes),
+		Weigher: func(q question, a *answer) uint32 {
+			return max(least, entryWeight(q, a))
+		},
+		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[question, *answer]) time.Duration {
+			return lifetime(e.Value)
+		}),
+		Clock:  cacheClock{config.now},
+		Logger: &otter.NoopLogger{},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make dns cache: %w", err)
+	}
+	return cache, nil
+}
+
+// cacheClock lets the cache go by the client's clock.
+type cacheClock struct{ now func() time.Time }
+
+func (c cacheClock) NowNano() int64 { return c.now().UnixNano() }
+
+func (c cacheClock) Tick(d time.Duration) <-chan time.Time { return time.Tick(d) }
+
+// lifetime is how long an answer is remembered.
+func (c *Client) lifetime(a *answer) time.Duration {
+	switch {
+	case a.Status == Temporary:
+		return max(c.config.TemporaryTTL, time.Millisecond)
+	case a.Status == Found:
+		return max(min(a.ttl, c.config.MaxTTL), c.config.MinTTL, time.Millisecond)
+	}
+	// An answer that does not say is remembered for the floor.
+	return max(min(a.ttl, c.config.NegativeTTL, c.config.MaxTTL), c.config.MinTTL, time.Millisecond)
+}

@@ -1,0 +1,229 @@
+package dnscheck
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+	"github.com/miekg/dns"
+)
+
+// Client is a Resolver that asks DNS servers and remembers their answers. It is
+// meant for recursive resolvers, best one on the same host; it does not walk
+// the DNS from its root by itself.
+//
+// Callers that ask the same question at the same time share one look-up. Where
+// the one who began it gives up, another takes it over.
+type Client struct {
+	config   Config
+	servers  *servers
+	cache    *otter.Cache[question, *answer]
+	stale    *otter.Cache[question, *answer] // nil without Config.StaleTTL
+	slots    chan struct{}
+	closing  context.Context
+	close    context.CancelFunc
+	counters counters
+}
+
+// NewClient makes a client; Close ends it.
+func NewClient(config Config) (*Client, error) {
+	config, err := config.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{config: config, slots: make(chan struct{}, config.MaxQueries)}
+	if c.servers, err = newServers(config); err != nil {
+		return nil, err
+	}
+	if c.cache, err = newCache(config, c.lifetime); err != nil {
+		return nil, err
+	}
+	if config.StaleTTL > 0 {
+		c.stale, err = newCache(config, func(a *answer) time.Duration { return c.lifetime(a) + config.StaleTTL })
+		if err != nil {
+			c.cache.StopAllGoroutines()
+			return nil, err
+		}
+	}
+	c.closing, c.close = context.WithCancel(context.Background())
+	return c, nil
+}
+
+// Close ends look-ups under way, which return ErrCanceled as all later ones do,
+// and releases what the client holds.
+func (c *Client) Close() error {
+	c.close()
+	c.servers.close()
+	c.cache.StopAllGoroutines()
+	if c.stale != nil {
+		c.stale.StopAllGoroutines()
+	}
+	return nil
+}
+
+// Lookup answers from the cache or asks the servers. It returns ErrCanceled as
+// soon as ctx is canceled, and ErrTimeout as soon as its deadline is over.
+func (c *Client) Lookup(ctx context.Context, name string, qtype uint16) Result {
+	c.counters.lookups.Add(1)
+	name, ok := canonicalName(name)
+	if !ok {
+		return Result{Status: NXDomain}
+	}
+	// A name with a place for a list's key is for WithKeys to fill in, and not
+	// for the network.
+	if !supported(qtype) || strings.Contains(name, keyPlace) {
+		return temporary(ErrServFail)
+	}
+	q := question{name, qtype}
+	if a, ok := c.cache.GetIfPresent(q); ok {
+		c.counters.hits.Add(1)
+		return a.Result
+	}
+	c.counters.waiting.Add(1)
+	defer c.counters.waiting.Add(-1)
+	a, err := c.cache.Get(ctx, q, (*loader)(c))
+	switch {
+	case err == nil:
+		return a.Result
+	case errors.Is(err, context.DeadlineExceeded) && c.closing.Err() == nil:
+		return temporary(ErrTimeout)
+	}
+	c.counters.canceled.Add(1)
+	return temporary(ErrCanceled)
+}
+
+// loader lets the cache ask the servers. The cache runs it in the goroutine of
+// the first caller and lets the others wait; where that one's context ends, and
+// so Load fails, the next caller runs it again.
+type loader Client
+
+// Load asks the servers. Its error is a context's: of a caller that gave up, or
+// of a look-up that had no turn in time; nothing is remembered then.
+func (l *loader) Load(ctx context.Context, q question) (*answer, error) {
+	c := (*Client)(l)
+	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
+	defer cancel()
+	defer context.AfterFunc(c.closing, cancel)()
+	if err := c.acquire(ctx); err != nil {
+		return nil, err
+	}
+	defer func() { <-c.slots }()
+	a, err := c.resolve(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	if c.stale != nil {
+		a = c.orStale(q, a)
+	}
+	return &a, nil
+}
+
+// Reload is not used: the cache has no refreshing.
+func (l *loader) Reload(ctx context.Context, q question, _ *answer) (*answer, error) {
+	return l.Load(ctx, q)
+}
+
+// acquire waits for a turn.
+func (c *Client) acquire(ctx context.Context) error {
+	select {
+	case c.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	c.counters.crowded.Add(1)
+	select {
+	case c.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// orStale keeps a good answer for bad times, and in bad times gives it
+// (RFC 8767). It is remembered as the temporary failure would have been.
+func (c *Client) orStale(q question, a answer) answer {
+	if a.Status != Temporary {
+		c.stale.Set(q, &a)
+		return a
+	}
+	if old, ok := c.stale.GetIfPresent(q); ok {
+		c.counters.stale.Add(1)
+		return answer{old.Result, min(old.ttl, c.config.TemporaryTTL)}
+	}
+	return a
+}
+
+// resolve asks the servers and follows aliases from message to message.
+func (c *Client) resolve(ctx context.Context, q question) (answer, error) {
+	follow := newChain(q)
+	for {
+		reply, failure, err := c.exchange(ctx, question{follow.name, q.qtype})
+		if err != nil {
+			return answer{}, err
+		}
+		if failure != nil {
+			return answer{temporary(failure), unsaid}, nil
+		}
+		a, done := follow.read(reply)
+		if done {
+			if a.Status == Temporary {
+				c.counters.loops.Add(1)
+			}
+			return a, nil
+		}
+	}
+}
+
+// exchange asks one question of one server after the other until there is an
+// answer. Without one, failure is ErrTimeout or ErrServFail; err is the end of
+// the context, before that much could be told.
+func (c *Client) exchange(ctx context.Context, q question) (reply *dns.Msg, failure, err error) {
+	failure = ErrTimeout
+	tried := false
+	var useless serverSet // answered, but cannot tell: asking again is in vain
+	for range c.config.Attempts {
+		now := c.config.now()
+		for _, server := range c.servers.get(now).order(now) {
+			if slices.Contains(useless, server) {
+				continue
+			}
+			reply, err := c.ask(ctx, server, q)
+			switch {
+			case err == nil && c.useful(reply):
+				server.answered()
+				return reply, nil, nil
+			case err == nil:
+				server.answered()
+				failure = ErrServFail
+				useless = append(useless, server)
+			case ctx.Err() != nil:
+				// Who gave up after a whole try went by has still learned that
+				// the servers do not answer, and saves the next one the wait.
+				if tried && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+					return nil, failure, nil
+				}
+				return nil, nil, ctx.Err()
+			default:
+				server.failed(c.config.now())
+			}
+			tried = true
+		}
+	}
+	return nil, failure, nil
+}
+
+// useful says whether a reply settles the question.
+func (c *Client) useful(reply *dns.Msg) bool {
+	switch {
+	case reply.Rcode != dns.RcodeSuccess && reply.Rcode != dns.RcodeNameError:
+		c.counters.servFail.Add(1)
+		return false
+	case lame(reply):
+		c.counters.lame.Add(1)
+		return false
+	}
+	return true
+}

@@ -1,0 +1,4 @@
+package dnscheck
+
+// keyPlace stands for the query key in a list's zone.
+const keyPlace = "{key}"

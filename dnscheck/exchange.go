@@ -1,0 +1,176 @@
+package dnscheck
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+const (
+	// udpSize is the size of a datagram that passes everywhere unfragmented; a
+	// longer answer comes over TCP (the value of the DNS flag day 2020).
+	udpSize = 1232
+	// readSize is what a datagram is read into: some servers exceed udpSize.
+	readSize = 4096
+	// headerBytes is the length of a message's header.
+	headerBytes = 12
+)
+
+// errMalformed is an answer over TCP that cannot be read.
+var errMalformed = errors.New("malformed answer")
+
+// buffers are for datagrams, theirs and ours.
+var buffers = sync.Pool{New: func() any { return new([readSize]byte) }}
+
+// ask puts one question to one server: over UDP, and over TCP where the answer
+// was truncated. Its error is a time-out or some other failure of the network.
+func (c *Client) ask(ctx context.Context, s *server, q question) (*dns.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.config.TryTimeout)
+	defer cancel()
+	reply, err := c.askUDP(ctx, s, q, true)
+	if err == nil && reply.Rcode == dns.RcodeFormatError {
+		// A server from before EDNS (RFC 6891 section 7).
+		reply, err = c.askUDP(ctx, s, q, false)
+	}
+	if err == nil && reply.Truncated {
+		reply, err = c.askTCP(ctx, s, q)
+	}
+	if err == nil {
+		return reply, nil
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() != nil {
+		c.counters.timeouts.Add(1)
+	} else {
+		c.counters.network.Add(1)
+	}
+	return nil, fmt.Errorf("ask dns server %s: %w", s.addr, err)
+}
+
+// newQuery is the message that asks q, with a random id.
+func newQuery(q question, edns bool) *dns.Msg {
+	query := new(dns.Msg).SetQuestion(q.name, q.qtype)
+	if edns {
+		query.SetEdns0(udpSize, false)
+	}
+	return query
+}
+
+func (c *Client) askUDP(ctx context.Context, s *server, q question, edns bool) (*dns.Msg, error) {
+	buffer := buffers.Get().(*[readSize]byte)
+	defer buffers.Put(buffer)
+	query := newQuery(q, edns)
+	packet, err := query.PackBuffer(buffer[:])
+	if err != nil {
+		return nil, err
+	}
+	var conn net.Conn
+	if s.sockets != nil {
+		conn = s.sockets.take()
+	}
+	if conn == nil {
+		if conn, err = new(net.Dialer).DialContext(ctx, "udp", s.addr.String()); err != nil {
+			return nil, err
+		}
+	}
+	release := interruptible(ctx, conn)
+	c.counters.queries.Add(1)
+	var reply *dns.Msg
+	if _, err = conn.Write(packet); err == nil {
+		reply, err = c.awaitUDP(conn, query, buffer[:])
+	}
+	// A socket that an answer may still come to is not used again.
+	if untouched := release(); untouched && err == nil && s.sockets != nil {
+		s.sockets.put(conn)
+	} else {
+		_ = conn.Close()
+	}
+	return reply, err
+}
+
+// interruptible gives conn the deadline of ctx and interrupts it when ctx ends.
+// The function it returns ends that, and says whether nothing has happened.
+func interruptible(ctx context.Context, conn net.Conn) (release func() bool) {
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = conn.SetDeadline(deadline)
+	}
+	return context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+}
+
+// awaitUDP reads datagrams until one answers the query. All others are passed
+// over: whoever can guess a port must not be able to end the wait.
+func (c *Client) awaitUDP(conn net.Conn, query *dns.Msg, buffer []byte) (*dns.Msg, error) {
+	for {
+		n, err := conn.Read(buffer)
+		if err != nil {
+			return nil, err
+		}
+		if reply, ok := readReply(buffer[:n], query); ok {
+			return reply, nil
+		}
+		c.counters.ignored.Add(1)
+	}
+}
+
+func (c *Client) askTCP(ctx context.Context, s *server, q question) (*dns.Msg, error) {
+	query := newQuery(q, true)
+	packet, err := query.Pack()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", s.addr.String())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = conn.Close() }()
+	defer interruptible(ctx, conn)()
+	c.counters.queries.Add(1)
+	c.counters.tcp.Add(1)
+	// Length and message go out together: some servers expect that.
+	framed := binary.BigEndian.AppendUint16(make([]byte, 0, 2+len(packet)), uint16(len(packet)))
+	if _, err := conn.Write(append(framed, packet...)); err != nil {
+		return nil, err
+	}
+	var length [2]byte
+	if _, err := io.ReadFull(conn, length[:]); err != nil {
+		return nil, err
+	}
+	message := make([]byte, binary.BigEndian.Uint16(length[:]))
+	if _, err := io.ReadFull(conn, message); err != nil {
+		return nil, err
+	}
+	reply, ok := readReply(message, query)
+	if !ok || reply.Truncated {
+		c.counters.ignored.Add(1)
+		return nil, errMalformed
+	}
+	return reply, nil
+}
+
+// readReply takes a message apart if it answers the query: a response with the
+// same id to the same question, whole or marked as truncated.
+func readReply(message []byte, query *dns.Msg) (*dns.Msg, bool) {
+	const response = 0x80
+	if len(message) < headerBytes || binary.BigEndian.Uint16(message) != query.Id || message[2]&response == 0 {
+		return nil, false
+	}
+	reply := new(dns.Msg)
+	err := reply.Unpack(message)
+	if len(reply.Question) != 1 || reply.Opcode != dns.OpcodeQuery {
+		return nil, false
+	}
+	got, want := reply.Question[0], query.Question[0]
+	if got.Qtype != want.Qtype || got.Qclass != want.Qclass || !strings.EqualFold(got.Name, want.Name) {
+		return nil, false
+	}
+	// Some servers cut an answer off in the middle of a record.
+	return reply, err == nil || reply.Truncated
+}

@@ -1,0 +1,79 @@
+package dnscheck_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"milterd/dnscheck"
+	"milterd/dnscheck/dnstest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience bounds every wait that a test expects to be short.
+const patience = 20 * time.Second
+
+// serve starts a DNS server for one test.
+func serve(t testing.TB, lines ...string) *dnstest.Server {
+	t.Helper()
+	s, err := dnstest.Start(dnstest.Options{Lines: lines})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return s
+}
+
+// dial makes a client for one test. Without servers in the config it asks s.
+func dial(t testing.TB, s *dnstest.Server, config dnscheck.Config) *dnscheck.Client {
+	t.Helper()
+	if len(config.Servers) == 0 && config.ResolvConf == "" {
+		config.Servers = []string{s.Addr()}
+	}
+	c, err := dnscheck.NewClient(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return c
+}
+
+// freeze makes a resolver of lines.
+func freeze(t testing.TB, lines ...string) *dnscheck.Frozen {
+	t.Helper()
+	f, err := dnscheck.NewFrozen(lines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// await polls until a condition holds.
+func await(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !condition(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited %v in vain until %s", patience, what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// withPatience is a context that ends no test early and hangs none.
+func withPatience(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}

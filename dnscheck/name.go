@@ -1,0 +1,166 @@
+package dnscheck
+
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/miekg/dns"
+)
+
+const (
+	// maxName is the longest name in text, with its final dot: 255 octets on the
+	// wire, less the length octet of the first label (RFC 1035 section 2.3.4).
+	maxName  = 254
+	maxLabel = 63
+)
+
+// question is what is asked and remembered: a canonical name and a type.
+type question struct {
+	name  string
+	qtype uint16
+}
+
+// canonicalName is the name in lower case with its final dot. It is false for a
+// string that is no domain name, or one whose characters would need escaping in
+// a zone file: no name that mail uses has any.
+func canonicalName(name string) (string, bool) {
+	length, label, upper := 0, 0, false
+	for i := range len(name) {
+		switch c := name[i]; {
+		case c == '.':
+			if label == 0 && name != "." {
+				return "", false
+			}
+			label = 0
+		case c <= ' ' || c > '~' || strings.IndexByte(`\"();@$`, c) >= 0:
+			return "", false
+		default:
+			upper = upper || 'A' <= c && c <= 'Z'
+			if label++; label > maxLabel {
+				return "", false
+			}
+		}
+		length++
+	}
+	if label > 0 || name == "" {
+		length++
+	}
+	if name == "" || length > maxName {
+		return "", false
+	}
+	if upper {
+		name = strings.ToLower(name)
+	}
+	if label > 0 {
+		name += "."
+	}
+	return name, true
+}
+
+// canonicalTarget is a name as a record's data has it: lower case, final dot,
+// and one spelling for what is escaped.
+func canonicalTarget(name string) (string, bool) {
+	if strings.IndexByte(name, '\\') < 0 {
+		if canonical, ok := canonicalName(name); ok {
+			return canonical, true
+		}
+	}
+	var wire [maxName + 2]byte
+	n, err := dns.PackDomainName(dns.Fqdn(name), wire[:], 0, nil, false)
+	if err != nil {
+		return "", false
+	}
+	name, _, err = dns.UnpackDomainName(wire[:n], 0)
+	if err != nil {
+		return "", false
+	}
+	return asciiLower(name), true
+}
+
+// asciiLower folds A to Z, as the DNS compares names (RFC 4343), and nothing else.
+func asciiLower(s string) string {
+	for i := range len(s) {
+		if 'A' <= s[i] && s[i] <= 'Z' {
+			return strings.Map(func(r rune) rune {
+				if 'A' <= r && r <= 'Z' {
+					return r + 'a' - 'A'
+				}
+				return r
+			}, s)
+		}
+	}
+	return s
+}
+
+// hostName is the canonical name where it can be the name of a host: letters,
+// digits, hyphens and, as is common, underscores; two labels or more; the last
+// one not a number (RFC 1123 section 2.1, RFC 3696 section 2).
+func hostName(name string) (string, bool) {
+	name, ok := canonicalName(name)
+	if !ok || strings.Count(name, ".") < 2 {
+		return "", false
+	}
+	digits := true
+	for i := range len(name) {
+		c := name[i]
+		switch {
+		case c == '.':
+			if i+1 < len(name) {
+				digits = true
+			}
+			continue
+		case '0' <= c && c <= '9':
+			continue
+		case 'a' <= c && c <= 'z', c == '_':
+		case c == '-':
+			first := i == 0 || name[i-1] == '.'
+			if first || name[i+1] == '.' {
+				return "", false
+			}
+		default:
+			return "", false
+		}
+		digits = false
+	}
+	return name, !digits
+}
+
+const hexDigits = "0123456789abcdef"
+
+// reverseLabels is the address as reverse zones and lists are asked for it: the
+// four octets of an IPv4 address or the 32 nibbles of an IPv6 address, last one
+// first, each followed by a dot.
+func reverseLabels(addr netip.Addr) string {
+	addr = addr.Unmap()
+	if addr.Is4() {
+		b := addr.As4()
+		return netip.AddrFrom4([4]byte{b[3], b[2], b[1], b[0]}).String() + "."
+	}
+	b := addr.As16()
+	var labels [64]byte
+	for i := range b {
+		octet := b[len(b)-1-i]
+		labels[4*i] = hexDigits[octet&0xf]
+		labels[4*i+1] = '.'
+		labels[4*i+2] = hexDigits[octet>>4]
+		labels[4*i+3] = '.'
+	}
+	return string(labels[:])
+}
+
+// ReverseName is the name whose PTR records name the host at the address
+// (RFC 1035 section 3.5, RFC 3596 section 2.5).
+func ReverseName(addr netip.Addr) string {
+	if addr.Unmap().Is4() {
+		return reverseLabels(addr) + "in-addr.arpa."
+	}
+	return reverseLabels(addr) + "ip6.arpa."
+}
+
+// addressType is the record type that holds addresses of the family.
+func addressType(addr netip.Addr) uint16 {
+	if addr.Unmap().Is4() {
+		return dns.TypeA
+	}
+	return dns.TypeAAAA
+}
