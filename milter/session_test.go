@@ -318,11 +318,12 @@ func TestTLSThatBeginsAfterTheLastHELOIsSeenAtMAIL(t *testing.T) {
 	}
 	defer c.Close()
 	begin(t, c, "one.example", gomilter.FamilyInet, "203.0.113.8")
-	ts.script.taken()
 	macros.Set("{tls_version}", "TLSv1.3")
 	action, err := c.Mail("a@one.example", "")
 	want(t, "MAIL", action, err, "continue")
 	expectNotes(t, ts.script,
+		policy.Connection{Addr: netip.MustParseAddr("203.0.113.8"), Port: 25, Name: "one.example"},
+		heloNote{Name: "one.example"},
 		heloNote{Name: "one.example", TLS: policy.TLS{Version: "TLSv1.3"}},
 		mailNote{Mail: policy.Mail{From: "a@one.example"}},
 	)
