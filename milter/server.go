@@ -75,7 +75,7 @@ func NewServer(config Config) *Server {
 		config.IdleGrace = 3 * time.Second
 	}
 	if config.NewEvaluator == nil {
-		config.NewEvaluator = func(p *policy.Policy, c policy.Connection) Evaluator { return p.NewSession(c) }
+		config.NewEvaluator = func(p *policy.Policy, c policy.Connection) Evaluator { return p.NewSession(c, nil) }
 	}
 	config.Limits = config.Limits.withDefaults()
 	RouteLibraryWarnings(config.Logger)

@@ -50,8 +50,10 @@ type Checks struct {
 	Recipient TableCheck
 	Relay     RelayCheck
 	Sender    TableCheck
-	Client    TableCheck
-	RDNS      RDNSCheck
+	// SenderDomain comes after Sender, where the table has no entry.
+	SenderDomain SenderDomainCheck
+	Client       TableCheck
+	RDNS         RDNSCheck
 }
 
 // PortCheck enforces the auth and tls rules of Port.
@@ -88,12 +90,34 @@ type RelayCheck struct {
 	LocalMailers []string
 }
 
+// SenderDomainCheck acts on what the DNS says about the sender's domain.
+type SenderDomainCheck struct {
+	Mode Mode
+	// Missing, NullMX, Temporary and BadMX say what to do on each result.
+	Missing, NullMX, Temporary, BadMX Outcome
+}
+
+// RDNSSource says whose reverse look-up the rdns check acts on.
+type RDNSSource string
+
+// The sources.
+const (
+	// RDNSSourceSendmail is ${client_resolve}: sendmail looks at one PTR name.
+	RDNSSourceSendmail RDNSSource = "sendmail"
+	// RDNSSourceOwn is milterd's own look-up of all names (RFC 8601 iprev).
+	RDNSSourceOwn RDNSSource = "own"
+)
+
 // RDNSCheck acts on the client's reverse DNS.
 type RDNSCheck struct {
-	Mode Mode
+	Mode   Mode
+	Source RDNSSource
 	// Temp, Fail and Forged say what to do on each result.
 	Temp, Fail, Forged Outcome
-	Exempt             Exempt
+	// Generic says what to do with a client whose confirmed names are all of the
+	// kind that providers give to access lines (Source own only).
+	Generic Outcome
+	Exempt  Exempt
 }
 
 // Exempt switches the exemptions of a DNS-based check.

@@ -52,7 +52,7 @@ func fixture(t testing.TB, table string) *Policy {
 
 				TrustAuthMech: []string{"PLAIN", "LOGIN"}, LocalMailers: []string{"local", "prog"},
 			},
-			Sender: reject, Client: reject,
+			Sender: reject, Client: reject, SenderDomain: SenderDomainCheck{Mode: ModeOff},
 			RDNS: RDNSCheck{
 				Mode:   ModeEnforce,
 				Temp:   tempfail("450 4.7.25 Access denied. Cannot resolve PTR record for {addr}"),
@@ -99,7 +99,7 @@ var plain = Auth{Type: "PLAIN", Authen: "shin@example.test"}
 
 // decide runs one message to one recipient; an empty to ends it after MAIL.
 func decide(p *Policy, c Connection, auth Auth, from, to, mailer string) Verdict {
-	s := p.NewSession(c)
+	s := p.NewSession(c, nil)
 	s.Helo("client.example", TLS{})
 	v := s.Mail(auth, Mail{From: from})
 	if v.Action != ActionAccept && v.Action != ActionQuarantine || to == "" {
@@ -376,7 +376,7 @@ func TestShadowModeRefusesNothingAndTellsEverything(t *testing.T) {
 }
 
 func TestAQuarantineIsGivenAtTheEndOfItsMessageOnly(t *testing.T) {
-	s := fixture(t, table).NewSession(client("203.0.113.8", "mail.good.example"))
+	s := fixture(t, table).NewSession(client("203.0.113.8", "mail.good.example"), nil)
 	s.Mail(Auth{}, Mail{From: "odd@good.example"})
 	s.Rcpt(Recipient{To: "x@example.test", Mailer: "local"})
 	if v := s.EndOfMessage(nil); v.Action != ActionQuarantine || v.Reply.Text != "odd sender" || v.Stage != StageEOM || v.Arg != "" {
@@ -397,7 +397,7 @@ func TestAQuarantineIsGivenAtTheEndOfItsMessageOnly(t *testing.T) {
 }
 
 func TestAuthenticationDoesNotOutliveItsMessage(t *testing.T) {
-	s := fixture(t, table).NewSession(client("203.0.113.8", "mail.good.example"))
+	s := fixture(t, table).NewSession(client("203.0.113.8", "mail.good.example"), nil)
 	s.Mail(plain, Mail{From: "a@good.example"})
 	if v := s.Rcpt(Recipient{To: "x@other.example", Mailer: "esmtp"}); v.Action != ActionAccept {
 		t.Errorf("authenticated: %s", v)
@@ -416,7 +416,7 @@ func TestAGrantRelaysAndAClientCertificateDoes(t *testing.T) {
 		t.Errorf("granted: %s", v)
 	}
 	for verify, want := range map[string]Action{"OK": ActionAccept, "TRUSTED": ActionAccept, "NO": ActionReject, "FAIL": ActionReject} {
-		s := p.NewSession(client("203.0.113.8", "mail.good.example"))
+		s := p.NewSession(client("203.0.113.8", "mail.good.example"), nil)
 		s.Helo("client.example", TLS{Version: "TLSv1.3", Verify: verify, CertIssuer: "/CN=ca", CertSubject: "/CN=client"})
 		s.Mail(Auth{}, Mail{From: "a@good.example"})
 		if v := s.Rcpt(Recipient{To: "x@other.example", Mailer: "esmtp"}); v.Action != want {
@@ -430,7 +430,7 @@ func TestAGrantRelaysAndAClientCertificateDoes(t *testing.T) {
 func TestASessionAnswersTheSameForEveryRecipient(t *testing.T) {
 	p := fixture(t, table)
 	conn := client("203.0.113.66", "FAIL")
-	s := p.NewSession(conn)
+	s := p.NewSession(conn, nil)
 	for range 2 {
 		s.Mail(Auth{}, Mail{From: "a@good.example"})
 		for _, to := range []string{"x@example.test", "x@other.example", "postmaster@example.test", "friend@example.test", "gone@example.test", "x@example.test"} {

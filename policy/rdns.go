@@ -2,35 +2,51 @@ package policy
 
 import "strings"
 
-// checkRDNS acts on the client's reverse DNS as sendmail found it.
+// checkRDNS acts on the client's reverse DNS. Who is exempt is not waited for.
 func (s *Session) checkRDNS(e *evaluation) finding {
 	check := s.policy.Checks.RDNS
-	var outcome Outcome
-	var rule, reason string
+	own := check.Source == RDNSSourceOwn
+	if s.clientAddr == "" {
+		return pass("the client has no address")
+	}
+	if own || s.conn.Resolve != ResolveOK {
+		if why := s.rdnsExempt(e, check.Exempt); why != "" {
+			return finding{action: ActionAccept, exempt: true, reason: why}
+		}
+	}
+	if !own {
+		return s.sendmailRDNS(e)
+	}
+	rev := s.answers.ReverseDNS()
+	e.answers = append(e.answers, rev.Detail, "sendmail says "+string(s.conn.Resolve))
+	switch rev.Status {
+	case RDNSPass:
+		if rev.Generic != "" {
+			return e.outcome(check.Generic, "checks.rdns.generic", "the client has a generic name only: "+rev.Generic)
+		}
+		return pass("the client's name is confirmed: " + strings.Join(rev.Names, " "))
+	case RDNSMismatch:
+		return e.outcome(check.Forged, "checks.rdns.forged", "no PTR name resolves back to the client's address")
+	case RDNSNone:
+		return e.outcome(check.Fail, "checks.rdns.fail", "the client's address has no PTR record")
+	}
+	return e.outcome(check.Temp, "checks.rdns.temp", "the reverse look-up had no answer")
+}
+
+// sendmailRDNS acts on ${client_resolve}.
+func (s *Session) sendmailRDNS(e *evaluation) finding {
+	check := s.policy.Checks.RDNS
 	switch s.conn.Resolve {
 	case ResolveTemp:
-		outcome, rule, reason = check.Temp, "checks.rdns.temp", "the PTR look-up had no answer"
+		return e.outcome(check.Temp, "checks.rdns.temp", "the PTR look-up had no answer")
 	case ResolveFail:
-		outcome, rule, reason = check.Fail, "checks.rdns.fail", "the client's address has no PTR record"
+		return e.outcome(check.Fail, "checks.rdns.fail", "the client's address has no PTR record")
 	case ResolveForged:
-		outcome, rule, reason = check.Forged, "checks.rdns.forged", "the PTR name does not resolve back to the client's address"
+		return e.outcome(check.Forged, "checks.rdns.forged", "the PTR name does not resolve back to the client's address")
 	case ResolveOK:
 		return pass("the client's name is confirmed")
-	default:
-		return pass("the MTA did not say whether the client's name resolves")
 	}
-	if why := s.rdnsExempt(e, check.Exempt); why != "" {
-		return finding{action: ActionAccept, exempt: true, reason: reason + ", but " + why}
-	}
-	switch outcome.Action {
-	case ActionReject, ActionTempfail:
-		return e.refusal(outcome.Reply, rule, reason)
-	case ActionDiscard:
-		return finding{action: ActionDiscard, rule: rule, reason: reason}
-	case ActionQuarantine:
-		return finding{action: ActionQuarantine, reply: Reply{Text: e.expand(outcome.Reply).Text}, rule: rule, reason: reason}
-	}
-	return pass(reason + ", which is accepted")
+	return pass("the MTA did not say whether the client's name resolves")
 }
 
 // rdnsExempt says why the check does not apply, or nothing. A sender with From:

@@ -13,9 +13,11 @@ import (
 type Session struct {
 	policy *Policy
 	conn   Connection
-	port   Port
-	helo   string
-	tls    TLS
+	// answers gives the DNS answers.
+	answers Answers
+	port    Port
+	helo    string
+	tls     TLS
 	// clientAddr is conn.ClientAddr(), made once.
 	clientAddr string
 	// client and entitled are worked out once a connection.
@@ -34,9 +36,13 @@ type message struct {
 	quarantine *Verdict
 }
 
-// NewSession begins the evaluation of one connection.
-func (p *Policy) NewSession(c Connection) *Session {
-	return &Session{policy: p, conn: c, port: p.port(c), clientAddr: c.ClientAddr()}
+// NewSession begins the evaluation of one connection. Without an answers, every
+// look-up is one that had no answer.
+func (p *Policy) NewSession(c Connection, answers Answers) *Session {
+	if answers == nil {
+		answers = noAnswers{}
+	}
+	return &Session{policy: p, conn: c, answers: answers, port: p.port(c), clientAddr: c.ClientAddr()}
 }
 
 // port finds the rules of the listener that took a connection: by daemon name,
@@ -70,8 +76,18 @@ func (s *Session) Mail(auth Auth, m Mail) Verdict {
 	if !s.policy.Checks.RDNS.Exempt.Postmaster && e.run("rdns", s.policy.Checks.RDNS.Mode, s.checkRDNS).refused {
 		return e.done()
 	}
-	e.run("sender", s.policy.Checks.Sender.Mode, s.checkSender)
+	s.senderChecks(e)
 	return e.done()
+}
+
+// senderChecks are the table's word on the sender and, where it has none, the
+// DNS's on its domain (check_mail).
+func (s *Session) senderChecks(e *evaluation) outcome {
+	sender := e.run("sender", s.policy.Checks.Sender.Mode, s.checkSender)
+	if sender.refused || sender.final {
+		return sender
+	}
+	return e.run("sender_domain", s.policy.Checks.SenderDomain.Mode, s.checkSenderDomain)
 }
 
 // Rcpt evaluates one RCPT command of the current message.
@@ -105,7 +121,7 @@ func (s *Session) delayedChecks(e *evaluation) (refused bool) {
 		e.friend = friend.reason
 		return false
 	}
-	sender := e.run("sender", s.policy.Checks.Sender.Mode, s.checkSender)
+	sender := s.senderChecks(e)
 	if sender.refused || sender.final {
 		return sender.refused
 	}
@@ -160,6 +176,8 @@ type evaluation struct {
 	toErr error
 	// friend says why the recipient is spared the checks on the client.
 	friend string
+	// answers are the DNS answers that the check at work has used.
+	answers []string
 }
 
 func (s *Session) evaluate(stage Stage, arg string) *evaluation {
@@ -191,7 +209,8 @@ func (e *evaluation) run(name string, mode Mode, check func(*evaluation) finding
 	if f.probes == nil {
 		step.Probes = e.search.Probes
 	}
-	e.search.Probes = nil
+	step.Answers = e.answers
+	e.search.Probes, e.answers = nil, nil
 	out := outcome{final: f.final, reason: f.reason}
 	if f.telling && e.verdict.Action == ActionAccept {
 		e.verdict.Reason = f.reason
@@ -267,6 +286,19 @@ func (e *evaluation) refusal(r Reply, rule, reason string) finding {
 		action = ActionTempfail
 	}
 	return finding{action: action, reply: e.expand(r), rule: rule, reason: reason}
+}
+
+// outcome makes a finding of what is configured for a result.
+func (e *evaluation) outcome(o Outcome, rule, reason string) finding {
+	switch o.Action {
+	case ActionReject, ActionTempfail:
+		return e.refusal(o.Reply, rule, reason)
+	case ActionDiscard:
+		return finding{action: ActionDiscard, rule: rule, reason: reason}
+	case ActionQuarantine:
+		return finding{action: ActionQuarantine, reply: Reply{Text: e.expand(o.Reply).Text}, rule: rule, reason: reason}
+	}
+	return pass(reason + ", which is accepted")
 }
 
 // entry makes a finding of an access table entry that does not accept.

@@ -63,7 +63,8 @@ type Shadow struct {
 
 // Step is one check's part in a verdict.
 type Step struct {
-	// Check is the check's name: port, recipient, relay, sender, client, rdns.
+	// Check is the check's name: port, recipient, relay, friend,
+	// sender, sender_domain, client, rdns.
 	Check string
 	// Result is pass, skip, shadow, exempt or the action the check asked for.
 	Result string
@@ -71,6 +72,8 @@ type Step struct {
 	Reason string
 	// Probes are the access table keys tried, in order.
 	Probes []access.Probe
+	// Answers are the DNS answers used, in words.
+	Answers []string
 }
 
 // String is the one-line form of a verdict: the live log and -check print it.

@@ -62,7 +62,7 @@ func replaySessions(o options, p *policy.Policy, out *bufio.Writer, stderr io.Wr
 	unreadable := false
 	for _, name := range o.sessions {
 		err := replay.ReadFile(name, func(s *replay.Session) {
-			outcome := replay.Run(p, s)
+			outcome := replay.Run(p, s, nil)
 			t.add(s, outcome)
 			if o.json {
 				writeErr = replay.WriteJSON(out, s, outcome)
@@ -138,13 +138,13 @@ func describe(out io.Writer, config *configs.Config, p *policy.Policy) {
 		mode policy.Mode
 	}{
 		{"port", c.Port.Mode}, {"recipient", c.Recipient.Mode}, {"relay", c.Relay.Mode},
-		{"sender", c.Sender.Mode}, {"client", c.Client.Mode}, {"rdns", c.RDNS.Mode},
+		{"sender", c.Sender.Mode}, {"sender_domain", c.SenderDomain.Mode}, {"client", c.Client.Mode}, {"rdns", c.RDNS.Mode},
 	} {
 		note := ""
 		if check.name == "recipient" && !p.Features.BlocklistRecipients {
 			note = " (without the feature blocklist_recipients it looks nothing up)"
 		}
-		fmt.Fprintf(out, "  check %-10s %s%s\n", check.name, check.mode, note)
+		fmt.Fprintf(out, "  check %-13s %s%s\n", check.name, check.mode, note)
 	}
 }
 

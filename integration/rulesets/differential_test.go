@@ -85,7 +85,7 @@ func newPolicy(t *testing.T, f access.Features, table string) *policy.Policy {
 
 				TrustAuthMech: trustedMechs,
 			},
-			RDNS: policy.RDNSCheck{Mode: policy.ModeOff},
+			RDNS: policy.RDNSCheck{Mode: policy.ModeOff}, SenderDomain: policy.SenderDomainCheck{Mode: policy.ModeOff},
 		},
 	}
 }
@@ -244,7 +244,7 @@ func (s session) wanted(f access.Features, answers *[]answer) decision {
 
 // asked puts a session to milterd.
 func (s session) asked(p *policy.Policy) (decision, []policy.Verdict) {
-	session := p.NewSession(s.conn)
+	session := p.NewSession(s.conn, nil)
 	session.Helo("client.example", s.tls)
 	mail := session.Mail(s.auth, policy.Mail{From: s.from})
 	if mail.Action != policy.ActionAccept {

@@ -44,7 +44,7 @@ func fixture(t testing.TB) *policy.Policy {
 		Checks: policy.Checks{
 			Relay:  policy.RelayCheck{Deny: deny, DenyAuth: deny, Temp: deny, Fail: deny, Forged: deny, LocalMailers: []string{"local"}},
 			Sender: policy.TableCheck{Reject: policy.Reply{Code: 550, Enhanced: "5.7.1", Text: "Access denied"}},
-			RDNS:   policy.RDNSCheck{Mode: policy.ModeOff},
+			RDNS:   policy.RDNSCheck{Mode: policy.ModeOff}, SenderDomain: policy.SenderDomainCheck{Mode: policy.ModeOff},
 		},
 	}
 }
@@ -63,7 +63,7 @@ func verdicts(t testing.TB, text string) string {
 	t.Helper()
 	var out bytes.Buffer
 	for _, s := range read(t, text) {
-		if err := WriteText(&out, s, Run(fixture(t), s), false); err != nil {
+		if err := WriteText(&out, s, Run(fixture(t), s, nil), false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -92,7 +92,7 @@ func TestWhatAClientCannotDoIsNotDone(t *testing.T) {
 		{"a quarantine is given at the end", "odd@good.example", "x@example.test", "mail quarantine, rcpt accept, rcpt accept, eom quarantine"},
 	} {
 		var got []string
-		for _, r := range Run(fixture(t), read(t, session(c.from, c.to))[0]).Results {
+		for _, r := range Run(fixture(t), read(t, session(c.from, c.to))[0], nil).Results {
 			got = append(got, string(r.Verdict.Stage)+" "+string(r.Verdict.Action))
 		}
 		if s := strings.Join(got, ", "); s != c.want {
@@ -116,7 +116,7 @@ func TestExpectationsAreCompared(t *testing.T) {
 	} {
 		text, _, _ := strings.Cut(laptop, "expect:")
 		s := read(t, text+"expect: ["+c.expect+"]\n")[0]
-		if n := Run(fixture(t), s).Differences(); n != c.differences {
+		if n := Run(fixture(t), s, nil).Differences(); n != c.differences {
 			t.Errorf("%s: %d differences, want %d", c.name, n, c.differences)
 		}
 	}
@@ -190,7 +190,7 @@ func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("disk full") }
 
 func TestReportsSayWhenTheyCannotBeWritten(t *testing.T) {
 	s := read(t, laptop)[0]
-	outcome := Run(fixture(t), s)
+	outcome := Run(fixture(t), s, nil)
 	if err := WriteText(fullDisk{}, s, outcome, true); err == nil {
 		t.Error("text: no error")
 	}
@@ -208,7 +208,7 @@ func FuzzRead(f *testing.F) {
 	p := fixture(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		run := func(s *Session) {
-			outcome := Run(p, s)
+			outcome := Run(p, s, nil)
 			var text, json bytes.Buffer
 			if err := errors.Join(WriteText(&text, s, outcome, true), WriteJSON(&json, s, outcome)); err != nil {
 				t.Error(err)

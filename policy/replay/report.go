@@ -48,6 +48,9 @@ func (p *printer) trace(v policy.Verdict) {
 				p.printf("        %s: line %d: %s\n", probe.Name(), probe.Line, probe.Value)
 			}
 		}
+		for _, answer := range step.Answers {
+			p.printf("        %s\n", answer)
+		}
 	}
 }
 
@@ -78,10 +81,11 @@ type (
 		Rule     string `json:"rule"`
 	}
 	jsonStep struct {
-		Check  string      `json:"check"`
-		Result string      `json:"result"`
-		Reason string      `json:"reason"`
-		Keys   []jsonProbe `json:"keys"`
+		Check   string      `json:"check"`
+		Result  string      `json:"result"`
+		Reason  string      `json:"reason"`
+		Keys    []jsonProbe `json:"keys"`
+		Answers []string    `json:"answers"`
 	}
 	jsonProbe struct {
 		Key   string `json:"key"`
@@ -119,7 +123,7 @@ func jsonOf(s *Session, r Result) jsonVerdict {
 		for _, probe := range step.Probes {
 			keys = append(keys, jsonProbe{Key: probe.Name(), Line: probe.Line, Value: probe.Value})
 		}
-		j.Trace = append(j.Trace, jsonStep{Check: step.Check, Result: step.Result, Reason: step.Reason, Keys: keys})
+		j.Trace = append(j.Trace, jsonStep{Check: step.Check, Result: step.Result, Reason: step.Reason, Keys: keys, Answers: append([]string{}, step.Answers...)})
 	}
 	return j
 }

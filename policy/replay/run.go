@@ -39,9 +39,15 @@ func (o Outcome) Differences() int {
 
 // Run replays one session. What a client cannot do is not done: no recipients
 // after a refused MAIL, no message without an accepted recipient, and nothing
-// more of a message that is discarded.
-func Run(p *policy.Policy, s *Session) Outcome {
-	r := runner{session: s, policy: p.NewSession(s.connection()), open: append([]Expect(nil), s.Expect...)}
+// more of a message that is discarded. answers gives the session's DNS answers;
+// nil stands for none.
+func Run(p *policy.Policy, s *Session, answers func(policy.Connection) policy.Answers) Outcome {
+	conn := s.Connection()
+	var given policy.Answers
+	if answers != nil {
+		given = answers(conn)
+	}
+	r := runner{session: s, policy: p.NewSession(conn, given), open: append([]Expect(nil), s.Expect...)}
 	r.policy.Helo(s.HELO, policy.TLS{
 		Version: s.TLS.Version, Cipher: s.TLS.Cipher, Bits: s.TLS.Bits,
 		Verify: s.TLS.Verify, CertSubject: s.TLS.CertSubject, CertIssuer: s.TLS.CertIssuer,

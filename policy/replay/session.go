@@ -173,8 +173,8 @@ func parseAddr(s string) (netip.Addr, error) {
 	return addr.Unmap(), err
 }
 
-// connection is the session's connection as policy facts.
-func (s *Session) connection() policy.Connection {
+// Connection is the session's connection as policy facts.
+func (s *Session) Connection() policy.Connection {
 	c := s.Connect
 	addr, _ := parseAddr(c.Addr)
 	return policy.Connection{

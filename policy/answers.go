@@ -1,0 +1,88 @@
+package policy
+
+// Answers gives the DNS answers that a check needs. Whoever supplies it decides
+// where they come from: live look-ups that began when the client connected, or
+// the frozen ones of a recorded session. A method may wait for its answer; it
+// returns a temporary one in good time where there is none.
+type Answers interface {
+	// ReverseDNS is about the client's address.
+	ReverseDNS() ReverseDNS
+	// SenderDomain is about the domain of a sender's address.
+	SenderDomain(domain string) SenderDomain
+}
+
+// RDNSStatus is the outcome of an iprev check (RFC 8601 section 2.7.3).
+type RDNSStatus uint8
+
+// The statuses. The zero value claims nothing.
+const (
+	// RDNSTemporary: there was no answer for now (temperror). sendmail: TEMP.
+	RDNSTemporary RDNSStatus = iota
+	// RDNSPass: a PTR name has the client's address. sendmail: OK.
+	RDNSPass
+	// RDNSMismatch: there are PTR names, none has the client's address (fail).
+	// sendmail: FORGED.
+	RDNSMismatch
+	// RDNSNone: the address has no PTR record (permerror). sendmail: FAIL.
+	RDNSNone
+)
+
+// ReverseDNS is what the DNS says about the client's names.
+type ReverseDNS struct {
+	Status RDNSStatus
+	// Names are the names that the client's address confirms.
+	Names []string
+	// Generic says by which rule every name of the client is one that a provider
+	// gave to an access line; empty where that is not so, or not asked.
+	Generic string
+	// Detail is the answers in words, for the trace.
+	Detail string
+}
+
+// DomainStatus says whether mail for a domain can be delivered.
+type DomainStatus uint8
+
+// The statuses. The zero value claims nothing.
+const (
+	// DomainTemporary: there was no answer for now.
+	DomainTemporary DomainStatus = iota
+	// DomainOK: the domain can receive mail, or there is nothing to ask about it.
+	DomainOK
+	// DomainMissing: the domain does not exist, or has no mail host.
+	DomainMissing
+	// DomainNullMX: the domain says that it takes no mail (RFC 7505).
+	DomainNullMX
+	// DomainBadMX: its mail hosts have no address that mail could be sent to.
+	DomainBadMX
+)
+
+// SenderDomain is what the DNS says about a sender's domain.
+type SenderDomain struct {
+	Status DomainStatus
+	// Detail is the answers in words, for the trace.
+	Detail string
+}
+
+// Needs are the look-ups that a connection's checks may want answered, so that
+// they can be started before anybody waits for them.
+type Needs struct {
+	ReverseDNS   bool
+	SenderDomain bool
+}
+
+// Needs says which look-ups the checks of this connection use. A check that is
+// off here, or a client that is exempt whatever the answer, needs none.
+func (s *Session) Needs() Needs {
+	c := s.policy.Checks
+	on := func(name string, mode Mode) bool { return s.mode(name, mode) != ModeOff }
+	return Needs{
+		ReverseDNS:   s.clientAddr != "" && c.RDNS.Source == RDNSSourceOwn && on("rdns", c.RDNS.Mode),
+		SenderDomain: on("sender_domain", c.SenderDomain.Mode),
+	}
+}
+
+// noAnswers stands in where nobody supplies answers.
+type noAnswers struct{}
+
+func (noAnswers) ReverseDNS() ReverseDNS           { return ReverseDNS{Detail: "nobody to ask"} }
+func (noAnswers) SenderDomain(string) SenderDomain { return SenderDomain{Detail: "nobody to ask"} }
