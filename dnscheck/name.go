@@ -136,7 +136,10 @@ func reverseLabels(addr netip.Addr) string {
 		b := addr.As4()
 		return netip.AddrFrom4([4]byte{b[3], b[2], b[1], b[0]}).String() + "."
 	}
-	b := addr.As16()
+	return nibbles(addr.As16())
+}
+
+func nibbles(b [16]byte) string {
 	var labels [64]byte
 	for i := range b {
 		octet := b[len(b)-1-i]

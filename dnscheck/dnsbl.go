@@ -1,0 +1,337 @@
+package dnscheck
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/miekg/dns"
+)
+
+// ListKind says what a list lists.
+type ListKind uint8
+
+// The kinds of lists.
+const (
+	// AddressList: client addresses (RFC 5782 section 2).
+	AddressList ListKind = iota
+	// DomainList: names (RFC 5782 section 3). It is never asked about an address.
+	DomainList
+)
+
+// TemporaryRule says what becomes of a list that gives no answer.
+type TemporaryRule uint8
+
+// The rules for lists without an answer.
+const (
+	// IgnoreTemporary: as if nothing were listed.
+	IgnoreTemporary TemporaryRule = iota
+	// TempFail: the verdict is temporary too, if the answer could have changed it.
+	TempFail
+)
+
+// List is one DNS list.
+type List struct {
+	// Name is what the list is called in reports; by default it is Zone.
+	Name string
+	// Zone is where it is asked, such as bl.example. Where the list gives each
+	// customer a key, {key} stands for it: {key}.bl.example.
+	Zone string
+	// Key is the query key; it goes where {key} stands in Zone, and nowhere else.
+	Key  Secret
+	Kind ListKind
+	// Weight is what a listing adds to the score. It is negative for an allow
+	// list; with 0 a listing is only noted.
+	Weight int
+	// Exempt is for an allow list whose word is final: what it lists is not
+	// refused, whatever the score.
+	Exempt bool
+	// Codes are the answers that count as a listing; the default is a careful
+	// choice for the kind of list.
+	Codes []Code
+	// IPv4 and IPv6 are the families an address list is asked about; both where
+	// neither is set.
+	IPv4, IPv6 bool
+	// TXT asks for the reason of a listing too.
+	TXT bool
+	// OnTemporary is what no answer means.
+	OnTemporary TemporaryRule
+	// NoProbe is for a list that does not hold the test entries of RFC 5782
+	// section 5, or forbids asking for them: see Health.
+	NoProbe bool
+}
+
+// allows says that it is better to be on the list than not.
+func (l List) allows() bool { return l.Exempt || l.Weight < 0 }
+
+// The bounds of a configuration.
+const (
+	maxLists  = 100
+	maxZone   = 150 // leaves room for an IPv6 address before it
+	maxWeight = 1_000_000
+)
+
+// list is a List made ready.
+type list struct {
+	List
+	zone string // canonical, with {key} in its place
+	// health of the three ways it can be asked; nil where nobody watches.
+	health [askedKinds]*zoneState
+}
+
+// Lists are the lists that a client, or the names it gives, are checked against.
+type Lists struct {
+	lists     []*list
+	threshold int
+}
+
+// ListOptions are what all lists have in common.
+type ListOptions struct {
+	// Threshold is the score at which the verdict is Listed. Default 1.
+	Threshold int
+	// Health knows which lists are to be bypassed; nil asks all of them.
+	Health *Health
+}
+
+// NewLists checks a configuration.
+func NewLists(lists []List, o ListOptions) (*Lists, error) {
+	if o.Threshold == 0 {
+		o.Threshold = 1
+	}
+	if o.Threshold < 0 {
+		return nil, fmt.Errorf("dns lists: threshold %d, expected a positive number", o.Threshold)
+	}
+	if len(lists) > maxLists {
+		return nil, fmt.Errorf("dns lists: %d, expected %d at most", len(lists), maxLists)
+	}
+	l := &Lists{threshold: o.Threshold}
+	names := make(map[string]bool)
+	for _, config := range lists {
+		ready, err := newList(config)
+		if err != nil {
+			return nil, fmt.Errorf("dns list %s: %w", Printable(config.Zone), err)
+		}
+		if names[ready.Name] {
+			return nil, fmt.Errorf("dns list %s: the name is taken by another list", ready.Name)
+		}
+		names[ready.Name] = true
+		if o.Health != nil {
+			o.Health.adopt(ready)
+		}
+		l.lists = append(l.lists, ready)
+	}
+	return l, nil
+}
+
+func newList(config List) (*list, error) {
+	if config.Name == "" {
+		config.Name = config.Zone
+	}
+	zone, ok := canonicalName(config.Zone)
+	hasPlace := strings.Count(zone, keyPlace)
+	switch {
+	case !ok || zone == "." || len(zone) > maxZone:
+		return nil, fmt.Errorf("expected a zone name of at most %d characters", maxZone)
+	case config.Key == "" && hasPlace > 0:
+		return nil, errors.New("the zone has a place for a key, and there is none")
+	case config.Key != "" && hasPlace != 1:
+		return nil, errors.New("expected {key} once in the zone, where the key goes")
+	case config.Weight > maxWeight || config.Weight < -maxWeight:
+		return nil, fmt.Errorf("weight %d, expected at most %d either way", config.Weight, maxWeight)
+	case config.Exempt && config.Weight > 0:
+		return nil, errors.New("a list that exempts cannot have a positive weight")
+	}
+	if config.Key != "" {
+		onWire := strings.ReplaceAll(zone, keyPlace, string(config.Key))
+		if strings.Trim(asciiLower(string(config.Key)), "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
+			return nil, errors.New("the key holds characters that a name cannot have")
+		}
+		if onWire, ok = canonicalName(onWire); !ok || len(onWire) > maxZone {
+			return nil, errors.New("with its key the zone is no name, or too long")
+		}
+	}
+	if !config.IPv4 && !config.IPv6 {
+		config.IPv4, config.IPv6 = true, true
+	}
+	if len(config.Codes) == 0 {
+		for _, text := range defaultCodes(config) {
+			code, err := ParseCode(text)
+			if err != nil {
+				return nil, err
+			}
+			config.Codes = append(config.Codes, code)
+		}
+	}
+	config.Codes = slices.Clone(config.Codes)
+	return &list{List: config, zone: zone}, nil
+}
+
+// asked is one question to one list.
+type asked struct {
+	list    *list
+	subject string // the name it is about, empty for the client's address
+	labels  string // what stands before the zone
+	kind    askedKind
+	entry   *ListEntry
+}
+
+func (a asked) question() string { return a.labels + a.list.zone }
+
+// Check asks the address lists about a client's address, all of them at once,
+// and returns when the verdict cannot change any more or ctx ends. Addresses
+// that are not public are on no list, and nobody is asked. See WithKeys for the
+// resolver.
+func (l *Lists) Check(ctx context.Context, resolver Resolver, addr netip.Addr) ListReport {
+	addr = addr.Unmap().WithZone("")
+	r := ListReport{Addr: addr}
+	if !Public(addr) {
+		return r
+	}
+	kind, labels := askedIPv4, reverseLabels(addr)
+	if !addr.Is4() {
+		kind = askedIPv6
+	}
+	var questions []asked
+	for _, list := range l.lists {
+		if list.Kind == AddressList && (kind == askedIPv4 && list.IPv4 || kind == askedIPv6 && list.IPv6) {
+			questions = append(questions, asked{list: list, labels: labels, kind: kind})
+		}
+	}
+	return l.run(ctx, resolver, r, questions)
+}
+
+// maxNames bounds the names that are looked up for one client.
+const maxNames = 16
+
+// CheckNames asks the domain lists about names that a client gave: in HELO, by
+// its PTR records, as the domain of a sender. Each list counts once, however
+// many of the names it lists. Names are asked for whole, in their ASCII form.
+// Addresses, address literals, names of one label and those of the reverse zones
+// are passed over, as are names after the first sixteen.
+func (l *Lists) CheckNames(ctx context.Context, resolver Resolver, names ...string) ListReport {
+	var r ListReport
+	for _, name := range names {
+		if name, ok := listableName(name); ok && !slices.Contains(r.Names, name) && len(r.Names) < maxNames {
+			r.Names = append(r.Names, name)
+		}
+	}
+	var questions []asked
+	for _, list := range l.lists {
+		if list.Kind != DomainList {
+			continue
+		}
+		for _, name := range r.Names {
+			questions = append(questions, asked{list: list, subject: name, labels: name + ".", kind: askedName})
+		}
+	}
+	return l.run(ctx, resolver, r, questions)
+}
+
+// listableName is the name as domain lists are asked about it.
+func listableName(name string) (string, bool) {
+	name, status := mailName(name)
+	if status != MailOK {
+		return "", false
+	}
+	name, ok := hostName(name)
+	if !ok || strings.HasSuffix(name, ".in-addr.arpa.") || strings.HasSuffix(name, ".ip6.arpa.") {
+		return "", false
+	}
+	return strings.TrimSuffix(name, "."), true
+}
+
+// run asks the questions and reports.
+func (l *Lists) run(ctx context.Context, resolver Resolver, r ListReport, questions []asked) ListReport {
+	r.threshold = l.threshold
+	r.Entries = make([]ListEntry, len(questions))
+	pending := 0
+	for i := range questions {
+		q := &questions[i]
+		q.entry = &r.Entries[i]
+		*q.entry = ListEntry{
+			List: q.list.Name, Name: q.subject, Weight: q.list.Weight, Exempt: q.list.Exempt,
+			list: q.list, pending: true,
+		}
+		if q.list.bypassed(q.kind) {
+			bypass(resolver, *q)
+			continue
+		}
+		pending++
+	}
+	if pending > 0 && !r.decided() {
+		l.ask(ctx, resolver, &r, questions)
+	}
+	for i := range r.Entries {
+		r.Entries[i].pending = false
+	}
+	r.conclude()
+	if r.Verdict == Listed {
+		askReasons(ctx, resolver, questions)
+	}
+	return r
+}
+
+// bypass settles a question that is not asked, and lets a Recorder know.
+func bypass(resolver Resolver, q asked) {
+	result := found([]Record{{Type: dns.TypeA, Addr: bypassAnswer}})
+	if n, ok := resolver.(interface {
+		note(question, Result) Result
+	}); ok {
+		if name, ok := canonicalName(q.question()); ok {
+			n.note(question{name, dns.TypeA}, result)
+		}
+	}
+	q.entry.take(q.list, result)
+}
+
+// ask puts all questions at once and takes the answers as they come. As soon as
+// the verdict stands it gives up the rest, and takes what had an answer all the
+// same: a Recorder has noted that as well.
+func (l *Lists) ask(ctx context.Context, resolver Resolver, r *ListReport, questions []asked) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type reply struct {
+		question asked
+		result   Result
+	}
+	replies := make(chan reply, len(questions))
+	waiting := 0
+	for _, q := range questions {
+		if !q.entry.pending {
+			continue
+		}
+		waiting++
+		go func() { replies <- reply{q, resolver.Lookup(ctx, q.question(), dns.TypeA)} }()
+	}
+	for ; waiting > 0; waiting-- {
+		got := <-replies
+		got.question.entry.take(got.question.list, got.result)
+		if got.question.entry.Status == ListUnusable {
+			got.question.list.unusable(got.question.kind, got.question.entry.Detail)
+		}
+		if r.decided() {
+			cancel()
+		}
+	}
+}
+
+// askReasons asks for the texts of listings, all at once.
+func askReasons(ctx context.Context, resolver Resolver, questions []asked) {
+	var lookups sync.WaitGroup
+	for _, q := range questions {
+		if q.entry.Status != ListListed || !q.list.TXT || q.list.allows() {
+			continue
+		}
+		lookups.Go(func() {
+			txt := resolver.Lookup(ctx, q.question(), dns.TypeTXT)
+			if len(txt.Records) > 0 {
+				q.entry.Reason = Printable(txt.Records[0].Text)
+			}
+		})
+	}
+	lookups.Wait()
+}

@@ -1,0 +1,216 @@
+package dnscheck
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// Code is a set of answers of a list, by which it says what it lists an address
+// or a name for.
+type Code struct {
+	text string
+	// octets are the first and last value of each octet; mask, where it is not
+	// zero, stands for any of its bits in the last octet instead.
+	octets [4]octetRange
+	mask   byte
+}
+
+type octetRange struct{ first, last byte }
+
+func (r octetRange) holds(b byte) bool { return r.first <= b && b <= r.last }
+
+// ParseCode reads a set of answers:
+//
+//	127.0.0.2         one answer
+//	127.0.0.[4-7]     a range, in any octet but the first
+//	127.0.0.2/31      a network
+//	&4                127.0.0.X where X has the bit, or one of the bits; for
+//	                  lists that combine several in one answer
+//
+// Answers by which lists report errors are not listings, and a code that holds
+// nothing else is an error.
+func ParseCode(text string) (Code, error) {
+	code, err := parseCode(text)
+	if err != nil {
+		return Code{}, fmt.Errorf("list code %q: %w", text, err)
+	}
+	code.text = text
+	return code, nil
+}
+
+func parseCode(text string) (Code, error) {
+	if bits, ok := strings.CutPrefix(text, "&"); ok {
+		mask, err := parseOctet(bits)
+		if err != nil || mask == 0 {
+			return Code{}, fmt.Errorf("expected & and a number from 1 to 255")
+		}
+		return Code{mask: mask}, nil
+	}
+	address, length, isNetwork := strings.Cut(text, "/")
+	parts := strings.Split(address, ".")
+	if len(parts) != 4 {
+		return Code{}, fmt.Errorf("expected four octets, such as 127.0.0.2 or 127.0.0.[4-7]")
+	}
+	var code Code
+	for i, part := range parts {
+		octet, err := parseRange(part)
+		if err != nil {
+			return Code{}, err
+		}
+		code.octets[i] = octet
+	}
+	if isNetwork {
+		if err := code.widen(length); err != nil {
+			return Code{}, err
+		}
+	}
+	if code.octets[0] != (octetRange{127, 127}) {
+		return Code{}, fmt.Errorf("expected an answer in 127.0.0.0/8: no other one counts")
+	}
+	if code.onlyErrors() {
+		return Code{}, fmt.Errorf("lists report errors with this answer: it never counts as a listing")
+	}
+	return code, nil
+}
+
+// widen applies a prefix length: at the octet it ends in, a network is a range,
+// and behind it everything.
+func (c *Code) widen(length string) error {
+	bits, err := parseOctet(length)
+	if err != nil || bits < 8 || bits > 32 {
+		return fmt.Errorf("expected a prefix length from 8 to 32")
+	}
+	for i := range c.octets {
+		if c.octets[i].first != c.octets[i].last {
+			return fmt.Errorf("expected either a range or a prefix length")
+		}
+		// How many bits of this octet the network leaves open.
+		open := min(max(8*(i+1)-int(bits), 0), 8)
+		host := byte(1<<open - 1)
+		if c.octets[i].first&host != 0 {
+			return fmt.Errorf("expected the first address of the network")
+		}
+		c.octets[i].last |= host
+	}
+	return nil
+}
+
+// onlyErrors says that nothing in the code could ever be a listing.
+func (c *Code) onlyErrors() bool {
+	if c.octets[1].first == 255 && c.octets[2].first == 255 {
+		return true
+	}
+	for _, octet := range c.octets {
+		if octet.first != octet.last {
+			return false
+		}
+	}
+	addr := netip.AddrFrom4([4]byte{c.octets[0].first, c.octets[1].first, c.octets[2].first, c.octets[3].first})
+	return errorAnswer(addr, List{}) != ""
+}
+
+func parseRange(text string) (octetRange, error) {
+	inner, ok := strings.CutPrefix(text, "[")
+	if !ok {
+		b, err := parseOctet(text)
+		return octetRange{b, b}, err
+	}
+	first, last, isRange := strings.Cut(strings.TrimSuffix(inner, "]"), "-")
+	if !isRange || !strings.HasSuffix(inner, "]") {
+		return octetRange{}, fmt.Errorf("%q: expected a range such as [4-7]", text)
+	}
+	a, err := parseOctet(first)
+	if err != nil {
+		return octetRange{}, err
+	}
+	b, err := parseOctet(last)
+	if err != nil {
+		return octetRange{}, err
+	}
+	if a > b {
+		return octetRange{}, fmt.Errorf("%q: the range is empty", text)
+	}
+	return octetRange{a, b}, nil
+}
+
+// parseOctet reads a decimal number from 0 to 255, without leading zeros, which
+// some would take for octal.
+func parseOctet(text string) (byte, error) {
+	n, err := strconv.ParseUint(text, 10, 8)
+	if err != nil || strconv.FormatUint(n, 10) != text {
+		return 0, fmt.Errorf("%q: expected a number from 0 to 255", text)
+	}
+	return byte(n), nil
+}
+
+// String is the code as it was written.
+func (c Code) String() string { return c.text }
+
+// Holds says whether an answer is in the set.
+func (c Code) Holds(answer netip.Addr) bool {
+	if !answer.Is4() {
+		return false
+	}
+	b := answer.As4()
+	if c.mask != 0 {
+		return b[0] == 127 && b[1] == 0 && b[2] == 0 && b[3]&c.mask != 0
+	}
+	for i, octet := range c.octets {
+		if !octet.holds(b[i]) {
+			return false
+		}
+	}
+	return c.octets[0].first != 0
+}
+
+// defaultCodes are the answers that count where a list does not name any. They
+// are few on purpose: an answer that nobody asked for refuses no mail.
+func defaultCodes(l List) []string {
+	switch {
+	case l.Kind == DomainList:
+		return []string{"127.0.0.2", "127.0.1.[2-99]"}
+	case l.allows():
+		return []string{"127.0.0.[2-3]", "127.0.[1-255].[1-3]"}
+	}
+	return []string{"127.0.0.[2-11]"}
+}
+
+// bypassAnswer stands in a recorded session for the answer of a list that was
+// bypassed and not asked. It is one of the error answers, and no list gives it.
+var bypassAnswer = netip.AddrFrom4([4]byte{127, 255, 255, 0})
+
+// errorAnswer says what is wrong with an answer that is not about the address
+// or name asked for; empty where it is.
+func errorAnswer(answer netip.Addr, l List) string {
+	if !answer.Is4() {
+		return "not an IPv4 address"
+	}
+	b := answer.As4()
+	switch {
+	case b[0] != 127:
+		return "outside 127.0.0.0/8: the zone has been given up or taken over"
+	case answer == bypassAnswer:
+		return "the list is bypassed"
+	case b[1] == 255 && b[2] == 255:
+		switch b[3] {
+		case 252:
+			return "the list does not know this zone name"
+		case 254:
+			return "the list does not answer public or open resolvers"
+		case 255:
+			return "too many queries"
+		}
+		return "the list reports an error"
+	case b == [4]byte{127, 0, 0, 1}:
+		return "the list refuses to answer"
+	case b == [4]byte{127, 0, 0, 255}:
+		return "the list refuses to answer: too many queries"
+	case l.Kind == DomainList && b == [4]byte{127, 0, 1, 255}:
+		return "the list was asked about an address"
+	case l.allows() && b[1] == 0 && b[2] == 10:
+		return "the list marks this answer as none"
+	}
+	return ""
+}

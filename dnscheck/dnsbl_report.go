@@ -1,0 +1,250 @@
+package dnscheck
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// ListStatus is what one list says.
+type ListStatus uint8
+
+// The statuses. The zero value is the one that claims nothing.
+const (
+	// ListNoAnswer: no answer in time, or none was waited for because the verdict
+	// stood without it.
+	ListNoAnswer ListStatus = iota
+	// ListFailed: the servers of the list cannot tell.
+	ListFailed
+	// ListNotListed: not on the list.
+	ListNotListed
+	// ListListed: on the list, with a code that counts.
+	ListListed
+	// ListOtherCode: on the list, with codes that do not count.
+	ListOtherCode
+	// ListUnusable: the answer was an error of the list's, or it is bypassed until
+	// it works again. It says nothing about the client and refuses no mail.
+	ListUnusable
+)
+
+// String is the status in a few words.
+func (s ListStatus) String() string {
+	switch s {
+	case ListNoAnswer:
+		return "no answer"
+	case ListFailed:
+		return "server failure"
+	case ListNotListed:
+		return "not listed"
+	case ListListed:
+		return "listed"
+	case ListOtherCode:
+		return "listed with a code that does not count"
+	case ListUnusable:
+		return "unusable"
+	}
+	return "list status " + strconv.Itoa(int(s))
+}
+
+// ListEntry is what became of one question to one list.
+type ListEntry struct {
+	// List is the name of the list.
+	List string
+	// Name is what was asked about, empty for the client's address.
+	Name string
+	// Weight and Exempt are the list's: what a listing counts for.
+	Weight int
+	Exempt bool
+	Status ListStatus
+	// Answers are the addresses the list answered with, the first few of many.
+	Answers []netip.Addr
+	// Detail says why the status is ListUnusable.
+	Detail string
+	// Reason is the list's own text about the listing, printable, where
+	// List.TXT asks for it and it came in time.
+	Reason string
+
+	list    *list
+	pending bool
+}
+
+// maxAnswers bounds the answers that an entry keeps to be shown.
+const maxAnswers = 16
+
+// take reads the answer to a question.
+func (e *ListEntry) take(l *list, result Result) {
+	e.pending = false
+	switch {
+	case result.Status == NXDomain || result.Status == NoData:
+		e.Status = ListNotListed
+	case result.Status == Temporary && result.Err == ErrServFail:
+		e.Status = ListFailed
+	case result.Status == Temporary:
+		e.Status = ListNoAnswer
+	default:
+		answers := result.Addrs()
+		e.Answers = answers[:min(len(answers), maxAnswers)]
+		e.Status = ListOtherCode
+		for _, answer := range answers {
+			if detail := errorAnswer(answer, l.List); detail != "" {
+				e.Status, e.Detail = ListUnusable, detail
+				return
+			}
+			for _, code := range l.Codes {
+				if code.Holds(answer) {
+					e.Status = ListListed
+				}
+			}
+		}
+	}
+}
+
+// ListVerdict is what all lists together say.
+type ListVerdict uint8
+
+// The verdicts.
+const (
+	// NotListed: the score is below the threshold.
+	NotListed ListVerdict = iota
+	// Listed: the score has reached the threshold.
+	Listed
+	// Exempted: a list with Exempt has the client or name.
+	Exempted
+	// ListsTemporary: a list whose OnTemporary is TempFail has no answer, and
+	// with it the verdict could be another one.
+	ListsTemporary
+)
+
+// String is the verdict in a word or two.
+func (v ListVerdict) String() string {
+	switch v {
+	case NotListed:
+		return "not listed"
+	case Listed:
+		return "listed"
+	case Exempted:
+		return "exempted"
+	case ListsTemporary:
+		return "no answer"
+	}
+	return "list verdict " + strconv.Itoa(int(v))
+}
+
+// ListReport is the result of a check.
+type ListReport struct {
+	// Addr or Names are what the lists were asked about.
+	Addr    netip.Addr
+	Names   []string
+	Verdict ListVerdict
+	// Score is the sum of the weights of the lists with a listing.
+	Score int
+	// Entries are the questions, in the order of the lists.
+	Entries []ListEntry
+
+	threshold int
+}
+
+// tally is where the score stands, and how far the lists for which open says so
+// could still move it.
+type tally struct {
+	score, up, down       int
+	exempted, couldExempt bool
+}
+
+// tally sums up. The entries of one list follow each other, and it counts once.
+func (r *ListReport) tally(open func(ListEntry) bool) tally {
+	var t tally
+	for i := 0; i < len(r.Entries); {
+		l := r.Entries[i].list
+		listed, isOpen := false, false
+		for ; i < len(r.Entries) && r.Entries[i].list == l; i++ {
+			listed = listed || r.Entries[i].Status == ListListed
+			isOpen = isOpen || open(r.Entries[i])
+		}
+		switch {
+		case listed && l.Exempt:
+			t.exempted = true
+			t.score += l.Weight
+		case listed:
+			t.score += l.Weight
+		case isOpen:
+			t.couldExempt = t.couldExempt || l.Exempt
+			t.up += max(l.Weight, 0)
+			t.down += min(l.Weight, 0)
+		}
+	}
+	return t
+}
+
+// decided says that no list still waited for could change the verdict.
+func (r *ListReport) decided() bool {
+	t := r.tally(func(e ListEntry) bool { return e.pending })
+	return t.exempted || t.score+t.up < r.threshold || t.score+t.down >= r.threshold && !t.couldExempt
+}
+
+// conclude reaches the verdict. Without an answer a list is as good as silent,
+// unless the administrator would rather wait for it and it would make a
+// difference.
+func (r *ListReport) conclude() {
+	t := r.tally(func(e ListEntry) bool {
+		noAnswer := e.Status == ListNoAnswer || e.Status == ListFailed
+		return noAnswer && e.list.OnTemporary == TempFail
+	})
+	r.Score = t.score
+	switch {
+	case t.exempted:
+		r.Verdict = Exempted
+	case t.score >= r.threshold && (t.score+t.down < r.threshold || t.couldExempt):
+		r.Verdict = ListsTemporary
+	case t.score >= r.threshold:
+		r.Verdict = Listed
+	case t.score+t.up >= r.threshold:
+		r.Verdict = ListsTemporary
+	default:
+		r.Verdict = NotListed
+	}
+}
+
+// Decisive is the entry to name in a refusal: of the listings the one with the
+// greatest weight, the first of several.
+func (r ListReport) Decisive() (ListEntry, bool) {
+	best := -1
+	for i, e := range r.Entries {
+		if e.Status == ListListed && e.Weight > 0 && (best < 0 || e.Weight > r.Entries[best].Weight) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return ListEntry{}, false
+	}
+	return r.Entries[best], true
+}
+
+// String says what was found, for a log line or a trace.
+func (e ListEntry) String() string {
+	var b strings.Builder
+	b.WriteString(e.List)
+	if e.Name != "" {
+		b.WriteString(" " + e.Name)
+	}
+	b.WriteString(": " + e.Status.String())
+	if e.Detail != "" {
+		b.WriteString(": " + e.Detail)
+	}
+	for i, answer := range e.Answers {
+		b.WriteString([]string{" (", ", "}[min(i, 1)] + answer.String())
+	}
+	if len(e.Answers) > 0 {
+		b.WriteString(")")
+	}
+	if e.Status == ListListed && e.Exempt {
+		b.WriteString(", exempt")
+	} else if e.Status == ListListed {
+		fmt.Fprintf(&b, ", weight %d", e.Weight)
+	}
+	if e.Reason != "" {
+		fmt.Fprintf(&b, ": %q", e.Reason)
+	}
+	return b.String()
+}

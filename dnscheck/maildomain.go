@@ -1,0 +1,254 @@
+package dnscheck
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/miekg/dns"
+	"golang.org/x/net/idna"
+)
+
+// maxMX is how many mail hosts of a domain are looked at, the most preferred
+// first.
+const maxMX = 10
+
+// MailStatus says whether mail for a domain can be delivered.
+type MailStatus uint8
+
+// The statuses. The zero value is the one that claims nothing.
+const (
+	// MailTemporary: not known for now.
+	MailTemporary MailStatus = iota
+	// MailOK: the domain has mail hosts, or an address of its own.
+	MailOK
+	// MailNull: the domain says that it takes no mail (RFC 7505).
+	MailNull
+	// MailNoDomain: the domain does not exist, or has neither mail hosts nor
+	// addresses.
+	MailNoDomain
+	// MailBadMX: no mail host has an address that mail could be sent to; see
+	// MailOptions.
+	MailBadMX
+	// MailLiteral: an address literal such as [203.0.113.8], about which there
+	// is nothing to ask.
+	MailLiteral
+	// MailInvalid: the text is neither a domain name nor an address literal.
+	MailInvalid
+	// MailInvalidIDN: a domain name in Unicode that breaks the rules of IDNA
+	// (RFC 5891), so that it stands for no name in the DNS.
+	MailInvalidIDN
+)
+
+// String is the status in a few words.
+func (s MailStatus) String() string {
+	switch s {
+	case MailTemporary:
+		return "no answer"
+	case MailOK:
+		return "ok"
+	case MailNull:
+		return "null MX"
+	case MailNoDomain:
+		return "no such domain"
+	case MailBadMX:
+		return "unusable MX"
+	case MailLiteral:
+		return "address literal"
+	case MailInvalid:
+		return "not a domain name"
+	case MailInvalidIDN:
+		return "not an internationalized domain name"
+	}
+	return "mail status " + strconv.Itoa(int(s))
+}
+
+// MailOptions choose what is asked beyond the existence of the domain.
+type MailOptions struct {
+	// BadMX asks for the addresses of the mail hosts too. The domain is
+	// MailBadMX if it has no usable address left: each one is loopback, private
+	// or otherwise not for the public (see Public), or in Networks, or there is
+	// none. One good address is enough for MailOK: a backup host with a private
+	// address is a mistake and not a lie. A host without an answer is taken to
+	// be good, in that it makes the result MailTemporary and never MailBadMX.
+	BadMX bool
+	// Networks are the networks that no mail host may be in.
+	Networks []netip.Prefix
+}
+
+// MailHost is one mail host of a domain.
+type MailHost struct {
+	Preference uint16
+	// Name is in lower case and without its final dot.
+	Name string
+	// Addrs are its addresses, where they were asked for.
+	Addrs []netip.Addr
+	// Err says why its addresses are not, or not all, known.
+	Err error
+}
+
+// MailDomain is the result of a check.
+type MailDomain struct {
+	// Domain is the name that was asked for: A-labels, lower case, no final dot.
+	Domain string
+	Status MailStatus
+	// Hosts are the mail hosts, the most preferred first, maxMX at most. Without
+	// MX records it is the domain itself (RFC 5321 section 5.1).
+	Hosts []MailHost
+	// Bad are the addresses that made the status MailBadMX; none where the
+	// hosts have no address at all.
+	Bad []netip.Addr
+	// Err is the cause of MailTemporary.
+	Err error
+}
+
+// CheckMailDomain finds out whether mail can be sent back to a domain, the part
+// of a sender's address behind the @.
+func CheckMailDomain(ctx context.Context, resolver Resolver, domain string, o MailOptions) MailDomain {
+	if isLiteral(domain) {
+		return MailDomain{Domain: domain, Status: MailLiteral}
+	}
+	name, status := mailName(domain)
+	m := MailDomain{Domain: name, Status: status}
+	if status != MailOK {
+		return m
+	}
+	mx := resolver.Lookup(ctx, name, dns.TypeMX)
+	switch mx.Status {
+	case Temporary:
+		m.Status, m.Err = MailTemporary, mx.Err
+		return m
+	case NXDomain:
+		m.Status = MailNoDomain
+		return m
+	case NoData:
+		m.implicitMX(ctx, resolver)
+	case Found:
+		m.takeHosts(mx.Records)
+		if m.Status == MailOK && o.BadMX {
+			m.askHosts(ctx, resolver)
+		}
+	}
+	if m.Status == MailOK && o.BadMX {
+		m.judgeHosts(o.Networks)
+	}
+	return m
+}
+
+// mailName is the name to ask for.
+func mailName(domain string) (string, MailStatus) {
+	domain = strings.TrimSuffix(domain, ".")
+	for i := range len(domain) {
+		if domain[i] < 0x80 {
+			continue
+		}
+		ascii, err := idna.Lookup.ToASCII(domain)
+		if err != nil {
+			return Printable(domain), MailInvalidIDN
+		}
+		domain = strings.TrimSuffix(ascii, ".")
+		break
+	}
+	// sendmail and the DNS allow one label; underscores are common in practice.
+	name, ok := canonicalName(domain)
+	if !ok || name == "." || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
+		return Printable(domain), MailInvalid
+	}
+	return strings.TrimSuffix(name, "."), MailOK
+}
+
+// isLiteral says that a domain is an address literal (RFC 5321 section 4.1.3).
+func isLiteral(domain string) bool {
+	text, ok := strings.CutPrefix(domain, "[")
+	if !ok {
+		return false
+	}
+	if text, ok = strings.CutSuffix(text, "]"); !ok {
+		return false
+	}
+	const tag = "ipv6:"
+	if len(text) > len(tag) && strings.EqualFold(text[:len(tag)], tag) {
+		addr, err := netip.ParseAddr(text[len(tag):])
+		return err == nil && addr.Is6() && addr.Zone() == ""
+	}
+	addr, err := netip.ParseAddr(text)
+	return err == nil && addr.Is4()
+}
+
+// takeHosts reads the MX records. A null MX counts only where there is no other
+// record (RFC 7505 section 3); beside others it is passed over, as no mail can
+// be sent to it.
+func (m *MailDomain) takeHosts(records []Record) {
+	for _, record := range records {
+		if record.Host != "." && len(m.Hosts) < maxMX {
+			m.Hosts = append(m.Hosts, MailHost{
+				Preference: record.Preference,
+				Name:       Printable(strings.TrimSuffix(record.Host, ".")),
+			})
+		}
+	}
+	if len(m.Hosts) == 0 {
+		m.Status = MailNull
+	}
+}
+
+// implicitMX takes the domain for its own mail host (RFC 5321 section 5.1).
+func (m *MailDomain) implicitMX(ctx context.Context, resolver Resolver) {
+	m.Hosts = []MailHost{{Name: m.Domain}}
+	m.askHosts(ctx, resolver)
+	host := m.Hosts[0]
+	switch {
+	case len(host.Addrs) > 0:
+	case host.Err != nil:
+		m.Status, m.Err = MailTemporary, host.Err
+	default:
+		m.Status, m.Hosts = MailNoDomain, nil
+	}
+}
+
+// askHosts fills in the addresses of all hosts at once.
+func (m *MailDomain) askHosts(ctx context.Context, resolver Resolver) {
+	results := make([][2]Result, len(m.Hosts))
+	var lookups sync.WaitGroup
+	for i, host := range m.Hosts {
+		for j, qtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
+			lookups.Go(func() { results[i][j] = resolver.Lookup(ctx, host.Name, qtype) })
+		}
+	}
+	lookups.Wait()
+	for i := range m.Hosts {
+		for _, result := range results[i] {
+			m.Hosts[i].Addrs = append(m.Hosts[i].Addrs, result.Addrs()...)
+			if result.Status == Temporary {
+				m.Hosts[i].Err = result.Err
+			}
+		}
+	}
+}
+
+// judgeHosts looks for an address that mail could be sent to.
+func (m *MailDomain) judgeHosts(networks []netip.Prefix) {
+	var unknown error
+	for _, host := range m.Hosts {
+		if host.Err != nil {
+			unknown = host.Err
+		}
+		for _, addr := range host.Addrs {
+			addr = addr.Unmap()
+			in := func(network netip.Prefix) bool { return network.Contains(addr) }
+			if Public(addr) && !slices.ContainsFunc(networks, in) {
+				m.Bad = nil
+				return
+			}
+			m.Bad = append(m.Bad, addr)
+		}
+	}
+	if unknown != nil {
+		m.Status, m.Err, m.Bad = MailTemporary, unknown, nil
+		return
+	}
+	m.Status = MailBadMX
+}
