@@ -94,7 +94,6 @@ func Load(path string) (*Config, error) {
 // configuration is returned as it is.
 func Parse(name string, data []byte) (*Config, error) {
 	c := &Config{machineName: machineName}
-	c.Checks.SenderDomain.Mode = policy.ModeOff
 	if err := c.overlay("milterd.yaml", reference); err != nil {
 		return nil, err
 	}

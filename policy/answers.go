@@ -9,6 +9,10 @@ type Answers interface {
 	ReverseDNS() ReverseDNS
 	// SenderDomain is about the domain of a sender's address.
 	SenderDomain(domain string) SenderDomain
+	// Listings is what the address lists say about the client.
+	Listings() Listings
+	// NameListings is what the domain lists say about names the client gave.
+	NameListings(names []string) Listings
 }
 
 // RDNSStatus is the outcome of an iprev check (RFC 8601 section 2.7.3).
@@ -63,11 +67,40 @@ type SenderDomain struct {
 	Detail string
 }
 
+// ListVerdict is what all DNS lists together say.
+type ListVerdict uint8
+
+// The verdicts. The zero value claims nothing.
+const (
+	// ListsTemporary: a list that must be waited for has no answer.
+	ListsTemporary ListVerdict = iota
+	// NotListed: the score of the listings is below the threshold.
+	NotListed
+	// Listed: it has reached the threshold.
+	Listed
+	// ListExempted: an allow list whose word is final has the client.
+	ListExempted
+)
+
+// Listings is what DNS lists say.
+type Listings struct {
+	Verdict ListVerdict
+	// Score is the sum of the weights of the lists with a listing.
+	Score int
+	// List names the list to tell the client of, Listed what it lists, Reason is
+	// its own text about that, if it was asked for.
+	List, Listed, Reason string
+	// Details are the answers in words, for the trace.
+	Details []string
+}
+
 // Needs are the look-ups that a connection's checks may want answered, so that
 // they can be started before anybody waits for them.
 type Needs struct {
 	ReverseDNS   bool
 	SenderDomain bool
+	Listings     bool
+	NameListings bool
 }
 
 // Needs says which look-ups the checks of this connection use. A check that is
@@ -78,6 +111,8 @@ func (s *Session) Needs() Needs {
 	return Needs{
 		ReverseDNS:   s.clientAddr != "" && c.RDNS.Source == RDNSSourceOwn && on("rdns", c.RDNS.Mode),
 		SenderDomain: on("sender_domain", c.SenderDomain.Mode),
+		Listings:     s.clientAddr != "" && c.DNSBL.Addresses && on("dnsbl", c.DNSBL.Mode),
+		NameListings: s.clientAddr != "" && c.DNSBL.Names && on("dnsbl", c.DNSBL.Mode),
 	}
 }
 
@@ -85,4 +120,6 @@ func (s *Session) Needs() Needs {
 type noAnswers struct{}
 
 func (noAnswers) ReverseDNS() ReverseDNS           { return ReverseDNS{Detail: "nobody to ask"} }
+func (noAnswers) Listings() Listings               { return Listings{Details: []string{"nobody to ask"}} }
+func (noAnswers) NameListings([]string) Listings   { return Listings{Details: []string{"nobody to ask"}} }
 func (noAnswers) SenderDomain(string) SenderDomain { return SenderDomain{Detail: "nobody to ask"} }

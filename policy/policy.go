@@ -54,6 +54,7 @@ type Checks struct {
 	SenderDomain SenderDomainCheck
 	Client       TableCheck
 	RDNS         RDNSCheck
+	DNSBL        DNSBLCheck
 }
 
 // PortCheck enforces the auth and tls rules of Port.
@@ -118,6 +119,20 @@ type RDNSCheck struct {
 	// kind that providers give to access lines (Source own only).
 	Generic Outcome
 	Exempt  Exempt
+}
+
+// DNSBLCheck acts on what DNS lists say about the client and its names.
+type DNSBLCheck struct {
+	Mode Mode
+	// Addresses and Names: there are lists of that kind to ask.
+	Addresses, Names bool
+	// Reply refuses what is listed; Replies holds those of single lists, by the
+	// list's name. {listed}, {zone} and {reason} stand for the listing.
+	Reply   Reply
+	Replies map[string]Reply
+	// Temporary answers where a list that must be waited for has no answer.
+	Temporary Reply
+	Exempt    Exempt
 }
 
 // Exempt switches the exemptions of a DNS-based check.

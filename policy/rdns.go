@@ -10,7 +10,7 @@ func (s *Session) checkRDNS(e *evaluation) finding {
 		return pass("the client has no address")
 	}
 	if own || s.conn.Resolve != ResolveOK {
-		if why := s.rdnsExempt(e, check.Exempt); why != "" {
+		if why := s.dnsExempt(e, check.Exempt); why != "" {
 			return finding{action: ActionAccept, exempt: true, reason: why}
 		}
 	}
@@ -49,9 +49,9 @@ func (s *Session) sendmailRDNS(e *evaluation) finding {
 	return pass("the MTA did not say whether the client's name resolves")
 }
 
-// rdnsExempt says why the check does not apply, or nothing. A sender with From:
-// OK is always exempt, as in sendmail's check_rcpt.
-func (s *Session) rdnsExempt(e *evaluation, x Exempt) string {
+// dnsExempt says why a check on the client's DNS does not apply, or nothing. A
+// sender with From: OK is always exempt, as in sendmail's check_rcpt.
+func (s *Session) dnsExempt(e *evaluation, x Exempt) string {
 	if x.Authenticated {
 		if why := s.trustedClient(e); why != "" {
 			return why

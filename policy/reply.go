@@ -94,7 +94,7 @@ func isShortNumber(s string) bool {
 }
 
 // Placeholders that a configured reply may hold; Expand replaces them.
-var placeholders = []string{"{addr}", "{name}", "{ptr}", "{helo}", "{sender}", "{recipient}"}
+var placeholders = []string{"{addr}", "{name}", "{ptr}", "{helo}", "{sender}", "{recipient}", "{listed}", "{zone}", "{reason}"}
 
 // CheckPlaceholders reports the first {word} in the text that Expand would not
 // replace, so that a typo is found when the configuration is loaded.

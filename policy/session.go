@@ -73,7 +73,7 @@ func (s *Session) Mail(auth Auth, m Mail) Verdict {
 	if e.run("client", s.policy.Checks.Client.Mode, s.checkClient).refused {
 		return e.done()
 	}
-	if !s.policy.Checks.RDNS.Exempt.Postmaster && e.run("rdns", s.policy.Checks.RDNS.Mode, s.checkRDNS).refused {
+	if s.clientDNSChecks(e, false) {
 		return e.done()
 	}
 	s.senderChecks(e)
@@ -107,10 +107,21 @@ func (s *Session) Rcpt(r Recipient) Verdict {
 			return e.done()
 		}
 	}
-	if s.policy.Features.DelayChecks || s.policy.Checks.RDNS.Exempt.Postmaster {
-		e.run("rdns", s.policy.Checks.RDNS.Mode, s.checkRDNS)
-	}
+	s.clientDNSChecks(e, true)
 	return e.done()
+}
+
+// clientDNSChecks are the checks on what the DNS says about the client. Without
+// delay_checks they belong to MAIL, but one that spares postmaster has to wait
+// for RCPT.
+func (s *Session) clientDNSChecks(e *evaluation, atRcpt bool) (refused bool) {
+	c := s.policy.Checks
+	due := func(x Exempt) bool { return (s.policy.Features.DelayChecks || x.Postmaster) == atRcpt }
+	if due(c.RDNS.Exempt) && e.run("rdns", c.RDNS.Mode, s.checkRDNS).refused {
+		return true
+	}
+	asks := c.DNSBL.Addresses || c.DNSBL.Names
+	return asks && due(c.DNSBL.Exempt) && e.run("dnsbl", c.DNSBL.Mode, s.checkDNSBL).refused
 }
 
 // delayedChecks are those on sender and client that FEATURE(delay_checks) moves
@@ -178,6 +189,8 @@ type evaluation struct {
 	friend string
 	// answers are the DNS answers that the check at work has used.
 	answers []string
+	// listing is what a reply of the dnsbl check may tell of.
+	listing Listings
 }
 
 func (s *Session) evaluate(stage Stage, arg string) *evaluation {
@@ -275,6 +288,7 @@ func (e *evaluation) expand(r Reply) Reply {
 		to = e.recipient.To
 	}
 	return r.expand(strings.NewReplacer(
+		"{listed}", printable(e.listing.Listed), "{zone}", printable(e.listing.List), "{reason}", printable(e.listing.Reason),
 		"{addr}", s.clientAddr, "{name}", s.conn.Name, "{ptr}", s.conn.PTR, "{helo}", printable(s.helo),
 		"{sender}", printable(s.message.mail.From), "{recipient}", printable(to)))
 }

@@ -13,11 +13,14 @@ import (
 // mayImport says which of milterd's own packages each one may import. Imports run
 // downward only: what decides knows nothing of what transports.
 var mayImport = map[string][]string{
-	"policy/access":    nil,
-	"policy":           {"policy/access"},
-	"policy/replay":    {"policy", "policy/access"},
-	"dnscheck":         nil,
-	"dnscheck/dnstest": {"dnscheck"},
+	"policy/access": nil,
+	"policy":        {"policy/access"},
+	"policy/replay": {"policy", "policy/access"},
+
+	"dnscheck/internal/zonefile": nil,
+	"dnscheck":                   {"dnscheck/internal/zonefile"},
+	"dnscheck/dnstest":           {"dnscheck", "dnscheck/internal/zonefile"},
+
 	"milter":           {"policy", "policy/access", "dnscheck"},
 	"configs/sendmail": {"policy", "policy/access"},
 	"configs":          {"policy", "policy/access", "dnscheck", "configs/sendmail"},

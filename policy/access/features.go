@@ -36,4 +36,9 @@ type Features struct {
 	RelayToFullAddress bool
 	// UseClientPTR looks up the client's PTR name, confirmed or not.
 	UseClientPTR bool
+	// CompressedIPv6 is no FEATURE but the option UseCompressedIPv6Addresses:
+	// sendmail writes addresses with "::" (IPv6:2001:db8::8), so the keys of
+	// the table have to be written so, too. Without it all eight groups are
+	// written (IPv6:2001:db8:0:0:0:0:0:8).
+	CompressedIPv6 bool
 }

@@ -1,0 +1,86 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+)
+
+// checkDNSBL acts on what DNS lists say about the client's address and about the
+// names it gave. Who is exempt is not waited for.
+func (s *Session) checkDNSBL(e *evaluation) finding {
+	check := s.policy.Checks.DNSBL
+	if s.clientAddr == "" {
+		return pass("the client has no address")
+	}
+	if why := s.dnsExempt(e, check.Exempt); why != "" {
+		return finding{action: ActionAccept, exempt: true, reason: why}
+	}
+	var undecided *finding
+	if check.Addresses {
+		f, decided := s.judgeListings(e, s.answers.Listings(), s.clientAddr)
+		if decided {
+			return f
+		}
+		if f.refuses() {
+			undecided = &f
+		}
+	}
+	if names := s.listableNames(); check.Names && len(names) > 0 {
+		f, decided := s.judgeListings(e, s.answers.NameListings(names), "")
+		if decided || f.refuses() && undecided == nil {
+			return f
+		}
+	}
+	if undecided != nil {
+		return *undecided
+	}
+	return pass("not listed")
+}
+
+// judgeListings makes a finding of one report; decided is false where another
+// report could still say more.
+func (s *Session) judgeListings(e *evaluation, l Listings, subject string) (f finding, decided bool) {
+	check := s.policy.Checks.DNSBL
+	e.answers = append(e.answers, l.Details...)
+	switch l.Verdict {
+	case NotListed:
+		return pass("not listed"), false
+	case ListExempted:
+		return pass("on an allow list"), true
+	case Listed:
+		if l.Listed == "" {
+			l.Listed = subject
+		}
+		e.listing = l
+		reply, ok := check.Replies[l.List]
+		if !ok {
+			reply = check.Reply
+		}
+		return e.refusal(reply, "checks.dnsbl: "+l.List, fmt.Sprintf("%s is listed at %s, score %d", printable(l.Listed), l.List, l.Score)), true
+	}
+	return e.refusal(check.Temporary, "checks.dnsbl.temporary", "a list that must be waited for has no answer"), false
+}
+
+// listableNames are the names that domain lists are asked about: HELO, the
+// client's own, and the sender's domain.
+func (s *Session) listableNames() []string {
+	var names []string
+	add := func(name string) {
+		name = strings.ToLower(strings.TrimSuffix(name, "."))
+		if name == "" || strings.HasPrefix(name, "[") || !strings.Contains(name, ".") || s.policy.Local.Has(name) {
+			return
+		}
+		for _, have := range names {
+			if have == name {
+				return
+			}
+		}
+		names = append(names, name)
+	}
+	add(s.helo)
+	add(s.conn.PTR)
+	if a, err := s.policy.canonical(s.message.mail.From); err == nil {
+		add(a.domain)
+	}
+	return names
+}
