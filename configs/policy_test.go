@@ -224,6 +224,7 @@ FwDIR/names %[^\#]
 FR-o DIR/relays %[^\#]
 Djmx.cf.example.test
 C{TrustAuthMech}GSSAPI
+O UseCompressedIPv6Addresses=true
 Kaccess hash -T<TMPF> DIR/access-of-sendmail
 SD
 R<SKIP> <$+> <$+> <$- $-> <$*>	$@ <$2> <$5>
@@ -240,7 +241,7 @@ func TestASendmailCFFillsInWhatHasNoExplicitKey(t *testing.T) {
 		"access":             "Connect:203.0.113.5\tOK\n",
 	}
 	dir := write(t, files)
-	fromCF := access.Features{Skip: true, RelayEntireDomain: true}
+	fromCF := access.Features{Skip: true, RelayEntireDomain: true, CompressedIPv6: true}
 	fromCFNames := append([]string{"cf.example.test", "named.example.test", "mx.cf.example.test", "vm.example.test", "vm"}, always...)
 	cases := []struct {
 		name, text string
@@ -260,8 +261,13 @@ func TestASendmailCFFillsInWhatHasNoExplicitKey(t *testing.T) {
 			}
 		}},
 		{"explicit features win, alone", "access: {features: [delay_checks]}", func(t *testing.T, p *policy.Policy) {
-			if p.Access.Len() != 2 || p.Features != (access.Features{DelayChecks: true}) {
+			if p.Access.Len() != 2 || p.Features != (access.Features{DelayChecks: true, CompressedIPv6: true}) {
 				t.Errorf("%d entries, features %+v", p.Access.Len(), p.Features)
+			}
+		}},
+		{"explicit features leave the form of addresses to sendmail.cf", "access: {features: []}", func(t *testing.T, p *policy.Policy) {
+			if p.Features != (access.Features{CompressedIPv6: true}) {
+				t.Errorf("features %+v", p.Features)
 			}
 		}},
 		{"an explicit host name wins, and is in class w", "domains: {hostname: mx.example.test}", func(t *testing.T, p *policy.Policy) {
@@ -304,7 +310,7 @@ func TestFilesThatSendmailNeedsAreMissedOnTheLineThatNamesThem(t *testing.T) {
 	}
 	want := []string{
 		"DIR/sendmail.cf:3: class w: stat DIR/names: no such file or directory",
-		"DIR/sendmail.cf:7: access table: stat DIR/access-of-sendmail: no such file or directory",
+		"DIR/sendmail.cf:8: access table: stat DIR/access-of-sendmail: no such file or directory",
 	}
 	if diff := cmp.Diff(want, strings.Split(strings.ReplaceAll(err.Error(), dir, "DIR"), "\n")); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)

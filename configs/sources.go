@@ -102,6 +102,8 @@ func (c *Config) askSendmail(s *sources) {
 	if !c.explicit("access.features") {
 		s.features = cf.Features
 	}
+	// An option of sendmail, whatever the FEATUREs are said to be.
+	s.features.CompressedIPv6 = cf.Features.CompressedIPv6
 	if !c.explicit("domains.hostname") {
 		s.hostname = cf.Hostname
 	}

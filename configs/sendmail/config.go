@@ -73,6 +73,7 @@ func Parse(data []byte, machine string) (*Config, error) {
 		macros:  make(map[string]string),
 		classes: make(map[string]*words),
 		rules:   make(ruleset),
+		options: make(options),
 	}
 	p.runtime(machine)
 	for _, l := range fold(data) {
@@ -88,6 +89,7 @@ func Parse(data []byte, machine string) (*Config, error) {
 	c.Relay.Names = p.class("R").list
 	c.TrustAuthMech = p.class("TrustAuthMech").list
 	c.Features = p.rules.features()
+	c.Features.CompressedIPv6 = p.options.on("UseCompressedIPv6Addresses")
 	p.findRelayOptions()
 	return c, nil
 }
@@ -163,6 +165,7 @@ type parser struct {
 	macros  map[string]string
 	classes map[string]*words
 	rules   ruleset
+	options options
 	// current is the ruleset that rules are added to.
 	current string
 }
@@ -222,6 +225,8 @@ func (p *parser) command(l line) {
 		if _, again := p.rules[p.current]; !again {
 			p.rules[p.current] = nil
 		}
+	case 'O':
+		p.option(rest)
 	case 'R':
 		lhs, rhs, _ := strings.Cut(rest, "\t")
 		rhs, _, _ = strings.Cut(strings.TrimLeft(rhs, "\t"), "\t")

@@ -1,0 +1,26 @@
+package sendmail
+
+import "strings"
+
+// options holds the values of the O commands by their names in lower case;
+// sendmail does not tell the cases apart, and the last one counts.
+type options map[string]string
+
+// option reads an O command with a long name: "O Name=value". The one-character
+// names of old are none that milterd looks at.
+func (p *parser) option(rest string) {
+	if !strings.HasPrefix(rest, " ") {
+		return
+	}
+	name, value, _ := strings.Cut(rest, "=")
+	p.options[strings.ToLower(strings.TrimSpace(name))] = strings.TrimSpace(value)
+}
+
+// value is what an option is set to, empty if it is not set.
+func (o options) value(name string) string { return o[strings.ToLower(name)] }
+
+// on reads a switch as sendmail's atobool does: no value means true.
+func (o options) on(name string) bool {
+	value, set := o[strings.ToLower(name)]
+	return set && (value == "" || strings.ContainsAny(value[:1], "tTyY"))
+}
