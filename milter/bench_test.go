@@ -35,8 +35,8 @@ func (accepting) Abort() {}
 func BenchmarkSession(b *testing.B) {
 	p := &policy.Policy{}
 	config := Config{
-		Policy:       func() *policy.Policy { return p },
-		NewEvaluator: func(*policy.Policy, policy.Connection) Evaluator { return accepting{} },
+		Current:      func() Snapshot { return Snapshot{Policy: p} },
+		NewEvaluator: func(*policy.Policy, policy.Connection, *Answers) Evaluator { return accepting{} },
 		Logger:       slog.New(slog.DiscardHandler),
 	}
 

@@ -94,7 +94,7 @@ func (s *script) taken() []any {
 	return notes
 }
 
-func (s *script) begin(_ *policy.Policy, c policy.Connection) Evaluator {
+func (s *script) begin(_ *policy.Policy, c policy.Connection, _ *Answers) Evaluator {
 	s.note(c)
 	return s
 }
@@ -147,9 +147,9 @@ func serve(t testing.TB, config Config) *testServer {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.NewTextHandler(ts.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	if config.Policy == nil {
+	if config.Current == nil {
 		p := &policy.Policy{}
-		config.Policy = func() *policy.Policy { return p }
+		config.Current = func() Snapshot { return Snapshot{Policy: p} }
 	}
 	if config.NewEvaluator == nil {
 		config.NewEvaluator = ts.script.begin

@@ -101,6 +101,6 @@ func (s *Server) negotiate(mtaVersion, ourVersion uint32, mtaActions, _ gomilter
 	if mtaVersion < minimumVersion {
 		return 0, 0, 0, 0, fmt.Errorf("negotiate with the MTA: protocol version %d, expected %d at least", mtaVersion, minimumVersion)
 	}
-	actions, protocol = needsOf(s.config.Policy()).options()
+	actions, protocol = needsOf(s.config.Current().Policy).options()
 	return min(mtaVersion, ourVersion), actions & mtaActions, protocol & mtaProtocol, size, nil
 }

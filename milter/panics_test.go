@@ -28,7 +28,7 @@ func TestPanicsBecomeTemporaryFailures(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			fuse := &panicking{at: tt.at}
-			ts := serve(t, Config{NewEvaluator: func(*policy.Policy, policy.Connection) Evaluator {
+			ts := serve(t, Config{NewEvaluator: func(*policy.Policy, policy.Connection, *Answers) Evaluator {
 				fuse.burn("connect")
 				return fuse
 			}})
@@ -101,11 +101,11 @@ func TestPanicStackIsLoggedOnce(t *testing.T) {
 func TestPolicyFunctionPanics(t *testing.T) {
 	var broken atomic.Bool
 	p := &policy.Policy{}
-	ts := serve(t, Config{Policy: func() *policy.Policy {
+	ts := serve(t, Config{Current: func() Snapshot {
 		if broken.Load() {
 			panic("no policy")
 		}
-		return p
+		return Snapshot{Policy: p}
 	}})
 	open := negotiated(t, ts.addr)
 	open.begin() // the policy has been taken once it answers

@@ -32,12 +32,12 @@ type Evaluator interface {
 	Abort()
 }
 
-// Config is what a Server needs. Policy is required.
+// Config is what a Server needs. Current is required.
 type Config struct {
-	// Policy returns the policy in force. It is asked once for each SMTP
+	// Current returns what is in force. It is asked once for each SMTP
 	// connection, which keeps what it got: a reload changes no dialogue that
 	// has begun.
-	Policy func() *policy.Policy
+	Current func() Snapshot
 	// Logger gets one line a verdict, and what goes wrong. Default: none.
 	Logger *slog.Logger
 	// MaxConnections limits the connections from MTAs open at once; sendmail
@@ -50,7 +50,14 @@ type Config struct {
 	IdleGrace time.Duration
 	// NewEvaluator begins the evaluation of one SMTP connection. Default:
 	// the policy's own NewSession.
-	NewEvaluator func(*policy.Policy, policy.Connection) Evaluator
+	NewEvaluator func(*policy.Policy, policy.Connection, *Answers) Evaluator
+}
+
+// Snapshot is what one SMTP connection is judged by.
+type Snapshot struct {
+	Policy *policy.Policy
+	// Lookups answers questions to the DNS; nil where no check asks any.
+	Lookups *Lookups
 }
 
 // Server answers MTAs. Its methods are safe for concurrent use.
@@ -75,7 +82,7 @@ func NewServer(config Config) *Server {
 		config.IdleGrace = 3 * time.Second
 	}
 	if config.NewEvaluator == nil {
-		config.NewEvaluator = func(p *policy.Policy, c policy.Connection) Evaluator { return p.NewSession(c, nil) }
+		config.NewEvaluator = newPolicySession
 	}
 	config.Limits = config.Limits.withDefaults()
 	RouteLibraryWarnings(config.Logger)
@@ -100,6 +107,16 @@ func NewServer(config Config) *Server {
 	}
 	s.library = gomilter.NewServer(options...)
 	return s
+}
+
+// newPolicySession is the evaluator that milterd uses. The look-ups begin here.
+func newPolicySession(p *policy.Policy, c policy.Connection, answers *Answers) Evaluator {
+	if answers == nil {
+		return p.NewSession(c, nil)
+	}
+	session := p.NewSession(c, answers)
+	answers.Begin(session.Needs())
+	return session
 }
 
 // Serve takes connections from ln until Shutdown, and then returns nil. It

@@ -24,10 +24,11 @@ type session struct {
 	cancel context.CancelFunc
 
 	// One SMTP connection.
-	policy *policy.Policy
-	client policy.Connection
-	helo   string
-	tls    policy.TLS
+	current  Snapshot
+	endQuery context.CancelFunc // of the DNS look-ups
+	client   policy.Connection
+	helo     string
+	tls      policy.TLS
 	// evaluator is nil before CONNECT, and for the rest of the SMTP connection
 	// when its facts could not be taken in: every MAIL is then refused for now.
 	evaluator Evaluator
@@ -50,10 +51,11 @@ func newSession(s *Server) *session {
 // a Cleanup before it, so nothing of the connection before may stay.
 func (s *session) NewConnection(gomilter.Modifier) error {
 	defer s.rescue("new connection", nil)
-	s.policy, s.evaluator = nil, nil
+	s.endLookups()
+	s.current, s.evaluator = Snapshot{}, nil
 	s.client, s.helo, s.tls = policy.Connection{}, "", policy.TLS{}
 	s.endMessage()
-	s.policy = s.server.config.Policy()
+	s.current = s.server.config.Current()
 	return nil
 }
 
@@ -62,12 +64,13 @@ func (s *session) NewConnection(gomilter.Modifier) error {
 func (s *session) Connect(host, family string, port uint16, addr string, m gomilter.Modifier) (response *gomilter.Response, err error) {
 	defer s.rescue("connect", &response)
 	s.endMessage()
+	s.endLookups()
 	s.evaluator = nil
 	s.client = connection(host, family, port, addr, m)
-	if s.policy == nil {
+	if s.current.Policy == nil {
 		return gomilter.RespContinue, nil
 	}
-	s.evaluator = s.server.config.NewEvaluator(s.policy, s.client)
+	s.evaluator = s.server.config.NewEvaluator(s.current.Policy, s.client, s.answers())
 	return gomilter.RespContinue, nil
 }
 
@@ -147,7 +150,7 @@ func (s *session) Data(gomilter.Modifier) (*gomilter.Response, error) {
 // Header keeps a field for the end of the message, if anything needs it; the
 // guard has bounded their number and size.
 func (s *session) Header(name, value string, _ gomilter.Modifier) (*gomilter.Response, error) {
-	if s.inMessage && needsOf(s.policy).headers {
+	if s.inMessage && needsOf(s.current.Policy).headers {
 		s.headers = append(s.headers, policy.HeaderField{Name: name, Value: value})
 	}
 	return gomilter.RespContinue, nil
@@ -201,7 +204,29 @@ func (s *session) Unknown(string, gomilter.Modifier) (*gomilter.Response, error)
 
 // Cleanup ends the filter connection.
 func (s *session) Cleanup(gomilter.Modifier) {
+	s.endLookups()
 	s.cancel()
+}
+
+// answers makes the DNS answers of this SMTP connection, whose look-ups end with
+// it; nil where no check asks.
+func (s *session) answers() *Answers {
+	if s.current.Lookups == nil {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(s.ctx)
+	s.endQuery = cancel
+	answers := s.current.Lookups.NewAnswers(ctx, s.client)
+	client := s.client.ClientAddr()
+	answers.panicked = func(value any) { s.server.recovered("look-up", value, "client", client) }
+	return answers
+}
+
+func (s *session) endLookups() {
+	if s.endQuery != nil {
+		s.endQuery()
+		s.endQuery = nil
+	}
 }
 
 func (s *session) endMessage() {

@@ -351,12 +351,12 @@ func TestAnotherConnectionOnTheSameFilterConnection(t *testing.T) {
 }
 
 func TestSnapshotIsKept(t *testing.T) {
-	old, young := &policy.Policy{Hostname: "old"}, &policy.Policy{Hostname: "young"}
-	var current atomic.Pointer[policy.Policy]
+	old, young := &Snapshot{Policy: &policy.Policy{Hostname: "old"}}, &Snapshot{Policy: &policy.Policy{Hostname: "young"}}
+	var current atomic.Pointer[Snapshot]
 	current.Store(old)
 	ts := serve(t, Config{
-		Policy: current.Load,
-		NewEvaluator: func(p *policy.Policy, _ policy.Connection) Evaluator {
+		Current: func() Snapshot { return *current.Load() },
+		NewEvaluator: func(p *policy.Policy, _ policy.Connection, _ *Answers) Evaluator {
 			return &script{verdict: func(policy.Stage, string) policy.Verdict { return reject(550, "5.7.1", p.Hostname) }}
 		},
 	})
@@ -383,8 +383,8 @@ func TestThePolicyItselfIsTheDefault(t *testing.T) {
 			Mode: policy.ModeEnforce, Deny: denied, DenyAuth: denied, Temp: denied, Fail: denied, Forged: denied,
 		}},
 	}
-	current := func() *policy.Policy { return p }
-	ts := serve(t, Config{Policy: current, NewEvaluator: NewServer(Config{Policy: current}).config.NewEvaluator})
+	current := func() Snapshot { return Snapshot{Policy: p} }
+	ts := serve(t, Config{Current: current, NewEvaluator: newPolicySession})
 	peer := negotiated(t, ts.addr)
 	peer.begin()
 	peer.send(frame('D', "R{rcpt_mailer}\x00esmtp\x00{rcpt_host}\x00other.example.\x00{rcpt_addr}\x00x@other.example\x00"),

@@ -5,6 +5,10 @@ package policy
 // the frozen ones of a recorded session. A method may wait for its answer; it
 // returns a temporary one in good time where there is none.
 type Answers interface {
+	// Prepare says which questions about the current message may come, so that
+	// their look-ups can begin: the sender's domain and the names for the domain
+	// lists, both empty where nobody will ask. It does not wait.
+	Prepare(senderDomain string, names []string)
 	// ReverseDNS is about the client's address.
 	ReverseDNS() ReverseDNS
 	// SenderDomain is about the domain of a sender's address.
@@ -119,6 +123,7 @@ func (s *Session) Needs() Needs {
 // noAnswers stands in where nobody supplies answers.
 type noAnswers struct{}
 
+func (noAnswers) Prepare(string, []string)         {}
 func (noAnswers) ReverseDNS() ReverseDNS           { return ReverseDNS{Detail: "nobody to ask"} }
 func (noAnswers) Listings() Listings               { return Listings{Details: []string{"nobody to ask"}} }
 func (noAnswers) NameListings([]string) Listings   { return Listings{Details: []string{"nobody to ask"}} }

@@ -1,36 +1,40 @@
 package policy
 
-import (
-	"fmt"
-	"strings"
-)
+import "strings"
 
 // checkSenderDomain asks whether mail could be sent back to the sender's domain
 // (the rest of sendmail's check_mail).
 func (s *Session) checkSenderDomain(e *evaluation) finding {
-	from := s.message.mail.From
-	if from == "" {
-		return pass("the null sender has no domain")
+	name := s.senderDomain()
+	if name == "" {
+		return pass("the sender has no domain to look up")
 	}
-	a, err := s.policy.canonical(from)
-	if err != nil || a.domain == "" {
-		return pass("no domain to look up")
-	}
-	if s.policy.Local.Has(a.domain) || strings.HasPrefix(a.domain, "[") {
-		return pass("nothing to look up: " + printable(a.domain))
-	}
-	domain := s.answers.SenderDomain(a.domain)
+	domain := s.answers.SenderDomain(name)
 	e.answers = append(e.answers, domain.Detail)
 	check := s.policy.Checks.SenderDomain
+	name = printable(name)
 	switch domain.Status {
 	case DomainOK:
-		return pass(fmt.Sprintf("%s takes mail", a.domain))
+		return pass(name + " takes mail")
 	case DomainMissing:
-		return e.outcome(check.Missing, "checks.sender_domain.missing", a.domain+" does not exist, or takes no mail")
+		return e.outcome(check.Missing, "checks.sender_domain.missing", name+" does not exist, or has no mail host")
 	case DomainNullMX:
-		return e.outcome(check.NullMX, "checks.sender_domain.null_mx", a.domain+" says that it takes no mail (RFC 7505)")
+		return e.outcome(check.NullMX, "checks.sender_domain.null_mx", name+" says that it takes no mail (RFC 7505)")
 	case DomainBadMX:
-		return e.outcome(check.BadMX, "checks.sender_domain.bad_mx", "the mail hosts of "+a.domain+" have no address that mail could be sent to")
+		return e.outcome(check.BadMX, "checks.sender_domain.bad_mx", "the mail hosts of "+name+" have no address that mail could be sent to")
 	}
-	return e.outcome(check.Temporary, "checks.sender_domain.temporary", "the look-up of "+a.domain+" had no answer")
+	return e.outcome(check.Temporary, "checks.sender_domain.temporary", "the look-up of "+name+" had no answer")
+}
+
+// senderDomain is the domain to look up, empty for the null sender, for one of
+// our own domains and for what is no domain.
+func (s *Session) senderDomain() string {
+	if s.message.mail.From == "" {
+		return ""
+	}
+	a, err := s.policy.canonical(s.message.mail.From)
+	if err != nil || s.policy.Local.Has(a.domain) || strings.HasPrefix(a.domain, "[") {
+		return ""
+	}
+	return a.domain
 }

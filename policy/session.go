@@ -67,6 +67,7 @@ func (s *Session) Mail(auth Auth, m Mail) Verdict {
 	if e.run("port", s.policy.Checks.Port.Mode, s.checkPort).refused {
 		return e.done()
 	}
+	s.prepareAnswers()
 	if s.policy.Features.DelayChecks {
 		return e.done()
 	}
@@ -78,6 +79,25 @@ func (s *Session) Mail(auth Auth, m Mail) Verdict {
 	}
 	s.senderChecks(e)
 	return e.done()
+}
+
+// prepareAnswers lets the look-ups about this message begin, unless the client is
+// one that nobody asks about.
+func (s *Session) prepareAnswers() {
+	if s.trustedAuth() {
+		return
+	}
+	needs := s.Needs()
+	domain, names := "", []string(nil)
+	if needs.SenderDomain {
+		domain = s.senderDomain()
+	}
+	if needs.NameListings {
+		names = s.listableNames()
+	}
+	if domain != "" || len(names) > 0 {
+		s.answers.Prepare(domain, names)
+	}
 }
 
 // senderChecks are the table's word on the sender and, where it has none, the

@@ -52,7 +52,7 @@ func runServe(path string, stderr io.Writer) int {
 		return exitFailure
 	}
 	server := milter.NewServer(milter.Config{
-		Policy:         r.policy.Load,
+		Current:        func() milter.Snapshot { return milter.Snapshot{Policy: r.policy.Load()} },
 		Logger:         r.logger,
 		MaxConnections: r.config.Listen.MaxConnections,
 	})
