@@ -32,8 +32,8 @@ type Config struct {
 	lines map[string]int
 	// rdnsSource is whose reverse look-up counts.
 	rdnsSource string
-	// machineName finds this machine's host name.
-	machineName func() string
+	// machine is what sendmail finds out about the machine it runs on.
+	machine machine
 }
 
 // Listen says where milterd waits for sendmail. It takes effect at the start
@@ -93,7 +93,7 @@ func Load(path string) (*Config, error) {
 // directory is where relative paths begin. Without a name the embedded
 // configuration is returned as it is.
 func Parse(name string, data []byte) (*Config, error) {
-	c := &Config{machineName: machineName}
+	c := &Config{machine: thisMachine()}
 	if err := c.overlay("milterd.yaml", reference); err != nil {
 		return nil, err
 	}

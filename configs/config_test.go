@@ -29,7 +29,7 @@ func load(t *testing.T, path string) *Config {
 	if err != nil {
 		t.Fatalf("Load(%s):\n%v", path, err)
 	}
-	c.machineName = func() string { return "vm.example.test" }
+	c.machine = testMachine("127.0.0.1 localhost\n")
 	return c
 }
 
@@ -40,7 +40,7 @@ func parse(t *testing.T, dir, text string) *Config {
 	if err != nil {
 		t.Fatalf("Parse:\n%v", err)
 	}
-	c.machineName = func() string { return "vm.example.test" }
+	c.machine = testMachine("127.0.0.1 localhost\n")
 	return c
 }
 

@@ -70,7 +70,7 @@ func (c *Config) sources() *sources {
 		c.askSendmail(s)
 	}
 	if s.hostname == "" {
-		s.hostname = c.machineName()
+		s.hostname = c.machine.name()
 	}
 	// sendmail has these in class w on every machine.
 	s.local.names = append(s.local.names, "localhost", "[127.0.0.1]", "[IPv6:0:0:0:0:0:0:0:1]")
@@ -88,7 +88,7 @@ func (c *Config) askSendmail(s *sources) {
 		s.add(c.name, c.lines["sendmail.cf"], "sendmail.cf: %v", err)
 		return
 	}
-	cf, err := sendmail.Parse(data, c.machineName())
+	cf, err := sendmail.Parse(data, c.machine.name())
 	if err != nil {
 		s.add(c.name, c.lines["sendmail.cf"], "sendmail.cf: %s %v", s.cf, err)
 		return
@@ -109,6 +109,11 @@ func (c *Config) askSendmail(s *sources) {
 	}
 	if !c.explicit("domains.local") {
 		s.local = s.classFromSendmail(cf.Local)
+		names, err := c.machine.classW(cf.Probe)
+		if err != nil {
+			s.warn(s.cf, 0, "class w: what sendmail adds to it for the network interfaces is not known: %v", err)
+		}
+		s.local.names = append(s.local.names, names...)
 	}
 	if !c.explicit("domains.relay") {
 		s.relay = s.classFromSendmail(cf.Relay)

@@ -18,6 +18,8 @@ type Config struct {
 	Local, Relay Class
 	// TrustAuthMech is the class of the AUTH mechanisms whose users may relay.
 	TrustAuthMech []string
+	// Probe says which names of the network interfaces sendmail adds to Local.
+	Probe Probe
 	// Access is the map of FEATURE(access_db).
 	Access Map
 	// Features are the FEATUREs in force that change how the table is used.
@@ -90,6 +92,7 @@ func Parse(data []byte, machine string) (*Config, error) {
 	c.TrustAuthMech = p.class("TrustAuthMech").list
 	c.Features = p.rules.features()
 	c.Features.CompressedIPv6 = p.options.on("UseCompressedIPv6Addresses")
+	c.Probe = p.options.probe()
 	p.findRelayOptions()
 	return c, nil
 }

@@ -24,3 +24,27 @@ func (o options) on(name string) bool {
 	value, set := o[strings.ToLower(name)]
 	return set && (value == "" || strings.ContainsAny(value[:1], "tTyY"))
 }
+
+// Probe is the option DontProbeInterfaces, turned round.
+type Probe int
+
+const (
+	// ProbeAll adds the addresses of all interfaces to class w, and the names
+	// they have. It is the default.
+	ProbeAll Probe = iota
+	// ProbeNoLoopbackNames leaves the names of the loopback interfaces out
+	// (DontProbeInterfaces=loopback).
+	ProbeNoLoopbackNames
+	// ProbeNone adds nothing (DontProbeInterfaces=true).
+	ProbeNone
+)
+
+func (o options) probe() Probe {
+	switch {
+	case strings.EqualFold(o.value("DontProbeInterfaces"), "loopback"):
+		return ProbeNoLoopbackNames
+	case o.on("DontProbeInterfaces"):
+		return ProbeNone
+	}
+	return ProbeAll
+}

@@ -34,3 +34,24 @@ func TestTheFormOfIPv6AddressesIsToldByAGeneratedSendmailCF(t *testing.T) {
 		t.Error("the option is not seen")
 	}
 }
+
+func TestTheProbingOfInterfacesIsAnOption(t *testing.T) {
+	cases := []struct {
+		name, text string
+		want       Probe
+	}{
+		{"a file that does not say", "", ProbeAll},
+		{"a comment, as m4 writes the default", "#O DontProbeInterfaces=False\n", ProbeAll},
+		{"false", "O DontProbeInterfaces=False\n", ProbeAll},
+		{"true", "O DontProbeInterfaces=True\n", ProbeNone},
+		{"no value means true", "O DontProbeInterfaces\n", ProbeNone},
+		{"loopback", "O DontProbeInterfaces=Loopback\n", ProbeNoLoopbackNames},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			if got := read(t, c.text).Probe; got != c.want {
+				t.Errorf("%v, expected %v", got, c.want)
+			}
+		})
+	}
+}
