@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/miekg/dns"
 	"golang.org/x/net/idna"
@@ -82,7 +83,8 @@ type MailOptions struct {
 // MailHost is one mail host of a domain.
 type MailHost struct {
 	Preference uint16
-	// Name is in lower case and without its final dot.
+	// Name is in lower case and without its final dot, in printable characters:
+	// what a host name does not have is escaped as in a zone file.
 	Name string
 	// Addrs are its addresses, where they were asked for.
 	Addrs []netip.Addr
@@ -146,7 +148,7 @@ func mailName(domain string) (string, MailStatus) {
 			continue
 		}
 		ascii, err := idna.Lookup.ToASCII(domain)
-		if err != nil {
+		if err != nil || !utf8.ValidString(domain) {
 			return Printable(domain), MailInvalidIDN
 		}
 		domain = strings.TrimSuffix(ascii, ".")
@@ -186,7 +188,7 @@ func (m *MailDomain) takeHosts(records []Record) {
 		if record.Host != "." && len(m.Hosts) < maxMX {
 			m.Hosts = append(m.Hosts, MailHost{
 				Preference: record.Preference,
-				Name:       Printable(strings.TrimSuffix(record.Host, ".")),
+				Name:       strings.TrimSuffix(record.Host, "."),
 			})
 		}
 	}
