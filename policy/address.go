@@ -65,7 +65,13 @@ func tokenize(s string) ([]string, error) {
 			i++
 		case c < ' ' || c == 0x7f:
 			return nil, errAddress
-		case c == '(' || c == ')':
+		case c == '(':
+			end := closingComment(s, i)
+			if end < 0 {
+				return nil, errAddress
+			}
+			i = end + 1
+		case c == ')':
 			return nil, errAddress
 		case c == '"':
 			end := closingQuote(s, i)
@@ -100,6 +106,25 @@ func simpleToken(s string) bool {
 
 func isDelimiter(c byte) bool {
 	return strings.IndexByte(operators, c) >= 0 || c == '<' || c == '>' || c == ',' || c == ';'
+}
+
+// closingComment is the index of the parenthesis that ends the comment begun at
+// i, or -1. Comments nest; sendmail takes them out wherever they stand.
+func closingComment(s string, i int) int {
+	depth := 0
+	for ; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '(':
+			depth++
+		case ')':
+			if depth--; depth == 0 {
+				return i
+			}
+		}
+	}
+	return -1
 }
 
 // closingQuote is the index of the quote that ends the string begun at i, or -1.
@@ -140,7 +165,7 @@ func joinTokens(tokens []string) string {
 	var b strings.Builder
 	atomBefore := false
 	for _, t := range tokens {
-		atom := !isDelimiter(t[0])
+		atom := !isDelimiter(t[0]) && t[0] != '"'
 		if atom && atomBefore {
 			b.WriteByte(' ')
 		}
@@ -239,7 +264,7 @@ func (p *Policy) canonicalTokens(tokens []string, depth int) (address, error) {
 	if depth > maxAddressDepth || depth > 0 && colonBeforeHost(tokens) {
 		return address{}, errAddress
 	}
-	local, domain, err := focus(stripRoute(tokens))
+	local, domain, err := focus(stripRoute(innermost(tokens)))
 	if err != nil {
 		return address{}, err
 	}
@@ -295,6 +320,25 @@ func (p *Policy) unqualified(local []string, depth int) (address, error) {
 		return p.canonicalTokens(local, depth+1)
 	}
 	return address{local: local}, nil
+}
+
+// innermost takes what stands in the innermost angle brackets, and semicolons at
+// its end off, as the beginning of ruleset 3 does.
+func innermost(tokens []string) []string {
+	for {
+		open := slices.Index(tokens, "<")
+		if open < 0 {
+			break
+		}
+		tokens = tokens[open+1:]
+	}
+	if end := slices.Index(tokens, ">"); end >= 0 {
+		tokens = tokens[:end]
+	}
+	for len(tokens) > 0 && tokens[len(tokens)-1] == ";" {
+		tokens = tokens[:len(tokens)-1]
+	}
+	return tokens
 }
 
 // stripRoute takes source routes off: @a,@b:user@d is user@d.
@@ -386,7 +430,7 @@ func (p *Policy) domainName(tokens []string) (string, error) {
 		}
 		return name, nil
 	}
-	if tokens[0] == "." || strings.Contains(name, "..") || strings.ContainsAny(name, `:,@[]%!" `) {
+	if tokens[0] == "." || strings.Contains(name, "..") || strings.ContainsAny(name, `:,@[]%!"\ `) {
 		return "", errAddress
 	}
 	if p.Hostname != "" && len(tokens) == dotted && p.isLocalhost(name) {
@@ -398,10 +442,11 @@ func (p *Policy) domainName(tokens []string) (string, error) {
 // isLocalhost reports whether a name is localhost, alone or in our own domain.
 func (p *Policy) isLocalhost(name string) bool {
 	head, domain, qualified := strings.Cut(name, ".")
-	if !strings.EqualFold(head, "localhost") {
+	if lower(head) != "localhost" {
 		return false
 	}
-	return !qualified || strings.EqualFold(domain, "UUCP") || strings.EqualFold(domain, p.ownDomain())
+	domain = lower(domain)
+	return !qualified || domain == "uucp" || domain == lower(p.ownDomain())
 }
 
 // ownDomain is sendmail's $m: the host name without its first label.

@@ -15,7 +15,7 @@ type Class struct {
 func NewClass(entries ...string) Class {
 	c := Class{entries: make(map[string]struct{}, len(entries))}
 	for _, e := range entries {
-		c.entries[strings.ToLower(e)] = struct{}{}
+		c.entries[lower(e)] = struct{}{}
 	}
 	return c
 }
@@ -35,17 +35,18 @@ func (c Class) Entries() []string {
 
 // Has reports whether name is in the class ($=w).
 func (c Class) Has(name string) bool {
-	_, ok := c.entries[strings.ToLower(name)]
+	_, ok := c.entries[lower(name)]
 	return ok
 }
 
 // Suffix finds the longest entry that name ends in, at a token boundary
 // ($* $=R): the class example.com holds host.example.com, not badexample.com.
 func (c Class) Suffix(name string) (entry string, ok bool) {
-	if len(c.entries) == 0 || len(name) > maxAddress {
+	// A backslash would join what only looks like two labels.
+	if len(c.entries) == 0 || len(name) > maxAddress || strings.ContainsAny(name, `\"`) {
 		return "", false
 	}
-	name = strings.ToLower(name)
+	name = lower(name)
 	for i := range len(name) {
 		if i > 0 && !boundary(name, i) {
 			continue
@@ -63,7 +64,7 @@ func (c Class) Prefix(addr string) (entry string, ok bool) {
 	if len(c.entries) == 0 {
 		return "", false
 	}
-	addr = strings.ToLower(addr)
+	addr = lower(addr)
 	for i := len(addr); i > 0; i-- {
 		if i < len(addr) && !boundary(addr, i) {
 			continue
@@ -78,4 +79,20 @@ func (c Class) Prefix(addr string) (entry string, ok bool) {
 // boundary reports whether a token begins at s[i].
 func boundary(s string, i int) bool {
 	return strings.IndexByte(operators, s[i]) >= 0 || strings.IndexByte(operators, s[i-1]) >= 0
+}
+
+// lower folds A to Z as sendmail does. Other letters stay: a Kelvin sign is no k.
+func lower(s string) string {
+	for i := range len(s) {
+		if s[i] >= 'A' && s[i] <= 'Z' {
+			b := []byte(s)
+			for i, c := range b {
+				if c >= 'A' && c <= 'Z' {
+					b[i] = c + 'a' - 'A'
+				}
+			}
+			return string(b)
+		}
+	}
+	return s
 }

@@ -21,8 +21,8 @@ type Policy struct {
 	Shadow bool
 	// Checks configures each check.
 	Checks Checks
-	// Ports holds overrides, by daemon name or decimal port number; the name
-	// wins.
+	// Ports holds overrides, by daemon name or decimal port number. What is said
+	// for the name wins; what it leaves empty is as for the number.
 	Ports map[string]Port
 }
 

@@ -23,7 +23,8 @@ func reply(t testing.TB, s string) Reply {
 // it for example.test.
 func fixture(t testing.TB, table string) *Policy {
 	t.Helper()
-	parsed, problems, err := access.Parse("access", strings.NewReader(table))
+	features := access.Features{Skip: true, DelayChecks: true, Friend: true, BlocklistRecipients: true}
+	parsed, problems, err := access.Parse("access", strings.NewReader(table), features)
 	if err != nil || len(problems) > 0 {
 		t.Fatalf("access table: %v %v", err, problems)
 	}
@@ -31,7 +32,7 @@ func fixture(t testing.TB, table string) *Policy {
 	tempfail := func(s string) Outcome { return Outcome{Action: ActionReject, Reply: reply(t, s)} }
 	return &Policy{
 		Access:   parsed,
-		Features: access.Features{Skip: true, DelayChecks: true, Friend: true, BlocklistRecipients: true},
+		Features: features,
 		Hostname: "mx.example.test",
 		Local:    NewClass("mx.example.test", "example.test", "localhost", "[203.0.113.25]"),
 		Relay:    NewClass("relayed.example", "198.51.100"),
@@ -148,7 +149,8 @@ func TestVerdicts(t *testing.T) {
 		{"where AUTH is refused it is not offered as a way out", on(25, good), Auth{}, "a@good.example", "x@other.example", "esmtp", "reject 550 5.7.1 Relaying denied relay"},
 		{"trusted AUTH relays", on(587, good), plain, "a@good.example", "x@other.example", "esmtp", "accept"},
 		{"the mechanism's case does not matter", on(587, good), Auth{Type: "plain"}, "a@good.example", "x@other.example", "esmtp", "accept"},
-		{"an untrusted mechanism does not relay", on(587, good), Auth{Type: "ANONYMOUS"}, "a@good.example", "x@other.example", "esmtp", "reject 550 5.7.1 Relaying denied relay"},
+		{"an untrusted mechanism does not relay", on(587, good), Auth{Type: "GSSAPI"}, "a@good.example", "x@other.example", "esmtp", "reject 550 5.7.1 Relaying denied relay"},
+		{"AUTH ANONYMOUS authenticates nobody", on(587, good), Auth{Type: "ANONYMOUS"}, "a@good.example", "", "", "reject 530 5.7.0 Authentication required port"},
 		{"a listed network relays", client("192.0.2.7", "FAIL"), Auth{}, "a@good.example", "x@other.example", "esmtp", "accept"},
 		{"a class R network relays", client("198.51.100.7", "TEMP"), Auth{}, "a@good.example", "x@other.example", "esmtp", "accept"},
 		{"a listed name relays when it is confirmed", client("203.0.113.9", "host.trusted.example"), Auth{}, "a@good.example", "x@other.example", "esmtp", "accept"},
@@ -227,7 +229,7 @@ func TestAddressTricksAreNotRelayed(t *testing.T) {
 		`"other.example!x"@relayed.example`, "x%other.example", "x@other.example@example.test",
 		"x@[198.51.100.7]", "x@[IPv6:2001:db8::1]", "x%[198.51.100.7]@[203.0.113.25]",
 		"x@OTHER.example.", "x@other.example..", "x%other.example.@EXAMPLE.TEST.",
-		"x%other.example%example.test@example.test", "<x@other.example>@example.test", "x(@example.test)@other.example",
+		"x%other.example%example.test@example.test", "x(@example.test)@other.example", "x@other.example(@example.test)",
 		"x@other.example(", "x@example.test@other.example", `x\@example.test@other.example`, "x@other.example,y@example.test",
 		"x:@other.example", "x@example.test:25@other.example", "@", "@other.example", "x@", "%", "!", "x%", "!x", "",
 		"x@notexample.test", "x@example.test.other.example", "x@relayed.example.other.example",
@@ -248,6 +250,64 @@ func TestAddressTricksAreNotRelayed(t *testing.T) {
 		if v := decide(p, stranger, Auth{}, "a@good.example", to, "esmtp"); v.Action != ActionAccept {
 			t.Errorf("%q is refused: %s", to, v)
 		}
+	}
+}
+
+// TestDisguisedAddressesAreLookedUp writes addresses in ways that no standard
+// allows and that sendmail takes: none must slip past its entry.
+func TestDisguisedAddressesAreLookedUp(t *testing.T) {
+	p := fixture(t, table)
+	good := client("203.0.113.8", "mail.good.example")
+	for _, from := range []string{
+		"spam()@good.example", "spam(x)@good.example", "(x)spam@good.example", "spam@good.example(x)", "spam@(c)good.example",
+		"spam@good.example;", `"s"pam@good.example`, `"spam"(c)@good.example`, "<spam@good.example>", "x<spam@good.example>", "spam(a(b)c)@good.example",
+		`spam(\))@good.example`, `"spam"@good.example`, "spam @ good.example", "SPAM@GOOD.EXAMPLE.", "@a.example:spam@good.example",
+	} {
+		if v := decide(p, good, Auth{}, from, "x@example.test", "local"); v.Check != "sender" || v.Reply.String() != "550 5.7.1 Access denied" {
+			t.Errorf("from %q: %s", from, v)
+		}
+	}
+	for _, to := range []string{
+		"gone(x)@example.test", "gone@(c)example.test", "gone@example.test(c)", "<gone@example.test>", "gone@example.test;",
+		`"g"one@example.test`, "gone%example.test@mx.example.test",
+	} {
+		if v := decide(p, good, Auth{}, "a@good.example", to, "local"); v.Check != "recipient" || v.Reply.Enhanced != "5.2.1" {
+			t.Errorf("to %q: %s", to, v)
+		}
+	}
+	for _, c := range []struct{ from, to, want string }{
+		{"spam@good.example)", "x@example.test", "553 5.1.7 Sender address syntax is not supported"},
+		{"a@good.example", "gone(@example.test", "553 5.1.3 Recipient address syntax is not supported"},
+	} {
+		if v := decide(p, good, Auth{}, c.from, c.to, "local"); v.Reply.String() != c.want {
+			t.Errorf("%s to %s: %s, want %s", c.from, c.to, v, c.want)
+		}
+	}
+	s := p.NewSession(good, nil)
+	s.Mail(Auth{}, Mail{From: "spam)@good.example", Addr: "spam@good.example"})
+	if v := s.Rcpt(Recipient{To: "x@example.test", Mailer: "local"}); v.Reply.String() != "550 5.7.1 Access denied" {
+		t.Errorf("the MTA's reading of the sender: %s", v)
+	}
+}
+
+func TestClassesKnowNoUnicodeAndNoEscapes(t *testing.T) {
+	p := fixture(t, table)
+	p.Relay = NewClass("bank.example")
+	for _, to := range []string{"x@ban\u212a.example", `x@other.example\.bank.example`, "x@localho\u017ft", `x@"a".bank.example`} {
+		if v := decide(p, client("203.0.113.8", "mail.good.example"), Auth{}, "a@good.example", to, "esmtp"); v.Action == ActionAccept {
+			t.Errorf("%q: %s", to, v)
+		}
+	}
+	if v := decide(p, client("203.0.113.8", `a\.bank.example`), Auth{}, "a@good.example", "x@other.example", "esmtp"); v.Action == ActionAccept {
+		t.Errorf("client name with a backslash: %s", v)
+	}
+}
+
+func TestADaemonNameAddsToThePortsRules(t *testing.T) {
+	p := fixture(t, table)
+	p.Ports["MSA"] = Port{Checks: map[string]Mode{"rdns": ModeOff}}
+	if v := decide(p, daemon("MSA", on(587, client("203.0.113.8", "mail.good.example"))), Auth{}, "a@good.example", "", ""); v.Reply.Code != 530 {
+		t.Errorf("587 by name: %s", v)
 	}
 }
 

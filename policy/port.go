@@ -5,7 +5,8 @@ import "fmt"
 // checkPort holds the listener's rules about AUTH and TLS.
 func (s *Session) checkPort(e *evaluation) finding {
 	check := s.policy.Checks.Port
-	authenticated := s.message.auth.Type != ""
+	// ANONYMOUS (RFC 4505) authenticates nobody.
+	authenticated := s.message.auth.Type != "" && lower(s.message.auth.Type) != "anonymous"
 	where := s.listener()
 	switch {
 	case s.port.TLS == TLSRequire && s.tls.Version == "":

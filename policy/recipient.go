@@ -1,10 +1,6 @@
 package policy
 
-import (
-	"strings"
-
-	"milterd/policy/access"
-)
+import "milterd/policy/access"
 
 // recipientAddress is sendmail's ParseRecipient: the recipient with every host
 // taken off that we relay for, so that user%host@us is judged by host.
@@ -55,7 +51,7 @@ func (p *Policy) inOwnDomain(name string) bool {
 // as a domain.
 func (p *Policy) inRelayClass(name string) (entry string, ok bool) {
 	if p.Features.RelayHostsOnly {
-		return strings.ToLower(name), p.Relay.Has(name)
+		return lower(name), p.Relay.Has(name)
 	}
 	return p.Relay.Suffix(name)
 }
@@ -68,10 +64,19 @@ func (p *Policy) relayTo(search *access.Search, domain string) access.Match {
 	return search.Domain(access.To, domain)
 }
 
+// Replies to addresses that are not ones by RFC 5321 section 4.1.2, and that
+// sendmail takes all the same.
+var (
+	recipientSyntax = Reply{Code: 553, Enhanced: "5.1.3", Text: "Recipient address syntax is not supported"}
+	senderSyntax    = Reply{Code: 553, Enhanced: "5.1.7", Text: "Sender address syntax is not supported"}
+)
+
 // checkRecipient is FEATURE(blocklist_recipients): To: and untagged entries.
 func (s *Session) checkRecipient(e *evaluation) finding {
 	if e.toErr != nil {
-		return pass("not an address that is looked up")
+		// sendmail takes some addresses that no standard allows; what cannot be
+		// looked up must not slip past the table.
+		return finding{action: ActionReject, reply: recipientSyntax, rule: "checks.recipient", reason: "the address is written in a way that cannot be looked up"}
 	}
 	var m access.Match
 	switch local := e.to.localText(); {

@@ -18,8 +18,13 @@ func (s *Session) findSender(e *evaluation) finding {
 		return pass("the null sender is always accepted")
 	}
 	a, err := s.policy.canonical(from)
+	if err != nil && s.message.mail.Addr != "" {
+		// The MTA's own reading of it.
+		a, err = s.policy.canonical(s.message.mail.Addr)
+	}
 	if err != nil {
-		return pass("not an address that is looked up")
+		// What cannot be looked up must not slip past the table.
+		return finding{action: ActionReject, reply: senderSyntax, rule: "checks.sender", reason: "the address is written in a way that cannot be looked up"}
 	}
 	items := []access.Item{{Kind: 'U', Key: a.localText() + "@"}}
 	if a.domain != "" {

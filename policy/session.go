@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"maps"
 	"strconv"
 	"strings"
 
@@ -45,13 +46,32 @@ func (p *Policy) NewSession(c Connection, answers Answers) *Session {
 	return &Session{policy: p, conn: c, answers: answers, port: p.port(c), clientAddr: c.ClientAddr()}
 }
 
-// port finds the rules of the listener that took a connection: by daemon name,
-// then by port number.
+// port finds the rules of the listener that took a connection: what is said for
+// the daemon's name and, where that says nothing, for the port number.
 func (p *Policy) port(c Connection) Port {
-	if port, ok := p.Ports[c.DaemonName]; ok && c.DaemonName != "" {
+	port := p.Ports[strconv.Itoa(int(c.DaemonPort))]
+	named, ok := p.Ports[c.DaemonName]
+	if !ok || c.DaemonName == "" {
 		return port
 	}
-	return p.Ports[strconv.Itoa(int(c.DaemonPort))]
+	if named.Auth != "" {
+		port.Auth = named.Auth
+	}
+	if named.TLS != "" {
+		port.TLS = named.TLS
+	}
+	if named.Relay != "" {
+		port.Relay = named.Relay
+	}
+	if len(named.Checks) > 0 {
+		checks := maps.Clone(port.Checks)
+		if checks == nil {
+			checks = make(map[string]Mode)
+		}
+		maps.Copy(checks, named.Checks)
+		port.Checks = checks
+	}
+	return port
 }
 
 // Helo tells the session the client's HELO name and the TLS state at that

@@ -42,9 +42,9 @@ func newGenerators(t *testing.T) (seed int, generators []generator) {
 	return seed, generators
 }
 
-func mustParse(t *testing.T, table string) *access.Table {
+func mustParse(t *testing.T, f access.Features, table string) *access.Table {
 	t.Helper()
-	parsed, problems, err := access.Parse("access", strings.NewReader(table))
+	parsed, problems, err := access.Parse("access", strings.NewReader(table), f)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func newPolicy(t *testing.T, f access.Features, table string) *policy.Policy {
 	deny := mustReply(t, "550 5.7.1 Relaying denied. Proper authentication required.")
 	reject := policy.TableCheck{Reject: mustReply(t, "550 5.7.1 Access denied")}
 	return &policy.Policy{
-		Access: mustParse(t, table), Features: f, Hostname: hostname,
+		Access: mustParse(t, f, table), Features: f, Hostname: hostname,
 		Local: policy.NewClass(append([]string{hostname, "localhost", "mx", "[127.0.0.1]"}, localDomains...)...),
 		Relay: policy.NewClass(relayDomains...),
 		Checks: policy.Checks{
@@ -274,7 +274,7 @@ func TestLookupsAskTheSameKeys(t *testing.T) {
 				queries = append(queries, l.query())
 			}
 			answers := newSendmail(t, features, table).ask(t, queries)
-			parsed := mustParse(t, table)
+			parsed := mustParse(t, features, table)
 			for i, l := range wants {
 				search := access.Search{Table: parsed, Features: &features}
 				match := l.run(&search)

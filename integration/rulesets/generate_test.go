@@ -152,6 +152,8 @@ func (g generator) sender() string {
 		return ""
 	case g.chance(4):
 		return pick(g, users...)
+	case g.chance(10):
+		return g.disguise(pick(g, users...), pick(g, domains...))
 	}
 	return pick(g, users...) + "@" + g.domain()
 }
@@ -173,7 +175,9 @@ func (g generator) domain() string {
 // behind our own reached.
 func (g generator) recipient() string {
 	user, one, two := pick(g, users...), g.domain(), g.domain()
-	switch g.IntN(14) {
+	switch g.IntN(15) {
+	case 14:
+		return g.disguise(user, one)
 	case 0:
 		return user + "%" + one + "@" + two
 	case 1:
@@ -189,4 +193,11 @@ func (g generator) recipient() string {
 			`"`+one+"!"+user+`"@`+two, user+"@"+one+"@"+two, "@"+one+",@"+two+":"+user+"@"+one, user+"@")
 	}
 	return user + "@" + one
+}
+
+// disguise writes an address in one of the ways that sendmail takes although no
+// standard allows them. Comments are left to the dialogues: sendmail -bt does not
+// take them out, sendmail itself does.
+func (g generator) disguise(user, domain string) string {
+	return pick(g, user+"@"+domain+";", `"`+user[:1]+`"`+user[1:]+"@"+domain, user+" @ "+domain)
 }
