@@ -264,7 +264,7 @@ func (s *sources) table() *access.Table {
 		return nil
 	}
 	defer f.Close()
-	table, found, err := access.Parse(s.access.path, f)
+	table, found, err := access.Parse(s.access.path, f, s.features)
 	if err != nil {
 		s.add(s.access.path, 0, "%v", err)
 		return nil

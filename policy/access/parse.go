@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
+	"net"
 	"net/netip"
 	"strings"
 )
@@ -15,10 +16,14 @@ const maxLine = 2046
 // maxProblems bounds how many problems of one table are told apart.
 const maxProblems = 100
 
+// byteOrderMark is what some editors put at the beginning of a UTF-8 file.
+const byteOrderMark = "\xef\xbb\xbf"
+
 // Parse reads a table in makemap's text format. name stands in messages and
-// rules, usually the file's path. The table must not be used when err is not
-// nil or a problem is not a Warning.
-func Parse(name string, r io.Reader) (*Table, []Problem, error) {
+// rules, usually the file's path; the features decide which entries are pointed
+// out as ones without effect. The table must not be used when err is not nil or
+// a problem is not a Warning.
+func Parse(name string, r io.Reader, f Features) (*Table, []Problem, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxText+1))
 	if err != nil {
 		return nil, nil, fmt.Errorf("read access table %s: %w", name, err)
@@ -26,7 +31,11 @@ func Parse(name string, r io.Reader) (*Table, []Problem, error) {
 	if len(text) > maxText {
 		return nil, nil, fmt.Errorf("read access table %s: more than %d bytes", name, maxText)
 	}
-	p := parser{table: &Table{name: name, text: text, seed: maphash.MakeSeed()}}
+	p := parser{
+		table:    &Table{name: name, text: text, seed: maphash.MakeSeed()},
+		features: f,
+		hints:    make(map[hintKind]repeated),
+	}
 	p.table.slots = make([]slot, indexSize(text))
 	p.parse()
 	return p.table, p.problems, nil
@@ -50,16 +59,23 @@ func indexSize(text []byte) int {
 
 type parser struct {
 	table    *Table
+	features Features
 	problems []Problem
+	hints    map[hintKind]repeated
 }
 
 func (p *parser) parse() {
 	offset, number := 0, 0
+	if bytes.HasPrefix(p.table.text, []byte(byteOrderMark)) {
+		p.refuse(1, "the file begins with a UTF-8 byte order mark, which sendmail takes for a part of the first key; save it without one")
+		return
+	}
 	for line := range bytes.Lines(p.table.text) {
 		number++
 		p.line(line, offset, number)
 		offset += len(line)
 	}
+	p.sumUpHints()
 }
 
 // line reads one line that begins at the given offset of the text.
@@ -81,6 +97,9 @@ func (p *parser) line(line []byte, offset, number int) {
 		p.refuse(number, "line begins with white space, expected a key")
 		return
 	}
+	if line[len(line)-1] == '\r' && p.hints[hintCR].count == 0 {
+		p.hint(number, hintCR, "the line ends in CR LF, here for the first time; makemap makes the CR a part of the value, so save the file with LF alone")
+	}
 	s := slot{offset: uint32(offset) + 1, line: uint32(number)}
 	key := p.table.key(s)
 	foldKey(key)
@@ -101,11 +120,14 @@ func (p *parser) entry(key []byte, value string, s slot) {
 		p.refuse(number, "key %q: %v", key, err)
 		return
 	}
-	if v, err := ParseValue(value); usesValues(tag) && err != nil {
+	v, err := ParseValue(value)
+	if usesValues(tag) && err != nil {
 		p.refuse(number, "key %q: %v", key, err)
 		return
-	} else if hint := p.hint(tag, rest, value, v, isNetwork); hint != "" {
-		p.warn(number, "key %q: %s", key, hint)
+	}
+	e := entry{tag: tag, rest: rest, key: key, text: value, value: v, network: isNetwork}
+	if kind, hint := p.look(e); kind != hintNone {
+		p.hint(number, kind, "key %q: %s", key, hint)
 	}
 	var first slot
 	var added bool
@@ -117,38 +139,6 @@ func (p *parser) entry(key []byte, value string, s slot) {
 	if !added {
 		p.warn(number, "key %q stands in line %d already (%s); line %d is used, as makemap does", key, first.line, p.table.value(first), first.line)
 	}
-}
-
-// hint says what an administrator should look at in an entry that is valid.
-func (p *parser) hint(tag, rest, value string, v Value, isNetwork bool) string {
-	if tag != "" && !knownTags[tag] {
-		return fmt.Sprintf("the tag %s: is not one sendmail knows, so this entry never matches", tag)
-	}
-	if !usesValues(tag) {
-		return ""
-	}
-	if v.Kind == KindError && !strings.Contains(value, v.Reply.Enhanced) && !strings.HasSuffix(v.Reply.Enhanced, ".0.0") && v.Reply != defaultErrorReply {
-		return fmt.Sprintf("the enhanced code is not of the class of the reply code; %d %s is sent", v.Reply.Code, v.Reply.Enhanced)
-	}
-	if v.Kind == KindError && v.Reply == defaultErrorReply && !strings.ContainsAny(v.Text, " \t") {
-		return fmt.Sprintf("the value %q is not a keyword; it is sent as the reply %q", v.Text, "553 5.3.0 "+v.Text)
-	}
-	if isNetwork || tag != "connect" && tag != "" {
-		return ""
-	}
-	if text, ok := strings.CutPrefix(rest, "ipv6:"); ok && strings.Contains(text, "::") {
-		if addr, err := netip.ParseAddr(text); err == nil {
-			return fmt.Sprintf("sendmail writes addresses without ::, so this key never matches; write %s", FormatAddr(addr))
-		}
-		return "sendmail writes addresses without ::, so this key never matches; write the groups out, or use a prefix length"
-	}
-	if addr, err := netip.ParseAddr(rest); err == nil && addr.Is6() {
-		return fmt.Sprintf("an IPv6 key needs the prefix IPv6: and all its groups; write %s", FormatAddr(addr))
-	}
-	if tag == "connect" && strings.HasSuffix(rest, ".") {
-		return "a key that ends in a dot never matches; leave the dot out"
-	}
-	return ""
 }
 
 func (p *parser) refuse(line int, format string, args ...any) {
@@ -235,6 +225,9 @@ func parseNetwork(rest string) (network netip.Prefix, ok bool, err error) {
 		return netip.Prefix{}, false, nil
 	}
 	network, err = netip.ParsePrefix(text)
+	if bits, ok := maskLength(text[len(before)+1:]); ok && addr.Is4() {
+		return netip.Prefix{}, false, fmt.Errorf("a netmask in dotted form, expected a prefix length: %s", netip.PrefixFrom(addr, bits).Masked())
+	}
 	switch {
 	case err != nil:
 		return netip.Prefix{}, false, fmt.Errorf("not a network, expected %s/0 to %s/%d", before, before, addr.BitLen())
@@ -244,4 +237,15 @@ func parseNetwork(rest string) (network netip.Prefix, ok bool, err error) {
 		return netip.Prefix{}, false, fmt.Errorf("the address has bits behind the prefix length, expected %s", network.Masked())
 	}
 	return network, true, nil
+}
+
+// maskLength reads a netmask in dotted form, such as 255.255.0.0.
+func maskLength(text string) (bits int, ok bool) {
+	addr, err := netip.ParseAddr(text)
+	if err != nil || !addr.Is4() {
+		return 0, false
+	}
+	mask := net.IPMask(addr.AsSlice())
+	bits, size := mask.Size()
+	return bits, size != 0
 }

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -15,7 +16,7 @@ import (
 // parse reads a table that must have no problem but warnings.
 func parse(t testing.TB, text string) *Table {
 	t.Helper()
-	table, problems, err := Parse("access", strings.NewReader(text))
+	table, problems, err := Parse("access", strings.NewReader(text), Features{BlocklistRecipients: true, LookupDotDomain: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,6 +30,7 @@ func parse(t testing.TB, text string) *Table {
 
 // TestBadTablesSayWhatIsWrong reads each table in testdata/bad and compares its
 // problems with the file beside it, a line each; warnings begin with "warning: ".
+// A first line such as "#features: lookupdotdomain" switches features on.
 func TestBadTablesSayWhatIsWrong(t *testing.T) {
 	files, err := filepath.Glob("testdata/bad/*.access")
 	if err != nil || len(files) == 0 {
@@ -36,12 +38,11 @@ func TestBadTablesSayWhatIsWrong(t *testing.T) {
 	}
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
-			f, err := os.Open(file)
+			text, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer f.Close()
-			_, problems, err := Parse(filepath.Base(file), f)
+			_, problems, err := Parse(filepath.Base(file), bytes.NewReader(text), featuresOf(string(text)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -66,6 +67,16 @@ func TestBadTablesSayWhatIsWrong(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// featuresOf reads the first line of a test's table.
+func featuresOf(text string) Features {
+	first, _, _ := strings.Cut(text, "\n")
+	has := func(name string) bool { return strings.HasPrefix(first, "#features:") && strings.Contains(first, name) }
+	return Features{
+		Skip: has("skip"), BlocklistRecipients: has("blocklist_recipients"),
+		LookupDotDomain: has("lookupdotdomain"), CompressedIPv6: has("compressed"),
 	}
 }
 
@@ -121,7 +132,7 @@ func TestTheIndexFindsWhatANaiveWalkFinds(t *testing.T) {
 				naive[key] = value
 			}
 		}
-		table, _, err := Parse("access", strings.NewReader(text.String()))
+		table, _, err := Parse("access", strings.NewReader(text.String()), Features{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,7 +158,7 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		table, problems, err := Parse("access", strings.NewReader(string(text)))
+		table, problems, err := Parse("access", strings.NewReader(string(text)), Features{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -33,7 +33,7 @@ expect:
 
 func fixture(t testing.TB) *policy.Policy {
 	t.Helper()
-	table, problems, err := access.Parse("access", strings.NewReader("From:lost@good.example DISCARD\nFrom:spam@good.example REJECT\nFrom:odd@good.example QUARANTINE:odd\n"))
+	table, problems, err := access.Parse("access", strings.NewReader("From:lost@good.example DISCARD\nFrom:spam@good.example REJECT\nFrom:odd@good.example QUARANTINE:odd\n"), access.Features{})
 	if err != nil || len(problems) > 0 {
 		t.Fatal(err, problems)
 	}
