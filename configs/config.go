@@ -18,6 +18,7 @@ type Config struct {
 	Listen  Listen
 	Access  Access
 	Domains Domains
+	DNS     DNS
 	// Mode is enforce, or shadow for every check.
 	Mode   policy.Mode
 	Checks policy.Checks
@@ -30,8 +31,6 @@ type Config struct {
 	// lines has the line of each key that the file holds, by its path. A key
 	// in it is the administrator's word and wins over sendmail.cf.
 	lines map[string]int
-	// rdnsSource is whose reverse look-up counts.
-	rdnsSource string
 	// machine is what sendmail finds out about the machine it runs on.
 	machine machine
 }
@@ -121,6 +120,7 @@ func (c *Config) overlay(name string, data []byte) error {
 	value{decoder: d, node: node}.fields(d.top)
 	c.lines = d.lines
 	c.contradictions(d)
+	c.checkLists(d)
 	return d.err()
 }
 

@@ -10,10 +10,13 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"gopkg.in/yaml.v3"
 
+	"milterd/dnscheck"
 	"milterd/policy"
 	"milterd/policy/access"
 )
@@ -125,6 +128,7 @@ func TestTheEmbeddedConfigurationHasTheDocumentedDefaults(t *testing.T) {
 	}
 	reply := func(s string) policy.Reply { return defaultReply(t, s) }
 	reject := policy.TableCheck{Mode: policy.ModeEnforce, Reject: reply("550 5.7.1 Access denied")}
+	exempt := policy.Exempt{Authenticated: true, Relay: true, ConnectOK: true, Friend: true, Postmaster: true}
 	submission := policy.Port{
 		Auth: policy.AuthRequire, TLS: policy.TLSAllow, Relay: policy.RelayEntitled, Checks: map[string]policy.Mode{},
 	}
@@ -140,6 +144,13 @@ func TestTheEmbeddedConfigurationHasTheDocumentedDefaults(t *testing.T) {
 		Domains: Domains{
 			Local: []string{"/etc/mail/local-host-names"},
 			Relay: []string{"/etc/mail/relay-domains"},
+		},
+		DNS: DNS{
+			Client: dnscheck.Config{
+				Servers: []string{}, TryTimeout: 1500 * time.Millisecond, Attempts: 2, Timeout: 5 * time.Second,
+				CacheEntries: 200_000, MinTTL: 5 * time.Second, MaxTTL: time.Hour,
+			},
+			Deadline: 8 * time.Second, Threshold: 1, Patterns: []string{},
 		},
 		Mode: policy.ModeEnforce,
 		Checks: policy.Checks{
@@ -161,19 +172,34 @@ func TestTheEmbeddedConfigurationHasTheDocumentedDefaults(t *testing.T) {
 				LocalMailers:  []string{"local", "prog", "*file*", "*include*", "error", "discard", "procmail", "cyrus", "cyrusv2"},
 			},
 			Sender: reject,
+			SenderDomain: policy.SenderDomainCheck{
+				Mode:      policy.ModeOff,
+				Missing:   policy.Outcome{Action: policy.ActionReject, Reply: reply("553 5.1.8 Domain of sender address {sender} does not exist")},
+				NullMX:    policy.Outcome{Action: policy.ActionReject, Reply: reply("550 5.7.27 Domain of sender address {sender} takes no mail")},
+				Temporary: policy.Outcome{Action: policy.ActionReject, Reply: reply("451 4.1.8 Domain of sender address {sender} does not resolve")},
+				BadMX:     policy.Outcome{Action: policy.ActionAccept, Reply: reply("550 5.1.8 Domain of sender address {sender} has no usable mail host")},
+			},
 			Client: reject,
 			RDNS: policy.RDNSCheck{
-				Mode:   policy.ModeEnforce,
-				Temp:   policy.Outcome{Action: policy.ActionReject, Reply: reply("450 4.7.25 Access denied. Cannot resolve PTR record for {addr}")},
-				Fail:   policy.Outcome{Action: policy.ActionReject, Reply: reply("450 4.7.25 Access denied. IP name lookup failed {addr}")},
-				Forged: policy.Outcome{Action: policy.ActionAccept, Reply: reply("450 4.7.25 Access denied. IP name possibly forged {name}")},
-				Exempt: policy.Exempt{Authenticated: true, Relay: true, ConnectOK: true, Friend: true, Postmaster: true},
+				Mode:    policy.ModeEnforce,
+				Source:  policy.RDNSSourceSendmail,
+				Temp:    policy.Outcome{Action: policy.ActionReject, Reply: reply("450 4.7.25 Access denied. Cannot resolve PTR record for {addr}")},
+				Fail:    policy.Outcome{Action: policy.ActionReject, Reply: reply("450 4.7.25 Access denied. IP name lookup failed {addr}")},
+				Forged:  policy.Outcome{Action: policy.ActionAccept, Reply: reply("450 4.7.25 Access denied. IP name possibly forged {name}")},
+				Generic: policy.Outcome{Action: policy.ActionAccept, Reply: reply("450 4.7.25 Access denied. {name} looks like an access line")},
+				Exempt:  exempt,
+			},
+			DNSBL: policy.DNSBLCheck{
+				Mode:      policy.ModeEnforce,
+				Reply:     reply("550 5.7.1 Rejected: {listed} listed at {zone}"),
+				Temporary: reply("451 4.7.1 Temporarily rejected: no answer about {addr} from a DNS list"),
+				Exempt:    exempt,
 			},
 		},
 		Ports: map[string]policy.Port{"465": submission, "587": submission},
 		Log:   Log{Level: "info", Format: "text"},
 	}
-	if diff := cmp.Diff(want, c, ignoreInternals()); diff != "" {
+	if diff := cmp.Diff(want, c, ignoreInternals(), cmpopts.IgnoreUnexported(dnscheck.Config{})); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
 	}
 }
@@ -218,10 +244,10 @@ func TestAFileOverridesTheDefaultsKeyByKey(t *testing.T) {
 	k.RDNS.Forged.Action = policy.ActionDiscard
 	k.RDNS.Exempt.Friend = false
 	want.Ports["587"] = policy.Port{Auth: policy.AuthAllow, TLS: policy.TLSAllow, Relay: policy.RelayEntitled, Checks: map[string]policy.Mode{}}
-	want.Ports["25"] = policy.Port{Auth: policy.AuthRefuse, TLS: policy.TLSAllow, Relay: policy.RelayNone, Checks: map[string]policy.Mode{"rdns": policy.ModeOff}}
+	want.Ports["25"] = policy.Port{Auth: policy.AuthRefuse, Relay: policy.RelayNone, Checks: map[string]policy.Mode{"rdns": policy.ModeOff}}
 	want.Ports["MSA"] = policy.Port{Auth: policy.AuthRequire, TLS: policy.TLSRequire, Relay: policy.RelayAuthenticated}
 	want.Log = Log{Level: "debug", Format: "json"}
-	if diff := cmp.Diff(want, c, ignoreInternals()); diff != "" {
+	if diff := cmp.Diff(want, c, ignoreInternals(), cmpopts.IgnoreUnexported(dnscheck.Config{})); diff != "" {
 		t.Errorf("configuration (-want +got):\n%s", diff)
 	}
 }
@@ -306,15 +332,17 @@ func keyPaths(n *yaml.Node, path string) []string {
 
 // schemaPaths lists the paths of the keys that the decoder takes, with the given
 // keys where the administrator chooses them.
-func schemaPaths(t *testing.T, fields []field, path string, chosen []string) []string {
+func schemaPaths(t *testing.T, fields []field, path string, chosen map[string][]string) []string {
 	var paths []string
 	for _, f := range fields {
 		at := join(path, f.name)
 		switch {
 		case f.value != nil:
 			paths = append(paths, at)
+		case f.each != nil && chosen[at] == nil:
+			paths = append(paths, at)
 		case f.each != nil:
-			for _, key := range chosen {
+			for _, key := range chosen[at] {
 				entry, err := f.each(key)
 				if err != nil {
 					t.Fatal(err)
@@ -333,9 +361,23 @@ func TestTheReferenceHoldsEveryKeyInTheOrderOfTheSchema(t *testing.T) {
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	want := schemaPaths(t, new(Config).schema(), "", []string{"465", "587"})
+	want := schemaPaths(t, new(Config).schema(), "", map[string][]string{"ports": {"465", "587"}})
 	if diff := cmp.Diff(want, keyPaths(node, "")); diff != "" {
 		t.Errorf("keys (-schema +reference):\n%s", diff)
+	}
+}
+
+func TestTheReferenceNamesEveryKeyOfADNSList(t *testing.T) {
+	list, err := new(Config).listSchema("bl.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, comment, _ := strings.Cut(Reference(), "    lists: {}")
+	comment, _, _ = strings.Cut(comment, "\n")
+	for _, f := range list.section {
+		if !strings.Contains(comment, f.name+":") {
+			t.Errorf("the comment of checks.dnsbl.lists does not name %s", f.name)
+		}
 	}
 }
 

@@ -23,6 +23,7 @@ func (c *Config) Policy() (*policy.Policy, []string, error) {
 		Checks:   c.Checks,
 		Ports:    maps.Clone(c.Ports),
 	}
+	p.Checks.DNSBL = c.dnsblPolicy()
 	p.Checks.Relay.TrustAuthMech = slices.Clone(s.mechanisms)
 	p.Checks.Relay.LocalMailers = slices.Clone(c.Checks.Relay.LocalMailers)
 	if err := s.err(); err != nil {

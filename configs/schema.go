@@ -33,6 +33,7 @@ func (c *Config) schema() []field {
 			{name: "local", value: list(&c.Domains.Local, checkClassEntry)},
 			{name: "relay", value: list(&c.Domains.Relay, checkClassEntry)},
 		}},
+		{name: "dns", section: c.dnsSchema()},
 		{name: "mode", value: oneOf(&c.Mode, policy.ModeEnforce, policy.ModeShadow)},
 		{name: "checks", section: c.checksSchema()},
 		{name: "ports", each: c.portSchema},
@@ -65,21 +66,20 @@ func (c *Config) checksSchema() []field {
 			{name: "local_mailers", value: list(&k.Relay.LocalMailers, checkMailer)},
 		}},
 		{name: "sender", section: tableSchema(&k.Sender)},
+		{name: "sender_domain", section: c.senderDomainSchema()},
 		{name: "client", section: tableSchema(&k.Client)},
 		{name: "rdns", section: []field{
 			{name: "mode", value: mode(&k.RDNS.Mode)},
-			{name: "source", value: oneOf(&c.rdnsSource, "sendmail")},
+			{name: "source", value: oneOf(&k.RDNS.Source, policy.RDNSSourceSendmail, policy.RDNSSourceOwn)},
 			{name: "temp", section: outcomeSchema(&k.RDNS.Temp)},
 			{name: "fail", section: outcomeSchema(&k.RDNS.Fail)},
 			{name: "forged", section: outcomeSchema(&k.RDNS.Forged)},
-			{name: "exempt", section: []field{
-				{name: "authenticated", value: boolean(&k.RDNS.Exempt.Authenticated)},
-				{name: "relay", value: boolean(&k.RDNS.Exempt.Relay)},
-				{name: "connect_ok", value: boolean(&k.RDNS.Exempt.ConnectOK)},
-				{name: "friend", value: boolean(&k.RDNS.Exempt.Friend)},
-				{name: "postmaster", value: boolean(&k.RDNS.Exempt.Postmaster)},
-			}},
+			{name: "generic", section: append(outcomeSchema(&k.RDNS.Generic),
+				field{name: "builtin", value: boolean(&c.DNS.Generic)},
+				field{name: "patterns", value: list(&c.DNS.Patterns, checkPattern)})},
+			{name: "exempt", section: exemptSchema(&k.RDNS.Exempt)},
 		}},
+		{name: "dnsbl", section: c.dnsblSchema()},
 	}
 }
 
@@ -98,8 +98,8 @@ func outcomeSchema(o *policy.Outcome) []field {
 	}
 }
 
-// portSchema lists the keys of one listener. What it does not say is as in the
-// defaults, for 465 and 587, or allowed.
+// portSchema lists the keys of one listener. What it does not say stays empty: a
+// daemon name takes it from its port's number, and a number from the defaults.
 func (c *Config) portSchema(key string) (field, error) {
 	if err := checkPortKey(key); err != nil {
 		return field{}, err
@@ -108,7 +108,7 @@ func (c *Config) portSchema(key string) (field, error) {
 		if c.Ports == nil {
 			c.Ports = make(map[string]policy.Port)
 		}
-		c.Ports[key] = policy.Port{Auth: policy.AuthAllow, TLS: policy.TLSAllow, Relay: policy.RelayEntitled}
+		c.Ports[key] = policy.Port{}
 	}
 	// A map's values have no address: each value is put back when it is read.
 	put := func(change func(p *policy.Port) func(value)) func(value) {
@@ -136,7 +136,7 @@ func (c *Config) portSchema(key string) (field, error) {
 func portChecks(p *policy.Port) func(value) {
 	modes := make(map[string]policy.Mode)
 	var fields []field
-	for _, name := range []string{"port", "recipient", "relay", "sender", "client", "rdns"} {
+	for _, name := range []string{"port", "recipient", "relay", "sender", "sender_domain", "client", "rdns", "dnsbl"} {
 		fields = append(fields, field{name: name, value: func(v value) {
 			var m policy.Mode
 			mode(&m)(v)

@@ -1,0 +1,308 @@
+package configs
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"milterd/dnscheck"
+	"milterd/policy"
+)
+
+// DNS says how questions to the DNS are asked, and what is asked.
+type DNS struct {
+	// Client sets the resolver up.
+	Client dnscheck.Config
+	// Deadline bounds all look-ups that one SMTP command waits for.
+	Deadline time.Duration
+	// Lists are the DNS lists by zone, Threshold is the score that refuses.
+	Lists     map[string]*List
+	Threshold int
+	// BadMX asks for the addresses of mail hosts; BadNetworks may hold none.
+	BadMX       bool
+	BadNetworks []netip.Prefix
+	// Generic asks for generic names by the built-in rules, Patterns are rules
+	// of one's own.
+	Generic  bool
+	Patterns []string
+}
+
+// List is one DNS list.
+type List struct {
+	dnscheck.List
+	// Reply refuses what is listed; the zero value leaves it to the check's own.
+	Reply policy.Reply
+}
+
+// AsksDNS reports whether any check of this configuration asks the DNS.
+func (c *Config) AsksDNS() bool {
+	on := func(m policy.Mode) bool { return m != policy.ModeOff }
+	return on(c.Checks.SenderDomain.Mode) || on(c.Checks.RDNS.Mode) && c.Checks.RDNS.Source == policy.RDNSSourceOwn ||
+		on(c.Checks.DNSBL.Mode) && len(c.DNS.Lists) > 0
+}
+
+// NewLists makes the lists, with the health that knows which are to be bypassed;
+// nil without any.
+func (d *DNS) NewLists(health *dnscheck.Health) (*dnscheck.Lists, error) {
+	if len(d.Lists) == 0 {
+		return nil, nil
+	}
+	lists := make([]dnscheck.List, 0, len(d.Lists))
+	for _, zone := range sortedKeys(d.Lists) {
+		lists = append(lists, d.Lists[zone].List)
+	}
+	return dnscheck.NewLists(lists, dnscheck.ListOptions{Threshold: d.Threshold, Health: health})
+}
+
+// NewGeneric makes the rules for generic names; nil without any.
+func (d *DNS) NewGeneric() (*dnscheck.Generic, error) {
+	if !d.Generic && len(d.Patterns) == 0 {
+		return nil, nil
+	}
+	return dnscheck.NewGeneric(d.Generic, d.Patterns)
+}
+
+func sortedKeys(m map[string]*List) []string {
+	keys := make([]string, 0, len(m))
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func (c *Config) dnsSchema() []field {
+	d := &c.DNS
+	return []field{
+		{name: "servers", value: list(&d.Client.Servers, checkServer)},
+		{name: "try_timeout", value: duration(&d.Client.TryTimeout, 10*time.Millisecond, 10*time.Second)},
+		{name: "attempts", value: integer(&d.Client.Attempts, 1, 10)},
+		{name: "timeout", value: duration(&d.Client.Timeout, 10*time.Millisecond, 10*time.Second)},
+		{name: "deadline", value: duration(&d.Deadline, 10*time.Millisecond, 9*time.Second)},
+		{name: "cache_entries", value: integer(&d.Client.CacheEntries, 1, 10_000_000)},
+		{name: "min_ttl", value: duration(&d.Client.MinTTL, 0, 24*time.Hour)},
+		{name: "max_ttl", value: duration(&d.Client.MaxTTL, time.Second, 7*24*time.Hour)},
+		{name: "stale", value: duration(&d.Client.StaleTTL, 0, 7*24*time.Hour)},
+	}
+}
+
+func (c *Config) senderDomainSchema() []field {
+	k := &c.Checks.SenderDomain
+	return []field{
+		{name: "mode", value: mode(&k.Mode)},
+		{name: "missing", section: outcomeSchema(&k.Missing)},
+		{name: "null_mx", section: outcomeSchema(&k.NullMX)},
+		{name: "temporary", section: outcomeSchema(&k.Temporary)},
+		{name: "bad_mx", section: append(outcomeSchema(&k.BadMX),
+			field{name: "networks", value: networks(&c.DNS.BadNetworks)})},
+	}
+}
+
+func (c *Config) dnsblSchema() []field {
+	k := &c.Checks.DNSBL
+	return []field{
+		{name: "mode", value: mode(&k.Mode)},
+		{name: "threshold", value: integer(&c.DNS.Threshold, 1, 1_000_000)},
+		{name: "reply", value: reply(&k.Reply)},
+		{name: "temporary", value: reply(&k.Temporary)},
+		{name: "lists", each: c.listSchema},
+		{name: "exempt", section: exemptSchema(&k.Exempt)},
+	}
+}
+
+// listSchema lists the keys of one DNS list.
+func (c *Config) listSchema(zone string) (field, error) {
+	if c.DNS.Lists == nil {
+		c.DNS.Lists = make(map[string]*List)
+	}
+	l := &List{List: dnscheck.List{Zone: zone, Weight: 1, IPv4: true, IPv6: true}}
+	c.DNS.Lists[zone] = l
+	keys := field{name: zone, section: []field{
+		{name: "name", value: optionalText(&l.Name)},
+		{name: "key", value: optionalText((*string)(&l.Key))},
+		{name: "kind", value: func(v value) {
+			kind := ""
+			oneOf(&kind, "address", "domain")(v)
+			if kind == "domain" {
+				l.Kind = dnscheck.DomainList
+			}
+		}},
+		{name: "weight", value: signed(&l.Weight, 1_000_000)},
+		{name: "exempt", value: func(v value) {
+			boolean(&l.Exempt)(v)
+			if l.Exempt && l.Weight > 0 {
+				l.Weight = 0
+			}
+		}},
+		{name: "codes", value: codes(&l.Codes)},
+		{name: "families", value: families(l)},
+		{name: "txt", value: boolean(&l.TXT)},
+		{name: "on_temporary", value: func(v value) {
+			word := ""
+			oneOf(&word, "ignore", "tempfail")(v)
+			if word == "tempfail" {
+				l.OnTemporary = dnscheck.TempFail
+			}
+		}},
+		{name: "probe", value: func(v value) {
+			probe := true
+			boolean(&probe)(v)
+			l.NoProbe = !probe
+		}},
+		{name: "reply", value: reply(&l.Reply)},
+	}}
+	return keys, nil
+}
+
+// checkLists reports lists that cannot be, with the line of their zone.
+func (c *Config) checkLists(d *decoder) {
+	for _, zone := range sortedKeys(c.DNS.Lists) {
+		if _, err := dnscheck.NewLists([]dnscheck.List{c.DNS.Lists[zone].List}, dnscheck.ListOptions{}); err != nil {
+			path := "checks.dnsbl.lists." + zone
+			d.add(d.name, d.lines[path], "%s: %v", path, err)
+		}
+	}
+	if _, err := c.DNS.NewGeneric(); err != nil {
+		d.add(d.name, d.lines["checks.rdns.generic.patterns"], "checks.rdns.generic.patterns: %v", err)
+	}
+	if c.DNS.Client.MinTTL > c.DNS.Client.MaxTTL {
+		d.add(d.name, d.lines["dns.min_ttl"], "dns.min_ttl: %v is above dns.max_ttl, %v", c.DNS.Client.MinTTL, c.DNS.Client.MaxTTL)
+	}
+}
+
+// dnsblPolicy is what the policy knows of the lists.
+func (c *Config) dnsblPolicy() policy.DNSBLCheck {
+	check := c.Checks.DNSBL
+	check.Addresses, check.Names, check.Replies = false, false, make(map[string]policy.Reply)
+	for zone, l := range c.DNS.Lists {
+		if l.Kind == dnscheck.DomainList {
+			check.Names = true
+		} else {
+			check.Addresses = true
+		}
+		name := l.Name
+		if name == "" {
+			name = zone
+		}
+		if l.Reply.Code != 0 {
+			check.Replies[name] = l.Reply
+		}
+	}
+	return check
+}
+
+func exemptSchema(x *policy.Exempt) []field {
+	return []field{
+		{name: "authenticated", value: boolean(&x.Authenticated)},
+		{name: "relay", value: boolean(&x.Relay)},
+		{name: "connect_ok", value: boolean(&x.ConnectOK)},
+		{name: "friend", value: boolean(&x.Friend)},
+		{name: "postmaster", value: boolean(&x.Postmaster)},
+	}
+}
+
+func checkServer(s string) error {
+	if _, err := netip.ParseAddrPort(s); err == nil {
+		return nil
+	}
+	if _, err := netip.ParseAddr(strings.Trim(s, "[]")); err != nil {
+		return fmt.Errorf("%s, expected the address of a DNS server, such as 192.0.2.53 or 127.0.0.1:5353", quote(s))
+	}
+	return nil
+}
+
+// duration takes a time such as 1.5s or 1h.
+func duration(to *time.Duration, least, most time.Duration) func(value) {
+	return func(v value) {
+		d, err := time.ParseDuration(v.node.Value)
+		if v.node.Kind != yaml.ScalarNode || err != nil || d < least || d > most {
+			v.fail("%s, expected a time from %v to %v, such as 1.5s or 10m", kind(v.node), least, most)
+			return
+		}
+		*to = d
+	}
+}
+
+var signedDecimal = regexp.MustCompile(`^-?(0|[1-9][0-9]{0,8})$`)
+
+// signed takes a number from -most to most.
+func signed(to *int, most int) func(value) {
+	return func(v value) {
+		n := 0
+		if v.node.Kind != yaml.ScalarNode || v.node.Tag != "!!int" || !signedDecimal.MatchString(v.node.Value) {
+			v.fail("%s, expected a number from %d to %d", kind(v.node), -most, most)
+			return
+		}
+		if _, err := fmt.Sscan(v.node.Value, &n); err != nil || n < -most || n > most {
+			v.fail("%s, expected a number from %d to %d", kind(v.node), -most, most)
+			return
+		}
+		*to = n
+	}
+}
+
+func codes(to *[]dnscheck.Code) func(value) {
+	var words []string
+	take := list(&words, func(s string) error {
+		_, err := dnscheck.ParseCode(s)
+		return err
+	})
+	return func(v value) {
+		take(v)
+		*to = nil
+		for _, word := range words {
+			if code, err := dnscheck.ParseCode(word); err == nil {
+				*to = append(*to, code)
+			}
+		}
+	}
+}
+
+func families(l *List) func(value) {
+	var words []string
+	take := list(&words, func(s string) error {
+		if s != "ipv4" && s != "ipv6" {
+			return fmt.Errorf("%s, expected ipv4 or ipv6", quote(s))
+		}
+		return nil
+	})
+	return func(v value) {
+		take(v)
+		if len(words) == 0 {
+			v.fail("no family, expected [ipv4], [ipv6] or [ipv4, ipv6]")
+			return
+		}
+		l.IPv4, l.IPv6 = slices.Contains(words, "ipv4"), slices.Contains(words, "ipv6")
+	}
+}
+
+func networks(to *[]netip.Prefix) func(value) {
+	var words []string
+	take := list(&words, func(s string) error {
+		if p, err := netip.ParsePrefix(s); err != nil || p != p.Masked() {
+			return fmt.Errorf("%s, expected a network such as 192.0.2.0/24", quote(s))
+		}
+		return nil
+	})
+	return func(v value) {
+		take(v)
+		*to = nil
+		for _, word := range words {
+			if p, err := netip.ParsePrefix(word); err == nil {
+				*to = append(*to, p)
+			}
+		}
+	}
+}
+
+func checkPattern(s string) error {
+	if _, err := regexp.Compile(s); err != nil {
+		return fmt.Errorf("%s: %w", quote(s), err)
+	}
+	return nil
+}
