@@ -3,14 +3,15 @@ package milter
 import (
 	"net/netip"
 	"strconv"
+	"strings"
 
 	gomilter "github.com/d--j/go-milter"
 
 	"milterd/policy"
 )
 
-// connection collects the facts of CONNECT. Only the families tcp4 and tcp6
-// have a client address; a local submission comes as unknown or unix.
+// connection collects the facts of CONNECT. A local submission comes with the
+// family unknown or unix.
 func connection(host, family string, port uint16, addr string, m gomilter.Macros) policy.Connection {
 	c := policy.Connection{
 		Name:        m.Get(gomilter.MacroClientName),
@@ -30,6 +31,12 @@ func connection(host, family string, port uint16, addr string, m gomilter.Macros
 			c.Addr = a.Unmap()
 			c.Port = port
 		}
+		return c
+	}
+	// A client without an address is taken for one of this host, which may relay.
+	// ${client_addr} knows better where the MTA cannot name the family.
+	if a, err := netip.ParseAddr(strings.TrimPrefix(m.Get(gomilter.MacroClientAddr), "IPv6:")); err == nil {
+		c.Addr = a.Unmap()
 	}
 	return c
 }

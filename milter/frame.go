@@ -51,6 +51,9 @@ const negotiateBytes = 12
 // header and body frames can be larger, and only where that was negotiated.
 const maxLineFrame = 64 << 10
 
+// mayBeLong says whether a frame with this command may be longer than that.
+func mayBeLong(command byte) bool { return command == cmdHeader || command == cmdBody }
+
 // FrameError reports a frame that is not what the milter protocol allows. The
 // connection it came from is closed.
 type FrameError struct {

@@ -80,6 +80,10 @@ func (c *guardedConn) nextFrame() error {
 			}
 			need = lengthBytes + int(length)
 		}
+		// The command says how long its frame may be, before the rest is waited for.
+		if have > lengthBytes && need > lengthBytes+1+maxLineFrame && !mayBeLong(c.in[c.start+lengthBytes]) {
+			return c.malformed(&FrameError{Command: c.in[c.start+lengthBytes], Reason: fmt.Sprintf("%d bytes, expected %d at most", need-lengthBytes, maxLineFrame+1)})
+		}
 		if have >= need && need > lengthBytes {
 			break
 		}

@@ -102,6 +102,8 @@ func TestGuardedServerSurvives(t *testing.T) {
 		fresh  bool // instead of a negotiation
 		log    string
 	}{
+		{name: "a command that begins a frame longer than it may be", frames: append(binary.BigEndian.AppendUint32(nil, 1<<20), 'H'),
+			log: `1048576 bytes, expected 65537 at most`},
 		{name: "a length of half a gigabyte", frames: binary.BigEndian.AppendUint32(nil, 512<<20),
 			log: "536870912 bytes, expected 1048576 at most"},
 		{name: "the largest length there is", frames: []byte("\xff\xff\xff\xff"),

@@ -31,7 +31,7 @@ var wantedMacros = []struct {
 	names []gomilter.MacroName
 }{
 	{gomilter.StageConnect, []gomilter.MacroName{
-		gomilter.MacroClientName, gomilter.MacroClientPTR, macroClientResolve,
+		gomilter.MacroClientAddr, gomilter.MacroClientName, gomilter.MacroClientPTR, macroClientResolve,
 		gomilter.MacroDaemonName, gomilter.MacroDaemonPort, gomilter.MacroDaemonAddr, macroDaemonFlags,
 	}},
 	{gomilter.StageHelo, tlsMacros},
