@@ -56,7 +56,7 @@ func (s *Session) judgeListings(e *evaluation, l Listings, subject string) (f fi
 		if !ok {
 			reply = check.Reply
 		}
-		return e.refusal(reply, "checks.dnsbl: "+l.List, fmt.Sprintf("%s is listed at %s, score %d", printable(l.Listed), l.List, l.Score)), true
+		return e.refusal(reply, "checks.dnsbl: "+l.List, fmt.Sprintf("%s is listed at %s, score %d", Printable(l.Listed), l.List, l.Score)), true
 	}
 	return e.refusal(check.Temporary, "checks.dnsbl.temporary", "a list that must be waited for has no answer"), false
 }

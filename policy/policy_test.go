@@ -503,6 +503,22 @@ func TestASessionAnswersTheSameForEveryRecipient(t *testing.T) {
 	}
 }
 
+func TestAVerdictIsOneLineThatNoTerminalActsOn(t *testing.T) {
+	p := fixture(t, table)
+	evil := "\x1b]0;x\a\u009b31m\r\nrcpt <>: accept"
+	conn := client("203.0.113.8", "FORGED")
+	conn.Name = evil
+	v := decide(p, on(26, conn), Auth{Type: evil, Authen: evil}, evil+"@good.example", evil+"@other.example", evil)
+	for _, r := range v.String() {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			t.Fatalf("%q", v.String())
+		}
+	}
+	if r := v.Reply.String(); strings.ContainsAny(r, "\r\n\x1b") {
+		t.Errorf("reply %q", r)
+	}
+}
+
 func TestReplies(t *testing.T) {
 	for text, want := range map[string]string{
 		"550 5.7.1 Access denied":                        "",

@@ -53,7 +53,7 @@ func (s *Session) trustedClient(e *evaluation) string {
 		}
 	}
 	if s.trustedAuth() {
-		return fmt.Sprintf("authenticated as %s with %s, which is trusted", printable(s.message.auth.Authen), s.message.auth.Type)
+		return fmt.Sprintf("authenticated as %s with %s, which is trusted", Printable(s.message.auth.Authen), s.message.auth.Type)
 	}
 	return ""
 }

@@ -12,7 +12,7 @@ func (s *Session) checkSenderDomain(e *evaluation) finding {
 	domain := s.answers.SenderDomain(name)
 	e.answers = append(e.answers, domain.Detail)
 	check := s.policy.Checks.SenderDomain
-	name = printable(name)
+	name = Printable(name)
 	switch domain.Status {
 	case DomainOK:
 		return pass(name + " takes mail")

@@ -328,9 +328,9 @@ func (e *evaluation) expand(r Reply) Reply {
 		to = e.recipient.To
 	}
 	return r.expand(strings.NewReplacer(
-		"{listed}", printable(e.listing.Listed), "{zone}", printable(e.listing.List), "{reason}", printable(e.listing.Reason),
-		"{addr}", s.clientAddr, "{name}", s.conn.Name, "{ptr}", s.conn.PTR, "{helo}", printable(s.helo),
-		"{sender}", printable(s.message.mail.From), "{recipient}", printable(to)))
+		"{listed}", Printable(e.listing.Listed), "{zone}", Printable(e.listing.List), "{reason}", Printable(e.listing.Reason),
+		"{addr}", s.clientAddr, "{name}", Printable(s.conn.Name), "{ptr}", Printable(s.conn.PTR), "{helo}", Printable(s.helo),
+		"{sender}", Printable(s.message.mail.From), "{recipient}", Printable(to)))
 }
 
 // refusal makes a finding of a configured reply.

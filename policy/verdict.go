@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"strings"
+	"unicode"
 
 	"milterd/policy/access"
 )
@@ -81,7 +82,7 @@ func (v Verdict) String() string {
 	var b strings.Builder
 	b.WriteString(string(v.Stage))
 	if v.Stage != StageEOM {
-		fmt.Fprintf(&b, " <%s>", printable(v.Arg))
+		fmt.Fprintf(&b, " <%s>", v.Arg)
 	}
 	fmt.Fprintf(&b, ": %s", v.Action)
 	if text := v.Reply.String(); text != "" {
@@ -101,16 +102,22 @@ func (v Verdict) String() string {
 	for _, s := range v.Shadow {
 		fmt.Fprintf(&b, " [shadow: %s %s (%s, %s)]", s.Action, s.Reply, s.Check, s.Rule)
 	}
-	return b.String()
+	return Printable(b.String())
 }
 
-// printable replaces control characters, which a hostile peer may send, so
-// that a verdict is always one line.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r == 0x7f {
-			return '?'
+// Printable replaces what a terminal or a log might act on, control characters
+// and whatever else is not printable, by question marks. A hostile peer may send
+// it in any address or name.
+func Printable(s string) string {
+	for _, r := range s {
+		if !unicode.IsPrint(r) {
+			return strings.Map(func(r rune) rune {
+				if unicode.IsPrint(r) {
+					return r
+				}
+				return '?'
+			}, s)
 		}
-		return r
-	}, s)
+	}
+	return s
 }
