@@ -11,7 +11,7 @@ import (
 // with its key, value and places in the cache's tables, measured and rounded up.
 const (
 	recordBytes = 80
-	entryBytes  = 400
+	entryBytes  = 250
 )
 
 // entryWeight is about the memory an answer takes.
@@ -27,7 +27,8 @@ func entryWeight(q question, a *answer) uint32 {
 func newCache(config Config, lifetime func(*answer) time.Duration) (*otter.Cache[question, *answer], error) {
 	// The cache has one bound. An entry that weighs at least its share of the
 	// bytes makes that one serve for the number of entries as well.
-	least := uint32(min(config.CacheBytes/int64(config.CacheEntries), 1<<30))
+	entries := int64(config.CacheEntries)
+	least := uint32(min((config.CacheBytes+entries-1)/entries, 1<<30))
 	cache, err := otter.New(&otter.Options[question, *answer]{
 		MaximumWeight: uint64(config.CacheBytes),
 		Weigher: func(q question, a *answer) uint32 {

@@ -68,19 +68,9 @@ func (c *Client) Close() error {
 // soon as ctx is canceled, and ErrTimeout as soon as its deadline is over.
 func (c *Client) Lookup(ctx context.Context, name string, qtype uint16) Result {
 	c.counters.lookups.Add(1)
-	name, ok := canonicalName(name)
-	if !ok {
-		return Result{Status: NXDomain}
-	}
-	// A name with a place for a list's key is for WithKeys to fill in, and not
-	// for the network.
-	if !supported(qtype) || strings.Contains(name, keyPlace) {
-		return temporary(ErrServFail)
-	}
-	q := question{name, qtype}
-	if a, ok := c.cache.GetIfPresent(q); ok {
-		c.counters.hits.Add(1)
-		return a.Result
+	q, result, ok := c.known(name, qtype)
+	if ok {
+		return result
 	}
 	c.counters.waiting.Add(1)
 	defer c.counters.waiting.Add(-1)
@@ -93,6 +83,35 @@ func (c *Client) Lookup(ctx context.Context, name string, qtype uint16) Result {
 	}
 	c.counters.canceled.Add(1)
 	return temporary(ErrCanceled)
+}
+
+// peek is Lookup where nobody has to be asked.
+func (c *Client) peek(name string, qtype uint16) (Result, bool) {
+	_, result, ok := c.known(name, qtype)
+	if ok {
+		c.counters.lookups.Add(1)
+	}
+	return result, ok
+}
+
+// known is the result where there is nothing to ask, or else the question.
+func (c *Client) known(name string, qtype uint16) (q question, result Result, ok bool) {
+	name, ok = canonicalName(name)
+	if !ok {
+		return question{}, Result{Status: NXDomain}, true
+	}
+	// A name with a place for a list's key is for WithKeys to fill in, and not
+	// for the network.
+	if !supported(qtype) || strings.Contains(name, keyPlace) {
+		return question{}, temporary(ErrServFail), true
+	}
+	q = question{name, qtype}
+	a, ok := c.cache.GetIfPresent(q)
+	if !ok {
+		return q, Result{}, false
+	}
+	c.counters.hits.Add(1)
+	return q, a.Result, true
 }
 
 // loader lets the cache ask the servers. The cache runs it in the goroutine of

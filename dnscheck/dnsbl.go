@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/miekg/dns"
 )
@@ -292,46 +291,60 @@ func bypass(resolver Resolver, q asked) {
 // the verdict stands it gives up the rest, and takes what had an answer all the
 // same: a Recorder has noted that as well.
 func (l *Lists) ask(ctx context.Context, resolver Resolver, r *ListReport, questions []asked) {
+	unknown := questions[:0:0]
+	for _, q := range questions {
+		if !q.entry.pending {
+			continue
+		}
+		if result, ok := peek(resolver, q.question(), dns.TypeA); ok {
+			q.settle(result)
+		} else {
+			unknown = append(unknown, q)
+		}
+	}
+	if len(unknown) == 0 || r.decided() {
+		return
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type reply struct {
 		question asked
 		result   Result
 	}
-	replies := make(chan reply, len(questions))
-	waiting := 0
-	for _, q := range questions {
-		if !q.entry.pending {
-			continue
-		}
-		waiting++
+	replies := make(chan reply, len(unknown))
+	for _, q := range unknown {
 		go func() { replies <- reply{q, resolver.Lookup(ctx, q.question(), dns.TypeA)} }()
 	}
-	for ; waiting > 0; waiting-- {
+	for range unknown {
 		got := <-replies
-		got.question.entry.take(got.question.list, got.result)
-		if got.question.entry.Status == ListUnusable {
-			got.question.list.unusable(got.question.kind, got.question.entry.Detail)
-		}
+		got.question.settle(got.result)
 		if r.decided() {
 			cancel()
 		}
 	}
 }
 
+// settle takes the answer to a question.
+func (a asked) settle(result Result) {
+	a.entry.take(a.list, result)
+	if a.entry.Status == ListUnusable {
+		a.list.unusable(a.kind, a.entry.Detail)
+	}
+}
+
 // askReasons asks for the texts of listings, all at once.
 func askReasons(ctx context.Context, resolver Resolver, questions []asked) {
-	var lookups sync.WaitGroup
+	var texts []question
+	var entries []*ListEntry
 	for _, q := range questions {
-		if q.entry.Status != ListListed || !q.list.TXT || q.list.allows() {
-			continue
+		if q.entry.Status == ListListed && q.list.TXT && !q.list.allows() {
+			texts = append(texts, question{q.question(), dns.TypeTXT})
+			entries = append(entries, q.entry)
 		}
-		lookups.Go(func() {
-			txt := resolver.Lookup(ctx, q.question(), dns.TypeTXT)
-			if len(txt.Records) > 0 {
-				q.entry.Reason = Printable(txt.Records[0].Text)
-			}
-		})
 	}
-	lookups.Wait()
+	for i, txt := range together(ctx, resolver, texts) {
+		if len(txt.Records) > 0 {
+			entries[i].Reason = Printable(txt.Records[0].Text)
+		}
+	}
 }

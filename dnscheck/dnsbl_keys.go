@@ -74,24 +74,46 @@ func (l *Lists) WithKeys(resolver Resolver) Resolver {
 
 // Lookup puts the key in.
 func (k *keyed) Lookup(ctx context.Context, name string, qtype uint16) Result {
-	if !strings.Contains(name, keyPlace) {
-		return k.resolver.Lookup(ctx, name, qtype)
+	zone, asked, result, ok := k.fill(name)
+	if ok {
+		return result
 	}
-	name, ok := canonicalName(name)
-	if !ok {
-		return Result{Status: NXDomain}
+	return zone.clean(k.resolver.Lookup(ctx, asked, qtype))
+}
+
+// peek is Lookup where nobody has to be asked.
+func (k *keyed) peek(name string, qtype uint16) (Result, bool) {
+	zone, asked, result, ok := k.fill(name)
+	if ok {
+		return result, true
+	}
+	result, ok = peek(k.resolver, asked, qtype)
+	return zone.clean(result), ok
+}
+
+// fill gives the name to ask for, with the key if it has a place for one, and
+// the zone that is about; or the result where there is nothing to ask.
+func (k *keyed) fill(name string) (zone keyedZone, asked string, result Result, ok bool) {
+	if !strings.Contains(name, keyPlace) {
+		return keyedZone{}, name, Result{}, false
+	}
+	name, valid := canonicalName(name)
+	if !valid {
+		return keyedZone{}, "", Result{Status: NXDomain}, true
 	}
 	for _, z := range k.zones {
 		if labels, ok := strings.CutSuffix(name, "."+z.zone); ok {
-			asked := labels + "." + strings.ReplaceAll(z.zone, keyPlace, z.key)
-			return z.clean(k.resolver.Lookup(ctx, asked, qtype))
+			return z, labels + "." + strings.ReplaceAll(z.zone, keyPlace, z.key), Result{}, false
 		}
 	}
-	return temporary(ErrServFail)
+	return keyedZone{}, "", temporary(ErrServFail), true
 }
 
 // clean takes the key out of what came back.
 func (z keyedZone) clean(result Result) Result {
+	if z.scrub == nil {
+		return result
+	}
 	for i, record := range result.Records {
 		if !z.scrub.MatchString(record.Text) && !z.scrub.MatchString(record.Host) {
 			continue

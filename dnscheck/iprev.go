@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/miekg/dns"
 )
@@ -125,13 +124,17 @@ func CheckIPRev(ctx context.Context, resolver Resolver, addr netip.Addr) IPRev {
 		return rev
 	}
 	rev.takeNames(ptr)
-	var lookups sync.WaitGroup
+	questions := make([]question, 0, maxPTR)
+	asked := make([]*PTRName, 0, maxPTR)
 	for i := range rev.Names {
 		if name := &rev.Names[i]; name.Status != NameIgnored {
-			lookups.Go(func() { name.Status = confirm(ctx, resolver, name.Name, addr) })
+			questions = append(questions, question{name.Name, addressType(addr)})
+			asked = append(asked, name)
 		}
 	}
-	lookups.Wait()
+	for i, forward := range together(ctx, resolver, questions) {
+		asked[i].Status = confirm(forward, addr)
+	}
 	rev.Status = rev.conclude()
 	return rev
 }
@@ -154,9 +157,8 @@ func (r *IPRev) takeNames(ptr Result) {
 	}
 }
 
-// confirm looks for the address among those of the name.
-func confirm(ctx context.Context, resolver Resolver, name string, addr netip.Addr) NameStatus {
-	forward := resolver.Lookup(ctx, name, addressType(addr))
+// confirm looks for the address among those of a name.
+func confirm(forward Result, addr netip.Addr) NameStatus {
 	switch {
 	case forward.Status == Temporary:
 		return NameTemporary

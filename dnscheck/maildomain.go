@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"unicode/utf8"
 
 	"github.com/miekg/dns"
@@ -213,20 +212,15 @@ func (m *MailDomain) implicitMX(ctx context.Context, resolver Resolver) {
 
 // askHosts fills in the addresses of all hosts at once.
 func (m *MailDomain) askHosts(ctx context.Context, resolver Resolver) {
-	results := make([][2]Result, len(m.Hosts))
-	var lookups sync.WaitGroup
-	for i, host := range m.Hosts {
-		for j, qtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
-			lookups.Go(func() { results[i][j] = resolver.Lookup(ctx, host.Name, qtype) })
-		}
+	questions := make([]question, 0, 2*maxMX)
+	for _, host := range m.Hosts {
+		questions = append(questions, question{host.Name, dns.TypeA}, question{host.Name, dns.TypeAAAA})
 	}
-	lookups.Wait()
-	for i := range m.Hosts {
-		for _, result := range results[i] {
-			m.Hosts[i].Addrs = append(m.Hosts[i].Addrs, result.Addrs()...)
-			if result.Status == Temporary {
-				m.Hosts[i].Err = result.Err
-			}
+	for i, result := range together(ctx, resolver, questions) {
+		host := &m.Hosts[i/2]
+		host.Addrs = append(host.Addrs, result.Addrs()...)
+		if result.Status == Temporary {
+			host.Err = result.Err
 		}
 	}
 }

@@ -2,6 +2,8 @@ package dnscheck_test
 
 import (
 	"context"
+	"io"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -77,3 +79,6 @@ func withPatience(t testing.TB) context.Context {
 	t.Cleanup(cancel)
 	return ctx
 }
+
+// newLog is a log that goes to w.
+func newLog(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }

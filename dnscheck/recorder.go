@@ -33,22 +33,39 @@ func NewRecorder(resolver Resolver) *Recorder {
 
 // Lookup asks the resolver once for each question.
 func (r *Recorder) Lookup(ctx context.Context, name string, qtype uint16) Result {
-	name, ok := canonicalName(name)
-	if !ok {
-		return Result{Status: NXDomain}
-	}
-	q := question{name, qtype}
-	r.mu.Lock()
-	result, ok := r.answers[q]
-	full := len(r.answers) >= maxRecorded
-	r.mu.Unlock()
+	q, result, ok := r.known(name, qtype)
 	if ok {
 		return result
 	}
-	if full {
-		return temporary(ErrTimeout)
+	return r.note(q, r.resolver.Lookup(ctx, q.name, qtype))
+}
+
+// peek is Lookup where nobody has to be asked.
+func (r *Recorder) peek(name string, qtype uint16) (Result, bool) {
+	q, result, ok := r.known(name, qtype)
+	if ok {
+		return result, true
 	}
-	return r.note(q, r.resolver.Lookup(ctx, name, qtype))
+	if result, ok = peek(r.resolver, q.name, qtype); ok {
+		return r.note(q, result), true
+	}
+	return Result{}, false
+}
+
+// known is the result where it is settled already, or else the question.
+func (r *Recorder) known(name string, qtype uint16) (q question, result Result, ok bool) {
+	name, ok = canonicalName(name)
+	if !ok {
+		return question{}, Result{Status: NXDomain}, true
+	}
+	q = question{name, qtype}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	result, ok = r.answers[q]
+	if !ok && len(r.answers) >= maxRecorded {
+		return q, temporary(ErrTimeout), true
+	}
+	return q, result, ok
 }
 
 // note keeps a result and gives the one that counts: the first.

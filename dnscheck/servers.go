@@ -1,6 +1,7 @@
 package dnscheck
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -216,7 +217,12 @@ func readResolvConf(path string) ([]netip.AddrPort, error) {
 		return nil, fmt.Errorf("read dns servers: %w", err)
 	}
 	defer func() { _ = file.Close() }()
-	config, err := dns.ClientConfigFromReader(io.LimitReader(file, maxResolvConf))
+	// Read before it is parsed: the parser does not report a failure to read.
+	text, err := io.ReadAll(io.LimitReader(file, maxResolvConf))
+	if err != nil {
+		return nil, fmt.Errorf("read dns servers: %w", err)
+	}
+	config, err := dns.ClientConfigFromReader(bytes.NewReader(text))
 	if err != nil {
 		return nil, fmt.Errorf("read dns servers: %s: %w", path, err)
 	}
