@@ -28,6 +28,8 @@ type Config struct {
 
 	// name is the file the configuration came from, empty for the embedded one.
 	name string
+	// entries is how many each file had when Policy read it.
+	entries map[string]int
 	// lines has the line of each key that the file holds, by its path. A key
 	// in it is the administrator's word and wins over sendmail.cf.
 	lines map[string]int

@@ -29,5 +29,6 @@ func (c *Config) Policy() (*policy.Policy, []string, error) {
 	if err := s.err(); err != nil {
 		return nil, s.warnings, err
 	}
+	c.entries = s.entries
 	return p, s.warnings, nil
 }

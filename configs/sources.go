@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"strings"
 
@@ -46,6 +47,9 @@ type class struct {
 type sources struct {
 	problems
 	warnings []string
+	// entries counts what each file holds; one that need not be there holds
+	// nothing.
+	entries map[string]int
 
 	cf           string
 	access       source
@@ -59,6 +63,7 @@ type sources struct {
 // sendmail.cf if there is one, else the default.
 func (c *Config) sources() *sources {
 	s := &sources{
+		entries:    make(map[string]int),
 		features:   c.Access.Features,
 		mechanisms: c.Checks.Relay.TrustAuthMech,
 		hostname:   c.Domains.Hostname,
@@ -182,6 +187,10 @@ func (c *Config) path(p string) string {
 	return filepath.Join(filepath.Dir(c.name), p)
 }
 
+// Entries is how many entries the access table and each class file had, by path,
+// when Policy last made a policy of them.
+func (c *Config) Entries() map[string]int { return maps.Clone(c.entries) }
+
 // Files lists every file that the policy depends on, whether there is one or
 // not: the configuration itself, sendmail.cf, the access table and the domain
 // files.
@@ -239,13 +248,16 @@ func (s *sources) warn(file string, line int, format string, args ...any) {
 func (s *sources) read(what string, from class) policy.Class {
 	names := from.names
 	for _, f := range from.files {
+		s.entries[f.path] = 0
 		data, err := readFile(f.path, maxClassFile)
 		if err != nil {
 			s.failed(what, f, err)
 			continue
 		}
 		suspect := 0
-		for _, e := range sendmail.ParseClassFile(data, f.firstWord) {
+		entries := sendmail.ParseClassFile(data, f.firstWord)
+		s.entries[f.path] = len(entries)
+		for _, e := range entries {
 			names = append(names, e.Name)
 			if err := checkClassEntry(strings.TrimPrefix(e.Name, ".")); err != nil && suspect < maxSuspects {
 				suspect++
@@ -258,6 +270,7 @@ func (s *sources) read(what string, from class) policy.Class {
 
 // table reads the access table.
 func (s *sources) table() *access.Table {
+	s.entries[s.access.path] = 0
 	f, err := openFile(s.access.path, maxAccess)
 	if err != nil {
 		s.failed("access table", s.access, err)
@@ -269,6 +282,7 @@ func (s *sources) table() *access.Table {
 		s.add(s.access.path, 0, "%v", err)
 		return nil
 	}
+	s.entries[s.access.path] = table.Len()
 	for _, p := range found {
 		if p.Warning {
 			s.warn(p.File, p.Line, "%s", p.Text)

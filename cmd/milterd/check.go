@@ -18,9 +18,12 @@ const exitDifference = 1
 // to stdout, complaints to stderr. A file that cannot be read does not keep the
 // others from being run.
 func runCheck(o options, stdout, stderr io.Writer) int {
-	config, err := loadConfig(o.config)
+	config, warning, err := place{flag: o.config, fallback: defaultConfig}.load()
 	if err != nil {
 		return complain(stderr, err)
+	}
+	if warning != "" {
+		fmt.Fprintf(stderr, "milterd: warning: %s\n", warning)
 	}
 	p, warnings, err := config.Policy()
 	for _, w := range warnings {

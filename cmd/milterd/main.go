@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -68,7 +69,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case o.check:
 		return runCheck(o, stdout, stderr)
 	}
-	return runServe(o.config, stderr)
+	return runServe(place{flag: o.config, fallback: defaultConfig}, stderr)
 }
 
 // parseOptions reads the command line. What it does not know, and what would have
@@ -125,17 +126,37 @@ func version() string {
 	return text + ", " + info.GoVersion
 }
 
-// loadConfig reads the configuration of a -config flag; without one, the default
-// file if it exists, else the embedded configuration.
-func loadConfig(path string) (*configs.Config, error) {
-	if path != "" {
-		return configs.Load(path)
+// place is where the configuration is.
+type place struct {
+	// flag is the -config flag, empty without one.
+	flag string
+	// fallback is read without a flag, if there is such a file.
+	fallback string
+}
+
+// file is the file that is, or would be, read.
+func (p place) file() string {
+	if p.flag != "" {
+		return p.flag
 	}
-	config, err := configs.Load(defaultConfig)
-	if errors.Is(err, fs.ErrNotExist) {
-		return configs.Default()
+	return p.fallback
+}
+
+// load reads the configuration. Where no file is named and there is none, it is
+// the embedded one, with a warning: whoever has written a file means it.
+func (p place) load() (config *configs.Config, warning string, err error) {
+	config, err = configs.Load(p.file())
+	if p.flag != "" || !errors.Is(err, fs.ErrNotExist) {
+		return config, "", err
 	}
-	return config, err
+	warning = "no configuration file " + p.fallback + ", the built-in one is in force"
+	// A pattern without special characters but the last cannot be malformed.
+	others, _ := filepath.Glob(strings.TrimSuffix(p.fallback, filepath.Ext(p.fallback)) + ".*")
+	if len(others) > 0 {
+		warning += "; " + others[0] + " is there, but not read: rename it, or use -config"
+	}
+	config, err = configs.Default()
+	return config, warning, err
 }
 
 // complaints are the lines of an error: a bad configuration has one for each

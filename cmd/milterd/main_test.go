@@ -93,16 +93,30 @@ func TestRunWithoutServing(t *testing.T) {
 }
 
 func TestWithoutAFlagTheDefaultConfigurationCountsIfThereIsOne(t *testing.T) {
-	want := ""
-	if _, err := os.Stat(defaultConfig); !errors.Is(err, os.ErrNotExist) {
-		want = defaultConfig
+	dir := t.TempDir()
+	from := place{fallback: filepath.Join(dir, "milterd.yaml")}
+	load := func(want, wantWarning string) {
+		t.Helper()
+		config, warning, err := from.load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if warning = strings.ReplaceAll(warning, dir, "DIR"); config.Name() != want || warning != wantWarning {
+			t.Errorf("configuration %q, warning %q; expected %q, %q", config.Name(), warning, want, wantWarning)
+		}
 	}
-	config, err := loadConfig("")
-	if err != nil {
-		t.Fatal(err)
+	load("", "no configuration file DIR/milterd.yaml, the built-in one is in force")
+	write(t, dir, "milterd.yml", "mode: shadow\n")
+	load("", "no configuration file DIR/milterd.yaml, the built-in one is in force; DIR/milterd.yml is there, but not read: rename it, or use -config")
+	write(t, dir, "milterd.yaml", "mode: shadow\n")
+	load(from.fallback, "")
+	write(t, dir, "milterd.yaml", "mode: shadoww\n")
+	if _, _, err := from.load(); err == nil {
+		t.Error("a bad configuration was passed over")
 	}
-	if config.Name() != want {
-		t.Errorf("the configuration is %q, expected %q", config.Name(), want)
+	from.flag = filepath.Join(dir, "other.yaml")
+	if _, _, err := from.load(); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a named file that is missing: %v", err)
 	}
 }
 

@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -19,8 +22,7 @@ import (
 // read and validated as a whole before it takes the old one's place; while
 // anything is wrong with it, the old one stays.
 type reloader struct {
-	// path is the -config flag, empty without one.
-	path    string
+	from    place
 	stderr  io.Writer
 	logger  *slog.Logger
 	level   slog.LevelVar
@@ -33,25 +35,28 @@ type reloader struct {
 	// They belong to the goroutine that loads.
 	config, start *configs.Config
 	warnings      []string
+	// failure is what kept the last reading from being put in force.
+	failure string
 }
 
-func newReloader(path string, stderr io.Writer) *reloader {
-	return &reloader{path: path, stderr: stderr, watcher: newWatcher(pollInterval)}
+func newReloader(from place, stderr io.Writer) *reloader {
+	return &reloader{from: from, stderr: stderr, watcher: newWatcher(pollInterval)}
 }
 
 // load reads everything anew and puts it in force, or changes nothing.
 func (r *reloader) load() error {
 	// Files are noted before they are read: what changes meanwhile shows as a
 	// change afterwards.
-	configFile := r.path
-	if configFile == "" {
-		configFile = defaultConfig
-	}
+	configFile := r.from.file()
 	r.watcher.refresh()
 	r.watcher.add(configFile)
-	config, err := loadConfig(r.path)
+	config, missing, err := r.from.load()
 	if err != nil {
 		return err
+	}
+	if missing != "" && r.config != nil && r.config.Name() != "" {
+		// Whoever removes the file may be about to write it anew.
+		return fmt.Errorf("%s: no such file any more; to put the built-in configuration in force, restart milterd", configFile)
 	}
 	files := append(config.Files(), configFile)
 	r.watcher.add(files...)
@@ -66,9 +71,29 @@ func (r *reloader) load() error {
 		r.logger = newLogger(r.stderr, config.Log.Format, &r.level)
 	}
 	r.level.Set(logLevel(config.Log.Level))
-	r.config, r.warnings = config, warnings
+	if missing != "" {
+		warnings = append([]string{missing}, warnings...)
+	}
+	r.warnings = append(warnings, emptied(r.config, config)...)
+	r.config = config
 	r.policy.Store(p)
 	return nil
+}
+
+// emptied warns of files that have lost all their entries. That can be meant, and
+// so it takes effect; more often a program that writes the file has failed.
+func emptied(before, now *configs.Config) []string {
+	if before == nil {
+		return nil
+	}
+	var warnings []string
+	entries := now.Entries()
+	for _, file := range slices.Sorted(maps.Keys(entries)) {
+		if had := before.Entries()[file]; had > 0 && entries[file] == 0 {
+			warnings = append(warnings, fmt.Sprintf("%s: no entries any more, %d before", file, had))
+		}
+	}
+	return warnings
 }
 
 // run reloads on SIGHUP and when files change, until ctx ends.
@@ -82,11 +107,21 @@ func (r *reloader) run(ctx context.Context, hangups <-chan os.Signal) {
 	}
 }
 
-// reload loads, and says what came of it.
+// reload loads, and says what came of it. A failure is tried again at every poll,
+// and logged again then only if it is another one.
 func (r *reloader) reload(reason string) {
-	notify(r.logger, daemon.SdNotifyReloading+"\n"+daemon.SdNotifyMonotonicUsec())
-	defer notify(r.logger, daemon.SdNotifyReady)
-	if err := r.load(); err != nil {
+	if reason != retrying {
+		notify(r.logger, daemon.SdNotifyReloading+"\n"+daemon.SdNotifyMonotonicUsec())
+		defer notify(r.logger, daemon.SdNotifyReady)
+	}
+	err := r.load()
+	r.watcher.retry = err != nil
+	if err != nil {
+		known := reason == retrying && err.Error() == r.failure
+		r.failure = err.Error()
+		if known {
+			return
+		}
 		for _, line := range complaints(err) {
 			r.logger.Error("reload failed, the old policy stays in force", "reason", reason, "problem", line)
 		}

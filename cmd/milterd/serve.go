@@ -25,7 +25,7 @@ import (
 const shutdownTimeout = 30 * time.Second
 
 // runServe answers sendmail until SIGTERM or SIGINT.
-func runServe(path string, stderr io.Writer) int {
+func runServe(from place, stderr io.Writer) int {
 	// A signal that comes while milterd starts must not be lost, nor kill it:
 	// SIGHUP would.
 	hangups, ends := make(chan os.Signal, 1), make(chan os.Signal, 2)
@@ -36,7 +36,7 @@ func runServe(path string, stderr io.Writer) int {
 	// Without a reader of the log mail goes on.
 	signal.Ignore(syscall.SIGPIPE)
 
-	r := newReloader(path, stderr)
+	r := newReloader(from, stderr)
 	defer r.watcher.close()
 	if err := r.load(); err != nil {
 		for _, line := range complaints(err) {
@@ -72,8 +72,9 @@ func serve(r *reloader, server *milter.Server, listeners []net.Listener, hangups
 			}
 		})
 	}
-	ctx, stopReloading := context.WithCancel(context.Background())
-	running.Go(func() { r.run(ctx, hangups) })
+	reloading, stopReloading := context.WithCancel(context.Background())
+	defer stopReloading()
+	running.Go(func() { r.run(reloading, hangups) })
 	notify(r.logger, daemon.SdNotifyReady)
 
 	status := exitOK

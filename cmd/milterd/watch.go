@@ -38,7 +38,12 @@ type watcher struct {
 	// written is a file that an event says was written. Its print may still be
 	// the same: the kernel's clock is coarse.
 	written string
+	// retry: the last reading failed, so every poll is a reason for another.
+	retry bool
 }
+
+// retrying is the reason for another attempt although no file has changed.
+const retrying = "trying again after a failure"
 
 // fingerprint tells a changed file from the one noted; info is nil where there is no file.
 type fingerprint struct {
@@ -58,7 +63,8 @@ func (p fingerprint) same(q fingerprint) bool {
 		return p.info == nil && q.info == nil
 	}
 	return os.SameFile(p.info, q.info) && p.info.Size() == q.info.Size() &&
-		p.info.ModTime().Equal(q.info.ModTime()) && p.info.Mode() == q.info.Mode()
+		p.info.ModTime().Equal(q.info.ModTime()) && p.info.Mode() == q.info.Mode() &&
+		changeTime(p.info) == changeTime(q.info)
 }
 
 func newWatcher(poll time.Duration) *watcher {
@@ -206,8 +212,12 @@ func (w *watcher) next(ctx context.Context, hangups <-chan os.Signal) (reason st
 			for name := range w.prints {
 				w.watchDirectories(name)
 			}
-			if first.IsZero() && w.changed() != "" {
+			switch {
+			case !first.IsZero():
+			case w.changed() != "":
 				wait()
+			case w.retry:
+				return retrying, true
 			}
 		}
 	}

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
-	"net"
+	mathbits "math/bits"
 	"net/netip"
 	"strings"
 )
@@ -240,12 +240,15 @@ func parseNetwork(rest string) (network netip.Prefix, ok bool, err error) {
 }
 
 // maskLength reads a netmask in dotted form, such as 255.255.0.0.
-func maskLength(text string) (bits int, ok bool) {
+func maskLength(text string) (length int, ok bool) {
 	addr, err := netip.ParseAddr(text)
 	if err != nil || !addr.Is4() {
 		return 0, false
 	}
-	mask := net.IPMask(addr.AsSlice())
-	bits, size := mask.Size()
-	return bits, size != 0
+	mask := uint32(0)
+	for _, octet := range addr.As4() {
+		mask = mask<<8 | uint32(octet)
+	}
+	length = mathbits.LeadingZeros32(^mask)
+	return length, mask<<length == 0
 }

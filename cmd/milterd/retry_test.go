@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// reloading runs a reloader on the default configuration in a new directory,
+// polling all the time.
+func reloading(t *testing.T, config, access string) (dir string, log *output) {
+	t.Helper()
+	dir = newDir(t, config, access)
+	log = &output{}
+	r := newReloader(place{fallback: filepath.Join(dir, "milterd.yaml")}, log)
+	r.watcher.poll = 5 * time.Millisecond
+	if err := r.load(); err != nil {
+		t.Fatal(err)
+	}
+	r.inForce("start")
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.run(ctx, nil)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+		closing(t, closer(r.watcher.close))
+	})
+	return dir, log
+}
+
+type closer func() error
+
+func (c closer) Close() error { return c() }
+
+// waitLine waits until a text stands in the log a number of times.
+func waitLine(t *testing.T, log *output, text string, times int) {
+	t.Helper()
+	eventually(t, func() string { return text + " in the log:\n" + log.String() }, func() bool {
+		return strings.Count(log.String(), text) >= times
+	})
+}
+
+func remove(t *testing.T, dir, name string) {
+	t.Helper()
+	if err := os.Remove(filepath.Join(dir, name)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAConfigurationThatVanishesDoesNotBecomeTheBuiltInOne(t *testing.T) {
+	dir, log := reloading(t, baseConfig, rejectsBad)
+	remove(t, dir, "milterd.yaml")
+	waitLine(t, log, "milterd.yaml: no such file any more; to put the built-in configuration in force, restart milterd", 1)
+	if strings.Contains(log.String(), "built in") || strings.Count(log.String(), "policy in force") != 1 {
+		t.Errorf("something else than the file was put in force:\n%s", log)
+	}
+	write(t, dir, "milterd.yaml", strings.ReplaceAll(baseConfig, "DIR", dir)+"mode: shadow\n")
+	waitLine(t, log, "mode=shadow", 1)
+}
+
+func TestTheBuiltInConfigurationIsInForceWithAWarning(t *testing.T) {
+	log := &output{}
+	r := newReloader(place{fallback: filepath.Join(t.TempDir(), "milterd.yaml")}, log)
+	defer closing(t, closer(r.watcher.close))
+	if err := r.load(); err != nil {
+		t.Fatal(err)
+	}
+	r.inForce("start")
+	if !strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), "milterd.yaml, the built-in one is in force") {
+		t.Errorf("log:\n%s", log)
+	}
+}
+
+// A policy may fail for reasons that no watched file shows: here a file appears
+// that the failed configuration was the first to name.
+func TestAFailedReloadIsTriedAgainAndLoggedOnce(t *testing.T) {
+	dir := newDir(t, baseConfig, rejectsBad)
+	log := &output{}
+	r := newReloader(place{fallback: filepath.Join(dir, "milterd.yaml")}, log)
+	defer closing(t, closer(r.watcher.close))
+	if err := r.load(); err != nil {
+		t.Fatal(err)
+	}
+	failures := func() int { return strings.Count(log.String(), "level=ERROR") }
+
+	write(t, dir, "access", "one\n")
+	for range 3 {
+		r.reload(retrying)
+	}
+	if failures() != 1 || !r.watcher.retry {
+		t.Errorf("%d failures logged, retry %v:\n%s", failures(), r.watcher.retry, log)
+	}
+	write(t, dir, "access", "two\n")
+	r.reload(retrying)
+	r.reload(retrying)
+	if failures() != 2 {
+		t.Errorf("another failure is worth a line; log:\n%s", log)
+	}
+	r.reload("SIGHUP")
+	if failures() != 3 {
+		t.Errorf("whoever asks for a reload gets an answer; log:\n%s", log)
+	}
+	write(t, dir, "access", rejectsBad)
+	r.reload(retrying)
+	if r.watcher.retry || !strings.Contains(log.String(), "policy in force") || !strings.Contains(log.String(), retrying) {
+		t.Errorf("not repaired; log:\n%s", log)
+	}
+}
+
+func TestPollingTriesAgainAfterAFailure(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "file", "one")
+	w := withoutEvents(t)
+	w.retry = true
+	reasons, _ := watching(t, w, filepath.Join(dir, "file"))
+	expect(t, reasons, retrying)
+	expect(t, reasons, retrying)
+}
+
+func TestAFileThatBecomesUnreadableIsReportedAndRepaired(t *testing.T) {
+	dir, log := reloading(t, baseConfig, rejectsBad)
+	access := filepath.Join(dir, "access")
+	// Root may read everything but a directory.
+	if err := os.Rename(access, access+".old"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(access, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	waitLine(t, log, "access is a directory", 1)
+	remove(t, dir, "access")
+	if err := os.Rename(access+".old", access); err != nil {
+		t.Fatal(err)
+	}
+	waitLine(t, log, "policy in force", 2)
+}
+
+func TestTheTimeOfTheLastChangeShowsWhatNobodyCanPutBack(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	write(t, dir, "file", "one")
+	before := takePrint(file)
+	eventually(t, func() string { return "a changed file has another print" }, func() bool {
+		// The kernel's clock is coarse.
+		write(t, dir, "file", "two")
+		if err := os.Chtimes(file, before.info.ModTime(), before.info.ModTime()); err != nil {
+			t.Fatal(err)
+		}
+		return !takePrint(file).same(before)
+	})
+}
+
+func TestAnAccessTableThatLosesAllItsEntriesIsWarnedAbout(t *testing.T) {
+	config := strings.Replace(baseConfig, "relay: []", "relay: [DIR/relay]", 1)
+	dir := newDir(t, config, rejectsBad)
+	write(t, dir, "relay", "# none yet\n")
+	log := &output{}
+	r := newReloader(place{flag: filepath.Join(dir, "milterd.yaml")}, log)
+	defer closing(t, closer(r.watcher.close))
+	if err := r.load(); err != nil {
+		t.Fatal(err)
+	}
+	reload := func(access, relay string) string {
+		t.Helper()
+		write(t, dir, "access", access)
+		write(t, dir, "relay", relay)
+		before := len(log.String())
+		r.reload("SIGHUP")
+		return strings.ReplaceAll(log.String()[before:], dir, "DIR")
+	}
+	const emptyAccess, emptyRelay = "DIR/access: no entries any more, 1 before", "DIR/relay: no entries any more, 2 before"
+	for _, step := range []struct {
+		access, relay string
+		warned        []string
+	}{
+		{rejectsBad, "a.example\nb.example\n", nil},
+		{"", "a.example\nb.example\n", []string{emptyAccess}},
+		{"", "# gone\n", []string{emptyRelay}},
+		{"", "", nil},
+		{rejectsBad, "c.example\n", nil},
+	} {
+		got := reload(step.access, step.relay)
+		if strings.Count(got, "level=WARN") != len(step.warned) {
+			t.Errorf("%+v: log:\n%s", step, got)
+		}
+		for _, want := range step.warned {
+			if !strings.Contains(got, want) {
+				t.Errorf("%+v: log:\n%s", step, got)
+			}
+		}
+		if !strings.Contains(got, "policy in force") {
+			t.Errorf("%+v: not put in force:\n%s", step, got)
+		}
+	}
+}
