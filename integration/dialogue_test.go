@@ -15,6 +15,7 @@ var scenes = []struct{ name, dir string }{
 	{"strict", "strict"},
 	{"early", "early"},
 	{"shadow", "shadow"},
+	{"lists", "lists"},
 }
 
 func TestDialogues(t *testing.T) {
