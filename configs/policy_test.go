@@ -226,6 +226,8 @@ Djmx.cf.example.test
 C{TrustAuthMech}GSSAPI
 O UseCompressedIPv6Addresses=true
 Kaccess hash -T<TMPF> DIR/access-of-sendmail
+Xmilterd, S=local:/run/milterd/milter.sock, F=T
+O InputMailFilters=milterd
 SD
 R<SKIP> <$+> <$+> <$- $-> <$*>	$@ <$2> <$5>
 SRcpt_ok
@@ -317,10 +319,13 @@ func TestFilesThatSendmailNeedsAreMissedOnTheLineThatNamesThem(t *testing.T) {
 	}
 }
 
+// filters are the lines of a sendmail.cf that ask milterd.
+const filters = "Xmilterd, S=local:/run/milterd/milter.sock, F=T\nO InputMailFilters=milterd\n"
+
 func TestASendmailCFThatMilterdCannotFollowIsWarnedAbout(t *testing.T) {
 	dir := write(t, map[string]string{
 		"access": "",
-		"sendmail.cf": `Fw|/usr/bin/names
+		"sendmail.cf": filters + `Fw|/usr/bin/names
 Kaccess socket -T<TMPF> local:/run/other.sock
 SRelay_ok
 `})
@@ -331,8 +336,8 @@ SRelay_ok
 		t.Fatal(err)
 	}
 	for i, want := range []string{
-		"/sendmail.cf:1: class w: the output of a program",
-		"/sendmail.cf:2: the access map is of type socket",
+		"/sendmail.cf:3: class w: the output of a program",
+		"/sendmail.cf:4: the access map is of type socket",
 		"/sendmail.cf: no TRUST_AUTH_MECH",
 	} {
 		if i >= len(warnings) || !strings.HasPrefix(warnings[i], dir+want) {

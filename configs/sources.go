@@ -101,6 +101,7 @@ func (c *Config) askSendmail(s *sources) {
 	for _, p := range cf.Problems {
 		s.warn(s.cf, p.Line, "%s", p.Text)
 	}
+	c.checkDoor(s, cf)
 	if !c.explicit("access.file") {
 		s.mapFromSendmail(cf)
 	}

@@ -24,6 +24,11 @@ type Config struct {
 	Access Map
 	// Features are the FEATUREs in force that change how the table is used.
 	Features access.Features
+	// Filters are the milters that are defined.
+	Filters []Filter
+	// Submission: the file is one of a mail submission program (submit.cf), not
+	// of a server.
+	Submission bool
 	// Problems are what could not be followed, for the administrator to see.
 	Problems []Problem
 }
@@ -93,6 +98,8 @@ func Parse(data []byte, machine string) (*Config, error) {
 	c.Features = p.rules.features()
 	c.Features.CompressedIPv6 = p.options.on("UseCompressedIPv6Addresses")
 	c.Probe = p.options.probe()
+	c.Submission = p.options.on("UseMSP")
+	p.markUsed()
 	p.findRelayOptions()
 	return c, nil
 }
@@ -169,6 +176,8 @@ type parser struct {
 	classes map[string]*words
 	rules   ruleset
 	options options
+	// inputFilters are the names of the filters that are asked.
+	inputFilters []string
 	// current is the ruleset that rules are added to.
 	current string
 }
@@ -230,6 +239,8 @@ func (p *parser) command(l line) {
 		}
 	case 'O':
 		p.option(rest)
+	case 'X':
+		p.filter(rest, l.number)
 	case 'R':
 		lhs, rhs, _ := strings.Cut(rest, "\t")
 		rhs, _, _ = strings.Cut(strings.TrimLeft(rhs, "\t"), "\t")

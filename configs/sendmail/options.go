@@ -13,7 +13,11 @@ func (p *parser) option(rest string) {
 		return
 	}
 	name, value, _ := strings.Cut(rest, "=")
-	p.options[strings.ToLower(strings.TrimSpace(name))] = strings.TrimSpace(value)
+	name, value = strings.ToLower(strings.TrimSpace(name)), strings.TrimSpace(value)
+	p.options[name] = value
+	if name == "daemonportoptions" {
+		p.daemonFilters(value)
+	}
 }
 
 // value is what an option is set to, empty if it is not set.
