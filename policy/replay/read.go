@@ -84,21 +84,27 @@ func (s *Session) name() {
 
 var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:unmarshal errors:\n\s*)?line (\d+): `)
 
-// yamlError puts FILE:LINE: before an error of the YAML library.
+// yamlError puts FILE:LINE: before each error of the YAML library.
 func yamlError(name string, err error) error {
 	var typeError *yaml.TypeError
-	text := err.Error()
-	if errors.As(err, &typeError) && len(typeError.Errors) > 0 {
-		text = typeError.Errors[0]
+	if !errors.As(err, &typeError) || len(typeError.Errors) == 0 {
+		line, text := splitLine(err.Error())
+		return fmt.Errorf("%s:%s: %s", name, line, text)
 	}
+	var errs []error
+	for _, e := range typeError.Errors {
+		line, text := splitLine(e)
+		errs = append(errs, fmt.Errorf("%s:%s: %s", name, line, inWords(text)))
+	}
+	return errors.Join(errs...)
+}
+
+// splitLine cuts the line off an error of the YAML library.
+func splitLine(text string) (line, rest string) {
 	if m := yamlLine.FindStringSubmatch(text); m != nil {
-		text = text[len(m[0]):]
-		if key, _, ok := strings.Cut(strings.TrimPrefix(text, "field "), " not found in type "); ok {
-			text = fmt.Sprintf("unknown key %q", key)
-		}
-		return fmt.Errorf("%s:%s: %s", name, m[1], text)
+		return m[1], text[len(m[0]):]
 	}
-	return fmt.Errorf("%s:1: %s", name, strings.TrimPrefix(text, "yaml: "))
+	return "1", strings.TrimPrefix(text, "yaml: ")
 }
 
 // lineOf finds the line of a field error's path in the document.
@@ -177,7 +183,7 @@ func parseJSON(line []byte) (*Session, error) {
 	d := json.NewDecoder(bytes.NewReader(line))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&s); err != nil {
-		return nil, fmt.Errorf("not a session: %w", err)
+		return nil, jsonError(line, err)
 	}
 	if d.More() {
 		return nil, errors.New("more than one JSON value in a line, expected one object")

@@ -81,6 +81,18 @@ roaming-laptop eom: accept
 	}
 }
 
+func TestAMissingOutcomeOfTheReverseLookUpIsNoted(t *testing.T) {
+	const noted = "s note: connect.resolve is missing, so rdns passes"
+	for connect, want := range map[string]bool{
+		"{addr: 203.0.113.8}": true, "{addr: 203.0.113.8, resolve: OK}": false, "{}": false,
+	} {
+		got := verdicts(t, "id: s\nconnect: "+connect+"\nmessages: [{mail: {from: a@good.example}}]\n")
+		if strings.HasPrefix(got, noted) != want {
+			t.Errorf("connect: %s: %s", connect, got)
+		}
+	}
+}
+
 func TestWhatAClientCannotDoIsNotDone(t *testing.T) {
 	session := func(from, to string) string {
 		return "id: s\nconnect: {addr: 203.0.113.8}\nmessages:\n  - mail: {from: " + from + "}\n    rcpt: [{to: " + to + ", mailer: esmtp}, {to: y@example.test}]\n"

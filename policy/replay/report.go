@@ -8,10 +8,21 @@ import (
 	"milterd/policy"
 )
 
+// note says what the verdicts rest on although the session does not tell it.
+func note(s *Session) string {
+	if s.Connect.Addr == "" || s.Connect.Resolve != "" {
+		return ""
+	}
+	return "connect.resolve is missing, so rdns passes unless it looks for itself (source: own), and the client's name entitles to nothing"
+}
+
 // WriteText prints one session's verdicts, a line each, with what was expected
 // where that differs, and with the trace where explain is set.
 func WriteText(w io.Writer, s *Session, o Outcome, explain bool) error {
 	p := printer{w: w}
+	if n := note(s); n != "" {
+		p.printf("%s note: %s\n", s.ID, n)
+	}
 	for _, r := range o.Results {
 		p.printf("%s %s\n", s.ID, r.Verdict)
 		if explain {
