@@ -85,7 +85,7 @@ func replaySessions(o options, p *policy.Policy, out *bufio.Writer, stderr io.Wr
 			return exitFailure
 		}
 	}
-	if !o.json {
+	if !o.json && t.sessions > 0 {
 		fmt.Fprintln(out, t)
 	}
 	switch {
@@ -106,7 +106,21 @@ func (t *tally) add(s *replay.Session, outcome replay.Outcome) {
 
 // String is the last line of a dry run.
 func (t tally) String() string {
-	return fmt.Sprintf("%d sessions, %d verdicts, %d of them expected, %d different", t.sessions, t.verdicts, t.expected, t.differences)
+	text := count(t.sessions, "session") + ", " + count(t.verdicts, "verdict")
+	switch {
+	case t.expected == 0:
+		return text
+	case t.differences == 0:
+		return text + ", all as expected (" + count(t.expected, "expectation") + ")"
+	}
+	return fmt.Sprintf("%s, %d of %s not met", text, t.differences, count(t.expected, "expectation"))
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // reportDifferences says on stderr what -json objects have no field for.
@@ -147,8 +161,16 @@ func describe(out io.Writer, config *configs.Config, p *policy.Policy) {
 		if check.name == "recipient" && !p.Features.BlocklistRecipients {
 			note = " (without the feature blocklist_recipients it looks nothing up)"
 		}
-		fmt.Fprintf(out, "  check %-13s %s%s\n", check.name, check.mode, note)
+		fmt.Fprintf(out, "  check %-13s %s%s\n", check.name, modeInForce(config.Mode, check.mode), note)
 	}
+}
+
+// modeInForce is what the mode of a check comes to.
+func modeInForce(all, check policy.Mode) string {
+	if all == policy.ModeShadow && check == policy.ModeEnforce {
+		return "shadow (mode: shadow)"
+	}
+	return string(check)
 }
 
 func orNone(s string) string {

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"bytes"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// check runs milterd -check in a directory of a configuration, an access table
+// and files of sessions.
+func check(t *testing.T, config string, files map[string]string, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	dir := newDir(t, config, rejectsBad)
+	for name, text := range files {
+		write(t, dir, name, text)
+	}
+	line := []string{"-config", filepath.Join(dir, "milterd.yaml"), "-check"}
+	for _, arg := range args {
+		if strings.HasSuffix(arg, ".yaml") {
+			arg = filepath.Join(dir, arg)
+		}
+		line = append(line, arg)
+	}
+	var out, complaints bytes.Buffer
+	status = run(line, &out, &complaints)
+	return status, strings.ReplaceAll(out.String(), dir, "DIR"), strings.ReplaceAll(complaints.String(), dir, "DIR")
+}
+
+func TestCheckTellsWhichChecksAreActedOn(t *testing.T) {
+	enforce := strings.Replace(baseConfig, "checks: {", "checks: {client: {mode: shadow}, ", 1)
+	cases := []struct {
+		name, config string
+		want         map[string]string
+	}{
+		{"in force", enforce, map[string]string{"sender": "enforce", "client": "shadow", "rdns": "off"}},
+		{"all in shadow mode", enforce + "mode: shadow\n", map[string]string{
+			"sender": "shadow (mode: shadow)", "client": "shadow", "rdns": "off"}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			status, stdout, stderr := check(t, c.config, nil)
+			if status != exitOK || stderr != "" {
+				t.Errorf("exit status %d, stderr %q", status, stderr)
+			}
+			got := make(map[string]string)
+			for line := range strings.Lines(stdout) {
+				if words := strings.Fields(line); len(words) > 2 && words[0] == "check" {
+					got[words[1]] = strings.Join(words[2:], " ")
+				}
+			}
+			for name, want := range c.want {
+				if got[name] != want {
+					t.Errorf("check %s: %q, expected %q", name, got[name], want)
+				}
+			}
+		})
+	}
+}
+
+func TestCheckSumsUp(t *testing.T) {
+	const session = "connect: {addr: 203.0.113.8, resolve: OK}\nmessages:\n  - mail: {from: a@bad.example}\n"
+	const met = "expect: [{stage: mail, arg: a@bad.example, action: reject}]\n"
+	const unmet = "expect: [{stage: mail, arg: a@bad.example, action: accept}, {stage: eom, action: accept}]\n"
+	cases := []struct {
+		name   string
+		files  map[string]string
+		status int
+		want   string
+	}{
+		{"without expectations", map[string]string{"a.yaml": session}, exitOK, "1 session, 1 verdict\n"},
+		{"all met", map[string]string{"a.yaml": session + met + "---\n" + session}, exitOK,
+			"2 sessions, 2 verdicts, all as expected (1 expectation)\n"},
+		{"some not met", map[string]string{"a.yaml": session + unmet}, exitDifference,
+			"1 session, 1 verdict, 2 of 2 expectations not met\n"},
+		{"an unreadable file beside others", map[string]string{"a.yaml": session, "b.yaml": "x: 1\n"}, exitUsage, "1 session, 1 verdict\n"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			args := []string{"a.yaml"}
+			if c.files["b.yaml"] != "" {
+				args = append(args, "b.yaml")
+			}
+			status, stdout, _ := check(t, baseConfig, c.files, args...)
+			if status != c.status || !strings.HasSuffix(stdout, "\n"+c.want) {
+				t.Errorf("exit status %d, stdout:\n%s", status, stdout)
+			}
+		})
+	}
+}
+
+func TestCheckSumsUpNothingWhereNoSessionCouldBeRead(t *testing.T) {
+	status, stdout, stderr := check(t, baseConfig, map[string]string{"a.yaml": "x: 1\n"}, "a.yaml", "none.yaml")
+	if status != exitUsage || stdout != "" {
+		t.Errorf("exit status %d, stdout %q", status, stdout)
+	}
+	for _, want := range []string{"milterd: DIR/a.yaml:1: unknown key", "milterd: read sessions: open DIR/none.yaml: no such file"} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("stderr %q, expected %q", stderr, want)
+		}
+	}
+}
