@@ -303,6 +303,26 @@ func TestClassesKnowNoUnicodeAndNoEscapes(t *testing.T) {
 	}
 }
 
+func TestCompressedIPv6KeysMatchWhereSendmailWritesThem(t *testing.T) {
+	p := fixture(t, "")
+	p.Features.CompressedIPv6 = true
+	parsed, problems, err := access.Parse("access", strings.NewReader("Connect:IPv6:2001:db8::8 RELAY\n"), p.Features)
+	if err != nil || len(problems) > 0 {
+		t.Fatal(err, problems)
+	}
+	p.Access = parsed
+	if v := decide(p, client("2001:db8::8", "FAIL"), Auth{}, "a@good.example", "x@other.example", "esmtp"); v.Action != ActionAccept {
+		t.Errorf("compressed: %s", v)
+	}
+	if v := decide(p, client("::1", "localhost"), Auth{}, "a@good.example", "x@other.example", "esmtp"); v.Action != ActionAccept {
+		t.Errorf("loopback: %s", v)
+	}
+	p.Features.CompressedIPv6 = false
+	if v := decide(p, client("2001:db8::8", "FAIL"), Auth{}, "a@good.example", "x@other.example", "esmtp"); v.Action != ActionReject {
+		t.Errorf("in full: %s", v)
+	}
+}
+
 func TestADaemonNameAddsToThePortsRules(t *testing.T) {
 	p := fixture(t, table)
 	p.Ports["MSA"] = Port{Checks: map[string]Mode{"rdns": ModeOff}}

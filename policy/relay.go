@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -160,7 +161,7 @@ func (s *Session) addressEntitles(e *evaluation) string {
 	switch {
 	case addr == "":
 		return "originates on this host"
-	case s.conn.Addr.Unmap().IsLoopback() && (addr == "127.0.0.1" || addr == "IPv6:0:0:0:0:0:0:0:1"):
+	case addr == "127.0.0.1" || s.conn.Addr == netip.IPv6Loopback():
 		return "comes from this host (" + addr + ")"
 	}
 	if s.conn.Granted {

@@ -19,7 +19,7 @@ type Session struct {
 	port    Port
 	helo    string
 	tls     TLS
-	// clientAddr is conn.ClientAddr(), made once.
+	// clientAddr is the client's address as sendmail writes it, made once.
 	clientAddr string
 	// client and entitled are worked out once a connection.
 	client   *finding
@@ -43,7 +43,16 @@ func (p *Policy) NewSession(c Connection, answers Answers) *Session {
 	if answers == nil {
 		answers = noAnswers{}
 	}
-	return &Session{policy: p, conn: c, answers: answers, port: p.port(c), clientAddr: c.ClientAddr()}
+	return &Session{policy: p, conn: c, answers: answers, port: p.port(c), clientAddr: p.clientAddr(c)}
+}
+
+// clientAddr is the client's address as this sendmail writes it, and so as the
+// keys of the access table do.
+func (p *Policy) clientAddr(c Connection) string {
+	if addr := c.Addr.Unmap(); p.Features.CompressedIPv6 && addr.Is6() {
+		return "IPv6:" + addr.WithZone("").String()
+	}
+	return c.ClientAddr()
 }
 
 // port finds the rules of the listener that took a connection: what is said for

@@ -37,7 +37,11 @@ func runCheck(o options, stdout, stderr io.Writer) int {
 	if len(o.sessions) == 0 {
 		describe(out, config, p)
 	} else {
-		status = replaySessions(o, p, out, stderr)
+		frozen, err := newFrozen(config)
+		if err != nil {
+			return complain(stderr, err)
+		}
+		status = replaySessions(o, p, frozen, out, stderr)
 	}
 	if err := out.Flush(); err != nil {
 		fmt.Fprintf(stderr, "milterd: write results: %v\n", err)
@@ -59,13 +63,19 @@ type tally struct {
 }
 
 // replaySessions decides the sessions of all files in turn.
-func replaySessions(o options, p *policy.Policy, out *bufio.Writer, stderr io.Writer) int {
+func replaySessions(o options, p *policy.Policy, frozen *frozen, out *bufio.Writer, stderr io.Writer) int {
 	var t tally
 	var writeErr error
 	unreadable := false
 	for _, name := range o.sessions {
 		err := replay.ReadFile(name, func(s *replay.Session) {
-			outcome := replay.Run(p, s, nil)
+			answers, err := frozen.answers(s)
+			if err != nil {
+				unreadable = true
+				complain(stderr, err)
+				return
+			}
+			outcome := replay.Run(p, s, answers)
 			t.add(s, outcome)
 			if o.json {
 				writeErr = replay.WriteJSON(out, s, outcome)
@@ -155,11 +165,14 @@ func describe(out io.Writer, config *configs.Config, p *policy.Policy) {
 		mode policy.Mode
 	}{
 		{"port", c.Port.Mode}, {"recipient", c.Recipient.Mode}, {"relay", c.Relay.Mode},
-		{"sender", c.Sender.Mode}, {"sender_domain", c.SenderDomain.Mode}, {"client", c.Client.Mode}, {"rdns", c.RDNS.Mode},
+		{"sender", c.Sender.Mode}, {"sender_domain", c.SenderDomain.Mode}, {"client", c.Client.Mode}, {"rdns", c.RDNS.Mode}, {"dnsbl", c.DNSBL.Mode},
 	} {
 		note := ""
 		if check.name == "recipient" && !p.Features.BlocklistRecipients {
 			note = " (without the feature blocklist_recipients it looks nothing up)"
+		}
+		if check.name == "dnsbl" && len(config.DNS.Lists) == 0 {
+			note = " (there are no lists)"
 		}
 		fmt.Fprintf(out, "  check %-13s %s%s\n", check.name, modeInForce(config.Mode, check.mode), note)
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"milterd/configs"
-	"milterd/policy"
+	"milterd/milter"
 )
 
 // reloader keeps the policy in force up to date with its files. A new policy is
@@ -28,8 +28,9 @@ type reloader struct {
 	level   slog.LevelVar
 	watcher *watcher
 
-	// policy is what new sessions are judged by.
-	policy atomic.Pointer[policy.Policy]
+	// current is what new sessions are judged by.
+	current atomic.Pointer[milter.Snapshot]
+	dns     dnsKeeper
 
 	// config is what policy was made from, start is what milterd started with.
 	// They belong to the goroutine that loads.
@@ -64,11 +65,18 @@ func (r *reloader) load() error {
 	if err != nil {
 		return err
 	}
+	if r.logger == nil {
+		r.logger = newLogger(r.stderr, config.Log.Format, &r.level)
+		r.dns.logger = r.logger
+	}
+	lookups, err := r.dns.lookups(config)
+	if err != nil {
+		return err
+	}
 	r.watcher.keep(files...)
 
 	if r.start == nil {
 		r.start = config
-		r.logger = newLogger(r.stderr, config.Log.Format, &r.level)
 	}
 	r.level.Set(logLevel(config.Log.Level))
 	if missing != "" {
@@ -76,7 +84,7 @@ func (r *reloader) load() error {
 	}
 	r.warnings = append(warnings, emptied(r.config, config)...)
 	r.config = config
-	r.policy.Store(p)
+	r.current.Store(&milter.Snapshot{Policy: p, Lookups: lookups})
 	return nil
 }
 
@@ -138,7 +146,7 @@ func (r *reloader) reload(reason string) {
 
 // inForce logs what sessions are judged by from now on.
 func (r *reloader) inForce(reason string) {
-	p := r.policy.Load()
+	p := r.current.Load().Policy
 	name := r.config.Name()
 	if name == "" {
 		name = "built in"

@@ -38,6 +38,7 @@ func runServe(from place, stderr io.Writer) int {
 
 	r := newReloader(from, stderr)
 	defer r.watcher.close()
+	defer r.dns.close()
 	if err := r.load(); err != nil {
 		for _, line := range complaints(err) {
 			fmt.Fprintf(stderr, "milterd: %s\n", line)
@@ -52,7 +53,7 @@ func runServe(from place, stderr io.Writer) int {
 		return exitFailure
 	}
 	server := milter.NewServer(milter.Config{
-		Current:        func() milter.Snapshot { return milter.Snapshot{Policy: r.policy.Load()} },
+		Current:        func() milter.Snapshot { return *r.current.Load() },
 		Logger:         r.logger,
 		MaxConnections: r.config.Listen.MaxConnections,
 	})
