@@ -123,6 +123,9 @@ type loader Client
 // of a look-up that had no turn in time; nothing is remembered then.
 func (l *loader) Load(ctx context.Context, q question) (*answer, error) {
 	c := (*Client)(l)
+	if err := c.closing.Err(); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
 	defer context.AfterFunc(c.closing, cancel)()

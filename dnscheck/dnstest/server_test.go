@@ -164,6 +164,103 @@ func TestLongAnswersAreTruncatedOverUDPOnly(t *testing.T) {
 	}
 }
 
+func TestTricks(t *testing.T) {
+	s := start(t, dnstest.Options{Lines: []string{
+		"cut.example. A 203.0.113.1", "cut.example. TRUNCATED",
+		"id.example. A 203.0.113.2", "id.example. A WRONGID",
+		"question.example. A 203.0.113.3", "question.example. WRONGQUESTION",
+		"both.example. A 203.0.113.4", "both.example. WRONGQUESTION", "both.example. WRONGID",
+		"mute.example. WRONGID", "mute.example. TIMEOUT",
+		"slow.example. A 203.0.113.5", "slow.example. DELAY=300ms",
+	}})
+	// replies are what comes for one query, until something ends it.
+	replies := func(network, name string, n int) []string {
+		t.Helper()
+		conn, err := dns.Dial(network, s.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		query := new(dns.Msg).SetQuestion(name, dns.TypeA)
+		if err := conn.WriteMsg(query); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for range n {
+			m, err := conn.ReadMsg()
+			if err != nil {
+				t.Fatal(err)
+			}
+			words := []string{dns.RcodeToString[m.Rcode]}
+			if m.Id != query.Id {
+				words = append(words, "wrong id")
+			}
+			if m.Question[0].Name != name {
+				words = append(words, "wrong question")
+			}
+			if m.Truncated {
+				words = append(words, "truncated")
+			}
+			for _, rr := range m.Answer {
+				words = append(words, strings.TrimPrefix(rr.String(), rr.Header().String()))
+			}
+			got = append(got, strings.Join(words, ", "))
+		}
+		return got
+	}
+	for _, c := range []struct {
+		network, name string
+		want          []string
+	}{
+		{"udp", "cut.example.", []string{"NOERROR, truncated"}},
+		{"tcp", "cut.example.", []string{"NOERROR, 203.0.113.1"}},
+		{"udp", "id.example.", []string{"NXDOMAIN, wrong id", "NOERROR, 203.0.113.2"}},
+		{"tcp", "id.example.", []string{"NXDOMAIN, wrong id", "NOERROR, 203.0.113.2"}},
+		{"udp", "question.example.", []string{"NXDOMAIN, wrong question", "NOERROR, 203.0.113.3"}},
+		{"udp", "both.example.", []string{"NXDOMAIN, wrong question", "NXDOMAIN, wrong id", "NOERROR, 203.0.113.4"}},
+		{"udp", "mute.example.", []string{"NXDOMAIN, wrong id"}},
+	} {
+		t.Run(c.name+" over "+c.network, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, replies(c.network, c.name, len(c.want))); diff != "" {
+				t.Errorf("replies (-want +got):\n%s", diff)
+			}
+		})
+	}
+	begin := time.Now()
+	replies("udp", "slow.example.", 1)
+	if took := time.Since(begin); took < 300*time.Millisecond {
+		t.Errorf("the delayed answer came after %v", took)
+	}
+}
+
+// A delay does not hold up the end of a server.
+func TestCloseDuringADelay(t *testing.T) {
+	s, err := dnstest.Start(dnstest.Options{Lines: []string{"slow.example. A 203.0.113.5", "slow.example. DELAY=1h"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := dns.Dial("udp", s.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.WriteMsg(new(dns.Msg).SetQuestion("slow.example.", dns.TypeA)); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); s.Total() == 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("the query never arrived")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+}
+
 func TestQueryWithoutQuestion(t *testing.T) {
 	s := start(t, dnstest.Options{})
 	client := dns.Client{Timeout: 5 * time.Second}
@@ -272,6 +369,9 @@ func TestBadLines(t *testing.T) {
 		{"a fault of an unknown type is refused", "a.example. AAAAA TIMEOUT", `dns line 2 "a.example. AAAAA TIMEOUT": "AAAAA" is not a record type`},
 		{"a directive is refused", "$INCLUDE /etc/passwd", `dns line 2 "$INCLUDE /etc/passwd": directives are not supported, expected a record or a fault`},
 		{"a wrong address is refused", "a.example. A 1.2.3", `dns line 2 "a.example. A 1.2.3": expected a resource record or a fault: `},
+		{"a delay that is none is refused", "a.example. DELAY=soon", `dns line 2 "a.example. DELAY=soon": expected a resource record or a fault`},
+		{"two lines in one are refused", "a.example. A 203.0.113.1\nb.example. A 203.0.113.2", `dns line 2 "a.example. A 203.0.113.1\nb.example. A 203.0.113.2": expected a single line`},
+		{"another class is refused", "a.example. CH TXT hello", `dns line 2 "a.example. CH TXT hello": expected a record of class IN`},
 		{"a misspelled fault is refused", "a.example. NXDOMIAN", `dns line 2 "a.example. NXDOMIAN": expected a resource record or a fault`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
