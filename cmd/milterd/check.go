@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"milterd/configs"
@@ -176,6 +178,7 @@ func describe(out io.Writer, config *configs.Config, p *policy.Policy) {
 		}
 		fmt.Fprintf(out, "  check %-13s %s%s\n", check.name, modeInForce(config.Mode, check.mode), note)
 	}
+	describePorts(out, p)
 }
 
 // modeInForce is what the mode of a check comes to.
@@ -184,6 +187,33 @@ func modeInForce(all, check policy.Mode) string {
 		return "shadow (mode: shadow)"
 	}
 	return string(check)
+}
+
+// describePorts says what each listener's rules come to.
+func describePorts(out io.Writer, p *policy.Policy) {
+	names := make([]string, 0, len(p.Ports))
+	for name := range p.Ports {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	or := func(word, otherwise string) string {
+		if word == "" {
+			return otherwise
+		}
+		return word
+	}
+	for _, name := range names {
+		port := p.Ports[name]
+		auth, tls, relay := "as its number says", "as its number says", "as its number says"
+		if strings.Trim(name, "0123456789") == "" {
+			auth, tls, relay = string(policy.AuthAllow), string(policy.TLSAllow), string(policy.RelayEntitled)
+		}
+		fmt.Fprintf(out, "  port %-14s auth: %s, tls: %s, relay: %s", name, or(string(port.Auth), auth), or(string(port.TLS), tls), or(string(port.Relay), relay))
+		for _, check := range slices.Sorted(maps.Keys(port.Checks)) {
+			fmt.Fprintf(out, ", %s: %s", check, port.Checks[check])
+		}
+		fmt.Fprintln(out)
+	}
 }
 
 func orNone(s string) string {

@@ -44,6 +44,12 @@ func newReloader(from place, stderr io.Writer) *reloader {
 	return &reloader{from: from, stderr: stderr, watcher: newWatcher(pollInterval)}
 }
 
+// close ends what the reloader has begun.
+func (r *reloader) close() {
+	r.watcher.close()
+	r.dns.close()
+}
+
 // load reads everything anew and puts it in force, or changes nothing.
 func (r *reloader) load() error {
 	// Files are noted before they are read: what changes meanwhile shows as a

@@ -36,9 +36,10 @@ func runServe(from place, stderr io.Writer) int {
 	// Without a reader of the log mail goes on.
 	signal.Ignore(syscall.SIGPIPE)
 
-	r := newReloader(from, stderr)
-	defer r.watcher.close()
-	defer r.dns.close()
+	log := newLogWriter(stderr)
+	defer log.close()
+	r := newReloader(from, log)
+	defer r.close()
 	if err := r.load(); err != nil {
 		for _, line := range complaints(err) {
 			fmt.Fprintf(stderr, "milterd: %s\n", line)
