@@ -2,6 +2,7 @@ package configs
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -63,6 +64,10 @@ func (v value) plain() bool {
 
 // fields reads a section.
 func (v value) fields(fields []field) {
+	if v.node.Kind == yaml.ScalarNode && v.path != "" && v.plain() {
+		v.add(v.name, v.node.Line, "%s: %s, expected keys and values%s", v.path, kind(v.node), v.sectionHint(fields))
+		return
+	}
 	v.keys(func(key string, below value) {
 		for _, f := range fields {
 			if f.name == key {
@@ -175,6 +180,29 @@ func kind(n *yaml.Node) string {
 		return strings.Trim(quote(n.Value), `"`)
 	}
 	return quote(n.Value)
+}
+
+// sectionHint says how to write a section that was given a plain value.
+func (v value) sectionHint(fields []field) string {
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = f.name
+	}
+	if !slices.Contains(names, "mode") {
+		return " (" + strings.Join(names, ", ") + ")"
+	}
+	key := v.path[strings.LastIndexByte(v.path, '.')+1:]
+	mode := strings.ToLower(v.node.Value)
+	switch mode {
+	case "enforce", "shadow", "off":
+	case "no", "false":
+		mode = "off"
+	case "yes", "true", "on":
+		mode = "enforce"
+	default:
+		return " (" + strings.Join(names, ", ") + ")"
+	}
+	return fmt.Sprintf("; write %s: {mode: %s}", key, mode)
 }
 
 // hint says what an unknown key was probably meant to be.

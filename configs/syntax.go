@@ -94,8 +94,11 @@ func syntaxProblem(name string, data []byte, err error) Problem {
 		text = "* begins an alias and & an anchor, which are not taken here; quote a value that begins so"
 	case strings.HasPrefix(text, "mapping values are not allowed"):
 		text = "a second colon; quote a value that holds one"
-	case text == "did not find expected key":
-		text += ", see the indentation"
+		if belowValue(data, line) {
+			text = "the line is indented deeper than the one above, which has its value already; keys of one section begin in the same column"
+		}
+	case text == "did not find expected key", text == "did not find expected <document start>":
+		text = "the line begins in a column where no section's keys begin; keys of one section begin in the same column"
 	case text == "found unexpected end of stream":
 		text = "a quote is not closed"
 	}
@@ -129,6 +132,24 @@ func isYAML(data []byte) bool {
 		}
 	}
 }
+
+// belowValue reports whether a line is indented as if it belonged to the one
+// above, although that has a value on its own line.
+func belowValue(data []byte, line int) bool {
+	lines := strings.Split(string(data), "\n")
+	if line < 1 || line > len(lines) {
+		return false
+	}
+	for n := line - 2; n >= 0; n-- {
+		above := strings.TrimRight(lines[n], " \t\r")
+		if text := strings.TrimLeft(above, " "); text != "" && text[0] != '#' {
+			return indentation(lines[line-1]) > indentation(above) && !strings.HasSuffix(above, ":")
+		}
+	}
+	return false
+}
+
+func indentation(line string) int { return len(line) - len(strings.TrimLeft(line, " ")) }
 
 // tabIndented reports whether a line begins with white space that holds a tab.
 func tabIndented(data []byte, line int) bool {
