@@ -46,6 +46,7 @@ func TestAKeyIsOnTheWireAndNowhereElse(t *testing.T) {
 	if diff := cmp.Diff(want, shown[0]); diff != "" {
 		t.Errorf("report (-want +got):\n%s", diff)
 	}
+	logger.Warn("key", "key", list.Key, "list", list)
 	shown = append(shown, recorder.Lines()...)
 	shown = append(shown, log.String(), fmt.Sprint(health.States()))
 	asJSON, err := json.Marshal(list)

@@ -280,8 +280,9 @@ func TestListsAtTheDeadline(t *testing.T) {
 	}
 }
 
-// Ten lists that take 200 ms each, and one of them much longer, cost about what
-// one costs.
+// Nine lists that take 200 ms each have all answered by a deadline that is far
+// too short to ask them one after the other, and a silent tenth costs no more
+// than that deadline.
 func TestManyListsTakeAsLongAsOne(t *testing.T) {
 	var lines []string
 	var all []dnscheck.List
@@ -300,12 +301,12 @@ func TestManyListsTakeAsLongAsOne(t *testing.T) {
 	one.Check(withPatience(t), c, netip.MustParseAddr("203.0.113.8"))
 	forOne := time.Since(begin)
 
-	ctx, cancel := context.WithTimeout(context.Background(), 2*forOne)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*forOne)
 	defer cancel()
 	begin = time.Now()
 	r := newLists(t, dnscheck.ListOptions{}, all...).Check(ctx, c, netip.MustParseAddr("203.0.113.9"))
 	forAll := time.Since(begin)
-	if forAll > 4*forOne {
+	if forAll > 8*forOne {
 		t.Errorf("ten lists took %v, one took %v", forAll, forOne)
 	}
 	answered := 0
@@ -317,7 +318,7 @@ func TestManyListsTakeAsLongAsOne(t *testing.T) {
 	if answered != 9 || r.Entries[9].Status != dnscheck.ListNoAnswer {
 		t.Errorf("got %d answers, want nine and silence:\n%s", answered, reports(r))
 	}
-	t.Logf("one list: %v, ten lists, one of them silent, with a deadline of twice that: %v", forOne, forAll)
+	t.Logf("one list: %v, ten lists, one of them silent, with a deadline of four times that: %v", forOne, forAll)
 }
 
 func TestBadLists(t *testing.T) {

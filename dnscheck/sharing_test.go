@@ -192,7 +192,7 @@ func TestWithAllServersDeadNothingPilesUp(t *testing.T) {
 func TestTheCacheIsBounded(t *testing.T) {
 	clients := 1_000_000
 	if testing.Short() {
-		clients = 200_000
+		clients = 100_000
 	}
 	heap := func() int64 {
 		runtime.GC()
