@@ -34,6 +34,13 @@ func (e explanations) of(verdict string) []string {
 // told are the checks whose view is worth a line.
 var told = []string{"friend", "sender", "client", "rdns"}
 
+// verdict is what -json prints, as far as it is shown.
+type verdict struct {
+	Stage, Arg, Action, Enhanced, Text string
+	Code                               int
+	Trace                              []struct{ Check, Result, Reason string }
+}
+
 // explain decides a dialogue's recorded sessions with the configuration that
 // the running milterd has. verdicts is how many the live one gave when they were
 // recorded: none where there is no session, because milterd is not asked.
@@ -45,24 +52,39 @@ func explain(w *harness.World, dir, name string) (e explanations, verdicts int, 
 	if err := replay.ReadFile(file, func(s *replay.Session) { verdicts += len(s.Expect) }); err != nil {
 		return nil, 0, err
 	}
-	cmd := exec.Command(w.Binary, "-config", harness.ConfigFile, "-check", "-json", file)
+	given, err := decide(w.Binary, harness.ConfigFile, file)
+	if err != nil {
+		return nil, 0, err
+	}
+	return reasonsFor(given), verdicts, nil
+}
+
+// decide runs milterd -check -json on a file of sessions. Where a verdict is not
+// the expected one there are verdicts and an error.
+func decide(binary, config, file string) ([]verdict, error) {
+	cmd := exec.Command(binary, "-config", config, "-check", "-json", file)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, 0, fmt.Errorf("milterd -check %s: %w\n%s%s", file, err, out, stderr.Bytes())
+	out, failed := cmd.Output()
+	if failed != nil {
+		failed = fmt.Errorf("milterd -check %s: %w: %s", file, failed, strings.ReplaceAll(strings.TrimSpace(stderr.String()), "\n", "; "))
 	}
-	e = make(explanations)
+	var given []verdict
 	for objects := json.NewDecoder(bytes.NewReader(out)); ; {
-		var v struct {
-			Stage, Arg, Action string
-			Trace              []struct{ Check, Result, Reason string }
-		}
+		var v verdict
 		if err := objects.Decode(&v); errors.Is(err, io.EOF) {
-			return e, verdicts, nil
+			return given, failed
 		} else if err != nil {
-			return nil, 0, fmt.Errorf("milterd -check -json %s: %w", file, err)
+			return nil, errors.Join(failed, fmt.Errorf("milterd -check -json %s: %w", file, err))
 		}
+		given = append(given, v)
+	}
+}
+
+// reasonsFor are the explanations of accepted recipients.
+func reasonsFor(given []verdict) explanations {
+	e := make(explanations)
+	for _, v := range given {
 		if v.Stage != "rcpt" || v.Action != "accept" {
 			continue
 		}
@@ -76,4 +98,5 @@ func explain(w *harness.World, dir, name string) (e explanations, verdicts int, 
 		}
 		e[fmt.Sprintf("rcpt <%s>: accept", v.Arg)] = reasons
 	}
+	return e
 }

@@ -11,9 +11,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 
 	"milterd/integration/harness"
@@ -52,7 +50,7 @@ func main() {
 	os.Exit(harness.Main(func(w *harness.World) int {
 		if w.Missing != nil {
 			fmt.Printf("The live demonstration cannot run here: %v.\n"+
-				"So these are the same clients' recorded sessions, decided by milterd -check.\n\n", w.Missing)
+				"So these are the same clients' recorded sessions, decided by milterd -check.\n", w.Missing)
 			return report(recorded(os.Stdout))
 		}
 		return report(live(w, os.Stdout))
@@ -87,37 +85,4 @@ func directory() (string, error) {
 		}
 		dir = parent
 	}
-}
-
-// recorded decides recorded sessions with milterd -check.
-func recorded(out io.Writer) (ok bool, err error) {
-	dir, err := directory()
-	if err != nil {
-		return false, err
-	}
-	temp, err := os.MkdirTemp("", "milterd-demo-")
-	if err != nil {
-		return false, err
-	}
-	defer func() { _ = os.RemoveAll(temp) }()
-	binary := filepath.Join(temp, "milterd")
-	if err := harness.Build(binary); err != nil {
-		return false, err
-	}
-	args := []string{"-config", filepath.Join("scenes", scene, "milterd.yaml"), "-check", "-explain"}
-	for _, name := range clients {
-		file := filepath.Join("sessions", name+".yaml")
-		// What sendmail decides alone has no session for milterd.
-		if _, err := os.Stat(filepath.Join(dir, file)); err == nil {
-			args = append(args, file)
-		}
-	}
-	cmd := exec.Command(binary, args...)
-	cmd.Dir = dir
-	cmd.Stdout, cmd.Stderr = out, os.Stderr
-	err = cmd.Run()
-	if exit := new(exec.ExitError); errors.As(err, &exit) {
-		return false, fmt.Errorf("milterd -check: %w", err)
-	}
-	return err == nil, err
 }
