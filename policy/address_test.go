@@ -1,0 +1,133 @@
+package policy
+
+import (
+	"strings"
+	"testing"
+
+	"milterd/policy/access"
+)
+
+// TestAddressTricksAreNotRelayed tries what spammers try on a host that takes
+// mail for example.test and relayed.example.
+func TestAddressTricksAreNotRelayed(t *testing.T) {
+	p := fixture(t, table)
+	stranger := client("203.0.113.8", "mail.good.example")
+	for _, to := range []string{
+		"x%other.example@example.test", "x%other.example@mx.example.test", "x%other.example@relayed.example",
+		"other.example!x@example.test", "other.example!x@relayed.example", "other.example!x",
+		"@example.test:x@other.example", "@relayed.example,@example.test:x@other.example",
+		`"x@other.example"@example.test`, `"x@other.example"@relayed.example`, `"x%other.example"@example.test`,
+		`"other.example!x"@relayed.example`, "x%other.example", "x@other.example@example.test",
+		"x@[198.51.100.7]", "x@[IPv6:2001:db8::1]", "x%[198.51.100.7]@[203.0.113.25]",
+		"x@OTHER.example.", "x@other.example..", "x%other.example.@EXAMPLE.TEST.",
+		"x%other.example%example.test@example.test", "x(@example.test)@other.example", "x@other.example(@example.test)",
+		"x@other.example(", "x@example.test@other.example", `x\@example.test@other.example`, "x@other.example,y@example.test",
+		"x:@other.example", "x@example.test:25@other.example", "@", "@other.example", "x@", "%", "!", "x%", "!x", "",
+		"x@notexample.test", "x@example.test.other.example", "x@relayed.example.other.example",
+	} {
+		for _, mailer := range []string{"esmtp", "relay", ""} {
+			if to == "" {
+				continue
+			}
+			if v := decide(p, stranger, Auth{}, "a@good.example", to, mailer); v.Action == ActionAccept {
+				t.Errorf("%q by %q is accepted: %+v", to, mailer, v.Trace)
+			}
+		}
+	}
+	for _, to := range []string{
+		"x@example.test", "x@EXAMPLE.TEST.", "x%example.test@mx.example.test", "mx.example.test!x@example.test",
+		"@example.test:x@relayed.example", `"x y"@example.test`, "x+detail@relayed.example", "x@[203.0.113.25]", "x@localhost", "x",
+	} {
+		if v := decide(p, stranger, Auth{}, "a@good.example", to, "esmtp"); v.Action != ActionAccept {
+			t.Errorf("%q is refused: %s", to, v)
+		}
+	}
+}
+
+// TestDisguisedAddressesAreLookedUp writes addresses in ways that no standard
+// allows and that sendmail takes: none must slip past its entry.
+func TestDisguisedAddressesAreLookedUp(t *testing.T) {
+	p := fixture(t, table)
+	good := client("203.0.113.8", "mail.good.example")
+	for _, from := range []string{
+		"spam()@good.example", "spam(x)@good.example", "(x)spam@good.example", "spam@good.example(x)", "spam@(c)good.example",
+		"spam@good.example;", `"s"pam@good.example`, `"spam"(c)@good.example`, "<spam@good.example>", "x<spam@good.example>", "spam(a(b)c)@good.example",
+		`spam(\))@good.example`, `"spam"@good.example`, "spam @ good.example", "SPAM@GOOD.EXAMPLE.", "@a.example:spam@good.example",
+	} {
+		if v := decide(p, good, Auth{}, from, "x@example.test", "local"); v.Check != "sender" || v.Reply.String() != "550 5.7.1 Access denied" {
+			t.Errorf("from %q: %s", from, v)
+		}
+	}
+	for _, to := range []string{
+		"gone(x)@example.test", "gone@(c)example.test", "gone@example.test(c)", "<gone@example.test>", "gone@example.test;",
+		`"g"one@example.test`, "gone%example.test@mx.example.test",
+	} {
+		if v := decide(p, good, Auth{}, "a@good.example", to, "local"); v.Check != "recipient" || v.Reply.Enhanced != "5.2.1" {
+			t.Errorf("to %q: %s", to, v)
+		}
+	}
+	for _, c := range []struct{ from, to, want string }{
+		{"spam@good.example)", "x@example.test", "553 5.1.7 Sender address syntax is not supported"},
+		{"a@good.example", "gone(@example.test", "553 5.1.3 Recipient address syntax is not supported"},
+	} {
+		if v := decide(p, good, Auth{}, c.from, c.to, "local"); v.Reply.String() != c.want {
+			t.Errorf("%s to %s: %s, want %s", c.from, c.to, v, c.want)
+		}
+	}
+	s := p.NewSession(good, nil)
+	s.Mail(Auth{}, Mail{From: "spam)@good.example", Addr: "spam@good.example"})
+	if v := s.Rcpt(Recipient{To: "x@example.test", Mailer: "local"}); v.Reply.String() != "550 5.7.1 Access denied" {
+		t.Errorf("the MTA's reading of the sender: %s", v)
+	}
+}
+
+func TestClassesKnowNoUnicodeAndNoEscapes(t *testing.T) {
+	p := fixture(t, table)
+	p.Relay = NewClass("bank.example")
+	for _, to := range []string{"x@ban\u212a.example", `x@other.example\.bank.example`, "x@localho\u017ft", `x@"a".bank.example`} {
+		if v := decide(p, client("203.0.113.8", "mail.good.example"), Auth{}, "a@good.example", to, "esmtp"); v.Action == ActionAccept {
+			t.Errorf("%q: %s", to, v)
+		}
+	}
+	if v := decide(p, client("203.0.113.8", `a\.bank.example`), Auth{}, "a@good.example", "x@other.example", "esmtp"); v.Action == ActionAccept {
+		t.Errorf("client name with a backslash: %s", v)
+	}
+}
+
+// FuzzRecipient holds the promise of the relay check: a stranger reaches nothing
+// but our own and our relay domains, however an address is written.
+func FuzzRecipient(f *testing.F) {
+	for _, seed := range []string{"x@example.test", "a%b@c", `"a@b"@c`, "@a,@b:c@d", "a!b!c", "[", "a@[", `"`, `\`, "a@b@c", "<>", "x@relayed.example"} {
+		f.Add(seed)
+	}
+	p := fixture(f, "Connect:192.0.2 RELAY\n")
+	f.Fuzz(func(t *testing.T, to string) {
+		if quick, ok := p.plain(to); ok {
+			tokens, err := tokenize(to)
+			if err != nil {
+				t.Fatalf("%q: %v", to, err)
+			}
+			if long, err := p.canonicalTokens(tokens, 0); err != nil || long.String() != quick.String() || long.domain != quick.domain {
+				t.Errorf("%q: the quick way reads %q, the long way %q, %v", to, quick, long, err)
+			}
+		}
+		v := decide(p, client("203.0.113.8", "mail.good.example"), Auth{}, "a@good.example", to, "esmtp")
+		if to == "" || v.Action != ActionAccept {
+			return
+		}
+		a, err := p.recipientAddress(&access.Search{Table: p.Access, Features: &p.Features}, to)
+		if err != nil {
+			t.Fatalf("%q is accepted but cannot be read: %v", to, err)
+		}
+		_, relayed := p.Relay.Suffix(a.domain)
+		if a.domain != "" && !p.Local.Has(a.domain) && !relayed {
+			t.Errorf("%q is accepted for %q", to, a.domain)
+		}
+		if hostOperator(dequote(a.local)) {
+			t.Errorf("%q is accepted with a further host in %q", to, a.local)
+		}
+		if strings.ContainsAny(v.String(), "\r\n") {
+			t.Errorf("%q breaks the log line %q", to, v.String())
+		}
+	})
+}
