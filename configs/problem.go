@@ -29,11 +29,18 @@ type Error struct {
 	Problems []Problem
 }
 
+// maxTold is how many problems a message tells one by one.
+const maxTold = 100
+
 // Error has one problem a line.
 func (e *Error) Error() string {
-	lines := make([]string, len(e.Problems))
+	lines := make([]string, 0, min(len(e.Problems), maxTold+1))
 	for i, p := range e.Problems {
-		lines[i] = p.String()
+		if i == maxTold {
+			lines = append(lines, fmt.Sprintf("and %d more problems", len(e.Problems)-i))
+			break
+		}
+		lines = append(lines, p.String())
 	}
 	return strings.Join(lines, "\n")
 }

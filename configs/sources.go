@@ -245,6 +245,13 @@ func (s *sources) warn(file string, line int, format string, args ...any) {
 	s.warnings = append(s.warnings, Problem{File: file, Line: line, Text: fmt.Sprintf(format, args...)}.String())
 }
 
+// tooBroad reports whether an entry of class R is a whole top-level domain, or all
+// of IPv6.
+func tooBroad(name string) bool {
+	name = strings.ToLower(strings.Trim(name, "."))
+	return name == "" || name == "ipv6" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz-") == ""
+}
+
 // read makes a class of its names and files.
 func (s *sources) read(what string, from class) policy.Class {
 	names := from.names
@@ -263,6 +270,10 @@ func (s *sources) read(what string, from class) policy.Class {
 			if err := checkClassEntry(strings.TrimPrefix(e.Name, ".")); err != nil && suspect < maxSuspects {
 				suspect++
 				s.warn(f.path, e.Line, "%s: %v", what, err)
+			}
+			if what == "class R" && tooBroad(e.Name) && suspect < maxSuspects {
+				suspect++
+				s.warn(f.path, e.Line, "%s: %s relays for everything below it", what, quote(e.Name))
 			}
 		}
 	}

@@ -105,12 +105,15 @@ func syntaxProblem(name string, data []byte, err error) Problem {
 	return Problem{File: name, Line: line, Text: "not YAML: " + text}
 }
 
+// maxSearchedBytes bounds what all the attempts of brokenLine parse together.
+const maxSearchedBytes = 32 << 20
+
 // brokenLine is the first line after which no beginning of the file is YAML, 0
 // if that is too costly to find. The parser itself names the line where the
 // construct began that it could not finish, often the top of the file.
 func brokenLine(data []byte) int {
 	lines := bytes.SplitAfter(data, []byte("\n"))
-	if len(lines) > maxSearchedLines {
+	if len(lines) > maxSearchedLines || len(lines)*len(data) > maxSearchedBytes {
 		return 0
 	}
 	end := len(data)

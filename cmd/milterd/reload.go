@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -50,8 +51,10 @@ func (r *reloader) close() {
 	r.dns.close()
 }
 
-// load reads everything anew and puts it in force, or changes nothing.
-func (r *reloader) load() error {
+// load reads everything anew and puts it in force, or changes nothing. asked says
+// that an administrator wants it (SIGHUP, or the start), rather than that a file
+// happened to change.
+func (r *reloader) load(asked bool) error {
 	// Files are noted before they are read: what changes meanwhile shows as a
 	// change afterwards.
 	configFile := r.from.file()
@@ -71,6 +74,11 @@ func (r *reloader) load() error {
 	if err != nil {
 		return err
 	}
+	lost := emptied(r.config, config)
+	if len(lost) > 0 && !asked {
+		// Whoever empties a file, or takes it away, may be about to write it anew.
+		return errors.New(strings.Join(lost, "\n") + "\nif that is meant, send SIGHUP")
+	}
 	if r.logger == nil {
 		r.logger = newLogger(r.stderr, config.Log.Format, &r.level)
 		r.dns.logger = r.logger
@@ -88,14 +96,14 @@ func (r *reloader) load() error {
 	if missing != "" {
 		warnings = append([]string{missing}, warnings...)
 	}
-	r.warnings = append(warnings, emptied(r.config, config)...)
+	r.warnings = append(warnings, lost...)
 	r.config = config
 	r.current.Store(&milter.Snapshot{Policy: p, Lookups: lookups})
 	return nil
 }
 
-// emptied warns of files that have lost all their entries. That can be meant, and
-// so it takes effect; more often a program that writes the file has failed.
+// emptied tells of files that have lost all their entries. That can be meant; more
+// often a program that writes the file is not done, or has failed.
 func emptied(before, now *configs.Config) []string {
 	if before == nil {
 		return nil
@@ -128,7 +136,7 @@ func (r *reloader) reload(reason string) {
 		notify(r.logger, daemon.SdNotifyReloading+"\n"+daemon.SdNotifyMonotonicUsec())
 		defer notify(r.logger, daemon.SdNotifyReady)
 	}
-	err := r.load()
+	err := r.load(reason == hangup)
 	r.watcher.retry = err != nil
 	if err != nil {
 		known := reason == retrying && err.Error() == r.failure

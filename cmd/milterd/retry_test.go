@@ -17,7 +17,7 @@ func reloading(t *testing.T, config, access string) (dir string, log *output) {
 	log = &output{}
 	r := newReloader(place{fallback: filepath.Join(dir, "milterd.yaml")}, log)
 	r.watcher.poll = 5 * time.Millisecond
-	if err := r.load(); err != nil {
+	if err := r.load(true); err != nil {
 		t.Fatal(err)
 	}
 	r.inForce("start")
@@ -69,7 +69,7 @@ func TestTheBuiltInConfigurationIsInForceWithAWarning(t *testing.T) {
 	log := &output{}
 	r := newReloader(place{fallback: filepath.Join(t.TempDir(), "milterd.yaml")}, log)
 	defer closing(t, closer(r.watcher.close))
-	if err := r.load(); err != nil {
+	if err := r.load(true); err != nil {
 		t.Fatal(err)
 	}
 	r.inForce("start")
@@ -85,7 +85,7 @@ func TestAFailedReloadIsTriedAgainAndLoggedOnce(t *testing.T) {
 	log := &output{}
 	r := newReloader(place{fallback: filepath.Join(dir, "milterd.yaml")}, log)
 	defer closing(t, closer(r.watcher.close))
-	if err := r.load(); err != nil {
+	if err := r.load(true); err != nil {
 		t.Fatal(err)
 	}
 	failures := func() int { return strings.Count(log.String(), "level=ERROR") }
@@ -103,7 +103,7 @@ func TestAFailedReloadIsTriedAgainAndLoggedOnce(t *testing.T) {
 	if failures() != 2 {
 		t.Errorf("another failure is worth a line; log:\n%s", log)
 	}
-	r.reload("SIGHUP")
+	r.reload(hangup)
 	if failures() != 3 {
 		t.Errorf("whoever asks for a reload gets an answer; log:\n%s", log)
 	}
@@ -157,6 +157,32 @@ func TestTheTimeOfTheLastChangeShowsWhatNobodyCanPutBack(t *testing.T) {
 	})
 }
 
+// TestAFileThatIsEmptiedOrTakenAwayNeedsAHangup: a save that is half done must not
+// open the gates, or close them.
+func TestAFileThatIsEmptiedOrTakenAwayNeedsAHangup(t *testing.T) {
+	dir := newDir(t, baseConfig, rejectsBad)
+	log := &output{}
+	r := newReloader(place{flag: filepath.Join(dir, "milterd.yaml")}, log)
+	defer closing(t, closer(r.watcher.close))
+	if err := r.load(true); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "access", "")
+	r.reload(filepath.Join(dir, "access") + " changed")
+	if n := r.current.Load().Policy.Access.Len(); n != 1 {
+		t.Errorf("%d entries in force after the file was emptied, want the old one", n)
+	}
+	for _, want := range []string{"no entries any more, 1 before", "if that is meant, send SIGHUP", "the old policy stays in force"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log does not say %q:\n%s", want, log.String())
+		}
+	}
+	r.reload(hangup)
+	if n := r.current.Load().Policy.Access.Len(); n != 0 {
+		t.Errorf("%d entries in force after SIGHUP, want none", n)
+	}
+}
+
 func TestAnAccessTableThatLosesAllItsEntriesIsWarnedAbout(t *testing.T) {
 	config := strings.Replace(baseConfig, "relay: []", "relay: [DIR/relay]", 1)
 	dir := newDir(t, config, rejectsBad)
@@ -164,7 +190,7 @@ func TestAnAccessTableThatLosesAllItsEntriesIsWarnedAbout(t *testing.T) {
 	log := &output{}
 	r := newReloader(place{flag: filepath.Join(dir, "milterd.yaml")}, log)
 	defer closing(t, closer(r.watcher.close))
-	if err := r.load(); err != nil {
+	if err := r.load(true); err != nil {
 		t.Fatal(err)
 	}
 	reload := func(access, relay string) string {
@@ -172,7 +198,7 @@ func TestAnAccessTableThatLosesAllItsEntriesIsWarnedAbout(t *testing.T) {
 		write(t, dir, "access", access)
 		write(t, dir, "relay", relay)
 		before := len(log.String())
-		r.reload("SIGHUP")
+		r.reload(hangup)
 		return strings.ReplaceAll(log.String()[before:], dir, "DIR")
 	}
 	const emptyAccess, emptyRelay = "DIR/access: no entries any more, 1 before", "DIR/relay: no entries any more, 2 before"

@@ -40,7 +40,7 @@ func runServe(from place, stderr io.Writer) int {
 	defer log.close()
 	r := newReloader(from, log)
 	defer r.close()
-	if err := r.load(); err != nil {
+	if err := r.load(true); err != nil {
 		for _, line := range complaints(err) {
 			fmt.Fprintf(stderr, "milterd: %s\n", line)
 		}

@@ -173,6 +173,9 @@ func (w *watcher) changed() string {
 	return ""
 }
 
+// hangup is the reason for a reload that an administrator has asked for.
+const hangup = "SIGHUP"
+
 // next waits for a reason to read the files again and says what it is. It is not
 // ok when ctx ends.
 func (w *watcher) next(ctx context.Context, hangups <-chan os.Signal) (reason string, ok bool) {
@@ -194,7 +197,7 @@ func (w *watcher) next(ctx context.Context, hangups <-chan os.Signal) (reason st
 		case <-ctx.Done():
 			return "", false
 		case <-hangups:
-			return "SIGHUP", true
+			return hangup, true
 		case e := <-w.events:
 			if _, ours := w.prints[e.Name]; ours && !e.Has(fsnotify.Chmod) {
 				w.written = e.Name
