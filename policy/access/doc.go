@@ -14,7 +14,9 @@
 // space inside a value is kept as written. Where a key stands twice, the first
 // line counts and the second is reported with both line numbers. A line that
 // begins with white space, has no value, is longer than 2046 octets or holds a
-// NUL is refused, and with it the whole table: half a table is not a policy.
+// NUL is refused, and with it the whole table: half a table is not a policy. So
+// is a byte order mark. Entries that are valid, but can never match or say
+// something else than they seem to, are pointed out.
 //
 // # Keys
 //
@@ -31,6 +33,7 @@
 //	203.0.113.8           an IPv4 address
 //	203.0.113             a network, at a dot: 203.0.113.0/24
 //	IPv6:2001:db8:0:0     a network, at a colon, in sendmail's full form: no ::
+//	                      (with UseCompressedIPv6Addresses in sendmail.cf: with ::)
 //	[203.0.113.8]         an address literal (user@[203.0.113.8]), or the
 //	                      name of a client whose name could not be confirmed
 //	user@example.com      one address, and with any +detail
