@@ -90,8 +90,11 @@ func Parse(data []byte, machine string) (*Config, error) {
 		return nil, errors.New("has no rulesets, expected a sendmail.cf")
 	}
 	c := p.config
-	c.Hostname = p.macros["j"]
-	p.class("w").add(c.Hostname)
+	// A name has no spaces, whatever $j is defined as.
+	if words := strings.Fields(p.macros["j"]); len(words) > 0 {
+		c.Hostname = words[0]
+		p.class("w").add(c.Hostname)
+	}
 	c.Local.Names = p.class("w").list
 	c.Relay.Names = p.class("R").list
 	c.TrustAuthMech = p.class("TrustAuthMech").list
