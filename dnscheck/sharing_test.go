@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"runtime"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -130,13 +132,20 @@ func TestWithAllServersDeadNothingPilesUp(t *testing.T) {
 	if testing.Short() {
 		sessions = 2_000
 	}
+	if text := os.Getenv("MILTERD_SESSIONS"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 100 {
+			t.Fatalf("MILTERD_SESSIONS=%q, expected a number from 100", text)
+		}
+		sessions = n
+	}
 	c := dial(t, nil, dnscheck.Config{Servers: []string{deadAddr(t)}, TryTimeout: 20 * time.Millisecond, Timeout: 50 * time.Millisecond,
 		MaxQueries: 64, CacheBytes: 1 << 20})
 	lists := newLists(t, dnscheck.ListOptions{}, dnscheck.List{Zone: "a.example", Weight: 1}, dnscheck.List{Zone: "b.example", Weight: 1, OnTemporary: dnscheck.TempFail})
 	session := func(i int) {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Millisecond)
 		defer cancel()
-		addr := netip.AddrFrom4([4]byte{198, 51, byte(i >> 8), byte(i)})
+		addr := netip.AddrFrom4([4]byte{198, 51 + byte(i>>16), byte(i >> 8), byte(i)})
 		var checks sync.WaitGroup
 		checks.Go(func() {
 			if got := dnscheck.CheckIPRev(ctx, c, addr); got.Status != dnscheck.IPRevTempError {
