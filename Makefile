@@ -7,7 +7,7 @@
 GO ?= go
 STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0
-FUZZTIME ?= 3s
+FUZZTIME ?= 2000x
 SOAK_TABLES ?= 1000
 SOAK_FUZZTIME ?= 2m
 
