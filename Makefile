@@ -29,9 +29,12 @@ test: packages
 
 .PHONY: half-checks half-sendmail
 half-checks:
-	$(MAKE) --no-print-directory -j1 lint vuln unit fuzz
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory vuln
+	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory fuzz
 half-sendmail:
-	$(MAKE) --no-print-directory -j1 integration
+	@$(MAKE) --no-print-directory integration
 
 packages:
 	sh integration/install-packages

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"milterd/configs"
+	"milterd/integration/harness"
+)
+
+var fenced = regexp.MustCompile("(?s)```([a-z0-9]+)\n(.*?)```")
+
+func readmeBlocks(t *testing.T, language string) []string {
+	t.Helper()
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var blocks []string
+	for _, m := range fenced.FindAllStringSubmatch(string(text), -1) {
+		if m[1] == language {
+			blocks = append(blocks, m[2])
+		}
+	}
+	if len(blocks) == 0 {
+		t.Fatalf("README.md has no %s block", language)
+	}
+	return blocks
+}
+
+func TestConfigurationsInTheReadmeAreValid(t *testing.T) {
+	for _, block := range readmeBlocks(t, "yaml") {
+		file := filepath.Join(t.TempDir(), "readme.yaml")
+		if err := os.WriteFile(file, []byte(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := configs.Load(file); err != nil {
+			t.Errorf("%v in\n%s", err, block)
+		}
+	}
+}
+
+// TestSendmailLinesInTheReadme holds the README's lines against those that the
+// integration tests run sendmail with, and lets m4 make a sendmail.cf of them.
+func TestSendmailLinesInTheReadme(t *testing.T) {
+	lines := strings.Join(readmeBlocks(t, "m4"), "")
+	filter, _, _ := strings.Cut(lines, "\n")
+	if !strings.Contains(harness.FilterLines, filter+"\n") {
+		t.Errorf("the integration tests do not use the README's line\n%s", filter)
+	}
+	const cf = "/usr/share/sendmail/cf/m4/cf.m4"
+	if _, err := os.Stat(cf); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skipf("needs the package sendmail-cf: %v", err)
+	}
+	m4 := exec.Command("m4")
+	m4.Stdin = strings.NewReader("include(`" + cf + "')dnl\nOSTYPE(`debian')dnl\n" + lines + "MAILER(`local')dnl\nMAILER(`smtp')dnl\n")
+	out, err := m4.Output()
+	if err != nil {
+		t.Fatalf("m4: %v", err)
+	}
+	for _, want := range []string{"O InputMailFilters=milterd", "Xmilterd, S=local:/run/milterd/milter.sock, F=T,", "O DaemonPortOptions=Name=MSA, Family=inet, Port=submission, M=Ea", "C{TrustAuthMech}LOGIN PLAIN"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("sendmail.cf made of the README's lines has no %q", want)
+		}
+	}
+}
