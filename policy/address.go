@@ -4,6 +4,8 @@ import (
 	"errors"
 	"slices"
 	"strings"
+
+	"milterd/policy/access"
 )
 
 // maxAddressDepth bounds how often an address is taken apart: each step takes
@@ -33,7 +35,7 @@ func (a address) localText() string {
 	if !strings.ContainsAny(text, `"\`) {
 		return text
 	}
-	return unquote(text)
+	return access.Unquote(text)
 }
 
 // String is local@domain, or the local part alone.
@@ -279,11 +281,11 @@ func (p *Policy) domainName(tokens []string) (string, error) {
 // isLocalhost reports whether a name is localhost, alone or in our own domain.
 func (p *Policy) isLocalhost(name string) bool {
 	head, domain, qualified := strings.Cut(name, ".")
-	if lower(head) != "localhost" {
+	if access.Fold(head) != "localhost" {
 		return false
 	}
-	domain = lower(domain)
-	return !qualified || domain == "uucp" || domain == lower(p.ownDomain())
+	domain = access.Fold(domain)
+	return !qualified || domain == "uucp" || domain == access.Fold(p.ownDomain())
 }
 
 // ownDomain is sendmail's $m: the host name without its first label.

@@ -3,6 +3,8 @@ package policy
 import (
 	"sort"
 	"strings"
+
+	"milterd/policy/access"
 )
 
 // Class is a sendmail class such as w (our own names) or R (names and
@@ -15,7 +17,7 @@ type Class struct {
 func NewClass(entries ...string) Class {
 	c := Class{entries: make(map[string]struct{}, len(entries))}
 	for _, e := range entries {
-		c.entries[lower(e)] = struct{}{}
+		c.entries[access.Fold(e)] = struct{}{}
 	}
 	return c
 }
@@ -35,7 +37,7 @@ func (c Class) Entries() []string {
 
 // Has reports whether name is in the class ($=w).
 func (c Class) Has(name string) bool {
-	_, ok := c.entries[lower(name)]
+	_, ok := c.entries[access.Fold(name)]
 	return ok
 }
 
@@ -46,7 +48,7 @@ func (c Class) Suffix(name string) (entry string, ok bool) {
 	if len(c.entries) == 0 || len(name) > maxAddress || strings.ContainsAny(name, `\"`) {
 		return "", false
 	}
-	name = lower(name)
+	name = access.Fold(name)
 	for i := range len(name) {
 		if i > 0 && !boundary(name, i) {
 			continue
@@ -64,7 +66,7 @@ func (c Class) Prefix(addr string) (entry string, ok bool) {
 	if len(c.entries) == 0 {
 		return "", false
 	}
-	addr = lower(addr)
+	addr = access.Fold(addr)
 	for i := len(addr); i > 0; i-- {
 		if i < len(addr) && !boundary(addr, i) {
 			continue
@@ -79,20 +81,4 @@ func (c Class) Prefix(addr string) (entry string, ok bool) {
 // boundary reports whether a token begins at s[i].
 func boundary(s string, i int) bool {
 	return strings.IndexByte(operators, s[i]) >= 0 || strings.IndexByte(operators, s[i-1]) >= 0
-}
-
-// lower folds A to Z as sendmail does. Other letters stay: a Kelvin sign is no k.
-func lower(s string) string {
-	for i := range len(s) {
-		if s[i] >= 'A' && s[i] <= 'Z' {
-			b := []byte(s)
-			for i, c := range b {
-				if c >= 'A' && c <= 'Z' {
-					b[i] = c + 'a' - 'A'
-				}
-			}
-			return string(b)
-		}
-	}
-	return s
 }

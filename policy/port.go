@@ -1,12 +1,16 @@
 package policy
 
-import "fmt"
+import (
+	"fmt"
+
+	"milterd/policy/access"
+)
 
 // checkPort holds the listener's rules about AUTH and TLS.
 func (s *Session) checkPort(e *evaluation) finding {
 	check := s.policy.Checks.Port
 	// ANONYMOUS (RFC 4505) authenticates nobody.
-	authenticated := s.message.auth.Type != "" && lower(s.message.auth.Type) != "anonymous"
+	authenticated := s.message.auth.Type != "" && access.Fold(s.message.auth.Type) != "anonymous"
 	where := s.listener()
 	switch {
 	case s.port.TLS == TLSRequire && s.tls.Version == "":

@@ -51,7 +51,7 @@ func (p *Policy) inOwnDomain(name string) bool {
 // as a domain.
 func (p *Policy) inRelayClass(name string) (entry string, ok bool) {
 	if p.Features.RelayHostsOnly {
-		return lower(name), p.Relay.Has(name)
+		return access.Fold(name), p.Relay.Has(name)
 	}
 	return p.Relay.Suffix(name)
 }

@@ -133,21 +133,6 @@ func joinTokens(tokens []string) string {
 	return b.String()
 }
 
-func unquote(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		switch {
-		case s[i] == '"':
-		case s[i] == '\\' && i+1 < len(s):
-			i++
-			b.WriteByte(s[i])
-		default:
-			b.WriteByte(s[i])
-		}
-	}
-	return b.String()
-}
-
 // dequote opens a local part that is one quoted string, so that an operator
 // hidden in it shows (sendmail's dequote map). Others stay as they are.
 func dequote(local []string) []string {

@@ -116,7 +116,7 @@ func (s *Search) Domain(tag Tag, domain string) Match {
 	if len(domain) > maxKey {
 		return Match{}
 	}
-	key := fold(domain)
+	key := Fold(domain)
 	for {
 		if m, ok := s.both(tag, key); ok {
 			return s.result(m)
@@ -185,7 +185,7 @@ func (s *Search) Address(tag Tag, text string) Match {
 	if len(text) > maxKey {
 		return Match{}
 	}
-	key := fold(text)
+	key := Fold(text)
 	for ok := true; ok; key, ok = shortenAddress(key) {
 		if m, ok := s.both(tag, key); ok {
 			return s.result(m)
@@ -199,7 +199,7 @@ func (s *Search) network(tag Tag, text string) Match {
 	if s.Table == nil || s.Table.nets == 0 {
 		return Match{}
 	}
-	addr, err := netip.ParseAddr(strings.TrimPrefix(fold(text), "ipv6:"))
+	addr, err := netip.ParseAddr(strings.TrimPrefix(Fold(text), "ipv6:"))
 	if err != nil {
 		return Match{}
 	}
@@ -222,7 +222,7 @@ func (s *Search) network(tag Tag, text string) Match {
 
 // Full is LookUpFull (F): user+detail@domain, user+*@domain, user@domain.
 func (s *Search) Full(tag Tag, address string) Match {
-	key := fold(address)
+	key := Fold(address)
 	if m, ok := s.both(tag, key); ok {
 		return m
 	}
@@ -239,7 +239,7 @@ func (s *Search) Full(tag Tag, address string) Match {
 
 // User is LookUpUser (U): user+detail@, user+*@, user@. The key ends in @.
 func (s *Search) User(tag Tag, user string) Match {
-	key := fold(user)
+	key := Fold(user)
 	if m, ok := s.both(tag, key); ok {
 		return m
 	}
@@ -273,7 +273,7 @@ func (s *Search) detail(tag Tag, user, host string) Match {
 
 // Exact is LookUpExact (E): the key alone.
 func (s *Search) Exact(tag Tag, key string) Match {
-	m, _ := s.both(tag, fold(key))
+	m, _ := s.both(tag, Fold(key))
 	return m
 }
 
@@ -305,8 +305,9 @@ func (s *Search) List(tag Tag, items ...Item) Match {
 	return Match{}
 }
 
-// fold folds A to Z to lower case, without an allocation where there are none.
-func fold(s string) string {
+// Fold folds A to Z to lower case, as sendmail does with keys and classes. Other
+// letters stay as they are: a Kelvin sign is no k.
+func Fold(s string) string {
 	for i := range len(s) {
 		if s[i] >= 'A' && s[i] <= 'Z' {
 			b := []byte(s)

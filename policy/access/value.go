@@ -66,7 +66,7 @@ func ParseValue(s string) (Value, error) {
 	if ok && text != "" {
 		switch strings.ToUpper(strings.TrimSpace(head)) {
 		case "QUARANTINE":
-			return Value{Kind: KindQuarantine, Text: stripQuotes(text)}, nil
+			return Value{Kind: KindQuarantine, Text: Unquote(text)}, nil
 		case "ERROR":
 			if status, rest, ok := strings.Cut(text, ":"); ok && isStatus(status) && strings.TrimSpace(rest) != "" {
 				return parseError(status, rest)
@@ -80,7 +80,7 @@ func ParseValue(s string) (Value, error) {
 // parseError makes a reply of a text as sendmail's error mailer does: the codes
 // at the beginning of the text count, then the status, then x.0.0.
 func parseError(status, text string) (Value, error) {
-	text = strings.TrimSpace(stripQuotes(text))
+	text = strings.TrimSpace(Unquote(text))
 	if len(text) < 4 || !isDigits(text[:3]) || text[3] != ' ' {
 		return Value{Kind: KindError, Reply: defaultErrorReply, Text: text}, nil
 	}
@@ -119,9 +119,9 @@ func isDigits(s string) bool {
 	return s != ""
 }
 
-// stripQuotes removes double quotes, and backslashes that quote the next
+// Unquote removes double quotes, and backslashes that quote the next
 // character, as sendmail does before it sends a text.
-func stripQuotes(s string) string {
+func Unquote(s string) string {
 	if !strings.ContainsAny(s, `"\`) {
 		return s
 	}
