@@ -35,6 +35,8 @@ type session struct {
 
 	// One message.
 	inMessage  bool
+	from       string
+	authType   string
 	queueID    string
 	recipients int
 	headers    []policy.HeaderField
@@ -93,6 +95,7 @@ func (s *session) MailFrom(from, args string, m gomilter.Modifier) (response *go
 	defer s.rescue("mail", &response)
 	s.endMessage()
 	s.noteQueueID(m)
+	s.from, s.authType = from, m.Get(gomilter.MacroAuthType)
 	if s.evaluator == nil {
 		return s.fail(policy.Verdict{Stage: policy.StageMail, Arg: from}, "the facts of this connection are not known"), nil
 	}
@@ -231,6 +234,7 @@ func (s *session) endLookups() {
 
 func (s *session) endMessage() {
 	s.inMessage = false
+	s.from, s.authType = "", ""
 	s.queueID = ""
 	s.recipients = 0
 	s.headers = nil
@@ -251,16 +255,32 @@ func (s *session) give(v policy.Verdict) *gomilter.Response {
 		return s.fail(v, "the verdict cannot be given: "+string(v.Action)+" "+v.Reply.String())
 	}
 	s.server.counter.verdict(v)
-	if s.server.logger.Enabled(s.ctx, slog.LevelInfo) {
-		s.server.logger.LogAttrs(s.ctx, slog.LevelInfo, v.String(),
-			slog.String("queue", s.queueID),
-			slog.String("client", s.client.ClientAddr()),
-			slog.String("name", s.client.Name),
-			slog.String("stage", string(v.Stage)),
-			slog.String("check", v.Check),
-			slog.String("action", string(v.Action)))
-	}
+	s.log(v)
 	return response
+}
+
+// log writes the one line of a verdict. With what it holds of the client, the
+// session can be written down for -check.
+func (s *session) log(v policy.Verdict) {
+	if !s.server.logger.Enabled(s.ctx, slog.LevelInfo) {
+		return
+	}
+	s.server.logger.LogAttrs(s.ctx, slog.LevelInfo, v.String(),
+		slog.String("queue", s.queueID),
+		slog.String("client", s.client.ClientAddr()),
+		slog.String("name", s.client.Name),
+		slog.String("stage", string(v.Stage)),
+		slog.String("check", v.Check),
+		slog.String("action", string(v.Action)),
+		slog.String("rule", v.Rule),
+		slog.String("reply", v.Reply.String()),
+		slog.String("resolve", string(s.client.Resolve)),
+		slog.String("ptr", s.client.PTR),
+		slog.String("helo", s.helo),
+		slog.String("daemon", s.client.DaemonName),
+		slog.Int("daemon_port", int(s.client.DaemonPort)),
+		slog.String("auth", s.authType),
+		slog.String("from", s.from))
 }
 
 // fail gives a temporary failure in place of v.
