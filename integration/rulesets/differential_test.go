@@ -34,7 +34,7 @@ func setting(t *testing.T, name string, fallback int) int {
 func newGenerators(t *testing.T) (seed int, generators []generator) {
 	t.Helper()
 	seed = setting(t, "MILTERD_SEED", int(rand.Uint32()))
-	n := setting(t, "MILTERD_TABLES", 16)
+	n := setting(t, "MILTERD_TABLES", 40)
 	t.Logf("MILTERD_SEED=%d MILTERD_TABLES=%d", seed, n)
 	for i := range n {
 		generators = append(generators, generator{rand.New(rand.NewPCG(uint64(seed), uint64(i)))})
