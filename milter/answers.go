@@ -40,7 +40,9 @@ type Answers struct {
 
 	reverse  *future[policy.ReverseDNS]
 	listings *future[policy.Listings]
-	// domain and names are about the current message.
+	// message ends the look-ups about the current message, domain and names.
+	message    context.Context
+	endMessage context.CancelFunc
 	domain     *future[policy.SenderDomain]
 	domainName string
 	names      *future[policy.Listings]
@@ -62,13 +64,13 @@ type future[T any] struct {
 
 // launch works a value out in a goroutine of its own, which ends when its look-ups
 // do, or when their time is over.
-func launch[T any](a *Answers, work func(context.Context) T) *future[T] {
+func launch[T any](a *Answers, parent context.Context, work func(context.Context) T) *future[T] {
 	f := &future[T]{done: make(chan struct{})}
 	limit := a.lookups.Time
 	if limit <= 0 {
 		limit = DefaultLookupTime
 	}
-	ctx, cancel := context.WithTimeout(a.ctx, limit)
+	ctx, cancel := context.WithTimeout(parent, limit)
 	go func() {
 		defer close(f.done)
 		defer cancel()
@@ -101,13 +103,29 @@ func (a *Answers) Begin(needs policy.Needs) {
 
 // Prepare starts the look-ups about a message.
 func (a *Answers) Prepare(senderDomain string, names []string) {
-	a.domain, a.names = nil, nil
+	a.EndMessage()
 	if senderDomain != "" {
 		a.beginDomain(senderDomain)
 	}
 	if len(names) > 0 {
 		a.beginNames(names)
 	}
+}
+
+// EndMessage gives up what is still being looked up about the current message: a
+// client that begins message after message must not have ever more under way.
+func (a *Answers) EndMessage() {
+	if a.endMessage != nil {
+		a.endMessage()
+	}
+	a.message, a.endMessage, a.domain, a.names = nil, nil, nil, nil
+}
+
+func (a *Answers) messageContext() context.Context {
+	if a.message == nil {
+		a.message, a.endMessage = context.WithCancel(a.ctx)
+	}
+	return a.message
 }
 
 // ReverseDNS waits for what the DNS says about the client's names.
@@ -155,13 +173,13 @@ func sameNames(a, b []string) bool {
 }
 
 func (a *Answers) beginReverse() {
-	a.reverse = launch(a, func(ctx context.Context) policy.ReverseDNS {
+	a.reverse = launch(a, a.ctx, func(ctx context.Context) policy.ReverseDNS {
 		return reverseDNS(dnscheck.CheckIPRev(ctx, a.lookups.Resolver, a.conn.Addr), a.lookups.Generic)
 	})
 }
 
 func (a *Answers) beginListings() {
-	a.listings = launch(a, func(ctx context.Context) policy.Listings {
+	a.listings = launch(a, a.ctx, func(ctx context.Context) policy.Listings {
 		if a.lookups.Lists == nil {
 			return policy.Listings{Verdict: policy.NotListed}
 		}
@@ -171,14 +189,14 @@ func (a *Answers) beginListings() {
 
 func (a *Answers) beginDomain(domain string) {
 	a.domainName = domain
-	a.domain = launch(a, func(ctx context.Context) policy.SenderDomain {
+	a.domain = launch(a, a.messageContext(), func(ctx context.Context) policy.SenderDomain {
 		return senderDomain(dnscheck.CheckMailDomain(ctx, a.lookups.Resolver, domain, a.lookups.Mail))
 	})
 }
 
 func (a *Answers) beginNames(names []string) {
 	a.namesAsked = names
-	a.names = launch(a, func(ctx context.Context) policy.Listings {
+	a.names = launch(a, a.messageContext(), func(ctx context.Context) policy.Listings {
 		if a.lookups.Lists == nil {
 			return policy.Listings{Verdict: policy.NotListed}
 		}

@@ -25,6 +25,7 @@ type session struct {
 
 	// One SMTP connection.
 	current  Snapshot
+	lookups  *Answers           // the DNS answers, nil where no check asks
 	endQuery context.CancelFunc // of the DNS look-ups
 	client   policy.Connection
 	helo     string
@@ -222,17 +223,21 @@ func (s *session) answers() *Answers {
 	answers := s.current.Lookups.NewAnswers(ctx, s.client)
 	client := s.client.ClientAddr()
 	answers.panicked = func(value any) { s.server.recovered("look-up", value, "client", client) }
+	s.lookups = answers
 	return answers
 }
 
 func (s *session) endLookups() {
 	if s.endQuery != nil {
 		s.endQuery()
-		s.endQuery = nil
+		s.endQuery, s.lookups = nil, nil
 	}
 }
 
 func (s *session) endMessage() {
+	if s.lookups != nil {
+		s.lookups.EndMessage()
+	}
 	s.inMessage = false
 	s.from, s.authType = "", ""
 	s.queueID = ""

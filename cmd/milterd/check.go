@@ -34,6 +34,9 @@ func runCheck(o options, stdout, stderr io.Writer) int {
 	if err != nil {
 		return complain(stderr, err)
 	}
+	if err := checkDNS(config); err != nil {
+		return complain(stderr, err)
+	}
 	out := bufio.NewWriter(stdout)
 	status := exitOK
 	if len(o.sessions) == 0 {

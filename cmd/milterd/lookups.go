@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
+	"sync/atomic"
 	"time"
 
 	"milterd/configs"
@@ -14,29 +16,47 @@ import (
 	"milterd/policy/replay"
 )
 
-// retireAfter is how long a resolver that is no longer in force still answers
-// connections that began with it. Their look-ups are over long before.
+// retireAfter is how long a resolver that has been replaced still answers the
+// look-ups that began with it. They are over long before.
 const retireAfter = time.Minute
+
+// maxQueries bounds the look-ups under way at one time. A single connection can
+// have a few dozen, so it takes many clients on dead servers to use them up.
+const maxQueries = 2048
 
 // dnsKeeper makes the look-ups of a configuration. The resolver, with its cache,
 // and what is known of the lists' health outlive a reload that leaves them as
 // they are.
 type dnsKeeper struct {
 	logger *slog.Logger
-	client *dnscheck.Client
+	// slot is what connections ask: after a reload those that began before have
+	// the new resolver too.
+	slot   resolverSlot
 	config dnscheck.Config
 	health *dnscheck.Health
 	stop   context.CancelFunc
 }
 
+// resolverSlot is the resolver in force.
+type resolverSlot struct {
+	client atomic.Pointer[dnscheck.Client]
+}
+
+// Lookup asks the resolver in force.
+func (s *resolverSlot) Lookup(ctx context.Context, name string, qtype uint16) dnscheck.Result {
+	client := s.client.Load()
+	if client == nil {
+		return dnscheck.Result{Status: dnscheck.Temporary, Err: dnscheck.ErrTimeout}
+	}
+	return client.Lookup(ctx, name, qtype)
+}
+
 // lookups makes what DNS questions are answered with; nil where no check asks.
+// Where it fails, everything stays as it was.
 func (k *dnsKeeper) lookups(config *configs.Config) (*milter.Lookups, error) {
 	if !config.AsksDNS() {
+		k.watch(nil)
 		return nil, nil
-	}
-	client, err := k.resolver(config.DNS.Client)
-	if err != nil {
-		return nil, fmt.Errorf("dns: %w", err)
 	}
 	if k.health == nil {
 		k.health = dnscheck.NewHealth(dnscheck.HealthOptions{Log: k.logger})
@@ -44,32 +64,64 @@ func (k *dnsKeeper) lookups(config *configs.Config) (*milter.Lookups, error) {
 		k.stop = cancel
 		go k.health.Run(ctx)
 	}
-	lookups, err := newLookups(config, client, k.health)
+	lookups, err := newLookups(config, &k.slot, k.health)
 	if err != nil {
 		return nil, err
 	}
-	if lookups.Lists != nil {
-		k.health.Watch(lookups.Lists, lookups.Resolver)
+	if err := k.use(config.DNS.Client); err != nil {
+		return nil, fmt.Errorf("dns: %w", err)
 	}
+	k.watch(lookups)
 	return lookups, nil
 }
 
-// resolver is the client in use, or a new one where its settings have changed.
-func (k *dnsKeeper) resolver(config dnscheck.Config) (*dnscheck.Client, error) {
-	if k.client != nil && reflect.DeepEqual(k.config, config) {
-		return k.client, nil
+// watch has the health of the lists in force looked after, and of no others.
+func (k *dnsKeeper) watch(lookups *milter.Lookups) {
+	if k.health == nil {
+		return
 	}
-	settings := config
-	settings.Log = k.logger
-	client, err := dnscheck.NewClient(settings)
+	if lookups != nil && lookups.Lists != nil {
+		k.health.Watch(lookups.Lists, lookups.Resolver)
+		return
+	}
+	// There is nothing that could be wrong with no lists.
+	if none, err := dnscheck.NewLists(nil, dnscheck.ListOptions{}); err == nil {
+		k.health.Watch(none, &k.slot)
+	}
+}
+
+// use puts a resolver with these settings in force, unless it is already.
+func (k *dnsKeeper) use(config dnscheck.Config) error {
+	if k.slot.client.Load() != nil && reflect.DeepEqual(k.config, config) {
+		return nil
+	}
+	client, err := newClient(config, k.logger)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if old := k.client; old != nil {
+	if old := k.slot.client.Swap(client); old != nil {
 		time.AfterFunc(retireAfter, func() { _ = old.Close() })
 	}
-	k.client, k.config = client, config
-	return client, nil
+	k.config = config
+	return nil
+}
+
+func newClient(config dnscheck.Config, logger *slog.Logger) (*dnscheck.Client, error) {
+	config.Log, config.MaxQueries = logger, maxQueries
+	return dnscheck.NewClient(config)
+}
+
+// checkDNS finds what would keep the look-ups of a configuration from being made.
+func checkDNS(config *configs.Config) error {
+	if !config.AsksDNS() {
+		return nil
+	}
+	client, err := newClient(config.DNS.Client, nil)
+	if err != nil {
+		return fmt.Errorf("dns: %w", err)
+	}
+	_, err = newLookups(config, client, nil)
+	return errors.Join(err, client.Close())
 }
 
 // close ends the look-ups.
@@ -77,8 +129,8 @@ func (k *dnsKeeper) close() {
 	if k.stop != nil {
 		k.stop()
 	}
-	if k.client != nil {
-		_ = k.client.Close()
+	if client := k.slot.client.Load(); client != nil {
+		_ = client.Close()
 	}
 }
 

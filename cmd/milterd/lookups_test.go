@@ -272,12 +272,15 @@ func TestLookupsBeginAtCONNECT(t *testing.T) {
 	}
 }
 
-// TestAReloadKeepsTheResolver: its cache is worth something.
+// TestAReloadKeepsTheResolver: its cache is worth something, and a reload that
+// fails changes nothing.
 func TestAReloadKeepsTheResolver(t *testing.T) {
 	config, _ := dnsFixture(t, dnsConfig)
 	again, _ := dnsFixture(t, dnsConfig+"log: {level: debug}\n")
 	other, _ := dnsFixture(t, strings.Replace(dnsConfig, "attempts: 1", "attempts: 2", 1))
 	quiet, _ := dnsFixture(t, "access: {file: access}\n")
+	broken, _ := dnsFixture(t, strings.Replace(dnsConfig, "attempts: 1", "attempts: 3", 1))
+	broken.DNS.Threshold = -1
 	keeper := dnsKeeper{logger: slog.New(slog.DiscardHandler)}
 	defer keeper.close()
 	take := func(c *configs.Config) *milter.Lookups {
@@ -288,16 +291,58 @@ func TestAReloadKeepsTheResolver(t *testing.T) {
 		}
 		return lookups
 	}
-	if take(quiet) != nil || keeper.client != nil {
+	client := func() *dnscheck.Client { return keeper.slot.client.Load() }
+	if take(quiet) != nil || client() != nil {
 		t.Error("a configuration that asks nothing has a resolver")
 	}
-	take(config)
-	first := keeper.client
-	if take(again); keeper.client != first {
+	before := take(config)
+	first := client()
+	if take(again); client() != first {
 		t.Error("a reload without a change of dns made a new resolver")
 	}
-	if take(other); keeper.client == first {
+	if _, err := keeper.lookups(broken); err == nil || client() != first {
+		t.Errorf("a reload that fails (%v) replaced the resolver", err)
+	}
+	if take(other); client() == first {
 		t.Error("a change of dns did not make a new resolver")
 	}
-	_ = first.Close()
+	// The connections of before have the new resolver: the old one is closed.
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if got := before.Resolver.Lookup(ctx, "a.example", dns.TypeA); got.Err == dnscheck.ErrCanceled {
+		t.Errorf("an old connection asks the closed resolver: %v", got.Err)
+	}
+	take(quiet)
+}
+
+// TestMessagesGivenUpLeaveNothingBehind begins message after message on silent
+// DNS: the look-ups of the messages before must not pile up.
+func TestMessagesGivenUpLeaveNothingBehind(t *testing.T) {
+	config, p := dnsFixture(t, strings.Replace(dnsConfig, "timeout: 400ms, deadline: 600ms", "timeout: 9s, deadline: 9s", 1))
+	server := startDNS(t, dnstest.Options{Unknown: dnstest.UnknownTimeout})
+	live, err := newLookups(config, startClient(t, config, server), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := policy.Connection{Addr: netip.MustParseAddr("203.0.113.1"), Name: "mail.good.example", Resolve: policy.ResolveOK, DaemonPort: 25}
+	answers := live.NewAnswers(t.Context(), c)
+	session := p.NewSession(c, answers)
+	answers.Begin(session.Needs())
+	session.Helo("mail.good.example", policy.TLS{})
+	before := runtime.NumGoroutine()
+	for i := range 500 {
+		session.Mail(policy.Auth{}, policy.Mail{From: fmt.Sprintf("a@n%d.example", i)})
+		session.Abort()
+		answers.EndMessage()
+	}
+	deadline := time.Now().Add(5 * time.Second)
+	for runtime.NumGoroutine() > before+20 {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d goroutines after 500 messages, %d before", runtime.NumGoroutine(), before)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }
