@@ -123,6 +123,7 @@ func (c *Config) overlay(name string, data []byte) error {
 	c.lines = d.lines
 	c.contradictions(d)
 	c.checkLists(d)
+	d.problems.redact(node)
 	return d.err()
 }
 

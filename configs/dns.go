@@ -85,7 +85,7 @@ func (c *Config) dnsSchema() []field {
 		{name: "timeout", value: duration(&d.Client.Timeout, 10*time.Millisecond, 10*time.Second)},
 		{name: "deadline", value: duration(&d.Deadline, 10*time.Millisecond, 9*time.Second)},
 		{name: "cache_entries", value: integer(&d.Client.CacheEntries, 1, 10_000_000)},
-		{name: "min_ttl", value: duration(&d.Client.MinTTL, 0, 24*time.Hour)},
+		{name: "min_ttl", value: duration(&d.Client.MinTTL, time.Second, 24*time.Hour)},
 		{name: "max_ttl", value: duration(&d.Client.MaxTTL, time.Second, 7*24*time.Hour)},
 		{name: "stale", value: duration(&d.Client.StaleTTL, 0, 7*24*time.Hour)},
 	}
@@ -124,7 +124,7 @@ func (c *Config) listSchema(zone string) (field, error) {
 	c.DNS.Lists[zone] = l
 	keys := field{name: zone, section: []field{
 		{name: "name", value: optionalText(&l.Name)},
-		{name: "key", value: optionalText((*string)(&l.Key))},
+		{name: "key", value: secret(&l.Key)},
 		{name: "kind", value: func(v value) {
 			kind := ""
 			oneOf(&kind, "address", "domain")(v)
@@ -159,12 +159,31 @@ func (c *Config) listSchema(zone string) (field, error) {
 	return keys, nil
 }
 
-// checkLists reports lists that cannot be, with the line of their zone.
+// maxServers is how many DNS servers a resolver takes.
+const maxServers = 16
+
+// checkLists reports what is right key by key, and cannot be together.
 func (c *Config) checkLists(d *decoder) {
+	names := make(map[string]string)
 	for _, zone := range sortedKeys(c.DNS.Lists) {
-		if _, err := dnscheck.NewLists([]dnscheck.List{c.DNS.Lists[zone].List}, dnscheck.ListOptions{}); err != nil {
-			path := "checks.dnsbl.lists." + zone
-			d.add(d.name, d.lines[path], "%s: %v", path, err)
+		l := c.DNS.Lists[zone]
+		path := "checks.dnsbl.lists." + zone
+		fail := func(format string, args ...any) {
+			d.add(d.name, d.lines[path], "%s: %s", path, fmt.Sprintf(format, args...))
+		}
+		if _, err := dnscheck.NewLists([]dnscheck.List{l.List}, dnscheck.ListOptions{}); err != nil {
+			fail("%v", err)
+		}
+		if other, taken := names[c.DNS.listName(zone)]; taken {
+			fail("its name is that of %s; give one of them a name", other)
+		}
+		names[c.DNS.listName(zone)] = zone
+		if l.Kind == dnscheck.DomainList && (l.Exempt || l.Weight < 0) {
+			fail("a list of names cannot be an allow list: clients choose the names they give")
+		}
+		key := string(l.Key)
+		if key != "" && (strings.Contains(zone, key) || strings.Contains(l.Name, key) || strings.Contains(l.Reply.Text, key)) {
+			fail("the query key stands outside key: as well; it would be shown")
 		}
 	}
 	if _, err := c.DNS.NewGeneric(); err != nil {
@@ -173,6 +192,17 @@ func (c *Config) checkLists(d *decoder) {
 	if c.DNS.Client.MinTTL > c.DNS.Client.MaxTTL {
 		d.add(d.name, d.lines["dns.min_ttl"], "dns.min_ttl: %v is above dns.max_ttl, %v", c.DNS.Client.MinTTL, c.DNS.Client.MaxTTL)
 	}
+	if n := len(c.DNS.Client.Servers); n > maxServers {
+		d.add(d.name, d.lines["dns.servers"], "dns.servers: %d servers, expected %d at most", n, maxServers)
+	}
+}
+
+// listName is what a list is called in reports.
+func (d *DNS) listName(zone string) string {
+	if name := d.Lists[zone].Name; name != "" {
+		return name
+	}
+	return zone
 }
 
 // dnsblPolicy is what the policy knows of the lists.
@@ -185,12 +215,8 @@ func (c *Config) dnsblPolicy() policy.DNSBLCheck {
 		} else {
 			check.Addresses = true
 		}
-		name := l.Name
-		if name == "" {
-			name = zone
-		}
 		if l.Reply.Code != 0 {
-			check.Replies[name] = l.Reply
+			check.Replies[c.DNS.listName(zone)] = l.Reply
 		}
 	}
 	return check
@@ -207,13 +233,24 @@ func exemptSchema(x *policy.Exempt) []field {
 }
 
 func checkServer(s string) error {
-	if _, err := netip.ParseAddrPort(s); err == nil {
+	if server, err := netip.ParseAddrPort(s); err == nil && server.Port() != 0 {
 		return nil
 	}
 	if _, err := netip.ParseAddr(strings.Trim(s, "[]")); err != nil {
 		return fmt.Errorf("%s, expected the address of a DNS server, such as 192.0.2.53 or 127.0.0.1:5353", quote(s))
 	}
 	return nil
+}
+
+// secret takes a query key. A number is one too, and nothing of it is ever shown.
+func secret(to *dnscheck.Secret) func(value) {
+	return func(v value) {
+		if v.node.Kind != yaml.ScalarNode || v.node.Tag == "!!null" || strings.ContainsAny(v.node.Value, " \t\r\n") {
+			v.fail("expected the query key, a word")
+			return
+		}
+		*to = dnscheck.Secret(v.node.Value)
+	}
 }
 
 // duration takes a time such as 1.5s or 1h.
