@@ -9,6 +9,14 @@ func (s *Session) checkSenderDomain(e *evaluation) finding {
 	if name == "" {
 		return pass("the sender has no domain to look up")
 	}
+	// Neither a mistake in somebody's DNS nor one of our resolver's shall keep our
+	// own hosts from sending, or anybody from reaching postmaster.
+	if granted := s.entitlement(e); granted.ok {
+		return finding{action: ActionAccept, exempt: true, reason: "the client may relay: " + granted.reason}
+	}
+	if e.recipient != nil && s.ownPostmaster(e) {
+		return finding{action: ActionAccept, exempt: true, reason: "mail to postmaster and abuse is always taken (RFC 5321 section 4.5.1)"}
+	}
 	domain := s.answers.SenderDomain(name)
 	e.answers = append(e.answers, domain.Detail)
 	check := s.policy.Checks.SenderDomain
