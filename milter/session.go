@@ -270,22 +270,23 @@ func (s *session) log(v policy.Verdict) {
 	if !s.server.logger.Enabled(s.ctx, slog.LevelInfo) {
 		return
 	}
+	// A JSON log goes to terminals as well.
 	s.server.logger.LogAttrs(s.ctx, slog.LevelInfo, v.String(),
 		slog.String("queue", s.queueID),
 		slog.String("client", s.client.ClientAddr()),
-		slog.String("name", s.client.Name),
+		slog.String("name", policy.Printable(s.client.Name)),
 		slog.String("stage", string(v.Stage)),
 		slog.String("check", v.Check),
 		slog.String("action", string(v.Action)),
-		slog.String("rule", v.Rule),
-		slog.String("reply", v.Reply.String()),
+		slog.String("rule", policy.Printable(v.Rule)),
+		slog.String("reply", policy.Printable(v.Reply.String())),
 		slog.String("resolve", string(s.client.Resolve)),
-		slog.String("ptr", s.client.PTR),
-		slog.String("helo", s.helo),
-		slog.String("daemon", s.client.DaemonName),
+		slog.String("ptr", policy.Printable(s.client.PTR)),
+		slog.String("helo", policy.Printable(s.helo)),
+		slog.String("daemon", policy.Printable(s.client.DaemonName)),
 		slog.Int("daemon_port", int(s.client.DaemonPort)),
-		slog.String("auth", s.authType),
-		slog.String("from", s.from))
+		slog.String("auth", policy.Printable(s.authType)),
+		slog.String("from", policy.Printable(s.from)))
 }
 
 // fail gives a temporary failure in place of v.

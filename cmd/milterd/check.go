@@ -57,7 +57,7 @@ func runCheck(o options, stdout, stderr io.Writer) int {
 
 func complain(stderr io.Writer, err error) int {
 	for _, line := range complaints(err) {
-		fmt.Fprintf(stderr, "milterd: %s\n", line)
+		fmt.Fprintf(stderr, "milterd: %s\n", policy.Printable(line))
 	}
 	return exitUsage
 }
@@ -142,11 +142,11 @@ func count(n int, what string) string {
 func reportDifferences(stderr io.Writer, s *replay.Session, outcome replay.Outcome) {
 	for _, r := range outcome.Results {
 		if r.Different {
-			fmt.Fprintf(stderr, "milterd: %s:%d: %s: %s, expected %s\n", s.File, s.Line, s.ID, r.Verdict, r.Expected)
+			fmt.Fprintf(stderr, "milterd: %s\n", policy.Printable(fmt.Sprintf("%s:%d: %s: %s, expected %s", s.File, s.Line, s.ID, r.Verdict, r.Expected)))
 		}
 	}
 	for _, x := range outcome.Missing {
-		fmt.Fprintf(stderr, "milterd: %s:%d: %s: no verdict, expected %s\n", s.File, s.Line, s.ID, x)
+		fmt.Fprintf(stderr, "milterd: %s\n", policy.Printable(fmt.Sprintf("%s:%d: %s: no verdict, expected %s", s.File, s.Line, s.ID, x)))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 
 	"milterd/policy"
 )
@@ -44,9 +45,20 @@ type printer struct {
 }
 
 func (p *printer) printf(format string, args ...any) {
-	if p.err == nil {
-		_, p.err = fmt.Fprintf(p.w, format, args...)
+	if p.err != nil {
+		return
 	}
+	// What a recorded peer said must not act on the terminal that shows it.
+	text := fmt.Sprintf(format, args...)
+	lines := strings.SplitAfter(text, "\n")
+	for i, line := range lines {
+		body, newline := strings.CutSuffix(line, "\n")
+		lines[i] = policy.Printable(body)
+		if newline {
+			lines[i] += "\n"
+		}
+	}
+	_, p.err = io.WriteString(p.w, strings.Join(lines, ""))
 }
 
 func (p *printer) trace(v policy.Verdict) {
