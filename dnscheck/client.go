@@ -75,6 +75,24 @@ func (c *Client) Lookup(ctx context.Context, name string, qtype uint16) Result {
 	c.counters.waiting.Add(1)
 	defer c.counters.waiting.Add(-1)
 	a, err := c.cache.Get(ctx, q, (*loader)(c))
+	return c.outcome(a, err)
+}
+
+// fresh is Lookup past the cache, which neither gives the answer nor keeps it.
+func (c *Client) fresh(ctx context.Context, name string, qtype uint16) Result {
+	c.counters.lookups.Add(1)
+	q, result, ok := c.valid(name, qtype)
+	if ok {
+		return result
+	}
+	c.counters.waiting.Add(1)
+	defer c.counters.waiting.Add(-1)
+	a, err := c.load(ctx, q)
+	return c.outcome(&a, err)
+}
+
+// outcome is what a caller is told of a look-up.
+func (c *Client) outcome(a *answer, err error) Result {
 	switch {
 	case err == nil:
 		return a.Result
@@ -96,6 +114,19 @@ func (c *Client) peek(name string, qtype uint16) (Result, bool) {
 
 // known is the result where there is nothing to ask, or else the question.
 func (c *Client) known(name string, qtype uint16) (q question, result Result, ok bool) {
+	if q, result, ok = c.valid(name, qtype); ok {
+		return q, result, true
+	}
+	a, ok := c.cache.GetIfPresent(q)
+	if !ok {
+		return q, Result{}, false
+	}
+	c.counters.hits.Add(1)
+	return q, a.Result, true
+}
+
+// valid is the result where the question cannot be asked, or else the question.
+func (c *Client) valid(name string, qtype uint16) (q question, result Result, ok bool) {
 	name, ok = canonicalName(name)
 	if !ok {
 		return question{}, Result{Status: NXDomain}, true
@@ -105,13 +136,7 @@ func (c *Client) known(name string, qtype uint16) (q question, result Result, ok
 	if !supported(qtype) || strings.Contains(name, keyPlace) {
 		return question{}, temporary(ErrServFail), true
 	}
-	q = question{name, qtype}
-	a, ok := c.cache.GetIfPresent(q)
-	if !ok {
-		return q, Result{}, false
-	}
-	c.counters.hits.Add(1)
-	return q, a.Result, true
+	return question{name, qtype}, Result{}, false
 }
 
 // loader lets the cache ask the servers. The cache runs it in the goroutine of
@@ -123,17 +148,7 @@ type loader Client
 // of a look-up that had no turn in time; nothing is remembered then.
 func (l *loader) Load(ctx context.Context, q question) (*answer, error) {
 	c := (*Client)(l)
-	if err := c.closing.Err(); err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
-	defer cancel()
-	defer context.AfterFunc(c.closing, cancel)()
-	if err := c.acquire(ctx); err != nil {
-		return nil, err
-	}
-	defer func() { <-c.slots }()
-	a, err := c.resolve(ctx, q)
+	a, err := c.load(ctx, q)
 	if err != nil {
 		return nil, err
 	}
@@ -141,6 +156,21 @@ func (l *loader) Load(ctx context.Context, q question) (*answer, error) {
 		a = c.orStale(q, a)
 	}
 	return &a, nil
+}
+
+// load asks the servers when it is this look-up's turn.
+func (c *Client) load(ctx context.Context, q question) (answer, error) {
+	if err := c.closing.Err(); err != nil {
+		return answer{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
+	defer cancel()
+	defer context.AfterFunc(c.closing, cancel)()
+	if err := c.acquire(ctx); err != nil {
+		return answer{}, err
+	}
+	defer func() { <-c.slots }()
+	return c.resolve(ctx, q)
 }
 
 // Reload is not used: the cache has no refreshing.

@@ -274,14 +274,16 @@ func (l *Lists) run(ctx context.Context, resolver Resolver, r ListReport, questi
 	return r
 }
 
-// bypass settles a question that is not asked, and lets a Recorder know.
+// bypassResult stands for the answer of a list that is bypassed.
+func bypassResult() Result { return found([]Record{{Type: dns.TypeA, Addr: bypassAnswer}}) }
+
+// bypass settles a question that is not asked, and lets a Recorder know. Where
+// the session has an answer from before, that one stays.
 func bypass(resolver Resolver, q asked) {
-	result := found([]Record{{Type: dns.TypeA, Addr: bypassAnswer}})
-	if n, ok := resolver.(interface {
-		note(question, Result) Result
-	}); ok {
+	result := bypassResult()
+	if recorder, ok := resolver.(*Recorder); ok {
 		if name, ok := canonicalName(q.question()); ok {
-			n.note(question{name, dns.TypeA}, result)
+			result = recorder.note(question{name, dns.TypeA}, result)
 		}
 	}
 	q.entry.take(q.list, result)
@@ -296,8 +298,8 @@ func (l *Lists) ask(ctx context.Context, resolver Resolver, r *ListReport, quest
 		if !q.entry.pending {
 			continue
 		}
-		if result, ok := peek(resolver, q.question(), dns.TypeA); ok {
-			q.settle(result)
+		if result, ok := q.atHand(resolver); ok {
+			q.entry.take(q.list, result)
 		} else {
 			unknown = append(unknown, q)
 		}
@@ -313,7 +315,7 @@ func (l *Lists) ask(ctx context.Context, resolver Resolver, r *ListReport, quest
 	}
 	replies := make(chan reply, len(unknown))
 	for _, q := range unknown {
-		go func() { replies <- reply{q, resolver.Lookup(ctx, q.question(), dns.TypeA)} }()
+		go func() { replies <- reply{q, q.lookup(ctx, resolver)} }()
 	}
 	for range unknown {
 		got := <-replies
@@ -324,10 +326,11 @@ func (l *Lists) ask(ctx context.Context, resolver Resolver, r *ListReport, quest
 	}
 }
 
-// settle takes the answer to a question.
+// settle takes an answer that has just come in. Only such a one says something
+// of the list: one from a cache may be of a time when it did not work.
 func (a asked) settle(result Result) {
 	a.entry.take(a.list, result)
-	if a.entry.Status == ListUnusable {
+	if a.entry.Status == ListUnusable && !result.Has(bypassAnswer) {
 		a.list.unusable(a.kind, a.entry.Detail)
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -83,6 +81,11 @@ type HealthOptions struct {
 // everything or for nothing. It probes the lists now and then (RFC 5782 section
 // 5), each at its own time, and watches the answers that clients' checks get.
 //
+// A zone can begin to answer for everything at any time. So a listing counts
+// only where the entry that is on no list was seen not to be listed within the
+// last two minutes; where that is longer ago, it is asked for together with the
+// client's own question.
+//
 // It outlives the Lists it serves, so that a change of the configuration does
 // not forget what is known. Run does the work.
 type Health struct {
@@ -104,13 +107,21 @@ type zoneState struct {
 	health *Health
 	// bypassed is why the list is not asked; nil while it works.
 	bypassed atomic.Pointer[string]
+	// proved is when the entry that is on no list was last seen not to be listed,
+	// in nanoseconds of Unix time; 0 for never.
+	proved atomic.Int64
 
 	// The rest belongs to Health.mu.
 	list     *list
 	watched  bool // by the last call of Watch
+	dropped  bool // by Watch; sessions that began before may hold it still
 	resolver Resolver
+	// setup counts the changes of resolver and key: what a probe found out with
+	// an older one does not count.
+	setup    int
 	next     time.Time
-	noAnswer int // probes in a row without an answer
+	noAnswer int    // probes in a row without an answer
+	proof    *proof // the last one that was begun
 }
 
 // maxNoAnswer is how many probes in a row may have no answer before a list is
@@ -158,57 +169,6 @@ func (l *list) kinds() []askedKind {
 		kinds = append(kinds, askedIPv6)
 	}
 	return kinds
-}
-
-// adopt gives a list the state of its zone.
-func (h *Health) adopt(l *list) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, kind := range l.kinds() {
-		key := healthKey{l.zone, kind}
-		state := h.states[key]
-		if state == nil {
-			state = &zoneState{key: key, health: h, list: l}
-			h.states[key] = state
-		}
-		l.health[kind] = state
-	}
-}
-
-// Watch probes these lists from now on, and no others. The resolver is one with
-// their keys, as WithKeys makes it, and not a session's Recorder.
-func (h *Health) Watch(lists *Lists, resolver Resolver) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for key, state := range h.states {
-		// Lists of sessions that began before may still hold a state that is
-		// dropped here; it stays as it is for them.
-		if !slices.ContainsFunc(lists.lists, func(l *list) bool { return l.health[key.kind] == state }) {
-			delete(h.states, key)
-			continue
-		}
-		state.watched = false
-	}
-	now := h.options.Clock.Now()
-	for _, l := range lists.lists {
-		for _, kind := range l.kinds() {
-			state := l.health[kind]
-			if state == nil {
-				continue
-			}
-			// Of several lists in one zone the most demanding rules apply.
-			if !state.watched || l.NoProbe || l.OnTemporary == TempFail && !state.list.NoProbe {
-				state.list = l
-			}
-			state.watched = true
-			if state.resolver == nil {
-				// The first probes come soon, not all at once.
-				state.next = now.Add(h.jitter(time.Second))
-			}
-			state.resolver = resolver
-		}
-	}
-	h.poke()
 }
 
 func (h *Health) poke() {
@@ -264,10 +224,10 @@ func (h *Health) due() (due []*zoneState, wait time.Duration) {
 // probe finds out whether a list works.
 func (h *Health) probe(ctx context.Context, state *zoneState) {
 	h.mu.Lock()
-	l, resolver := state.list, state.resolver
+	l, resolver, setup := state.list, state.resolver, state.setup
 	h.mu.Unlock()
 	if l.NoProbe {
-		h.settle(state, "")
+		h.settle(state, setup, "")
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, h.options.Timeout)
@@ -276,18 +236,21 @@ func (h *Health) probe(ctx context.Context, state *zoneState) {
 	var results [2]Result
 	var lookups sync.WaitGroup
 	for i, labels := range []string{listed, unlisted} {
-		lookups.Go(func() { results[i] = resolver.Lookup(ctx, labels+l.zone, dns.TypeA) })
+		lookups.Go(func() { results[i] = fresh(ctx, resolver, labels+l.zone, dns.TypeA) })
 	}
 	lookups.Wait()
 	if problem := probeProblem(l, results[0], results[1]); problem != "" {
-		h.settle(state, problem)
+		h.settle(state, setup, problem)
 		return
+	}
+	if results[1].Status != Temporary {
+		state.proved.Store(h.options.Clock.Now().UnixNano())
 	}
 	if results[0].Status == Temporary || results[1].Status == Temporary {
-		h.noAnswer(state)
+		h.noAnswer(state, setup)
 		return
 	}
-	h.settle(state, "")
+	h.settle(state, setup, "")
 }
 
 // probeProblem says what the answers to the two probes give away.
@@ -307,9 +270,12 @@ func probeProblem(l *list, listed, unlisted Result) string {
 }
 
 // settle takes the outcome of a probe; problem is empty where the list works.
-func (h *Health) settle(state *zoneState, problem string) {
+func (h *Health) settle(state *zoneState, setup int, problem string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if state.setup != setup {
+		return
+	}
 	state.noAnswer = 0
 	h.setLocked(state, problem)
 }
@@ -317,9 +283,12 @@ func (h *Health) settle(state *zoneState, problem string) {
 // noAnswer takes a probe without an answer. It changes nothing at first: the
 // check of a client has rules of its own for that case. A list whose silence is
 // ignored anyway is bypassed in the end, which spares clients the wait.
-func (h *Health) noAnswer(state *zoneState) {
+func (h *Health) noAnswer(state *zoneState, setup int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if state.setup != setup {
+		return
+	}
 	state.noAnswer++
 	state.next = h.options.Clock.Now().Add(h.jitter(h.options.Retry))
 	if state.noAnswer >= maxNoAnswer && state.list.OnTemporary == IgnoreTemporary {
@@ -336,20 +305,28 @@ func (h *Health) setLocked(state *zoneState, problem string) {
 		state.next = now.Add(h.jitter(h.options.Interval))
 		if old != nil {
 			state.bypassed.Store(nil)
-			h.options.Log.Info("dns list is asked again", "list", state.list.Name, "for", state.key.kind.String())
+			state.tell(slog.LevelInfo, "dns list is asked again")
 		}
 	default:
+		state.proved.Store(0)
 		state.next = now.Add(h.jitter(h.options.Retry))
 		if state.list.NoProbe {
 			state.next = now.Add(h.options.Hold)
 		}
 		if old == nil {
 			state.bypassed.Store(&problem)
-			h.options.Log.Warn("dns list is bypassed until it works again",
-				"list", state.list.Name, "for", state.key.kind.String(), "problem", problem)
+			state.tell(slog.LevelWarn, "dns list is bypassed until it works again", "problem", problem)
 		}
 	}
 	h.poke()
+}
+
+// tell logs a change of the state. Nobody wants to hear of lists that are gone.
+func (s *zoneState) tell(level slog.Level, message string, more ...any) {
+	if !s.dropped {
+		more = append([]any{"list", s.list.Name, "for", s.key.kind.String()}, more...)
+		s.health.options.Log.Log(context.Background(), level, message, more...)
+	}
 }
 
 // bypassed says that the list is not to be asked.
@@ -360,37 +337,15 @@ func (l *list) bypassed(kind askedKind) bool {
 
 // unusable takes note of an error answer that a client's check has met.
 func (l *list) unusable(kind askedKind, problem string) {
-	if state := l.health[kind]; state != nil {
-		state.health.settle(state, problem)
+	state := l.health[kind]
+	if state == nil {
+		return
 	}
-}
-
-// ListHealth is the state of a list, for a status page or a gauge.
-type ListHealth struct {
-	List string
-	// For is IPv4, IPv6 or names.
-	For string
-	// Problem is why the list is bypassed, empty while it works.
-	Problem string
-}
-
-// States are the lists being watched and how they are, sorted.
-func (h *Health) States() []ListHealth {
+	h := state.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var states []ListHealth
-	for _, state := range h.states {
-		if !state.watched {
-			continue
-		}
-		s := ListHealth{List: state.list.Name, For: state.key.kind.String()}
-		if problem := state.bypassed.Load(); problem != nil {
-			s.Problem = *problem
-		}
-		states = append(states, s)
+	// Where it is known already, another such answer does not put off the probe.
+	if state.bypassed.Load() == nil {
+		h.setLocked(state, problem)
 	}
-	slices.SortFunc(states, func(a, b ListHealth) int {
-		return strings.Compare(a.List+" "+a.For, b.List+" "+b.For)
-	})
-	return states
 }

@@ -91,6 +91,15 @@ func (k *keyed) peek(name string, qtype uint16) (Result, bool) {
 	return zone.clean(result), ok
 }
 
+// fresh is Lookup past the cache.
+func (k *keyed) fresh(ctx context.Context, name string, qtype uint16) Result {
+	zone, asked, result, ok := k.fill(name)
+	if ok {
+		return result
+	}
+	return zone.clean(fresh(ctx, k.resolver, asked, qtype))
+}
+
 // fill gives the name to ask for, with the key if it has a place for one, and
 // the zone that is about; or the result where there is nothing to ask.
 func (k *keyed) fill(name string) (zone keyedZone, asked string, result Result, ok bool) {

@@ -21,6 +21,16 @@ func peek(resolver Resolver, name string, qtype uint16) (Result, bool) {
 	return Result{}, false
 }
 
+// fresh asks a question anew where a resolver has a cache, past which it can ask.
+func fresh(ctx context.Context, resolver Resolver, name string, qtype uint16) Result {
+	if f, ok := resolver.(interface {
+		fresh(ctx context.Context, name string, qtype uint16) Result
+	}); ok {
+		return f.fresh(ctx, name, qtype)
+	}
+	return resolver.Lookup(ctx, name, qtype)
+}
+
 // together asks all questions at once and waits for all answers.
 func together(ctx context.Context, resolver Resolver, questions []question) []Result {
 	results := make([]Result, len(questions))
