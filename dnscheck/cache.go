@@ -2,6 +2,8 @@ package dnscheck
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -53,10 +55,21 @@ func (c cacheClock) NowNano() int64 { return c.now().UnixNano() }
 
 func (c cacheClock) Tick(d time.Duration) <-chan time.Time { return time.Tick(d) }
 
+// listError says that an answer is one by which DNS lists report that they did
+// not look (127.255.255.0/24), whatever it says of its time to live. It is not
+// about the name, and holds until whoever runs the list is content again.
+func listError(a *answer) bool {
+	return slices.ContainsFunc(a.Records, func(r Record) bool {
+		return r.Addr.Is4() && listErrors.Contains(r.Addr)
+	})
+}
+
+var listErrors = netip.PrefixFrom(netip.AddrFrom4([4]byte{127, 255, 255, 0}), 24)
+
 // lifetime is how long an answer is remembered.
 func (c *Client) lifetime(a *answer) time.Duration {
 	switch {
-	case a.Status == Temporary:
+	case a.Status == Temporary || listError(a):
 		return max(c.config.TemporaryTTL, time.Millisecond)
 	case a.Status == Found:
 		return max(min(a.ttl, c.config.MaxTTL), c.config.MinTTL, time.Millisecond)

@@ -197,6 +197,9 @@ func (c *Client) acquire(ctx context.Context) error {
 // orStale keeps a good answer for bad times, and in bad times gives it
 // (RFC 8767). It is remembered as the temporary failure would have been.
 func (c *Client) orStale(q question, a answer) answer {
+	if listError(&a) {
+		return a
+	}
 	if a.Status != Temporary {
 		c.stale.Set(q, &a)
 		return a

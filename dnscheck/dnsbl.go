@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -118,12 +119,22 @@ func NewLists(lists []List, o ListOptions) (*Lists, error) {
 			return nil, fmt.Errorf("dns list %s: the name is taken by another list", ready.Name)
 		}
 		names[ready.Name] = true
+		if twin := slices.IndexFunc(l.lists, ready.asksTheSame); twin >= 0 {
+			return nil, fmt.Errorf("dns list %s: the zone is that of the list %s", ready.Name, l.lists[twin].Name)
+		}
 		if o.Health != nil {
 			o.Health.adopt(ready)
 		}
 		l.lists = append(l.lists, ready)
 	}
 	return l, nil
+}
+
+// asksTheSame says that two lists put the same questions, and would count an
+// answer twice.
+func (l *list) asksTheSame(other *list) bool {
+	sameFamily := l.IPv4 && other.IPv4 || l.IPv6 && other.IPv6
+	return l.zone == other.zone && l.Kind == other.Kind && (l.Kind == DomainList || sameFamily)
 }
 
 func newList(config List) (*list, error) {
@@ -135,6 +146,8 @@ func newList(config List) (*list, error) {
 	switch {
 	case !ok || zone == "." || len(zone) > maxZone:
 		return nil, fmt.Errorf("expected a zone name of at most %d characters", maxZone)
+	case !hostCharacters(strings.ReplaceAll(zone, keyPlace, "")):
+		return nil, errors.New("expected a zone name such as bl.example: letters, digits, hyphens, underscores and dots")
 	case config.Key == "" && hasPlace > 0:
 		return nil, errors.New("the zone has a place for a key, and there is none")
 	case config.Key != "" && hasPlace != 1:
@@ -146,7 +159,7 @@ func newList(config List) (*list, error) {
 	}
 	if config.Key != "" {
 		onWire := strings.ReplaceAll(zone, keyPlace, string(config.Key))
-		if strings.Trim(asciiLower(string(config.Key)), "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
+		if !hostCharacters(asciiLower(string(config.Key))) {
 			return nil, errors.New("the key holds characters that a name cannot have")
 		}
 		if onWire, ok = canonicalName(onWire); !ok || len(onWire) > maxZone {
@@ -335,7 +348,11 @@ func (a asked) settle(result Result) {
 	}
 }
 
-// askReasons asks for the texts of listings, all at once.
+// maxReasonWait is how long a refusal that is decided waits for its reason.
+const maxReasonWait = 500 * time.Millisecond
+
+// askReasons asks for the texts of listings, all at once. Those that take long
+// are left out.
 func askReasons(ctx context.Context, resolver Resolver, questions []asked) {
 	var texts []question
 	var entries []*ListEntry
@@ -345,6 +362,8 @@ func askReasons(ctx context.Context, resolver Resolver, questions []asked) {
 			entries = append(entries, q.entry)
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, maxReasonWait)
+	defer cancel()
 	for i, txt := range together(ctx, resolver, texts) {
 		if len(txt.Records) > 0 {
 			entries[i].Reason = Printable(txt.Records[0].Text)

@@ -330,6 +330,8 @@ func TestBadLists(t *testing.T) {
 	}{
 		{"no zone", dnscheck.List{}, "dns list : expected a zone name of at most 150 characters"},
 		{"a zone that is no name", dnscheck.List{Zone: "a b"}, "dns list a b: expected a zone name of at most 150 characters"},
+		{"a zone that is a URL", dnscheck.List{Zone: "http://bl.example/"}, "dns list http://bl.example/: expected a zone name such as bl.example: letters, digits, hyphens, underscores and dots"},
+		{"half a place for a key", dnscheck.List{Zone: "{key.bl.example", Key: secret}, "dns list {key.bl.example: expected a zone name such as bl.example: letters, digits, hyphens, underscores and dots"},
 		{"a long zone", dnscheck.List{Zone: strings.Repeat("abc.", 40)}, "dns list " + strings.Repeat("abc.", 40) + ": expected a zone name of at most 150 characters"},
 		{"a place and no key", dnscheck.List{Zone: "{key}.bl.example"}, "dns list {key}.bl.example: the zone has a place for a key, and there is none"},
 		{"a key and no place", dnscheck.List{Zone: "bl.example", Key: secret}, "dns list bl.example: expected {key} once in the zone, where the key goes"},

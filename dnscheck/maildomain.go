@@ -155,7 +155,7 @@ func mailName(domain string) (string, MailStatus) {
 	}
 	// sendmail and the DNS allow one label; underscores are common in practice.
 	name, ok := canonicalName(domain)
-	if !ok || name == "." || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
+	if !ok || name == "." || !hostCharacters(name) {
 		return Printable(domain), MailInvalid
 	}
 	return strings.TrimSuffix(name, "."), MailOK
@@ -210,14 +210,20 @@ func (m *MailDomain) implicitMX(ctx context.Context, resolver Resolver) {
 	}
 }
 
-// askHosts fills in the addresses of all hosts at once.
+// askHosts fills in the addresses of all hosts at once. A name that no host can
+// have has none and is not asked for: it could hold anything, such as the place
+// of a list's key.
 func (m *MailDomain) askHosts(ctx context.Context, resolver Resolver) {
 	questions := make([]question, 0, 2*maxMX)
-	for _, host := range m.Hosts {
-		questions = append(questions, question{host.Name, dns.TypeA}, question{host.Name, dns.TypeAAAA})
+	hosts := make([]*MailHost, 0, maxMX)
+	for i := range m.Hosts {
+		if host := &m.Hosts[i]; hostCharacters(host.Name) {
+			questions = append(questions, question{host.Name, dns.TypeA}, question{host.Name, dns.TypeAAAA})
+			hosts = append(hosts, host)
+		}
 	}
 	for i, result := range together(ctx, resolver, questions) {
-		host := &m.Hosts[i/2]
+		host := hosts[i/2]
 		host.Addrs = append(host.Addrs, result.Addrs()...)
 		if result.Status == Temporary {
 			host.Err = result.Err

@@ -125,6 +125,12 @@ func hostName(name string) (string, bool) {
 	return name, !digits
 }
 
+// hostCharacters says that a name in lower case has no other characters than
+// those of host names, underscores and dots.
+func hostCharacters(name string) bool {
+	return strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
+}
+
 const hexDigits = "0123456789abcdef"
 
 // reverseLabels is the address as reverse zones and lists are asked for it: the
