@@ -281,6 +281,14 @@ func (l *Lists) run(ctx context.Context, resolver Resolver, r ListReport, questi
 		r.Entries[i].pending = false
 	}
 	r.conclude()
+	// A client that went away has not waited for an answer.
+	if open := r.open(); len(open) > 0 && !errors.Is(ctx.Err(), context.Canceled) {
+		for _, q := range questions {
+			if slices.ContainsFunc(open, func(e ListEntry) bool { return e.list == q.list }) {
+				q.list.defers(q.kind)
+			}
+		}
+	}
 	if r.Verdict == Listed {
 		askReasons(ctx, resolver, questions)
 	}

@@ -121,6 +121,7 @@ type zoneState struct {
 	setup    int
 	next     time.Time
 	noAnswer int    // probes in a row without an answer
+	defers   bool   // mail waits for its answers, and the log says so
 	proof    *proof // the last one that was begun
 }
 
@@ -206,7 +207,7 @@ func (h *Health) due() (due []*zoneState, wait time.Duration) {
 	now := h.options.Clock.Now()
 	wait = h.options.Interval
 	for _, state := range h.states {
-		idle := state.list.NoProbe && state.bypassed.Load() == nil
+		idle := state.list.NoProbe && state.bypassed.Load() == nil && !state.defers
 		if !state.watched || idle {
 			continue
 		}
@@ -294,6 +295,42 @@ func (h *Health) noAnswer(state *zoneState, setup int) {
 	if state.noAnswer >= maxNoAnswer && state.list.OnTemporary == IgnoreTemporary {
 		h.setLocked(state, "its servers do not answer")
 	}
+	if state.noAnswer >= maxNoAnswer && state.list.OnTemporary == TempFail {
+		state.deferLocked()
+	}
+}
+
+// defers takes note that a client's mail had to wait for the list.
+func (l *list) defers(kind askedKind) {
+	state := l.health[kind]
+	if state == nil {
+		return
+	}
+	h := state.health
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if state.deferLocked() {
+		// The next probe says when that is over.
+		pause := h.options.Retry
+		if state.list.NoProbe {
+			pause = h.options.Hold
+		}
+		if next := h.options.Clock.Now().Add(pause); state.list.NoProbe || next.Before(state.next) {
+			state.next = next
+		}
+		h.poke()
+	}
+}
+
+// deferLocked says once that mail waits for the list; false where it has been
+// said.
+func (s *zoneState) deferLocked() bool {
+	if s.defers {
+		return false
+	}
+	s.defers = true
+	s.tell(slog.LevelWarn, "dns list does not answer, and mail is deferred until it does")
+	return true
 }
 
 // setLocked changes the state, and says so when it is a change.
@@ -303,6 +340,13 @@ func (h *Health) setLocked(state *zoneState, problem string) {
 	switch {
 	case problem == "":
 		state.next = now.Add(h.jitter(h.options.Interval))
+		if state.defers {
+			state.defers = false
+			// For a list that is not probed it is only the end of a pause.
+			if !state.list.NoProbe {
+				state.tell(slog.LevelInfo, "dns list answers again")
+			}
+		}
 		if old != nil {
 			state.bypassed.Store(nil)
 			state.tell(slog.LevelInfo, "dns list is asked again")

@@ -3,6 +3,7 @@ package dnscheck
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -187,10 +188,7 @@ func (r *ListReport) decided() bool {
 // unless the administrator would rather wait for it and it would make a
 // difference.
 func (r *ListReport) conclude() {
-	t := r.tally(func(e ListEntry) bool {
-		noAnswer := e.Status == ListNoAnswer || e.Status == ListFailed
-		return noAnswer && e.list.OnTemporary == TempFail
-	})
+	t := r.tally(ListEntry.awaited)
 	r.Score = t.score
 	switch {
 	case t.exempted:
@@ -204,6 +202,46 @@ func (r *ListReport) conclude() {
 	default:
 		r.Verdict = NotListed
 	}
+}
+
+// Unanswered are the names of the lists that keep the verdict open, in the order
+// of the lists: their OnTemporary is TempFail, they have no answer, and it would
+// make a difference. There are none unless Verdict is ListsTemporary.
+func (r ListReport) Unanswered() []string {
+	var names []string
+	for _, e := range r.open() {
+		names = append(names, e.List)
+	}
+	return slices.Compact(names)
+}
+
+// open are the entries that keep the verdict open.
+func (r *ListReport) open() []ListEntry {
+	if r.Verdict != ListsTemporary {
+		return nil
+	}
+	listed := make(map[*list]bool)
+	for _, e := range r.Entries {
+		listed[e.list] = listed[e.list] || e.Status == ListListed
+	}
+	var open []ListEntry
+	for _, e := range r.Entries {
+		matters := e.Weight > 0
+		if r.Score >= r.threshold {
+			matters = e.list.allows()
+		}
+		if e.awaited() && matters && !listed[e.list] {
+			open = append(open, e)
+		}
+	}
+	return open
+}
+
+// awaited says that there is no answer, and that the administrator would rather
+// wait for it.
+func (e ListEntry) awaited() bool {
+	noAnswer := e.Status == ListNoAnswer || e.Status == ListFailed
+	return noAnswer && e.list.OnTemporary == TempFail
 }
 
 // Decisive is the entry to name in a refusal: of the listings the one with the
