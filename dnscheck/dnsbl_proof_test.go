@@ -99,7 +99,6 @@ func TestAListingCountsWhereTheZoneDoesNotListEverything(t *testing.T) {
 	}
 }
 
-// A client that is not listed needs no proof, nor does its answer wait for one.
 func TestTheProofIsAskedForTogetherWithTheQuestionsOfAllSessions(t *testing.T) {
 	const sessions = 20
 	var asked sync.WaitGroup // clients' questions
