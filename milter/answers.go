@@ -2,6 +2,7 @@ package milter
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"milterd/dnscheck"
@@ -252,7 +253,9 @@ func listings(report dnscheck.ListReport) policy.Listings {
 	case dnscheck.Exempted:
 		l.Verdict = policy.ListExempted
 	}
-	if entry, ok := report.Decisive(); ok {
+	if l.Verdict == policy.ListsTemporary {
+		l.List = strings.Join(report.Unanswered(), " ")
+	} else if entry, ok := report.Decisive(); ok {
 		l.List, l.Listed, l.Reason = entry.List, entry.Name, entry.Reason
 	}
 	for _, entry := range report.Entries {

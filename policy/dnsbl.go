@@ -58,7 +58,7 @@ func (s *Session) judgeListings(e *evaluation, l Listings, subject string) (f fi
 		}
 		return e.refusal(reply, "checks.dnsbl: "+l.List, fmt.Sprintf("%s is listed at %s, score %d", Printable(l.Listed), l.List, l.Score)), true
 	}
-	return e.refusal(check.Temporary, "checks.dnsbl.temporary", "a list that must be waited for has no answer"), false
+	return e.refusal(check.Temporary, "checks.dnsbl.temporary", strings.TrimSpace("no answer from a list that must be waited for: "+Printable(l.List))), false
 }
 
 // listableNames are the names that domain lists are asked about: HELO, the

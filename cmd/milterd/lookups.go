@@ -90,6 +90,14 @@ func (k *dnsKeeper) watch(lookups *milter.Lookups) {
 	}
 }
 
+// recheck has lists that are by-passed looked at again: an administrator who asks
+// for a reload may have mended what was wrong with them.
+func (k *dnsKeeper) recheck() {
+	if k.health != nil {
+		k.health.Recheck()
+	}
+}
+
 // use puts a resolver with these settings in force, unless it is already.
 func (k *dnsKeeper) use(config dnscheck.Config) error {
 	if k.slot.client.Load() != nil && reflect.DeepEqual(k.config, config) {

@@ -149,6 +149,9 @@ func (r *reloader) reload(reason string) {
 		}
 		return
 	}
+	if reason == hangup {
+		r.dns.recheck()
+	}
 	r.inForce(reason)
 	if !reflect.DeepEqual(r.start.Listen, r.config.Listen) {
 		r.logger.Warn("a change under listen: takes effect at the next start only", "config", r.config.Name())
