@@ -195,6 +195,7 @@ func TestVerdicts(t *testing.T) {
 		{"postmaster is exempt from rdns", client("203.0.113.9", "FAIL"), Auth{}, "a@good.example", "Postmaster@example.test", "local", "accept"},
 		{"abuse is exempt from rdns", client("203.0.113.9", "FAIL"), Auth{}, "a@good.example", "abuse@example.test", "local", "accept"},
 		{"postmaster without a domain is exempt from rdns", client("203.0.113.9", "FAIL"), Auth{}, "a@good.example", "postmaster", "local", "accept"},
+		{"a postmaster with a long s is another mailbox", client("203.0.113.9", "FAIL"), Auth{}, "a@good.example", "po\u017ftmaster@example.test", "local", "tempfail 450 4.7.25 Access denied. IP name lookup failed 203.0.113.9 rdns"},
 		{"somebody else's postmaster is not", client("203.0.113.9", "FAIL"), Auth{}, "a@good.example", "postmaster@relayed.example", "esmtp", "tempfail 450 4.7.25 Access denied. IP name lookup failed 203.0.113.9 rdns"},
 		{"a client that may relay is exempt from rdns", client("192.0.2.7", "FAIL"), Auth{}, "a@good.example", "x@example.test", "local", "accept"},
 		{"From: OK is exempt from rdns", client("203.0.113.9", "FAIL"), Auth{}, "ok@good.example", "x@example.test", "local", "accept"},

@@ -1,6 +1,10 @@
 package policy
 
-import "strings"
+import (
+	"strings"
+
+	"milterd/policy/access"
+)
 
 // checkRDNS acts on the client's reverse DNS. Who is exempt is not waited for.
 func (s *Session) checkRDNS(e *evaluation) finding {
@@ -49,7 +53,7 @@ func (s *Session) sendmailRDNS(e *evaluation) finding {
 	return pass("the MTA did not say whether the client's name resolves")
 }
 
-// dnsExempt says why a check on the client's DNS does not apply, or nothing. A
+// dnsExempt says why a check that asks the DNS does not apply, or nothing. A
 // sender with From: OK is always exempt, as in sendmail's check_rcpt.
 func (s *Session) dnsExempt(e *evaluation, x Exempt) string {
 	if x.Authenticated {
@@ -84,7 +88,7 @@ func (s *Session) ownPostmaster(e *evaluation) bool {
 	if e.toErr != nil || len(e.to.local) != 1 {
 		return false
 	}
-	if local := e.to.local[0]; !strings.EqualFold(local, "postmaster") && !strings.EqualFold(local, "abuse") {
+	if local := access.Fold(e.to.local[0]); local != "postmaster" && local != "abuse" {
 		return false
 	}
 	return e.to.domain == "" || s.policy.Local.Has(e.to.domain) || s.localMailer(e.recipient.Mailer)
