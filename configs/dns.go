@@ -2,6 +2,7 @@ package configs
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -53,7 +54,7 @@ func (d *DNS) NewLists(health *dnscheck.Health) (*dnscheck.Lists, error) {
 		return nil, nil
 	}
 	lists := make([]dnscheck.List, 0, len(d.Lists))
-	for _, zone := range sortedKeys(d.Lists) {
+	for _, zone := range slices.Sorted(maps.Keys(d.Lists)) {
 		lists = append(lists, d.Lists[zone].List)
 	}
 	return dnscheck.NewLists(lists, dnscheck.ListOptions{Threshold: d.Threshold, Health: health})
@@ -65,15 +66,6 @@ func (d *DNS) NewGeneric() (*dnscheck.Generic, error) {
 		return nil, nil
 	}
 	return dnscheck.NewGeneric(d.Generic, d.Patterns)
-}
-
-func sortedKeys(m map[string]*List) []string {
-	keys := make([]string, 0, len(m))
-	for key := range m {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 func (c *Config) dnsSchema() []field {
@@ -165,7 +157,7 @@ const maxServers = 16
 // checkLists reports what is right key by key, and cannot be together.
 func (c *Config) checkLists(d *decoder) {
 	names := make(map[string]string)
-	for _, zone := range sortedKeys(c.DNS.Lists) {
+	for _, zone := range slices.Sorted(maps.Keys(c.DNS.Lists)) {
 		l := c.DNS.Lists[zone]
 		path := "checks.dnsbl.lists." + zone
 		fail := func(format string, args ...any) {

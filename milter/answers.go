@@ -2,6 +2,7 @@ package milter
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -155,22 +156,10 @@ func (a *Answers) SenderDomain(domain string) policy.SenderDomain {
 
 // NameListings waits for what the domain lists say.
 func (a *Answers) NameListings(names []string) policy.Listings {
-	if a.names == nil || !sameNames(a.namesAsked, names) {
+	if a.names == nil || !slices.Equal(a.namesAsked, names) {
 		a.beginNames(names)
 	}
 	return a.names.get()
-}
-
-func sameNames(a, b []string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
 }
 
 func (a *Answers) beginReverse() {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"milterd/policy/access"
 )
 
 // maxReplyLine is the longest reply line, CR LF included (RFC 5321 section
@@ -43,7 +45,7 @@ func ParseReply(s string) (Reply, error) {
 		return Reply{}, fmt.Errorf("reply %q: expected a code from 400 to 599 first", s)
 	}
 	enhanced, text, _ := strings.Cut(rest, " ")
-	if !isEnhancedCode(enhanced) {
+	if !access.IsEnhancedCode(enhanced) {
 		return Reply{}, fmt.Errorf("reply %q: expected an enhanced code such as %d.7.1 after %d", s, code/100, code)
 	}
 	if enhanced[0] != codeText[0] {
@@ -68,29 +70,6 @@ func (r Reply) checkLine() error {
 		return fmt.Errorf("%d octets with CR LF, expected %d at most", len(s)+2, maxReplyLine)
 	}
 	return nil
-}
-
-// isEnhancedCode reports whether s is an RFC 3463 code: class 2, 4 or 5, and
-// two numbers of up to three digits.
-func isEnhancedCode(s string) bool {
-	class, rest, ok := strings.Cut(s, ".")
-	if !ok || len(class) != 1 || !strings.Contains("245", class) {
-		return false
-	}
-	subject, detail, ok := strings.Cut(rest, ".")
-	return ok && isShortNumber(subject) && isShortNumber(detail)
-}
-
-func isShortNumber(s string) bool {
-	if len(s) < 1 || len(s) > 3 {
-		return false
-	}
-	for _, c := range []byte(s) {
-		if c < '0' || c > '9' {
-			return false
-		}
-	}
-	return true
 }
 
 // Placeholders that a configured reply may hold; Expand replaces them.

@@ -11,11 +11,8 @@ func (s *Session) checkSenderDomain(e *evaluation) finding {
 	}
 	// Neither a mistake in somebody's DNS nor one of our resolver's shall keep our
 	// own hosts from sending, or anybody from reaching postmaster.
-	if granted := s.entitlement(e); granted.ok {
-		return finding{action: ActionAccept, exempt: true, reason: "the client may relay: " + granted.reason}
-	}
-	if e.recipient != nil && s.ownPostmaster(e) {
-		return finding{action: ActionAccept, exempt: true, reason: "mail to postmaster and abuse is always taken (RFC 5321 section 4.5.1)"}
+	if why := s.dnsExempt(e, Exempt{Relay: true, Postmaster: true}); why != "" {
+		return finding{action: ActionAccept, exempt: true, reason: why}
 	}
 	domain := s.answers.SenderDomain(name)
 	e.answers = append(e.answers, domain.Detail)

@@ -311,8 +311,8 @@ func (e *evaluation) done() Verdict {
 	return e.verdict
 }
 
-// mode is the mode of a check on this port: the stricter word of the global
-// shadow mode wins over the port's override, which wins over the check's own.
+// mode is the mode of a check on this port. The port's override wins over the
+// check's own mode, and where every check is in shadow mode none is enforced.
 func (s *Session) mode(name string, mode Mode) Mode {
 	if override, ok := s.port.Checks[name]; ok {
 		mode = override
@@ -344,11 +344,16 @@ func (e *evaluation) expand(r Reply) Reply {
 
 // refusal makes a finding of a configured reply.
 func (e *evaluation) refusal(r Reply, rule, reason string) finding {
+	return refusing(e.expand(r), rule, reason)
+}
+
+// refusing makes a finding of a reply as it stands.
+func refusing(r Reply, rule, reason string) finding {
 	action := ActionReject
 	if r.Temporary() {
 		action = ActionTempfail
 	}
-	return finding{action: action, reply: e.expand(r), rule: rule, reason: reason}
+	return finding{action: action, reply: r, rule: rule, reason: reason}
 }
 
 // outcome makes a finding of what is configured for a result.
@@ -375,13 +380,11 @@ func (e *evaluation) entry(m access.Match, reject Reply, reason string) finding 
 	case access.KindQuarantine:
 		return finding{action: ActionQuarantine, reply: Reply{Text: m.Value.Text}, rule: rule, reason: reason}
 	case access.KindError:
-		r := Reply{Code: m.Value.Reply.Code, Enhanced: m.Value.Reply.Enhanced, Text: m.Value.Text}
-		f := e.refusal(Reply{Code: r.Code}, rule, reason)
-		f.reply = r
-		return f
+		// The text is the administrator's; placeholders are for configured replies.
+		return refusing(Reply{Code: m.Value.Reply.Code, Enhanced: m.Value.Reply.Enhanced, Text: m.Value.Text}, rule, reason)
 	default:
 		// A keyword with no meaning here is a reply text to sendmail's rules.
-		return finding{action: ActionReject, reply: Reply{Code: 553, Enhanced: "5.3.0", Text: m.Probe.Value}, rule: rule, reason: reason}
+		return refusing(Reply{Code: 553, Enhanced: "5.3.0", Text: m.Probe.Value}, rule, reason)
 	}
 }
 

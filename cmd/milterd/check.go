@@ -194,18 +194,13 @@ func modeInForce(all, check policy.Mode) string {
 
 // describePorts says what each listener's rules come to.
 func describePorts(out io.Writer, p *policy.Policy) {
-	names := make([]string, 0, len(p.Ports))
-	for name := range p.Ports {
-		names = append(names, name)
-	}
-	slices.Sort(names)
 	or := func(word, otherwise string) string {
 		if word == "" {
 			return otherwise
 		}
 		return word
 	}
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(p.Ports)) {
 		port := p.Ports[name]
 		auth, tls, relay := "as its number says", "as its number says", "as its number says"
 		if strings.Trim(name, "0123456789") == "" {

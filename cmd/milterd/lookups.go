@@ -80,14 +80,11 @@ func (k *dnsKeeper) watch(lookups *milter.Lookups) {
 	if k.health == nil {
 		return
 	}
-	if lookups != nil && lookups.Lists != nil {
-		k.health.Watch(lookups.Lists, lookups.Resolver)
+	if lookups == nil {
+		k.health.Watch(nil, nil)
 		return
 	}
-	// There is nothing that could be wrong with no lists.
-	if none, err := dnscheck.NewLists(nil, dnscheck.ListOptions{}); err == nil {
-		k.health.Watch(none, &k.slot)
-	}
+	k.health.Watch(lookups.Lists, lookups.Resolver)
 }
 
 // recheck has lists that are by-passed looked at again: an administrator who asks

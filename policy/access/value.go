@@ -68,7 +68,7 @@ func ParseValue(s string) (Value, error) {
 		case "QUARANTINE":
 			return Value{Kind: KindQuarantine, Text: Unquote(text)}, nil
 		case "ERROR":
-			if status, rest, ok := strings.Cut(text, ":"); ok && isStatus(status) && strings.TrimSpace(rest) != "" {
+			if status, rest, ok := strings.Cut(text, ":"); ok && IsEnhancedCode(status) && strings.TrimSpace(rest) != "" {
 				return parseError(status, rest)
 			}
 			return parseError("", text)
@@ -89,7 +89,7 @@ func parseError(status, text string) (Value, error) {
 		return Value{}, fmt.Errorf("reply code %d, expected one from 400 to 599", code)
 	}
 	rest := strings.TrimSpace(text[4:])
-	if enhanced, after, ok := strings.Cut(rest, " "); ok && isStatus(enhanced) {
+	if enhanced, after, ok := strings.Cut(rest, " "); ok && IsEnhancedCode(enhanced) {
 		status, rest = enhanced, strings.TrimSpace(after)
 	}
 	if status == "" {
@@ -100,8 +100,9 @@ func parseError(status, text string) (Value, error) {
 	return Value{Kind: KindError, Reply: Reply{Code: code, Enhanced: status}, Text: rest}, nil
 }
 
-// isStatus reports whether s is an enhanced status code (RFC 3463).
-func isStatus(s string) bool {
+// IsEnhancedCode reports whether s is an enhanced status code (RFC 3463): class 2,
+// 4 or 5, and two numbers of up to three digits.
+func IsEnhancedCode(s string) bool {
 	class, rest, ok := strings.Cut(s, ".")
 	if !ok || class != "2" && class != "4" && class != "5" {
 		return false
