@@ -2,6 +2,7 @@ package milter
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -35,6 +36,7 @@ type Lookups struct {
 // who asks waits only for what is still missing. It is used by one goroutine.
 type Answers struct {
 	lookups *Lookups
+	grants  Grants
 	ctx     context.Context
 	conn    policy.Connection
 	// panicked hears of panics in look-ups.
@@ -51,11 +53,27 @@ type Answers struct {
 	namesAsked []string
 }
 
+// Grants says which clients hold a relay grant.
+type Grants interface {
+	// Grant is asked while a client waits; it answers in good time.
+	Grant(ctx context.Context, client netip.Addr) policy.GrantState
+}
+
 var _ policy.Answers = (*Answers)(nil)
 
-// NewAnswers makes the answers about one connection. ctx ends its look-ups.
-func (l *Lookups) NewAnswers(ctx context.Context, conn policy.Connection) *Answers {
-	return &Answers{lookups: l, ctx: ctx, conn: conn}
+// NewAnswers makes the answers about one connection. ctx ends its look-ups; grants
+// may be nil.
+func (l *Lookups) NewAnswers(ctx context.Context, conn policy.Connection, grants Grants) *Answers {
+	return &Answers{lookups: l, grants: grants, ctx: ctx, conn: conn}
+}
+
+// Grant asks whether the client holds a relay grant now: it may have come after the
+// client connected.
+func (a *Answers) Grant() policy.GrantState {
+	if a.grants == nil || !a.conn.Addr.IsValid() {
+		return policy.GrantNone
+	}
+	return a.grants.Grant(a.ctx, a.conn.Addr)
 }
 
 // future is a value that is being worked out.

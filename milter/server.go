@@ -58,6 +58,8 @@ type Snapshot struct {
 	Policy *policy.Policy
 	// Lookups answers questions to the DNS; nil where no check asks any.
 	Lookups *Lookups
+	// Grants knows the relay grants; nil where there are none.
+	Grants Grants
 }
 
 // Server answers MTAs. Its methods are safe for concurrent use.

@@ -212,15 +212,19 @@ func (s *session) Cleanup(gomilter.Modifier) {
 	s.cancel()
 }
 
-// answers makes the DNS answers of this SMTP connection, whose look-ups end with
-// it; nil where no check asks.
+// answers makes the answers of this SMTP connection, whose look-ups end with it;
+// nil where nothing is there to be asked.
 func (s *session) answers() *Answers {
-	if s.current.Lookups == nil {
-		return nil
+	lookups := s.current.Lookups
+	if lookups == nil {
+		if s.current.Grants == nil {
+			return nil
+		}
+		lookups = &Lookups{}
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
 	s.endQuery = cancel
-	answers := s.current.Lookups.NewAnswers(ctx, s.client)
+	answers := lookups.NewAnswers(ctx, s.client, s.current.Grants)
 	client := s.client.ClientAddr()
 	answers.panicked = func(value any) { s.server.recovered("look-up", value, "client", client) }
 	s.lookups = answers

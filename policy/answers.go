@@ -1,6 +1,7 @@
 package policy
 
-// Answers gives the DNS answers that a check needs. Whoever supplies it decides
+// Answers gives the answers that a check needs: those of the DNS, and whether the
+// client holds a relay grant. Whoever supplies it decides
 // where they come from: live look-ups that began when the client connected, or
 // the frozen ones of a recorded session. A method may wait for its answer; it
 // returns a temporary one in good time where there is none.
@@ -17,6 +18,9 @@ type Answers interface {
 	Listings() Listings
 	// NameListings is what the domain lists say about names the client gave.
 	NameListings(names []string) Listings
+	// Grant says whether the client's address holds a relay grant (POP or IMAP
+	// before SMTP) at this moment.
+	Grant() GrantState
 }
 
 // RDNSStatus is the outcome of an iprev check (RFC 8601 section 2.7.3).
@@ -120,11 +124,13 @@ func (s *Session) Needs() Needs {
 	}
 }
 
-// noAnswers stands in where nobody supplies answers.
-type noAnswers struct{}
+// NoAnswers stands in where nobody supplies answers: every look-up is one that had
+// none, and there is no grant.
+type NoAnswers struct{}
 
-func (noAnswers) Prepare(string, []string)         {}
-func (noAnswers) ReverseDNS() ReverseDNS           { return ReverseDNS{Detail: "nobody to ask"} }
-func (noAnswers) Listings() Listings               { return Listings{Details: []string{"nobody to ask"}} }
-func (noAnswers) NameListings([]string) Listings   { return Listings{Details: []string{"nobody to ask"}} }
-func (noAnswers) SenderDomain(string) SenderDomain { return SenderDomain{Detail: "nobody to ask"} }
+func (NoAnswers) Grant() GrantState                { return GrantNone }
+func (NoAnswers) Prepare(string, []string)         {}
+func (NoAnswers) ReverseDNS() ReverseDNS           { return ReverseDNS{Detail: "nobody to ask"} }
+func (NoAnswers) Listings() Listings               { return Listings{Details: []string{"nobody to ask"}} }
+func (NoAnswers) NameListings([]string) Listings   { return Listings{Details: []string{"nobody to ask"}} }
+func (NoAnswers) SenderDomain(string) SenderDomain { return SenderDomain{Detail: "nobody to ask"} }

@@ -12,7 +12,10 @@ type scripted struct {
 	listings Listings
 	names    Listings
 	prepared []string
+	grant    GrantState
 }
+
+func (s *scripted) Grant() GrantState { return s.grant }
 
 func (s *scripted) Prepare(domain string, names []string) {
 	s.prepared = append(s.prepared, domain+" "+strings.Join(names, ","))

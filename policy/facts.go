@@ -3,6 +3,7 @@ package policy
 import (
 	"net/netip"
 
+	"milterd/header"
 	"milterd/policy/access"
 )
 
@@ -43,8 +44,6 @@ type Connection struct {
 	DaemonPort  uint16
 	DaemonAddr  string
 	DaemonFlags string
-	// Granted says that the address held a relay grant when it connected.
-	Granted bool
 }
 
 // ClientAddr is the client's address as sendmail writes it in ${client_addr}:
@@ -101,7 +100,4 @@ type Recipient struct {
 }
 
 // HeaderField is one header field of a message, in message order.
-type HeaderField struct {
-	Name  string
-	Value string
-}
+type HeaderField = header.Field

@@ -24,6 +24,8 @@ type Policy struct {
 	// Ports holds overrides, by daemon name or decimal port number. What is said
 	// for the name wins; what it leaves empty is as for the number.
 	Ports map[string]Port
+	// Received says whose mail loses the traces of its client.
+	Received Scrub
 }
 
 // Mode says what becomes of a check's verdict.
@@ -84,6 +86,9 @@ type RelayCheck struct {
 	// Temp, Fail and Forged refuse a client that nothing entitles and whose
 	// name could not be confirmed (sendmail's Relay_ok).
 	Temp, Fail, Forged Reply
+	// GrantTemp refuses a client that nothing else entitles while nobody can be
+	// asked whether it holds a relay grant.
+	GrantTemp Reply
 	// TrustAuthMech lists the SASL mechanisms whose users may relay.
 	TrustAuthMech []string
 	// LocalMailers lists the delivery agents ({rcpt_mailer}) that deliver on
@@ -187,6 +192,8 @@ type Port struct {
 	Auth  AuthRule
 	TLS   TLSRule
 	Relay RelayRule
+	// Received overrides whose header is scrubbed.
+	Received ReceivedRule
 	// Checks overrides the mode of checks on this port, by name.
 	Checks map[string]Mode
 }

@@ -366,10 +366,13 @@ func TestAuthenticationDoesNotOutliveItsMessage(t *testing.T) {
 
 func TestAGrantRelaysAndAClientCertificateDoes(t *testing.T) {
 	p := fixture(t, "CERTIssuer:/CN=ca SUBJECT\nCERTSubject:/CN=client RELAY\n")
-	granted := client("203.0.113.8", "FAIL")
-	granted.Granted = true
-	if v := decide(p, granted, Auth{}, "a@good.example", "x@other.example", "esmtp"); v.Action != ActionAccept {
-		t.Errorf("granted: %s", v)
+	p.Checks.Relay.GrantTemp = reply(t, "451 4.7.1 later")
+	for state, want := range map[GrantState]Action{GrantHeld: ActionAccept, GrantNone: ActionReject, GrantTemporary: ActionTempfail} {
+		s := p.NewSession(client("203.0.113.8", "FAIL"), &scripted{grant: state})
+		s.Mail(Auth{}, Mail{From: "a@good.example"})
+		if v := s.Rcpt(Recipient{To: "x@other.example", Mailer: "esmtp"}); v.Action != want {
+			t.Errorf("grant %d: %s", state, v)
+		}
 	}
 	for verify, want := range map[string]Action{"OK": ActionAccept, "TRUSTED": ActionAccept, "NO": ActionReject, "FAIL": ActionReject} {
 		s := p.NewSession(client("203.0.113.8", "mail.good.example"), nil)

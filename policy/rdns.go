@@ -65,6 +65,9 @@ func (s *Session) dnsExempt(e *evaluation, x Exempt) string {
 		if granted := s.entitlement(e); granted.ok {
 			return "it may relay: " + granted.reason
 		}
+		if s.grant() == GrantHeld {
+			return "it holds a relay grant"
+		}
 	}
 	if x.Friend && e.friend != "" {
 		return "the recipient is " + e.friend

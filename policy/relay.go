@@ -20,6 +20,7 @@ func (s *Session) checkRelay(e *evaluation) finding {
 
 func (s *Session) findRelay(e *evaluation) finding {
 	if why := s.trustedClient(e); why != "" && s.port.Relay != RelayNone {
+		e.entitled = true
 		return finding{action: ActionAccept, final: true, reason: why}
 	}
 	if why := s.recipientTaken(e); why != "" {
@@ -29,21 +30,50 @@ func (s *Session) findRelay(e *evaluation) finding {
 		return s.relayDenied(e, "the address is written in a way that nothing is relayed for")
 	}
 	if s.port.Relay == RelayEntitled || s.port.Relay == "" {
-		if granted := s.entitlement(e); granted.ok {
-			return pass(granted.reason)
-		}
-		if why := s.senderEntitles(e); why != "" {
+		if why := s.clientEntitles(e); why != "" {
+			e.entitled = true
 			return pass(why)
+		}
+		if s.grant() == GrantTemporary {
+			return e.refusal(s.policy.Checks.Relay.GrantTemp, "checks.relay.grant_temp", "nothing else entitles this client, and whether it holds a relay grant cannot be asked for now")
 		}
 		if f, refused := s.unconfirmedName(e); refused {
 			return f
 		}
 		if why := s.nameEntitles(e); why != "" {
+			e.entitled = true
 			return pass(why)
 		}
 	}
 	return s.relayDenied(e, fmt.Sprintf("%s is not ours, and nothing entitles this client to relay", e.to.domain))
 }
+
+// clientEntitles says why this client may relay by its address, a grant or the
+// sender, or nothing.
+func (s *Session) clientEntitles(e *evaluation) string {
+	if entitled := s.entitlement(e); entitled.ok {
+		return entitled.reason
+	}
+	if s.grant() == GrantHeld {
+		return "the client's address holds a relay grant"
+	}
+	return s.senderEntitles(e)
+}
+
+// noteRelay remembers that the message is relayed for an entitled client. A trusted
+// client is not asked whose its recipients are, so that is looked at here.
+func (e *evaluation) noteRelay() {
+	s := e.session
+	if !e.entitled || s.message.relayed || !s.policy.Received.Relayed || !takes(e.verdict.Action) {
+		return
+	}
+	before := len(e.search.Probes)
+	s.message.relayed = s.recipientTaken(e) == ""
+	e.search.Probes = e.search.Probes[:before]
+}
+
+// takes reports whether a message goes on after an action.
+func takes(a Action) bool { return a == ActionAccept || a == ActionQuarantine }
 
 // trustedClient is what ends the checks in Rcpt_ok ($# RELAY): a client
 // certificate with RELAY, or a trusted mechanism.
@@ -163,9 +193,6 @@ func (s *Session) addressEntitles(e *evaluation) string {
 		return "originates on this host"
 	case addr == "127.0.0.1" || s.conn.Addr == netip.IPv6Loopback():
 		return "comes from this host (" + addr + ")"
-	}
-	if s.conn.Granted {
-		return "the client's address holds a relay grant"
 	}
 	if entry, ok := s.policy.Relay.Prefix(addr); ok {
 		return fmt.Sprintf("the client's network may relay (class R: %s)", entry)

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,7 +25,9 @@ type Session struct {
 	// client and entitled are worked out once a connection.
 	client   *finding
 	entitled *entitlement
-	message  message
+	// granted is GrantHeld once a relay grant has been seen.
+	granted GrantState
+	message message
 }
 
 // message is what is known about the current message.
@@ -35,13 +38,15 @@ type message struct {
 	sender *finding
 	// quarantine is the first verdict that asked for the quarantine queue.
 	quarantine *Verdict
+	// relayed: a recipient that is not ours was taken, as the client may relay.
+	relayed bool
 }
 
 // NewSession begins the evaluation of one connection. Without an answers, every
 // look-up is one that had no answer.
 func (p *Policy) NewSession(c Connection, answers Answers) *Session {
 	if answers == nil {
-		answers = noAnswers{}
+		answers = NoAnswers{}
 	}
 	return &Session{policy: p, conn: c, answers: answers, port: p.port(c), clientAddr: p.clientAddr(c)}
 }
@@ -71,6 +76,9 @@ func (p *Policy) port(c Connection) Port {
 	}
 	if named.Relay != "" {
 		port.Relay = named.Relay
+	}
+	if named.Received != "" {
+		port.Received = named.Received
 	}
 	if len(named.Checks) > 0 {
 		checks := maps.Clone(port.Checks)
@@ -151,6 +159,7 @@ func (s *Session) Rcpt(r Recipient) Verdict {
 	if relay.refused || e.verdict.Action == ActionQuarantine {
 		return e.done()
 	}
+	defer e.noteRelay()
 	if s.policy.Features.DelayChecks && !e.trusted() {
 		if s.delayedChecks(e) {
 			return e.done()
@@ -188,13 +197,16 @@ func (s *Session) delayedChecks(e *evaluation) (refused bool) {
 	return e.run("client", s.policy.Checks.Client.Mode, s.checkClient).refused
 }
 
-// EndOfMessage evaluates the current message as a whole and ends it.
-func (s *Session) EndOfMessage([]HeaderField) Verdict {
+// EndOfMessage evaluates the current message as a whole, with the header that it
+// came with, and ends it.
+func (s *Session) EndOfMessage(fields []HeaderField) Verdict {
 	v := Verdict{Stage: StageEOM, Action: ActionAccept}
 	if q := s.message.quarantine; q != nil {
 		v = *q
 		v.Stage, v.Arg = StageEOM, ""
+		v.Trace, v.Shadow = slices.Clip(v.Trace), slices.Clip(v.Shadow)
 	}
+	s.scrub(&v, fields)
 	s.message = message{}
 	return v
 }
@@ -234,6 +246,8 @@ type evaluation struct {
 	// to is the recipient as the relay rules see it, valid unless toErr.
 	to    address
 	toErr error
+	// entitled: the client may relay, and the recipient was taken for that.
+	entitled bool
 	// friend says why the recipient is spared the checks on the client.
 	friend string
 	// answers are the DNS answers that the check at work has used.

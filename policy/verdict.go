@@ -5,6 +5,7 @@ import (
 	"strings"
 	"unicode"
 
+	"milterd/header"
 	"milterd/policy/access"
 )
 
@@ -28,6 +29,8 @@ const (
 	ActionTempfail   Action = "tempfail"   // 4xx reply
 	ActionDiscard    Action = "discard"    // 250 to the client, message dropped
 	ActionQuarantine Action = "quarantine" // accepted, held in the quarantine queue
+	// ActionEdit is for Shadow only: a header that would have been changed.
+	ActionEdit Action = "edit"
 )
 
 // Verdict is the decision for one MAIL or RCPT command or one message, with
@@ -49,6 +52,8 @@ type Verdict struct {
 	Reason string
 	// Shadow holds the refusals that checks in shadow mode would have given.
 	Shadow []Shadow
+	// Edits are the changes to the message's header, at its end only.
+	Edits []header.Edit
 	// Trace has one step for each check that ran, in order.
 	Trace []Step
 }
@@ -98,6 +103,9 @@ func (v Verdict) String() string {
 	}
 	if v.Reason != "" {
 		fmt.Fprintf(&b, ": %s", v.Reason)
+	}
+	if len(v.Edits) > 0 {
+		fmt.Fprintf(&b, " [edits: %s]", editList(v.Edits))
 	}
 	for _, s := range v.Shadow {
 		fmt.Fprintf(&b, " [shadow: %s %s (%s, %s)]", s.Action, s.Reply, s.Check, s.Rule)

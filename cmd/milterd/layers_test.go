@@ -13,22 +13,36 @@ import (
 // mayImport says which of milterd's own packages each one may import. Imports run
 // downward only: what decides knows nothing of what transports.
 var mayImport = map[string][]string{
+	"header":        nil,
 	"policy/access": nil,
-	"policy":        {"policy/access"},
-	"policy/replay": {"policy", "policy/access"},
+	"policy":        {"policy/access", "header"},
+	"policy/replay": {"policy", "policy/access", "header"},
+
+	"policy/grant":         nil,
+	"policy/grant/bolt":    {"policy/grant"},
+	"policy/grant/redis":   {"policy/grant"},
+	"policy/grant/maillog": {"policy/grant"},
+	"policy/grant/dovecot": {"policy/grant"},
+	"policy/grant/drac":    {"policy/grant"},
+	"policy/grant/control": {"policy/grant"},
+
+	"policy/replay/traffic": {"policy/replay"},
+	"policy/replay/record":  {"policy", "policy/replay", "header"},
 
 	"dnscheck/internal/zonefile": nil,
 	"dnscheck":                   {"dnscheck/internal/zonefile"},
 	"dnscheck/dnstest":           {"dnscheck", "dnscheck/internal/zonefile"},
 
-	"milter":           {"policy", "policy/access", "dnscheck"},
+	"milter":           {"policy", "policy/access", "dnscheck", "header"},
+	"milter/socketmap": {"policy", "policy/access"},
 	"configs/sendmail": {"policy", "policy/access"},
-	"configs":          {"policy", "policy/access", "dnscheck", "configs/sendmail"},
+	"configs":          {"policy", "policy/access", "dnscheck", "header", "configs/sendmail"},
 }
 
 // pure packages decide. They read no clock, open nothing and log nothing.
 var pure = map[string][]string{
 	"policy":        {"os", "net", "time", "log", "log/slog", "context", "io", "math/rand", "math/rand/v2"},
+	"header":        {"os", "net", "time", "log", "log/slog", "context", "math/rand", "math/rand/v2"},
 	"policy/access": {"os", "net", "time", "log", "log/slog", "context", "math/rand", "math/rand/v2"},
 }
 

@@ -188,6 +188,6 @@ func (f *frozen) answers(s *replay.Session) (func(policy.Connection) policy.Answ
 	// Recorded names have {key} where a list's query key goes.
 	lookups.Resolver = resolver
 	return func(c policy.Connection) policy.Answers {
-		return lookups.NewAnswers(context.Background(), c)
+		return lookups.NewAnswers(context.Background(), c, nil)
 	}, nil
 }

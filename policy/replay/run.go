@@ -43,11 +43,11 @@ func (o Outcome) Differences() int {
 // nil stands for none.
 func Run(p *policy.Policy, s *Session, answers func(policy.Connection) policy.Answers) Outcome {
 	conn := s.Connection()
-	var given policy.Answers
+	given := policy.Answers(policy.NoAnswers{})
 	if answers != nil {
 		given = answers(conn)
 	}
-	r := runner{session: s, policy: p.NewSession(conn, given), open: append([]Expect(nil), s.Expect...)}
+	r := runner{session: s, policy: p.NewSession(conn, withGrant{given, s.grant()}), open: append([]Expect(nil), s.Expect...)}
 	r.policy.Helo(s.HELO, policy.TLS{
 		Version: s.TLS.Version, Cipher: s.TLS.Cipher, Bits: s.TLS.Bits,
 		Verify: s.TLS.Verify, CertSubject: s.TLS.CertSubject, CertIssuer: s.TLS.CertIssuer,

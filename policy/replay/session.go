@@ -31,7 +31,8 @@ type Session struct {
 	TLS      TLS       `yaml:"tls,omitempty" json:"tls,omitempty"`
 	Auth     Auth      `yaml:"auth,omitempty" json:"auth,omitempty"`
 	Messages []Message `yaml:"messages" json:"messages"`
-	// Grants are the addresses that held a relay grant.
+	// Grants are the addresses that held a relay grant; "ADDRESS TEMP" is one that
+	// nobody could be asked about.
 	Grants []string `yaml:"grants,omitempty" json:"grants,omitempty"`
 	// DNS holds the answers that were used, as zone-file lines.
 	DNS []string `yaml:"dns,omitempty" json:"dns,omitempty"`
@@ -140,8 +141,9 @@ func (s *Session) check() error {
 		}
 	}
 	for i, g := range s.Grants {
-		if _, err := netip.ParseAddr(g); err != nil {
-			return bad("%q is not an IP address", []any{g}, "grants", fmt.Sprint(i))
+		text, word, more := strings.Cut(g, " ")
+		if _, err := parseAddr(text); err != nil || text == "" || more && word != temporaryGrant {
+			return bad("%q, expected an IP address, or one and "+temporaryGrant, []any{g}, "grants", fmt.Sprint(i))
 		}
 	}
 	return s.checkExpect()
@@ -180,9 +182,33 @@ func (s *Session) Connection() policy.Connection {
 	return policy.Connection{
 		Addr: addr, Port: c.Port, Name: c.Name, PTR: c.PTR, Resolve: policy.Resolve(c.Resolve),
 		DaemonName: c.Daemon, DaemonPort: c.DaemonPort, DaemonAddr: c.DaemonAddr, DaemonFlags: c.DaemonFlags,
-		Granted: slices.ContainsFunc(s.Grants, func(g string) bool {
-			granted, err := parseAddr(g)
-			return err == nil && addr.IsValid() && granted == addr
-		}),
 	}
 }
+
+// temporaryGrant marks, in a session's grants, an address whose grant nobody could
+// be asked about.
+const temporaryGrant = "TEMP"
+
+// grant is the client's relay grant: a listed address, or "ADDRESS TEMP".
+func (s *Session) grant() policy.GrantState {
+	client, _ := parseAddr(s.Connect.Addr)
+	for _, g := range s.Grants {
+		text, word, _ := strings.Cut(g, " ")
+		if addr, err := parseAddr(text); err != nil || !client.IsValid() || addr != client {
+			continue
+		}
+		if word == temporaryGrant {
+			return policy.GrantTemporary
+		}
+		return policy.GrantHeld
+	}
+	return policy.GrantNone
+}
+
+// withGrant are answers with the grant of a recorded session.
+type withGrant struct {
+	policy.Answers
+	grant policy.GrantState
+}
+
+func (a withGrant) Grant() policy.GrantState { return a.grant }

@@ -1,0 +1,178 @@
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"milterd/header"
+	"milterd/policy/access"
+)
+
+// ReceivedRule says whether the header of mail that came in on a port is
+// scrubbed.
+type ReceivedRule string
+
+// The rules for the header on a port; empty: as Scrub says.
+const (
+	ReceivedScrub ReceivedRule = "scrub" // all mail
+	ReceivedKeep  ReceivedRule = "keep"  // none
+)
+
+// Scrub says whose mail loses the traces of its client, and which.
+type Scrub struct {
+	Mode Mode
+	// Authenticated: mail of clients that used a trusted mechanism.
+	Authenticated bool
+	// Relayed: mail with a recipient that is not ours, from a client that may
+	// relay, whatever entitles it.
+	Relayed bool
+	// Granted: mail of clients whose address holds a relay grant.
+	Granted bool
+	// Networks: mail of clients in them.
+	Networks []netip.Prefix
+	// Rules say what is taken out.
+	Rules header.Rules
+}
+
+// Scrubs reports whether the header of any mail may have to be changed.
+func (p *Policy) Scrubs() bool {
+	r := p.Received
+	if r.Mode == ModeOff {
+		return false
+	}
+	if r.Authenticated || r.Relayed || r.Granted || len(r.Networks) > 0 {
+		return true
+	}
+	for _, port := range p.Ports {
+		if port.Received == ReceivedScrub {
+			return true
+		}
+	}
+	return false
+}
+
+// ScrubReason says why the header of the current message loses the traces of its
+// client, as far as its recipients up to now tell; empty where it keeps them. Only
+// what is enforced counts.
+func (s *Session) ScrubReason() string {
+	if s.mode("received", s.policy.Received.Mode) != ModeEnforce {
+		return ""
+	}
+	return s.scrubReason()
+}
+
+func (s *Session) scrubReason() string {
+	r := &s.policy.Received
+	switch s.port.Received {
+	case ReceivedKeep:
+		return ""
+	case ReceivedScrub:
+		return s.listener() + ".received: scrub"
+	}
+	switch addr := s.conn.Addr; {
+	case r.Authenticated && s.trustedAuth():
+		return fmt.Sprintf("authenticated as %s with %s (received.whose: authenticated)", Printable(s.message.auth.Authen), s.message.auth.Type)
+	case r.Relayed && s.message.relayed:
+		return "relayed for a client that may (received.whose: relayed)"
+	case r.Granted && s.grant() == GrantHeld:
+		return "the client's address holds a relay grant (received.whose: granted)"
+	case addr.IsValid():
+		i := slices.IndexFunc(r.Networks, func(n netip.Prefix) bool { return n.Contains(addr.Unmap().WithZone("")) })
+		if i >= 0 {
+			return "the client is in " + r.Networks[i].String() + " (received.whose)"
+		}
+	}
+	return ""
+}
+
+// scrub plans the changes to the header of a message that is taken.
+func (s *Session) scrub(v *Verdict, fields []HeaderField) {
+	mode := s.mode("received", s.policy.Received.Mode)
+	if mode == ModeOff || !s.policy.Scrubs() {
+		return
+	}
+	why := s.scrubReason()
+	if why == "" {
+		v.Trace = append(v.Trace, Step{Check: "received", Result: "pass", Reason: "not one of those whose header is scrubbed"})
+		return
+	}
+	edits, kept := header.Plan(fields, &s.policy.Received.Rules)
+	step := Step{Check: "received", Result: "scrub", Reason: why, Answers: describeEdits(edits, kept)}
+	if mode == ModeShadow {
+		step.Result = "shadow scrub"
+		if len(edits) > 0 {
+			v.Shadow = append(v.Shadow, Shadow{Action: ActionEdit, Reply: Reply{Text: editList(edits)}, Check: "received", Rule: "received", Reason: why})
+		}
+	} else {
+		v.Edits = edits
+	}
+	v.Trace = append(v.Trace, step)
+}
+
+// describeEdits puts a plan in words, for the trace.
+func describeEdits(edits []header.Edit, kept []header.Kept) []string {
+	var words []string
+	for _, e := range edits {
+		if e.Delete {
+			words = append(words, fmt.Sprintf("%s %d is deleted: %s", e.Name, e.Index, unfolded(e.Old)))
+			continue
+		}
+		words = append(words, fmt.Sprintf("%s %d was: %s", e.Name, e.Index, unfolded(e.Old)), fmt.Sprintf("%s %d is now: %s", e.Name, e.Index, unfolded(e.Value)))
+	}
+	for _, k := range kept {
+		words = append(words, fmt.Sprintf("%s %d is left alone: %s", k.Name, k.Index, k.Reason))
+	}
+	return words
+}
+
+// unfolded writes a folded value in one line.
+func unfolded(value string) string {
+	return strings.Join(strings.FieldsFunc(value, func(r rune) bool { return r == '\n' || r == '\r' || r == '\t' || r == ' ' }), " ")
+}
+
+// editList names the fields that are changed: "Received 1, X-Mailer 1 deleted".
+func editList(edits []header.Edit) string {
+	names := make([]string, len(edits))
+	for i, e := range edits {
+		names[i] = fmt.Sprintf("%s %d", e.Name, e.Index)
+		if e.Delete {
+			names[i] += " deleted"
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// GrantState says whether the client's address holds a relay grant.
+type GrantState uint8
+
+// The states. The zero value claims nothing.
+const (
+	GrantNone GrantState = iota
+	// GrantHeld: it may relay.
+	GrantHeld
+	// GrantTemporary: the store that knows cannot be asked for now.
+	GrantTemporary
+)
+
+// grant says whether the client holds a relay grant. One that was seen counts for
+// the rest of the connection; sendmail asks about it anew each time. An entry of
+// the access table for this very address that refuses it outranks a grant.
+func (s *Session) grant() GrantState {
+	if s.granted == GrantHeld || s.clientAddr == "" {
+		return s.granted
+	}
+	state := s.answers.Grant()
+	if state == GrantNone || s.refusedByAddress() {
+		return GrantNone
+	}
+	s.granted = state
+	return state
+}
+
+func (s *Session) refusedByAddress() bool {
+	search := access.Search{Table: s.policy.Access, Features: &s.policy.Features}
+	m := search.Exact(access.Connect, s.clientAddr)
+	return m.Found() && m.Value.Outranks()
+}
