@@ -1,12 +1,12 @@
 package milter
 
 import (
-	"errors"
 	"log/slog"
 	"net"
 	"sync"
-	"syscall"
 	"time"
+
+	"milterd/milter/door"
 )
 
 // guard stands between the sockets and the go-milter library. The library has
@@ -63,7 +63,7 @@ func (g *guard) admit(raw net.Conn) *guardedConn {
 	}
 	g.counter.refused.Add(1)
 	if note {
-		g.logger.Warn("milter connection refused: too many connections", "limit", g.max, "peer", peerName(raw))
+		g.logger.Warn("milter connection refused: too many connections", "limit", g.max, "peer", door.PeerName(raw))
 	}
 	if err := raw.Close(); err != nil {
 		g.logger.Debug("close refused milter connection", "error", err)
@@ -96,89 +96,30 @@ func (g *guard) releaseIdle() {
 
 // guardedListener hands out guarded connections.
 type guardedListener struct {
-	net.Listener
+	*door.Listener
 	guard *guard
-	done  chan struct{}
-	once  sync.Once
 }
 
 func (g *guard) listener(ln net.Listener) *guardedListener {
-	return &guardedListener{Listener: ln, guard: g, done: make(chan struct{})}
+	return &guardedListener{
+		Listener: door.NewListener(ln, func(err error, pause time.Duration) {
+			g.counter.acceptErrors.Add(1)
+			g.logger.Warn("accept milter connection, trying again", "error", err, "pause", pause)
+		}),
+		guard: g,
+	}
 }
-
-// The pause after an Accept error that will pass doubles from the first to the
-// last of these.
-const (
-	firstAcceptPause = 5 * time.Millisecond
-	lastAcceptPause  = time.Second
-)
 
 // Accept returns the next connection within the limit. It returns an error
 // only when the listener is closed or broken: an error here would end Serve.
 func (l *guardedListener) Accept() (net.Conn, error) {
-	pause := firstAcceptPause
 	for {
 		raw, err := l.Listener.Accept()
-		if err == nil {
-			pause = firstAcceptPause
-			if c := l.guard.admit(raw); c != nil {
-				return c, nil
-			}
-			continue
-		}
-		if !isPassing(err) {
+		if err != nil {
 			return nil, err
 		}
-		l.guard.counter.acceptErrors.Add(1)
-		l.guard.logger.Warn("accept milter connection, trying again", "error", err, "pause", pause)
-		timer := time.NewTimer(pause)
-		select {
-		case <-l.done:
-			timer.Stop()
-			return nil, net.ErrClosed
-		case <-timer.C:
-		}
-		pause = min(2*pause, lastAcceptPause)
-	}
-}
-
-// Close stops Accept, also where it waits after an error.
-func (l *guardedListener) Close() error {
-	err := net.ErrClosed
-	l.once.Do(func() {
-		close(l.done)
-		err = l.Listener.Close()
-	})
-	return err
-}
-
-// isPassing reports whether Accept may succeed later: the process or the
-// system is short of something, or the client has gone (accept(2), "Error
-// handling").
-func isPassing(err error) bool {
-	for _, e := range []syscall.Errno{
-		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,
-		syscall.ECONNABORTED, syscall.ECONNRESET, syscall.EINTR, syscall.EAGAIN,
-		syscall.EPROTO, syscall.ENETDOWN, syscall.ENOPROTOOPT, syscall.EHOSTDOWN,
-		syscall.ENONET, syscall.EHOSTUNREACH, syscall.EOPNOTSUPP, syscall.ENETUNREACH,
-		syscall.EPERM, // a firewall rule forbids it
-	} {
-		if errors.Is(err, e) {
-			return true
+		if c := l.guard.admit(raw); c != nil {
+			return c, nil
 		}
 	}
-	return false
-}
-
-// peerName names the other end for the log; the client end of a unix socket
-// has no name.
-func peerName(c net.Conn) string {
-	addr := c.RemoteAddr()
-	if addr == nil {
-		return "unknown"
-	}
-	if name := addr.String(); name != "" && name != "@" {
-		return name
-	}
-	return addr.Network()
 }

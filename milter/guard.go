@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"milterd/milter/door"
 )
 
 // The read buffer begins at firstBuffer, which holds the longest frame of a
@@ -181,7 +183,7 @@ func (c *guardedConn) cutShort(err error, have int) error {
 // malformed counts and logs the reason and closes the connection.
 func (c *guardedConn) malformed(err error) error {
 	c.guard.counter.malformed.Add(1)
-	c.guard.logger.Warn("milter connection closed", "error", err, "peer", peerName(c.Conn))
+	c.guard.logger.Warn("milter connection closed", "error", err, "peer", door.PeerName(c.Conn))
 	c.Close()
 	return err
 }

@@ -11,6 +11,7 @@ import (
 
 	gomilter "github.com/d--j/go-milter"
 
+	"milterd/milter/door"
 	"milterd/policy"
 )
 
@@ -69,7 +70,7 @@ type Server struct {
 	counter *counters
 	guard   *guard
 	library *gomilter.Server
-	panics  panicLog
+	panics  door.PanicLog
 }
 
 // NewServer makes a server that listens nowhere yet.

@@ -33,8 +33,9 @@ var mayImport = map[string][]string{
 	"dnscheck":                   {"dnscheck/internal/zonefile"},
 	"dnscheck/dnstest":           {"dnscheck", "dnscheck/internal/zonefile"},
 
-	"milter":           {"policy", "policy/access", "dnscheck", "header"},
-	"milter/socketmap": {"policy", "policy/access"},
+	"milter/door":      nil,
+	"milter":           {"policy", "policy/access", "dnscheck", "header", "milter/door"},
+	"milter/socketmap": {"policy", "policy/access", "milter/door"},
 	"configs/sendmail": {"policy", "policy/access"},
 	"configs":          {"policy", "policy/access", "dnscheck", "header", "configs/sendmail"},
 }
