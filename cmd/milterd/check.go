@@ -141,8 +141,8 @@ func count(n int, what string) string {
 // reportDifferences says on stderr what -json objects have no field for.
 func reportDifferences(stderr io.Writer, s *replay.Session, outcome replay.Outcome) {
 	for _, r := range outcome.Results {
-		if r.Different {
-			fmt.Fprintf(stderr, "milterd: %s\n", policy.Printable(fmt.Sprintf("%s:%d: %s: %s, expected %s", s.File, s.Line, s.ID, r.Verdict, r.Expected)))
+		for _, d := range r.Differences {
+			fmt.Fprintf(stderr, "milterd: %s\n", policy.Printable(fmt.Sprintf("%s:%d: %s: %s, expected %s", s.File, s.Line, s.ID, r.Verdict, d)))
 		}
 	}
 	for _, x := range outcome.Missing {

@@ -29,8 +29,8 @@ func WriteText(w io.Writer, s *Session, o Outcome, explain bool) error {
 		if explain {
 			p.trace(r.Verdict)
 		}
-		if r.Different {
-			p.printf("    DIFFERENT: %s:%d expects %s\n", s.File, s.Line, r.Expected)
+		for _, d := range r.Differences {
+			p.printf("    DIFFERENT: %s:%d expects %s\n", s.File, s.Line, d)
 		}
 	}
 	for _, x := range o.Missing {
@@ -92,7 +92,7 @@ type (
 		Check    string       `json:"check"`
 		Rule     string       `json:"rule"`
 		Shadow   []jsonShadow `json:"shadow"`
-		Edits    []string     `json:"edits"`
+		Edits    []jsonEdit   `json:"edits"`
 		Trace    []jsonStep   `json:"trace"`
 	}
 	jsonShadow struct {
@@ -102,6 +102,13 @@ type (
 		Text     string `json:"text"`
 		Check    string `json:"check"`
 		Rule     string `json:"rule"`
+	}
+	jsonEdit struct {
+		Name   string `json:"name"`
+		Index  int    `json:"index"`
+		Action string `json:"action"`
+		Old    string `json:"old"`
+		Value  string `json:"value"`
 	}
 	jsonStep struct {
 		Check   string      `json:"check"`
@@ -134,12 +141,19 @@ func jsonOf(s *Session, r Result) jsonVerdict {
 	j := jsonVerdict{
 		Session: s.ID, File: s.File, Message: r.Message, Stage: string(v.Stage), Arg: v.Arg, Action: string(v.Action),
 		Code: v.Reply.Code, Enhanced: v.Reply.Enhanced, Text: v.Reply.Text, Check: v.Check, Rule: v.Rule,
-		Shadow: []jsonShadow{}, Edits: []string{}, Trace: []jsonStep{},
+		Shadow: []jsonShadow{}, Edits: []jsonEdit{}, Trace: []jsonStep{},
 	}
 	for _, x := range v.Shadow {
 		j.Shadow = append(j.Shadow, jsonShadow{
 			Action: string(x.Action), Code: x.Reply.Code, Enhanced: x.Reply.Enhanced, Text: x.Reply.Text, Check: x.Check, Rule: x.Rule,
 		})
+	}
+	for _, e := range v.Edits {
+		edit := jsonEdit{Name: e.Name, Index: e.Index, Action: "change", Old: e.Old, Value: e.Value}
+		if e.Delete {
+			edit.Action, edit.Value = "delete", ""
+		}
+		j.Edits = append(j.Edits, edit)
 	}
 	for _, step := range v.Trace {
 		keys := []jsonProbe{}

@@ -1,7 +1,6 @@
 package replay
 
 import (
-	"fmt"
 	"strings"
 
 	"milterd/policy"
@@ -15,8 +14,27 @@ type Result struct {
 	Verdict policy.Verdict
 	// Expected is what the session expects here, nil where it does not say.
 	Expected *Expect
-	// Different: the verdict is not the expected one.
-	Different bool
+	// Differences are what is not as expected.
+	Differences []Difference
+}
+
+// Difference is one thing that is not as a session expects it.
+type Difference struct {
+	// Place is the command or the field: "rcpt <a@b.example>", "eom header Received".
+	Place string
+	// Want and Got are what was expected, and what there is.
+	Want, Got string
+	// header: it is about a header field.
+	header bool
+}
+
+// String is the difference as -check prints it behind "expects". The verdict that
+// there is instead stands above it, the fields do not.
+func (d Difference) String() string {
+	if !d.header {
+		return d.Place + ": " + d.Want
+	}
+	return d.Place + ": " + d.Want + "; got " + d.Got
 }
 
 // Outcome is what came of one session.
@@ -30,7 +48,7 @@ type Outcome struct {
 func (o Outcome) Differences() int {
 	n := len(o.Missing)
 	for _, r := range o.Results {
-		if r.Different {
+		if len(r.Differences) > 0 {
 			n++
 		}
 	}
@@ -69,7 +87,7 @@ type runner struct {
 func (r *runner) message(number int, m *Message) {
 	auth := policy.Auth{Type: r.session.Auth.Type, Authen: r.session.Auth.Authen, Author: r.session.Auth.Author, SSF: r.session.Auth.SSF}
 	mail := r.policy.Mail(auth, policy.Mail{From: m.Mail.From, Args: m.Mail.Args, Mailer: m.Mail.Mailer, Host: m.Mail.Host, Addr: m.Mail.Addr})
-	r.add(number, mail)
+	r.add(number, mail, nil)
 	if !goesOn(mail) {
 		r.policy.Abort()
 		return
@@ -77,7 +95,7 @@ func (r *runner) message(number int, m *Message) {
 	accepted := false
 	for _, rcpt := range m.Rcpt {
 		v := r.policy.Rcpt(policy.Recipient{To: rcpt.To, Args: rcpt.Args, Mailer: rcpt.Mailer, Host: rcpt.Host, Addr: rcpt.Addr})
-		r.add(number, v)
+		r.add(number, v, nil)
 		if v.Action == policy.ActionDiscard {
 			r.policy.Abort()
 			return
@@ -88,11 +106,8 @@ func (r *runner) message(number int, m *Message) {
 		r.policy.Abort()
 		return
 	}
-	headers := make([]policy.HeaderField, len(m.Headers))
-	for i, h := range m.Headers {
-		headers[i] = policy.HeaderField{Name: h[0], Value: h[1]}
-	}
-	r.add(number, r.policy.EndOfMessage(headers))
+	fields := m.fields()
+	r.add(number, r.policy.EndOfMessage(fields), fields)
 }
 
 // goesOn reports whether the transaction continues after a verdict.
@@ -100,17 +115,28 @@ func goesOn(v policy.Verdict) bool {
 	return v.Action == policy.ActionAccept || v.Action == policy.ActionQuarantine
 }
 
-// add notes a verdict and compares it with the first expectation for it.
-func (r *runner) add(number int, v policy.Verdict) {
+// add notes a verdict and compares it, and the header that the message leaves with,
+// with the first expectation for it.
+func (r *runner) add(number int, v policy.Verdict, fields []policy.HeaderField) {
 	result := Result{Session: r.session, Message: number, Verdict: v}
 	for i, x := range r.open {
 		if x.Stage == string(v.Stage) && x.Arg == v.Arg {
 			r.open = append(r.open[:i:i], r.open[i+1:]...)
-			result.Expected, result.Different = &x, !x.matches(v)
+			result.Expected, result.Differences = &x, x.differences(v, fields)
 			break
 		}
 	}
 	r.results = append(r.results, result)
+}
+
+// differences compares a verdict with the expected one.
+func (x Expect) differences(v policy.Verdict, fields []policy.HeaderField) []Difference {
+	differences := x.headerDifferences(fields, v.Edits)
+	if x.matches(v) {
+		return differences
+	}
+	got := strings.TrimSpace(string(v.Action) + " " + v.Reply.String())
+	return append([]Difference{{Place: x.place(), Want: x.want(), Got: got}}, differences...)
 }
 
 // matches reports whether a verdict is the expected one.
@@ -124,7 +150,16 @@ func (x Expect) matches(v policy.Verdict) bool {
 	return x.Reply == "" || x.Reply == v.Reply.String()
 }
 
-// String is the expectation as -check prints it.
-func (x Expect) String() string {
-	return fmt.Sprintf("%s <%s>: %s", x.Stage, x.Arg, strings.TrimSpace(x.Action+" "+x.Reply))
+// place names the command that an expectation is about.
+func (x Expect) place() string { return x.Stage + " <" + x.Arg + ">" }
+
+// want is the verdict that is expected.
+func (x Expect) want() string {
+	if x.Action == "" && x.Reply == "" {
+		return "a verdict"
+	}
+	return strings.TrimSpace(x.Action + " " + x.Reply)
 }
+
+// String is the expectation as -check prints it.
+func (x Expect) String() string { return x.place() + ": " + x.want() }

@@ -96,8 +96,8 @@ type Rcpt struct {
 	Addr   string   `yaml:"addr,omitempty" json:"addr,omitempty"`
 }
 
-// Expect is the verdict one command should get. Reply, Action or both are
-// compared.
+// Expect is the verdict one command should get. Of Reply, Action and Headers what
+// is there is compared.
 type Expect struct {
 	Stage string `yaml:"stage" json:"stage"`
 	Arg   string `yaml:"arg" json:"arg"`
@@ -105,6 +105,10 @@ type Expect struct {
 	// reply that begins with 250 stands for acceptance.
 	Reply  string `yaml:"reply,omitempty" json:"reply,omitempty"`
 	Action string `yaml:"action,omitempty" json:"action,omitempty"`
+	// Headers, for stage eom, are the fields of the names that it mentions as the
+	// message leaves with them: all of a name, in order, [NAME, VALUE] each. [NAME]
+	// alone says that none is left.
+	Headers [][]string `yaml:"headers,omitempty" json:"headers,omitempty"`
 }
 
 // fieldError is a value that cannot be, with the path to it in the document.
@@ -159,8 +163,11 @@ func (s *Session) checkExpect() error {
 		if !slices.Contains(actions, policy.Action(x.Action)) {
 			return bad("%q, expected accept, reject, tempfail, discard or quarantine", []any{x.Action}, "expect", fmt.Sprint(i), "action")
 		}
-		if x.Reply == "" && x.Action == "" {
-			return bad("expected reply, action or both", nil, "expect", fmt.Sprint(i))
+		if err := x.checkHeaders("expect", fmt.Sprint(i)); err != nil {
+			return err
+		}
+		if x.Reply == "" && x.Action == "" && len(x.Headers) == 0 {
+			return bad("expected reply, action or both, or headers", nil, "expect", fmt.Sprint(i))
 		}
 	}
 	return nil
