@@ -25,7 +25,8 @@ func (accepting) Rcpt(policy.Recipient) policy.Verdict {
 func (accepting) EndOfMessage([]policy.HeaderField) policy.Verdict {
 	return policy.Verdict{Stage: policy.StageEOM, Action: policy.ActionAccept}
 }
-func (accepting) Abort() {}
+func (accepting) Abort()              {}
+func (accepting) ScrubReason() string { return "" }
 
 // BenchmarkSession is one SMTP session through the door: CONNECT, HELO, MAIL,
 // RCPT, end of message, QUIT, on a connection of its own as sendmail has it.

@@ -64,6 +64,7 @@ type script struct {
 	mu      sync.Mutex
 	notes   []any
 	verdict func(stage policy.Stage, arg string) policy.Verdict
+	scrub   string
 }
 
 // What a script notes, besides policy.Connection and policy.Recipient.
@@ -117,6 +118,8 @@ func (s *script) EndOfMessage(headers []policy.HeaderField) policy.Verdict {
 }
 
 func (s *script) Abort() { s.note(abortNote{}) }
+
+func (s *script) ScrubReason() string { return s.scrub }
 
 func (s *script) give(stage policy.Stage, arg string) policy.Verdict {
 	v := policy.Verdict{Action: policy.ActionAccept}

@@ -48,17 +48,23 @@ var wantedMacros = []struct {
 // needs is what a policy asks of the MTA beyond CONNECT, HELO, MAIL, RCPT and
 // the end of the message.
 type needs struct {
-	// headers: the header fields of every message.
+	// headers: the header fields of every message, and leave to change them.
 	headers bool
 	// quarantine: leave to hold a message.
 	quarantine bool
 }
 
-// needsOf derives the needs of a policy. No check looks at header fields. The
+// needsOf derives the needs of a policy. Only scrubbing looks at header fields. The
 // access table may hold QUARANTINE entries, or get them with the next reload,
 // and leave to quarantine costs nothing, so it is always asked for.
-func needsOf(*policy.Policy) needs {
-	return needs{quarantine: true}
+func needsOf(p *policy.Policy) needs {
+	return needs{quarantine: true, headers: p != nil && p.Scrubs()}
+}
+
+// scrubbing reports whether what was agreed on with the MTA lets a filter see and
+// change header fields.
+func scrubbing(actions gomilter.OptAction, protocol gomilter.OptProtocol) bool {
+	return actions&gomilter.OptChangeHeader != 0 && protocol&gomilter.OptNoHeaders == 0
 }
 
 // options are the needs as the protocol's bits.
@@ -71,6 +77,9 @@ func (n needs) options() (gomilter.OptAction, gomilter.OptProtocol) {
 	actions := gomilter.OptSetMacros
 	if n.quarantine {
 		actions |= gomilter.OptQuarantine
+	}
+	if n.headers {
+		actions |= gomilter.OptChangeHeader
 	}
 	protocol := gomilter.OptNoBody | gomilter.OptNoEOH | gomilter.OptNoUnknown | gomilter.OptNoData |
 		gomilter.OptNoConnReply | gomilter.OptNoHeloReply | gomilter.OptNoHeaderReply |

@@ -29,6 +29,9 @@ type Evaluator interface {
 	Helo(name string, tls policy.TLS)
 	Mail(auth policy.Auth, m policy.Mail) policy.Verdict
 	Rcpt(r policy.Recipient) policy.Verdict
+	// ScrubReason says why the header of the current message will be changed,
+	// empty where it will not.
+	ScrubReason() string
 	EndOfMessage(headers []policy.HeaderField) policy.Verdict
 	Abort()
 }
@@ -99,8 +102,8 @@ func NewServer(config Config) *Server {
 		conns:   make(map[*guardedConn]struct{}),
 	}
 	options := []gomilter.Option{
-		gomilter.WithDynamicMilter(func(uint32, gomilter.OptAction, gomilter.OptProtocol, gomilter.DataSize) gomilter.Milter {
-			return newSession(s)
+		gomilter.WithDynamicMilter(func(_ uint32, actions gomilter.OptAction, protocol gomilter.OptProtocol, _ gomilter.DataSize) gomilter.Milter {
+			return newSession(s, scrubbing(actions, protocol))
 		}),
 		gomilter.WithNegotiationCallback(s.negotiate),
 		gomilter.WithReadTimeout(idleTimeout),

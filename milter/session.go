@@ -2,11 +2,13 @@ package milter
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 
 	gomilter "github.com/d--j/go-milter"
 
+	"milterd/header"
 	"milterd/policy"
 )
 
@@ -22,6 +24,8 @@ type session struct {
 	server *Server
 	ctx    context.Context // ends with the filter connection
 	cancel context.CancelFunc
+	// scrubs: the MTA sends header fields, and lets them be changed.
+	scrubs bool
 
 	// One SMTP connection.
 	current  Snapshot
@@ -45,9 +49,9 @@ type session struct {
 
 var _ gomilter.Milter = (*session)(nil)
 
-func newSession(s *Server) *session {
+func newSession(s *Server, scrubs bool) *session {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &session{server: s, ctx: ctx, cancel: cancel}
+	return &session{server: s, ctx: ctx, cancel: cancel, scrubs: scrubs}
 }
 
 // NewConnection begins an SMTP connection. It comes again on QUIT_NC, without
@@ -154,7 +158,7 @@ func (s *session) Data(gomilter.Modifier) (*gomilter.Response, error) {
 // Header keeps a field for the end of the message, if anything needs it; the
 // guard has bounded their number and size.
 func (s *session) Header(name, value string, _ gomilter.Modifier) (*gomilter.Response, error) {
-	if s.inMessage && needsOf(s.current.Policy).headers {
+	if s.inMessage && s.scrubs {
 		s.headers = append(s.headers, policy.HeaderField{Name: name, Value: value})
 	}
 	return gomilter.RespContinue, nil
@@ -179,7 +183,14 @@ func (s *session) EndOfMessage(m gomilter.Modifier) (response *gomilter.Response
 		return s.fail(policy.Verdict{Stage: policy.StageEOM}, "no MAIL before it"), nil
 	}
 	s.inMessage = false
+	if !s.scrubs && s.evaluator.ScrubReason() != "" {
+		// The policy has begun to scrub since the filter connection was made.
+		return s.fail(policy.Verdict{Stage: policy.StageEOM}, "the header has to be scrubbed, but was not asked for when this connection began"), nil
+	}
 	verdict := s.evaluator.EndOfMessage(s.headers)
+	if err := change(m, verdict.Edits); err != nil {
+		return s.fail(verdict, "the MTA does not change the header: "+err.Error()), nil
+	}
 	if verdict.Action == policy.ActionQuarantine {
 		reason := printable(verdict.Reply.Text, maxReplyLine)
 		if err := m.Quarantine(reason); err != nil {
@@ -188,6 +199,20 @@ func (s *session) EndOfMessage(m gomilter.Modifier) (response *gomilter.Response
 		}
 	}
 	return s.give(verdict), nil
+}
+
+// change has the MTA make the edits, in their order.
+func change(m gomilter.Modifier, edits []header.Edit) error {
+	for _, e := range edits {
+		value := e.Value
+		if e.Delete {
+			value = ""
+		}
+		if err := m.ChangeHeader(e.Index, e.Name, value); err != nil {
+			return fmt.Errorf("%s %d: %w", e.Name, e.Index, err)
+		}
+	}
+	return nil
 }
 
 // Abort ends a message early. It also comes after the end of a message, and
@@ -295,7 +320,7 @@ func (s *session) log(v policy.Verdict) {
 
 // fail gives a temporary failure in place of v.
 func (s *session) fail(v policy.Verdict, reason string) *gomilter.Response {
-	v.Action, v.Reply, v.Reason = policy.ActionTempfail, failureReply, reason
+	v.Action, v.Reply, v.Reason, v.Edits = policy.ActionTempfail, failureReply, reason, nil
 	return s.give(v)
 }
 
