@@ -1,0 +1,266 @@
+package drac
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"milterd/policy/grant"
+)
+
+// Source begins the source that grants from here name; the address of the server
+// that reported the login follows, as in drac:127.0.0.1.
+const Source = "drac:"
+
+// workers is how many calls are carried out at once. The store that grants go to
+// may be across a network; what arrives meanwhile waits in the socket's buffer,
+// and what that cannot hold the client sends again.
+const workers = 4
+
+// maxCall is more than the longest call that is valid: one with a full
+// credential and verifier has 904 bytes.
+const maxCall = 1024
+
+// noteInterval keeps a flood of calls from flooding the log.
+const noteInterval = 10 * time.Second
+
+// Keeper takes what servers report. *grant.Keeper is the one that milterd uses.
+type Keeper interface {
+	Login(context.Context, grant.Login) (grant.Result, error)
+}
+
+// Config is what a Server needs. Keeper is required.
+type Config struct {
+	Keeper Keeper
+	// Servers are the networks whose datagrams may grant. Default: loopback.
+	Servers []netip.Prefix
+	// ReservedPort wants a source port below 1024 from them as well.
+	ReservedPort bool
+	// Logger gets what goes wrong, and who was refused. Default: none.
+	Logger *slog.Logger
+}
+
+// DefaultServers are the networks that may grant where Config names none.
+func DefaultServers() []netip.Prefix {
+	return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+}
+
+// Stats is a snapshot of a server's counters.
+type Stats struct {
+	// Calls counts the datagrams, whatever is in them.
+	Calls uint64
+	// Granted counts the logins that made or renewed a grant.
+	Granted uint64
+	// Refused counts the logins from a listed server whose address may not relay.
+	Refused uint64
+	// Failed counts those that could not be stored.
+	Failed uint64
+	// Denied counts those from a sender who may not grant.
+	Denied uint64
+	// Malformed counts the datagrams that were no call of this program.
+	Malformed uint64
+}
+
+// Server answers DRAC calls. Its methods are safe for concurrent use.
+type Server struct {
+	config  Config
+	logger  *slog.Logger
+	counter struct {
+		calls, granted, refused, failed, denied, malformed atomic.Uint64
+	}
+	denials, failures, readErrors limiter
+}
+
+// NewServer makes a server that listens nowhere yet.
+func NewServer(config Config) (*Server, error) {
+	if config.Keeper == nil {
+		return nil, errors.New("drac server: no keeper to take the grants")
+	}
+	if config.Servers == nil {
+		config.Servers = DefaultServers()
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	for _, network := range config.Servers {
+		switch {
+		case !network.IsValid():
+			return nil, errors.New("drac server: one of the servers is not a network")
+		case network.Addr().Is4In6():
+			return nil, fmt.Errorf("drac server: %s: write an IPv4 network as such", network)
+		case network.Bits() == 0:
+			return nil, fmt.Errorf("drac server: %s is everybody, who could then relay", network)
+		}
+	}
+	return &Server{config: config, logger: config.Logger}, nil
+}
+
+// Serve answers what arrives on conn until ctx ends, and then returns nil. It
+// closes conn. It can be called for several sockets at once.
+func (s *Server) Serve(ctx context.Context, conn *net.UDPConn) error {
+	defer conn.Close()
+	// A deadline in the past, and not Close, ends the reading: the calls that
+	// are being carried out still want to answer.
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	errs := make([]error, workers)
+	var group sync.WaitGroup
+	for i := range errs {
+		group.Go(func() { errs[i] = s.work(ctx, conn) })
+	}
+	group.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return fmt.Errorf("receive drac calls on %s: %w", conn.LocalAddr(), err)
+		}
+	}
+	return nil
+}
+
+// The pause after an error of reading that will pass doubles from the first to
+// the last of these.
+const (
+	firstPause = 5 * time.Millisecond
+	lastPause  = time.Second
+)
+
+// work answers calls, one after the other.
+func (s *Server) work(ctx context.Context, conn *net.UDPConn) error {
+	buffer := make([]byte, maxCall)
+	pause := firstPause
+	for {
+		n, from, err := conn.ReadFromUDPAddrPort(buffer)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded):
+			return err
+		case err != nil:
+			s.readErrors.log(s.logger, slog.LevelWarn, "receive drac calls, trying again", "error", err)
+			timer := time.NewTimer(pause)
+			select {
+			case <-ctx.Done():
+				timer.Stop()
+				return nil
+			case <-timer.C:
+			}
+			pause = min(2*pause, lastPause)
+			continue
+		}
+		pause = firstPause
+		reply := s.answer(ctx, buffer[:n], from)
+		if reply == nil {
+			continue
+		}
+		if _, err := conn.WriteToUDPAddrPort(reply, from); err != nil {
+			s.logger.Debug("answer drac call", "server", unmapped(from), "error", err)
+		}
+	}
+}
+
+// answer carries a call out. It returns nil where there is nothing to say.
+func (s *Server) answer(ctx context.Context, datagram []byte, from netip.AddrPort) []byte {
+	from = unmapped(from)
+	s.counter.calls.Add(1)
+	// A datagram that fills the buffer was cut off.
+	if len(datagram) == maxCall {
+		s.counter.malformed.Add(1)
+		return nil
+	}
+	c, ok := parseCall(datagram)
+	if !ok || c.broken {
+		s.counter.malformed.Add(1)
+		return c.reply
+	}
+	if !c.add.IsValid() {
+		return c.reply
+	}
+	if reason := s.mayNotGrant(from); reason != "" {
+		s.counter.denied.Add(1)
+		s.denials.log(s.logger, slog.LevelWarn, "drac call denied", "server", from, "addr", c.add, "reason", reason)
+		return c.added(statusDenied)
+	}
+	result, err := s.config.Keeper.Login(ctx, grant.Login{Addr: c.add, Source: Source + from.Addr().WithZone("").String()})
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil // unanswered, the call comes again, to our successor
+	case err != nil:
+		s.counter.failed.Add(1)
+		s.failures.log(s.logger, slog.LevelError, "drac call failed", "server", from, "addr", c.add, "error", err)
+		return c.added(statusSystemError)
+	case !result.Held():
+		s.counter.refused.Add(1)
+		return c.added(statusDenied)
+	}
+	s.counter.granted.Add(1)
+	s.logger.Debug("drac call", "server", from, "addr", c.add)
+	return c.added(statusSuccess)
+}
+
+// mayNotGrant says why a sender may not grant, nothing where it may.
+func (s *Server) mayNotGrant(from netip.AddrPort) string {
+	const firstUnreserved = 1024
+	for _, network := range s.config.Servers {
+		if !network.Contains(from.Addr().WithZone("")) {
+			continue
+		}
+		if s.config.ReservedPort && from.Port() >= firstUnreserved {
+			return "the source port is not below 1024"
+		}
+		return ""
+	}
+	return "not one of the servers"
+}
+
+// Stats returns the counters of this moment.
+func (s *Server) Stats() Stats {
+	return Stats{
+		Calls:     s.counter.calls.Load(),
+		Granted:   s.counter.granted.Load(),
+		Refused:   s.counter.refused.Load(),
+		Failed:    s.counter.failed.Load(),
+		Denied:    s.counter.denied.Load(),
+		Malformed: s.counter.malformed.Load(),
+	}
+}
+
+// unmapped is the address as the sender knows it: a socket for both families
+// shows IPv4 addresses inside IPv6 ones.
+func unmapped(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
+// limiter writes a line at most once in noteInterval, and then says how many it
+// has left out.
+type limiter struct {
+	mu      sync.Mutex
+	next    time.Time
+	omitted int
+}
+
+func (l *limiter) log(logger *slog.Logger, level slog.Level, message string, attrs ...any) {
+	now := time.Now()
+	l.mu.Lock()
+	omitted := l.omitted
+	quiet := now.Before(l.next)
+	if quiet {
+		l.omitted++
+	} else {
+		l.next, l.omitted = now.Add(noteInterval), 0
+	}
+	l.mu.Unlock()
+	if quiet {
+		return
+	}
+	if omitted > 0 {
+		attrs = append(attrs, "omitted", omitted)
+	}
+	logger.Log(context.Background(), level, message, attrs...)
+}

@@ -1,0 +1,166 @@
+package grant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Grant lets one address relay until a time.
+type Grant struct {
+	// Addr is the client's address: exact, without a zone, IPv4 never mapped.
+	Addr netip.Addr
+	// User is who logged in last, empty where the source does not know.
+	User string
+	// Source is where that login was seen, such as dovecot or maillog:imapd.
+	Source string
+	// Since is the first login of this grant, Expires its end.
+	Since, Expires time.Time
+}
+
+// Login is one successful login over POP or IMAP.
+type Login struct {
+	// Addr is where it came from.
+	Addr netip.Addr
+	// User is who logged in, empty where the source does not know.
+	User string
+	// Source names the source.
+	Source string
+}
+
+// The bounds of what a login may say, in octets. A user name has room for the
+// longest mail address (RFC 5321 section 4.5.3.1) with its @.
+const (
+	MaxUser   = 64 + 1 + 255
+	MaxSource = 64
+)
+
+// The bounds of a grant's length.
+const (
+	MinTTL = time.Second
+	MaxTTL = 24 * time.Hour
+)
+
+// ErrFull is returned by a store that has no room for another grant.
+var ErrFull = errors.New("too many relay grants")
+
+// Store keeps grants. Addresses are canonical: see Canonical. The store decides
+// by its own clock what has expired, and never gives out a grant that has. It is
+// used from many goroutines at once.
+type Store interface {
+	// Put grants or renews for ttl from now. Where maxPerUser is positive and the
+	// user is known, the user's grants with the oldest logins go until that many are
+	// left. It returns ErrFull where there is no room for a new grant.
+	Put(ctx context.Context, login Login, ttl time.Duration, maxPerUser int) (Change, error)
+	// Get finds the grant of an address.
+	Get(ctx context.Context, addr netip.Addr) (Grant, bool, error)
+	// Delete ends the grant of an address, if there is one.
+	Delete(ctx context.Context, addr netip.Addr) (bool, error)
+	// DeleteUser ends all grants of a user and returns their addresses.
+	DeleteUser(ctx context.Context, user string) ([]netip.Addr, error)
+	// List calls fn for each grant, in no order, until it returns false. A grant
+	// that changes meanwhile may be told before or after, or both.
+	List(ctx context.Context, fn func(Grant) bool) error
+	// Close ends the use of the store.
+	Close() error
+}
+
+// Expirer is a Store that reports what expires. Keeper.Run asks it about once a
+// second.
+type Expirer interface {
+	// Expire removes grants that have expired, max at most, and returns them. As
+	// many as max mean that there may be more.
+	Expire(ctx context.Context, max int) ([]Grant, error)
+}
+
+// Counter is a Store that knows how many grants it has.
+type Counter interface {
+	Len() int
+}
+
+// Remote is a Store that cannot always be asked.
+type Remote interface {
+	// Known says whether the address held an unexpired grant when the store
+	// could last be asked. It asks nobody.
+	Known(addr netip.Addr) bool
+}
+
+// Background is a Store with failures of its own, beside those that its methods
+// return.
+type Background interface {
+	// Failures counts them.
+	Failures() uint64
+}
+
+// Change is what Put did.
+type Change struct {
+	// Grant is the grant as it is now.
+	Grant Grant
+	// Renewed says that it was there already, of the same user or one unknown.
+	Renewed bool
+	// Replaced is the user whose grant the address had before; another user's.
+	Replaced string
+	// Displaced are the addresses that lost their grant to the limit per user.
+	Displaced []netip.Addr
+}
+
+// Succeed is the change that a login makes to an address. old is the grant it has,
+// if ok; now is the time of the login.
+func Succeed(old Grant, ok bool, login Login, now time.Time, ttl time.Duration) Change {
+	g := Grant{Addr: login.Addr, User: login.User, Source: login.Source, Since: now, Expires: now.Add(ttl)}
+	switch {
+	case !ok:
+		return Change{Grant: g}
+	case old.User != "" && login.User != "" && old.User != login.User:
+		return Change{Grant: g, Replaced: old.User}
+	}
+	g.Since = old.Since
+	if g.User == "" {
+		g.User = old.User
+	}
+	return Change{Grant: g, Renewed: true}
+}
+
+// Canonical is the form in which an address has its grant: IPv4 unmapped, no
+// zone.
+func Canonical(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
+
+// Valid says why a login cannot be one.
+func (l Login) Valid() error {
+	switch {
+	case !l.Addr.IsValid():
+		return errors.New("no address")
+	case l.Source == "" || len(l.Source) > MaxSource || !printable(l.Source):
+		return fmt.Errorf("source of %d octets, expected 1 to %d printable ones", len(l.Source), MaxSource)
+	}
+	return ValidUser(l.User)
+}
+
+// ValidUser says why a name cannot be a user's. No mail server has users with
+// control characters in their names; what has them is somebody's attempt to write
+// lines of his own into logs and listings.
+func ValidUser(user string) error {
+	switch {
+	case len(user) > MaxUser:
+		return fmt.Errorf("user name of %d octets, the limit is %d", len(user), MaxUser)
+	case !utf8.ValidString(user):
+		return errors.New("user name is not valid UTF-8")
+	case !printable(user):
+		return errors.New("user name has control characters")
+	}
+	return nil
+}
+
+// printable says that a text has no control characters nor line separators.
+func printable(text string) bool {
+	for _, r := range text {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			return false
+		}
+	}
+	return true
+}

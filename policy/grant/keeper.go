@@ -1,0 +1,253 @@
+package grant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync/atomic"
+	"time"
+)
+
+// Outcome is what became of a login.
+type Outcome uint8
+
+// The outcomes. The zero value claims nothing.
+const (
+	// Failed: the store could not be asked; Login returned its error.
+	Failed Outcome = iota
+	// Granted: the address has a grant now, and had none, or another user's.
+	Granted
+	// Renewed: it had one already, which lasts longer now.
+	Renewed
+	// Excluded: addresses like this get no grants.
+	Excluded
+	// Full: there is no room for another grant.
+	Full
+	// Invalid: this cannot be a login.
+	Invalid
+)
+
+// String is the outcome in a word.
+func (o Outcome) String() string {
+	switch o {
+	case Failed:
+		return "failed"
+	case Granted:
+		return "granted"
+	case Renewed:
+		return "renewed"
+	case Excluded:
+		return "excluded"
+	case Full:
+		return "full"
+	case Invalid:
+		return "invalid"
+	}
+	return fmt.Sprintf("outcome %d", uint8(o))
+}
+
+// Result is the answer to a login.
+type Result struct {
+	Outcome Outcome
+	// Grant is the grant, where the address has one now.
+	Grant Grant
+	// Reason says why there is none.
+	Reason string
+}
+
+// Keeper applies the rules for relay grants, logs and counts. It is safe for
+// concurrent use.
+type Keeper struct {
+	store  Store
+	remote bool
+	logger *slog.Logger
+	now    func() time.Time
+	rules  atomic.Pointer[rules]
+	own    ownAddrs
+	count  counters
+	// failing: the last operation of the store failed.
+	failing atomic.Bool
+	// What repeats for an address is logged once in a while.
+	uses, exclusions, refusals once
+}
+
+// New makes a Keeper. The caller runs Run and, at the end, calls Close.
+func New(c Config) (*Keeper, error) {
+	r, err := newRules(c)
+	if err != nil {
+		return nil, err
+	}
+	k := &Keeper{store: c.Store, logger: c.Logger, now: c.Now}
+	if k.logger == nil {
+		k.logger = slog.New(slog.DiscardHandler)
+	}
+	if k.now == nil {
+		k.now = time.Now
+	}
+	if k.store == nil {
+		k.store = NewMemory(c.Max, k.now)
+	}
+	_, k.remote = k.store.(Remote)
+	k.rules.Store(r)
+	return k, nil
+}
+
+// Reload puts other rules in force: TTL, Exclude, Require, Own, MaxPerUser and
+// Timeout. The grants there are keep their time, but an address that is excluded
+// now has lost its grant.
+func (k *Keeper) Reload(c Config) error {
+	r, err := newRules(c)
+	if err != nil {
+		return err
+	}
+	k.rules.Store(r)
+	return nil
+}
+
+// Login grants or renews. It returns an error where the store failed, and then
+// nothing is granted.
+func (k *Keeper) Login(ctx context.Context, login Login) (Result, error) {
+	login.Addr = Canonical(login.Addr)
+	if err := login.Valid(); err != nil {
+		k.count.invalid.Add(1)
+		if k.refusals.first(login.Addr, k.now()) {
+			k.log(ctx, slog.LevelWarn, "relay grant refused: not a login", login.Addr, login.User, login.Source, "reason", err)
+		}
+		return Result{Outcome: Invalid, Reason: err.Error()}, nil
+	}
+	r := k.rules.Load()
+	if why := k.excluded(r, login.Addr); why != "" {
+		k.count.excluded.Add(1)
+		if k.exclusions.first(login.Addr, k.now()) {
+			k.log(ctx, slog.LevelInfo, "relay grant refused: excluded", login.Addr, login.User, login.Source, "reason", why)
+		}
+		return Result{Outcome: Excluded, Reason: why}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	change, err := k.store.Put(ctx, login, r.ttl, r.maxPerUser)
+	if errors.Is(err, ErrFull) {
+		k.count.refused.Add(1)
+		if k.refusals.first(login.Addr, k.now()) {
+			k.log(ctx, slog.LevelWarn, "relay grant refused: too many", login.Addr, login.User, login.Source)
+		}
+		return Result{Outcome: Full, Reason: err.Error()}, nil
+	}
+	if err = k.stored(ctx, err); err != nil {
+		return Result{}, fmt.Errorf("relay grant for %v: %w", login.Addr, err)
+	}
+	return k.granted(ctx, change), nil
+}
+
+// granted logs and counts what a login changed.
+func (k *Keeper) granted(ctx context.Context, c Change) Result {
+	g := c.Grant
+	result := Result{Outcome: Granted, Grant: g}
+	attrs := []any{"expires", g.Expires}
+	if c.Renewed {
+		k.count.renewed.Add(1)
+		result.Outcome = Renewed
+		k.log(ctx, slog.LevelInfo, "relay grant renewed", g.Addr, g.User, g.Source, append(attrs, "since", g.Since)...)
+	} else {
+		k.count.granted.Add(1)
+		if c.Replaced != "" {
+			attrs = append(attrs, "instead_of", c.Replaced)
+		}
+		k.log(ctx, slog.LevelInfo, "relay grant made", g.Addr, g.User, g.Source, attrs...)
+	}
+	for _, addr := range c.Displaced {
+		k.count.displaced.Add(1)
+		k.log(ctx, slog.LevelInfo, "relay grant displaced by the user's next", addr, g.User, g.Source, "next", g.Addr)
+	}
+	return result
+}
+
+// Revoke ends the grant of an address and says whether there was one.
+func (k *Keeper) Revoke(ctx context.Context, addr netip.Addr) (bool, error) {
+	addr = Canonical(addr)
+	if !addr.IsValid() {
+		return false, errors.New("revoke relay grant: no address")
+	}
+	ctx, cancel := k.timeout(ctx)
+	defer cancel()
+	held, err := k.store.Delete(ctx, addr)
+	if err = k.stored(ctx, err); err != nil {
+		return false, fmt.Errorf("revoke relay grant of %v: %w", addr, err)
+	}
+	if held {
+		k.count.revoked.Add(1)
+		k.logger.LogAttrs(ctx, slog.LevelInfo, "relay grant revoked", slog.String("client", addr.String()))
+	}
+	return held, nil
+}
+
+// RevokeUser ends all grants of a user and says how many there were.
+func (k *Keeper) RevokeUser(ctx context.Context, user string) (int, error) {
+	if user == "" {
+		return 0, errors.New("revoke relay grants of a user: no name")
+	}
+	if err := ValidUser(user); err != nil {
+		return 0, fmt.Errorf("revoke relay grants of a user: %w", err)
+	}
+	ctx, cancel := k.timeout(ctx)
+	defer cancel()
+	gone, err := k.store.DeleteUser(ctx, user)
+	if err = k.stored(ctx, err); err != nil {
+		return 0, fmt.Errorf("revoke relay grants of %q: %w", user, err)
+	}
+	for _, addr := range gone {
+		k.count.revoked.Add(1)
+		k.logger.LogAttrs(ctx, slog.LevelInfo, "relay grant revoked",
+			slog.String("client", addr.String()), slog.String("user", user))
+	}
+	return len(gone), nil
+}
+
+// List calls fn for each grant, in no order, until it returns false. It ends with
+// ctx, not after Config.Timeout: there may be many.
+func (k *Keeper) List(ctx context.Context, fn func(Grant) bool) error {
+	if err := k.stored(ctx, k.store.List(ctx, fn)); err != nil {
+		return fmt.Errorf("list relay grants: %w", err)
+	}
+	return nil
+}
+
+// Close closes the store. Run must have returned.
+func (k *Keeper) Close() error { return k.store.Close() }
+
+func (k *Keeper) timeout(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, k.rules.Load().timeout)
+}
+
+// stored notes how an operation of the store ended: errors are counted, and logged
+// when they begin and when they are over. It returns err.
+func (k *Keeper) stored(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		if k.failing.Load() && k.failing.CompareAndSwap(true, false) {
+			k.logger.InfoContext(ctx, "the store of relay grants works again")
+		}
+	case errors.Is(err, context.Canceled):
+		// The caller gave up: that says nothing about the store.
+	default:
+		k.count.storeErrors.Add(1)
+		if k.failing.CompareAndSwap(false, true) {
+			k.logger.WarnContext(ctx, "the store of relay grants fails; told again when it works", "error", err)
+		}
+	}
+	return err
+}
+
+// log writes one line about a grant. User and source come from outside: they are
+// bounded here, and the handler quotes them.
+func (k *Keeper) log(ctx context.Context, level slog.Level, what string, addr netip.Addr, user, source string, attrs ...any) {
+	if !k.logger.Enabled(ctx, level) {
+		return
+	}
+	k.logger.With(attrs...).LogAttrs(ctx, level, what,
+		slog.String("client", addr.String()),
+		slog.String("user", bounded(user, MaxUser)),
+		slog.String("source", bounded(source, MaxSource)))
+}

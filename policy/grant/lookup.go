@@ -1,0 +1,151 @@
+package grant
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+)
+
+// State says whether an address holds a grant.
+type State uint8
+
+// The states. The zero value claims nothing.
+const (
+	// Temporary: the store cannot be asked for now.
+	Temporary State = iota
+	// None: it holds none.
+	None
+	// Held: it holds one.
+	Held
+)
+
+// String is the state in a word.
+func (s State) String() string {
+	switch s {
+	case None:
+		return "none"
+	case Held:
+		return "held"
+	}
+	return "temporary"
+}
+
+// Grant says whether a client may relay now, and by which grant. It is asked while
+// the client waits, and answers within Config.Timeout.
+func (k *Keeper) Grant(ctx context.Context, addr netip.Addr) (Grant, State) {
+	k.count.lookups.Add(1)
+	addr = Canonical(addr)
+	r := k.rules.Load()
+	if !addr.IsValid() || r.networks.excluded(addr) != "" {
+		return Grant{}, None
+	}
+	if k.remote {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, r.timeout)
+		defer cancel()
+	}
+	g, ok, err := k.store.Get(ctx, addr)
+	if k.stored(ctx, err) != nil {
+		k.count.temporary.Add(1)
+		return Grant{}, Temporary
+	}
+	if !ok {
+		return Grant{}, None
+	}
+	k.count.used.Add(1)
+	if k.uses.first(addr, k.now()) {
+		k.log(ctx, slog.LevelInfo, "relay grant used", g.Addr, g.User, g.Source, "since", g.Since, "expires", g.Expires)
+	}
+	return g, Held
+}
+
+// Known says whether an address was seen to hold an unexpired grant when the store
+// could last be asked. It asks nobody, and is for those whom Grant answered
+// Temporary: a client that had a grant a moment ago is worth a temporary failure,
+// where a stranger is not. A store on this machine can always be asked, and nobody
+// is known in that way.
+func (k *Keeper) Known(addr netip.Addr) bool {
+	addr = Canonical(addr)
+	store, ok := k.store.(Remote)
+	return ok && addr.IsValid() && k.rules.Load().networks.excluded(addr) == "" && store.Known(addr)
+}
+
+// excluded says why an address can get no grant; empty where it can.
+func (k *Keeper) excluded(r *rules, addr netip.Addr) string {
+	if why := r.networks.excluded(addr); why != "" {
+		return why
+	}
+	if r.own != nil && k.own.has(addr, r.own, k.now()) {
+		return "an address of this machine"
+	}
+	return ""
+}
+
+// ownTTL is how long the list of this machine's addresses is good for.
+const ownTTL = 10 * time.Second
+
+// ownAddrs remembers this machine's addresses for a while: to list them may
+// mean to ask the kernel.
+type ownAddrs struct {
+	mu    sync.Mutex
+	until time.Time
+	addrs map[netip.Addr]struct{}
+}
+
+func (o *ownAddrs) has(addr netip.Addr, list func() []netip.Addr, now time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if now.After(o.until) {
+		o.addrs, o.until = make(map[netip.Addr]struct{}), now.Add(ownTTL)
+		for _, a := range list() {
+			o.addrs[Canonical(a)] = struct{}{}
+		}
+	}
+	_, ok := o.addrs[addr]
+	return ok
+}
+
+// The bounds of a once: how long it remembers, and how many addresses.
+const (
+	onceWindow = time.Minute
+	onceAddrs  = 10_000
+)
+
+// once tells the first time for an address in a window of time. Beyond its bound of
+// addresses it tells of no others until the next window: a log that nobody
+// could read is not worth its memory.
+type once struct {
+	mu    sync.Mutex
+	until time.Time
+	seen  map[netip.Addr]struct{}
+}
+
+func (o *once) first(addr netip.Addr, now time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !now.Before(o.until) {
+		o.seen, o.until = make(map[netip.Addr]struct{}), now.Add(onceWindow)
+	}
+	if _, ok := o.seen[addr]; ok || len(o.seen) >= onceAddrs {
+		return false
+	}
+	o.seen[addr] = struct{}{}
+	return true
+}
+
+// bounded is a text with at most max octets, what cannot be printed replaced.
+func bounded(text string, max int) string {
+	if len(text) > max {
+		text = text[:max] + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
+}
