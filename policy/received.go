@@ -95,11 +95,13 @@ func (s *Session) scrub(v *Verdict, fields []HeaderField) {
 	}
 	why := s.scrubReason()
 	if why == "" {
-		v.Trace = append(v.Trace, Step{Check: "received", Result: "pass", Reason: "not one of those whose header is scrubbed"})
+		if !s.untraced {
+			v.Trace = append(v.Trace, Step{Check: "received", Result: "pass", Reason: "not one of those whose header is scrubbed"})
+		}
 		return
 	}
 	edits, kept := header.Plan(fields, &s.policy.Received.Rules)
-	step := Step{Check: "received", Result: "scrub", Reason: why, Answers: describeEdits(edits, kept)}
+	step := Step{Check: "received", Result: "scrub", Reason: why}
 	if mode == ModeShadow {
 		step.Result = "shadow scrub"
 		if len(edits) > 0 {
@@ -108,7 +110,10 @@ func (s *Session) scrub(v *Verdict, fields []HeaderField) {
 	} else {
 		v.Edits = edits
 	}
-	v.Trace = append(v.Trace, step)
+	if !s.untraced {
+		step.Answers = describeEdits(edits, kept)
+		v.Trace = append(v.Trace, step)
+	}
 }
 
 // describeEdits puts a plan in words, for the trace.

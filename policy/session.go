@@ -28,6 +28,8 @@ type Session struct {
 	// granted is GrantHeld once a relay grant has been seen.
 	granted GrantState
 	message message
+	// untraced: verdicts have no Trace.
+	untraced bool
 }
 
 // message is what is known about the current message.
@@ -50,6 +52,11 @@ func (p *Policy) NewSession(c Connection, answers Answers) *Session {
 	}
 	return &Session{policy: p, conn: c, answers: answers, port: p.port(c), clientAddr: p.clientAddr(c)}
 }
+
+// LeaveOutTraces makes the verdicts from here on come without their Trace and its
+// keys, which is most of the work where nobody looks at them. All else in them is
+// the same.
+func (s *Session) LeaveOutTraces() { s.untraced = true }
 
 // clientAddr is the client's address as this sendmail writes it, and so as the
 // keys of the access table do.
@@ -257,11 +264,15 @@ type evaluation struct {
 }
 
 func (s *Session) evaluate(stage Stage, arg string) *evaluation {
-	return &evaluation{
+	e := &evaluation{
 		session: s,
-		search:  access.Search{Table: s.policy.Access, Features: &s.policy.Features},
-		verdict: Verdict{Stage: stage, Arg: arg, Action: ActionAccept, Trace: make([]Step, 0, 6)},
+		search:  access.Search{Table: s.policy.Access, Features: &s.policy.Features, Unnoted: s.untraced},
+		verdict: Verdict{Stage: stage, Arg: arg, Action: ActionAccept},
 	}
+	if !s.untraced {
+		e.verdict.Trace = make([]Step, 0, 6)
+	}
+	return e
 }
 
 // outcome is what became of one check.
@@ -306,8 +317,14 @@ func (e *evaluation) run(name string, mode Mode, check func(*evaluation) finding
 		// A quarantined recipient must still be one that we may send to.
 		out.refused = f.action != ActionQuarantine || name != "recipient"
 	}
-	e.verdict.Trace = append(e.verdict.Trace, step)
+	e.trace(step)
 	return out
+}
+
+func (e *evaluation) trace(step Step) {
+	if !e.session.untraced {
+		e.verdict.Trace = append(e.verdict.Trace, step)
+	}
 }
 
 // refuse takes a finding over into the verdict. A refusal outranks a quarantine.

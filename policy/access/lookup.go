@@ -57,8 +57,9 @@ func (m Match) Found() bool { return m.Value.Kind != KindNone }
 type Search struct {
 	Table    *Table
 	Features *Features
-	// Probes are the keys tried, in order.
-	Probes []Probe
+	// Probes are the keys tried, in order; none where Unnoted is set.
+	Probes  []Probe
+	Unnoted bool
 }
 
 // probe tries one key. The result of a SKIP entry is KindSkip.
@@ -68,14 +69,21 @@ func (s *Search) probe(tag, key string) (Match, bool) {
 	if ok {
 		p.Line, p.Value = line, value
 	}
-	if s.Probes == nil {
-		s.Probes = make([]Probe, 0, 16)
-	}
-	s.Probes = append(s.Probes, p)
+	s.note(p)
 	if !ok {
 		return Match{}, false
 	}
 	return s.match(p), true
+}
+
+func (s *Search) note(p Probe) {
+	if s.Unnoted {
+		return
+	}
+	if s.Probes == nil {
+		s.Probes = make([]Probe, 0, 16)
+	}
+	s.Probes = append(s.Probes, p)
 }
 
 // match reads a probe's value; Parse has refused tables with values that fail.
@@ -212,11 +220,13 @@ func (s *Search) network(tag Tag, text string) Match {
 		}
 	}
 	if !ok {
-		s.Probes = append(s.Probes, Probe{Tag: tag.Name, Key: netip.PrefixFrom(addr, addr.BitLen()).String()})
+		if !s.Unnoted {
+			s.note(Probe{Tag: tag.Name, Key: netip.PrefixFrom(addr, addr.BitLen()).String()})
+		}
 		return Match{}
 	}
 	p := Probe{Tag: name, Key: best.String(), Line: int(found.line), Value: s.Table.value(found)}
-	s.Probes = append(s.Probes, p)
+	s.note(p)
 	return s.match(p)
 }
 
