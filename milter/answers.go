@@ -26,6 +26,9 @@ type Lookups struct {
 	Mail dnscheck.MailOptions
 	// Generic tells generic names, nil not at all.
 	Generic *dnscheck.Generic
+	// AtOnce: the resolver never waits, so nothing is gained by asking early, or in
+	// goroutines: each look-up is made when its answer is wanted, by who wants it.
+	AtOnce bool
 	// Time bounds the look-ups that begin at CONNECT, and those that begin at
 	// MAIL. What has no answer then is temporary.
 	Time time.Duration
@@ -78,6 +81,7 @@ func (a *Answers) Grant() policy.GrantState {
 
 // future is a value that is being worked out.
 type future[T any] struct {
+	// done is closed when the value is there; nil where it is from the beginning.
 	done  chan struct{}
 	value T
 }
@@ -85,6 +89,9 @@ type future[T any] struct {
 // launch works a value out in a goroutine of its own, which ends when its look-ups
 // do, or when their time is over.
 func launch[T any](a *Answers, parent context.Context, work func(context.Context) T) *future[T] {
+	if a.lookups.AtOnce {
+		return &future[T]{value: work(parent)}
+	}
 	f := &future[T]{done: make(chan struct{})}
 	limit := a.lookups.Time
 	if limit <= 0 {
@@ -107,7 +114,9 @@ func launch[T any](a *Answers, parent context.Context, work func(context.Context
 
 // get waits for the value. Every look-up ends with its context, so this does too.
 func (f *future[T]) get() T {
-	<-f.done
+	if f.done != nil {
+		<-f.done
+	}
 	return f.value
 }
 
@@ -124,6 +133,9 @@ func (a *Answers) Begin(needs policy.Needs) {
 // Prepare starts the look-ups about a message.
 func (a *Answers) Prepare(senderDomain string, names []string) {
 	a.EndMessage()
+	if a.lookups.AtOnce {
+		return
+	}
 	if senderDomain != "" {
 		a.beginDomain(senderDomain)
 	}
@@ -142,6 +154,9 @@ func (a *Answers) EndMessage() {
 }
 
 func (a *Answers) messageContext() context.Context {
+	if a.lookups.AtOnce {
+		return a.ctx
+	}
 	if a.message == nil {
 		a.message, a.endMessage = context.WithCancel(a.ctx)
 	}

@@ -186,7 +186,7 @@ func (f *frozen) answers(s *replay.Session) (func(policy.Connection) policy.Answ
 	}
 	lookups := *f.lookups
 	// Recorded names have {key} where a list's query key goes.
-	lookups.Resolver = resolver
+	lookups.Resolver, lookups.AtOnce = resolver, true
 	return func(c policy.Connection) policy.Answers {
 		return lookups.NewAnswers(context.Background(), c, nil)
 	}, nil
