@@ -1,0 +1,126 @@
+package socketmap
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+
+	"milterd/policy"
+	"milterd/policy/access"
+)
+
+// Snapshot is what one look-up is answered from.
+type Snapshot struct {
+	// Policy is nil before there is any.
+	Policy *policy.Policy
+	// Grants knows the relay grants; nil where there are none.
+	Grants Grants
+}
+
+// Grants says which clients hold a relay grant. A Grants may have a method
+//
+//	Known(client netip.Addr) bool
+//
+// as well, which says of a client that Grant cannot tell about for now whether it
+// was known to hold a grant.
+type Grants interface {
+	// Grant is asked while a client waits; it answers in good time.
+	Grant(ctx context.Context, client netip.Addr) policy.GrantState
+}
+
+// notLoaded is the answer of all maps while there is no policy.
+var notLoaded = Answer{Temp, "the policy is not loaded"}
+
+// Access is the access table as sendmail's own rulesets ask for it, with the relay
+// grants laid over it. It serves every tag, those that only sendmail knows
+// included (GreetPause:, ClientRate:, TLS_Clt:, ...), and each look-up uses what
+// is in force at that moment.
+//
+// A client that holds a grant has the value RELAY for its whole address under
+// Connect:, unless the table has an entry for that very address that refuses it. So
+// a network's REJECT does not keep out a user who has just logged in from there.
+//
+// Where the store of the grants cannot be asked, the table's answer stands, as for
+// a client without one: most clients are that, and their mail must flow. Only one
+// that was known to hold a grant is told to come again (Temp).
+type Access struct {
+	current func() Snapshot
+	logger  *slog.Logger
+	granted atomic.Uint64
+}
+
+// NewAccess makes the map. current is asked at each look-up; logger may be nil.
+func NewAccess(current func() Snapshot, logger *slog.Logger) *Access {
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	return &Access{current: current, logger: logger}
+}
+
+// Granted counts the look-ups that a relay grant answered.
+func (a *Access) Granted() uint64 { return a.granted.Load() }
+
+// Lookup answers one key: TAG:KEY or KEY, in any case.
+func (a *Access) Lookup(ctx context.Context, key string) Answer {
+	now := a.current()
+	if now.Policy == nil {
+		return notLoaded
+	}
+	table := now.Policy.Access
+	if now.Grants != nil {
+		if addr, ok := clientOf(key); ok {
+			return a.lookupClient(ctx, now.Grants, table, key, addr)
+		}
+	}
+	return found(table.Lookup(key))
+}
+
+// lookupClient answers a key that is about a client's whole address.
+func (a *Access) lookupClient(ctx context.Context, grants Grants, table *access.Table, key string, addr netip.Addr) Answer {
+	value, line, ok := table.LookupGranted(key)
+	if line != 0 || !ok {
+		// An entry that outranks grants: they need not be asked.
+		return found(value, line, ok)
+	}
+	switch grants.Grant(ctx, addr) {
+	case policy.GrantHeld:
+		a.granted.Add(1)
+		a.logger.Info("relay grant used", "client", access.FormatAddr(addr), "key", printable(key))
+		return Answer{OK, value}
+	case policy.GrantTemporary:
+		if known, ok := grants.(interface{ Known(netip.Addr) bool }); ok && known.Known(addr) {
+			return Answer{Temp, "whether the client holds a relay grant cannot be asked for now"}
+		}
+	}
+	return found(table.Lookup(key))
+}
+
+// clientOf is the address in a key that asks about a client.
+func clientOf(key string) (netip.Addr, bool) {
+	text := access.ClientKey(key)
+	if text == "" {
+		return netip.Addr{}, false
+	}
+	return parseAddr(text)
+}
+
+// parseAddr reads an address as sendmail writes it: 203.0.113.8, or
+// IPv6:2001:db8:0:0:0:0:0:8, in any case and with or without zero compression.
+func parseAddr(text string) (netip.Addr, bool) {
+	const prefix = "ipv6:"
+	if len(text) > len(prefix) && strings.EqualFold(text[:len(prefix)], prefix) {
+		text = text[len(prefix):]
+	}
+	addr, err := netip.ParseAddr(text)
+	return addr.Unmap().WithZone(""), err == nil
+}
+
+// found makes an answer of what a table said.
+func found(value string, _ int, ok bool) Answer {
+	if !ok {
+		return Answer{Status: NotFound}
+	}
+	return Answer{OK, value}
+}

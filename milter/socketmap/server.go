@@ -1,0 +1,293 @@
+package socketmap
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"milterd/milter/door"
+	"milterd/policy"
+)
+
+// DefaultMaxConnections is the connection limit where Config names none.
+const DefaultMaxConnections = 4096
+
+// DefaultIdleTimeout is how long a connection may be silent where Config does not
+// say: a little above the two hours that sendmail lets an SMTP client be
+// silent. A connection that is closed earlier costs its sendmail process a look-up.
+const DefaultIdleTimeout = 7210 * time.Second
+
+// Config is what a Server needs. Maps is required.
+type Config struct {
+	// Maps are the maps by their names, those of the K lines in sendmail.cf.
+	Maps map[string]Map
+	// Logger gets what goes wrong, and at level Debug every look-up. Default: none.
+	Logger *slog.Logger
+	// MaxConnections limits the connections from MTAs open at once; sendmail
+	// opens one for each SMTP client. Default: DefaultMaxConnections.
+	MaxConnections int
+	// IdleTimeout is how long a connection may be silent between two requests.
+	// Default: DefaultIdleTimeout.
+	IdleTimeout time.Duration
+	// TransferTimeout is how long a client may take to send a request that it has
+	// begun, and to take an answer. Default: 10 s.
+	TransferTimeout time.Duration
+	// IdleGrace is how long Shutdown goes on answering on open connections.
+	// Default: 100 ms, enough for what has been asked already.
+	IdleGrace time.Duration
+}
+
+// Server answers MTAs. Its methods are safe for concurrent use.
+type Server struct {
+	config  Config
+	logger  *slog.Logger
+	counter counters
+	panics  door.PanicLog
+	maps    map[string]*servedMap
+	unknown mapCounters
+	// unknownAnswer is given for a map that there is not.
+	unknownAnswer Answer
+	notes         notes
+
+	// ctx is that of the look-ups.
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu        sync.Mutex
+	conns     map[*conn]struct{}
+	listeners map[*door.Listener]struct{}
+	closing   bool
+	running   sync.WaitGroup // the connections
+}
+
+// servedMap is a map and its counters.
+type servedMap struct {
+	Map
+	counter mapCounters
+}
+
+// NewServer makes a server that listens nowhere yet.
+func NewServer(config Config) *Server {
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	if config.MaxConnections <= 0 {
+		config.MaxConnections = DefaultMaxConnections
+	}
+	if config.IdleTimeout <= 0 {
+		config.IdleTimeout = DefaultIdleTimeout
+	}
+	if config.TransferTimeout <= 0 {
+		config.TransferTimeout = 10 * time.Second
+	}
+	if config.IdleGrace <= 0 {
+		config.IdleGrace = 100 * time.Millisecond
+	}
+	s := &Server{
+		config:    config,
+		logger:    config.Logger,
+		maps:      make(map[string]*servedMap, len(config.Maps)),
+		conns:     make(map[*conn]struct{}),
+		listeners: make(map[*door.Listener]struct{}),
+	}
+	for name, m := range config.Maps {
+		s.maps[name] = &servedMap{Map: m}
+	}
+	names := strings.Join(slices.Sorted(maps.Keys(config.Maps)), ", ")
+	s.unknownAnswer = Answer{Temp, "no map of this name, there are: " + names}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s
+}
+
+// Serve takes connections from ln until Shutdown, and then returns nil. It
+// closes ln. It can be called for several listeners at once.
+func (s *Server) Serve(ln net.Listener) error {
+	listener := door.NewListener(ln, func(err error, pause time.Duration) {
+		s.counter.acceptErrors.Add(1)
+		s.logger.Warn("accept map connection, trying again", "error", err, "pause", pause)
+	})
+	defer listener.Close()
+	if !s.addListener(listener) {
+		return nil
+	}
+	for {
+		raw, err := listener.Accept()
+		if err != nil {
+			if s.removeListener(listener) {
+				return nil
+			}
+			return fmt.Errorf("accept on %s: %w", ln.Addr(), err)
+		}
+		s.admit(raw)
+	}
+}
+
+func (s *Server) addListener(ln *door.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closing {
+		s.listeners[ln] = struct{}{}
+	}
+	return !s.closing
+}
+
+func (s *Server) removeListener(ln *door.Listener) (closing bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.listeners, ln)
+	return s.closing
+}
+
+// admit begins to serve a connection, or closes it when there are too many. Closed
+// at once, sendmail answers its SMTP client 451 without delay.
+func (s *Server) admit(raw net.Conn) {
+	s.counter.connections.Add(1)
+	c := newConn(s, raw)
+	s.mu.Lock()
+	closing, refused := s.closing, len(s.conns) >= s.config.MaxConnections
+	if !closing && !refused {
+		s.conns[c] = struct{}{}
+		s.running.Go(c.serve)
+	}
+	s.mu.Unlock()
+	switch {
+	case closing:
+		raw.Close()
+	case refused:
+		s.counter.refused.Add(1)
+		s.notes.warn(s.logger, noteRefused, "map connection refused: too many connections", "limit", s.config.MaxConnections, "peer", door.PeerName(raw))
+		raw.Close()
+	}
+}
+
+func (s *Server) remove(c *conn) {
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+}
+
+// Shutdown stops accepting, goes on answering for Config.IdleGrace, and then closes
+// each connection, one with look-ups to answer when they are answered. What is
+// still open when ctx ends is cut off, and Shutdown returns ctx's error.
+//
+// sendmail asks about a message that is in progress, too: where both doors are
+// shut, the filter door is shut first.
+func (s *Server) Shutdown(ctx context.Context) error {
+	last := time.Now().Add(s.config.IdleGrace)
+	s.mu.Lock()
+	s.closing = true
+	for ln := range s.listeners {
+		ln.Close()
+	}
+	for c := range s.conns {
+		c.endBy(last)
+	}
+	s.mu.Unlock()
+
+	done := make(chan struct{})
+	go func() {
+		s.running.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		s.cancel()
+		return nil
+	case <-ctx.Done():
+	}
+	s.cancel()
+	s.mu.Lock()
+	for c := range s.conns {
+		c.raw.Close()
+	}
+	s.mu.Unlock()
+	return fmt.Errorf("shut down the map server: %w", ctx.Err())
+}
+
+// answer looks one key up.
+func (s *Server) answer(r request) Answer {
+	m, ok := s.maps[string(r.name)]
+	if !ok {
+		s.unknown.count(Temp)
+		s.notes.warn(s.logger, noteUnknown, "look-up in a map that does not exist", "map", printable(string(r.name)))
+		return s.unknownAnswer
+	}
+	key := string(r.key)
+	a := s.lookup(m, string(r.name), key)
+	if problem := a.problem(); problem != "" {
+		s.notes.warn(s.logger, noteUnusable, "an answer cannot be given: "+problem, "map", string(r.name), "key", printable(key))
+		a = Answer{Temp, "an answer that cannot be given"}
+	}
+	m.counter.count(a.Status)
+	if s.logger.Enabled(s.ctx, slog.LevelDebug) {
+		s.logger.Debug("map look-up", "map", string(r.name), "key", printable(key), "status", string(a.Status), "value", printable(a.Value))
+	}
+	return a
+}
+
+// lookup asks the map and outlives its panics.
+func (s *Server) lookup(m Map, name, key string) (a Answer) {
+	defer func() {
+		if value := recover(); value != nil {
+			s.counter.panics.Add(1)
+			s.panics.Log(s.logger, "map look-up panicked", value, "map", name, "key", printable(key))
+			a = Answer{Temp, "internal error"}
+		}
+	}()
+	return m.Lookup(s.ctx, key)
+}
+
+// maxLogged is how much of a name or key the log shows.
+const maxLogged = 256
+
+func printable(text string) string {
+	if len(text) > maxLogged {
+		text = text[:maxLogged]
+	}
+	return policy.Printable(text)
+}
+
+// The kinds of notes.
+const (
+	noteRefused = iota
+	noteMalformed
+	noteUnknown
+	noteUnusable
+	noteKinds
+)
+
+// noteInterval keeps a flood of bad requests from flooding the log.
+const noteInterval = 10 * time.Second
+
+// notes are warnings of which only one of a kind is logged in an interval.
+type notes struct {
+	mu   sync.Mutex
+	kind [noteKinds]struct {
+		next    time.Time
+		dropped uint64
+	}
+}
+
+func (n *notes) warn(logger *slog.Logger, kind int, message string, attrs ...any) {
+	now := time.Now()
+	n.mu.Lock()
+	k := &n.kind[kind]
+	if now.Before(k.next) {
+		k.dropped++
+		n.mu.Unlock()
+		return
+	}
+	dropped := k.dropped
+	k.dropped, k.next = 0, now.Add(noteInterval)
+	n.mu.Unlock()
+	if dropped > 0 {
+		attrs = append(attrs, "before", dropped)
+	}
+	logger.Warn(message, attrs...)
+}
