@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
 )
 
 // Outcome is what became of a login.
@@ -113,7 +115,7 @@ func (k *Keeper) Login(ctx context.Context, login Login) (Result, error) {
 	if err := login.Valid(); err != nil {
 		k.count.invalid.Add(1)
 		if k.refusals.first(login.Addr, k.now()) {
-			k.log(ctx, slog.LevelWarn, "relay grant refused: not a login", login.Addr, login.User, login.Source, "reason", err)
+			k.log(ctx, slog.LevelWarn, "relay grant refused: not a login", login.Addr, login.User, login.Source, slog.String("reason", err.Error()))
 		}
 		return Result{Outcome: Invalid, Reason: err.Error()}, nil
 	}
@@ -121,7 +123,7 @@ func (k *Keeper) Login(ctx context.Context, login Login) (Result, error) {
 	if why := k.excluded(r, login.Addr); why != "" {
 		k.count.excluded.Add(1)
 		if k.exclusions.first(login.Addr, k.now()) {
-			k.log(ctx, slog.LevelInfo, "relay grant refused: excluded", login.Addr, login.User, login.Source, "reason", why)
+			k.log(ctx, slog.LevelInfo, "relay grant refused: excluded", login.Addr, login.User, login.Source, slog.String("reason", why))
 		}
 		return Result{Outcome: Excluded, Reason: why}, nil
 	}
@@ -145,26 +147,29 @@ func (k *Keeper) Login(ctx context.Context, login Login) (Result, error) {
 func (k *Keeper) granted(ctx context.Context, c Change) Result {
 	g := c.Grant
 	result := Result{Outcome: Granted, Grant: g}
-	attrs := []any{"expires", g.Expires}
-	if c.Renewed {
+	expires := slog.Time("expires", g.Expires)
+	switch {
+	case c.Renewed:
 		k.count.renewed.Add(1)
 		result.Outcome = Renewed
-		k.log(ctx, slog.LevelInfo, "relay grant renewed", g.Addr, g.User, g.Source, append(attrs, "since", g.Since)...)
-	} else {
+		k.log(ctx, slog.LevelInfo, "relay grant renewed", g.Addr, g.User, g.Source, slog.Time("since", g.Since), expires)
+	case c.Replaced != "":
 		k.count.granted.Add(1)
-		if c.Replaced != "" {
-			attrs = append(attrs, "instead_of", c.Replaced)
-		}
-		k.log(ctx, slog.LevelInfo, "relay grant made", g.Addr, g.User, g.Source, attrs...)
+		k.log(ctx, slog.LevelInfo, "relay grant made", g.Addr, g.User, g.Source, expires,
+			slog.String("instead_of", printed(c.Replaced, MaxUser)))
+	default:
+		k.count.granted.Add(1)
+		k.log(ctx, slog.LevelInfo, "relay grant made", g.Addr, g.User, g.Source, expires)
 	}
 	for _, addr := range c.Displaced {
 		k.count.displaced.Add(1)
-		k.log(ctx, slog.LevelInfo, "relay grant displaced by the user's next", addr, g.User, g.Source, "next", g.Addr)
+		k.log(ctx, slog.LevelInfo, "relay grant displaced by the user's next", addr, g.User, g.Source, slog.String("next", g.Addr.String()))
 	}
 	return result
 }
 
-// Revoke ends the grant of an address and says whether there was one.
+// Revoke ends the grant of an address and says whether there was one. A grant that
+// ended although there is an error may be back after a restart.
 func (k *Keeper) Revoke(ctx context.Context, addr netip.Addr) (bool, error) {
 	addr = Canonical(addr)
 	if !addr.IsValid() {
@@ -173,17 +178,18 @@ func (k *Keeper) Revoke(ctx context.Context, addr netip.Addr) (bool, error) {
 	ctx, cancel := k.timeout(ctx)
 	defer cancel()
 	held, err := k.store.Delete(ctx, addr)
-	if err = k.stored(ctx, err); err != nil {
-		return false, fmt.Errorf("revoke relay grant of %v: %w", addr, err)
-	}
 	if held {
 		k.count.revoked.Add(1)
 		k.logger.LogAttrs(ctx, slog.LevelInfo, "relay grant revoked", slog.String("client", addr.String()))
 	}
+	if err = k.stored(ctx, err); err != nil {
+		return held, fmt.Errorf("revoke relay grant of %v: %w", addr, err)
+	}
 	return held, nil
 }
 
-// RevokeUser ends all grants of a user and says how many there were.
+// RevokeUser ends all grants of a user and says how many there were; with an error
+// they may be back, as with Revoke.
 func (k *Keeper) RevokeUser(ctx context.Context, user string) (int, error) {
 	if user == "" {
 		return 0, errors.New("revoke relay grants of a user: no name")
@@ -194,13 +200,13 @@ func (k *Keeper) RevokeUser(ctx context.Context, user string) (int, error) {
 	ctx, cancel := k.timeout(ctx)
 	defer cancel()
 	gone, err := k.store.DeleteUser(ctx, user)
-	if err = k.stored(ctx, err); err != nil {
-		return 0, fmt.Errorf("revoke relay grants of %q: %w", user, err)
-	}
 	for _, addr := range gone {
 		k.count.revoked.Add(1)
 		k.logger.LogAttrs(ctx, slog.LevelInfo, "relay grant revoked",
-			slog.String("client", addr.String()), slog.String("user", user))
+			slog.String("client", addr.String()), slog.String("user", printed(user, MaxUser)))
+	}
+	if err = k.stored(ctx, err); err != nil {
+		return len(gone), fmt.Errorf("revoke relay grants of %q: %w", user, err)
 	}
 	return len(gone), nil
 }
@@ -241,13 +247,27 @@ func (k *Keeper) stored(ctx context.Context, err error) error {
 }
 
 // log writes one line about a grant. User and source come from outside: they are
-// bounded here, and the handler quotes them.
-func (k *Keeper) log(ctx context.Context, level slog.Level, what string, addr netip.Addr, user, source string, attrs ...any) {
+// bounded and made printable here.
+func (k *Keeper) log(ctx context.Context, level slog.Level, what string, addr netip.Addr, user, source string, attrs ...slog.Attr) {
 	if !k.logger.Enabled(ctx, level) {
 		return
 	}
-	k.logger.With(attrs...).LogAttrs(ctx, level, what,
+	k.logger.LogAttrs(ctx, level, what, append([]slog.Attr{
 		slog.String("client", addr.String()),
-		slog.String("user", bounded(user, MaxUser)),
-		slog.String("source", bounded(source, MaxSource)))
+		slog.String("user", printed(user, MaxUser)),
+		slog.String("source", printed(source, MaxSource)),
+	}, attrs...)...)
+}
+
+// printed is a text with at most max octets, what cannot be printed replaced.
+func printed(text string, max int) string {
+	if len(text) > max {
+		text = text[:max] + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
 }

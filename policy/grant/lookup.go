@@ -4,10 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
-	"unicode"
 )
 
 // State says whether an address holds a grant.
@@ -58,7 +56,7 @@ func (k *Keeper) Grant(ctx context.Context, addr netip.Addr) (Grant, State) {
 	}
 	k.count.used.Add(1)
 	if k.uses.first(addr, k.now()) {
-		k.log(ctx, slog.LevelInfo, "relay grant used", g.Addr, g.User, g.Source, "since", g.Since, "expires", g.Expires)
+		k.log(ctx, slog.LevelInfo, "relay grant used", g.Addr, g.User, g.Source, slog.Time("since", g.Since), slog.Time("expires", g.Expires))
 	}
 	return g, Held
 }
@@ -135,17 +133,4 @@ func (o *once) first(addr netip.Addr, now time.Time) bool {
 	}
 	o.seen[addr] = struct{}{}
 	return true
-}
-
-// bounded is a text with at most max octets, what cannot be printed replaced.
-func bounded(text string, max int) string {
-	if len(text) > max {
-		text = text[:max] + "…"
-	}
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, text)
 }

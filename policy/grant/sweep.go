@@ -39,7 +39,7 @@ func (k *Keeper) Sweep(ctx context.Context) {
 		gone, err := store.Expire(ctx, swept)
 		for _, g := range gone {
 			k.count.expired.Add(1)
-			k.log(ctx, slog.LevelInfo, "relay grant expired", g.Addr, g.User, g.Source, "since", g.Since)
+			k.log(ctx, slog.LevelInfo, "relay grant expired", g.Addr, g.User, g.Source, slog.Time("since", g.Since))
 		}
 		if k.stored(ctx, err) != nil || len(gone) < swept {
 			return
