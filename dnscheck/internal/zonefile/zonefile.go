@@ -53,6 +53,10 @@ func (z *Zone) add(line string, isWord func(string) bool) error {
 		}
 		return err
 	}
+	if rr, ok := plainRecord(line); ok {
+		z.file(rr)
+		return nil
+	}
 	// A $ directive would make the parser read files or repeat itself, and a
 	// second line would be dropped without a word.
 	if strings.HasPrefix(line, "$") {
@@ -73,9 +77,21 @@ func (z *Zone) add(line string, isWord func(string) bool) error {
 	if rr.Header().Class != dns.ClassINET {
 		return errors.New("expected a record of class IN")
 	}
-	q := Question{dns.CanonicalName(rr.Header().Name), rr.Header().Rrtype}
-	z.Records[q] = append(z.Records[q], rr)
+	z.file(rr)
 	return nil
+}
+
+func (z *Zone) file(rr dns.RR) {
+	q := Question{canonical(rr.Header().Name), rr.Header().Rrtype}
+	z.Records[q] = append(z.Records[q], rr)
+}
+
+// canonical is dns.CanonicalName, which is slow for what is canonical already.
+func canonical(name string) string {
+	if plain, ok := plainName(name); ok {
+		return plain
+	}
+	return dns.CanonicalName(name)
 }
 
 // parseWord recognises NAME [TYPE] WORD.
@@ -88,7 +104,7 @@ func parseWord(line string, isWord func(string) bool) (q Question, word string, 
 	if len(fields) > 3 || !isWord(word) {
 		return Question{}, "", false, nil
 	}
-	q = Question{dns.CanonicalName(fields[0]), dns.TypeNone}
+	q = Question{canonical(fields[0]), dns.TypeNone}
 	if len(fields) == 3 {
 		qtype, known := dns.StringToType[fields[1]]
 		if !known {
