@@ -1,0 +1,37 @@
+// Package maillog learns who has read mail from the log of a POP or IMAP server,
+// and asks for a relay grant for where he did it from.
+//
+// # Formats
+//
+// A Format reads the lines of one server that announce a login: Named has those of
+// Dovecot, Qpopper, UW, Courier and Cyrus, Pattern makes one from a regular
+// expression. Lines are taken as syslog daemons write them,
+//
+//	Nov 22 10:00:00 mx dovecot: imap-login: Login: user=<shin>, method=PLAIN, rip=203.0.113.8, …
+//	2026-11-22T10:00:00.123456+01:00 mx imaps[123]: login: client.example.com [203.0.113.8] shin …
+//
+// which is also what journalctl prints, and as Dovecot and Qpopper write them into
+// a file of their own.
+//
+// # Forged lines
+//
+// Whoever can make a line look like a login can relay, so a line counts only where
+// every part of it is at its place, from the time to the end:
+//
+//   - The syslog tag must be the server's. A line of another program counts for
+//     nothing, whatever somebody made that program log.
+//   - A name that a client gave, and a host name from the client's own reverse DNS,
+//     can hold anything a line can. What follows them, up to the end of the line, is
+//     matched strictly, so that the address is the one that the server wrote. A name
+//     that holds what could be the end of a name gets no grant: in a line that was cut
+//     short it might be the end.
+//   - Only what a server logs after a login succeeded counts, and no anonymous login.
+//   - A line that was cut in two has a second half that begins wherever the client
+//     wanted it to; see Parser.
+//   - Control characters count for nothing.
+//
+// What remains is to trust the file. Whoever may write to it, or may send to a
+// syslog daemon that takes messages from the network, can forge anything; so may
+// local users with logger(1). Let the server log to a file of its own where that is a
+// concern, or use package dovecot.
+package maillog

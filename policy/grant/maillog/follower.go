@@ -1,0 +1,162 @@
+package maillog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"milterd/policy/grant"
+)
+
+// Granter makes relay grants: a grant.Keeper.
+type Granter interface {
+	Login(context.Context, grant.Login) (grant.Result, error)
+}
+
+// Config is what New needs.
+type Config struct {
+	// Path is the log file. It may be missing.
+	Path string
+	// Format is how its server logs logins.
+	Format Format
+	// Granter is asked for a grant at each login.
+	Granter Granter
+	// Source names this log in grants and log lines; default is maillog: and the
+	// name of the format.
+	Source string
+	// Poll is how often the file is looked at where no event of the file system
+	// tells of a change; default one second.
+	Poll time.Duration
+	// Logger is where failures and their ends are logged; default is nowhere.
+	Logger *slog.Logger
+}
+
+const (
+	// defaultPoll is Config.Poll where it is zero.
+	defaultPoll = time.Second
+	// unmatched is how many lines without any login are a reason to say that this
+	// may be the wrong file or format.
+	unmatched = 10_000
+)
+
+// Follower reads a log as it grows.
+type Follower struct {
+	path    string
+	source  string
+	format  string
+	poll    time.Duration
+	granter Granter
+	logger  *slog.Logger
+	parse   Parser
+	count   counters
+	// problem is why the file cannot be read, as logged.
+	problem string
+}
+
+// Stats counts what a Follower has done since it began.
+type Stats struct {
+	// Lines counts the lines read; Logins those that announced a login, which is
+	// what was handed to the Granter; Failed those of them that it returned an
+	// error for.
+	Lines, Logins, Failed uint64
+	// Long counts the lines that were longer than any login and are not in Lines.
+	Long uint64
+	// Rotated counts the files that took the place of another, Truncated those that
+	// were emptied in place, Recovered the octets that were then found in the copy.
+	Rotated, Truncated, Recovered uint64
+	// Open says that there is a file to read.
+	Open bool
+}
+
+type counters struct {
+	lines, logins, failed, long, rotated, truncated, recovered atomic.Uint64
+	open                                                       atomic.Bool
+}
+
+// New makes a Follower. It opens nothing yet.
+func New(c Config) (*Follower, error) {
+	switch {
+	case c.Path == "":
+		return nil, errors.New("follow login log: no path")
+	case c.Format.parse == nil:
+		return nil, fmt.Errorf("follow login log %s: no format", c.Path)
+	case c.Granter == nil:
+		return nil, fmt.Errorf("follow login log %s: nobody to ask for grants", c.Path)
+	case c.Poll < 0:
+		return nil, fmt.Errorf("follow login log %s: poll interval %v, expected a positive one", c.Path, c.Poll)
+	}
+	f := &Follower{
+		path:    c.Path,
+		source:  c.Source,
+		format:  c.Format.Name(),
+		poll:    c.Poll,
+		granter: c.Granter,
+		logger:  c.Logger,
+		parse:   c.Format.Parser(),
+	}
+	if f.source == "" {
+		f.source = "maillog:" + c.Format.Name()
+	}
+	if len(f.source) > grant.MaxSource {
+		return nil, fmt.Errorf("follow login log %s: source of %d octets, expected %d at most", c.Path, len(f.source), grant.MaxSource)
+	}
+	if f.poll == 0 {
+		f.poll = defaultPoll
+	}
+	if f.logger == nil {
+		f.logger = slog.New(slog.DiscardHandler)
+	}
+	return f, nil
+}
+
+// Stats is what the follower has done so far.
+func (f *Follower) Stats() Stats {
+	n := &f.count
+	return Stats{
+		Lines:     n.lines.Load(),
+		Logins:    n.logins.Load(),
+		Failed:    n.failed.Load(),
+		Long:      n.long.Load(),
+		Rotated:   n.rotated.Load(),
+		Truncated: n.truncated.Load(),
+		Recovered: n.recovered.Load(),
+		Open:      n.open.Load(),
+	}
+}
+
+// line handles one line. A failure of the Granter is its own to log; the user will
+// log in again.
+func (f *Follower) line(ctx context.Context, line []byte) {
+	lines := f.count.lines.Add(1)
+	login, ok := f.parse(string(line))
+	if !ok {
+		if lines == unmatched && f.count.logins.Load() == 0 {
+			f.logger.Warn("no login in many lines of the log; is it the right file, and the right format?",
+				"file", f.path, "format", f.format, "lines", lines)
+		}
+		return
+	}
+	f.count.logins.Add(1)
+	if _, err := f.granter.Login(ctx, grant.Login{Addr: login.Addr, User: login.User, Source: f.source}); err != nil {
+		f.count.failed.Add(1)
+	}
+}
+
+// trouble logs why the file cannot be read, once.
+func (f *Follower) trouble(err error) {
+	if text := err.Error(); text != f.problem {
+		f.problem = text
+		f.logger.Warn("login log cannot be read; nobody gets a relay grant by it", "file", f.path, "error", err)
+	}
+}
+
+// fine logs the end of a trouble.
+func (f *Follower) fine() {
+	if f.problem != "" {
+		f.problem = ""
+		f.logger.Info("login log is read again", "file", f.path)
+	}
+}

@@ -1,0 +1,205 @@
+package maillog
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Login is what a line says: a user has logged in from an address.
+type Login struct {
+	// Addr is the client's address, IPv4 unmapped.
+	Addr netip.Addr
+	// User is the name as the server wrote it, empty where a Pattern has none.
+	User string
+}
+
+// Parser reads the lines of one log, in their order, without their newlines. It
+// reports false for a line that announces no login.
+//
+// It has a memory: courierlogger cuts what is too long for a line and logs the rest
+// as the next one, which begins with what the client sent. So the line after a cut
+// one is no login, whatever it looks like.
+type Parser func(line string) (Login, bool)
+
+// Format is the way in which a server logs logins. The zero value is none.
+type Format struct {
+	name  string
+	parse func() Parser
+}
+
+// Name is the name of the format: one of Names, or regexp.
+func (f Format) Name() string { return f.name }
+
+// Parser begins to read a log.
+func (f Format) Parser() Parser {
+	parse := f.parse()
+	return func(line string) (Login, bool) {
+		line = strings.TrimSuffix(line, "\r")
+		// Every line, since the parser has to see all of them.
+		login, ok := parse(line)
+		if !ok || len(line) > maxLine || strings.ContainsFunc(line, isControl) {
+			return Login{}, false
+		}
+		return login, true
+	}
+}
+
+// Parse reads a line that stands alone.
+func (f Format) Parse(line string) (Login, bool) { return f.Parser()(line) }
+
+// The bounds of what is read, in octets.
+const (
+	// maxLine is the longest line: as much as rsyslog writes unless told otherwise.
+	maxLine = 8192
+	// maxUser is the longest name, enough for a mail address. It is also what makes
+	// it impossible for a name to push the address that follows it past the place
+	// where a logger cuts its lines, 500 octets or more.
+	maxUser = 255
+)
+
+// regexpName is the name of the formats that Pattern makes.
+const regexpName = "regexp"
+
+// Named is the format of a server: see Names.
+func Named(name string) (Format, error) {
+	// A switch and not a table: there is nothing that could be changed.
+	switch name {
+	case "dovecot":
+		return stateless(name, parseDovecot), nil
+	case "qpopper":
+		return stateless(name, parseQpopper), nil
+	case "uw":
+		return stateless(name, parseUW), nil
+	case "courier":
+		return Format{name: name, parse: newCourierParser}, nil
+	case "cyrus":
+		return stateless(name, parseCyrus), nil
+	case regexpName:
+		return Format{}, errors.New("login format regexp: expected a pattern with it")
+	}
+	return Format{}, fmt.Errorf("login format %q, expected %s or regexp with a pattern", name, strings.Join(Names(), ", "))
+}
+
+// Names lists the formats that Named knows.
+func Names() []string { return []string{"courier", "cyrus", "dovecot", "qpopper", "uw"} }
+
+func stateless(name string, parse Parser) Format {
+	return Format{name: name, parse: func() Parser { return parse }}
+}
+
+// The groups of a Pattern.
+const (
+	addrGroup = "addr"
+	userGroup = "user"
+)
+
+// maxPattern bounds a regular expression; each line is matched twice.
+const maxPattern = 1024
+
+// Pattern makes a format from a regular expression in RE2's syntax. It describes the
+// whole line, from the time to the end, and not just a part of it:
+//
+//	\w{3} [ \d]\d [\d:]{8} \S+ teapop\[\d+\]: Successful login for (?P<user>\S+) from \S* ?\[(?P<addr>[^]]+)\]
+//
+// The group addr is the client's address, the optional group user the name. Groups
+// that match as little as they can and groups that match as much must come to the same
+// address; a line that can be read in two ways is no login.
+func Pattern(expr string) (Format, error) {
+	if expr == "" {
+		return Format{}, errors.New("login pattern: empty, expected a regular expression")
+	}
+	if len(expr) > maxPattern {
+		return Format{}, fmt.Errorf("login pattern of %d octets, expected %d at most", len(expr), maxPattern)
+	}
+	// Alone first: what balances only with the parentheses below is a mistake.
+	alone, err := regexp.Compile(expr)
+	if err != nil {
+		return Format{}, fmt.Errorf("login pattern: %w", err)
+	}
+	if alone.SubexpIndex(addrGroup) < 0 {
+		return Format{}, fmt.Errorf("login pattern %q has no group %s, expected (?P<%s>…) around the client's address", expr, addrGroup, addrGroup)
+	}
+	greedy, err := regexp.Compile(`^(?:` + expr + `)$`)
+	if err != nil {
+		return Format{}, fmt.Errorf("login pattern: %w", err)
+	}
+	lazy, err := regexp.Compile(`^(?U:` + expr + `)$`)
+	if err != nil {
+		return Format{}, fmt.Errorf("login pattern: %w", err)
+	}
+	return stateless(regexpName, func(line string) (Login, bool) {
+		login, ok := matchPattern(greedy, line)
+		if !ok {
+			return Login{}, false
+		}
+		other, ok := matchPattern(lazy, line)
+		return login, ok && other.Addr == login.Addr
+	}), nil
+}
+
+func matchPattern(pattern *regexp.Regexp, line string) (Login, bool) {
+	groups := pattern.FindStringSubmatch(line)
+	if groups == nil {
+		return Login{}, false
+	}
+	user := ""
+	if i := pattern.SubexpIndex(userGroup); i >= 0 {
+		user = groups[i]
+	}
+	return newLogin(user, groups[pattern.SubexpIndex(addrGroup)])
+}
+
+// newLogin checks a name and an address that stand at their places in a line.
+func newLogin(user, addr string) (Login, bool) {
+	a, err := netip.ParseAddr(addr)
+	if err != nil || a.Zone() != "" || len(user) > maxUser || strings.EqualFold(user, "anonymous") {
+		return Login{}, false
+	}
+	return Login{Addr: a.Unmap(), User: user}, true
+}
+
+// isControl finds the control characters of ASCII and Latin-1; a line with one was
+// not written by a server that says who has logged in.
+func isControl(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 }
+
+// timestamp is the time at the beginning of a line, in one of the forms of syslog
+// daemons, journalctl and servers with a file of their own.
+var timestamp = regexp.MustCompile(`^(?:[A-Z][a-z]{2} [ 0-9][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?` +
+	`|[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?(?:Z|[+-][0-9]{2}:?[0-9]{2})?) `)
+
+// cutTimestamp takes the time and the space behind it off a line.
+func cutTimestamp(line string) (rest string, ok bool) {
+	n := len(timestamp.FindString(line))
+	return line[n:], n > 0
+}
+
+// origin is where a syslog message comes from: host, program with an optional
+// directory (cyrus/imaps, /usr/sbin/in.qpopper), process.
+var origin = regexp.MustCompile(`^([A-Za-z0-9._:-]{1,255}) ([A-Za-z0-9._/-]{0,64}/)?([A-Za-z0-9._-]{1,64})(?:\[[0-9]{1,10}\])?: `)
+
+// message is what a program told syslog.
+type message struct {
+	host, program, text string
+}
+
+// cutOrigin reads what stands behind the time of a line.
+func cutOrigin(rest string, programs ...string) (message, bool) {
+	m := origin.FindStringSubmatch(rest)
+	if m == nil || !slices.Contains(programs, m[3]) {
+		return message{}, false
+	}
+	return message{host: m[1], program: m[3], text: rest[len(m[0]):]}, true
+}
+
+// syslogMessage reads a line of syslog if it is of one of the programs.
+func syslogMessage(line string, programs ...string) (message, bool) {
+	rest, ok := cutTimestamp(line)
+	if !ok {
+		return message{}, false
+	}
+	return cutOrigin(rest, programs...)
+}
