@@ -1,0 +1,325 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"milterd/policy/grant"
+)
+
+// seenAddrs bounds the grants that are remembered here, for Known and for the
+// report of what expires.
+const seenAddrs = 100_000
+
+// Store is a grant.Store in a server. It starts, and goes on, without the server.
+type Store struct {
+	config  Config
+	client  *redis.Client
+	breaker breaker
+	// seen are the grants that the server told of, mine those made here.
+	seen, mine *grant.Memory
+	unreadable atomic.Uint64
+
+	mu    sync.Mutex
+	quiet time.Time // no line about unreadable values before
+}
+
+// New makes a store. It does not wait for the server.
+func New(c Config) (*Store, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("relay grants in redis: %w", err)
+	}
+	options, err := c.options()
+	if err != nil {
+		return nil, fmt.Errorf("relay grants in redis: %w", err)
+	}
+	return &Store{
+		config:  c,
+		client:  redis.NewClient(options),
+		breaker: breaker{now: time.Now},
+		seen:    grant.NewMemory(seenAddrs, c.Now),
+		mine:    grant.NewMemory(seenAddrs, c.Now),
+	}, nil
+}
+
+// Close closes the connections.
+func (s *Store) Close() error {
+	if err := s.client.Close(); err != nil && !errors.Is(err, redis.ErrClosed) {
+		return fmt.Errorf("close redis: %w", err)
+	}
+	return nil
+}
+
+// Ping says whether the server answers.
+func (s *Store) Ping(ctx context.Context) error {
+	return s.do(ctx, "ping", func(ctx context.Context) error { return s.client.Ping(ctx).Err() })
+}
+
+// do runs one operation of the server, unless it is known not to answer.
+func (s *Store) do(ctx context.Context, what string, operation func(context.Context) error) error {
+	if err := ctx.Err(); err != nil {
+		// The caller is late already: that says nothing about the server.
+		return fmt.Errorf("redis: %s: %w", what, err)
+	}
+	if !s.breaker.allow() {
+		return fmt.Errorf("redis: %s: %w", what, ErrUnavailable)
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
+	defer cancel()
+	err := operation(ctx)
+	s.breaker.done(err)
+	if err != nil {
+		return fmt.Errorf("redis: %s: %w", what, err)
+	}
+	return nil
+}
+
+func (s *Store) addrKey(addr netip.Addr) string { return s.config.Prefix + "addr:" + addr.String() }
+
+// Put grants or renews.
+func (s *Store) Put(ctx context.Context, login grant.Login, ttl time.Duration, maxPerUser int) (grant.Change, error) {
+	var reply []any
+	err := s.do(ctx, "grant", func(ctx context.Context) (err error) {
+		reply, err = put.Run(ctx, s.client, []string{s.addrKey(login.Addr)}, s.config.Prefix, login.Addr.String(),
+			login.User, login.Source, ttl.Milliseconds(), maxPerUser).Slice()
+		return err
+	})
+	if redis.IsOOMError(err) {
+		return grant.Change{}, fmt.Errorf("%w: the server's memory is full", grant.ErrFull)
+	}
+	if err != nil {
+		return grant.Change{}, err
+	}
+	change, err := s.change(login, ttl, reply)
+	if err != nil {
+		return grant.Change{}, fmt.Errorf("redis: grant: %w", err)
+	}
+	for _, addr := range change.Displaced {
+		s.forget(addr)
+	}
+	s.remember(s.seen, change.Grant)
+	s.remember(s.mine, change.Grant)
+	return change, nil
+}
+
+// change reads the answer of the script put.
+func (s *Store) change(login grant.Login, ttl time.Duration, reply []any) (grant.Change, error) {
+	if len(reply) != 5 {
+		return grant.Change{}, fmt.Errorf("answer of %d parts", len(reply))
+	}
+	renewed, _ := reply[0].(int64)
+	sinceText, _ := reply[1].(string)
+	user, _ := reply[2].(string)
+	replaced, _ := reply[3].(string)
+	displaced, _ := reply[4].([]any)
+	since, err := parseSince(sinceText)
+	if err == nil {
+		err = errors.Join(grant.ValidUser(user), grant.ValidUser(replaced))
+	}
+	if err != nil {
+		return grant.Change{}, err
+	}
+	change := grant.Change{
+		Grant: grant.Grant{Addr: login.Addr, User: user, Source: login.Source,
+			Since: since, Expires: s.config.Now().Add(ttl)},
+		Renewed: renewed == 1, Replaced: replaced,
+	}
+	for _, part := range displaced {
+		text, _ := part.(string)
+		if addr, err := netip.ParseAddr(text); err == nil {
+			change.Displaced = append(change.Displaced, grant.Canonical(addr))
+		}
+	}
+	return change, nil
+}
+
+// Get finds the grant of an address.
+func (s *Store) Get(ctx context.Context, addr netip.Addr) (grant.Grant, bool, error) {
+	var grants []grant.Grant
+	err := s.do(ctx, "look up grant", func(ctx context.Context) (err error) {
+		grants, err = s.read(ctx, []netip.Addr{addr})
+		return err
+	})
+	if err != nil {
+		return grant.Grant{}, false, err
+	}
+	if len(grants) == 0 {
+		// Delete of a Memory has no error.
+		_, _ = s.seen.Delete(ctx, addr)
+		return grant.Grant{}, false, nil
+	}
+	s.remember(s.seen, grants[0])
+	return grants[0], true, nil
+}
+
+// Delete ends the grant of an address.
+func (s *Store) Delete(ctx context.Context, addr netip.Addr) (bool, error) {
+	var n int64
+	err := s.do(ctx, "revoke grant", func(ctx context.Context) (err error) {
+		n, err = remove.Run(ctx, s.client, []string{s.addrKey(addr)}, s.config.Prefix, addr.String()).Int64()
+		return err
+	})
+	if err != nil {
+		return false, err
+	}
+	s.forget(addr)
+	return n > 0, nil
+}
+
+// DeleteUser ends all grants of a user.
+func (s *Store) DeleteUser(ctx context.Context, user string) ([]netip.Addr, error) {
+	var texts []string
+	err := s.do(ctx, "revoke grants of a user", func(ctx context.Context) (err error) {
+		texts, err = removeUser.Run(ctx, s.client, []string{s.config.Prefix + "user:" + user}, s.config.Prefix, user).StringSlice()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var gone []netip.Addr
+	for _, text := range texts {
+		if addr, err := netip.ParseAddr(text); err == nil {
+			s.forget(grant.Canonical(addr))
+			gone = append(gone, grant.Canonical(addr))
+		}
+	}
+	return gone, nil
+}
+
+// page is how many keys a List asks for at a time.
+const page = 500
+
+// List calls fn for each grant. Each page of keys has Config.Timeout; a grant may
+// be told twice while the server's table of keys is growing or shrinking.
+func (s *Store) List(ctx context.Context, fn func(grant.Grant) bool) error {
+	prefix := s.config.Prefix + "addr:"
+	for cursor := uint64(0); ; {
+		var grants []grant.Grant
+		err := s.do(ctx, "list grants", func(ctx context.Context) error {
+			keys, next, err := s.client.Scan(ctx, cursor, glob(prefix)+"*", page).Result()
+			if err != nil {
+				return err
+			}
+			cursor = next
+			grants, err = s.read(ctx, s.addrs(keys, prefix))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, g := range grants {
+			if !fn(g) {
+				return nil
+			}
+		}
+		if cursor == 0 {
+			return nil
+		}
+	}
+}
+
+// addrs are the addresses in names of keys; what is none is left out.
+func (s *Store) addrs(keys []string, prefix string) []netip.Addr {
+	var addrs []netip.Addr
+	for _, key := range keys {
+		addr, err := netip.ParseAddr(strings.TrimPrefix(key, prefix))
+		if err != nil || addr != grant.Canonical(addr) {
+			s.strange(key, errors.New("its name has no address"))
+			continue
+		}
+		addrs = append(addrs, addr)
+	}
+	return addrs
+}
+
+// glob quotes what a pattern of SCAN gives a meaning to.
+func glob(text string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`).Replace(text)
+}
+
+// Expire reports grants made here that the server has no more.
+func (s *Store) Expire(ctx context.Context, max int) ([]grant.Grant, error) {
+	if _, err := s.seen.Expire(ctx, seenAddrs); err != nil {
+		return nil, err
+	}
+	due, err := s.mine.Expire(ctx, max)
+	if err != nil || len(due) == 0 {
+		return nil, err
+	}
+	asked := make([]netip.Addr, len(due))
+	for i, g := range due {
+		asked[i] = g.Addr
+	}
+	var left []grant.Grant
+	err = s.do(ctx, "look up expired grants", func(ctx context.Context) (err error) {
+		left, err = s.read(ctx, asked)
+		return err
+	})
+	now := s.config.Now()
+	if err != nil {
+		for _, g := range due {
+			g.Expires = now.Add(again)
+			s.remember(s.mine, g)
+		}
+		return nil, err
+	}
+	held := make(map[netip.Addr]bool, len(left))
+	for _, g := range left {
+		held[g.Addr] = true
+		if g.Expires.Before(now.Add(again)) {
+			s.remember(s.mine, g)
+		}
+	}
+	var gone []grant.Grant
+	for _, g := range due {
+		if !held[g.Addr] {
+			gone = append(gone, g)
+		}
+	}
+	return gone, nil
+}
+
+// again is when a grant is asked about again that should have expired: the clocks
+// here and there may differ that much. What has longer left was renewed elsewhere.
+const again = 2 * time.Second
+
+// Known says whether the address held a grant when the server last told of it,
+// and would hold it still.
+func (s *Store) Known(addr netip.Addr) bool {
+	_, ok, err := s.seen.Get(context.Background(), addr)
+	return ok && err == nil
+}
+
+// Failures counts the values that were not grants.
+func (s *Store) Failures() uint64 { return s.unreadable.Load() }
+
+// remember keeps a grant here; where there is no room, it is not remembered.
+func (s *Store) remember(m *grant.Memory, g grant.Grant) { _, _ = m.Restore(g) }
+
+func (s *Store) forget(addr netip.Addr) {
+	// Delete of a Memory has no error.
+	_, _ = s.seen.Delete(context.Background(), addr)
+	_, _ = s.mine.Delete(context.Background(), addr)
+}
+
+// parseSince reads the time of the first login.
+func parseSince(text string) (time.Time, error) {
+	ms, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || ms < 0 || ms > maxMilli {
+		return time.Time{}, errors.New("its first login is not a time")
+	}
+	return time.UnixMilli(ms), nil
+}
+
+// maxMilli is the end of the year 9999, beyond which times cannot be written.
+const maxMilli = 253402300799999
