@@ -62,7 +62,8 @@ const (
 )
 
 // Run registers the server and looks after the registration until ctx ends. Then
-// it removes the registration.
+// it removes the registration, a successor's as well: that one registers again
+// when it next looks.
 func (r Rpcbind) Run(ctx context.Context) {
 	if r.Socket == "" {
 		r.Socket = DefaultRpcbindSocket
@@ -100,7 +101,9 @@ func (r Rpcbind) Run(ctx context.Context) {
 		}
 	}
 	entries = slices.DeleteFunc(entries, func(e entry) bool { return !ours[e] })
-	if err := r.clear(context.WithoutCancel(ctx), entries); err != nil {
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), rpcbindTimeout)
+	defer cancel()
+	if err := r.clear(last, entries); err != nil {
 		r.Logger.Info("drac not removed from rpcbind", "error", err)
 	}
 }
@@ -154,20 +157,20 @@ type entry struct {
 // of both families.
 func (r Rpcbind) entries() []entry {
 	addr, port := r.Addr.Addr().Unmap().WithZone(""), r.Addr.Port()
-	transports := map[string]netip.Addr{"udp": addr}
-	if addr.Is6() {
-		transports = map[string]netip.Addr{"udp6": addr}
-		if addr.IsUnspecified() {
-			transports["udp"] = netip.IPv4Unspecified()
-		}
-	}
 	var entries []entry
-	for netid, addr := range transports {
+	add := func(netid string, addr netip.Addr) {
 		// RFC 5665 sections 5.2.3.3 and 5.2.3.4: the port's two octets follow.
 		universal := fmt.Sprintf("%s.%d.%d", addr, port>>8, port&0xff)
-		for _, version := range []uint32{version4, version6} {
-			entries = append(entries, entry{version, netid, universal})
-		}
+		entries = append(entries, entry{version4, netid, universal}, entry{version6, netid, universal})
+	}
+	if addr.Is6() {
+		add("udp6", addr)
+	}
+	switch {
+	case addr.Is4():
+		add("udp", addr)
+	case addr.IsUnspecified():
+		add("udp", netip.IPv4Unspecified())
 	}
 	return entries
 }

@@ -60,7 +60,7 @@ type Stats struct {
 	Granted uint64
 	// Refused counts the logins from a listed server whose address may not relay.
 	Refused uint64
-	// Failed counts those that could not be stored.
+	// Failed counts those that could not be stored, for want of room as well.
 	Failed uint64
 	// Denied counts those from a sender who may not grant.
 	Denied uint64
@@ -184,24 +184,29 @@ func (s *Server) answer(ctx context.Context, datagram []byte, from netip.AddrPor
 	}
 	if reason := s.mayNotGrant(from); reason != "" {
 		s.counter.denied.Add(1)
-		s.denials.log(s.logger, slog.LevelWarn, "drac call denied", "server", from, "addr", c.add, "reason", reason)
+		s.denials.log(s.logger, slog.LevelWarn, "drac call denied", "server", from, "client", c.add, "reason", reason)
 		return c.added(statusDenied)
 	}
 	result, err := s.config.Keeper.Login(ctx, grant.Login{Addr: c.add, Source: Source + from.Addr().WithZone("").String()})
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return nil // unanswered, the call comes again, to our successor
-	case err != nil:
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil // unanswered, the call comes again, to our successor
+		}
 		s.counter.failed.Add(1)
-		s.failures.log(s.logger, slog.LevelError, "drac call failed", "server", from, "addr", c.add, "error", err)
+		s.failures.log(s.logger, slog.LevelError, "drac call failed", "server", from, "client", c.add, "error", err)
 		return c.added(statusSystemError)
-	case !result.Held():
-		s.counter.refused.Add(1)
-		return c.added(statusDenied)
 	}
-	s.counter.granted.Add(1)
-	s.logger.Debug("drac call", "server", from, "addr", c.add)
-	return c.added(statusSuccess)
+	s.logger.Debug("drac call", "server", from, "client", c.add, "outcome", result.Outcome)
+	switch result.Outcome {
+	case grant.Granted, grant.Renewed:
+		s.counter.granted.Add(1)
+		return c.added(statusSuccess)
+	case grant.Full:
+		s.counter.failed.Add(1)
+		return c.added(statusSystemError)
+	}
+	s.counter.refused.Add(1)
+	return c.added(statusDenied)
 }
 
 // mayNotGrant says why a sender may not grant, nothing where it may.
