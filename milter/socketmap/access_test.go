@@ -1,0 +1,172 @@
+package socketmap
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"milterd/policy"
+	"milterd/policy/access"
+)
+
+// grantTable knows some clients' grants by heart, and notes who is asked about.
+type grantTable struct {
+	states map[string]policy.GrantState
+	asked  []string
+}
+
+func (g *grantTable) Grant(_ context.Context, client netip.Addr) policy.GrantState {
+	g.asked = append(g.asked, client.String())
+	return g.states[client.String()]
+}
+
+// rememberingGrants knows as well who held a grant before.
+type rememberingGrants struct {
+	*grantTable
+	held string
+}
+
+func (g rememberingGrants) Known(client netip.Addr) bool { return client.String() == g.held }
+
+// table parses an access table.
+func table(t testing.TB, text string) *access.Table {
+	t.Helper()
+	parsed, problems, err := access.Parse("access", strings.NewReader(text), access.Features{})
+	if parsed == nil || err != nil {
+		t.Fatal(problems, err)
+	}
+	return parsed
+}
+
+// always is a current function.
+func always(p *policy.Policy, grants Grants) func() Snapshot {
+	return func() Snapshot { return Snapshot{Policy: p, Grants: grants} }
+}
+
+const accessText = `Connect:203.0.113.5	REJECT
+Connect:203.0.113	ERROR:5.7.1:550 Not from here
+203.0.113.6		DISCARD
+Connect:203.0.113.7	OK
+From:spam@example.com	REJECT
+GreetPause:203.0.113	5000
+ClientRate:		10
+TLS_Clt:mx.example	VERIFY:128
+`
+
+func TestTheAccessMapServesTheTable(t *testing.T) {
+	a := NewAccess(always(&policy.Policy{Access: table(t, accessText)}, nil), nil)
+	for _, tt := range []struct {
+		name, key string
+		want      Answer
+	}{
+		{"an address", "connect:203.0.113.5", Answer{OK, "REJECT"}},
+		{"a value with codes", "connect:203.0.113", Answer{OK, "ERROR:5.7.1:550 Not from here"}},
+		{"an untagged key", "203.0.113.6", Answer{OK, "DISCARD"}},
+		{"a key in another case", "FROM:Spam@Example.COM", Answer{OK, "REJECT"}},
+		{"a tag that only sendmail knows", "greetpause:203.0.113", Answer{OK, "5000"}},
+		{"a tag without a key", "clientrate:", Answer{OK, "10"}},
+		{"a name under such a tag", "tls_clt:mx.example", Answer{OK, "VERIFY:128"}},
+		{"what is not there", "connect:198.51.100.9", Answer{Status: NotFound}},
+		{"nothing", "", Answer{Status: NotFound}},
+		{"a NUL", "connect:203.0.113.5\x00", Answer{Status: NotFound}},
+		{"a line end", "connect:203.0.113.5\n", Answer{Status: NotFound}},
+		{"a key with its value", "connect:203.0.113.5\tREJECT", Answer{Status: NotFound}},
+		{"a long key", "from:" + strings.Repeat("a", maxRequest), Answer{Status: NotFound}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, a.Lookup(t.Context(), tt.key)); diff != "" {
+				t.Errorf("answer (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTheAccessMapUsesWhatIsInForce(t *testing.T) {
+	var now Snapshot
+	a := NewAccess(func() Snapshot { return now }, nil)
+	check := func(when string, want Answer) {
+		t.Helper()
+		if diff := cmp.Diff(want, a.Lookup(t.Context(), "connect:203.0.113.5")); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", when, diff)
+		}
+	}
+	check("before there is a policy", Answer{Temp, "the policy is not loaded"})
+	now.Policy = &policy.Policy{}
+	check("without an access file", Answer{Status: NotFound})
+	now.Policy = &policy.Policy{Access: table(t, accessText)}
+	check("with one", Answer{OK, "REJECT"})
+}
+
+func TestGrantsAreLaidOverTheAccessTable(t *testing.T) {
+	states := map[string]policy.GrantState{
+		"203.0.113.1":  policy.GrantHeld,
+		"203.0.113.2":  policy.GrantTemporary,
+		"203.0.113.3":  policy.GrantTemporary,
+		"203.0.113.5":  policy.GrantHeld,
+		"203.0.113.6":  policy.GrantHeld,
+		"203.0.113.7":  policy.GrantHeld,
+		"198.51.100.9": policy.GrantTemporary,
+		"2001:db8::8":  policy.GrantHeld,
+	}
+	unreachable := Answer{Temp, "whether the client holds a relay grant cannot be asked for now"}
+	relay := Answer{OK, "RELAY"}
+	for _, tt := range []struct {
+		name, key string
+		want      Answer
+		asked     string
+	}{
+		{"a client with a grant", "connect:203.0.113.1", relay, "203.0.113.1"},
+		{"a client with an OK entry and a grant", "connect:203.0.113.7", relay, "203.0.113.7"},
+		{"an IPv6 client with a grant", "connect:ipv6:2001:db8:0:0:0:0:0:8", relay, "2001:db8::8"},
+		{"the same, compressed", "connect:ipv6:2001:db8::8", relay, "2001:db8::8"},
+		{"an IPv4 address written as IPv6", "connect:ipv6:::ffff:203.0.113.1", relay, "203.0.113.1"},
+		{"a client without one", "connect:203.0.113.4", Answer{Status: NotFound}, "203.0.113.4"},
+		{"a client whose entry outranks it", "connect:203.0.113.5", Answer{OK, "REJECT"}, ""},
+		{"a client whose untagged entry outranks it", "connect:203.0.113.6", Answer{Status: NotFound}, ""},
+		{"that untagged entry", "203.0.113.6", Answer{OK, "DISCARD"}, ""},
+		{"nobody can tell, and it was not known to hold one", "connect:203.0.113.2", Answer{Status: NotFound}, "203.0.113.2"},
+		{"nobody can tell, and it was known to hold one", "connect:203.0.113.3", unreachable, "203.0.113.3"},
+		{"a network", "connect:203.0.113", Answer{OK, "ERROR:5.7.1:550 Not from here"}, ""},
+		{"an untagged address", "203.0.113.1", Answer{Status: NotFound}, ""},
+		{"another tag", "clientrate:203.0.113.1", Answer{Status: NotFound}, ""},
+		{"a sender", "from:203.0.113.1", Answer{Status: NotFound}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			grants := &grantTable{states: states}
+			a := NewAccess(always(&policy.Policy{Access: table(t, accessText)}, rememberingGrants{grants, "203.0.113.3"}), nil)
+			if diff := cmp.Diff(tt.want, a.Lookup(t.Context(), tt.key)); diff != "" {
+				t.Errorf("answer (-want +got):\n%s", diff)
+			}
+			if got := strings.Join(grants.asked, " "); got != tt.asked {
+				t.Errorf("asked about %q, expected %q", got, tt.asked)
+			}
+		})
+	}
+}
+
+func TestGrantsThatRememberNothing(t *testing.T) {
+	grants := &grantTable{states: map[string]policy.GrantState{"203.0.113.7": policy.GrantTemporary}}
+	a := NewAccess(always(&policy.Policy{Access: table(t, accessText)}, grants), nil)
+	if got, want := a.Lookup(t.Context(), "connect:203.0.113.7"), (Answer{OK, "OK"}); got != want {
+		t.Errorf("answer %v, expected the table's, %v", got, want)
+	}
+}
+
+func TestGrantsThatAreUsedAreCountedAndLogged(t *testing.T) {
+	var log lockedBuffer
+	grants := &grantTable{states: map[string]policy.GrantState{"2001:db8::8": policy.GrantHeld}}
+	a := NewAccess(always(&policy.Policy{}, grants), log.logger())
+	for _, key := range []string{"connect:ipv6:2001:db8:0:0:0:0:0:8", "connect:203.0.113.9", "from:a@b.example"} {
+		a.Lookup(t.Context(), key)
+	}
+	if n := a.Granted(); n != 1 {
+		t.Errorf("%d look-ups answered by a grant, expected 1", n)
+	}
+	text := log.String()
+	if n := strings.Count(text, "\n"); n != 1 || !strings.Contains(text, `level=INFO msg="relay grant used" client=IPv6:2001:db8:0:0:0:0:0:8`) {
+		t.Errorf("log:\n%s", text)
+	}
+}

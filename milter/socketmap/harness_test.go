@@ -1,0 +1,192 @@
+package socketmap
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience bounds every wait in the tests.
+const patience = 20 * time.Second
+
+// eventually polls until the condition holds.
+func eventually(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for !condition() {
+		if time.Now().After(deadline) {
+			t.Fatalf("never came true: %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// lockedBuffer collects a log from many goroutines.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// logger logs everything to the buffer.
+func (b *lockedBuffer) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// echo is a map that finds every key, as itself.
+var echo = MapFunc(func(_ context.Context, key string) Answer { return Answer{OK, key} })
+
+// testServer is a server on a unix socket, stopped at the end of the test.
+type testServer struct {
+	*Server
+	addr string
+	log  *lockedBuffer
+}
+
+// serve starts a server. Where config names no map, there is echo.
+func serve(t testing.TB, config Config) *testServer {
+	t.Helper()
+	ts := &testServer{log: &lockedBuffer{}}
+	if config.Logger == nil {
+		config.Logger = ts.log.logger()
+	}
+	if config.Maps == nil {
+		config.Maps = map[string]Map{"echo": echo}
+	}
+	if config.IdleGrace == 0 {
+		config.IdleGrace = time.Millisecond
+	}
+	ts.Server = NewServer(config)
+	ln := listen(t)
+	ts.addr = ln.Addr().String()
+	served := make(chan error, 1)
+	go func() { served <- ts.Serve(ln) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := ts.Shutdown(ctx); err != nil {
+			t.Errorf("shutdown: %v", err)
+		}
+		if err := <-served; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	return ts
+}
+
+func listen(t testing.TB) net.Listener {
+	t.Helper()
+	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ln
+}
+
+// netstring frames a text.
+func netstring(text string) string { return strconv.Itoa(len(text)) + ":" + text + "," }
+
+// client is an MTA that can send anything.
+type client struct {
+	t    testing.TB
+	conn *net.UnixConn
+	in   *bufio.Reader
+}
+
+func dial(t testing.TB, addr string) *client {
+	t.Helper()
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: addr, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return &client{t: t, conn: conn, in: bufio.NewReader(conn)}
+}
+
+func (c *client) send(bytes string) {
+	c.t.Helper()
+	if _, err := c.conn.Write([]byte(bytes)); err != nil {
+		c.t.Fatalf("send: %v", err)
+	}
+}
+
+// read returns one answer, or the error that ended the connection.
+func (c *client) read() (string, error) {
+	length, err := c.in.ReadString(':')
+	if err != nil {
+		return "", err
+	}
+	n, err := strconv.Atoi(strings.TrimSuffix(length, ":"))
+	if err != nil {
+		return "", err
+	}
+	answer := make([]byte, n+1)
+	if _, err := io.ReadFull(c.in, answer); err != nil {
+		return "", err
+	}
+	if answer[n] != ',' {
+		return "", fmt.Errorf("no comma after %q", answer)
+	}
+	return string(answer[:n]), nil
+}
+
+// expect reads one answer and compares it.
+func (c *client) expect(want string) {
+	c.t.Helper()
+	got, err := c.read()
+	if err != nil {
+		c.t.Fatalf("read an answer: %v", err)
+	}
+	if got != want {
+		c.t.Fatalf("answer %q, expected %q", got, want)
+	}
+}
+
+// ask sends one look-up and compares the answer.
+func (c *client) ask(request, want string) {
+	c.t.Helper()
+	c.send(netstring(request))
+	c.expect(want)
+}
+
+// expectClosed waits for the server to close the connection, with no more answers.
+func (c *client) expectClosed() {
+	c.t.Helper()
+	answer, err := c.read()
+	if err == nil {
+		c.t.Fatalf("an answer: %q", answer)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.t.Fatal("the connection stays open")
+	}
+}
