@@ -118,12 +118,11 @@ func (m *Memory) Delete(_ context.Context, addr netip.Addr) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	place, ok := m.index[addr.As16()]
-	if !ok {
+	if !ok || !m.at(m.records[place].expires).After(m.now()) {
 		return false, nil
 	}
-	held := m.at(m.records[place].expires).After(m.now())
 	m.remove(place)
-	return held, nil
+	return true, nil
 }
 
 // DeleteUser ends all grants of a user.
@@ -256,13 +255,23 @@ func (m *Memory) inUse(place uint32) bool {
 	return int(queued) < len(m.queue) && m.queue[queued] == place
 }
 
-// limit removes a user's grants with the oldest logins until keep are left.
+// limit removes a user's grants with the oldest logins until keep are left. What has
+// expired does not count, and is left for Expire to report.
 func (m *Memory) limit(user string, keep int) []netip.Addr {
+	if m.users.count(user) <= keep {
+		return nil
+	}
+	now := m.now()
+	var held []uint32
+	for next := m.users.oldest(user); next != 0; next = m.records[next-1].newer {
+		if m.at(m.records[next-1].expires).After(now) {
+			held = append(held, next-1)
+		}
+	}
 	var gone []netip.Addr
-	for m.users.count(user) > keep {
-		place := m.users.oldest(user)
-		gone = append(gone, netip.AddrFrom16(m.records[place].addr).Unmap())
-		m.remove(place)
+	for ; len(held) > keep; held = held[1:] {
+		gone = append(gone, netip.AddrFrom16(m.records[held[0]].addr).Unmap())
+		m.remove(held[0])
 	}
 	return gone
 }

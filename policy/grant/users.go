@@ -25,9 +25,9 @@ func (t *userTable) count(name string) int {
 	return t.entries[t.numbers[name]].count
 }
 
-// oldest is the user's grant with the oldest login; there must be one.
+// oldest is the user's grant with the oldest login: its place+1, or 0.
 func (t *userTable) oldest(name string) uint32 {
-	return t.entries[t.numbers[name]].oldest - 1
+	return t.entries[t.numbers[name]].oldest
 }
 
 // link gives a record to a user, as the newest.

@@ -145,18 +145,18 @@ func (f *Follower) line(ctx context.Context, line []byte) {
 	}
 }
 
-// trouble logs why the file cannot be read, once.
-func (f *Follower) trouble(err error) {
-	if text := err.Error(); text != f.problem {
-		f.problem = text
-		f.logger.Warn("login log cannot be read; nobody gets a relay grant by it", "file", f.path, "error", err)
+// report logs why the file cannot be read, once, and when it can be again.
+func (f *Follower) report(errs ...error) {
+	problem := ""
+	if err := errors.Join(errs...); err != nil {
+		problem = err.Error()
 	}
-}
-
-// fine logs the end of a trouble.
-func (f *Follower) fine() {
-	if f.problem != "" {
-		f.problem = ""
+	switch {
+	case problem == f.problem:
+	case problem == "":
 		f.logger.Info("login log is read again", "file", f.path)
+	default:
+		f.logger.Warn("login log cannot be read", "file", f.path, "error", problem)
 	}
+	f.problem = problem
 }

@@ -123,6 +123,15 @@ func Pattern(expr string) (Format, error) {
 	if alone.SubexpIndex(addrGroup) < 0 {
 		return Format{}, fmt.Errorf("login pattern %q has no group %s, expected (?P<%s>…) around the client's address", expr, addrGroup, addrGroup)
 	}
+	n := 0
+	for _, name := range alone.SubexpNames() {
+		if name == addrGroup || name == userGroup {
+			n++
+		}
+	}
+	if n > 2 || n == 2 && alone.SubexpIndex(userGroup) < 0 {
+		return Format{}, fmt.Errorf("login pattern %q has a group %s or %s twice, expected once", expr, addrGroup, userGroup)
+	}
 	greedy, err := regexp.Compile(`^(?:` + expr + `)$`)
 	if err != nil {
 		return Format{}, fmt.Errorf("login pattern: %w", err)
@@ -178,8 +187,9 @@ func cutTimestamp(line string) (rest string, ok bool) {
 }
 
 // origin is where a syslog message comes from: host, program with an optional
-// directory (cyrus/imaps, /usr/sbin/in.qpopper), process.
-var origin = regexp.MustCompile(`^([A-Za-z0-9._:-]{1,255}) ([A-Za-z0-9._/-]{0,64}/)?([A-Za-z0-9._-]{1,64})(?:\[[0-9]{1,10}\])?: `)
+// directory (cyrus/imaps, /usr/sbin/in.qpopper), process. What ends in a colon is no
+// host but the tag of a message without one, and what follows that is its text.
+var origin = regexp.MustCompile(`^([A-Za-z0-9._:-]{0,254}[A-Za-z0-9._-]) ([A-Za-z0-9._/-]{0,64}/)?([A-Za-z0-9._-]{1,64})(?:\[[0-9]{1,10}\])?: `)
 
 // message is what a program told syslog.
 type message struct {

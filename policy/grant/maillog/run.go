@@ -53,8 +53,9 @@ func (f *Follower) Run(ctx context.Context) {
 		}
 	}
 	watch()
-	t.look(true)
+	t.begin()
 	t.catchUp(ctx)
+	f.report(t.lookErr, t.readErr)
 	poll := time.NewTicker(f.poll)
 	defer poll.Stop()
 	for {
@@ -75,9 +76,10 @@ func (f *Follower) Run(ctx context.Context) {
 		// What is in the old file came before what is in the new one.
 		t.catchUp(ctx)
 		if moved {
-			t.look(false)
+			t.look()
 			t.catchUp(ctx)
 		}
+		f.report(t.lookErr, t.readErr)
 	}
 }
 
@@ -90,51 +92,50 @@ type tailer struct {
 	current *file
 	// left are the files that were there before, oldest first.
 	left []*file
-	// history is what was there at the start and could not be opened; when it
-	// can, it is read from its end.
+	// history is the file that was there at the start, which is read from its end;
+	// unknown says that it could not be told whether there was one.
 	history os.FileInfo
-	started bool
+	unknown bool
+	// lookErr and readErr are why it last failed to look at the path, or to read.
+	lookErr, readErr error
+}
+
+// begin opens the file that is there at the start.
+func (t *tailer) begin() {
+	info, err := os.Stat(t.path)
+	t.history = info
+	t.unknown = err != nil && !errors.Is(err, fs.ErrNotExist)
+	t.look()
 }
 
 // look opens the file at the path if it is not the one that is being read.
-func (t *tailer) look(start bool) {
-	f := t.follower
-	defer func() { f.count.open.Store(t.current != nil) }()
+func (t *tailer) look() {
 	info, err := os.Stat(t.path)
-	if start {
-		t.history = info
-	}
+	t.lookErr = err
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && t.current != nil:
 		// Renamed, and the new one is not there yet.
+		t.lookErr = nil
 		return
-	case err != nil:
-		f.trouble(err)
-		return
-	case t.current != nil && os.SameFile(info, t.current.info):
-		f.fine()
+	case err != nil, t.current != nil && os.SameFile(info, t.current.info):
 		return
 	}
 	next, err := openFile(t.path)
-	if err != nil {
-		f.trouble(err)
-		return
-	}
-	if t.history != nil && os.SameFile(next.info, t.history) {
-		if err := next.skip(t.buf); err != nil {
+	if err == nil && (t.unknown || t.history != nil && os.SameFile(next.info, t.history)) {
+		if err = next.skip(t.buf); err != nil {
 			next.Close()
-			f.trouble(err)
-			return
 		}
 	}
-	t.history = nil
-	f.fine()
+	if t.lookErr = err; err != nil {
+		return
+	}
+	t.history, t.unknown = nil, false
 	if old := t.current; old != nil {
-		f.count.rotated.Add(1)
+		t.follower.count.rotated.Add(1)
 		t.leave(old, next)
 	}
-	next.quiet = time.Now()
 	t.current = next
+	t.follower.count.open.Store(true)
 }
 
 // leave keeps a file that lost its place to next.
@@ -174,8 +175,9 @@ func (t *tailer) catchUp(ctx context.Context) {
 		t.truncated(ctx)
 		_, err = t.readAll(ctx, t.current)
 	}
-	if err != nil && !errors.Is(err, errTruncated) {
-		t.follower.trouble(err)
+	// Truncated once more, it is read at the next occasion.
+	if t.readErr = err; errors.Is(err, errTruncated) {
+		t.readErr = nil
 	}
 }
 
@@ -183,7 +185,6 @@ func (t *tailer) catchUp(ctx context.Context) {
 // back to its beginning.
 func (t *tailer) truncated(ctx context.Context) {
 	f := t.follower
-	f.count.truncated.Add(1)
 	if c := t.current.findCopy(t.path); c != nil {
 		before := c.offset
 		// A copy that cannot be read to its end is one that is gone.
@@ -192,19 +193,29 @@ func (t *tailer) truncated(ctx context.Context) {
 		c.Close()
 	}
 	t.current.rewind()
+	f.count.truncated.Add(1)
 }
 
-// readAll reads a file to its end and says whether there was anything.
+// readAll reads a file to the end that it has now, and says whether there was anything.
+// What is written meanwhile has to wait: a server that never pauses must not keep the
+// follower from looking at the other files.
 func (t *tailer) readAll(ctx context.Context, l *file) (more bool, err error) {
+	info, err := l.Stat()
+	if err != nil {
+		return false, err
+	}
 	f := t.follower
 	for ctx.Err() == nil {
 		long := l.lines.long
 		n, err := l.read(t.buf, func(line []byte) { f.line(ctx, line) })
 		f.count.long.Add(l.lines.long - long)
-		if n == 0 || err != nil {
+		if err != nil {
 			return more, err
 		}
-		more = true
+		more = more || n > 0
+		if n == 0 || l.offset >= info.Size() {
+			break
+		}
 	}
 	return more, nil
 }

@@ -1,0 +1,478 @@
+package grant_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"milterd/policy/grant"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// clock is a time that a test sets.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func newClock() *clock { return &clock{now: time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)} }
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) pass(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// fixture is a keeper with a clock and its log.
+type fixture struct {
+	*grant.Keeper
+	t     *testing.T
+	clock *clock
+	log   bytes.Buffer
+}
+
+func newFixture(t *testing.T, c grant.Config) *fixture {
+	t.Helper()
+	f := &fixture{t: t, clock: newClock()}
+	c.Now = f.clock.Now
+	c.Logger = slog.New(slog.NewTextHandler(&f.log, &slog.HandlerOptions{
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		},
+	}))
+	k, err := grant.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Keeper = k
+	return f
+}
+
+func (f *fixture) login(addr, user string) grant.Result {
+	f.t.Helper()
+	r, err := f.Login(f.t.Context(), grant.Login{Addr: parse(addr), User: user, Source: "test"})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return r
+}
+
+// parse reads an address; the empty one is none.
+func parse(addr string) netip.Addr {
+	if addr == "" {
+		return netip.Addr{}
+	}
+	return netip.MustParseAddr(addr)
+}
+
+// step is an event and what is seen of it.
+type step struct {
+	do   string
+	want string
+}
+
+// play runs steps: "login ADDR USER", "ask ADDR", "revoke ADDR", "revokeuser
+// USER", "pass DURATION", "list".
+func (f *fixture) play(steps []step) {
+	f.t.Helper()
+	ctx := f.t.Context()
+	for i, s := range steps {
+		words := append(strings.Fields(s.do), "", "")
+		var got string
+		switch words[0] {
+		case "login":
+			r := f.login(words[1], words[2])
+			got = strings.TrimSpace(r.Outcome.String() + " " + r.Reason)
+		case "ask":
+			g, state := f.Grant(ctx, parse(words[1]))
+			got = strings.TrimSpace(state.String() + " " + g.User)
+		case "revoke":
+			held, err := f.Revoke(ctx, parse(words[1]))
+			got = fmt.Sprint(held, err)
+		case "revokeuser":
+			n, err := f.RevokeUser(ctx, words[1])
+			got = fmt.Sprint(n, err)
+		case "pass":
+			d, err := time.ParseDuration(words[1])
+			if err != nil {
+				f.t.Fatal(err)
+			}
+			f.clock.pass(d)
+			f.Sweep(ctx)
+		default:
+			f.t.Fatalf("step %q", s.do)
+		}
+		if got != s.want {
+			f.t.Errorf("step %d: %s: got %q, want %q", i+1, s.do, got, s.want)
+		}
+	}
+}
+
+func TestLoginsAndTheirGrants(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		config grant.Config
+		steps  []step
+	}{
+		{"a login grants its address and no other", grant.Config{}, []step{
+			{"ask 203.0.113.8", "none"},
+			{"login 203.0.113.8 shin", "granted"},
+			{"ask 203.0.113.8", "held shin"},
+			{"ask 203.0.113.9", "none"},
+		}},
+		{"a grant ends after thirty minutes", grant.Config{}, []step{
+			{"login 203.0.113.8 shin", "granted"},
+			{"pass 29m59s", ""},
+			{"ask 203.0.113.8", "held shin"},
+			{"pass 1s", ""},
+			{"ask 203.0.113.8", "none"},
+			{"login 203.0.113.8 shin", "granted"},
+		}},
+		{"each login makes it longer", grant.Config{TTL: time.Minute}, []step{
+			{"login 203.0.113.8 shin", "granted"},
+			{"pass 50s", ""},
+			{"login 203.0.113.8 shin", "renewed"},
+			{"pass 50s", ""},
+			{"ask 203.0.113.8", "held shin"},
+			{"pass 10s", ""},
+			{"ask 203.0.113.8", "none"},
+		}},
+		{"an IPv6 address is granted exactly, not its network", grant.Config{}, []step{
+			{"login 2001:db8::8 shin", "granted"},
+			{"ask 2001:db8::8", "held shin"},
+			{"ask 2001:db8::9", "none"},
+		}},
+		{"a mapped address is the IPv4 one, and a zone does not count", grant.Config{}, []step{
+			{"login ::ffff:203.0.113.8 shin", "granted"},
+			{"ask 203.0.113.8", "held shin"},
+			{"ask ::ffff:203.0.113.8", "held shin"},
+			{"login 2001:db8::8%eth0 shin", "granted"},
+			{"ask 2001:db8::8", "held shin"},
+		}},
+		{"addresses that stand for many clients get none", grant.Config{}, []step{
+			{"login 127.0.0.1 shin", "excluded loopback network 127.0.0.0/8"},
+			{"login ::1 shin", "excluded loopback network ::1/128"},
+			{"login ::ffff:127.0.0.1 shin", "excluded loopback network 127.0.0.0/8"},
+			{"login 10.1.2.3 shin", "excluded private network 10.0.0.0/8"},
+			{"login fd00::1 shin", "excluded private network fc00::/7"},
+			{"login 169.254.1.1 shin", "excluded link-local network 169.254.0.0/16"},
+			{"login fe80::1%eth0 shin", "excluded link-local network fe80::/10"},
+			{"login 100.64.0.1 shin", "excluded cgnat network 100.64.0.0/10"},
+			{"login 0.0.0.0 shin", "excluded not an address of a client"},
+			{"login :: shin", "excluded not an address of a client"},
+			{"login 224.0.0.1 shin", "excluded not an address of a client"},
+			{"login ff02::1 shin", "excluded not an address of a client"},
+			{"login 255.255.255.255 shin", "excluded not an address of a client"},
+			{"ask 10.1.2.3", "none"},
+		}},
+		{"our own addresses get none", grant.Config{Own: func() []netip.Addr { return []netip.Addr{parse("::ffff:203.0.113.25")} }}, []step{
+			{"login 203.0.113.25 shin", "excluded an address of this machine"},
+			{"login 203.0.113.26 shin", "granted"},
+		}},
+		{"networks can be excluded, or none", grant.Config{Exclude: []netip.Prefix{netip.MustParsePrefix("203.0.113.7/24")}}, []step{
+			{"login 203.0.113.8 shin", "excluded excluded network 203.0.113.0/24"},
+			{"login 10.1.2.3 shin", "granted"},
+			{"login 224.0.0.1 shin", "excluded not an address of a client"},
+		}},
+		{"only required networks get any", grant.Config{Require: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("10.0.0.0/8")}}, []step{
+			{"login 203.0.113.8 shin", "granted"},
+			{"login 198.51.100.8 shin", "excluded outside the required networks"},
+			{"login 10.0.0.1 shin", "excluded private network 10.0.0.0/8"},
+		}},
+		{"one user more than the limit loses the oldest login", grant.Config{MaxPerUser: 2}, []step{
+			{"login 203.0.113.1 shin", "granted"},
+			{"login 203.0.113.2 shin", "granted"},
+			{"login 203.0.113.1 shin", "renewed"},
+			{"login 203.0.113.3 shin", "granted"},
+			{"ask 203.0.113.1", "held shin"},
+			{"ask 203.0.113.2", "none"},
+			{"ask 203.0.113.3", "held shin"},
+			{"login 203.0.113.4 Shin", "granted"},
+			{"ask 203.0.113.1", "held shin"},
+		}},
+		{"the limit is ten unless it is set, or off", grant.Config{}, []step{
+			{"login 203.0.113.1 shin", "granted"}, {"login 203.0.113.2 shin", "granted"}, {"login 203.0.113.3 shin", "granted"},
+			{"login 203.0.113.4 shin", "granted"}, {"login 203.0.113.5 shin", "granted"}, {"login 203.0.113.6 shin", "granted"},
+			{"login 203.0.113.7 shin", "granted"}, {"login 203.0.113.8 shin", "granted"}, {"login 203.0.113.9 shin", "granted"},
+			{"login 203.0.113.10 shin", "granted"},
+			{"ask 203.0.113.1", "held shin"},
+			{"login 203.0.113.11 shin", "granted"},
+			{"ask 203.0.113.1", "none"},
+			{"revokeuser shin", "10 <nil>"},
+		}},
+		{"users that nobody knows have no limit", grant.Config{MaxPerUser: 1}, []step{
+			{"login 203.0.113.1", "granted"},
+			{"login 203.0.113.2", "granted"},
+			{"ask 203.0.113.1", "held"},
+		}},
+		{"no limit", grant.Config{MaxPerUser: -1}, []step{
+			{"login 203.0.113.1 shin", "granted"},
+			{"login 203.0.113.2 shin", "granted"},
+			{"ask 203.0.113.1", "held shin"},
+		}},
+		{"an address changes its user, and a login without a name keeps it", grant.Config{}, []step{
+			{"login 203.0.113.1 shin", "granted"},
+			{"login 203.0.113.1 kim", "granted"},
+			{"ask 203.0.113.1", "held kim"},
+			{"login 203.0.113.1", "renewed"},
+			{"ask 203.0.113.1", "held kim"},
+			{"revokeuser shin", "0 <nil>"},
+			{"ask 203.0.113.1", "held kim"},
+			{"revokeuser kim", "1 <nil>"},
+			{"ask 203.0.113.1", "none"},
+		}},
+		{"a revoked grant is gone at once", grant.Config{}, []step{
+			{"login 203.0.113.1 shin", "granted"},
+			{"revoke ::ffff:203.0.113.1", "true <nil>"},
+			{"ask 203.0.113.1", "none"},
+			{"revoke 203.0.113.1", "false <nil>"},
+		}},
+		{"a full store renews and grants nothing new", grant.Config{Max: 1}, []step{
+			{"login 203.0.113.1 shin", "granted"},
+			{"login 203.0.113.2 kim", "full too many relay grants"},
+			{"login 203.0.113.1 kim", "granted"},
+			{"ask 203.0.113.1", "held kim"},
+			{"pass 30m", ""},
+			{"login 203.0.113.2 kim", "granted"},
+		}},
+		{"what cannot be a login grants nothing", grant.Config{}, []step{
+			{"login  ", "invalid no address"},
+			{"login 203.0.113.1 a\x00b", "invalid user name has control characters"},
+			{"login 203.0.113.1 a\u009bb", "invalid user name has control characters"},
+			{"login 203.0.113.1 \xff", "invalid user name is not valid UTF-8"},
+			{"login 203.0.113.1 " + strings.Repeat("a", 321), "invalid user name of 321 octets, the limit is 320"},
+			{"ask 203.0.113.1", "none"},
+			{"login 203.0.113.1 " + strings.Repeat("a", 320), "granted"},
+			{"revokeuser", "0 revoke relay grants of a user: no name"},
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			newFixture(t, tt.config).play(tt.steps)
+		})
+	}
+}
+
+func TestEachEventHasItsLine(t *testing.T) {
+	f := newFixture(t, grant.Config{MaxPerUser: 1})
+	f.play([]step{
+		{"login 203.0.113.1 shin", "granted"},
+		{"pass 10m", ""},
+		{"login 203.0.113.1 shin", "renewed"},
+		{"ask 203.0.113.1", "held shin"},
+		{"ask 203.0.113.1", "held shin"},
+		{"login 203.0.113.2 shin", "granted"},
+		{"login 203.0.113.2 kim", "granted"},
+		{"login 10.0.0.1 kim", "excluded private network 10.0.0.0/8"},
+		{"login 10.0.0.1 kim", "excluded private network 10.0.0.0/8"},
+		{"pass 1m", ""},
+		{"ask 203.0.113.2", "held kim"},
+		{"login 203.0.113.3 \"msg=x\u202e", "granted"},
+		{"revoke 203.0.113.3", "true <nil>"},
+		{"pass 30m", ""},
+	})
+	want := strings.TrimLeft(`
+level=INFO msg="relay grant made" client=203.0.113.1 user=shin source=test expires=2026-01-02T03:30:00.000Z
+level=INFO msg="relay grant renewed" client=203.0.113.1 user=shin source=test since=2026-01-02T03:00:00.000Z expires=2026-01-02T03:40:00.000Z
+level=INFO msg="relay grant used" client=203.0.113.1 user=shin source=test since=2026-01-02T03:00:00.000Z expires=2026-01-02T03:40:00.000Z
+level=INFO msg="relay grant made" client=203.0.113.2 user=shin source=test expires=2026-01-02T03:40:00.000Z
+level=INFO msg="relay grant displaced by the user's next" client=203.0.113.1 user=shin source=test next=203.0.113.2
+level=INFO msg="relay grant made" client=203.0.113.2 user=kim source=test expires=2026-01-02T03:40:00.000Z instead_of=shin
+level=INFO msg="relay grant refused: excluded" client=10.0.0.1 user=kim source=test reason="private network 10.0.0.0/8"
+level=INFO msg="relay grant used" client=203.0.113.2 user=kim source=test since=2026-01-02T03:10:00.000Z expires=2026-01-02T03:40:00.000Z
+level=INFO msg="relay grant made" client=203.0.113.3 user="\"msg=x?" source=test expires=2026-01-02T03:41:00.000Z
+level=INFO msg="relay grant revoked" client=203.0.113.3
+level=INFO msg="relay grant expired" client=203.0.113.2 user=kim source=test since=2026-01-02T03:10:00.000Z
+`, "\n")
+	if diff := cmp.Diff(want, f.log.String()); diff != "" {
+		t.Errorf("log, want - got +:\n%s", diff)
+	}
+	if diff := cmp.Diff(grant.Stats{
+		Granted: 4, Renewed: 1, Expired: 1, Revoked: 1, Displaced: 1, Lookups: 3, Used: 3, Excluded: 2,
+	}, f.Stats()); diff != "" {
+		t.Errorf("stats, want - got +:\n%s", diff)
+	}
+}
+
+func TestReloadChangesTheRules(t *testing.T) {
+	f := newFixture(t, grant.Config{})
+	f.play([]step{{"login 203.0.113.1 shin", "granted"}, {"login 198.51.100.1 shin", "granted"}})
+	err := f.Reload(grant.Config{TTL: time.Minute, Exclude: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.play([]step{
+		{"ask 198.51.100.1", "none"},
+		{"pass 2m", ""},
+		{"ask 203.0.113.1", "held shin"},
+		{"login 203.0.113.2 kim", "granted"},
+		{"pass 1m", ""},
+		{"ask 203.0.113.2", "none"},
+	})
+	if err := f.Reload(grant.Config{TTL: -1}); err == nil {
+		t.Error("a negative ttl was taken")
+	}
+	f.play([]step{{"login 198.51.100.1 shin", "excluded excluded network 198.51.100.0/24"}})
+}
+
+func TestBadConfigs(t *testing.T) {
+	for _, tt := range []struct {
+		config grant.Config
+		want   string
+	}{
+		{grant.Config{TTL: 999 * time.Millisecond}, "relay grants: ttl 999ms, expected 1s to 24h0m0s"},
+		{grant.Config{TTL: 25 * time.Hour}, "relay grants: ttl 25h0m0s, expected 1s to 24h0m0s"},
+		{grant.Config{Timeout: -1}, "relay grants: timeout -1ns is negative"},
+		{grant.Config{Exclude: make([]netip.Prefix, 1)}, "relay grants: exclude networks: invalid Prefix is not a network"},
+		{grant.Config{Require: []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")}},
+			"relay grants: require networks: ::ffff:10.0.0.0/104: write an IPv4 network as such"},
+	} {
+		_, err := grant.New(tt.config)
+		if diff := cmp.Diff(tt.want, fmt.Sprint(err)); diff != "" {
+			t.Errorf("want - got +:\n%s", diff)
+		}
+	}
+}
+
+func TestNetworkNames(t *testing.T) {
+	var all []netip.Prefix
+	for _, name := range grant.NetworkNames() {
+		networks, ok := grant.Networks(name)
+		if !ok {
+			t.Errorf("%s is not known", name)
+		}
+		all = append(all, networks...)
+	}
+	same := cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
+	if diff := cmp.Diff(grant.DefaultExclude(), all, same); diff != "" {
+		t.Errorf("by default - by name +:\n%s", diff)
+	}
+	if _, ok := grant.Networks("own"); ok {
+		t.Error("own is not a list of networks")
+	}
+}
+
+// remote is a server as it may be.
+type remote struct {
+	*grant.Memory
+	err   error
+	known bool
+}
+
+func (r *remote) Known(netip.Addr) bool { return r.known }
+
+func (r *remote) Get(ctx context.Context, addr netip.Addr) (grant.Grant, bool, error) {
+	if r.err != nil {
+		return grant.Grant{}, false, r.err
+	}
+	return r.Memory.Get(ctx, addr)
+}
+
+func (r *remote) Put(ctx context.Context, login grant.Login, ttl time.Duration, max int) (grant.Change, error) {
+	if errors.Is(r.err, context.DeadlineExceeded) {
+		<-ctx.Done()
+		return grant.Change{}, ctx.Err()
+	}
+	return r.Memory.Put(ctx, login, ttl, max)
+}
+
+func TestStoreThatFailsIsTemporaryAndNeverAGrant(t *testing.T) {
+	store := &remote{Memory: grant.NewMemory(0, newClock().Now), known: true}
+	f := newFixture(t, grant.Config{Store: store, Timeout: time.Millisecond})
+	f.play([]step{{"login 203.0.113.1 shin", "granted"}, {"ask 203.0.113.1", "held shin"}})
+	store.err = context.DeadlineExceeded
+	f.play([]step{
+		{"ask 203.0.113.1", "temporary"},
+		{"ask 203.0.113.2", "temporary"},
+		{"ask 10.0.0.1", "none"},
+	})
+	if _, err := f.Login(t.Context(), grant.Login{Addr: parse("203.0.113.2"), Source: "test"}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("login at a store that hangs: %v", err)
+	}
+	if !f.Known(parse("203.0.113.1")) || f.Known(parse("10.0.0.1")) || f.Known(netip.Addr{}) {
+		t.Error("known is what the store remembers, without what is excluded")
+	}
+	store.err = nil
+	f.play([]step{{"ask 203.0.113.1", "held shin"}, {"ask 203.0.113.2", "none"}})
+	stats := f.Stats()
+	if stats.Temporary != 2 || stats.StoreErrors != 3 {
+		t.Errorf("stats: %+v", stats)
+	}
+	for _, line := range []string{"the store of relay grants fails", "the store of relay grants works again"} {
+		if n := strings.Count(f.log.String(), line); n != 1 {
+			t.Errorf("%q was logged %d times in:\n%s", line, n, f.log.String())
+		}
+	}
+}
+
+func TestNobodyIsKnownToAStoreOnThisMachine(t *testing.T) {
+	f := newFixture(t, grant.Config{})
+	f.play([]step{{"login 203.0.113.1 shin", "granted"}})
+	if f.Known(parse("203.0.113.1")) {
+		t.Error("known, but the store can be asked")
+	}
+}
+
+func TestRunSweeps(t *testing.T) {
+	f := newFixture(t, grant.Config{})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f.Run(ctx)
+	}()
+	f.login("203.0.113.1", "shin")
+	f.clock.pass(time.Hour)
+	deadline := time.Now().Add(20 * time.Second)
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for f.Stats().Expired == 0 && time.Now().Before(deadline) {
+		<-ticker.C
+	}
+	cancel()
+	<-done
+	if stats := f.Stats(); stats.Expired != 1 || stats.Active != 0 {
+		t.Errorf("stats: %+v", stats)
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestUseOfManyAddressesIsLoggedForSomeAndCountedForAll(t *testing.T) {
+	const many = 10_100
+	f := newFixture(t, grant.Config{})
+	addr := parse("198.18.0.0")
+	for range many {
+		addr = addr.Next()
+		f.login(addr.String(), "")
+		if _, state := f.Grant(t.Context(), addr); state != grant.Held {
+			t.Fatalf("%v: %v", addr, state)
+		}
+	}
+	if n := strings.Count(f.log.String(), "relay grant used"); n != 10_000 {
+		t.Errorf("%d lines", n)
+	}
+	if n := f.Stats().Used; n != many {
+		t.Errorf("%d uses", n)
+	}
+}
