@@ -1,0 +1,250 @@
+package record
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"milterd/policy"
+)
+
+// Compression says how finished files are compressed.
+type Compression string
+
+// The compressions. The empty one is Gzip.
+const (
+	Gzip Compression = "gzip"
+	Zstd Compression = "zstd"
+	None Compression = "none"
+)
+
+// What Config leaves open.
+const (
+	defaultMaxSize = 64 << 20
+	defaultBuffer  = 1024
+)
+
+// minKey is the least length of a redaction key in octets: whoever guesses the key
+// can find local parts by trying them.
+const minKey = 16
+
+// maxQueued bounds the octets that may wait to be written, in addition to
+// Config.Buffer: sessions of hostile clients are large.
+const maxQueued = 64 << 20
+
+// Config is what a Recorder needs. Dir is required.
+type Config struct {
+	// Dir is the directory of the recordings, a complete path.
+	Dir string
+	// MaxSize is how many octets a file may get before the next one begins.
+	// Default: 64 MiB.
+	MaxSize int64
+	// Keep is how many finished files stay; 0 for all.
+	Keep int
+	// Compress says how finished files are compressed.
+	Compress Compression
+	// Sample is the share of the connections that is recorded, above 0 and 1 at
+	// most; 0 stands for 1. Which ones is left to chance, so that no client can tell.
+	Sample float64
+	// Redact replaces what names people by tokens.
+	Redact bool
+	// Key is the secret that tokens are made with, of 16 octets at least. Without
+	// one the Recorder makes up its own, and the tokens of two Recorders, or of two
+	// runs of the program, cannot be compared.
+	Key []byte
+	// Headers names the header fields that are stored; AllHeaders stores every one.
+	// With Redact none is.
+	Headers    []string
+	AllHeaders bool
+	// Buffer is how many sessions may wait to be written. Default: 1024.
+	Buffer int
+	// Logger is told when writing fails, and when it works again. Default: none.
+	Logger *slog.Logger
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+}
+
+// withDefaults checks the configuration and completes it.
+func (c Config) withDefaults() (Config, error) {
+	switch {
+	case !filepath.IsAbs(c.Dir):
+		return c, fmt.Errorf("directory %q, expected a complete path", c.Dir)
+	case c.MaxSize < 0 || c.Keep < 0 || c.Buffer < 0:
+		return c, errors.New("a size, a number of files or of sessions below 0")
+	case c.Sample < 0 || c.Sample > 1 || c.Sample != c.Sample:
+		return c, fmt.Errorf("sample %v, expected a share above 0, and 1 at most", c.Sample)
+	case c.Redact && len(c.Key) > 0 && len(c.Key) < minKey:
+		return c, fmt.Errorf("redaction key of %d octets, expected %d at least", len(c.Key), minKey)
+	}
+	switch c.Compress {
+	case Gzip, Zstd, None:
+	case "":
+		c.Compress = Gzip
+	default:
+		return c, fmt.Errorf("compression %q, expected gzip, zstd or none", c.Compress)
+	}
+	if c.MaxSize == 0 {
+		c.MaxSize = defaultMaxSize
+	}
+	if c.Buffer == 0 {
+		c.Buffer = defaultBuffer
+	}
+	if c.Sample == 0 {
+		c.Sample = 1
+	}
+	if c.Redact {
+		c.Headers, c.AllHeaders = nil, false
+	}
+	if c.Redact && len(c.Key) == 0 {
+		c.Key = make([]byte, 32)
+		// It fills the key or ends the program.
+		_, _ = rand.Read(c.Key)
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return c, nil
+}
+
+// Stats are the counters of a Recorder. All but Failing only grow.
+type Stats struct {
+	// Recorded counts the objects that were written.
+	Recorded uint64
+	// Dropped counts the parts of connections that found the queue full, Lost those
+	// that could not be written.
+	Dropped, Lost uint64
+	// LeftOut counts the messages that cannot be recorded so that they replay, Cut
+	// those beyond what is kept of one client, and those with more recipients.
+	LeftOut, Cut uint64
+	// Bytes is how much was written, before compression, and Files in how many
+	// files.
+	Bytes, Files uint64
+	// Failing says that the last attempt to write has failed.
+	Failing bool
+}
+
+// Recorder writes connections down. Its methods are safe for concurrent use; on a
+// nil Recorder Connect records nothing.
+type Recorder struct {
+	config Config
+	// random gives numbers in [0, 1) to sample with.
+	random func() float64
+	number atomic.Uint64
+
+	// mu orders the last parts before the end.
+	mu     sync.RWMutex
+	closed bool
+	queue  chan *part
+	queued atomic.Int64
+
+	stop   chan struct{}
+	done   chan struct{}
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	recorded, dropped, lost, leftOut, cut, bytes, files atomic.Uint64
+
+	failing atomic.Bool
+}
+
+// Open begins to record. An error says that the configuration cannot be; whether the
+// directory can be written to shows only with the first session, as mail does not
+// depend on it. CheckDir tells beforehand.
+func Open(config Config) (*Recorder, error) {
+	config, err := config.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("record sessions: %w", err)
+	}
+	r := newRecorder(config)
+	r.start()
+	return r, nil
+}
+
+// newRecorder makes a Recorder that writes nothing yet.
+func newRecorder(config Config) *Recorder {
+	r := &Recorder{
+		config: config, random: mathrand.Float64,
+		queue: make(chan *part, config.Buffer), stop: make(chan struct{}), done: make(chan struct{}),
+	}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	return r
+}
+
+// start runs the writer, and the keeper of finished files beside it.
+func (r *Recorder) start() {
+	w := newWriter(r)
+	go func() {
+		defer close(r.done)
+		defer r.cancel()
+		var keeping sync.WaitGroup
+		keeping.Go(w.keeper.run)
+		w.run()
+		close(w.keeper.finished)
+		keeping.Wait()
+	}()
+}
+
+// Close writes what has been handed over so far, and compresses the last file. When
+// ctx is over it gives up what is left of that, and returns ctx's error. Connections
+// that end later are dropped.
+func (r *Recorder) Close(ctx context.Context) error {
+	r.mu.Lock()
+	if !r.closed {
+		r.closed = true
+		close(r.stop)
+	}
+	r.mu.Unlock()
+	select {
+	case <-r.done:
+		return nil
+	case <-ctx.Done():
+		r.cancel()
+		return fmt.Errorf("close the recording in %s: %w", r.config.Dir, ctx.Err())
+	}
+}
+
+// Stats returns the counters of this moment.
+func (r *Recorder) Stats() Stats {
+	return Stats{
+		Recorded: r.recorded.Load(), Dropped: r.dropped.Load(), Lost: r.lost.Load(),
+		LeftOut: r.leftOut.Load(), Cut: r.cut.Load(),
+		Bytes: r.bytes.Load(), Files: r.files.Load(), Failing: r.failing.Load(),
+	}
+}
+
+// Connect begins the recording of one SMTP connection. It returns nil, whose methods
+// do nothing, where this connection is not among those that are recorded.
+func (r *Recorder) Connect(c policy.Connection) *Conn {
+	if r == nil || r.config.Sample < 1 && r.random() >= r.config.Sample {
+		return nil
+	}
+	return &Conn{recorder: r, facts: c, began: r.config.Now(), number: r.number.Add(1)}
+}
+
+// take queues a part of a connection, or drops it.
+func (r *Recorder) take(p *part) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	size := int64(p.size)
+	if !r.closed && r.queued.Add(size) <= maxQueued {
+		select {
+		case r.queue <- p:
+			return
+		default:
+		}
+	}
+	if !r.closed {
+		r.queued.Add(-size)
+	}
+	r.dropped.Add(1)
+}
