@@ -15,6 +15,9 @@ import (
 // maxLine is the longest line of a command, with its end.
 const maxLine = 1024
 
+// timeForm is RFC 3339 in UTC, which is all there is in a line of data.
+const timeForm = "2006-01-02T15:04:05Z"
+
 // The commands.
 const (
 	verbGrant      = "grant"
@@ -117,7 +120,7 @@ func parseAddr(word string) (netip.Addr, error) {
 func grantLine(g grant.Grant) string {
 	return strings.Join([]string{
 		verbGrant, g.Addr.String(), quote(g.User), quote(g.Source),
-		g.Since.UTC().Format(time.RFC3339), g.Expires.UTC().Format(time.RFC3339),
+		g.Since.UTC().Format(timeForm), g.Expires.UTC().Format(timeForm),
 	}, " ")
 }
 
@@ -134,10 +137,10 @@ func parseGrantLine(line string) (grant.Grant, error) {
 	if g.Addr, err = parseAddr(words[1]); err != nil {
 		return grant.Grant{}, fmt.Errorf("grant line: %w", err)
 	}
-	if g.Since, err = time.Parse(time.RFC3339, words[4]); err != nil {
+	if g.Since, err = time.Parse(timeForm, words[4]); err != nil {
 		return grant.Grant{}, fmt.Errorf("grant line: %w", err)
 	}
-	if g.Expires, err = time.Parse(time.RFC3339, words[5]); err != nil {
+	if g.Expires, err = time.Parse(timeForm, words[5]); err != nil {
 		return grant.Grant{}, fmt.Errorf("grant line: %w", err)
 	}
 	return g, nil

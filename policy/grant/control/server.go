@@ -237,7 +237,7 @@ func (d *dialogue) granted(c command, result grant.Result, err error) {
 	case err != nil:
 		d.failed(err)
 	case result.Outcome == grant.Granted || result.Outcome == grant.Renewed:
-		d.done("%s %s until %s", result.Outcome, c.addr, result.Grant.Expires.UTC().Format(time.RFC3339))
+		d.done("%s %s until %s", result.Outcome, c.addr, result.Grant.Expires.UTC().Format(timeForm))
 	default:
 		d.failed(fmt.Errorf("%s: %s", result.Outcome, result.Reason))
 	}
