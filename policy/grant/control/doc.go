@@ -27,8 +27,8 @@
 //	C: grant 127.0.0.1
 //	S: error excluded: loopback network 127.0.0.0/8
 //
-// A line of data about a grant has five words after its name: the address, the user, the source,
-// when the grant began and when it ends (RFC 3339, UTC).
+// A line about a grant has five words after its name: the address, the user, the
+// source, when the grant began and when it ends (RFC 3339, UTC).
 //
 // A line is words between blanks, and ends with LF or CR LF. A word that is
 // empty or holds anything but visible ASCII characters, or a quotation mark or a
