@@ -29,29 +29,8 @@ const (
 	exitUsage   = 2 // a bad command line or configuration
 )
 
-const usage = `Usage:
-  milterd [-config FILE]                        serve
-  milterd -check [-config FILE]                 validate the configuration
-  milterd -check [-explain] [-json] SESSION...  decide recorded sessions
-  milterd -version
-
-Without -config, ` + defaultConfig + ` is read if it exists,
-else the configuration built into milterd is in force.
-
-`
-
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
-}
-
-// options is the command line.
-type options struct {
-	config   string
-	check    bool
-	explain  bool
-	json     bool
-	version  bool
-	sessions []string
 }
 
 func run(args []string, stdout, stderr io.Writer) int {
@@ -70,42 +49,6 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return runCheck(o, stdout, stderr)
 	}
 	return runServe(place{flag: o.config, fallback: defaultConfig}, stderr)
-}
-
-// parseOptions reads the command line. What it does not know, and what would have
-// no effect, is an error.
-func parseOptions(args []string) (options, error) {
-	var o options
-	flags := flag.NewFlagSet("milterd", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	flags.Usage = func() {}
-	flags.StringVar(&o.config, "config", "", "")
-	flags.BoolVar(&o.check, "check", false, "")
-	flags.BoolVar(&o.explain, "explain", false, "")
-	flags.BoolVar(&o.json, "json", false, "")
-	flags.BoolVar(&o.version, "version", false, "")
-	if err := flags.Parse(args); err != nil {
-		return o, err
-	}
-	o.sessions = flags.Args()
-	configGiven := false
-	flags.Visit(func(f *flag.Flag) { configGiven = configGiven || f.Name == "config" })
-	switch {
-	case configGiven && o.config == "":
-		return o, errors.New("-config: expected the name of a file")
-	case !o.check && len(o.sessions) > 0:
-		return o, fmt.Errorf("unexpected argument %q", o.sessions[0])
-	case !o.check && (o.explain || o.json):
-		return o, errors.New("-explain and -json go with -check")
-	case o.check && o.version:
-		return o, errors.New("-check and -version exclude each other")
-	}
-	for _, name := range o.sessions {
-		if strings.HasPrefix(name, "-") && name != "-" {
-			return o, fmt.Errorf("%s: flags go before the session files (a file of that name is ./%s)", name, name)
-		}
-	}
-	return o, nil
 }
 
 // version says what this binary was built from.

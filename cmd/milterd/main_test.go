@@ -32,9 +32,29 @@ func TestCommandLine(t *testing.T) {
 		{"nothing serves", "", options{}, ""},
 		{"a configuration", "-config /etc/x.yaml", options{config: "/etc/x.yaml"}, ""},
 		{"the version", "-version", options{version: true}, ""},
-		{"validation", "-check -config x", options{check: true, config: "x"}, ""},
-		{"sessions", "-check -explain -json a.yaml b.jsonl", options{check: true, explain: true, json: true, sessions: []string{"a.yaml", "b.jsonl"}}, ""},
-		{"standard input", "-check -", options{check: true, sessions: []string{"-"}}, ""},
+		{"validation", "-check -config x", options{check: true, config: "x", format: "text"}, ""},
+		{"sessions", "-check -explain -json a.yaml b.jsonl", options{check: true, explain: true, format: "json", sessions: []string{"a.yaml", "b.jsonl"}}, ""},
+		{"standard input", "-check -", options{check: true, format: "text", sessions: []string{"-"}}, ""},
+		{"a report for another program", "-check -format tap dir", options{check: true, format: "tap", sessions: []string{"dir"}}, ""},
+		{"another configuration", "-check -against b -format json a.yaml", options{check: true, against: "b", format: "json", sessions: []string{"a.yaml"}}, ""},
+		{"one session", "-check -session x -explain a.yaml", options{check: true, session: "x", explain: true, format: "text", sessions: []string{"a.yaml"}}, ""},
+		{"a typed session", "-check -client 203.0.113.8 -port 587 -helo h -auth PLAIN:shin -from a@b -to c@d,e@f", options{check: true, format: "text",
+			typed: typedOptions{given: true, client: "203.0.113.8", port: 587, helo: "h", auth: "PLAIN:shin", from: "a@b", to: "c@d,e@f"}}, ""},
+		{"a typed session without a sender", "-check -client 203.0.113.8", options{}, `-client: expected -from ADDRESS as well (-from "" is the null sender)`},
+		{"a typed session on no port", "-check -client 203.0.113.8 -from a -port 0", options{}, "-port 0: expected a number from 1 to 65535"},
+		{"a typed session on a port that cannot be", "-check -client 203.0.113.8 -from a -port 65536", options{}, "-port 65536: expected a number from 1 to 65535"},
+		{"a typed session and files", "-check -client 203.0.113.8 -from a x.yaml", options{}, `-client describes a session: expected no file of sessions, found "x.yaml"`},
+		{"a typed session against another configuration", "-check -client 203.0.113.8 -from a -against x", options{}, "-against and -session are for files of sessions, without -client"},
+		{"a typed session as a test", "-check -client 203.0.113.8 -from a -format tap", options{}, "-format tap is for the expectations of sessions, without -explain, -against and -client"},
+		{"facts without a client", "-check -from a@b", options{}, "-from describes a session: expected -client IP as well"},
+		{"no client", "-check -client=", options{}, "-client: expected an IP address"},
+		{"a format that there is not", "-check -format xml a.yaml", options{}, "-format xml: expected text, json, tap or junit"},
+		{"two formats", "-check -json -format tap a.yaml", options{}, "-json is -format json: expected one of them"},
+		{"-against without sessions", "-check -against x", options{}, "-against: expected files of sessions"},
+		{"-session without sessions", "-check -session x", options{}, "-session: expected files of sessions"},
+		{"-against without -check", "-against x", options{}, "-against goes with -check"},
+		{"-against with -explain", "-check -explain -against x a.yaml", options{}, "-explain goes without -against: run each configuration with -session ID -explain"},
+		{"-against without a file", "-check -against= a.yaml", options{}, "-against: expected the name of a file"},
 		{"an unknown flag", "-verbose", options{}, "flag provided but not defined: -verbose"},
 		{"a stray argument", "serve", options{}, `unexpected argument "serve"`},
 		{"a stray argument behind a flag", "-config x y", options{}, `unexpected argument "y"`},
@@ -61,7 +81,10 @@ func TestCommandLine(t *testing.T) {
 			if len(got.sessions) == 0 {
 				got.sessions = nil
 			}
-			if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(options{})); diff != "" {
+			if !got.typed.given {
+				got.typed = typedOptions{}
+			}
+			if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(options{}, typedOptions{})); diff != "" {
 				t.Errorf("options (-want +got):\n%s", diff)
 			}
 		})

@@ -22,7 +22,7 @@ func (m *Message) fields() []policy.HeaderField {
 // headerDifferences compares the fields that an expectation mentions with those
 // that a message leaves with: for each name all of them, in order. [NAME] alone
 // says that no field of the name is left.
-func (x Expect) headerDifferences(fields []policy.HeaderField, edits []header.Edit) []Difference {
+func (x *Expect) headerDifferences(fields []policy.HeaderField, edits []header.Edit) []Difference {
 	if len(x.Headers) == 0 {
 		return nil
 	}
@@ -76,7 +76,7 @@ func edited(fields []policy.HeaderField, edits []header.Edit) []policy.HeaderFie
 }
 
 // checkHeaders finds what an expectation cannot say about the header.
-func (x Expect) checkHeaders(path ...string) error {
+func (x *Expect) checkHeaders(path ...string) error {
 	if len(x.Headers) > 0 && x.Stage != string(policy.StageEOM) {
 		return bad("only the end of a message has a header, expected stage: eom", nil, append(path, "headers")...)
 	}

@@ -1,16 +1,14 @@
 package replay
 
 import (
-	"bufio"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"gopkg.in/yaml.v3"
 )
@@ -22,30 +20,33 @@ const (
 )
 
 // ReadFile reads the sessions of one file and hands them over one by one. Files
-// that end in .jsonl or .json hold one JSON object a line, others YAML documents.
-// A session that cannot be read ends a YAML file, and is passed over in a JSON
-// file; the errors, each beginning with FILE:LINE:, are joined.
+// that end in .jsonl or .json hold one JSON object a line, others YAML documents;
+// with .gz or .zst behind that they are compressed. A session that cannot be read
+// ends a YAML file, and is passed over in a JSON file; the errors, each beginning
+// with FILE:LINE:, are joined.
 func ReadFile(name string, each func(*Session)) error {
-	f, err := os.Open(name)
+	var read atomic.Int64
+	s, err := Input{Name: name}.open(&read)
 	if err != nil {
-		return fmt.Errorf("read sessions: %w", err)
+		return err
 	}
-	defer f.Close()
-	if strings.HasSuffix(name, ".jsonl") || strings.HasSuffix(name, ".json") {
-		return ReadJSON(name, f, each)
+	defer s.Close()
+	if s.json {
+		return ReadJSON(name, s, each)
 	}
-	return ReadYAML(name, f, each)
+	return ReadYAML(name, s, each)
 }
 
 // ReadYAML reads YAML documents; name stands in messages.
 func ReadYAML(name string, r io.Reader, each func(*Session)) error {
-	data, err := io.ReadAll(io.LimitReader(r, maxYAML+1))
+	data, err := readWhole(name, r, nil)
 	if err != nil {
-		return fmt.Errorf("read sessions %s: %w", name, err)
+		return err
 	}
-	if len(data) > maxYAML {
-		return fmt.Errorf("%s:1: more than %d bytes, expected one object a line in a .jsonl file for so many sessions", name, maxYAML)
-	}
+	return decodeYAML(name, data, each)
+}
+
+func decodeYAML(name string, data []byte, each func(*Session)) error {
 	typed := yaml.NewDecoder(bytes.NewReader(data))
 	typed.KnownFields(true)
 	nodes := yaml.NewDecoder(bytes.NewReader(data))
@@ -144,49 +145,4 @@ func child(node *yaml.Node, step string) *yaml.Node {
 		}
 	}
 	return nil
-}
-
-// ReadJSON reads one JSON object a line; name stands in messages.
-func ReadJSON(name string, r io.Reader, each func(*Session)) error {
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, maxLine)
-	var errs []error
-	number := 0
-	for lines.Scan() {
-		number++
-		line := bytes.TrimSpace(lines.Bytes())
-		if len(line) == 0 {
-			continue
-		}
-		s, err := parseJSON(line)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s:%d: %w", name, number, err))
-			continue
-		}
-		s.File, s.Line = name, number
-		s.name()
-		each(s)
-	}
-	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
-		errs = append(errs, fmt.Errorf("%s:%d: line of more than %d bytes", name, number+1, maxLine))
-	} else if err != nil {
-		errs = append(errs, fmt.Errorf("%s:%d: %w", name, number+1, err))
-	}
-	if number == 0 && len(errs) == 0 {
-		errs = append(errs, fmt.Errorf("%s:1: no session, expected one JSON object a line", name))
-	}
-	return errors.Join(errs...)
-}
-
-func parseJSON(line []byte) (*Session, error) {
-	var s Session
-	d := json.NewDecoder(bytes.NewReader(line))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&s); err != nil {
-		return nil, jsonError(line, err)
-	}
-	if d.More() {
-		return nil, errors.New("more than one JSON value in a line, expected one object")
-	}
-	return &s, s.check()
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"milterd/header"
 	"milterd/policy"
 )
 
@@ -25,18 +26,39 @@ func WriteText(w io.Writer, s *Session, o Outcome, explain bool) error {
 		p.printf("%s note: %s\n", s.ID, n)
 	}
 	for _, r := range o.Results {
-		p.printf("%s %s\n", s.ID, r.Verdict)
-		if explain {
-			p.trace(r.Verdict)
-		}
-		for _, d := range r.Differences {
-			p.printf("    DIFFERENT: %s:%d expects %s\n", s.File, s.Line, d)
-		}
+		p.result(s, r, explain)
 	}
-	for _, x := range o.Missing {
-		p.printf("%s %s <%s>: no verdict\n    DIFFERENT: %s:%d expects %s\n", s.ID, x.Stage, x.Arg, s.File, s.Line, x)
-	}
+	p.missing(s, o)
 	return p.err
+}
+
+// WriteDifferences prints only the verdicts that are not as expected.
+func WriteDifferences(w io.Writer, s *Session, o Outcome) error {
+	p := printer{w: w}
+	for _, r := range o.Results {
+		if len(r.Differences) > 0 {
+			p.result(s, r, false)
+		}
+	}
+	p.missing(s, o)
+	return p.err
+}
+
+func (p *printer) result(s *Session, r Result, explain bool) {
+	p.printf("%s %s\n", s.ID, r.Verdict)
+	if explain {
+		p.trace(r.Verdict)
+	}
+	for _, d := range r.Differences {
+		p.printf("    DIFFERENT: %s:%d expects %s\n", s.File, s.Line, d)
+	}
+}
+
+func (p *printer) missing(s *Session, o Outcome) {
+	for i := range o.Missing {
+		x := &o.Missing[i]
+		p.printf("%s %s: no verdict\n    DIFFERENT: %s:%d expects %s\n", s.ID, x.place(), s.File, s.Line, x)
+	}
 }
 
 type printer struct {
@@ -141,19 +163,12 @@ func jsonOf(s *Session, r Result) jsonVerdict {
 	j := jsonVerdict{
 		Session: s.ID, File: s.File, Message: r.Message, Stage: string(v.Stage), Arg: v.Arg, Action: string(v.Action),
 		Code: v.Reply.Code, Enhanced: v.Reply.Enhanced, Text: v.Reply.Text, Check: v.Check, Rule: v.Rule,
-		Shadow: []jsonShadow{}, Edits: []jsonEdit{}, Trace: []jsonStep{},
+		Shadow: []jsonShadow{}, Edits: jsonEdits(v.Edits), Trace: []jsonStep{},
 	}
 	for _, x := range v.Shadow {
 		j.Shadow = append(j.Shadow, jsonShadow{
 			Action: string(x.Action), Code: x.Reply.Code, Enhanced: x.Reply.Enhanced, Text: x.Reply.Text, Check: x.Check, Rule: x.Rule,
 		})
-	}
-	for _, e := range v.Edits {
-		edit := jsonEdit{Name: e.Name, Index: e.Index, Action: "change", Old: e.Old, Value: e.Value}
-		if e.Delete {
-			edit.Action, edit.Value = "delete", ""
-		}
-		j.Edits = append(j.Edits, edit)
 	}
 	for _, step := range v.Trace {
 		keys := []jsonProbe{}
@@ -163,4 +178,15 @@ func jsonOf(s *Session, r Result) jsonVerdict {
 		j.Trace = append(j.Trace, jsonStep{Check: step.Check, Result: step.Result, Reason: step.Reason, Keys: keys, Answers: append([]string{}, step.Answers...)})
 	}
 	return j
+}
+
+func jsonEdits(edits []header.Edit) []jsonEdit {
+	list := make([]jsonEdit, len(edits))
+	for i, e := range edits {
+		list[i] = jsonEdit{Name: e.Name, Index: e.Index, Action: "change", Old: e.Old, Value: e.Value}
+		if e.Delete {
+			list[i].Action, list[i].Value = "delete", ""
+		}
+	}
+	return list
 }

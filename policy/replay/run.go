@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"slices"
 	"strings"
 
 	"milterd/policy"
@@ -11,9 +12,10 @@ type Result struct {
 	Session *Session
 	// Message counts the session's messages from 1.
 	Message int
+	// Step is the verdict's place in the message: 0 for MAIL, then each recipient,
+	// then the end.
+	Step    int
 	Verdict policy.Verdict
-	// Expected is what the session expects here, nil where it does not say.
-	Expected *Expect
 	// Differences are what is not as expected.
 	Differences []Difference
 }
@@ -60,16 +62,33 @@ func (o Outcome) Differences() int {
 // more of a message that is discarded. answers gives the session's DNS answers;
 // nil stands for none.
 func Run(p *policy.Policy, s *Session, answers func(policy.Connection) policy.Answers) Outcome {
+	return run(p, s, answers, true)
+}
+
+// RunUntraced is Run with verdicts that have no traces, in half the time.
+func RunUntraced(p *policy.Policy, s *Session, answers func(policy.Connection) policy.Answers) Outcome {
+	return run(p, s, answers, false)
+}
+
+func run(p *policy.Policy, s *Session, answers func(policy.Connection) policy.Answers, traced bool) Outcome {
 	conn := s.Connection()
 	given := policy.Answers(policy.NoAnswers{})
 	if answers != nil {
 		given = answers(conn)
 	}
-	r := runner{session: s, policy: p.NewSession(conn, withGrant{given, s.grant()}), open: append([]Expect(nil), s.Expect...)}
+	r := runner{session: s, policy: p.NewSession(conn, withGrant{given, s.grant()}), open: slices.Clone(s.Expect)}
+	if !traced {
+		r.policy.LeaveOutTraces()
+	}
 	r.policy.Helo(s.HELO, policy.TLS{
 		Version: s.TLS.Version, Cipher: s.TLS.Cipher, Bits: s.TLS.Bits,
 		Verify: s.TLS.Verify, CertSubject: s.TLS.CertSubject, CertIssuer: s.TLS.CertIssuer,
 	})
+	most := 0
+	for i := range s.Messages {
+		most += 2 + len(s.Messages[i].Rcpt)
+	}
+	r.results = make([]Result, 0, most)
 	for i := range s.Messages {
 		r.message(i+1, &s.Messages[i])
 	}
@@ -87,15 +106,15 @@ type runner struct {
 func (r *runner) message(number int, m *Message) {
 	auth := policy.Auth{Type: r.session.Auth.Type, Authen: r.session.Auth.Authen, Author: r.session.Auth.Author, SSF: r.session.Auth.SSF}
 	mail := r.policy.Mail(auth, policy.Mail{From: m.Mail.From, Args: m.Mail.Args, Mailer: m.Mail.Mailer, Host: m.Mail.Host, Addr: m.Mail.Addr})
-	r.add(number, mail, nil)
+	r.add(number, 0, mail, nil)
 	if !goesOn(mail) {
 		r.policy.Abort()
 		return
 	}
 	accepted := false
-	for _, rcpt := range m.Rcpt {
+	for i, rcpt := range m.Rcpt {
 		v := r.policy.Rcpt(policy.Recipient{To: rcpt.To, Args: rcpt.Args, Mailer: rcpt.Mailer, Host: rcpt.Host, Addr: rcpt.Addr})
-		r.add(number, v, nil)
+		r.add(number, i+1, v, nil)
 		if v.Action == policy.ActionDiscard {
 			r.policy.Abort()
 			return
@@ -107,7 +126,7 @@ func (r *runner) message(number int, m *Message) {
 		return
 	}
 	fields := m.fields()
-	r.add(number, r.policy.EndOfMessage(fields), fields)
+	r.add(number, len(m.Rcpt)+1, r.policy.EndOfMessage(fields), fields)
 }
 
 // goesOn reports whether the transaction continues after a verdict.
@@ -117,12 +136,12 @@ func goesOn(v policy.Verdict) bool {
 
 // add notes a verdict and compares it, and the header that the message leaves with,
 // with the first expectation for it.
-func (r *runner) add(number int, v policy.Verdict, fields []policy.HeaderField) {
-	result := Result{Session: r.session, Message: number, Verdict: v}
-	for i, x := range r.open {
-		if x.Stage == string(v.Stage) && x.Arg == v.Arg {
-			r.open = append(r.open[:i:i], r.open[i+1:]...)
-			result.Expected, result.Differences = &x, x.differences(v, fields)
+func (r *runner) add(number, step int, v policy.Verdict, fields []policy.HeaderField) {
+	result := Result{Session: r.session, Message: number, Step: step, Verdict: v}
+	for i := range r.open {
+		if x := &r.open[i]; x.Stage == string(v.Stage) && x.Arg == v.Arg {
+			result.Differences = x.differences(v, fields)
+			r.open = slices.Delete(r.open, i, i+1)
 			break
 		}
 	}
@@ -130,7 +149,7 @@ func (r *runner) add(number int, v policy.Verdict, fields []policy.HeaderField) 
 }
 
 // differences compares a verdict with the expected one.
-func (x Expect) differences(v policy.Verdict, fields []policy.HeaderField) []Difference {
+func (x *Expect) differences(v policy.Verdict, fields []policy.HeaderField) []Difference {
 	differences := x.headerDifferences(fields, v.Edits)
 	if x.matches(v) {
 		return differences
@@ -140,7 +159,7 @@ func (x Expect) differences(v policy.Verdict, fields []policy.HeaderField) []Dif
 }
 
 // matches reports whether a verdict is the expected one.
-func (x Expect) matches(v policy.Verdict) bool {
+func (x *Expect) matches(v policy.Verdict) bool {
 	if x.Action != "" && x.Action != string(v.Action) {
 		return false
 	}
@@ -151,10 +170,10 @@ func (x Expect) matches(v policy.Verdict) bool {
 }
 
 // place names the command that an expectation is about.
-func (x Expect) place() string { return x.Stage + " <" + x.Arg + ">" }
+func (x *Expect) place() string { return x.Stage + " <" + x.Arg + ">" }
 
 // want is the verdict that is expected.
-func (x Expect) want() string {
+func (x *Expect) want() string {
 	if x.Action == "" && x.Reply == "" {
 		return "a verdict"
 	}
@@ -162,4 +181,4 @@ func (x Expect) want() string {
 }
 
 // String is the expectation as -check prints it.
-func (x Expect) String() string { return x.place() + ": " + x.want() }
+func (x *Expect) String() string { return x.place() + ": " + x.want() }

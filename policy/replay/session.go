@@ -156,7 +156,8 @@ func (s *Session) check() error {
 func (s *Session) checkExpect() error {
 	stages := []policy.Stage{policy.StageMail, policy.StageRcpt, policy.StageEOM}
 	actions := []policy.Action{"", policy.ActionAccept, policy.ActionReject, policy.ActionTempfail, policy.ActionDiscard, policy.ActionQuarantine}
-	for i, x := range s.Expect {
+	for i := range s.Expect {
+		x := &s.Expect[i]
 		if !slices.Contains(stages, policy.Stage(x.Stage)) {
 			return bad("%q, expected mail, rcpt or eom", []any{x.Stage}, "expect", fmt.Sprint(i), "stage")
 		}

@@ -2,13 +2,15 @@ package replay
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"regexp"
 	"strings"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"gopkg.in/yaml.v3"
 )
 
@@ -76,6 +78,10 @@ func keysOf(part string) []string {
 // jsonError says what is wrong with a line of JSON. JSON is YAML as well, so what
 // is wrong with its values and keys is told by the YAML library.
 func jsonError(line []byte, err error) error {
+	syntax := new(jsontext.SyntacticError)
+	if errors.As(err, &syntax) {
+		return syntaxError(line, syntax)
+	}
 	typed := yaml.NewDecoder(bytes.NewReader(line))
 	typed.KnownFields(true)
 	var typeError *yaml.TypeError
@@ -84,8 +90,38 @@ func jsonError(line []byte, err error) error {
 		return errors.New(inWords(text))
 	}
 	// YAML takes a number for text, JSON does not.
-	if wrong := new(json.UnmarshalTypeError); errors.As(err, &wrong) && wrong.Field != "" {
-		return fmt.Errorf("%s: a JSON %s, expected %s", wrong.Field, wrong.Value, expected(wrong.Type.String()))
+	if wrong := new(json.SemanticError); errors.As(err, &wrong) && wrong.GoType != nil {
+		path := strings.ReplaceAll(strings.TrimPrefix(string(wrong.JSONPointer), "/"), "/", ".")
+		return fmt.Errorf("%s: a JSON %s, expected %s", path, kindName(wrong.JSONKind), expected(wrong.GoType.String()))
 	}
 	return fmt.Errorf("not a session: %s", strings.TrimPrefix(err.Error(), "json: "))
+}
+
+// syntaxError says where a line is not JSON.
+func syntaxError(line []byte, err *jsontext.SyntacticError) error {
+	key := strings.ReplaceAll(strings.TrimPrefix(string(err.JSONPointer), "/"), "/", ".")
+	switch {
+	case errors.Is(err.Err, jsontext.ErrDuplicateName):
+		return fmt.Errorf("%s: the key is there twice", key)
+	case errors.Is(err.Err, io.ErrUnexpectedEOF):
+		return errors.New("not a session: the line ends too early")
+	case key == "" && err.ByteOffset > 0 && jsontext.Value(line[:err.ByteOffset]).IsValid():
+		return errors.New("more than one JSON value in a line, expected one object")
+	}
+	return fmt.Errorf("not a session: %v at column %d", err.Err, err.ByteOffset+1)
+}
+
+// kindName names a kind of JSON value.
+func kindName(k jsontext.Kind) string {
+	switch k {
+	case 't', 'f':
+		return "boolean"
+	case '0':
+		return "number"
+	case '{':
+		return "object"
+	case '[':
+		return "array"
+	}
+	return k.String()
 }

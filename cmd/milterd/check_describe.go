@@ -1,0 +1,92 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"milterd/configs"
+	"milterd/policy"
+)
+
+// describe says what a valid configuration puts in force.
+func describe(out io.Writer, config *configs.Config, p *policy.Policy) {
+	name := config.Name()
+	if name == "" {
+		name = "built in"
+	}
+	fmt.Fprintf(out, "configuration  %s, valid\n", name)
+	fmt.Fprintf(out, "listen         %s\n", strings.Join(config.Listen.Milter, " "))
+	fmt.Fprintf(out, "access table   %s, %d entries\n", orNone(p.Access.Name()), p.Access.Len())
+	fmt.Fprintf(out, "features       %s\n", orNone(strings.Join(configs.FeatureNames(p.Features), " ")))
+	fmt.Fprintf(out, "host name      %s\n", orNone(p.Hostname))
+	fmt.Fprintf(out, "local          %s\n", sample(p.Local.Entries()))
+	fmt.Fprintf(out, "relay          %s\n", sample(p.Relay.Entries()))
+	fmt.Fprintf(out, "mode           %s\n", config.Mode)
+	c := p.Checks
+	for _, check := range []struct {
+		name string
+		mode policy.Mode
+	}{
+		{"port", c.Port.Mode}, {"recipient", c.Recipient.Mode}, {"relay", c.Relay.Mode},
+		{"sender", c.Sender.Mode}, {"sender_domain", c.SenderDomain.Mode}, {"client", c.Client.Mode}, {"rdns", c.RDNS.Mode}, {"dnsbl", c.DNSBL.Mode},
+	} {
+		note := ""
+		if check.name == "recipient" && !p.Features.BlocklistRecipients {
+			note = " (without the feature blocklist_recipients it looks nothing up)"
+		}
+		if check.name == "dnsbl" && len(config.DNS.Lists) == 0 {
+			note = " (there are no lists)"
+		}
+		fmt.Fprintf(out, "  check %-13s %s%s\n", check.name, modeInForce(config.Mode, check.mode), note)
+	}
+	describePorts(out, p)
+}
+
+// modeInForce is what the mode of a check comes to.
+func modeInForce(all, check policy.Mode) string {
+	if all == policy.ModeShadow && check == policy.ModeEnforce {
+		return "shadow (mode: shadow)"
+	}
+	return string(check)
+}
+
+// describePorts says what each listener's rules come to.
+func describePorts(out io.Writer, p *policy.Policy) {
+	or := func(word, otherwise string) string {
+		if word == "" {
+			return otherwise
+		}
+		return word
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Ports)) {
+		port := p.Ports[name]
+		auth, tls, relay := "as its number says", "as its number says", "as its number says"
+		if strings.Trim(name, "0123456789") == "" {
+			auth, tls, relay = string(policy.AuthAllow), string(policy.TLSAllow), string(policy.RelayEntitled)
+		}
+		fmt.Fprintf(out, "  port %-14s auth: %s, tls: %s, relay: %s", name, or(string(port.Auth), auth), or(string(port.TLS), tls), or(string(port.Relay), relay))
+		for _, check := range slices.Sorted(maps.Keys(port.Checks)) {
+			fmt.Fprintf(out, ", %s: %s", check, port.Checks[check])
+		}
+		fmt.Fprintln(out)
+	}
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// sample lists the first entries of a class and counts the rest.
+func sample(entries []string) string {
+	const most = 8
+	if len(entries) <= most {
+		return orNone(strings.Join(entries, " "))
+	}
+	return fmt.Sprintf("%s … and %d more", strings.Join(entries[:most], " "), len(entries)-most)
+}

@@ -1,0 +1,172 @@
+package replay
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+)
+
+// Stream replays the sessions of many files on several cores. Sessions are read in
+// blocks, which are worked on side by side and collected in the order of the
+// files. Only so many blocks are under way at a time, and all buffers are used
+// again, so the memory it takes does not grow with the number of sessions; but a
+// YAML file is held whole.
+//
+// R is what comes of a block: a report, counts.
+type Stream[R any] struct {
+	// Workers is how many sessions are worked on at a time; 1 where it is 0.
+	Workers int
+	// New makes an R. There are a few for each worker, which are used again.
+	New func() R
+	// Each works on one session, in one of several goroutines. The session is good
+	// until it returns.
+	Each func(R, *Session)
+	// Collect takes what came of a block, with what could not be read of it, and
+	// empties R for the next one. It is called by Run, in the order of the input;
+	// where it fails, Run ends.
+	Collect func(R, error) error
+
+	read atomic.Int64
+}
+
+// Read is how many bytes of the files have been read up to now.
+func (s *Stream[R]) Read() int64 { return s.read.Load() }
+
+// block is a part of a file on its way from the reader to Collect.
+type block[R any] struct {
+	name  string
+	json  bool
+	data  []byte
+	first int
+	// err is what went wrong behind data.
+	err    error
+	result R
+	// done has an element when the result is there.
+	done chan struct{}
+}
+
+// perWorker is how many blocks are under way for each worker: one that takes long
+// must not keep the others waiting at once.
+const perWorker = 4
+
+// maxKept is the largest buffer that is kept for further blocks.
+const maxKept = 1 << 20
+
+// Run reads all inputs. It gives the first error of Collect.
+func (s *Stream[R]) Run(inputs []Input) error {
+	workers := max(s.Workers, 1)
+	free := make(chan *block[R], perWorker*workers)
+	for range cap(free) {
+		free <- &block[R]{result: s.New(), done: make(chan struct{}, 1)}
+	}
+	work, order := make(chan *block[R], cap(free)), make(chan *block[R], cap(free))
+	var stopped atomic.Bool
+	var group sync.WaitGroup
+	group.Go(func() {
+		defer close(work)
+		defer close(order)
+		hand := func(b *block[R]) {
+			order <- b
+			work <- b
+		}
+		for _, in := range inputs {
+			if stopped.Load() {
+				return
+			}
+			s.readInput(in, &stopped, free, hand)
+		}
+	})
+	for range workers {
+		group.Go(func() {
+			reused := new(Session)
+			for b := range work {
+				s.workOn(b, reused)
+				b.done <- struct{}{}
+			}
+		})
+	}
+	var failed error
+	for b := range order {
+		<-b.done
+		if failed == nil {
+			if failed = s.Collect(b.result, b.err); failed != nil {
+				stopped.Store(true)
+			}
+		}
+		if cap(b.data) > maxKept {
+			b.data = nil
+		}
+		free <- b
+	}
+	group.Wait()
+	return failed
+}
+
+// readInput cuts one file into blocks. What cannot be opened is a block too, with
+// an error.
+func (s *Stream[R]) readInput(in Input, stopped *atomic.Bool, free <-chan *block[R], hand func(*block[R])) {
+	src, err := in.open(&s.read)
+	if err != nil {
+		b := <-free
+		b.name, b.json, b.data, b.err = in.Name, true, b.data[:0], err
+		hand(b)
+		return
+	}
+	defer src.Close()
+	if !src.json {
+		b := <-free
+		b.name, b.json = in.Name, false
+		b.data, b.err = readWhole(in.Name, src, b.data[:0])
+		hand(b)
+		return
+	}
+	lines := newBlocks(in.Name, src)
+	for empty := true; !stopped.Load(); empty = false {
+		b := <-free
+		b.name, b.json = in.Name, true
+		b.data, b.first, b.err = lines.next(b.data)
+		end := errors.Is(b.err, io.EOF)
+		if end && empty {
+			b.err = noLine(in.Name)
+		} else if end {
+			b.err = nil
+		}
+		hand(b)
+		if end {
+			return
+		}
+	}
+}
+
+// workOn reads the sessions of a block and works on them.
+func (s *Stream[R]) workOn(b *block[R], reused *Session) {
+	each := func(session *Session) { s.Each(b.result, session) }
+	if b.json {
+		lines := lineDecoder{name: b.name, reused: reused}
+		b.err = errors.Join(lines.block(b.data, b.first, each), b.err)
+		return
+	}
+	data := b.data
+	if b.err != nil {
+		// The document that broke off may look whole.
+		data = data[:bytes.LastIndex(data, []byte("\n---"))+1]
+	}
+	if b.err == nil || len(data) > 0 {
+		b.err = errors.Join(decodeYAML(b.name, data, each), b.err)
+	}
+}
+
+// readWhole reads a YAML file into buf.
+func readWhole(name string, r io.Reader, buf []byte) ([]byte, error) {
+	into := bytes.NewBuffer(buf)
+	if _, err := into.ReadFrom(io.LimitReader(r, maxYAML+1)); err != nil {
+		return into.Bytes(), fmt.Errorf("%s:%d: %w", name, 1+bytes.Count(into.Bytes(), newline), err)
+	}
+	if into.Len() > maxYAML {
+		return buf, fmt.Errorf("%s:1: more than %d bytes, expected one object a line in a .jsonl file for so many sessions", name, maxYAML)
+	}
+	return into.Bytes(), nil
+}
