@@ -18,13 +18,22 @@ type Rules struct {
 	Version bool
 	// With takes the protocol (with) and what is said of TLS out of them.
 	With bool
-	// From stands in place of the client, e.g. "from SMTP".
+	// From stands in place of the client, e.g. "from SMTP". Empty: nothing does.
 	From string
-	// By stands in place of mail software, e.g. "(SMTP server)".
+	// By stands in place of mail software, e.g. "(SMTP server)". Empty: nothing
+	// does.
 	By string
-	// Fields are rules for other fields, in the order of the configuration.
+	// Fields are rules for other fields, in the order of the configuration; the
+	// first one for a name counts.
 	Fields []FieldRule
 }
+
+// What stands in place of the client and of mail software where a text is needed
+// and Rules have none, or one that Validate refuses.
+const (
+	DefaultFrom = "from SMTP"
+	DefaultBy   = "(SMTP server)"
+)
 
 // FieldAction is what becomes of a field that is not a Received field.
 type FieldAction string
@@ -50,10 +59,12 @@ type FieldRule struct {
 
 // Edit is one change.
 type Edit struct {
+	// Name is spelled as in the message.
 	Name string
 	// Index counts the message's own fields of that name, from 1 at the top.
 	Index int
-	// Delete takes the field away; else Value is its new value.
+	// Delete takes the field away; else Value is its new value, which is never
+	// empty.
 	Delete bool
 	Value  string
 	// Old is the value before the edit.
@@ -65,10 +76,4 @@ type Kept struct {
 	Name   string
 	Index  int
 	Reason string
-}
-
-// Plan says what to change in a message's header by the rules, and what is left
-// alone although a rule applies to it.
-func Plan(fields []Field, rules *Rules) (edits []Edit, kept []Kept) {
-	return nil, nil
 }

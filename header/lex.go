@@ -1,0 +1,204 @@
+package header
+
+import "strings"
+
+// kind is the kind of a token of a structured field.
+type kind uint8
+
+const (
+	kindWord kind = iota
+	kindComment
+	kindSemicolon
+)
+
+// token is a word, a comment or a semicolon. In text, each run of white space is
+// one blank and a comment has its parentheses, closed ones: tokens joined by
+// blanks are a valid value that reads as the same tokens.
+type token struct {
+	kind kind
+	text string
+}
+
+// maxToken is the longest word or comment that is kept, in octets. A line of a
+// header holds 998 (RFC 5322 section 2.1.1), and a word cannot be folded.
+const maxToken = 900
+
+// isSpace reports whether a character separates words. Control characters do:
+// they have no place in a header.
+func isSpace(c byte) bool { return c <= ' ' || c == 0x7f }
+
+// lex splits a value into tokens. clean is false where parentheses do not match.
+func lex(s string) (tokens []token, clean bool) {
+	clean = true
+	quotes := true // a " may have a second one
+	for i := 0; i < len(s); {
+		switch c := s[i]; {
+		case c == ')':
+			clean = false
+			i++
+		case isSpace(c):
+			i++
+		case c == ';':
+			tokens = append(tokens, token{kindSemicolon, ";"})
+			i++
+		case c == '(':
+			end, depth := commentEnd(s, i)
+			clean = clean && depth == 0
+			tokens = append(tokens, token{kindComment, commentText(s[i:end], depth)})
+			i = end
+		default:
+			end := wordEnd(s, i, &quotes)
+			tokens = append(tokens, token{kindWord, oneLine(s[i:end])})
+			i = end
+		}
+	}
+	return tokens, clean
+}
+
+// commentEnd returns the end of the comment that begins at i and how many
+// parentheses are open there.
+func commentEnd(s string, i int) (end, depth int) {
+	for ; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '(':
+			depth++
+		case ')':
+			depth--
+			if depth == 0 {
+				return i + 1, 0
+			}
+		}
+	}
+	return len(s), depth
+}
+
+// commentText is a comment in one line with its open parentheses closed.
+func commentText(s string, open int) string {
+	if open > 0 {
+		s += strings.Repeat(")", open)
+		if trailing := len(s) - open - len(strings.TrimRight(s[:len(s)-open], `\`)); trailing%2 == 1 {
+			s = s[:len(s)-open-1] + s[len(s)-open:]
+		}
+	}
+	text := oneLine(s)
+	inner := strings.TrimSuffix(strings.TrimPrefix(text[1:len(text)-1], " "), " ")
+	if len(inner) == len(text)-2 {
+		return text
+	}
+	return "(" + inner + ")"
+}
+
+// wordEnd returns the end of the word that begins at i. White space, parentheses
+// and semicolons are part of it inside quotation marks, and but for white space
+// inside angle brackets. quotes becomes false once a " has no second one: then
+// none that follows has.
+func wordEnd(s string, i int, quotes *bool) int {
+	angle := false
+	for ; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '"' && *quotes:
+			if end := quoteEnd(s, i); end > 0 {
+				i = end - 1
+			} else {
+				*quotes = false
+			}
+		case c == '<':
+			angle = true
+		case c == '>':
+			angle = false
+		case isSpace(c) || !angle && (c == '(' || c == ')' || c == ';'):
+			return i
+		}
+	}
+	return len(s)
+}
+
+// quoteEnd returns the end of the quoted string that begins at i, 0 where it has
+// none.
+func quoteEnd(s string, i int) int {
+	for i++; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+	return 0
+}
+
+// oneLine makes each run of white space one blank. A quoted white space character
+// loses its backslash, since a line may be folded there.
+func oneLine(s string) string {
+	if isOneLine(s) {
+		return s
+	}
+	var b strings.Builder
+	b.Grow(len(s))
+	space := false
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if isSpace(c) || c == '\\' && i+1 < len(s) && isSpace(s[i+1]) {
+			if !space {
+				b.WriteByte(' ')
+			}
+			space = true
+			continue
+		}
+		space = false
+		b.WriteByte(c)
+		if c == '\\' && i+1 < len(s) {
+			i++
+			b.WriteByte(s[i])
+		}
+	}
+	return b.String()
+}
+
+// isOneLine reports whether oneLine would change nothing.
+func isOneLine(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] < ' ' || s[i] == '\\' || s[i] == 0x7f || s[i] == ' ' && i+1 < len(s) && s[i+1] == ' ' {
+			return false
+		}
+	}
+	return true
+}
+
+// lower folds A to Z and leaves all other octets as they are.
+func lower(s string) string {
+	for i := 0; i < len(s); i++ {
+		if s[i] >= 'A' && s[i] <= 'Z' {
+			b := []byte(s)
+			for ; i < len(b); i++ {
+				if b[i] >= 'A' && b[i] <= 'Z' {
+					b[i] += 'a' - 'A'
+				}
+			}
+			return string(b)
+		}
+	}
+	return s
+}
+
+// equalFold compares field names: A to Z are equal to a to z.
+func equalFold(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := 0; i < len(a); i++ {
+		x, y := a[i], b[i]
+		if x >= 'A' && x <= 'Z' {
+			x += 'a' - 'A'
+		}
+		if y >= 'A' && y <= 'Z' {
+			y += 'a' - 'A'
+		}
+		if x != y {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,296 @@
+package header
+
+import (
+	"slices"
+	"strings"
+)
+
+// clause is the part of a Received field that a keyword begins.
+type clause uint8
+
+const (
+	clauseNone clause = iota // before the first keyword, or after a semicolon
+	clauseFrom
+	clauseBy
+	clauseVia
+	clauseWith
+	clauseID
+	clauseFor
+	clauseTLS
+	clauseEnvelope
+	clauses
+)
+
+// keyword says which clause a word begins.
+func keyword(word string) clause {
+	if len(word) > len("envelope-from") {
+		return clauseNone
+	}
+	switch lower(word) {
+	case "from":
+		return clauseFrom
+	case "by":
+		return clauseBy
+	case "via":
+		return clauseVia
+	case "with":
+		return clauseWith
+	case "id":
+		return clauseID
+	case "for":
+		return clauseFor
+	case "tls":
+		return clauseTLS
+	case "envelope-from":
+		return clauseEnvelope
+	}
+	return clauseNone
+}
+
+// segment is a clause with the tokens that belong to it, its keyword the first.
+// Comments among and after its words are part of it.
+type segment struct {
+	clause clause
+	tokens []token
+}
+
+// words returns the words of a segment behind its keyword.
+func (s segment) words() []string {
+	var words []string
+	for _, t := range s.values() {
+		if t.kind == kindWord {
+			words = append(words, t.text)
+		}
+	}
+	return words
+}
+
+// value is the first word behind the keyword, empty where there is none.
+func (s segment) value() string {
+	for _, t := range s.values() {
+		if t.kind == kindWord {
+			return t.text
+		}
+	}
+	return ""
+}
+
+// values are the tokens behind the keyword.
+func (s segment) values() []token {
+	if s.clause != clauseNone {
+		return s.tokens[1:]
+	}
+	return s.tokens
+}
+
+// received is a Received field taken apart.
+type received struct {
+	// head is all before the date, in order, without the tokens that are too long
+	// to be kept.
+	head []segment
+	// date is what stands behind the last semicolon; empty where that is no date.
+	date []token
+	// written is the number of tokens in the value; more than head and date hold
+	// where some are too long.
+	written int
+}
+
+// parse takes the value of a Received field apart. No value is refused.
+func parse(value string) received {
+	head, date := split(value)
+	r := received{written: len(head) + len(date)}
+	r.date = short(date)
+	head = short(head)
+	lastBy := -1
+	for i, t := range head {
+		if t.kind == kindWord && keyword(t.text) == clauseBy {
+			lastBy = i
+		}
+	}
+	begin, current := 0, clauseNone
+	end := func(i int) {
+		if i > begin {
+			r.head = append(r.head, segment{current, head[begin:i]})
+		}
+		begin = i
+	}
+	for i, t := range head {
+		next := clauseNone
+		switch t.kind {
+		case kindComment:
+			continue
+		case kindWord:
+			next = keyword(t.text)
+			afterFrom := current == clauseFrom && i == begin+1
+			if next == clauseNone || afterFrom && (next != clauseBy || i < lastBy) {
+				continue
+			}
+		}
+		end(i)
+		current = next
+	}
+	end(len(head))
+	return r
+}
+
+// short leaves out the tokens that are too long to be kept.
+func short(tokens []token) []token {
+	for i, t := range tokens {
+		if len(t.text) <= maxToken {
+			continue
+		}
+		kept := append([]token(nil), tokens[:i]...)
+		for _, t := range tokens[i:] {
+			if len(t.text) <= maxToken {
+				kept = append(kept, t)
+			}
+		}
+		return kept
+	}
+	return tokens
+}
+
+// maxDate bounds the text that is taken for a date and its comments.
+const maxDate = 1000
+
+// split splits a value at the last semicolon that a date follows. That is looked
+// for in the text first, so that nothing that is left open before it, such as a
+// comment, hides it. Clauses behind the date, such as Courier's id, are taken to
+// stand before it.
+func split(value string) (head, date []token) {
+	i := strings.LastIndexByte(value, ';')
+	if i >= 0 && len(value)-i <= maxDate {
+		if tail, clean := lex(value[i+1:]); clean {
+			if n := dateEnd(tail); n > 0 {
+				head, _ := lex(value[:i])
+				return append(head, tail[n:]...), tail[:n]
+			}
+		}
+	}
+	head, _ = lex(value)
+	for i := len(head) - 1; i >= 0; i-- {
+		if head[i].kind != kindSemicolon {
+			continue
+		}
+		tail := head[i+1:]
+		if n := dateEnd(tail); n > 0 {
+			return append(slices.Clone(head[:i]), tail[n:]...), tail[:n]
+		}
+		break
+	}
+	return head, nil
+}
+
+// dateEnd returns how many tokens are a date with its comments, 0 where no date
+// stands before the first keyword.
+func dateEnd(tail []token) int {
+	n := slices.IndexFunc(tail, func(t token) bool { return t.kind == kindWord && keyword(t.text) != clauseNone })
+	if n < 0 {
+		n = len(tail)
+	}
+	if !isDate(tail[:n]) {
+		return 0
+	}
+	return n
+}
+
+// isDate reports whether tokens are a date, in whatever order: numbers, names of
+// days and months, a time and a zone. A host name or an address is none of these.
+func isDate(tokens []token) bool {
+	words, time := 0, false
+	for _, t := range tokens {
+		if t.kind != kindWord {
+			continue
+		}
+		words++
+		word := strings.Trim(t.text, ",")
+		switch {
+		case isTime(word):
+			time = true
+		case !isDayNumber(word) && !isDateName(word) && !isZone(word):
+			return false
+		}
+	}
+	return time && words <= 12
+}
+
+// isTime reports whether a word is a time such as 10:00, 10:00:00 or
+// 10:00:00.123, or a date with one, as in RFC 3339.
+func isTime(word string) bool {
+	if day, time, ok := strings.Cut(word, "T"); ok && isDayNumber(day) {
+		word = time
+		if i := strings.IndexAny(word, "+-Z"); i >= 0 {
+			if !isZone(word[i:]) {
+				return false
+			}
+			word = word[:i]
+		}
+	}
+	word, fraction, _ := strings.Cut(word, ".")
+	colons := 0
+	for part := range strings.SplitSeq(word, ":") {
+		if !isNumber(part, 2) {
+			return false
+		}
+		colons++
+	}
+	return colons >= 2 && colons <= 3 && (fraction == "" || isNumber(fraction, 9))
+}
+
+// isDayNumber reports whether a word is a number of a day or a year, or a date
+// such as 2024-02-05 or 5/2/2024.
+func isDayNumber(word string) bool {
+	parts := 0
+	for part := range strings.FieldsFuncSeq(word, func(r rune) bool { return r == '-' || r == '/' }) {
+		if !isNumber(part, 4) && !isDateName(part) {
+			return false
+		}
+		parts++
+	}
+	return parts == 1 || parts == 3
+}
+
+func isNumber(word string, digits int) bool {
+	return word != "" && len(word) <= digits && allDigits(word)
+}
+
+func allDigits(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return true
+}
+
+// isDateName reports whether a word is the name of a day or month, short or long.
+func isDateName(word string) bool {
+	const days = " mon tue wed thu fri sat sun "
+	const months = " jan feb mar apr may jun jul aug sep oct nov dec sept "
+	const long = " monday tuesday wednesday thursday friday saturday sunday " +
+		"january february march april june july august september october november december "
+	if len(word) < 3 || len(word) > 9 {
+		return false
+	}
+	name := " " + lower(strings.TrimSuffix(word, ".")) + " "
+	return strings.Contains(days, name) || strings.Contains(months, name) || strings.Contains(long, name)
+}
+
+// isZone reports whether a word is a time zone: +0100, +01:00, Z, UTC, GMT+1, EST.
+func isZone(word string) bool {
+	name := strings.TrimRight(word, "0123456789:+-")
+	offset := word[len(name):]
+	for i := 0; i < len(name); i++ {
+		if name[i] < 'A' || name[i] > 'Z' {
+			return false
+		}
+	}
+	switch {
+	case offset == "":
+		return name != "" && len(name) <= 5
+	case offset[0] != '+' && offset[0] != '-' || name != "" && name != "GMT" && name != "UTC":
+		return false
+	}
+	digits := strings.Replace(offset[1:], ":", "", 1)
+	return isNumber(digits, 4)
+}

@@ -1,0 +1,167 @@
+package header
+
+import "slices"
+
+// scrubber takes the traces of clients out of Received fields, by rules whose
+// texts are ready for use.
+type scrubber struct {
+	client, version, with bool
+	// from and by are what stands in place of clients and of software, by as the
+	// text of one comment; empty where nothing does.
+	from []token
+	by   string
+}
+
+func newScrubber(rules *Rules) *scrubber {
+	s := &scrubber{client: rules.Client, version: rules.Version, with: rules.With}
+	from, by := rules.From, rules.By
+	if checkFrom(from) != nil {
+		from = DefaultFrom
+	}
+	if checkBy(by) != nil {
+		by = DefaultBy
+	}
+	s.from, _ = lex(from)
+	if tokens, _ := lex(by); len(tokens) > 0 {
+		s.by = tokens[0].text
+	}
+	return s
+}
+
+// maxPasses bounds how often a value is scrubbed until nothing changes any more.
+// Once is enough, but for fields that were made to read otherwise once something
+// is taken out of them.
+const maxPasses = 4
+
+// scrub returns what becomes of a Received field's value, and false where nothing
+// is to change. What it returns is itself left alone.
+func (s *scrubber) scrub(value string) (string, bool) {
+	text := value
+	for range maxPasses {
+		next, changed := s.pass(text)
+		if !changed {
+			return text, text != value
+		}
+		text = next
+	}
+	if !s.client {
+		return "", false
+	}
+	_, date := split(value)
+	text = s.reduced(date)
+	return text, text != value
+}
+
+// reduced is what is left of a field when nothing but its date can be kept.
+func (s *scrubber) reduced(date []token) string {
+	date = slices.DeleteFunc(slices.Clone(date), func(t token) bool { return t.kind != kindWord })
+	return compose(s.stopgap(), date)
+}
+
+// stopgap stands in a field that would be empty before its date.
+func (s *scrubber) stopgap() []token {
+	switch {
+	case !s.client:
+		return []token{{kindComment, DefaultBy}}
+	case len(s.from) > 0:
+		return s.from
+	}
+	tokens, _ := lex(DefaultFrom)
+	return tokens
+}
+
+// pass scrubs a value once.
+func (s *scrubber) pass(value string) (string, bool) {
+	r := parse(value)
+	if r.written == len(r.date) {
+		return "", false
+	}
+	p := pass{scrubber: s, last: lastOf(r.head)}
+	if s.client {
+		p.traces = s.tracesOf(r)
+	}
+	for _, seg := range r.head {
+		if seg.clause == clauseID {
+			p.id = lower(seg.value())
+		}
+	}
+	p.own = s.version && s.by != "" && p.holdsOwn(r.head)
+	for i, seg := range r.head {
+		p.segment(i, seg)
+	}
+	head := p.out
+	if len(head) == 0 {
+		head = s.stopgap()
+	}
+	var date []token
+	for _, t := range r.date {
+		if t.kind != kindComment || p.keepsDateComment(t.text) {
+			date = append(date, t)
+		}
+	}
+	if len(head)+len(date) == r.written && slices.Equal(date, r.date) && slices.Equal(head, flat(r.head)) {
+		return "", false
+	}
+	return compose(head, date), true
+}
+
+func flat(head []segment) []token {
+	var tokens []token
+	for _, seg := range head {
+		tokens = append(tokens, seg.tokens...)
+	}
+	return tokens
+}
+
+// lastOf returns, for each kind of clause, the index of the last one that has a
+// value, or of the last one.
+func lastOf(head []segment) [clauses]int {
+	var last [clauses]int
+	var valued [clauses]bool
+	for i, seg := range head {
+		has := seg.value() != ""
+		if has || !valued[seg.clause] {
+			last[seg.clause], valued[seg.clause] = i, has
+		}
+	}
+	return last
+}
+
+// tracesOf gathers the words by which a field names its client.
+func (s *scrubber) tracesOf(r received) *traces {
+	t := new(traces)
+	n := len(r.date)
+	for _, seg := range r.head {
+		n += len(seg.tokens)
+		for _, tok := range s.foreign(seg) {
+			switch tok.kind {
+			case kindWord:
+				if seg.clause == clauseFrom || seg.clause == clauseNone {
+					t.word(tok.text)
+				}
+			case kindComment:
+				text := inside(tok.text)
+				folded := lower(text)
+				if about := topicOf(folded); about == aboutClient || seg.clause == clauseFrom && about != aboutTLS {
+					t.comment(text)
+				}
+			}
+		}
+	}
+	if n < r.written {
+		t.overflow = true
+	}
+	return t
+}
+
+// foreign returns the tokens of a segment behind its keyword, of a from clause
+// those that Rules.From did not put there.
+func (s *scrubber) foreign(seg segment) []token {
+	if n := len(s.from); seg.clause == clauseFrom && n > 0 && len(seg.tokens) >= n && slices.Equal(seg.tokens[:n], s.from) {
+		return seg.tokens[n:]
+	}
+	return seg.values()
+}
+
+// inside is a comment without its parentheses.
+func inside(comment string) string { return comment[1 : len(comment)-1] }

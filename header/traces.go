@@ -1,0 +1,190 @@
+package header
+
+import (
+	"iter"
+	"strings"
+)
+
+// maxTraces bounds the words of a client that other parts of the field are
+// compared with.
+const maxTraces = 64
+
+// traces are the words by which a Received field names its client.
+type traces struct {
+	words []string
+	// overflow: there are more. Then anything optional may hold one.
+	overflow bool
+}
+
+// hostWord is a run of the characters that host names, addresses and mailboxes
+// are made of.
+type hostWord struct {
+	text string
+	// slash: one stands before or behind it.
+	slash bool
+}
+
+func isHostByte(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c >= 0x80 ||
+		c == '.' || c == '-' || c == '_' || c == ':' || c == '@' || c == '%' || c == '+'
+}
+
+// hostWords yields the words of text, without punctuation around them.
+func hostWords(text string) iter.Seq[hostWord] {
+	return func(yield func(hostWord) bool) {
+		for i := 0; i < len(text); {
+			if !isHostByte(text[i]) {
+				i++
+				continue
+			}
+			begin := i
+			for i < len(text) && isHostByte(text[i]) {
+				i++
+			}
+			word := hostWord{text: strings.TrimLeft(text[begin:i], ".-+@%")}
+			word.text = strings.TrimRight(word.text, ".-+@%")
+			if !strings.HasSuffix(word.text, "::") {
+				word.text = strings.TrimSuffix(word.text, ":")
+			}
+			word.slash = begin > 0 && text[begin-1] == '/' || i < len(text) && text[i] == '/'
+			if word.text != "" && !yield(word) {
+				return
+			}
+		}
+	}
+}
+
+// add takes a word as one of the client's, unless it is one that says nothing.
+func (t *traces) add(word string) {
+	word = lower(word)
+	if allDigits(word) || tlsWords[word] || plainWords[word] || formWords[word] {
+		return
+	}
+	for _, known := range t.words {
+		if known == word {
+			return
+		}
+	}
+	if len(t.words) == maxTraces {
+		t.overflow = true
+		return
+	}
+	t.words = append(t.words, word)
+}
+
+// addHost takes a host name, address or mailbox and the parts that may stand
+// alone elsewhere.
+func (t *traces) addHost(word string) {
+	t.add(word)
+	if addr, ok := parseAddress(word); ok {
+		t.add(addr.String())
+		return
+	}
+	for rest := word; ; {
+		i := strings.IndexAny(rest, "@:")
+		if i < 0 {
+			if rest != word {
+				t.add(rest)
+			}
+			return
+		}
+		t.add(rest[:i])
+		rest = rest[i+1:]
+		if t.overflow {
+			return
+		}
+	}
+}
+
+// word takes a word of a from clause that is in no comment: a HELO name in
+// whatever form.
+func (t *traces) word(text string) {
+	t.add(text)
+	for word := range hostWords(text) {
+		t.addHost(word.text)
+	}
+}
+
+// comment takes what a comment, given without its parentheses, says about the
+// client: of a login only the hosts and addresses, since a user may well be the
+// sender too.
+func (t *traces) comment(text string) {
+	login := isLogin(text)
+	helo := false
+	for word := range hostWords(text) {
+		_, isAddr := parseAddress(word.text)
+		if !login || helo || isAddr || isHostName(word.text) {
+			t.addHost(word.text)
+		}
+		name := lower(word.text)
+		helo = name == "helo" || name == "ehlo"
+		if t.overflow {
+			return
+		}
+	}
+}
+
+// isLogin reports whether a comment is about a login.
+func isLogin(text string) bool {
+	for word := range hostWords(lower(text)) {
+		name, _, _ := strings.Cut(word.text, ":")
+		switch name {
+		case "authenticated", "auth", "authid", "authuser", "account", "login", "user", "username", "sender":
+			return true
+		}
+	}
+	return false
+}
+
+// formWords stand in many from clauses and name nobody.
+var formWords = set("from smtp unknown may be forged authenticated auth authid authuser account login user username userid uid" +
+	" sender helo ehlo ident invoked by network plain cram-md5 digest-md5 external issuer cn subject port rdns softfail mail")
+
+// isHostName reports whether a word is a domain name: dots, and letters only at
+// its end. 8.17.1 and Debian-2+deb12u1 are none.
+func isHostName(word string) bool {
+	_, top, ok := cutLast(word, ".")
+	if !ok || len(top) < 2 || strings.ContainsAny(word, "@:") {
+		return false
+	}
+	for i := 0; i < len(top); i++ {
+		if c := top[i] | 0x20; top[i] < 0x80 && (c < 'a' || c > 'z') {
+			return false
+		}
+	}
+	return true
+}
+
+// named reports whether text, in lower case, names the client.
+func (t *traces) named(text string) bool {
+	if t.overflow {
+		return true
+	}
+	for _, known := range t.words {
+		if len(known) >= 4 && strings.Contains(text, known) {
+			return true
+		}
+	}
+	for word := range hostWords(text) {
+		for _, known := range t.words {
+			if len(known) < 4 && known == word.text {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// leak reports whether text, in lower case, may tell of a client: it names this
+// one, or holds any address, host name or mailbox.
+func (t *traces) leak(text string) bool {
+	if t.named(text) {
+		return true
+	}
+	for word := range hostWords(text) {
+		if _, ok := parseAddress(word.text); ok && !word.slash || isHostName(word.text) || strings.Contains(word.text, "@") {
+			return true
+		}
+	}
+	return false
+}
