@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -41,6 +42,87 @@ func checkAddress(s string) error {
 		return nil
 	}
 	return fmt.Errorf("%s is not an address, expected local:/path, inet:port@host or inet6:port@host", quote(s))
+}
+
+// checkLocal takes the address of a unix socket only.
+func checkLocal(s string) error {
+	if scheme, _, _ := strings.Cut(s, ":"); scheme != "local" && scheme != "unix" {
+		return fmt.Errorf("%s, expected local:/path: whoever can connect can grant", quote(s))
+	}
+	return checkAddress(s)
+}
+
+// checkLoopback takes an address that only this machine's programs can reach.
+func checkLoopback(s string) error {
+	if err := checkAddress(s); err != nil {
+		return err
+	}
+	if !isLoopback(s) {
+		return fmt.Errorf("%s can be reached from other machines, expected a loopback address such as inet:4001@127.0.0.1, or local:/path", quote(s))
+	}
+	return nil
+}
+
+// isLoopback reports whether only this machine's programs can reach an address in
+// sendmail's notation. milterd listens on the loopback address where there is no
+// host.
+func isLoopback(s string) bool {
+	scheme, rest := splitScheme(s)
+	_, host, hasHost := strings.Cut(rest, "@")
+	if scheme == "local" || !hasHost || strings.EqualFold(host, "localhost") {
+		return true
+	}
+	addr, ok := hostAddr(host)
+	return ok && addr.IsLoopback()
+}
+
+// checkDatagram takes the address of a UDP socket; port 0 stands for any port.
+func checkDatagram(s string) error {
+	scheme, rest, _ := strings.Cut(s, ":")
+	if scheme != "inet" && scheme != "inet6" {
+		return fmt.Errorf("%s is not a UDP address, expected inet:port@host or inet6:port@host, port 0 for any port", quote(s))
+	}
+	if host, any := strings.CutPrefix(rest, "0@"); any {
+		return checkHost(s, scheme, host)
+	}
+	if rest == "0" {
+		return nil
+	}
+	return checkAddress(s)
+}
+
+// sameListener reports whether two sockets cannot both be opened, as far as the
+// addresses tell without asking the DNS.
+func sameListener(a, b string) bool {
+	schemeA, restA := splitScheme(a)
+	schemeB, restB := splitScheme(b)
+	if schemeA != schemeB {
+		return false
+	}
+	if schemeA == "local" {
+		return filepath.Clean(restA) == filepath.Clean(restB)
+	}
+	portA, hostA := listenHost(schemeA, restA)
+	portB, hostB := listenHost(schemeB, restB)
+	if portA != portB {
+		return false
+	}
+	addrA, isAddrA := hostAddr(hostA)
+	addrB, isAddrB := hostAddr(hostB)
+	return strings.EqualFold(hostA, hostB) || isAddrA && isAddrB && addrA == addrB ||
+		isAddrA && addrA.IsUnspecified() || isAddrB && addrB.IsUnspecified()
+}
+
+// listenHost cuts port@host, with the loopback address for a host that is missing.
+func listenHost(scheme, rest string) (port, host string) {
+	port, host, ok := strings.Cut(rest, "@")
+	switch {
+	case ok && !strings.EqualFold(host, "localhost"):
+		return port, host
+	case scheme == "inet6":
+		return port, "::1"
+	}
+	return port, "127.0.0.1"
 }
 
 // checkHost says what is wrong with the host of an inet or inet6 address.

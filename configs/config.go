@@ -24,7 +24,11 @@ type Config struct {
 	Checks policy.Checks
 	// Ports holds the rules of single listeners, by port number or daemon name.
 	Ports map[string]policy.Port
-	Log   Log
+	// Received says whose mail loses the traces of its client, and which.
+	Received policy.Scrub
+	Grants   Grants
+	Record   Record
+	Log      Log
 
 	// name is the file the configuration came from, empty for the embedded one.
 	name string
@@ -43,11 +47,16 @@ type Listen struct {
 	// Milter holds the addresses of the filter door in sendmail's notation:
 	// local:/path, inet:port@host, inet6:port@host.
 	Milter []string
+	// Map holds those of the map door, which sendmail's own rules ask; there may be
+	// none.
+	Map []string
+	// HTTP is the address of the status page; empty for none.
+	HTTP string
 	// SocketMode and SocketGroup are the permissions and the group of local:
 	// sockets; an empty group keeps the process's own.
 	SocketMode  os.FileMode
 	SocketGroup string
-	// MaxConnections bounds the milter connections at a time.
+	// MaxConnections bounds the connections at a time, of each door.
 	MaxConnections int
 }
 
@@ -122,7 +131,10 @@ func (c *Config) overlay(name string, data []byte) error {
 	value{decoder: d, node: node}.fields(d.top)
 	c.lines = d.lines
 	c.contradictions(d)
+	c.checkListeners(d)
 	c.checkLists(d)
+	c.checkGrants(d)
+	c.checkRecord(d)
 	d.problems.redact(node)
 	return d.err()
 }

@@ -46,6 +46,12 @@ func (v value) fail(format string, args ...any) {
 	v.add(v.name, v.node.Line, "%s: %s", v.path, fmt.Sprintf(format, args...))
 }
 
+// given reports whether the value's section holds a key.
+func (v value) given(key string) bool {
+	_, ok := v.lines[join(v.path, key)]
+	return ok
+}
+
 // plain reports anchors, aliases and tags, which would make a value come from
 // somewhere else or be something else than what is written.
 func (v value) plain() bool {
@@ -146,6 +152,16 @@ func isKey(s string) bool {
 		}
 	}
 	return s != "" && len(s) <= 255
+}
+
+// said is the last of some keys that the file itself holds, or the last one.
+func (d *decoder) said(keys ...string) string {
+	for _, key := range slices.Backward(keys) {
+		if _, ok := d.lines[key]; ok {
+			return key
+		}
+	}
+	return keys[len(keys)-1]
 }
 
 // title names the section in messages.

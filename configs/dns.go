@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"gopkg.in/yaml.v3"
-
 	"milterd/dnscheck"
 	"milterd/policy"
 )
@@ -116,7 +114,7 @@ func (c *Config) listSchema(zone string) (field, error) {
 	c.DNS.Lists[zone] = l
 	keys := field{name: zone, section: []field{
 		{name: "name", value: optionalText(&l.Name)},
-		{name: "key", value: secret(&l.Key)},
+		{name: "key", value: secret(&l.Key, "the query key")},
 		{name: "kind", value: func(v value) {
 			kind := ""
 			oneOf(&kind, "address", "domain")(v)
@@ -234,47 +232,6 @@ func checkServer(s string) error {
 	return nil
 }
 
-// secret takes a query key. A number is one too, and nothing of it is ever shown.
-func secret(to *dnscheck.Secret) func(value) {
-	return func(v value) {
-		if v.node.Kind != yaml.ScalarNode || v.node.Tag == "!!null" || strings.ContainsAny(v.node.Value, " \t\r\n") {
-			v.fail("expected the query key, a word")
-			return
-		}
-		*to = dnscheck.Secret(v.node.Value)
-	}
-}
-
-// duration takes a time such as 1.5s or 1h.
-func duration(to *time.Duration, least, most time.Duration) func(value) {
-	return func(v value) {
-		d, err := time.ParseDuration(v.node.Value)
-		if v.node.Kind != yaml.ScalarNode || err != nil || d < least || d > most {
-			v.fail("%s, expected a time from %v to %v, such as 1.5s or 10m", kind(v.node), least, most)
-			return
-		}
-		*to = d
-	}
-}
-
-var signedDecimal = regexp.MustCompile(`^-?(0|[1-9][0-9]{0,8})$`)
-
-// signed takes a number from -most to most.
-func signed(to *int, most int) func(value) {
-	return func(v value) {
-		n := 0
-		if v.node.Kind != yaml.ScalarNode || v.node.Tag != "!!int" || !signedDecimal.MatchString(v.node.Value) {
-			v.fail("%s, expected a number from %d to %d", kind(v.node), -most, most)
-			return
-		}
-		if _, err := fmt.Sscan(v.node.Value, &n); err != nil || n < -most || n > most {
-			v.fail("%s, expected a number from %d to %d", kind(v.node), -most, most)
-			return
-		}
-		*to = n
-	}
-}
-
 func codes(to *[]dnscheck.Code) func(value) {
 	var words []string
 	take := list(&words, func(s string) error {
@@ -307,25 +264,6 @@ func families(l *List) func(value) {
 			return
 		}
 		l.IPv4, l.IPv6 = slices.Contains(words, "ipv4"), slices.Contains(words, "ipv6")
-	}
-}
-
-func networks(to *[]netip.Prefix) func(value) {
-	var words []string
-	take := list(&words, func(s string) error {
-		if p, err := netip.ParsePrefix(s); err != nil || p != p.Masked() {
-			return fmt.Errorf("%s, expected a network such as 192.0.2.0/24", quote(s))
-		}
-		return nil
-	})
-	return func(v value) {
-		take(v)
-		*to = nil
-		for _, word := range words {
-			if p, err := netip.ParsePrefix(word); err == nil {
-				*to = append(*to, p)
-			}
-		}
 	}
 }
 

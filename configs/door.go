@@ -2,21 +2,28 @@ package configs
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"milterd/configs/sendmail"
 )
 
-// checkDoor compares what sendmail.cf says about its filters with where milterd
-// listens, and warns where mail would pass milterd by.
-func (c *Config) checkDoor(s *sources, cf *sendmail.Config) {
+// checkDoors compares what sendmail.cf says about its filters and maps with where
+// milterd listens, and warns where mail would pass milterd by.
+func (c *Config) checkDoors(s *sources, cf *sendmail.Config) {
 	if cf.Submission {
 		s.warn(s.cf, 0, "a submission program's file (FEATURE(msp)), which decides about no client; the server's is usually /etc/mail/sendmail.cf")
 		return
 	}
+	c.checkFilters(s, cf)
+	c.checkMaps(s, cf)
+}
+
+// checkFilters looks for the filter that leads to milterd.
+func (c *Config) checkFilters(s *sources, cf *sendmail.Config) {
 	ours, others := false, []string(nil)
 	for _, f := range cf.Filters {
-		if !c.listensOn(f.Socket) {
+		if !leadsTo(c.Listen.Milter, f.Socket) {
 			others = append(others, f.Name+" (S="+f.Socket+")")
 			continue
 		}
@@ -40,14 +47,56 @@ func (c *Config) checkDoor(s *sources, cf *sendmail.Config) {
 	s.warn(s.cf, 0, "no INPUT_MAIL_FILTER leads to listen.milter (%s), so sendmail does not ask milterd; %s", strings.Join(c.Listen.Milter, ", "), found)
 }
 
-// listensOn reports whether a filter's address is one that milterd listens on.
-func (c *Config) listensOn(filter string) bool {
-	for _, own := range c.Listen.Milter {
-		if sameAddress(own, filter) {
-			return true
+// tempFailed is what the rules of FEATURE(access_db) look for behind the key of a
+// look-up that failed for now.
+const tempFailed = "<TMPF>"
+
+// checkMaps looks for the maps that lead to milterd, and says what becomes of them
+// while it is down.
+func (c *Config) checkMaps(s *sources, cf *sendmail.Config) {
+	door := strings.Join(c.Listen.Map, ", ")
+	if door == "" {
+		door = "empty"
+	}
+	ours := false
+	for _, m := range cf.Sockets {
+		isAccess := m.Name == cf.Access.Name && m.Line == cf.Access.Line
+		if !leadsTo(c.Listen.Map, m.Socket) {
+			if isAccess {
+				s.warn(s.cf, m.Line, "the access map is the socket %s, which is not listen.map (%s), so sendmail's own rules do not look into milterd's access table (%s)", m.Socket, door, s.access.path)
+			}
+			continue
+		}
+		ours = true
+		switch {
+		case m.Optional:
+			s.warn(s.cf, m.Line, "the map %s has -o: a sendmail that cannot connect to milterd takes the map for empty%s", m.Name, lost(isAccess))
+		case isAccess && m.Temporary != tempFailed:
+			s.warn(s.cf, m.Line, "the map %s has no -T%s: sendmail takes it for empty while milterd is down%s", m.Name, tempFailed, lost(isAccess))
+		case m.Temporary == "":
+			s.warn(s.cf, m.Line, "the map %s has no -T: sendmail takes it for empty while milterd is down", m.Name)
 		}
 	}
-	return false
+	switch {
+	case ours || len(c.Listen.Map) == 0:
+	case c.GrantsConfigured():
+		s.warn(s.cf, 0, "no socket map leads to listen.map (%s), so sendmail's own rules know nothing of grants and go on refusing to relay", door)
+	case c.explicit("listen.map"):
+		s.warn(s.cf, 0, "no socket map leads to listen.map (%s), so sendmail's own rules do not ask milterd", door)
+	}
+}
+
+// lost says what an empty access map means.
+func lost(isAccess bool) string {
+	if !isAccess {
+		return ""
+	}
+	return ", so what it refuses (REJECT) is taken"
+}
+
+// leadsTo reports whether one of milterd's addresses is what sendmail connects to.
+func leadsTo(own []string, socket string) bool {
+	return slices.ContainsFunc(own, func(address string) bool { return sameAddress(address, socket) })
 }
 
 // sameAddress compares addresses in sendmail's notation as far as that is

@@ -49,3 +49,86 @@ func TestAFilterThatMailCouldPassByIsWarnedAbout(t *testing.T) {
 		})
 	}
 }
+
+func TestAMapThatLeadsPastMilterdIsWarnedAbout(t *testing.T) {
+	const ours = "Kaccess socket -T<TMPF> local:/run/milterd/map.sock\n"
+	const grants = "grants: {control: local:/run/milterd/control.sock}\n"
+	cases := []struct {
+		name, config, cf, want string
+	}{
+		{"the access map is milterd", "", ours, ""},
+		{"two maps are milterd", grants, ours + "Kreceived socket -T<TMPF> unix:/run/milterd/map.sock\n", ""},
+		{"one of two addresses, with a name for the host", "listen: {map: [local:/run/milterd/map.sock, inet:8893@127.0.0.1]}\n",
+			"Kaccess socket -T<TMPF> inet:8893@localhost\n", ""},
+		{"another map that is milterd beside a file", "", "Kaccess hash -T<TMPF> DIR/access\nKreceived socket -TX local:/run/milterd/map.sock\n", ""},
+		{"somebody else's socket map beside a file", "", "Kaccess hash -T<TMPF> DIR/access\nKusers socket local:/run/users.sock\n", ""},
+		{"no socket map, and nothing that needs one", "", "Kaccess hash DIR/access\n", ""},
+		{"the access map without -T", "", "Kaccess socket local:/run/milterd/map.sock\n",
+			"DIR/sendmail.cf:1: the map access has no -T<TMPF>: sendmail takes it for empty while milterd is down, so what it refuses (REJECT) is taken"},
+		{"the access map with a mark that its rules do not know", "", "Kaccess socket -TTEMP local:/run/milterd/map.sock\n",
+			"DIR/sendmail.cf:1: the map access has no -T<TMPF>: sendmail takes it for empty while milterd is down, so what it refuses (REJECT) is taken"},
+		{"an optional access map", "", "Kaccess socket -o -T<TMPF> local:/run/milterd/map.sock\n",
+			"DIR/sendmail.cf:1: the map access has -o: a sendmail that cannot connect to milterd takes the map for empty, so what it refuses (REJECT) is taken"},
+		{"another map without -T", "", "Kaccess hash DIR/access\nKreceived socket local:/run/milterd/map.sock\n",
+			"DIR/sendmail.cf:2: the map received has no -T: sendmail takes it for empty while milterd is down"},
+		{"an access map at another socket", "", "Kaccess socket -T<TMPF> local:/run/other.sock\n",
+			"DIR/sendmail.cf:1: the access map is the socket local:/run/other.sock, which is not listen.map (local:/run/milterd/map.sock), so sendmail's own rules do not look into milterd's access table (DIR/access)"},
+		{"an access map at milterd's socket, and the door is closed", "listen: {map: []}\n", ours,
+			"DIR/sendmail.cf:1: the access map is the socket local:/run/milterd/map.sock, which is not listen.map (empty), so sendmail's own rules do not look into milterd's access table (DIR/access)"},
+		{"grants, and no map that sendmail would ask", grants, "Kaccess hash DIR/access\n",
+			"DIR/sendmail.cf: no socket map leads to listen.map (local:/run/milterd/map.sock), so sendmail's own rules know nothing of grants and go on refusing to relay"},
+		{"a door that is asked for, and no map that leads to it", "listen: {map: inet:8893}\n", "Kaccess hash DIR/access\nKx socket inet:8894@127.0.0.1\n",
+			"DIR/sendmail.cf: no socket map leads to listen.map (inet:8893), so sendmail's own rules do not ask milterd"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			dir := write(t, map[string]string{"sendmail.cf": c.cf + filters + "C{TrustAuthMech}PLAIN\nScheck_rcpt\n", "access": "Connect:203.0.113.5\tREJECT\n"})
+			p, warnings := build(t, dir, "sendmail: {cf: sendmail.cf}\naccess: {file: access}\n"+c.config)
+			if got := strings.Join(warnings, "\n"); got != c.want {
+				t.Errorf("warnings:\n%s\nexpected:\n%s", got, c.want)
+			}
+			if p.Access.Len() != 1 {
+				t.Errorf("%d entries in the access table", p.Access.Len())
+			}
+		})
+	}
+}
+
+func TestWithMilterdAsTheAccessMapTheDefaultTableStays(t *testing.T) {
+	dir := write(t, map[string]string{"sendmail.cf": "Kaccess socket -T<TMPF> local:/run/milterd/map.sock\n" + filters + "Scheck_rcpt\n"})
+	c := parse(t, dir, "sendmail: {cf: sendmail.cf}\n")
+	if got := c.sources().access.path; got != "/etc/mail/access" {
+		t.Errorf("access table %s", got)
+	}
+}
+
+func TestWhatOthersCouldReachAndWhatNothingComesOfIsWarnedAbout(t *testing.T) {
+	cases := []struct {
+		name, config, want string
+	}{
+		{"nothing by default", "mode: shadow", ""},
+		{"maps on loopback addresses", "listen: {map: [inet:8893, inet:8894@127.0.0.2, inet6:8893@::1, inet:8895@localhost]}", ""},
+		{"maps on the network", "listen: {map: [inet:8893, inet:8893@203.0.113.25]}",
+			"DIR/milterd.yaml:3: listen.map: inet:8893@203.0.113.25 can be reached from other machines, and whoever can connect reads the access table and learns who may relay; keep it local"},
+		{"maps on a host whose address is not known", "listen: {map: inet6:8893@mx.example.test}",
+			"DIR/milterd.yaml:3: listen.map: inet6:8893@mx.example.test can be reached from other machines, and whoever can connect reads the access table and learns who may relay; keep it local"},
+		{"scrubbing for grants that there are", "received: {whose: [granted]}\ngrants: {file: grants.db}", ""},
+		{"scrubbing for grants that there are not", "received: {whose: [granted]}",
+			"DIR/milterd.yaml:3: received.whose: granted, but grants has no source, store or control socket, so there are none"},
+		{"no scrubbing for grants that there are not", "received: {mode: off, whose: [granted]}", ""},
+		{"grants that sendmail does not learn of", "listen: {map: \"\"}\ngrants: {file: grants.db}",
+			"DIR/milterd.yaml:3: listen.map: empty, so sendmail's own rules know nothing of grants and go on refusing to relay"},
+		{"DRAC for everybody", "grants: {drac: {listen: 'inet:0@0.0.0.0', allow: [127.0.0.0/8, '::/0']}}",
+			"DIR/milterd.yaml:3: grants.drac.allow: ::/0 lets everybody who can send a datagram grant a relay"},
+		{"DRAC for everybody, switched off", "grants: {drac: {allow: ['::/0']}}", ""},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			dir := write(t, map[string]string{"access": ""})
+			_, warnings := build(t, dir, "access: {file: access}\ndomains: {local: [], relay: []}\n"+c.config+"\n")
+			if got := strings.Join(warnings, "\n"); got != c.want {
+				t.Errorf("warnings:\n%s\nexpected:\n%s", got, c.want)
+			}
+		})
+	}
+}

@@ -8,7 +8,8 @@ import (
 )
 
 // Policy reads the access table, the domain files and, if configured,
-// sendmail.cf, and makes the policy of them. The warnings are what an
+// sendmail.cf, and makes the policy of them. It also reads the files that hold
+// passwords and keys into the configuration. The warnings are what an
 // administrator should know although the policy can be used, one a line with
 // its file. The error is an [*Error] that holds every problem.
 func (c *Config) Policy() (*policy.Policy, []string, error) {
@@ -22,10 +23,13 @@ func (c *Config) Policy() (*policy.Policy, []string, error) {
 		Shadow:   c.Mode == policy.ModeShadow,
 		Checks:   c.Checks,
 		Ports:    maps.Clone(c.Ports),
+		Received: c.receivedPolicy(),
 	}
 	p.Checks.DNSBL = c.dnsblPolicy()
 	p.Checks.Relay.TrustAuthMech = slices.Clone(s.mechanisms)
 	p.Checks.Relay.LocalMailers = slices.Clone(c.Checks.Relay.LocalMailers)
+	c.readSecrets(s)
+	c.checkReach(s)
 	if err := s.err(); err != nil {
 		return nil, s.warnings, err
 	}

@@ -337,7 +337,7 @@ SRelay_ok
 	}
 	for i, want := range []string{
 		"/sendmail.cf:3: class w: the output of a program",
-		"/sendmail.cf:4: the access map is of type socket",
+		"/sendmail.cf:4: the access map is the socket local:/run/other.sock, which is not listen.map",
 		"/sendmail.cf: no TRUST_AUTH_MECH",
 	} {
 		if i >= len(warnings) || !strings.HasPrefix(warnings[i], dir+want) {

@@ -20,6 +20,8 @@ func (c *Config) schema() []field {
 		}},
 		{name: "listen", section: []field{
 			{name: "milter", value: oneOrMore(&c.Listen.Milter, checkAddress)},
+			{name: "map", value: noneOrMore(&c.Listen.Map, checkAddress)},
+			{name: "http", value: checked(&c.Listen.HTTP, optional(checkAddress))},
 			{name: "socket_mode", value: fileMode(&c.Listen.SocketMode)},
 			{name: "socket_group", value: optionalText(&c.Listen.SocketGroup)},
 			{name: "max_connections", value: integer(&c.Listen.MaxConnections, 1, 1_000_000)},
@@ -37,6 +39,9 @@ func (c *Config) schema() []field {
 		{name: "mode", value: oneOf(&c.Mode, policy.ModeEnforce, policy.ModeShadow)},
 		{name: "checks", section: c.checksSchema()},
 		{name: "ports", each: c.portSchema},
+		{name: "received", section: c.receivedSchema()},
+		{name: "grants", section: c.grantsSchema()},
+		{name: "record", section: c.recordSchema()},
 		{name: "log", section: []field{
 			{name: "level", value: oneOf(&c.Log.Level, "debug", "info", "warn", "error")},
 			{name: "format", value: oneOf(&c.Log.Format, "text", "json")},
@@ -62,6 +67,7 @@ func (c *Config) checksSchema() []field {
 			{name: "temp", value: reply(&k.Relay.Temp)},
 			{name: "fail", value: reply(&k.Relay.Fail)},
 			{name: "forged", value: reply(&k.Relay.Forged)},
+			{name: "grant_temp", value: reply(&k.Relay.GrantTemp)},
 			{name: "trust_auth_mech", value: list(&k.Relay.TrustAuthMech, checkMechanism)},
 			{name: "local_mailers", value: list(&k.Relay.LocalMailers, checkMailer)},
 		}},
@@ -129,6 +135,7 @@ func (c *Config) portSchema(key string) (field, error) {
 			return oneOf(&p.Relay, policy.RelayEntitled, policy.RelayAuthenticated, policy.RelayNone)
 		})},
 		{name: "checks", value: put(portChecks)},
+		{name: "received", value: put(portReceived)},
 	}}, nil
 }
 

@@ -101,7 +101,7 @@ func (c *Config) askSendmail(s *sources) {
 	for _, p := range cf.Problems {
 		s.warn(s.cf, p.Line, "%s", p.Text)
 	}
-	c.checkDoor(s, cf)
+	c.checkDoors(s, cf)
 	if !c.explicit("access.file") {
 		s.mapFromSendmail(cf)
 	}
@@ -133,7 +133,7 @@ func (c *Config) askSendmail(s *sources) {
 }
 
 // mapFromSendmail takes the access table that sendmail uses. Where sendmail has
-// none, or one that is no text file, the default file stays.
+// none, or asks milterd or somebody else for it, the default file stays.
 func (s *sources) mapFromSendmail(cf *sendmail.Config) {
 	switch {
 	case cf.Access.Text != "":

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"gopkg.in/yaml.v3"
 
@@ -63,6 +64,23 @@ func file(to *string, optional bool) func(value) {
 			v.fail("%s is a compiled map, expected the text file it was made from", quote(s))
 		default:
 			*to = s
+		}
+	})
+}
+
+// ownPath takes the path of a file or directory that milterd itself keeps, which
+// may be empty if optional, and makes it relative to the configuration's directory.
+func (c *Config) ownPath(to *string, optional bool) func(value) {
+	return text(func(v value, s string) {
+		switch {
+		case s == "" && !optional:
+			v.fail("no file name")
+		case strings.IndexFunc(s, unicode.IsControl) >= 0, strings.TrimSpace(s) != s:
+			v.fail("%s, expected a file name", quote(s))
+		case s == "":
+			*to = ""
+		default:
+			*to = c.path(s)
 		}
 	})
 }
@@ -187,6 +205,27 @@ func reply(to *policy.Reply) func(value) {
 	})
 }
 
+// checked takes text that check finds nothing wrong with.
+func checked(to *string, check func(string) error) func(value) {
+	return text(func(v value, s string) {
+		if err := check(s); err != nil {
+			v.fail("%v", err)
+			return
+		}
+		*to = s
+	})
+}
+
+// optional lets a check pass what is empty.
+func optional(check func(string) error) func(string) error {
+	return func(s string) error {
+		if s == "" {
+			return nil
+		}
+		return check(s)
+	}
+}
+
 // list takes a list of words; check sees each of them.
 func list(to *[]string, check func(string) error) func(value) {
 	return func(v value) {
@@ -211,6 +250,20 @@ func oneOrMore(to *[]string, check func(string) error) func(value) {
 		default:
 			v.fail("%s, expected one entry or a list of them", kind(v.node))
 		}
+	}
+}
+
+// noneOrMore takes one word, which may be empty for none, or a list.
+func noneOrMore(to *[]string, check func(string) error) func(value) {
+	some := oneOrMore(to, check)
+	return func(v value) {
+		empty := v.node.Kind == yaml.ScalarNode && v.node.Tag == "!!str" && v.node.Value == "" ||
+			v.node.Kind == yaml.SequenceNode && len(v.node.Content) == 0
+		if empty {
+			*to = nil
+			return
+		}
+		some(v)
 	}
 }
 

@@ -22,6 +22,9 @@ type Config struct {
 	Probe Probe
 	// Access is the map of FEATURE(access_db).
 	Access Map
+	// Sockets are the maps that are asked over a socket, Access among them if it
+	// is one.
+	Sockets []Map
 	// Features are the FEATUREs in force that change how the table is used.
 	Features access.Features
 	// Filters are the milters that are defined.
@@ -49,17 +52,6 @@ type ClassFile struct {
 	// to a # counts.
 	FirstWord bool
 	// Line is where the sendmail.cf names the file.
-	Line int
-}
-
-// Map is the access map.
-type Map struct {
-	// Type is hash, btree, ldap and so on; empty without FEATURE(access_db).
-	Type string
-	// Text is the text file the map is made from, empty where there is none
-	// that milterd could read.
-	Text string
-	// Line is where the sendmail.cf defines the map.
 	Line int
 }
 
@@ -348,43 +340,4 @@ func (p *parser) classFile(rest string, number int) {
 	default:
 		p.problem(number, "class %s: the file %s is not read; list the mechanisms in the configuration", class, path)
 	}
-}
-
-// fileMaps are the map types that makemap makes from a text file of the same
-// name, and the ending of each.
-func fileMapEnding(mapType string) (ending string, ok bool) {
-	switch mapType {
-	case "hash", "btree":
-		return ".db", true
-	case "dbm", "implicit":
-		return "", true
-	case "cdb":
-		return ".cdb", true
-	}
-	return "", false
-}
-
-// mapCommand reads the K command of the access map.
-func (p *parser) mapCommand(rest string, number int) {
-	words := strings.Fields(rest)
-	if len(words) < 2 || words[0] != "access" {
-		return
-	}
-	m := Map{Type: words[1], Line: number}
-	ending, isFile := fileMapEnding(m.Type)
-	if !isFile {
-		p.problem(number, "the access map is of type %s, which is not a text file that milterd could read; set access.file", m.Type)
-		p.config.Access = m
-		return
-	}
-	for _, word := range words[2:] {
-		if !strings.HasPrefix(word, "-") {
-			m.Text = strings.TrimSuffix(strings.Trim(word, `"`), ending)
-			break
-		}
-	}
-	if m.Text == "" {
-		p.problem(number, "the access map has no file; set access.file")
-	}
-	p.config.Access = m
 }

@@ -101,21 +101,25 @@ func problems(c *Config) string {
 }
 
 func TestAccessMap(t *testing.T) {
+	access := func(m Map) Map {
+		m.Name, m.Line = "access", max(m.Line, 1)
+		return m
+	}
 	cases := []struct {
 		name, text string
 		want       Map
 		problem    string
 	}{
-		{"as FEATURE(access_db) writes it", "Kaccess hash -T<TMPF> /etc/mail/access", Map{"hash", "/etc/mail/access", 1}, ""},
-		{"with the ending of the compiled map", "Kaccess hash -o -T<TMPF> /etc/mail/access.db", Map{"hash", "/etc/mail/access", 1}, ""},
-		{"btree, behind other maps", "Karith arith\nKaccess btree /etc/access", Map{"btree", "/etc/access", 2}, ""},
-		{"cdb", "Kaccess cdb -T<TMPF> /etc/mail/access.cdb", Map{"cdb", "/etc/mail/access", 1}, ""},
+		{"as FEATURE(access_db) writes it", "Kaccess hash -T<TMPF> /etc/mail/access", access(Map{Type: "hash", Text: "/etc/mail/access", Temporary: "<TMPF>"}), ""},
+		{"with the ending of the compiled map", "Kaccess hash -o -T<TMPF> /etc/mail/access.db", access(Map{Type: "hash", Text: "/etc/mail/access", Temporary: "<TMPF>", Optional: true}), ""},
+		{"btree, behind other maps", "Karith arith\nKaccess btree /etc/access", access(Map{Type: "btree", Text: "/etc/access", Line: 2}), ""},
+		{"cdb", "Kaccess cdb -T<TMPF> /etc/mail/access.cdb", access(Map{Type: "cdb", Text: "/etc/mail/access", Temporary: "<TMPF>"}), ""},
+		{"a macro in the name", "DD/etc/mail\nKaccess hash $D/access", access(Map{Type: "hash", Text: "/etc/mail/access", Line: 2}), ""},
 		{"none", "Kresolve host -a<OKR>", Map{}, ""},
-		{"socket", "Kaccess socket -T<TMPF> local:/run/map.sock", Map{Type: "socket", Line: 1},
-			"1: the access map is of type socket, which is not a text file that milterd could read; set access.file"},
-		{"ldap", "Kaccess ldap -1 -k (x=%0)", Map{Type: "ldap", Line: 1},
+		{"a socket", "Kaccess socket -T<TMPF> local:/run/map.sock", access(Map{Type: "socket", Socket: "local:/run/map.sock", Temporary: "<TMPF>"}), ""},
+		{"ldap", "Kaccess ldap -1 -k (x=%0)", access(Map{Type: "ldap"}),
 			"1: the access map is of type ldap, which is not a text file that milterd could read; set access.file"},
-		{"without a file", "Kaccess hash -o", Map{Type: "hash", Line: 1}, "1: the access map has no file; set access.file"},
+		{"without a file", "Kaccess hash -o", access(Map{Type: "hash", Optional: true}), "1: the access map has no file; set access.file"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -127,6 +131,24 @@ func TestAccessMap(t *testing.T) {
 				t.Errorf("problems (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestSocketMapsAreListedWhateverTheirName(t *testing.T) {
+	got := read(t, "Kresolve host -a<OKR>\nKmilterd socket local:/run/map.sock\nKaccess socket -o -T<TMPF> inet:8892@127.0.0.1\nKbare socket\n")
+	want := []Map{
+		{Name: "milterd", Type: "socket", Socket: "local:/run/map.sock", Line: 2},
+		{Name: "access", Type: "socket", Socket: "inet:8892@127.0.0.1", Temporary: "<TMPF>", Optional: true, Line: 3},
+		{Name: "bare", Type: "socket", Line: 4},
+	}
+	if diff := cmp.Diff(want, got.Sockets); diff != "" {
+		t.Errorf("maps (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(want[1], got.Access); diff != "" {
+		t.Errorf("access map (-want +got):\n%s", diff)
+	}
+	if len(got.Problems) > 0 {
+		t.Errorf("problems %v", got.Problems)
 	}
 }
 

@@ -9,6 +9,7 @@
 //	F w [-o] /file     adds the names in a file, -o: if there is one
 //	D j name           defines a macro
 //	K access hash ...  defines the map that FEATURE(access_db) looks up
+//	K name socket ...  defines a map that a server such as milterd answers
 //	S name             begins a ruleset
 //	R lhs rhs          is one of its rules
 //

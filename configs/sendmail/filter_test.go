@@ -1,6 +1,8 @@
 package sendmail
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -60,5 +62,29 @@ func TestASubmissionProgramsFileIsTold(t *testing.T) {
 	}
 	if !read(t, "O UseMSP=True\n").Submission {
 		t.Error("FEATURE(msp) is not seen")
+	}
+}
+
+func TestAGeneratedSendmailCFGivesItsSocketMaps(t *testing.T) {
+	c, err := Parse(generate(t,
+		"FEATURE(`access_db', `socket -T<TMPF> local:/run/milterd/map.sock')",
+		"LOCAL_CONFIG",
+		"Kreceived socket -T<TMPF> local:/run/milterd/map.sock"), "vm.example.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range c.Sockets {
+		c.Sockets[i].Line = 0
+	}
+	m := Map{Name: "received", Type: "socket", Socket: "local:/run/milterd/map.sock", Temporary: "<TMPF>"}
+	access := m
+	access.Name = "access"
+	want := []Map{m, access}
+	slices.SortFunc(c.Sockets, func(a, b Map) int { return strings.Compare(b.Name, a.Name) })
+	if diff := cmp.Diff(want, c.Sockets); diff != "" {
+		t.Errorf("maps (-want +got):\n%s", diff)
+	}
+	if c.Access.Name != "access" || c.Access.Socket != access.Socket {
+		t.Errorf("access map %+v", c.Access)
 	}
 }

@@ -1,0 +1,63 @@
+package configs
+
+import "milterd/policy"
+
+// listener is one address that milterd listens on, and the key that says so.
+type listener struct {
+	key, address string
+}
+
+// listeners are the stream sockets that milterd opens, in the order of their keys.
+func (c *Config) listeners() []listener {
+	var all []listener
+	add := func(key string, addresses ...string) {
+		for _, address := range addresses {
+			if address != "" {
+				all = append(all, listener{key, address})
+			}
+		}
+	}
+	add("listen.milter", c.Listen.Milter...)
+	add("listen.map", c.Listen.Map...)
+	add("listen.http", c.Listen.HTTP)
+	add("grants.control", c.Grants.Control)
+	add("grants.dovecot.listen", c.Grants.Dovecot.Listen)
+	return all
+}
+
+// checkListeners reports two doors on one address.
+func (c *Config) checkListeners(d *decoder) {
+	all := c.listeners()
+	for i, b := range all {
+		for _, a := range all[:i] {
+			if !sameListener(a.address, b.address) || a.address == b.address && a.key == b.key {
+				continue
+			}
+			key := d.said(a.key, b.key)
+			d.add(d.name, d.lines[key], "%s: %s (%s) and %s (%s) are one address, expected one for each", key, a.address, a.key, b.address, b.key)
+		}
+	}
+}
+
+// checkReach warns of what others than sendmail could reach, and of rules that
+// nothing can come of.
+func (c *Config) checkReach(s *sources) {
+	warn := func(key, format string, args ...any) { s.warn(c.name, c.lines[key], key+": "+format, args...) }
+	for _, address := range c.Listen.Map {
+		if !isLoopback(address) {
+			warn("listen.map", "%s can be reached from other machines, and whoever can connect reads the access table and learns who may relay; keep it local", address)
+		}
+	}
+	for _, network := range c.Grants.DRAC.Allow {
+		if c.Grants.DRAC.Listen != "" && network.Bits() == 0 {
+			warn("grants.drac.allow", "%s lets everybody who can send a datagram grant a relay", network)
+		}
+	}
+	r := &c.Received
+	if r.Mode != policy.ModeOff && r.Granted && !c.GrantsConfigured() {
+		warn("received.whose", "granted, but grants has no source, store or control socket, so there are none")
+	}
+	if c.GrantsConfigured() && len(c.Listen.Map) == 0 {
+		warn("listen.map", "empty, so sendmail's own rules know nothing of grants and go on refusing to relay")
+	}
+}

@@ -1,0 +1,82 @@
+package configs
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// parseNetwork reads a network, or a single address as one of a single address.
+func parseNetwork(s string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(s); err == nil && addr.Zone() == "" {
+		addr = addr.Unmap()
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	switch {
+	case err != nil:
+		return p, fmt.Errorf("%s, expected a network such as 203.0.113.0/24 or 2001:db8::/32, or a single address", quote(s))
+	case p.Addr().Is4In6() && p.Bits() >= 96:
+		return p, fmt.Errorf("%s is an IPv4 network, write %s", quote(s), netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96).Masked())
+	case p != p.Masked():
+		return p, fmt.Errorf("%s has bits beyond its prefix length, the network is %s", quote(s), p.Masked())
+	}
+	return p, nil
+}
+
+// networks takes a list of networks and single addresses.
+func networks(to *[]netip.Prefix) func(value) {
+	return networksOr(func(_ []string, networks []netip.Prefix) { *to = networks })
+}
+
+// networksOr takes a list of networks, single addresses and some words.
+func networksOr(set func(words []string, networks []netip.Prefix), words ...string) func(value) {
+	check := func(s string) error {
+		if slices.Contains(words, s) {
+			return nil
+		}
+		_, err := parseNetwork(s)
+		if err == nil || len(words) == 0 || strings.ContainsAny(s, "/:.") {
+			return err
+		}
+		if near := nearest(s, words); near != "" {
+			return fmt.Errorf("%s, did you mean %s?", quote(s), near)
+		}
+		return fmt.Errorf("%s, expected %s, or a network such as 203.0.113.0/24", quote(s), strings.Join(words, ", "))
+	}
+	return func(v value) {
+		var entries, found []string
+		var networks []netip.Prefix
+		list(&entries, check)(v)
+		for _, entry := range entries {
+			if slices.Contains(words, entry) {
+				found = append(found, entry)
+			} else if p, err := parseNetwork(entry); err == nil {
+				networks = append(networks, p)
+			}
+		}
+		set(found, networks)
+	}
+}
+
+// namedNetworks are the networks that a word in grants.exclude stands for. The word
+// own, the addresses of this machine, is known where milterd runs.
+func namedNetworks(word string) []netip.Prefix {
+	var texts []string
+	switch word {
+	case "loopback":
+		texts = []string{"127.0.0.0/8", "::1/128"}
+	case "private": // RFC 1918, RFC 4193
+		texts = []string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"}
+	case "link-local": // RFC 3927, RFC 4291 section 2.5.6
+		texts = []string{"169.254.0.0/16", "fe80::/10"}
+	case "cgnat": // RFC 6598
+		texts = []string{"100.64.0.0/10"}
+	}
+	networks := make([]netip.Prefix, len(texts))
+	for i, text := range texts {
+		networks[i] = netip.MustParsePrefix(text)
+	}
+	return networks
+}

@@ -1,0 +1,267 @@
+package configs
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"milterd/header"
+	"milterd/policy"
+)
+
+// receivedSchema lists the keys of the rules that take traces of the client out of
+// a message's header.
+func (c *Config) receivedSchema() []field {
+	r := &c.Received
+	return []field{
+		{name: "mode", value: mode(&r.Mode)},
+		{name: "whose", value: networksOr(func(words []string, networks []netip.Prefix) {
+			r.Authenticated = slices.Contains(words, "authenticated")
+			r.Relayed = slices.Contains(words, "relayed")
+			r.Granted = slices.Contains(words, "granted")
+			r.Networks = networks
+		}, "authenticated", "relayed", "granted")},
+		{name: "client", value: boolean(&r.Rules.Client)},
+		{name: "version", value: boolean(&r.Rules.Version)},
+		{name: "with", value: boolean(&r.Rules.With)},
+		{name: "from", value: checked(&r.Rules.From, checkFromText)},
+		{name: "by", value: checked(&r.Rules.By, checkByText)},
+		{name: "fields", each: c.headerFieldSchema},
+	}
+}
+
+// portReceived takes what a listener does with the header of all its mail.
+func portReceived(p *policy.Port) func(value) {
+	rule := oneOf(&p.Received, policy.ReceivedScrub, policy.ReceivedKeep)
+	return func(v value) {
+		if v.node.Kind == yaml.ScalarNode && v.node.Tag == "!!str" && v.node.Value == "" {
+			p.Received = ""
+			return
+		}
+		rule(v)
+	}
+}
+
+// maxReceivedText bounds the texts that stand in a Received field for others. A
+// line holds 998 octets (RFC 5322 section 2.1.1), and most want 78.
+const maxReceivedText = 200
+
+func checkReceivedText(s string) error {
+	if !isPrintable(s) {
+		return fmt.Errorf("%s, expected printable ASCII on one line", quote(s))
+	}
+	if len(s) > maxReceivedText {
+		return fmt.Errorf("%s: %d octets, expected %d at most", quote(s), len(s), maxReceivedText)
+	}
+	return nil
+}
+
+// checkFromText says what is wrong with the text in place of a client: a from
+// clause (RFC 5321 section 4.4) of one name, with comments behind it. Anything
+// more would begin another clause of the field.
+func checkFromText(s string) error {
+	if err := checkReceivedText(s); err != nil {
+		return err
+	}
+	rest, ok := strings.CutPrefix(s, "from ")
+	name, rest := cutAtom(rest)
+	if !ok || name == "" {
+		return fmt.Errorf(`%s, expected "from " and a name, such as "from SMTP"`, quote(s))
+	}
+	for rest != "" {
+		var err error
+		text, spaced := strings.CutPrefix(rest, " ")
+		if !spaced || !strings.HasPrefix(text, "(") {
+			return fmt.Errorf("%s: expected nothing but comments in parentheses behind the name, each after a blank", quote(s))
+		}
+		if rest, err = cutComment(text); err != nil {
+			return fmt.Errorf("%s: %w", quote(s), err)
+		}
+	}
+	return nil
+}
+
+// checkByText says what is wrong with the text in place of mail software: a
+// comment, or nothing.
+func checkByText(s string) error {
+	if s == "" {
+		return nil
+	}
+	if err := checkReceivedText(s); err != nil {
+		return err
+	}
+	if !strings.HasPrefix(s, "(") {
+		return fmt.Errorf(`%s, expected a comment in parentheses, such as "(SMTP server)", or ""`, quote(s))
+	}
+	rest, err := cutComment(s)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w", quote(s), err)
+	case rest != "":
+		return fmt.Errorf("%s: expected nothing behind the comment", quote(s))
+	}
+	return nil
+}
+
+// cutAtom cuts the name off the front: a domain, or an address in brackets.
+func cutAtom(s string) (name, rest string) {
+	end := strings.IndexFunc(s, func(r rune) bool {
+		return r != '.' && r != '[' && r != ']' && r != ':' && !isAtomText(r)
+	})
+	if end < 0 {
+		end = len(s)
+	}
+	return s[:end], s[end:]
+}
+
+// isAtomText reports whether a character may stand in an atom (RFC 5322 section
+// 3.2.3).
+func isAtomText(r rune) bool {
+	return r > ' ' && r < 0x7f && !strings.ContainsRune(`()<>[]:;@\,."`, r)
+}
+
+// cutComment cuts the comment off the front. Quotes mean nothing in a comment
+// (RFC 5322 section 3.2.2), but not every reader knows, so they must pair up, and
+// hold no parentheses.
+func cutComment(s string) (rest string, err error) {
+	depth, quoted := 0, false
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '"':
+			quoted = !quoted
+		case '(', ')':
+			if quoted {
+				return "", errors.New("a parenthesis between quotes")
+			}
+			if s[i] == '(' {
+				depth++
+			} else {
+				depth--
+			}
+			if depth == 0 {
+				return s[i+1:], nil
+			}
+		}
+	}
+	if quoted {
+		return "", errors.New("a quote is not closed")
+	}
+	return "", errors.New("a parenthesis is not closed")
+}
+
+func isPrintable(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) < 0
+}
+
+// maxFieldText bounds what is written into a header field. A line holds 998
+// octets, with its name.
+const maxFieldText = 500
+
+// headerFieldSchema takes the rule for one header field.
+func (c *Config) headerFieldSchema(name string) (field, error) {
+	if err := checkRuleName(name); err != nil {
+		return field{}, err
+	}
+	rules := &c.Received.Rules.Fields
+	for _, r := range *rules {
+		if strings.EqualFold(r.Name, name) {
+			return field{}, fmt.Errorf("%s has a rule already, as %s", name, r.Name)
+		}
+	}
+	rule := header.FieldRule{Name: name}
+	return field{name: name, value: func(v value) {
+		action := header.FieldAction(v.node.Value)
+		switch {
+		case v.node.Kind == yaml.MappingNode:
+			action = header.Replace
+			v.fields([]field{{name: "replace", value: checked(&rule.Text, checkFieldText)}})
+			if !v.given("replace") {
+				v.fail("no replace, expected {replace: TEXT}")
+			}
+		case v.node.Kind != yaml.ScalarNode || action != header.Remove && action != header.Version:
+			v.fail("%s, expected remove, version or {replace: TEXT}", kind(v.node))
+		}
+		rule.Action = action
+		*rules = append(*rules, rule)
+	}}, nil
+}
+
+func checkFieldText(s string) error {
+	switch {
+	case s == "":
+		return errors.New("an empty text; remove takes the field away")
+	case !isPrintable(s) || strings.TrimSpace(s) != s:
+		return fmt.Errorf("%s, expected printable ASCII on one line, without blanks around it", quote(s))
+	case len(s) > maxFieldText:
+		return fmt.Errorf("%s: %d octets, expected %d at most", quote(s), len(s), maxFieldText)
+	}
+	return nil
+}
+
+// maxFieldName bounds the name of a header field.
+const maxFieldName = 100
+
+// checkFieldName says what is wrong with the name of a header field (RFC 5322
+// section 3.6.8).
+func checkFieldName(s string) error {
+	if s == "" || len(s) > maxFieldName || strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == ':' }) >= 0 {
+		return fmt.Errorf("%s, expected the name of a header field, such as X-Mailer", quote(s))
+	}
+	return nil
+}
+
+// checkRuleName refuses rules for fields that mail cannot do without.
+func checkRuleName(s string) error {
+	if err := checkFieldName(s); err != nil {
+		return err
+	}
+	if why := needed(strings.ToLower(s)); why != "" {
+		return fmt.Errorf("no rule for %s: %s", s, why)
+	}
+	return nil
+}
+
+// needed says why a field, by its name in lower case, must stay as it is; empty if
+// it need not.
+func needed(name string) string {
+	switch name {
+	case "received":
+		return "the keys client, version and with say what becomes of it"
+	case "from", "sender", "reply-to", "to", "cc", "bcc", "date", "subject":
+		return "it is what the sender wrote"
+	case "message-id", "in-reply-to", "references":
+		return "it ties messages together"
+	case "return-path", "delivered-to", "received-spf", "authentication-results":
+		return "it says which way the message came, and loops are told by it"
+	case "dkim-signature", "domainkey-signature":
+		return "it is a signature"
+	case "mime-version":
+		return "the body cannot be read without it"
+	case "auto-submitted":
+		return "automatic replies would answer each other without it"
+	}
+	for prefix, why := range map[string]string{
+		"resent-":  "it says who sent the message on",
+		"arc-":     "it is a signature",
+		"content-": "the body cannot be read without it",
+	} {
+		if strings.HasPrefix(name, prefix) {
+			return why
+		}
+	}
+	return ""
+}
+
+// receivedPolicy is what the policy knows of the scrubbing.
+func (c *Config) receivedPolicy() policy.Scrub {
+	r := c.Received
+	r.Networks = slices.Clone(r.Networks)
+	r.Rules.Fields = slices.Clone(r.Rules.Fields)
+	return r
+}

@@ -1,0 +1,77 @@
+package configs
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Record says whether sessions are recorded, and what of them.
+type Record struct {
+	// Dir is the directory of the recordings, a complete path; empty for none.
+	Dir string
+	// MaxSize is how many octets a file may get before the next one begins.
+	MaxSize int64
+	// Keep is how many finished files stay; 0 for all.
+	Keep int
+	// Compress is gzip or none.
+	Compress string
+	// Sample is the share of the connections that is recorded, above 0 and 1 at
+	// most.
+	Sample float64
+	// Redact hides local parts of addresses, with RedactKey, so that equal ones
+	// stay equal. An empty key stands for one that nobody knows.
+	Redact bool
+	// RedactKey is that of RedactKeyFile once Policy has read it.
+	RedactKey     Secret
+	RedactKeyFile string
+	// Headers names the header fields that are stored beside Received; AllHeaders
+	// stores every field.
+	Headers    []string
+	AllHeaders bool
+	// Buffer is how many sessions may wait to be written.
+	Buffer int
+}
+
+// compressions are the words for how recordings are compressed.
+func compressions() []string { return []string{"gzip", "none"} }
+
+func (c *Config) recordSchema() []field {
+	r := &c.Record
+	return []field{
+		{name: "dir", value: c.ownPath(&r.Dir, true)},
+		{name: "max_size", value: size(&r.MaxSize, 64*kib, 64*gib)},
+		{name: "keep", value: integer(&r.Keep, 0, 1_000_000)},
+		{name: "compress", value: oneOf(&r.Compress, compressions()...)},
+		{name: "sample", value: share(&r.Sample)},
+		{name: "redact", value: boolean(&r.Redact)},
+		{name: "redact_key", value: secret(&r.RedactKey, "a key")},
+		{name: "redact_key_file", value: c.ownPath(&r.RedactKeyFile, true)},
+		{name: "headers", value: func(v value) {
+			var names []string
+			list(&names, checkFieldName)(v)
+			r.AllHeaders = slices.Contains(names, "all")
+			r.Headers = slices.DeleteFunc(names, func(name string) bool { return name == "all" })
+		}},
+		{name: "buffer", value: integer(&r.Buffer, 1, 1_000_000)},
+	}
+}
+
+// checkRecord reports what is right key by key, and cannot be together.
+func (c *Config) checkRecord(d *decoder) {
+	r := &c.Record
+	fail := func(key, format string, args ...any) {
+		d.add(d.name, d.lines[key], "%s: %s", key, fmt.Sprintf(format, args...))
+	}
+	if r.RedactKey != "" && r.RedactKeyFile != "" {
+		fail(d.said("record.redact_key", "record.redact_key_file"), "expected one of redact_key and redact_key_file")
+	}
+	if r.AllHeaders && len(r.Headers) > 0 {
+		fail("record.headers", "all stands for every field, expected [all] or names")
+	}
+	for i, name := range r.Headers {
+		if slices.ContainsFunc(r.Headers[:i], func(other string) bool { return strings.EqualFold(other, name) }) {
+			fail("record.headers", "%s is listed twice; the case of a field's name does not count", quote(name))
+		}
+	}
+}

@@ -1,0 +1,77 @@
+package sendmail
+
+import "strings"
+
+// Map is the access map, or another one that is asked over a socket.
+type Map struct {
+	Name string
+	// Type is hash, btree, ldap, socket and so on; empty without
+	// FEATURE(access_db).
+	Type string
+	// Text is the text file the map is made from, empty where there is none
+	// that milterd could read.
+	Text string
+	// Socket is the address of a map of type socket, in sendmail's notation.
+	Socket string
+	// Temporary is what a look-up that fails for now has behind its key
+	// (-T<TMPF>), for the rules to see. Without it such a look-up looks to them
+	// like one that finds nothing.
+	Temporary string
+	// Optional: a map that cannot be opened is one that holds nothing (-o).
+	Optional bool
+	// Line is where the sendmail.cf defines the map.
+	Line int
+}
+
+// fileMapEnding is the ending of a map that makemap makes from a text file of the
+// same name; ok tells such types from others.
+func fileMapEnding(mapType string) (ending string, ok bool) {
+	switch mapType {
+	case "hash", "btree":
+		return ".db", true
+	case "dbm", "implicit":
+		return "", true
+	case "cdb":
+		return ".cdb", true
+	}
+	return "", false
+}
+
+// mapCommand reads a K command: that of the access map, or of one that is asked
+// over a socket.
+func (p *parser) mapCommand(rest string, number int) {
+	words := strings.Fields(rest)
+	if len(words) < 2 || words[0] != "access" && words[1] != "socket" {
+		return
+	}
+	m := Map{Name: words[0], Type: words[1], Line: number}
+	subject := ""
+	for _, word := range words[2:] {
+		if !strings.HasPrefix(word, "-") {
+			subject = strings.Trim(p.expand(word), `"`)
+			break
+		}
+		switch {
+		case strings.HasPrefix(word, "-T"):
+			m.Temporary = word[2:]
+		case word == "-o":
+			m.Optional = true
+		}
+	}
+	ending, isFile := fileMapEnding(m.Type)
+	switch {
+	case m.Type == "socket":
+		m.Socket = subject
+		p.config.Sockets = append(p.config.Sockets, m)
+	case !isFile:
+		p.problem(number, "the access map is of type %s, which is not a text file that milterd could read; set access.file", m.Type)
+	default:
+		m.Text = strings.TrimSuffix(subject, ending)
+		if m.Text == "" {
+			p.problem(number, "the access map has no file; set access.file")
+		}
+	}
+	if m.Name == "access" {
+		p.config.Access = m
+	}
+}
