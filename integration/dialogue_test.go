@@ -16,6 +16,7 @@ var scenes = []struct{ name, dir string }{
 	{"early", "early"},
 	{"shadow", "shadow"},
 	{"lists", "lists"},
+	{"doors", "doors"},
 }
 
 func TestDialogues(t *testing.T) {

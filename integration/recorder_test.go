@@ -8,10 +8,12 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 
+	"milterd/header"
 	"milterd/integration/harness"
 	"milterd/policy/replay"
 )
@@ -164,6 +166,8 @@ type recording struct {
 	// expectations begin.
 	quarantined bool
 	first       int
+	// edits are milterd's orders about the header of the current message.
+	edits []header.Edit
 }
 
 // command takes in what sendmail says.
@@ -186,7 +190,7 @@ func (s *recording) command(code byte, data string) {
 		s.session.TLS = replay.TLS{Version: m["tls_version"], Cipher: m["cipher"], Bits: number(m["cipher_bits"]),
 			Verify: m["verify"], CertSubject: m["cert_subject"], CertIssuer: m["cert_issuer"]}
 	case 'M':
-		s.quarantined, s.first = false, len(s.session.Expect)
+		s.quarantined, s.first, s.edits = false, len(s.session.Expect), nil
 		s.session.Auth = replay.Auth{Type: m["auth_type"], Authen: m["auth_authen"], Author: m["auth_author"], SSF: number(m["auth_ssf"])}
 		s.session.Messages = append(s.session.Messages, replay.Message{Mail: replay.Mail{
 			From: path(words[0]), Args: words[1:], Mailer: m["mail_mailer"], Host: m["mail_host"], Addr: m["mail_addr"]}})
@@ -194,6 +198,11 @@ func (s *recording) command(code byte, data string) {
 		message := s.message()
 		message.Rcpt = append(message.Rcpt, replay.Rcpt{
 			To: path(words[0]), Args: words[1:], Mailer: m["rcpt_mailer"], Host: m["rcpt_host"], Addr: m["rcpt_addr"]})
+	case 'L':
+		// sendmail sends them only where milterd has asked for them.
+		name, value, _ := strings.Cut(strings.TrimSuffix(data, "\x00"), "\x00")
+		message := s.message()
+		message.Headers = append(message.Headers, []string{name, value})
 	}
 }
 
@@ -260,12 +269,18 @@ func (s *recording) answer(code byte, data string) {
 	case 'q': // modification, the answer follows
 		s.quarantined = true
 		return
+	case 'm':
+		s.edits = append(s.edits, edit(data))
+		return
 	case 'y':
 		x.Reply = strings.ReplaceAll(strings.TrimSuffix(data, "\x00"), "%%", "%")
 	case 'd':
 		x.Action = "discard"
 	case 'a', 'c':
 		x.Action = "accept"
+		if len(s.edits) > 0 {
+			x.Headers = s.edited()
+		}
 	default:
 		x.Action = fmt.Sprintf("answer %q", code)
 	}
@@ -279,4 +294,36 @@ func (s *recording) answer(code byte, data string) {
 		}
 	}
 	s.session.Expect = append(s.session.Expect, x)
+}
+
+// edit reads an order to change a header field: four bytes of index, name, value.
+func edit(data string) header.Edit {
+	name, value, _ := strings.Cut(strings.TrimSuffix(data[4:], "\x00"), "\x00")
+	return header.Edit{Index: int(binary.BigEndian.Uint32([]byte(data[:4]))), Name: name, Value: value, Delete: value == ""}
+}
+
+// edited are the fields whose names the edits mention, as they leave.
+func (s *recording) edited() [][]string {
+	var fields []header.Field
+	for _, h := range s.message().Headers {
+		fields = append(fields, header.Field{Name: h[0], Value: h[1]})
+	}
+	after := header.Apply(fields, s.edits)
+	var expected [][]string
+	for i, e := range s.edits {
+		if slices.ContainsFunc(s.edits[:i], func(before header.Edit) bool { return before.Name == e.Name }) {
+			continue
+		}
+		left := 0
+		for _, f := range after {
+			if f.Name == e.Name {
+				expected = append(expected, []string{f.Name, f.Value})
+				left++
+			}
+		}
+		if left == 0 {
+			expected = append(expected, []string{e.Name})
+		}
+	}
+	return expected
 }

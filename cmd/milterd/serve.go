@@ -2,22 +2,16 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"sync"
 	"syscall"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
-
-	"milterd/configs"
-	"milterd/milter"
 )
 
 // shutdownTimeout is how long messages in progress get to finish after SIGTERM.
@@ -48,32 +42,20 @@ func runServe(from place, stderr io.Writer) int {
 	}
 	r.inForce("start")
 
-	listeners, err := listen(r.config.Listen)
+	sockets, err := openSockets(r.config.Listen)
 	if err != nil {
 		fmt.Fprintf(stderr, "milterd: %v\n", err)
 		return exitFailure
 	}
-	server := milter.NewServer(milter.Config{
-		Current:        func() milter.Snapshot { return *r.current.Load() },
-		Logger:         r.logger,
-		MaxConnections: r.config.Listen.MaxConnections,
-	})
-	return serve(r, server, listeners, hangups, ends)
+	return serve(r, newDoors(r), sockets, hangups, ends)
 }
 
-// serve runs the server and the reloader until a signal ends them or a listener
+// serve serves at the doors and reloads until a signal ends it or a listener
 // fails.
-func serve(r *reloader, server *milter.Server, listeners []net.Listener, hangups, ends <-chan os.Signal) int {
-	failures := make(chan error, len(listeners))
+func serve(r *reloader, d *doors, s *sockets, hangups, ends <-chan os.Signal) int {
+	failures := make(chan error, len(s.filter)+len(s.maps))
 	var running sync.WaitGroup
-	for _, ln := range listeners {
-		r.logger.Info("listening", "address", ln.Addr().Network()+":"+ln.Addr().String())
-		running.Go(func() {
-			if err := server.Serve(ln); err != nil {
-				failures <- err
-			}
-		})
-	}
+	d.serve(s, r.logger, running.Go, failures)
 	reloading, stopReloading := context.WithCancel(context.Background())
 	defer stopReloading()
 	running.Go(func() { r.run(reloading, hangups) })
@@ -100,44 +82,12 @@ func serve(r *reloader, server *milter.Server, listeners []net.Listener, hangups
 		case <-ctx.Done():
 		}
 	}()
-	if err := server.Shutdown(ctx); err != nil {
+	if err := d.shutdown(ctx); err != nil {
 		r.logger.Warn("shutdown cut connections off", "error", err)
 	}
 	running.Wait()
-	stats := server.Stats()
-	r.logger.Info("stopped", "connections", stats.Connections, "refused", stats.Refused,
-		"malformed", stats.Malformed, "panics", stats.Panics)
+	d.stopped(r.logger)
 	return status
-}
-
-// listen opens the configured sockets, or takes over those that the service
-// manager has opened (systemd.socket(5)): then the addresses in the configuration
-// do not count.
-func listen(config configs.Listen) ([]net.Listener, error) {
-	inherited, err := activation.Listeners()
-	if err != nil {
-		return nil, fmt.Errorf("take over sockets: %w", err)
-	}
-	if len(inherited) > 0 {
-		for _, ln := range inherited {
-			if ln == nil {
-				return nil, errors.New("take over sockets: one is not a listening stream socket")
-			}
-		}
-		return inherited, nil
-	}
-	var listeners []net.Listener
-	for _, address := range config.Milter {
-		ln, err := milter.Listen(address, config.SocketMode, config.SocketGroup)
-		if err != nil {
-			for _, open := range listeners {
-				err = errors.Join(err, open.Close())
-			}
-			return nil, err
-		}
-		listeners = append(listeners, ln)
-	}
-	return listeners, nil
 }
 
 // notify tells the service manager about a state, if there is one that listens.

@@ -11,9 +11,8 @@ dnl
 dnl	MILTERD_NO_FILTER	leaves the filter out
 dnl	MILTERD_NO_ACCESS	leaves the access table to FEATURE(`access_db')
 dnl	MILTERD_NO_RECEIVED	leaves this host's own Received: field as it is
-dnl	MILTERD_NO_RULESETS	leaves Local_check_mail and Local_check_rcpt to your
-dnl				own LOCAL_RULESETS, which then call
-dnl				$>milterd_begin and $>milterd_received
+dnl	MILTERD_NO_RULESETS	leaves Local_check_rcpt to your own LOCAL_RULESETS,
+dnl				which then has to call $>milterd_received
 dnl	MILTERD_NO_BANNER	leaves the greeting as it is
 dnl
 dnl	MILTERD_FILTER		listen.milter of milterd's configuration
@@ -56,25 +55,18 @@ ifdef(`MILTERD_NO_RECEIVED',,
 	$.$b')
 LOCAL_CONFIG
 # milterd says whose client is left out of Received:
-Kreceived socket -T<TMPF> MILTERD_MAP
+Kreceived socket -f -T<TMPF> MILTERD_MAP
 Kmilterd_macro macro
 
 LOCAL_RULESETS
-# each message begins with the stock Received:
-Smilterd_begin
-R$*			$: $1 $(milterd_macro {milterd_scrub} $)
-
 # asked for each recipient: only then is it known who has authenticated, and
-# whether mail is relayed
+# whether mail is relayed; sendmail forgets the macro with the message
 Smilterd_received
 R$*			$: $1 $| $(received $&{client_addr} / $&{daemon_port} / $&{daemon_name} / $&{auth_type} / $&{client_resolve} / $&{rcpt_mailer} / $&{client_name} / $1 $: KEEP $)
 R$* $| SCRUB		$: $1 $(milterd_macro {milterd_scrub} $@ yes $)
 R$* $| $* <TMPF>	$#error $@ 4.3.0 $: "451 Temporary system failure. Please try again later"
 R$* $| $*		$: $1
 ifdef(`MILTERD_NO_RULESETS',, `
-SLocal_check_mail
-R$*			$: $>milterd_begin $1
-
 SLocal_check_rcpt
 R$*			$: $>milterd_received $1
 ')')dnl

@@ -47,19 +47,22 @@ type step struct {
 type stepKind int
 
 const (
-	stepClient   stepKind = iota // from, to
-	stepSend                     // the line
-	stepReply                    // code, text
-	stepHas                      // text
-	stepHasNot                   // text
-	stepBy                       // milterd or sendmail
-	stepAuth                     // mechanism, user, password
-	stepTLS                      //
-	stepHangUp                   //
-	stepLog                      // milterd or sendmail, text
-	stepQueue                    // kept, held or gone
-	stepQueueHas                 // text
-	stepQueueNot                 // text
+	stepClient    stepKind = iota // from, to
+	stepSend                      // the line
+	stepReply                     // code, text
+	stepHas                       // text
+	stepHasNot                    // text
+	stepBy                        // milterd or sendmail
+	stepAuth                      // mechanism, user, password
+	stepTLS                       //
+	stepHangUp                    //
+	stepLog                       // milterd or sendmail, text
+	stepQueue                     // kept, held or gone
+	stepQueueHas                  // text
+	stepQueueNot                  // text
+	stepHeader                    // the names of the fields
+	stepHeaderHas                 // text
+	stepHeaderNot                 // text
 )
 
 // grammar is how each step is written. An expression's groups become the
@@ -80,6 +83,9 @@ var grammar = []struct {
 	{stepLog, regexp.MustCompile(`^log (milterd|sendmail) ~ (.+)$`)},
 	{stepQueueHas, regexp.MustCompile(`^queue ~ (.+)$`)},
 	{stepQueueNot, regexp.MustCompile(`^queue !~ (.+)$`)},
+	{stepHeaderHas, regexp.MustCompile(`^header ~ (.+)$`)},
+	{stepHeaderNot, regexp.MustCompile(`^header !~ (.+)$`)},
+	{stepHeader, regexp.MustCompile(`^header fields (.+)$`)},
 	{stepQueue, regexp.MustCompile(`^queue (kept|held|gone)$`)},
 }
 
@@ -175,7 +181,7 @@ func parseStep(line string) (step, error) {
 			return step{text: line, kind: g.kind, args: m[1:]}, nil
 		}
 	}
-	return step{}, fmt.Errorf("%q is not a step, expected one of client > < <~ <!~ by auth starttls hangup log queue dns", line)
+	return step{}, fmt.Errorf("%q is not a step, expected one of client > < <~ <!~ by auth starttls hangup log queue header dns", line)
 }
 
 // addressPrefix is what sendmail puts before the text of a reply that concerns

@@ -26,7 +26,11 @@ const (
 type Options struct {
 	// MC are lines for the end of sendmail.mc, after FilterLines and AuthLines.
 	MC string
-	// Access is sendmail's own access table, /etc/mail/access.
+	// Include are lines in place of FEATURE(`access_db') and FilterLines, such as
+	// an include of /etc/mail/m4/milterd.m4, which gives both.
+	Include string
+	// Access is sendmail's own access table, /etc/mail/access. With Include it is
+	// usually milterd's that is asked.
 	Access string
 	// LocalHostNames and RelayDomains are sendmail's files of these names.
 	LocalHostNames, RelayDomains string

@@ -66,7 +66,7 @@ func (p *player) perform(s step) error {
 		return p.awaitLog(s.args[0], s.args[1])
 	case stepBy:
 		return p.answeredBy(s.args[0])
-	case stepQueue, stepQueueHas, stepQueueNot:
+	case stepQueue, stepQueueHas, stepQueueNot, stepHeader, stepHeaderHas, stepHeaderNot:
 		return p.inspectQueue(s.kind, s.args[0])
 	}
 	if p.conn == nil {
@@ -213,10 +213,10 @@ func (p *player) inspectQueue(kind stepKind, arg string) error {
 	if err != nil {
 		return err
 	}
-	state, text := "gone", ""
+	state, text, fields := "gone", "", QueueFile{}
 	for _, f := range files {
 		if f.ID == p.queueID {
-			state, text = "kept", f.Text
+			state, text, fields = "kept", f.Text, f
 			if f.Held {
 				state = "held"
 			}
@@ -230,6 +230,14 @@ func (p *player) inspectQueue(kind stepKind, arg string) error {
 	case stepQueueNot:
 		if strings.Contains(text, arg) {
 			return fmt.Errorf("message %s (%s) is:\n%s", p.queueID, state, text)
+		}
+	case stepHeaderHas, stepHeaderNot:
+		if header := fields.Header(); strings.Contains(header, arg) != (kind == stepHeaderHas) {
+			return fmt.Errorf("the header of message %s (%s) is:\n%s", p.queueID, state, header)
+		}
+	case stepHeader:
+		if names := strings.Join(fields.FieldNames(), " "); names != arg {
+			return fmt.Errorf("the fields of message %s (%s) are: %s", p.queueID, state, names)
 		}
 	default:
 		if state != arg {

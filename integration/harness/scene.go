@@ -14,6 +14,7 @@ import (
 //	milterd.yaml        milterd's configuration
 //	access              milterd's access table
 //	sendmail.mc         lines for the end of the stock sendmail.mc
+//	include.mc          lines for both doors, see Options.Include
 //	sendmail-access     sendmail's own access table
 //	local-host-names    class w
 //	relay-domains       class R
@@ -26,7 +27,7 @@ import (
 func ReadScene(dir string) (Options, error) {
 	texts := make(map[string]string)
 	for _, name := range []string{
-		"milterd.yaml", "access", "sendmail.mc", "sendmail-access", "local-host-names", "relay-domains", "mailboxes", "users", "dns",
+		"milterd.yaml", "access", "sendmail.mc", "include.mc", "sendmail-access", "local-host-names", "relay-domains", "mailboxes", "users", "dns",
 	} {
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		if errors.Is(err, os.ErrNotExist) && name != "milterd.yaml" {
@@ -41,6 +42,7 @@ func ReadScene(dir string) (Options, error) {
 		Config:         texts["milterd.yaml"],
 		Files:          map[string]string{"access": texts["access"]},
 		MC:             texts["sendmail.mc"],
+		Include:        texts["include.mc"],
 		Access:         texts["sendmail-access"],
 		LocalHostNames: texts["local-host-names"],
 		RelayDomains:   texts["relay-domains"],

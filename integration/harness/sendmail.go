@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"strings"
 	"syscall"
+
+	"milterd/configs/sendmail"
 )
 
 const (
@@ -23,14 +25,36 @@ const (
 	trafficLog = runtimeDir + "/traffic.log"
 )
 
-// FilterLines are what an administrator adds to the stock sendmail.mc, which
-// listens on 127.0.0.1 only, to serve the world on ports 25 and 587 with
-// milterd as the filter.
-const FilterLines = "DAEMON_OPTIONS(`Name=MTA, Family=inet, Addr=" + ServerAddr4 + ", Port=smtp')dnl\n" +
+// ListenLines are what an administrator adds to the stock sendmail.mc, which
+// listens on 127.0.0.1 only, to serve the world on ports 25 and 587.
+const ListenLines = "DAEMON_OPTIONS(`Name=MTA, Family=inet, Addr=" + ServerAddr4 + ", Port=smtp')dnl\n" +
 	"DAEMON_OPTIONS(`Name=MTA6, Family=inet6, Addr=" + ServerAddr6 + ", Port=smtp')dnl\n" +
 	"DAEMON_OPTIONS(`Name=MSA, Family=inet, Addr=" + ServerAddr4 + ", Port=submission, M=Ea')dnl\n" +
-	"DAEMON_OPTIONS(`Name=MSA6, Family=inet6, Addr=" + ServerAddr6 + ", Port=submission, M=Ea')dnl\n" +
-	"INPUT_MAIL_FILTER(`milterd', `S=local:/run/milterd/milter.sock, F=T, T=S:10s;R:10s;E:1m')dnl\n"
+	"DAEMON_OPTIONS(`Name=MSA6, Family=inet6, Addr=" + ServerAddr6 + ", Port=submission, M=Ea')dnl\n"
+
+// FilterLines make milterd the filter.
+const FilterLines = "INPUT_MAIL_FILTER(`milterd', `S=local:/run/milterd/milter.sock, F=T, T=S:10s;R:10s;E:1m')dnl\n"
+
+// includeFile is where milterd.m4 is for an include.
+const includeFile = mailDir + "/m4/milterd.m4"
+
+// accessFeature is the line of the stock file that milterd.m4 takes the place of.
+const accessFeature = "FEATURE(`access_db', , `skip')dnl\n"
+
+// buildMC makes sendmail.mc of the stock one.
+func buildMC(stock string, o Options) (string, error) {
+	mc := stock + ListenLines
+	if o.Include == "" {
+		mc += FilterLines
+	} else {
+		before, after, found := strings.Cut(mc, accessFeature)
+		if !found {
+			return "", fmt.Errorf("%s: no line %q", stockMC, accessFeature)
+		}
+		mc = before + o.Include + after
+	}
+	return mc + AuthLines + TLSLines + testLines + o.MC, nil
+}
 
 // AuthLines switch SMTP AUTH on.
 const AuthLines = "define(`confAUTH_MECHANISMS', `DIGEST-MD5 CRAM-MD5 LOGIN PLAIN')dnl\n" +
@@ -56,8 +80,13 @@ func configureSendmail(o Options) error {
 	if err != nil {
 		return err
 	}
+	mc, err := buildMC(string(stock), o)
+	if err != nil {
+		return err
+	}
 	for path, text := range map[string]string{
-		mailDir + "/sendmail.mc":          string(stock) + FilterLines + AuthLines + TLSLines + testLines + o.MC,
+		mailDir + "/sendmail.mc":          mc,
+		includeFile:                       sendmail.Include,
 		mailDir + "/access":               testAccess + o.Access,
 		mailDir + "/local-host-names":     o.LocalHostNames,
 		mailDir + "/relay-domains":        o.RelayDomains,
@@ -244,6 +273,40 @@ type QueueFile struct {
 	// Text is the file: the envelope, and the header lines of the message as
 	// they will be sent on, "H" before each.
 	Text string
+}
+
+// headerLine begins a header field in a queue file: H, the flags of mailers that
+// want it between question marks, the field.
+var headerLine = regexp.MustCompile(`^H\?[^?]*\?`)
+
+// Header is the header of the message as it will be sent on. Fields that only some
+// mailers want (Return-Path) are not in it.
+func (q QueueFile) Header() string {
+	var b strings.Builder
+	in := false
+	for line := range strings.Lines(q.Text) {
+		if flags := headerLine.FindString(line); flags != "" {
+			in = flags == "H??"
+			line = line[len(flags):]
+		} else if line[0] != ' ' && line[0] != '\t' {
+			in = false
+		}
+		if in {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
+// FieldNames are the names of the header's fields, in order.
+func (q QueueFile) FieldNames() []string {
+	var names []string
+	for line := range strings.Lines(q.Header()) {
+		if name, _, ok := strings.Cut(line, ":"); ok && line[0] != ' ' && line[0] != '\t' {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // readQueue reads every message in the queue.

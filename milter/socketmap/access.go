@@ -2,7 +2,6 @@ package socketmap
 
 import (
 	"context"
-	"log/slog"
 	"net/netip"
 	"strings"
 	"sync/atomic"
@@ -47,16 +46,12 @@ var notLoaded = Answer{Temp, "the policy is not loaded"}
 // that was known to hold a grant is told to come again (Temp).
 type Access struct {
 	current func() Snapshot
-	logger  *slog.Logger
 	granted atomic.Uint64
 }
 
-// NewAccess makes the map. current is asked at each look-up; logger may be nil.
-func NewAccess(current func() Snapshot, logger *slog.Logger) *Access {
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
-	}
-	return &Access{current: current, logger: logger}
+// NewAccess makes the map. current is asked at each look-up.
+func NewAccess(current func() Snapshot) *Access {
+	return &Access{current: current}
 }
 
 // Granted counts the look-ups that a relay grant answered.
@@ -87,7 +82,6 @@ func (a *Access) lookupClient(ctx context.Context, grants Grants, table *access.
 	switch grants.Grant(ctx, addr) {
 	case policy.GrantHeld:
 		a.granted.Add(1)
-		a.logger.Info("relay grant used", "client", access.FormatAddr(addr), "key", printable(key))
 		return Answer{OK, value}
 	case policy.GrantTemporary:
 		if known, ok := grants.(interface{ Known(netip.Addr) bool }); ok && known.Known(addr) {

@@ -57,7 +57,7 @@ TLS_Clt:mx.example	VERIFY:128
 `
 
 func TestTheAccessMapServesTheTable(t *testing.T) {
-	a := NewAccess(always(&policy.Policy{Access: table(t, accessText)}, nil), nil)
+	a := NewAccess(always(&policy.Policy{Access: table(t, accessText)}, nil))
 	for _, tt := range []struct {
 		name, key string
 		want      Answer
@@ -86,7 +86,7 @@ func TestTheAccessMapServesTheTable(t *testing.T) {
 
 func TestTheAccessMapUsesWhatIsInForce(t *testing.T) {
 	var now Snapshot
-	a := NewAccess(func() Snapshot { return now }, nil)
+	a := NewAccess(func() Snapshot { return now })
 	check := func(when string, want Answer) {
 		t.Helper()
 		if diff := cmp.Diff(want, a.Lookup(t.Context(), "connect:203.0.113.5")); diff != "" {
@@ -136,7 +136,7 @@ func TestGrantsAreLaidOverTheAccessTable(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			grants := &grantTable{states: states}
-			a := NewAccess(always(&policy.Policy{Access: table(t, accessText)}, rememberingGrants{grants, "203.0.113.3"}), nil)
+			a := NewAccess(always(&policy.Policy{Access: table(t, accessText)}, rememberingGrants{grants, "203.0.113.3"}))
 			if diff := cmp.Diff(tt.want, a.Lookup(t.Context(), tt.key)); diff != "" {
 				t.Errorf("answer (-want +got):\n%s", diff)
 			}
@@ -149,24 +149,19 @@ func TestGrantsAreLaidOverTheAccessTable(t *testing.T) {
 
 func TestGrantsThatRememberNothing(t *testing.T) {
 	grants := &grantTable{states: map[string]policy.GrantState{"203.0.113.7": policy.GrantTemporary}}
-	a := NewAccess(always(&policy.Policy{Access: table(t, accessText)}, grants), nil)
+	a := NewAccess(always(&policy.Policy{Access: table(t, accessText)}, grants))
 	if got, want := a.Lookup(t.Context(), "connect:203.0.113.7"), (Answer{OK, "OK"}); got != want {
 		t.Errorf("answer %v, expected the table's, %v", got, want)
 	}
 }
 
-func TestGrantsThatAreUsedAreCountedAndLogged(t *testing.T) {
-	var log lockedBuffer
+func TestGrantsThatAreUsedAreCounted(t *testing.T) {
 	grants := &grantTable{states: map[string]policy.GrantState{"2001:db8::8": policy.GrantHeld}}
-	a := NewAccess(always(&policy.Policy{}, grants), log.logger())
+	a := NewAccess(always(&policy.Policy{}, grants))
 	for _, key := range []string{"connect:ipv6:2001:db8:0:0:0:0:0:8", "connect:203.0.113.9", "from:a@b.example"} {
 		a.Lookup(t.Context(), key)
 	}
 	if n := a.Granted(); n != 1 {
 		t.Errorf("%d look-ups answered by a grant, expected 1", n)
-	}
-	text := log.String()
-	if n := strings.Count(text, "\n"); n != 1 || !strings.Contains(text, `level=INFO msg="relay grant used" client=IPv6:2001:db8:0:0:0:0:0:8`) {
-		t.Errorf("log:\n%s", text)
 	}
 }

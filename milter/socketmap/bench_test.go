@@ -20,7 +20,7 @@ func benchmarkServer(b *testing.B) *testServer {
 	for i := range 1_000_000 {
 		fmt.Fprintf(&text, "Connect:100.%d.%d.%d\tREJECT\n", 64+i>>16, i>>8&255, i&255)
 	}
-	access := NewAccess(always(&policy.Policy{Access: table(b, text.String())}, &grantTable{}), nil)
+	access := NewAccess(always(&policy.Policy{Access: table(b, text.String())}, &grantTable{}))
 	return serve(b, Config{Maps: map[string]Map{"access": access}, Logger: slog.New(slog.DiscardHandler)})
 }
 
@@ -104,6 +104,6 @@ func BenchmarkReceived(b *testing.B) {
 	r := NewReceived(always(scrubbing(b, policy.Scrub{Authenticated: true, Relayed: true}), nil))
 	b.ReportAllocs()
 	for b.Loop() {
-		r.Lookup(b.Context(), "203.0.113.1 587 - OK esmtp mx.example x@other.example")
+		r.Lookup(b.Context(), "203.0.113.1/587///OK/esmtp/mx.example/x@other.example")
 	}
 }

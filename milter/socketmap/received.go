@@ -14,15 +14,19 @@ import (
 // client: OK SCRUB where it is not, else NOTFOUND. A filter cannot see to that, as
 // it never gets to see this field.
 //
-// The key is what sendmail knows at that moment, separated by single spaces:
+// The key is what sendmail knows at that moment, separated by slashes, as
+// milterd.m4 puts it together:
 //
-//	ADDR PORT AUTH RESOLVE MAILER NAME RCPT
+//	ADDR/PORT/DAEMON/AUTH/RESOLVE/MAILER/NAME/RCPT
 //
-// that is ${client_addr}, ${daemon_port}, ${auth_type}, ${client_resolve},
-// ${rcpt_mailer}, ${client_name} and the recipient, which may hold anything and so
-// comes last. A macro without a value is written as -, and fields may be left off
-// at the end. Without a recipient, as at MAIL, the answer is about what is known
-// already.
+// that is ${client_addr}, ${daemon_port}, ${daemon_name}, ${auth_type},
+// ${client_resolve}, ${rcpt_mailer}, ${client_name} and the recipient, which may
+// hold anything and so comes last. A macro without a value is empty, and fields may
+// be left off at the end. Without a recipient the answer is about what is known
+// already. Names of daemons count with their case, so the K line needs -f.
+//
+// The sender is not part of it, so a right to relay that rests on the sender
+// (relay_mail_from) is not seen here.
 //
 // A field that is not what it should be counts as unknown, and decides nothing; a
 // hostile recipient must not stop the mail of a client. Without an address there is
@@ -64,7 +68,6 @@ type facts struct {
 	AuthType   string
 	Resolve    policy.Resolve
 	Name       string
-	Mail       string
 	Rcpt       string
 	Mailer     string
 }
@@ -78,7 +81,7 @@ func received(p *policy.Policy, f facts, answers policy.Answers) Answer {
 		DaemonName: f.DaemonName,
 		DaemonPort: f.DaemonPort,
 	}, answers)
-	session.Mail(policy.Auth{Type: f.AuthType}, policy.Mail{From: f.Mail})
+	session.Mail(policy.Auth{Type: f.AuthType}, policy.Mail{})
 	if f.Rcpt != "" {
 		session.Rcpt(policy.Recipient{To: f.Rcpt, Mailer: f.Mailer})
 	}
@@ -142,13 +145,8 @@ func (a *grantAnswers) Grant() policy.GrantState {
 // parseReceived reads a key of the received map; ok is false where it does not say
 // who the client is.
 func parseReceived(key string) (f facts, ok bool) {
-	var fields [7]string
-	copy(fields[:], strings.SplitN(key, " ", len(fields)))
-	for i, field := range fields {
-		if field == "-" {
-			fields[i] = ""
-		}
-	}
+	var fields [8]string
+	copy(fields[:], strings.SplitN(key, "/", len(fields)))
 	if fields[0] != "0" { // a local submission
 		if f.Addr, ok = parseAddr(fields[0]); !ok {
 			return facts{}, false
@@ -157,12 +155,12 @@ func parseReceived(key string) (f facts, ok bool) {
 	if port, err := strconv.ParseUint(fields[1], 10, 16); err == nil {
 		f.DaemonPort = uint16(port)
 	}
-	f.AuthType = fields[2]
-	switch resolve := policy.Resolve(strings.ToUpper(fields[3])); resolve {
+	f.DaemonName, f.AuthType = fields[2], fields[3]
+	switch resolve := policy.Resolve(strings.ToUpper(fields[4])); resolve {
 	case policy.ResolveOK, policy.ResolveFail, policy.ResolveForged, policy.ResolveTemp:
 		f.Resolve = resolve
 	}
-	f.Mailer, f.Name = fields[4], fields[5]
-	f.Rcpt = strings.TrimSuffix(strings.TrimPrefix(fields[6], "<"), ">")
+	f.Mailer, f.Name = fields[5], fields[6]
+	f.Rcpt = strings.TrimSuffix(strings.TrimPrefix(fields[7], "<"), ">")
 	return f, true
 }

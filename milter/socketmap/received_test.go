@@ -49,47 +49,47 @@ func TestWhoseReceivedFieldIsScrubbed(t *testing.T) {
 		key  string
 		want Answer
 	}{
-		{"a user who authenticated", authenticated, "203.0.113.1 587 PLAIN OK esmtp dial.example x@other.example", scrub},
-		{"in lower case, as the map's flags may have it", authenticated, "203.0.113.1 587 cram-md5 ok esmtp dial.example x@other.example", scrub},
-		{"at MAIL already", authenticated, "203.0.113.1 587 PLAIN", scrub},
-		{"with a mechanism that is not trusted", authenticated, "203.0.113.1 587 NTLM OK esmtp dial.example x@other.example", keep},
-		{"without authentication", authenticated, "203.0.113.1 25 - OK esmtp mx.example x@other.example", keep},
-		{"not authenticated, and the field left off", authenticated, "203.0.113.1 25", keep},
+		{"a user who authenticated", authenticated, "203.0.113.1/587//PLAIN/OK/esmtp/dial.example/x@other.example", scrub},
+		{"in lower case, as the map's flags may have it", authenticated, "203.0.113.1/587//cram-md5/ok/esmtp/dial.example/x@other.example", scrub},
+		{"at MAIL already", authenticated, "203.0.113.1/587//PLAIN", scrub},
+		{"with a mechanism that is not trusted", authenticated, "203.0.113.1/587//NTLM/OK/esmtp/dial.example/x@other.example", keep},
+		{"without authentication", authenticated, "203.0.113.1/25///OK/esmtp/mx.example/x@other.example", keep},
+		{"not authenticated, and the field left off", authenticated, "203.0.113.1/25", keep},
 
-		{"relayed by address", relayed, "192.0.2.7 25 - FAIL esmtp [192.0.2.7] x@other.example", scrub},
-		{"relayed by authentication", relayed, "203.0.113.1 587 PLAIN OK esmtp dial.example x@other.example", scrub},
-		{"relayed by a grant", relayed, "203.0.113.8 25 - FAIL esmtp [203.0.113.8] x@other.example", scrub},
-		{"a client that may relay, to us", relayed, "192.0.2.7 25 - OK esmtp pc.example shin@our.example", keep},
-		{"a client that may relay, to a mailbox here", relayed, "192.0.2.7 25 - OK local pc.example shin", keep},
-		{"a client that may relay, before RCPT", relayed, "192.0.2.7 25 - OK", keep},
-		{"inbound mail", relayed, "203.0.113.1 25 - OK local mx.example shin@our.example", keep},
-		{"an open relay's test", relayed, "203.0.113.1 25 - OK esmtp mx.example x@other.example", keep},
+		{"relayed by address", relayed, "192.0.2.7/25///FAIL/esmtp/[192.0.2.7]/x@other.example", scrub},
+		{"relayed by authentication", relayed, "203.0.113.1/587//PLAIN/OK/esmtp/dial.example/x@other.example", scrub},
+		{"relayed by a grant", relayed, "203.0.113.8/25///FAIL/esmtp/[203.0.113.8]/x@other.example", scrub},
+		{"a client that may relay, to us", relayed, "192.0.2.7/25///OK/esmtp/pc.example/shin@our.example", keep},
+		{"a client that may relay, to a mailbox here", relayed, "192.0.2.7/25///OK/local/pc.example/shin", keep},
+		{"a client that may relay, before RCPT", relayed, "192.0.2.7/25///OK", keep},
+		{"inbound mail", relayed, "203.0.113.1/25///OK/local/mx.example/shin@our.example", keep},
+		{"an open relay's test", relayed, "203.0.113.1/25///OK/esmtp/mx.example/x@other.example", keep},
 
-		{"a grant", granted, "203.0.113.8 25 - FAIL local [203.0.113.8] shin@our.example", scrub},
-		{"a grant on IPv6", granted, "IPv6:2001:db8:0:0:0:0:0:8 25 - FAIL", scrub},
-		{"the same, in lower case", granted, "ipv6:2001:db8:0:0:0:0:0:8 25 - FAIL", scrub},
-		{"no grant", granted, "203.0.113.1 25 - OK local mx.example shin@our.example", keep},
-		{"nobody can tell about the grant", granted, "203.0.113.9 25 - OK local mx.example shin@our.example", keep},
+		{"a grant", granted, "203.0.113.8/25///FAIL/local/[203.0.113.8]/shin@our.example", scrub},
+		{"a grant on IPv6", granted, "IPv6:2001:db8:0:0:0:0:0:8/25///FAIL", scrub},
+		{"the same, in lower case", granted, "ipv6:2001:db8:0:0:0:0:0:8/25///FAIL", scrub},
+		{"no grant", granted, "203.0.113.1/25///OK/local/mx.example/shin@our.example", keep},
+		{"nobody can tell about the grant", granted, "203.0.113.9/25///OK/local/mx.example/shin@our.example", keep},
 
-		{"a listed network", networks, "198.51.100.200 25", scrub},
-		{"a listed IPv6 network", networks, "IPv6:2001:db8:1:2:3:4:5:6 25", scrub},
-		{"outside of it", networks, "203.0.113.1 25", keep},
+		{"a listed network", networks, "198.51.100.200/25", scrub},
+		{"a listed IPv6 network", networks, "IPv6:2001:db8:1:2:3:4:5:6/25", scrub},
+		{"outside of it", networks, "203.0.113.1/25", keep},
 
-		{"a port where all mail is scrubbed", authenticated, "203.0.113.1 465 - OK local mx.example shin@our.example", scrub},
-		{"a port where none is", authenticated, "203.0.113.1 26 PLAIN OK esmtp dial.example x@other.example", keep},
-		{"a port where it is only tried", authenticated, "203.0.113.1 2525 PLAIN OK esmtp dial.example x@other.example", keep},
-		{"an unknown port", authenticated, "203.0.113.1 x25 PLAIN", scrub},
-		{"scrubbing is off", policy.Scrub{Mode: policy.ModeOff, Authenticated: true}, "203.0.113.1 587 PLAIN", keep},
-		{"scrubbing is only tried", policy.Scrub{Mode: policy.ModeShadow, Authenticated: true}, "203.0.113.1 587 PLAIN", keep},
+		{"a port where all mail is scrubbed", authenticated, "203.0.113.1/465///OK/local/mx.example/shin@our.example", scrub},
+		{"a port where none is", authenticated, "203.0.113.1/26//PLAIN/OK/esmtp/dial.example/x@other.example", keep},
+		{"a port where it is only tried", authenticated, "203.0.113.1/2525//PLAIN/OK/esmtp/dial.example/x@other.example", keep},
+		{"an unknown port", authenticated, "203.0.113.1/x25//PLAIN", scrub},
+		{"scrubbing is off", policy.Scrub{Mode: policy.ModeOff, Authenticated: true}, "203.0.113.1/587//PLAIN", keep},
+		{"scrubbing is only tried", policy.Scrub{Mode: policy.ModeShadow, Authenticated: true}, "203.0.113.1/587//PLAIN", keep},
 
-		{"a local submission that is relayed", relayed, "0 - - - esmtp - x@other.example", scrub},
-		{"a local submission to us", relayed, "0 - - - local - shin@our.example", keep},
+		{"a local submission that is relayed", relayed, "0/////esmtp//x@other.example", scrub},
+		{"a local submission to us", relayed, "0/////local//shin@our.example", keep},
 		{"no key", authenticated, "", keep},
 		{"no address", relayed, "- 587 PLAIN OK esmtp dial.example x@other.example", keep},
 		{"not an address", authenticated, "203.0.113 587 PLAIN OK esmtp dial.example x@other.example", keep},
 		{"two spaces, a field too few", authenticated, "203.0.113.1  587 PLAIN", keep},
-		{"a hostile recipient", authenticated, "203.0.113.1 587 PLAIN OK esmtp dial.example \x00\"\x1b@%!(<>,\xff 25 - keep@our.example", scrub},
-		{"a hostile name", authenticated, "203.0.113.1 587 PLAIN OK esmtp \x00\xff x@other.example", scrub},
+		{"a hostile recipient", authenticated, "203.0.113.1/587//PLAIN/OK/esmtp/dial.example/\x00\"\x1b@%!(<>,\xff 25 - keep@our.example", scrub},
+		{"a hostile name", authenticated, "203.0.113.1/587//PLAIN/OK/esmtp/\x00\xff/x@other.example", scrub},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := NewReceived(always(scrubbing(t, tt.rule), grants))
@@ -106,7 +106,7 @@ func TestTheReceivedMapUsesWhatIsInForce(t *testing.T) {
 	check := func(when string, want Answer) {
 		t.Helper()
 		for range 2 {
-			if diff := cmp.Diff(want, r.Lookup(t.Context(), "203.0.113.1 587 PLAIN")); diff != "" {
+			if diff := cmp.Diff(want, r.Lookup(t.Context(), "203.0.113.1/587//PLAIN")); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", when, diff)
 			}
 		}
@@ -126,20 +126,20 @@ func TestReceivedKeysAreRead(t *testing.T) {
 		ok        bool
 	}{
 		{
-			"every field", "203.0.113.8 587 PLAIN FORGED esmtp [203.0.113.8] x@other.example",
-			facts{Addr: client, DaemonPort: 587, AuthType: "PLAIN", Resolve: policy.ResolveForged, Mailer: "esmtp", Name: "[203.0.113.8]", Rcpt: "x@other.example"}, true,
+			"every field", "203.0.113.8/587/MSA-v4/PLAIN/FORGED/esmtp/[203.0.113.8]/x@other.example",
+			facts{Addr: client, DaemonPort: 587, DaemonName: "MSA-v4", AuthType: "PLAIN", Resolve: policy.ResolveForged, Mailer: "esmtp", Name: "[203.0.113.8]", Rcpt: "x@other.example"}, true,
 		},
-		{"no value but the address", "203.0.113.8 - - - - - -", facts{Addr: client}, true},
+		{"no value but the address", "203.0.113.8///////", facts{Addr: client}, true},
 		{"the address alone", "203.0.113.8", facts{Addr: client}, true},
-		{"values that cannot be", "203.0.113.8 70000 - MAYBE", facts{Addr: client}, true},
-		{"a recipient in angle brackets and with spaces", `203.0.113.8 - - - - - <"a b"@c.example>`, facts{Addr: client, Rcpt: `"a b"@c.example`}, true},
-		{"IPv6", "IPv6:2001:db8:0:0:0:0:0:8 25", facts{Addr: netip.MustParseAddr("2001:db8::8"), DaemonPort: 25}, true},
+		{"values that cannot be", "203.0.113.8/70000///MAYBE", facts{Addr: client}, true},
+		{"a recipient in angle brackets and with spaces", `203.0.113.8///////<"a b"@c.example>`, facts{Addr: client, Rcpt: `"a b"@c.example`}, true},
+		{"IPv6", "IPv6:2001:db8:0:0:0:0:0:8/25", facts{Addr: netip.MustParseAddr("2001:db8::8"), DaemonPort: 25}, true},
 		{"a zone, which no client has", "fe80::1%eth0", facts{Addr: netip.MustParseAddr("fe80::1")}, true},
 		{"IPv4 within IPv6", "::ffff:203.0.113.8", facts{Addr: client}, true},
-		{"a local submission", "0 25", facts{DaemonPort: 25}, true},
-		{"no address", "- 25", facts{}, false},
+		{"a local submission", "0/25", facts{DaemonPort: 25}, true},
+		{"no address", "/25", facts{}, false},
 		{"nothing", "", facts{}, false},
-		{"the prefix alone", "IPv6: 25", facts{}, false},
+		{"the prefix alone", "IPv6:/25", facts{}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, ok := parseReceived(tt.key)
@@ -154,11 +154,11 @@ func TestReceivedKeysAreRead(t *testing.T) {
 // an answer.
 func FuzzReceivedKey(f *testing.F) {
 	for _, seed := range []string{
-		"x@other.example", "<x@other.example>", `"a b"@c.example`, "@a,@b:c@d", "a%b%c@d", "a!b!c", "\x00\xff", "", "-", " ", "203.0.113.9 25",
+		"x@other.example", "<x@other.example>", `"a b"@c.example`, "@a,@b:c@d", "a%b%c@d", "a!b!c", "\x00\xff", "", "-", " ", "203.0.113.9/25",
 		`"\`, "(", "a@[IPv6:2001:db8::1]", strings.Repeat("@", 900), strings.Repeat("a%", 400) + "@b",
 	} {
-		f.Add("203.0.113.1 587 PLAIN OK esmtp dial.example ", seed)
-		f.Add("192.0.2.7 25 - FAIL esmtp [192.0.2.7] ", seed)
+		f.Add("203.0.113.1/587//PLAIN/OK/esmtp/dial.example/", seed)
+		f.Add("192.0.2.7/25///FAIL/esmtp/[192.0.2.7]/", seed)
 		f.Add(seed, "")
 	}
 	authenticated := NewReceived(always(scrubbing(f, policy.Scrub{Authenticated: true}), nil))
@@ -172,7 +172,7 @@ func FuzzReceivedKey(f *testing.F) {
 				t.Fatalf("answer %v", a)
 			}
 		}
-		if strings.Count(client, " ") != 6 {
+		if strings.Count(client, "/") != 7 {
 			return
 		}
 		without, withoutOK := parseReceived(client)

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/activation"
+
+	"milterd/configs"
+	"milterd/milter"
+	"milterd/milter/socketmap"
+)
+
+// The names of systemd's sockets (FileDescriptorName=) for the doors. A socket of
+// any other name is the filter door's.
+const (
+	mapSocket = "map"
+)
+
+// sockets are the listening sockets of the doors.
+type sockets struct {
+	filter, maps []net.Listener
+}
+
+// openSockets opens the configured sockets. What the service manager has opened
+// (systemd.socket(5)) is taken over, and then the configured addresses of that door
+// do not count.
+func openSockets(config configs.Listen) (*sockets, error) {
+	inherited, err := activation.ListenersWithNames()
+	if err != nil {
+		return nil, fmt.Errorf("take over sockets: %w", err)
+	}
+	s := new(sockets)
+	for name, listeners := range inherited {
+		for _, ln := range listeners {
+			if ln == nil {
+				return nil, errors.New("take over sockets: one is not a listening stream socket")
+			}
+			if name == mapSocket {
+				s.maps = append(s.maps, ln)
+			} else {
+				s.filter = append(s.filter, ln)
+			}
+		}
+	}
+	for _, door := range []struct {
+		key       string
+		listeners *[]net.Listener
+		addresses []string
+	}{{"listen.milter", &s.filter, config.Milter}, {"listen.map", &s.maps, config.Map}} {
+		if len(*door.listeners) > 0 {
+			continue
+		}
+		for _, address := range door.addresses {
+			ln, err := milter.Listen(address, config.SocketMode, config.SocketGroup)
+			if err != nil {
+				return nil, errors.Join(fmt.Errorf("%s: %w", door.key, err), s.close())
+			}
+			*door.listeners = append(*door.listeners, ln)
+		}
+	}
+	return s, nil
+}
+
+// close closes sockets that nobody serves.
+func (s *sockets) close() error {
+	var errs []error
+	for _, ln := range append(s.filter, s.maps...) {
+		errs = append(errs, ln.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// doors are the two servers that sendmail asks.
+type doors struct {
+	filter *milter.Server
+	maps   *socketmap.Server
+	access *socketmap.Access
+}
+
+func newDoors(r *reloader) *doors {
+	limit := r.config.Listen.MaxConnections
+	current := func() socketmap.Snapshot {
+		now := r.current.Load()
+		return socketmap.Snapshot{Policy: now.Policy, Grants: now.Grants}
+	}
+	d := &doors{access: socketmap.NewAccess(current)}
+	d.filter = milter.NewServer(milter.Config{
+		Current:        func() milter.Snapshot { return *r.current.Load() },
+		Logger:         r.logger,
+		MaxConnections: limit,
+	})
+	d.maps = socketmap.NewServer(socketmap.Config{
+		Maps:           map[string]socketmap.Map{"access": d.access, "received": socketmap.NewReceived(current)},
+		Logger:         r.logger,
+		MaxConnections: limit,
+	})
+	return d
+}
+
+// serve serves all sockets with run, which starts a goroutine, and sends the error
+// of a listener that fails.
+func (d *doors) serve(s *sockets, logger *slog.Logger, run func(func()), failures chan<- error) {
+	for _, door := range []struct {
+		name      string
+		listeners []net.Listener
+		serve     func(net.Listener) error
+	}{{"filter", s.filter, d.filter.Serve}, {"map", s.maps, d.maps.Serve}} {
+		for _, ln := range door.listeners {
+			logger.Info("listening", "door", door.name, "address", ln.Addr().Network()+":"+ln.Addr().String())
+			run(func() {
+				if err := door.serve(ln); err != nil {
+					failures <- err
+				}
+			})
+		}
+	}
+}
+
+// shutdown closes the filter door when its messages are done, and only then the map
+// door: sendmail asks about a message in progress at both.
+func (d *doors) shutdown(ctx context.Context) error {
+	err := d.filter.Shutdown(ctx)
+	// The map door needs little time, and gets it in any case.
+	rest, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	return errors.Join(err, d.maps.Shutdown(rest))
+}
+
+// stopped logs what the doors have done.
+func (d *doors) stopped(logger *slog.Logger) {
+	filter, maps := d.filter.Stats(), d.maps.Stats()
+	lookups := uint64(0)
+	for _, n := range maps.Lookups {
+		lookups += n
+	}
+	logger.Info("stopped", "connections", filter.Connections, "refused", filter.Refused+maps.Refused,
+		"malformed", filter.Malformed+maps.Malformed, "panics", filter.Panics+maps.Panics,
+		"map_connections", maps.Connections, "map_lookups", lookups)
+}
