@@ -85,9 +85,9 @@ func TestWhoseReceivedFieldIsScrubbed(t *testing.T) {
 		{"a local submission that is relayed", relayed, "0/////esmtp//x@other.example", scrub},
 		{"a local submission to us", relayed, "0/////local//shin@our.example", keep},
 		{"no key", authenticated, "", keep},
-		{"no address", relayed, "- 587 PLAIN OK esmtp dial.example x@other.example", keep},
-		{"not an address", authenticated, "203.0.113 587 PLAIN OK esmtp dial.example x@other.example", keep},
-		{"two spaces, a field too few", authenticated, "203.0.113.1  587 PLAIN", keep},
+		{"no address", relayed, "/587//PLAIN/OK/esmtp/dial.example/x@other.example", keep},
+		{"not an address", authenticated, "203.0.113/587//PLAIN/OK/esmtp/dial.example/x@other.example", keep},
+		{"a field left out in the middle", authenticated, "203.0.113.1/587/PLAIN/OK/esmtp/dial.example/x@other.example", keep},
 		{"a hostile recipient", authenticated, "203.0.113.1/587//PLAIN/OK/esmtp/dial.example/\x00\"\x1b@%!(<>,\xff 25 - keep@our.example", scrub},
 		{"a hostile name", authenticated, "203.0.113.1/587//PLAIN/OK/esmtp/\x00\xff/x@other.example", scrub},
 	} {
