@@ -29,9 +29,8 @@ const (
 
 // topicOf classifies a comment, given in lower case without its parentheses.
 func topicOf(text string) topic {
-	words := strings.Fields(text)
 	switch {
-	case isEnvelope(words):
+	case isEnvelope(text):
 		return aboutEnvelope
 	case isAddress(text):
 		return aboutAddress
@@ -39,7 +38,7 @@ func topicOf(text string) topic {
 		return aboutTLS
 	case ownName(text) < len(text):
 		return aboutBoth
-	case namesClient(words):
+	case namesClient(text):
 		return aboutClient
 	case holdsAddress(text):
 		return aboutHost
@@ -47,13 +46,11 @@ func topicOf(text string) topic {
 	return aboutSoftware
 }
 
-func isEnvelope(words []string) bool {
-	if len(words) != 2 {
-		return false
-	}
-	switch strings.TrimRight(words[0], ":") {
+func isEnvelope(text string) bool {
+	name, sender, _ := strings.Cut(text, " ")
+	switch strings.TrimRight(name, ":") {
 	case "envelope-from", "envelope-sender", "return-path":
-		return true
+		return sender != "" && !strings.Contains(sender, " ")
 	}
 	return false
 }
@@ -76,19 +73,16 @@ func ownName(text string) int {
 
 // namesClient reports whether a word is one that stands before something of the
 // client.
-func namesClient(words []string) bool {
-	for i, word := range words {
-		for part := range strings.FieldsFuncSeq(word, isSeparator) {
-			switch part {
-			case "authenticated", "auth", "authid", "authuser", "account", "login",
-				"user", "username", "userid", "uid", "ident", "identity", "sender",
-				"helo", "ehlo", "invoked", "peer", "cn", "issuer", "subject":
-				return true
-			case "from":
-				if i == 0 {
-					return true
-				}
-			}
+func namesClient(text string) bool {
+	if strings.HasPrefix(text, "from ") {
+		return true
+	}
+	for word := range strings.FieldsFuncSeq(text, isSeparator) {
+		switch word {
+		case "authenticated", "auth", "authid", "authuser", "account", "login",
+			"user", "username", "userid", "uid", "ident", "identity", "sender",
+			"helo", "ehlo", "invoked", "peer", "cn", "issuer", "subject":
+			return true
 		}
 	}
 	return false
@@ -96,7 +90,11 @@ func namesClient(words []string) bool {
 
 // isSeparator tells the words of a comment apart.
 func isSeparator(r rune) bool {
-	return strings.ContainsRune(" ,;:=/()<>\"'", r)
+	switch r {
+	case ' ', ',', ';', ':', '=', '/', '(', ')', '<', '>', '"', '\'':
+		return true
+	}
+	return false
 }
 
 // isAddress reports whether text is an IP address, in brackets or not.
@@ -109,7 +107,7 @@ func isAddress(text string) bool {
 // parseAddress reads an IP address as mail software writes it: with IPv6: in
 // front, or with a port behind it.
 func parseAddress(word string) (netip.Addr, bool) {
-	if len(word) > 64 || !strings.ContainsAny(word, ".:") {
+	if len(word) > 64 || strings.Count(word, ".") != 3 && strings.Count(word, ":") < 2 {
 		return netip.Addr{}, false
 	}
 	if len(word) > len("ipv6:") && equalFold(word[:len("ipv6:")], "ipv6:") {

@@ -16,7 +16,9 @@ const (
 // blanks are a valid value that reads as the same tokens.
 type token struct {
 	kind kind
-	text string
+	// about is what a comment is about.
+	about topic
+	text  string
 }
 
 // maxToken is the longest word or comment that is kept, in octets. A line of a
@@ -39,21 +41,34 @@ func lex(s string) (tokens []token, clean bool) {
 		case isSpace(c):
 			i++
 		case c == ';':
-			tokens = append(tokens, token{kindSemicolon, ";"})
+			tokens = append(tokens, token{kind: kindSemicolon, text: ";"})
 			i++
 		case c == '(':
 			end, depth := commentEnd(s, i)
 			clean = clean && depth == 0
-			tokens = append(tokens, token{kindComment, commentText(s[i:end], depth)})
+			tokens = append(tokens, commentOf(commentText(s[i:end], depth)))
 			i = end
 		default:
 			end := wordEnd(s, i, &quotes)
-			tokens = append(tokens, token{kindWord, oneLine(s[i:end])})
+			tokens = append(tokens, token{kind: kindWord, text: oneLine(s[i:end])})
 			i = end
 		}
 	}
 	return tokens, clean
 }
+
+// commentOf is the comment with that text, which has its parentheses. One that is
+// too long to be kept is not looked into.
+func commentOf(text string) token {
+	t := token{kind: kindComment, text: text}
+	if len(text) <= maxToken {
+		t.about = topicOf(lower(inside(text)))
+	}
+	return t
+}
+
+// inside is a comment without its parentheses.
+func inside(comment string) string { return comment[1 : len(comment)-1] }
 
 // commentEnd returns the end of the comment that begins at i and how many
 // parentheses are open there.

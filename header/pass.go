@@ -84,7 +84,7 @@ func (p *pass) segment(i int, seg segment) {
 func (p *pass) from(seg segment) {
 	if !p.client {
 		for _, t := range seg.tokens {
-			if !p.with || t.kind != kindComment || topicOf(lower(inside(t.text))) != aboutTLS {
+			if !p.with || t.kind != kindComment || t.about != aboutTLS {
 				p.out = append(p.out, t)
 			}
 		}
@@ -98,10 +98,7 @@ func (p *pass) from(seg segment) {
 		return
 	}
 	for _, t := range p.foreign(seg) {
-		if t.kind != kindComment {
-			continue
-		}
-		if text := lower(inside(t.text)); topicOf(text) == aboutTLS && !p.traces.leak(text) {
+		if t.kind == kindComment && t.about == aboutTLS && !p.traces.leak(lower(t.text)) {
 			p.out = append(p.out, t)
 		}
 	}
@@ -204,12 +201,12 @@ func (p *pass) comment(seg segment, i int, t token) {
 		return
 	}
 	text := lower(inside(t.text))
-	about := topicOf(text)
+	about := t.about
 	switch {
 	case p.version && (about == aboutSoftware || about == aboutBoth || about == aboutAddress && isVersionNumber(text) && text == p.id):
 		p.software(seg)
 	case p.client && about == aboutBoth:
-		own := token{kindComment, "(" + inside(t.text)[:ownName(text)] + ")"}
+		own := commentOf("(" + inside(t.text)[:ownName(text)] + ")")
 		if !p.traces.leak(lower(own.text)) {
 			p.out = append(p.out, own)
 		}
@@ -229,7 +226,7 @@ func (p *pass) software(seg segment) {
 	if p.by == "" || p.named || p.own || seg.clause == clauseFor {
 		return
 	}
-	p.out = append(p.out, token{kindComment, p.by})
+	p.out = append(p.out, commentOf(p.by))
 	p.named = true
 }
 
@@ -248,16 +245,15 @@ func (p *pass) keeps(about topic, text string) bool {
 
 // keepsDateComment says whether a comment behind the date stays: the name of a
 // time zone, the envelope's sender.
-func (p *pass) keepsDateComment(comment string) bool {
-	text := lower(inside(comment))
+func (p *pass) keepsDateComment(t token) bool {
+	text := lower(inside(t.text))
 	if isZoneName(text) {
 		return !(p.client && p.traces.named(text))
 	}
-	about := topicOf(text)
-	if about == aboutSoftware || about == aboutBoth {
+	if t.about == aboutSoftware || t.about == aboutBoth {
 		return !p.version && !p.client && !(p.with && mentionsTLS(text))
 	}
-	return p.keeps(about, text)
+	return p.keeps(t.about, text)
 }
 
 // isZoneName reports whether text, in lower case, is the name of a time zone:

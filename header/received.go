@@ -21,28 +21,18 @@ const (
 	clauses
 )
 
+// keywords are the words that begin clauses.
+var keywords = [clauses]string{
+	clauseFrom: "from", clauseBy: "by", clauseVia: "via", clauseWith: "with",
+	clauseID: "id", clauseFor: "for", clauseTLS: "tls", clauseEnvelope: "envelope-from",
+}
+
 // keyword says which clause a word begins.
 func keyword(word string) clause {
-	if len(word) > len("envelope-from") {
-		return clauseNone
-	}
-	switch lower(word) {
-	case "from":
-		return clauseFrom
-	case "by":
-		return clauseBy
-	case "via":
-		return clauseVia
-	case "with":
-		return clauseWith
-	case "id":
-		return clauseID
-	case "for":
-		return clauseFor
-	case "tls":
-		return clauseTLS
-	case "envelope-from":
-		return clauseEnvelope
+	for c := clauseFrom; c < clauses; c++ {
+		if equalFold(word, keywords[c]) {
+			return c
+		}
 	}
 	return clauseNone
 }
@@ -207,7 +197,7 @@ func isDate(tokens []token) bool {
 		switch {
 		case isTime(word):
 			time = true
-		case !isDayNumber(word) && !isDateName(word) && !isZone(word):
+		case !isDateName(word) && !isDayNumber(word) && !isZone(word):
 			return false
 		}
 	}
@@ -265,16 +255,21 @@ func allDigits(s string) bool {
 
 // isDateName reports whether a word is the name of a day or month, short or long.
 func isDateName(word string) bool {
-	const days = " mon tue wed thu fri sat sun "
-	const months = " jan feb mar apr may jun jul aug sep oct nov dec sept "
-	const long = " monday tuesday wednesday thursday friday saturday sunday " +
-		"january february march april june july august september october november december "
-	if len(word) < 3 || len(word) > 9 {
+	const longest = len("wednesday")
+	word = strings.TrimSuffix(word, ".")
+	if len(word) < 3 || len(word) > longest {
 		return false
 	}
-	name := " " + lower(strings.TrimSuffix(word, ".")) + " "
-	return strings.Contains(days, name) || strings.Contains(months, name) || strings.Contains(long, name)
+	var name [longest]byte
+	for i := range copy(name[:], word) {
+		name[i] |= 0x20
+	}
+	return dateNames[string(name[:len(word)])]
 }
+
+var dateNames = set("mon tue wed thu fri sat sun jan feb mar apr may jun jul aug sep sept oct nov dec" +
+	" monday tuesday wednesday thursday friday saturday sunday" +
+	" january february march april june july august september october november december")
 
 // isZone reports whether a word is a time zone: +0100, +01:00, Z, UTC, GMT+1, EST.
 func isZone(word string) bool {

@@ -62,7 +62,7 @@ func (s *scrubber) reduced(date []token) string {
 func (s *scrubber) stopgap() []token {
 	switch {
 	case !s.client:
-		return []token{{kindComment, DefaultBy}}
+		return []token{commentOf(DefaultBy)}
 	case len(s.from) > 0:
 		return s.from
 	}
@@ -95,7 +95,7 @@ func (s *scrubber) pass(value string) (string, bool) {
 	}
 	var date []token
 	for _, t := range r.date {
-		if t.kind != kindComment || p.keepsDateComment(t.text) {
+		if t.kind != kindComment || p.keepsDateComment(t) {
 			date = append(date, t)
 		}
 	}
@@ -140,10 +140,8 @@ func (s *scrubber) tracesOf(r received) *traces {
 					t.word(tok.text)
 				}
 			case kindComment:
-				text := inside(tok.text)
-				folded := lower(text)
-				if about := topicOf(folded); about == aboutClient || seg.clause == clauseFrom && about != aboutTLS {
-					t.comment(text)
+				if tok.about == aboutClient || seg.clause == clauseFrom && tok.about != aboutTLS {
+					t.comment(inside(tok.text))
 				}
 			}
 		}
@@ -162,6 +160,3 @@ func (s *scrubber) foreign(seg segment) []token {
 	}
 	return seg.values()
 }
-
-// inside is a comment without its parentheses.
-func inside(comment string) string { return comment[1 : len(comment)-1] }

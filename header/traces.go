@@ -56,6 +56,9 @@ func hostWords(text string) iter.Seq[hostWord] {
 
 // add takes a word as one of the client's, unless it is one that says nothing.
 func (t *traces) add(word string) {
+	if t.overflow {
+		return
+	}
 	word = lower(word)
 	if allDigits(word) || tlsWords[word] || plainWords[word] || formWords[word] {
 		return
@@ -90,9 +93,6 @@ func (t *traces) addHost(word string) {
 		}
 		t.add(rest[:i])
 		rest = rest[i+1:]
-		if t.overflow {
-			return
-		}
 	}
 }
 
@@ -118,9 +118,6 @@ func (t *traces) comment(text string) {
 		}
 		name := lower(word.text)
 		helo = name == "helo" || name == "ehlo"
-		if t.overflow {
-			return
-		}
 	}
 }
 
@@ -161,19 +158,30 @@ func (t *traces) named(text string) bool {
 		return true
 	}
 	for _, known := range t.words {
-		if len(known) >= 4 && strings.Contains(text, known) {
+		if strings.Contains(text, known) && (len(known) >= 4 || holdsWord(text, known)) {
 			return true
-		}
-	}
-	for word := range hostWords(text) {
-		for _, known := range t.words {
-			if len(known) < 4 && known == word.text {
-				return true
-			}
 		}
 	}
 	return false
 }
+
+// holdsWord reports whether a word stands in text with no letter or digit beside
+// it. A short name may well be a part of words that have nothing to do with it.
+func holdsWord(text, word string) bool {
+	for from := 0; ; {
+		i := strings.Index(text[from:], word)
+		if i < 0 {
+			return false
+		}
+		begin, end := from+i, from+i+len(word)
+		if (begin == 0 || !isAlnum(text[begin-1])) && (end == len(text) || !isAlnum(text[end])) {
+			return true
+		}
+		from = begin + 1
+	}
+}
+
+func isAlnum(c byte) bool { return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c >= 0x80 }
 
 // leak reports whether text, in lower case, may tell of a client: it names this
 // one, or holds any address, host name or mailbox.
