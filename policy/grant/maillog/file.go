@@ -34,8 +34,10 @@ type file struct {
 	offset int64
 	seen   []byte
 	lines  splitter
-	// quiet is when it had something to read last, or lost its place.
+	// quiet is when it had something to read last, or lost its place. It is read no
+	// more when it is done.
 	quiet time.Time
+	done  bool
 }
 
 // openFile opens a log file for reading from its beginning. It never waits, not even

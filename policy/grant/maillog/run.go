@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,8 +17,8 @@ const (
 	// linger is how long a file that lost its place is read on after its last line:
 	// a server goes on writing to it until it is told of the rotation.
 	linger = time.Minute
-	// maxLeft bounds how many such files there are.
-	maxLeft = 4
+	// maxFiles bounds how many files are read at once, those and the one in place.
+	maxFiles = 16
 )
 
 // Run reads the log until ctx ends, from its end on: what was logged before Run began
@@ -59,7 +60,6 @@ func (f *Follower) Run(ctx context.Context) {
 	poll := time.NewTicker(f.poll)
 	defer poll.Stop()
 	for {
-		moved := true
 		select {
 		case <-ctx.Done():
 			return
@@ -67,18 +67,12 @@ func (f *Follower) Run(ctx context.Context) {
 			if !strings.HasPrefix(filepath.Base(e.Name), filepath.Base(f.path)) {
 				continue
 			}
-			moved = !e.Has(fsnotify.Write)
 		case <-failures:
-			// Events were lost: look at the files themselves.
+			// Events were lost: the files themselves tell.
 		case <-poll.C:
 			watch()
 		}
-		// What is in the old file came before what is in the new one.
 		t.catchUp(ctx)
-		if moved {
-			t.look()
-			t.catchUp(ctx)
-		}
 		f.report(t.lookErr, t.readErr)
 	}
 }
@@ -88,10 +82,9 @@ type tailer struct {
 	follower *Follower
 	path     string
 	buf      []byte
-	// current is the file at the path, nil while there is none.
-	current *file
-	// left are the files that were there before, oldest first.
-	left []*file
+	// files are read in their order: the last one is, or was, the file at the path,
+	// those before it lost that place.
+	files []*file
 	// history is the file that was there at the start, which is read from its end;
 	// unknown says that it could not be told whether there was one.
 	history os.FileInfo
@@ -108,16 +101,25 @@ func (t *tailer) begin() {
 	t.look()
 }
 
+// current is the file that is, or was last, at the path.
+func (t *tailer) current() *file {
+	if len(t.files) == 0 {
+		return nil
+	}
+	return t.files[len(t.files)-1]
+}
+
 // look opens the file at the path if it is not the one that is being read.
 func (t *tailer) look() {
+	current := t.current()
 	info, err := os.Stat(t.path)
 	t.lookErr = err
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && t.current != nil:
+	case errors.Is(err, fs.ErrNotExist) && current != nil:
 		// Renamed, and the new one is not there yet.
 		t.lookErr = nil
 		return
-	case err != nil, t.current != nil && os.SameFile(info, t.current.info):
+	case err != nil, current != nil && os.SameFile(info, current.info):
 		return
 	}
 	next, err := openFile(t.path)
@@ -130,75 +132,71 @@ func (t *tailer) look() {
 		return
 	}
 	t.history, t.unknown = nil, false
-	if old := t.current; old != nil {
+	if current != nil {
 		t.follower.count.rotated.Add(1)
-		t.leave(old, next)
+		current.quiet = time.Now()
+		if current.continues(next) {
+			current.takeOver(next)
+		}
 	}
-	t.current = next
+	t.files = append(t.files, next)
 	t.follower.count.open.Store(true)
 }
 
-// leave keeps a file that lost its place to next.
-func (t *tailer) leave(old, next *file) {
-	if old.continues(next) {
-		old.takeOver(next)
-	}
-	old.quiet = time.Now()
-	if t.left = append(t.left, old); len(t.left) > maxLeft {
-		t.left[0].Close()
-		t.left = t.left[1:]
-	}
-}
-
-// catchUp reads all files to their ends.
+// catchUp reads all files to their ends, the old ones first: what is in them was
+// written before what is in the new one.
 func (t *tailer) catchUp(ctx context.Context) {
-	kept := t.left[:0]
-	for _, old := range t.left {
-		more, err := t.readAll(ctx, old)
-		if more {
-			old.quiet = time.Now()
+	t.look()
+	// Reading looks again, so that there may be more of them in the end.
+	for i := 0; i < len(t.files); i++ {
+		l := t.files[i]
+		more, err := t.readAll(ctx, l)
+		if errors.Is(err, errTruncated) && l == t.current() {
+			t.truncated(ctx, l)
+			more, err = t.readAll(ctx, l)
 		}
-		// Truncated, it is about to be removed.
-		if err != nil || time.Since(old.quiet) > linger {
-			old.Close()
+		if l == t.current() {
+			// Truncated once more, it is read at the next occasion.
+			if t.readErr = err; errors.Is(err, errTruncated) {
+				t.readErr = nil
+			}
 			continue
 		}
-		kept = append(kept, old)
+		if more {
+			l.quiet = time.Now()
+		}
+		// An old file that is truncated is about to be removed.
+		l.done = err != nil || time.Since(l.quiet) > linger
 	}
-	clear(t.left[len(kept):])
-	t.left = kept
-	if t.current == nil {
-		return
+	for i, l := range t.files[:max(0, len(t.files)-1)] {
+		l.done = l.done || len(t.files)-i > maxFiles
 	}
-	_, err := t.readAll(ctx, t.current)
-	if errors.Is(err, errTruncated) {
-		t.truncated(ctx)
-		_, err = t.readAll(ctx, t.current)
-	}
-	// Truncated once more, it is read at the next occasion.
-	if t.readErr = err; errors.Is(err, errTruncated) {
-		t.readErr = nil
-	}
+	t.files = slices.DeleteFunc(t.files, func(l *file) bool {
+		if l.done {
+			l.Close()
+		}
+		return l.done
+	})
 }
 
 // truncated reads what a file had that is now empty, or new, from its copy, and goes
 // back to its beginning.
-func (t *tailer) truncated(ctx context.Context) {
+func (t *tailer) truncated(ctx context.Context, l *file) {
 	f := t.follower
-	if c := t.current.findCopy(t.path); c != nil {
+	if c := l.findCopy(t.path); c != nil {
 		before := c.offset
 		// A copy that cannot be read to its end is one that is gone.
 		_, _ = t.readAll(ctx, c)
 		f.count.recovered.Add(uint64(c.offset - before))
 		c.Close()
 	}
-	t.current.rewind()
+	l.rewind()
 	f.count.truncated.Add(1)
 }
 
 // readAll reads a file to the end that it has now, and says whether there was anything.
-// What is written meanwhile has to wait: a server that never pauses must not keep the
-// follower from looking at the other files.
+// What is written meanwhile has to wait, and the path is looked at all the time: a server
+// that never pauses must not keep the follower from a rotation.
 func (t *tailer) readAll(ctx context.Context, l *file) (more bool, err error) {
 	info, err := l.Stat()
 	if err != nil {
@@ -216,16 +214,14 @@ func (t *tailer) readAll(ctx context.Context, l *file) (more bool, err error) {
 		if n == 0 || l.offset >= info.Size() {
 			break
 		}
+		t.look()
 	}
 	return more, nil
 }
 
 func (t *tailer) close() {
-	for _, old := range t.left {
-		old.Close()
-	}
-	if t.current != nil {
-		t.current.Close()
+	for _, l := range t.files {
+		l.Close()
 	}
 	t.follower.count.open.Store(false)
 }
