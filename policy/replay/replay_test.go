@@ -3,6 +3,7 @@ package replay
 import (
 	"bytes"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -211,27 +212,53 @@ func TestReportsSayWhenTheyCannotBeWritten(t *testing.T) {
 	}
 }
 
-// FuzzRead: no file makes reading or replaying panic, and every error says where.
+// FuzzRead: no file makes reading or replaying panic, every error says where, and
+// every report can be written.
 func FuzzRead(f *testing.F) {
 	f.Add([]byte(laptop))
-	for _, seed := range []string{"", "---\n---\n", "id: x\nmessages: [{mail: {from: a}}]\n", "&a [*a]", "{", "messages: [{headers: [[a]]}]", `{"id":"x","messages":[{"rcpt":[{"to":"@"}]}]}`} {
+	for _, seed := range []string{
+		"", "---\n---\n", "id: x\nmessages: [{mail: {from: a}}]\n", "&a [*a]", "{", "messages: [{headers: [[a]]}]",
+		`{"id":"x","messages":[{"rcpt":[{"to":"@"}]}]}`, `{"id":"x","id":"y"}`, `{"messages":[{}]} {}`, `{"messages":[{"mail":{"from":3}}]}`,
+		`{"messages":[{"headers":[["A","b"]]}],"expect":[{"stage":"eom","headers":[["A","c"],["B"]]}]}`,
+		gzipped(f, jsonSessions("a", 3)), gzipped(f, jsonSessions("a", 3))[:40], zstandard(f, yamlSessions("a", 3)), "\x1f\x8b", "\x28\xb5\x2f\xfd",
+	} {
 		f.Add([]byte(seed))
 	}
 	p := fixture(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		run := func(s *Session) {
-			outcome := Run(p, s, nil)
-			var text, json bytes.Buffer
-			if err := errors.Join(WriteText(&text, s, outcome, true), WriteJSON(&json, s, outcome)); err != nil {
+			outcome, untraced := Run(p, s, nil), RunUntraced(p, s, nil)
+			if changes := Compare(outcome, untraced); changes != nil {
+				t.Errorf("without traces: %v", changes)
+			}
+			changes := Compare(outcome, Outcome{})
+			if len(changes) != len(outcome.Results) {
+				t.Errorf("%d changes of %d verdicts", len(changes), len(outcome.Results))
+			}
+			c := NewCase(s, outcome)
+			junit, err := NewJUnit(io.Discard)
+			if err := errors.Join(err, WriteText(io.Discard, s, outcome, true), WriteJSON(io.Discard, s, outcome), WriteChanges(io.Discard, s, changes),
+				WriteChangesJSON(io.Discard, s, changes), NewTAP(io.Discard).Case(&c), junit.Case(&c), junit.End()); err != nil {
 				t.Error(err)
 			}
+		}
+		stream := Stream[int]{New: func() int { return 0 }, Each: func(_ int, s *Session) { run(s) }, Collect: func(_ int, err error) error { return err }}
+		inputs, err := Inputs([]string{"-"}, bytes.NewReader(data))
+		if err != nil {
+			t.Fatal(err)
 		}
 		for name, err := range map[string]error{
 			"f.yaml:":  ReadYAML("f.yaml", bytes.NewReader(data), run),
 			"f.jsonl:": ReadJSON("f.jsonl", bytes.NewReader(data), run),
+			"stdin:":   stream.Run(inputs),
 		} {
-			if err != nil && !strings.HasPrefix(err.Error(), name) {
-				t.Errorf("error without its place: %v", err)
+			if err == nil {
+				continue
+			}
+			for line := range strings.SplitSeq(err.Error(), "\n") {
+				if !strings.HasPrefix(line, name) {
+					t.Errorf("error without its place: %v", err)
+				}
 			}
 		}
 	})

@@ -1,0 +1,139 @@
+package replay
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// linesOf puts the blocks of a stream together again, with the number of each line
+// before it.
+func linesOf(t testing.TB, r io.Reader) (lines []string, errs []string) {
+	t.Helper()
+	b := newBlocks("f", r)
+	var buf []byte
+	for {
+		block, first, err := b.next(buf)
+		if err == io.EOF {
+			if len(block) > 0 {
+				t.Error("a block comes with io.EOF")
+			}
+			return lines, errs
+		}
+		for line := range bytes.Lines(block) {
+			lines = append(lines, fmt.Sprintf("%d %s", first, bytes.TrimSuffix(line, newline)))
+			first++
+		}
+		if err != nil {
+			errs = append(errs, err.Error())
+		}
+		buf = block
+	}
+}
+
+func TestBlocksHoldAllLines(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		lengths := rapid.SliceOfN(rapid.SampledFrom([]int{0, 1, 100, 5000, blockSize - 1, blockSize, blockSize + 1}), 0, 8).Draw(t, "lengths")
+		var text strings.Builder
+		var want []string
+		for i, n := range lengths {
+			line := strings.Repeat(string(rune('a'+i)), n)
+			want = append(want, fmt.Sprintf("%d %s", i+1, line))
+			text.WriteString(line + "\n")
+		}
+		all := text.String()
+		if rapid.Bool().Draw(t, "cut") && len(lengths) > 0 && lengths[len(lengths)-1] > 0 {
+			all = strings.TrimSuffix(all, "\n")
+		}
+		r := io.Reader(strings.NewReader(all))
+		if rapid.Bool().Draw(t, "halves") {
+			r = iotest.HalfReader(r)
+		}
+		if rapid.Bool().Draw(t, "early") {
+			r = iotest.DataErrReader(r)
+		}
+		got, errs := linesOf(&testing.T{}, r)
+		if !cmp.Equal(want, got) || errs != nil {
+			t.Errorf("%d lines, errors %v, want %d lines", len(got), errs, len(want))
+		}
+	})
+}
+
+func TestALineThatIsTooLongIsPassedOver(t *testing.T) {
+	long := strings.Repeat("x", maxLine+1)
+	for _, c := range []struct {
+		name, text string
+		lines      []string
+		errs       []string
+	}{
+		{"between others", "a\n" + long + "\nb\n", []string{"1 a", "3 b"}, []string{"f:2: line of more than 4194304 bytes"}},
+		{"at the end", "a\n" + long, []string{"1 a"}, []string{"f:2: line of more than 4194304 bytes"}},
+		{"much too long, twice", long + long + long + "\n" + long + long + long + "\nb", []string{"3 b"},
+			[]string{"f:1: line of more than 4194304 bytes", "f:2: line of more than 4194304 bytes"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var ids []string
+			err := ReadJSON("f", strings.NewReader(strings.NewReplacer("a\n", `{"id":"1 a","messages":[{}]}`+"\n", "b", `{"id":"3 b","messages":[{}]}`).Replace(c.text)), func(s *Session) {
+				if fmt.Sprint(s.Line) != s.ID[:1] {
+					t.Errorf("%s in line %d", s.ID, s.Line)
+				}
+				ids = append(ids, s.ID)
+			})
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if diff := cmp.Diff(c.errs, strings.Split(err.Error(), "\n")); diff != "" {
+				t.Errorf("errors (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(c.lines, ids); diff != "" {
+				t.Errorf("sessions (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestWhatIsReadBeforeAnErrorCounts(t *testing.T) {
+	r := io.MultiReader(strings.NewReader("a\nb\nhal"), iotest.ErrReader(errors.New("disk gone")))
+	lines, errs := linesOf(t, r)
+	if diff := cmp.Diff([]string{"1 a", "2 b"}, lines); diff != "" {
+		t.Errorf("lines (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"f:3: disk gone"}, errs); diff != "" {
+		t.Errorf("errors (-want +got):\n%s", diff)
+	}
+}
+
+// TestASessionThatIsUsedAgainForgetsTheLast reads each pair of lines into one
+// session, and into two.
+func TestASessionThatIsUsedAgainForgetsTheLast(t *testing.T) {
+	lines := []string{
+		`{"id":"full","connect":{"addr":"203.0.113.8","port":1,"name":"n","ptr":"p","resolve":"OK","daemon":"d","daemon_port":2,"daemon_addr":"a","daemon_flags":"f"},"helo":"h","tls":{"version":"v","bits":3},"auth":{"type":"t","ssf":4},"messages":[{"mail":{"from":"a","args":["x","y"]},"rcpt":[{"to":"b","args":["z"]},{"to":"c","mailer":"m"}],"headers":[["A","1"],["B","2"]]},{"mail":{"from":"b"}}],"grants":["203.0.113.8"],"dns":["a.b. A 192.0.2.1"],"expect":[{"stage":"eom","reply":"250","headers":[["A"]]},{"stage":"mail","arg":"a","action":"accept"}]}`,
+		`{"messages":[{}]}`,
+		`{"messages":[{"rcpt":[{}]},{},{"headers":[["C","3"]]}],"expect":[{"stage":"mail","action":"accept"}],"dns":[],"grants":[]}`,
+		`{"messages":[{"rcpt":null,"mail":{"args":[]}}],"dns":null}`,
+	}
+	for _, first := range lines {
+		for _, second := range lines {
+			again := lineDecoder{name: "f", reused: new(Session)}
+			fresh := lineDecoder{name: "f"}
+			var got, want []Session
+			text := []byte(first + "\n" + second)
+			if err := again.block(text, 1, func(s *Session) { got = append(got[:0], *s) }); err != nil {
+				t.Fatal(err)
+			}
+			if err := fresh.block(text, 1, func(s *Session) { want = append(want[:0], *s) }); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(fmt.Sprintf("%+v", want), fmt.Sprintf("%+v", got)); diff != "" {
+				t.Errorf("%s after %s (-fresh +again):\n%s", second, first, diff)
+			}
+		}
+	}
+}
