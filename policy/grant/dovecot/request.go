@@ -1,0 +1,129 @@
+package dovecot
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"milterd/policy/grant"
+)
+
+// answer lets Dovecot go on, without a delay and without a message for the user.
+const answer = `{"status":0,"msg":""}`
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !s.authorized(r) {
+		s.count.forbidden.Add(1)
+		if s.suspicious.CompareAndSwap(false, true) {
+			s.logger.Warn("request to the Dovecot policy server without the secret; is auth_policy_server_api_header the same in both?",
+				"peer", r.RemoteAddr)
+		}
+		http.Error(w, "forbidden", http.StatusForbidden)
+		return
+	}
+	s.suspicious.Store(false)
+	switch {
+	case r.URL.Path != "/":
+		s.malformed(w, http.StatusNotFound, "no such path, expected /")
+		return
+	case r.Method != http.MethodPost:
+		w.Header().Set("Allow", http.MethodPost)
+		s.malformed(w, http.StatusMethodNotAllowed, "expected POST")
+		return
+	}
+	switch command(r.URL.RawQuery) {
+	case "allow":
+		s.count.allows.Add(1)
+	case "report":
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+			s.malformed(w, http.StatusRequestEntityTooLarge, "body too large")
+			return
+		}
+		var report report
+		if err == nil {
+			err = json.Unmarshal(body, &report)
+		}
+		if err != nil {
+			s.malformed(w, http.StatusBadRequest, "body is not a report")
+			return
+		}
+		s.count.reports.Add(1)
+		// What was reported counts, even if Dovecot does not wait for the answer. The
+		// Granter has a limit of its own for how long it takes.
+		s.report(context.WithoutCancel(r.Context()), report)
+	default:
+		s.malformed(w, http.StatusBadRequest, "expected ?command=allow or ?command=report")
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	// Dovecot has the report, and does not need the answer.
+	_, _ = io.WriteString(w, answer)
+}
+
+func (s *Server) malformed(w http.ResponseWriter, code int, text string) {
+	s.count.malformed.Add(1)
+	http.Error(w, text, code)
+}
+
+// authorized compares the secret.
+func (s *Server) authorized(r *http.Request) bool {
+	values := r.Header[s.header]
+	if len(values) != 1 {
+		return false
+	}
+	digest := sha256.Sum256([]byte(values[0]))
+	return subtle.ConstantTimeCompare(digest[:], s.digest[:]) == 1
+}
+
+// command is the command of a query, empty if there is not exactly one.
+func command(query string) string {
+	values, err := url.ParseQuery(query)
+	if err != nil || len(values["command"]) != 1 {
+		return ""
+	}
+	return values["command"][0]
+}
+
+// report is what Dovecot says about a login, as far as it matters here.
+type report struct {
+	// Login is the name that the user gave.
+	Login string `json:"login"`
+	// Protocol is what the login was for.
+	Protocol string `json:"protocol"`
+	// Remote is the client's address, empty where there is none.
+	Remote string `json:"remote"`
+	// Success: the password was right, or what took its place. PolicyReject: the
+	// login was refused nevertheless.
+	Success      bool `json:"success"`
+	PolicyReject bool `json:"policy_reject"`
+}
+
+// report asks for a grant if the report is of a login that deserves one.
+func (s *Server) report(ctx context.Context, r report) {
+	if !r.Success || r.PolicyReject {
+		s.count.unsuccessful.Add(1)
+		return
+	}
+	addr, err := netip.ParseAddr(r.Remote)
+	if !readsMail(r.Protocol) || err != nil || addr.Zone() != "" || r.Login == "" || strings.EqualFold(r.Login, "anonymous") {
+		s.count.ignored.Add(1)
+		return
+	}
+	s.count.logins.Add(1)
+	// Why there is no grant is for the Granter to log; the user will log in again.
+	if _, err := s.granter.Login(ctx, grant.Login{Addr: addr.Unmap(), User: r.Login, Source: Source}); err != nil {
+		s.count.failed.Add(1)
+	}
+}
+
+// readsMail says that a login over the protocol announces a client that reads mail.
+func readsMail(protocol string) bool { return protocol == "imap" || protocol == "pop3" }

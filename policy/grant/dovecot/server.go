@@ -1,0 +1,184 @@
+package dovecot
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/textproto"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+	"golang.org/x/net/netutil"
+
+	"milterd/policy/grant"
+)
+
+// Source is the source of grants that were made of Dovecot's reports.
+const Source = "dovecot"
+
+// Granter makes relay grants: a grant.Keeper.
+type Granter interface {
+	Login(context.Context, grant.Login) (grant.Result, error)
+}
+
+// Config is what New needs.
+type Config struct {
+	// Granter is asked for a grant for each successful login.
+	Granter Granter
+	// Header is the header field that requests must have, name and value, as in
+	// Dovecot's auth_policy_server_api_header: "Authorization: Bearer SECRET".
+	Header string
+	// AnyAddress lets Serve take a listener that others than this machine can
+	// reach. The secret crosses the network in the clear.
+	AnyAddress bool
+	// Logger is where failures are logged; default is nowhere.
+	Logger *slog.Logger
+}
+
+// The bounds of what a peer can use.
+const (
+	maxBody        = 64 << 10
+	maxHeader      = 16 << 10
+	maxConnections = 256
+	headerTimeout  = 5 * time.Second
+	requestTimeout = 10 * time.Second
+	idleTimeout    = 2 * time.Minute
+	// shutdownTimeout is how long requests under way have at the end.
+	shutdownTimeout = 5 * time.Second
+)
+
+// Server answers Dovecot. It is an http.Handler.
+type Server struct {
+	granter Granter
+	logger  *slog.Logger
+	// header is the name of the field with the secret, digest the hash of its value,
+	// so that a comparison takes the same time whatever it is compared to.
+	header     string
+	digest     [sha256.Size]byte
+	anyAddress bool
+	count      counters
+	// suspicious: the last request had no secret, or another.
+	suspicious atomic.Bool
+}
+
+// Stats counts what a Server has done since it began.
+type Stats struct {
+	// Allows and Reports count the requests of either kind.
+	Allows, Reports uint64
+	// Logins counts the reports that asked for a grant; Failed those of them that the
+	// Granter returned an error for.
+	Logins, Failed uint64
+	// Unsuccessful counts the reports of logins that failed, Ignored those of other
+	// protocols, or without an address or a name.
+	Unsuccessful, Ignored uint64
+	// Forbidden counts the requests without the secret, Malformed those that could
+	// not be read.
+	Forbidden, Malformed uint64
+}
+
+type counters struct {
+	allows, reports, logins, failed, unsuccessful, ignored, forbidden, malformed atomic.Uint64
+}
+
+// New makes a Server.
+func New(c Config) (*Server, error) {
+	if c.Granter == nil {
+		return nil, errors.New("dovecot policy server: nobody to ask for grants")
+	}
+	name, value, ok := strings.Cut(c.Header, ":")
+	value = textproto.TrimString(value)
+	// The error must not say what the header is: it is a secret.
+	if !ok || value == "" || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
+		return nil, errors.New(`dovecot policy server: header with the secret is not of the form "Name: value"`)
+	}
+	if name = textproto.CanonicalMIMEHeaderKey(name); reserved(name) {
+		return nil, fmt.Errorf("dovecot policy server: header field %s cannot hold the secret, use Authorization", name)
+	}
+	s := &Server{
+		granter:    c.Granter,
+		logger:     c.Logger,
+		header:     name,
+		digest:     sha256.Sum256([]byte(value)),
+		anyAddress: c.AnyAddress,
+	}
+	if s.logger == nil {
+		s.logger = slog.New(slog.DiscardHandler)
+	}
+	return s, nil
+}
+
+// reserved names the fields that HTTP itself has a use for.
+func reserved(name string) bool {
+	switch name {
+	case "Host", "Connection", "Content-Length", "Content-Type", "Transfer-Encoding", "Trailer", "Date", "User-Agent":
+		return true
+	}
+	return false
+}
+
+// Stats is what the server has done so far.
+func (s *Server) Stats() Stats {
+	n := &s.count
+	return Stats{
+		Allows:       n.allows.Load(),
+		Reports:      n.reports.Load(),
+		Logins:       n.logins.Load(),
+		Failed:       n.failed.Load(),
+		Unsuccessful: n.unsuccessful.Load(),
+		Ignored:      n.ignored.Load(),
+		Forbidden:    n.forbidden.Load(),
+		Malformed:    n.malformed.Load(),
+	}
+}
+
+// Serve answers on a listener until ctx ends, then lets requests under way finish, and
+// closes it. It returns nil if that was why it ended. A listener that others than this
+// machine can reach is closed at once, unless Config.AnyAddress is set.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	if addr := ln.Addr(); !s.anyAddress && !local(addr) {
+		ln.Close()
+		return fmt.Errorf("dovecot policy server: %s is not a loopback address; whoever reaches it could make this server relay", addr)
+	}
+	server := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       requestTimeout,
+		WriteTimeout:      requestTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn),
+	}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(netutil.LimitListener(ln, maxConnections)) }()
+	select {
+	case err := <-done:
+		return fmt.Errorf("dovecot policy server on %s: %w", ln.Addr(), err)
+	case <-ctx.Done():
+	}
+	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	err := server.Shutdown(shutdown)
+	if err != nil {
+		server.Close()
+		err = fmt.Errorf("dovecot policy server on %s: requests under way at the end: %w", ln.Addr(), err)
+	}
+	<-done
+	return err
+}
+
+// local says that nobody but this machine can reach an address.
+func local(addr net.Addr) bool {
+	switch addr := addr.(type) {
+	case *net.UnixAddr:
+		return true
+	case *net.TCPAddr:
+		return addr.IP.IsLoopback()
+	}
+	return false
+}
