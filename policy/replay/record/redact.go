@@ -48,7 +48,7 @@ func (r *redactor) token(text string) string {
 // it. Without a redactor it changes nothing.
 type veil struct {
 	redactor *redactor
-	// words are the texts that were replaced, in lower case.
+	// words are the texts that were replaced, in lower case, also as replies have them.
 	words map[string]bool
 	// addresses are those that were changed, with what they have become, both as
 	// replies have them.
@@ -70,6 +70,7 @@ func (r *redactor) message() *veil {
 // token hides a text.
 func (v *veil) token(text string) string {
 	v.words[fold(text)] = true
+	v.words[fold(policy.Printable(text))] = true
 	t := v.redactor.token(text)
 	if v.padded && len(t) < len(text) {
 		t += strings.Repeat("x", len(text)-len(t))
@@ -97,8 +98,12 @@ func (v *veil) address(s string) string {
 	return hidden
 }
 
-// operators end a run of characters that is hidden or kept as one.
-const operators = "\"()@%!,:;<>[] \t"
+const (
+	// operators end a run of characters that is hidden or kept as one.
+	operators = "\"()@%!,:;<>[] \t"
+	// joints are operators that may stand in a run.
+	joints = ".+/^"
+)
 
 // scan redacts an address or, in quotes, what stands between them. A run of other
 // characters is a host, and stays, behind @ or % and before !; comments and quoted
@@ -140,12 +145,44 @@ func (v *veil) scan(b *strings.Builder, s string, quoted bool) {
 			if run := s[i:end]; host || strings.HasPrefix(strings.TrimLeft(s[end:], " \t"), "!") || public(run) {
 				b.WriteString(run)
 			} else {
-				b.WriteString(v.token(run))
+				v.run(b, run)
 			}
 			host = literal
 			i = end
 		}
 	}
+}
+
+// run hides a run. A backslash in it shows: no domain may have one.
+func (v *veil) run(b *strings.Builder, run string) {
+	from, to := core(run)
+	b.WriteString(run[:from])
+	if from < to {
+		if strings.IndexByte(run[from:to], '\\') >= 0 {
+			b.WriteByte('\\')
+		}
+		b.WriteString(v.token(run[from:to]))
+	}
+	b.WriteString(run[to:])
+}
+
+// core is what of a run is hidden: all but the operators at its ends, by which it may
+// join what stands beside it.
+func core(run string) (from, to int) {
+	for from < len(run) && strings.IndexByte(joints, run[from]) >= 0 {
+		from++
+	}
+	to = from
+	for i := from; i < len(run); i++ {
+		if strings.IndexByte(joints, run[i]) >= 0 {
+			continue
+		}
+		if run[i] == '\\' {
+			i++
+		}
+		to = i + 1
+	}
+	return from, to
 }
 
 // public reports whether a local part is one that everybody has.

@@ -1,0 +1,275 @@
+package record
+
+import (
+	"bytes"
+	"regexp"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"milterd/policy"
+	"milterd/policy/access"
+	"milterd/policy/replay"
+)
+
+var testKey = []byte("a key for tests, of some length")
+
+// masked writes every token as T, so that only the form of a text counts.
+func masked(s string) string {
+	return regexp.MustCompile(`r[a-z2-7]{12}x*`).ReplaceAllString(s, "T")
+}
+
+func TestAnAddressKeepsItsFormAndItsHosts(t *testing.T) {
+	for _, c := range []struct{ name, address, want string }{
+		{"a local part", "shin@example.test", "T@example.test"},
+		{"dots, plus and the like are part of it", "shin.x+tag/y=z@example.test", "T@example.test"},
+		{"no domain", "shin", "T"},
+		{"the null sender", "", ""},
+		{"postmaster", "Postmaster@example.test", "Postmaster@example.test"},
+		{"postmaster without a domain", "postmaster", "postmaster"},
+		{"abuse", "abuse@[203.0.113.25]", "abuse@[203.0.113.25]"},
+		{"not quite postmaster", "postmaster+shin@example.test", "T@example.test"},
+		{"an address literal", "shin@[IPv6:2001:db8::8]", "T@[IPv6:2001:db8::8]"},
+		{"a host behind percent", "shin%inner.example@example.test", "T%inner.example@example.test"},
+		{"two of them", "shin%a%b.example@c", "T%a%b.example@c"},
+		{"a bang path", "host.example!relay!shin", "host.example!relay!T"},
+		{"a bang path at a domain", "host!shin@example.test", "host!T@example.test"},
+		{"a route", "@a.example,@b.example:shin@c.example", "@a.example,@b.example:T@c.example"},
+		{"a quoted local part", `"shin"@example.test`, `"T"@example.test`},
+		{"a quoted operator", `"shin@other.example"@example.test`, `"T@other.example"@example.test`},
+		{"quoted blanks", `"shin  who"@example.test`, `"T  T"@example.test`},
+		{"a quoted quote", `"shin\"who"@example.test`, `"\T"@example.test`},
+		{"an empty quoted string", `""@example.test`, `""@example.test`},
+		{"a comment", "shin(Shin Who)@example.test", "T(T)@example.test"},
+		{"a comment behind", "shin@example.test (Shin (Who))", "T@example.test (T)"},
+		{"words behind", "shin@example.test Shin", "T@example.test T"},
+		{"angle brackets", "Shin <shin@example.test>", "T <T@example.test>"},
+		{"an escaped operator", `shin\@who@example.test`, `\T@example.test`},
+		{"a lone backslash", `shin\`, `T\`},
+		{"an open quote", `"shin@example.test`, `"T@example.test`},
+		{"an open comment", "(shin", "(T"},
+		{"a control character", "shin\x01who@example.test", "T\x01T@example.test"},
+		{"octets that are not UTF-8", "sh\xe9n@example.test", "T@example.test"},
+		{"a domain in another script", "shin@bücher.example", "T@bücher.example"},
+	} {
+		v := newRedactor(testKey).message()
+		if got := masked(v.address(c.address)); got != c.want || !v.fits {
+			t.Errorf("%s: %q becomes %q, want %q", c.name, c.address, got, c.want)
+		}
+	}
+}
+
+func TestTokensStandForTheSameText(t *testing.T) {
+	a, other := newRedactor(testKey), newRedactor([]byte("another key, of some length"))
+	if x, y := a.message().address("shin@x.example"), a.message().address("SHIN@y.example"); x[:13] != y[:13] {
+		t.Errorf("one local part became %q and %q", x, y)
+	}
+	if x, y := a.token("shin"), a.token("shim"); x == y {
+		t.Errorf("two local parts became %q", x)
+	}
+	if x, y := a.token("shin"), other.token("shin"); x == y {
+		t.Errorf("with two keys a local part became %q", x)
+	}
+}
+
+func TestArgumentsThatNamePeopleAreHidden(t *testing.T) {
+	v := newRedactor(testKey).message()
+	got := v.args([]string{"SIZE=1000", "BODY=8BITMIME", "SMTPUTF8", "RET=HDRS", "ORCPT=rfc822;shin+40example.test", "AUTH=<>", "AUTH=shin+2Bx@example.test", "ENVID=QQ314159", "XPERSON=shin", "shin", "X="})
+	for i := range got {
+		got[i] = masked(got[i])
+	}
+	want := []string{"SIZE=1000", "BODY=8BITMIME", "SMTPUTF8", "RET=HDRS", "ORCPT=rfc822;T@example.test", "AUTH=<>", "AUTH=T@example.test", "ENVID=T", "XPERSON=T", "T", "X="}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestCertificatesAreNotForKnowingPeople(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		tls  policy.TLS
+		want replay.TLS
+	}{
+		{"no certificate", policy.TLS{Version: "TLSv1.3", Verify: "NO"}, replay.TLS{Version: "TLSv1.3", Verify: "NO"}},
+		{"a verified one", policy.TLS{Verify: "OK", CertSubject: "/CN=shin", CertIssuer: "/CN=ca"}, replay.TLS{Verify: "OK", CertSubject: "T", CertIssuer: "/CN=ca"}},
+		{"one that is not verified", policy.TLS{Verify: "FAIL", CertSubject: "/CN=shin", CertIssuer: "/CN=ca"}, replay.TLS{Verify: "FAIL", CertSubject: "T", CertIssuer: "T"}},
+		{"a self-signed one", policy.TLS{Verify: "OK", CertSubject: "/CN=shin", CertIssuer: "/CN=shin"}, replay.TLS{Verify: "OK", CertSubject: "T", CertIssuer: "T"}},
+	} {
+		got := newRedactor(testKey).message().tls(c.tls)
+		got.CertSubject, got.CertIssuer = masked(got.CertSubject), masked(got.CertIssuer)
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
+	}
+}
+
+func TestRepliesDoNotTellWhatIsHidden(t *testing.T) {
+	for _, c := range []struct{ name, address, reply, want string }{
+		{"nothing in it", "shin@x.example", "Relaying denied", "Relaying denied"},
+		{"the address", "shin@x.example", "<shin@x.example> denied", "<T@x.example> denied"},
+		{"the local part alone", "shin@x.example", "shin is gone", ""},
+		{"the local part in other letters", "shin@x.example", "No Shin.", ""},
+		{"a word that has it in it", "deni@x.example", "Relaying denied", "Relaying denied"},
+		{"a word that is one", "denied@x.example", "Relaying denied", ""},
+		{"another address that ends like it", "a@x.example", "ba@x.example", "ba@x.example"},
+		{"a control character", "\x1ba@x.example", "<?a@x.example>", "<?T@x.example>"},
+		{"octets that are not UTF-8", "", "gone \xe9", ""},
+	} {
+		v := newRedactor(testKey).message()
+		v.address(c.address)
+		x := v.expect(policy.StageRcpt, "", verdict{action: policy.ActionReject, reply: policy.Reply{Text: c.reply}})
+		if got := masked(x.Reply); got != c.want || x.Action != "reject" {
+			t.Errorf("%s: %q, %s, want %q", c.name, got, x.Action, c.want)
+		}
+	}
+}
+
+func TestHostsOfMailersAreHostsOnly(t *testing.T) {
+	for _, c := range []struct{ host, want string }{
+		{"", ""}, {"other.example.", "other.example."}, {"[203.0.113.5]", "[203.0.113.5]"},
+		{"tag", "T"}, {"+shin", "T"}, {"/home/shin/.procmailrc", "T"}, {"shin.who", "T"}, {"who.tag", "T"},
+	} {
+		v := newRedactor(testKey).message()
+		v.address("shin.who.tag@example.test")
+		if got := masked(v.host(c.host)); got != c.want {
+			t.Errorf("%q becomes %q, want %q", c.host, got, c.want)
+		}
+	}
+}
+
+// drawAddress makes what a client may say in place of an address.
+func drawAddress(rt *rapid.T, name string) string {
+	piece := rapid.SampledFrom([]string{
+		"shin", "a", "b.c", "@", "@", "@example.test", "@other.example", "%", "!", "x.example", "relayed.example", ",", ":", ";", "<", ">", "[", "]", "203.0.113.5",
+		"\"", "(", ")", "\\", " ", "\t", "\x01", "ü", ".", "..", "+", "/", "postmaster", "localhost", strings.Repeat("long", 100),
+	})
+	return strings.Join(rapid.SliceOfN(piece, 0, 9).Draw(rt, name), "")
+}
+
+// impersonal gives a policy a table without rules about single people.
+func impersonal(t testing.TB, p *policy.Policy) *policy.Policy {
+	t.Helper()
+	parsed, _, err := access.Parse("access", strings.NewReader("To:relayed.example RELAY\nFrom:other.example REJECT\nTo:x.example DISCARD\n"), p.Features)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Access = parsed
+	return p
+}
+
+// TestRedactionDecidesNothing: where no rule is about a single person, a policy judges
+// redacted addresses as it does the real ones.
+func TestRedactionDecidesNothing(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		p := impersonal(t, drawPolicy(rt, t))
+		r := newRecorder(withDefaults(t, Config{Dir: "/nowhere", Redact: true, Key: testKey}))
+		conn, e := begin(r, p, drawClient(rt), nil)
+		e.Helo("client.example", policy.TLS{})
+		for range 3 {
+			from := drawAddress(rt, "from")
+			if v := e.Mail(policy.Auth{}, policy.Mail{From: from, Addr: from}); !goes(v) {
+				continue
+			}
+			taken, lost := false, false
+			for range 2 {
+				to := drawAddress(rt, "to")
+				v := e.Rcpt(policy.Recipient{To: to, Addr: to, Mailer: "esmtp"})
+				if lost = v.Action == policy.ActionDiscard; lost {
+					break
+				}
+				taken = taken || goes(v)
+			}
+			if taken && !lost {
+				e.EndOfMessage(nil)
+			}
+		}
+		conn.Close()
+		recording := written(t, r)
+		if found := differences(p, parse(t, recording), nil); len(found) > 0 {
+			rt.Fatalf("%s\n%q", recording, found)
+		}
+	})
+}
+
+// TestNothingPrivateIsInARedactedRecording looks for every name that was used.
+func TestNothingPrivateIsInARedactedRecording(t *testing.T) {
+	people := []string{"shin", "hanako", "first.last", "taro", "keiko", "jiro", "envelope77", "sub-ject", "issuing", "detail", "saburo", "naoko", "subjectline", "orcpt.person", "authparam"}
+	p := fixture(t, access.Features{DelayChecks: true, BlocklistRecipients: true})
+	p.Checks.Relay.Deny = reply(t, "550 5.7.1 {sender} may not write to {recipient}")
+	dir := t.TempDir()
+	r := open(t, Config{Dir: dir, Redact: true, Key: testKey, AllHeaders: true, Headers: []string{"Subject"}, Compress: None})
+	conn, e := begin(r, p, client("203.0.113.8"), nil)
+	e.Helo("client.example", policy.TLS{Version: "TLSv1.3", Verify: "FAIL", CertSubject: "/CN=sub-ject", CertIssuer: "/CN=issuing"})
+	for _, auth := range []policy.Auth{{}, {Type: "LOGIN", Authen: "taro@mx.example.test", Author: "<keiko@example.test>"}, {Type: "LOGIN", Authen: "jiro"}} {
+		for _, from := range []string{"shin@good.example", "HANAKO@good.example", "shin", "\"first.last\"@good.example"} {
+			e.Mail(auth, policy.Mail{From: from, Args: []string{"ENVID=envelope77", "AUTH=authparam+40example.test"}, Mailer: "esmtp", Host: "good.example", Addr: from})
+			e.Rcpt(policy.Recipient{To: "naoko@example.test", Args: []string{"ORCPT=rfc822;orcpt.person@example.test"}, Mailer: "local", Host: "detail", Addr: "naoko+detail"})
+			e.Rcpt(policy.Recipient{To: "saburo@other.example", Mailer: "esmtp"})
+			e.Rcpt(policy.Recipient{To: "saburo%other.example@example.test", Mailer: "esmtp"})
+			e.EndOfMessage([]policy.HeaderField{{Name: "Subject", Value: "subjectline"}, {Name: "From", Value: "Shin <shin@good.example>"}})
+		}
+	}
+	conn.Close()
+	finish(t, r)
+
+	recording := content(t, dir)
+	for _, who := range people {
+		if bytes.Contains(bytes.ToLower(recording), []byte(who)) {
+			t.Errorf("%s is in the recording", who)
+		}
+	}
+	read := parse(t, recording)
+	if len(read) != 3 {
+		t.Errorf("%d sessions", len(read))
+	}
+	if found := differences(p, read, nil); len(found) > 0 {
+		t.Errorf("differences: %q", found)
+	}
+	replies := 0
+	for _, x := range read[0].Expect {
+		if strings.Contains(x.Reply, "may not write to") || strings.Contains(x.Reply, "Relaying denied") {
+			replies++
+		}
+	}
+	if replies == 0 {
+		t.Error("no reply is expected, so that none was compared")
+	}
+}
+
+// FuzzRecord: whatever a client says, a recording of it can be read and replays
+// without a difference, and does not tell its local part when it is redacted.
+func FuzzRecord(f *testing.F) {
+	for _, from := range senders {
+		f.Add(from, "client.example", "shin@example.test", true)
+		f.Add("a@good.example", from, from, false)
+	}
+	f.Add("\xff@x", "\xff", "\xff", true)
+	p := impersonal(f, fixture(f, access.Features{DelayChecks: true}))
+	f.Fuzz(func(t *testing.T, address, helo, identity string, redact bool) {
+		r := newRecorder(withDefaults(t, Config{Dir: "/nowhere", Redact: redact, Key: testKey, AllHeaders: true}))
+		conn, e := begin(r, p, client("203.0.113.8"), nil)
+		e.Helo(helo, policy.TLS{})
+		for _, from := range []string{address, "zzprivatezz@" + identity} {
+			if goes(e.Mail(policy.Auth{Type: "LOGIN", Authen: identity}, policy.Mail{From: from, Addr: address})) {
+				if v := e.Rcpt(policy.Recipient{To: from, Mailer: "local"}); goes(v) {
+					e.EndOfMessage([]policy.HeaderField{{Name: "Subject", Value: address}})
+				}
+			}
+		}
+		conn.Close()
+		recording := written(t, r)
+		if redact && bytes.Contains(recording, []byte("zzprivatezz")) && !strings.Contains(address+helo+identity, "zzprivatezz") {
+			t.Errorf("a local part is in the recording: %s", recording)
+		}
+		read := parse(t, recording)
+		if !redact && utf8.ValidString(address+identity) && utf8.ValidString(helo) && len(read) == 0 {
+			t.Error("nothing was recorded")
+		}
+		if found := differences(p, read, nil); len(found) > 0 {
+			t.Errorf("%q", found)
+		}
+	})
+}
