@@ -22,7 +22,8 @@
 // leave clauses out (qmail writes a comment and a date), and anybody can write
 // anything. So every value can be read here, in time proportional to its length:
 //
-//   - The date is what follows the last semicolon, where it reads as one.
+//   - The date is what follows the last semicolon, where it reads as one. Clauses
+//     behind it, such as Courier's id, count as if they stood before it.
 //   - A comment that is not closed extends to the date or to the end, a quotation
 //     mark without a second one is an ordinary character, and so is < without >.
 //     A ) too many is dropped. Control characters are white space.

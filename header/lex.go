@@ -31,6 +31,8 @@ func isSpace(c byte) bool { return c <= ' ' || c == 0x7f }
 
 // lex splits a value into tokens. clean is false where parentheses do not match.
 func lex(s string) (tokens []token, clean bool) {
+	const tokenSize = 16 // in octets, more or less
+	tokens = make([]token, 0, 8+len(s)/tokenSize)
 	clean = true
 	quotes := true // a " may have a second one
 	for i := 0; i < len(s); {

@@ -80,15 +80,14 @@ type received struct {
 	head []segment
 	// date is what stands behind the last semicolon; empty where that is no date.
 	date []token
-	// written is the number of tokens in the value; more than head and date hold
-	// where some are too long.
+	// written is the number of tokens in the value.
 	written int
 }
 
 // parse takes the value of a Received field apart. No value is refused.
 func parse(value string) received {
 	head, date := split(value)
-	r := received{written: len(head) + len(date)}
+	r := received{head: make([]segment, 0, clauses), written: len(head) + len(date)}
 	r.date = short(date)
 	head = short(head)
 	lastBy := -1
@@ -121,6 +120,15 @@ func parse(value string) received {
 	}
 	end(len(head))
 	return r
+}
+
+// whole reports whether no token was too long to be kept.
+func (r received) whole() bool {
+	n := len(r.date)
+	for _, seg := range r.head {
+		n += len(seg.tokens)
+	}
+	return n == r.written
 }
 
 // short leaves out the tokens that are too long to be kept.

@@ -76,7 +76,7 @@ func (s *scrubber) pass(value string) (string, bool) {
 	if r.written == len(r.date) {
 		return "", false
 	}
-	p := pass{scrubber: s, last: lastOf(r.head)}
+	p := pass{scrubber: s, last: lastOf(r.head), out: make([]token, 0, min(r.written, 32))}
 	if s.client {
 		p.traces = s.tracesOf(r)
 	}
@@ -89,28 +89,41 @@ func (s *scrubber) pass(value string) (string, bool) {
 	for i, seg := range r.head {
 		p.segment(i, seg)
 	}
-	head := p.out
-	if len(head) == 0 {
-		head = s.stopgap()
-	}
 	var date []token
 	for _, t := range r.date {
 		if t.kind != kindComment || p.keepsDateComment(t) {
 			date = append(date, t)
 		}
 	}
-	if len(head)+len(date) == r.written && slices.Equal(date, r.date) && slices.Equal(head, flat(r.head)) {
+	head := s.complete(p.out)
+	if len(date) == len(r.date) && (r.headIs(p.out) || r.headIs(head)) && r.whole() {
 		return "", false
 	}
 	return compose(head, date), true
 }
 
-func flat(head []segment) []token {
-	var tokens []token
-	for _, seg := range head {
-		tokens = append(tokens, seg.tokens...)
+// complete makes what is left before a date fit to stand there: not nothing, and
+// without semicolons that nothing follows.
+func (s *scrubber) complete(head []token) []token {
+	for len(head) > 0 && head[len(head)-1].kind == kindSemicolon {
+		head = head[:len(head)-1]
 	}
-	return tokens
+	if len(head) == 0 {
+		return s.stopgap()
+	}
+	return head
+}
+
+// headIs reports whether tokens are those before the date.
+func (r received) headIs(tokens []token) bool {
+	for _, seg := range r.head {
+		n := len(seg.tokens)
+		if n > len(tokens) || !slices.Equal(seg.tokens, tokens[:n]) {
+			return false
+		}
+		tokens = tokens[n:]
+	}
+	return len(tokens) == 0
 }
 
 // lastOf returns, for each kind of clause, the index of the last one that has a
@@ -130,9 +143,7 @@ func lastOf(head []segment) [clauses]int {
 // tracesOf gathers the words by which a field names its client.
 func (s *scrubber) tracesOf(r received) *traces {
 	t := new(traces)
-	n := len(r.date)
 	for _, seg := range r.head {
-		n += len(seg.tokens)
 		for _, tok := range s.foreign(seg) {
 			switch tok.kind {
 			case kindWord:
@@ -146,9 +157,7 @@ func (s *scrubber) tracesOf(r received) *traces {
 			}
 		}
 	}
-	if n < r.written {
-		t.overflow = true
-	}
+	t.overflow = t.overflow || !r.whole()
 	return t
 }
 
