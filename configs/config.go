@@ -153,6 +153,10 @@ func (c *Config) contradictions(d *decoder) {
 	}
 }
 
+// MapWanted reports whether the configuration itself says where the map door is. A
+// default that cannot be had need not stop those who do not use that door.
+func (c *Config) MapWanted() bool { return c.explicit("listen.map") }
+
 // explicit reports whether the file itself holds a key.
 func (c *Config) explicit(path string) bool {
 	_, ok := c.lines[path]

@@ -19,8 +19,8 @@ type Grants struct {
 	TTL time.Duration
 	// MaxPerUser bounds the addresses that one user can open, Max all of them.
 	MaxPerUser, Max int
-	// Exclude are networks whose addresses get no grant; ExcludeOwn adds the
-	// addresses of this machine.
+	// Exclude are networks whose addresses get no grant, never nil; ExcludeOwn adds
+	// the addresses of this machine.
 	Exclude    []netip.Prefix
 	ExcludeOwn bool
 	// Require are the only networks whose addresses get one; empty for all.
@@ -68,7 +68,8 @@ type MailLog struct {
 	File string
 	// Format is dovecot, qpopper, uw, courier, cyrus or regexp.
 	Format string
-	// Regexp is the expression of the format regexp, valid, with a group addr.
+	// Regexp is the expression of the format regexp for a whole line, valid, with a
+	// group addr.
 	Regexp string
 }
 
@@ -98,7 +99,7 @@ func (c *Config) grantsSchema() []field {
 		{name: "max_per_user", value: integer(&g.MaxPerUser, 1, 10_000)},
 		{name: "max", value: integer(&g.Max, 1, 10_000_000)},
 		{name: "exclude", value: networksOr(func(words []string, networks []netip.Prefix) {
-			g.ExcludeOwn, g.Exclude = slices.Contains(words, "own"), networks
+			g.ExcludeOwn, g.Exclude = slices.Contains(words, "own"), append([]netip.Prefix{}, networks...)
 			for _, word := range words {
 				g.Exclude = append(g.Exclude, namedNetworks(word)...)
 			}
@@ -191,7 +192,7 @@ func (c *Config) mailLogs(to *[]MailLog) func(value) {
 			before := len(v.problems)
 			log := c.mailLog(entry)
 			if len(v.problems) == before && slices.Contains(logs, log) {
-				entry.fail("%s is listed twice with this format", quote(log.File))
+				entry.fail("the same log and format are listed before")
 			}
 			logs = append(logs, log)
 		}
@@ -219,7 +220,7 @@ func (c *Config) mailLog(v value) MailLog {
 	case !v.given("format"):
 		v.fail("no format, expected dovecot, qpopper, uw, courier, cyrus or regexp")
 	case l.Format == "regexp" && !v.given("regexp"):
-		v.fail(`format: regexp needs a regexp, such as "login ok ip=(?P<addr>\\S+)"`)
+		v.fail(`format: regexp needs a regexp, such as '\S+ pop3d: login ok ip=(?P<addr>\S+)'`)
 	case l.Format != "regexp" && l.Format != "" && l.Regexp != "":
 		v.fail("a regexp is for format: regexp, this one is %s", l.Format)
 	}
@@ -229,7 +230,7 @@ func (c *Config) mailLog(v value) MailLog {
 // maxRegexp bounds an expression that is tried on every line of a log.
 const maxRegexp = 1000
 
-// checkLoginRegexp says what is wrong with an expression for the lines that
+// checkLoginRegexp says what is wrong with an expression for the whole lines that
 // announce a login.
 func checkLoginRegexp(s string) error {
 	if len(s) > maxRegexp {

@@ -14,19 +14,19 @@ type Record struct {
 	MaxSize int64
 	// Keep is how many finished files stay; 0 for all.
 	Keep int
-	// Compress is gzip or none.
+	// Compress is gzip, zstd or none.
 	Compress string
 	// Sample is the share of the connections that is recorded, above 0 and 1 at
 	// most.
 	Sample float64
-	// Redact hides local parts of addresses, with RedactKey, so that equal ones
-	// stay equal. An empty key stands for one that nobody knows.
+	// Redact puts tokens in place of what names people, made with RedactKey, so that
+	// equal ones stay equal. An empty key stands for one that nobody knows.
 	Redact bool
 	// RedactKey is that of RedactKeyFile once Policy has read it.
 	RedactKey     Secret
 	RedactKeyFile string
 	// Headers names the header fields that are stored beside Received; AllHeaders
-	// stores every field.
+	// stores every field. There are none with Redact.
 	Headers    []string
 	AllHeaders bool
 	// Buffer is how many sessions may wait to be written.
@@ -34,7 +34,7 @@ type Record struct {
 }
 
 // compressions are the words for how recordings are compressed.
-func compressions() []string { return []string{"gzip", "none"} }
+func compressions() []string { return []string{"gzip", "zstd", "none"} }
 
 func (c *Config) recordSchema() []field {
 	r := &c.Record
@@ -57,6 +57,9 @@ func (c *Config) recordSchema() []field {
 	}
 }
 
+// minRedactKey is the least length of a redaction key, in octets.
+const minRedactKey = 16
+
 // checkRecord reports what is right key by key, and cannot be together.
 func (c *Config) checkRecord(d *decoder) {
 	r := &c.Record
@@ -65,6 +68,12 @@ func (c *Config) checkRecord(d *decoder) {
 	}
 	if r.RedactKey != "" && r.RedactKeyFile != "" {
 		fail(d.said("record.redact_key", "record.redact_key_file"), "expected one of redact_key and redact_key_file")
+	}
+	if key := string(r.RedactKey); key != "" && len(key) < minRedactKey {
+		fail("record.redact_key", "%d octets, expected %d at least: who guesses the key learns the names", len(key), minRedactKey)
+	}
+	if r.Redact && (r.AllHeaders || len(r.Headers) > 0) {
+		fail(d.said("record.redact", "record.headers"), "what people write into other fields cannot be redacted, expected redact: false or no headers")
 	}
 	if r.AllHeaders && len(r.Headers) > 0 {
 		fail("record.headers", "all stands for every field, expected [all] or names")

@@ -182,10 +182,11 @@ func (c *Config) readSecrets(s *sources) {
 	for _, secret := range []struct {
 		key, path string
 		to        *Secret
+		least     int
 	}{
-		{"grants.redis.password_file", c.Grants.Redis.PasswordFile, &c.Grants.Redis.Password},
-		{"grants.dovecot.secret_file", c.Grants.Dovecot.SecretFile, &c.Grants.Dovecot.Secret},
-		{"record.redact_key_file", c.Record.RedactKeyFile, &c.Record.RedactKey},
+		{"grants.redis.password_file", c.Grants.Redis.PasswordFile, &c.Grants.Redis.Password, 1},
+		{"grants.dovecot.secret_file", c.Grants.Dovecot.SecretFile, &c.Grants.Dovecot.Secret, 1},
+		{"record.redact_key_file", c.Record.RedactKeyFile, &c.Record.RedactKey, minRedactKey},
 	} {
 		if secret.path == "" {
 			continue
@@ -200,6 +201,10 @@ func (c *Config) readSecrets(s *sources) {
 		line = bytes.TrimSuffix(line, []byte("\r"))
 		if len(line) == 0 || firstBadText(line) > 0 || bytes.ContainsAny(line, " \t\r") {
 			s.add(from.file, from.line, "%s: the first line of %s is not a word", secret.key, secret.path)
+			continue
+		}
+		if len(line) < secret.least {
+			s.add(from.file, from.line, "%s: the first line of %s has %d octets, expected %d at least", secret.key, secret.path, len(line), secret.least)
 			continue
 		}
 		*secret.to = Secret(line)

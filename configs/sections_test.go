@@ -18,6 +18,13 @@ import (
 // says in the sections received, grants and record.
 func changeHeaderGrantsAndRecord(t *testing.T, want *Config) {
 	t.Helper()
+	beside := func(name string) string {
+		path, err := filepath.Abs(filepath.Join("testdata/good", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
 	want.Checks.Relay.GrantTemp = defaultReply(t, "450 4.7.1 Not now, {addr}")
 	want.Received = policy.Scrub{
 		Mode: policy.ModeShadow, Authenticated: true, Relayed: true, Granted: true,
@@ -37,16 +44,16 @@ func changeHeaderGrantsAndRecord(t *testing.T, want *Config) {
 			Prefix: "mail{1}:", Timeout: time.Second,
 		},
 		Control: "local:/run/milterd/control.sock",
-		Dovecot: Dovecot{Listen: "inet:4001@localhost", SecretFile: "testdata/good/dovecot-secret"},
+		Dovecot: Dovecot{Listen: "inet:4001@localhost", SecretFile: beside("dovecot-secret")},
 		Logs: []MailLog{
 			{File: "/var/log/mail.log", Format: "dovecot"}, {File: "/var/log/mail.log", Format: "cyrus"},
-			{File: "testdata/good/pop.log", Format: "regexp", Regexp: `login ok user=(?P<user>\S+) ip=(?P<addr>\S+)$`},
+			{File: beside("pop.log"), Format: "regexp", Regexp: `login ok user=(?P<user>\S+) ip=(?P<addr>\S+)$`},
 		},
 		DRAC: DRAC{Listen: "inet6:0@::1", Allow: prefixes("203.0.113.25/32"), RPCBind: true},
 	}
 	want.Record = Record{
-		Dir: "testdata/good/sessions", MaxSize: 2 << 30, Keep: 30, Compress: "none", Sample: 0.125,
-		RedactKey: "918273645", Headers: []string{"Subject", "X-Mailer"}, Buffer: 1,
+		Dir: beside("sessions"), MaxSize: 2 << 30, Keep: 30, Compress: "none", Sample: 0.125,
+		RedactKey: "9182736450918273", Headers: []string{"Subject", "X-Mailer"}, Buffer: 1,
 	}
 }
 
@@ -134,10 +141,10 @@ func TestTheReferenceNamesEveryKeyOfALogAndEveryActionOnAField(t *testing.T) {
 
 func TestExamplesInTheCommentsOfTheReferenceAreTaken(t *testing.T) {
 	for comment, text := range map[string]string{
-		`[authenticated, 203.0.113.0/24, "2001:db8::/32"]`:     "received: {whose: EXAMPLE}",
-		"{X-Originating-IP: remove, User-Agent: version}":      "received: {fields: EXAMPLE}",
-		"[{file: /var/log/mail.log, format: dovecot}]":         "grants: {logs: EXAMPLE}",
-		`'pop3 login ok user=(?P<user>\S+) ip=(?P<addr>\S+)$'`: "grants: {logs: [{file: a, format: regexp, regexp: EXAMPLE}]}",
+		`[authenticated, 203.0.113.0/24, "2001:db8::/32"]`:              "received: {whose: EXAMPLE}",
+		"{X-Originating-IP: remove, User-Agent: version}":               "received: {fields: EXAMPLE}",
+		"[{file: /var/log/mail.log, format: dovecot}]":                  "grants: {logs: EXAMPLE}",
+		`'\S+ \S+ pop3d: login ok user=(?P<user>\S+) ip=(?P<addr>\S+)'`: "grants: {logs: [{file: a, format: regexp, regexp: EXAMPLE}]}",
 		"inet:0@0.0.0.0":                  "grants: {drac: {listen: 'EXAMPLE'}}",
 		"inet:9180@127.0.0.1":             "listen: {http: 'EXAMPLE'}",
 		"local:/run/milterd/control.sock": "grants: {control: 'EXAMPLE'}",
@@ -153,7 +160,7 @@ func TestExamplesInTheCommentsOfTheReferenceAreTaken(t *testing.T) {
 
 func TestSecretsComeFromTheFirstLineOfTheirFiles(t *testing.T) {
 	dir := write(t, map[string]string{
-		"access": "", "redis": "r3dis-w0rd", "dovecot": "s3cr3t\r\nnot this\n", "record": "k3y\n\n",
+		"access": "", "redis": "r3dis-w0rd", "dovecot": "s3cr3t\r\nnot this\n", "record": "k3y-0123456789abcd\n\n",
 	})
 	text := `access: {file: access}
 domains: {local: [], relay: []}
@@ -171,7 +178,7 @@ record: {redact_key_file: record}
 		t.Fatal(err)
 	}
 	for _, secret := range []struct{ got, want Secret }{
-		{c.Grants.Redis.Password, "r3dis-w0rd"}, {c.Grants.Dovecot.Secret, "s3cr3t"}, {c.Record.RedactKey, "k3y"},
+		{c.Grants.Redis.Password, "r3dis-w0rd"}, {c.Grants.Dovecot.Secret, "s3cr3t"}, {c.Record.RedactKey, "k3y-0123456789abcd"},
 	} {
 		if string(secret.got) != string(secret.want) {
 			t.Errorf("a secret is %q, expected %q", string(secret.got), string(secret.want))
@@ -282,6 +289,24 @@ func TestValuesThatCannotBeAreRefusedOneByOne(t *testing.T) {
 	}
 }
 
+func TestAKeyInAFileIsLongEnoughToo(t *testing.T) {
+	dir := write(t, map[string]string{"access": "", "secret": "s3cr3t\n"})
+	_, _, err := parse(t, dir, "access: {file: access}\ndomains: {local: [], relay: []}\nrecord: {redact_key_file: secret}\n").Policy()
+	want := "DIR/milterd.yaml:3: record.redact_key_file: the first line of DIR/secret has 6 octets, expected 16 at least"
+	if err == nil || strings.ReplaceAll(err.Error(), dir, "DIR") != want {
+		t.Errorf("Policy() = %v, expected %s", err, want)
+	}
+}
+
+func TestAnEmptyListExcludesNothing(t *testing.T) {
+	for text, own := range map[string]bool{"[]": false, "[own]": true} {
+		g := parse(t, t.TempDir(), "grants: {exclude: "+text+"}\n").Grants
+		if g.Exclude == nil || len(g.Exclude) > 0 || g.ExcludeOwn != own {
+			t.Errorf("exclude: %s gives %#v, own addresses %v", text, g.Exclude, g.ExcludeOwn)
+		}
+	}
+}
+
 func TestNoMessageOfABadConfigurationShowsASecret(t *testing.T) {
 	files, err := filepath.Glob("testdata/bad/*.yaml")
 	if err != nil {
@@ -304,7 +329,7 @@ func TestNoMessageOfABadConfigurationShowsASecret(t *testing.T) {
 }
 
 func TestAPrintedConfigurationShowsNoSecret(t *testing.T) {
-	c := parse(t, t.TempDir(), "grants: {redis: {password: S3CRETONE}, dovecot: {secret: S3CRETTWO}}\nrecord: {redact_key: S3CRETTHREE}\n")
+	c := parse(t, t.TempDir(), "grants: {redis: {password: S3CRETONE}, dovecot: {secret: S3CRETTWO}}\nrecord: {redact_key: S3CRETTHREE-012345}\n")
 	for _, format := range []string{"%v", "%+v", "%#v", "%q"} {
 		if got := fmt.Sprintf(format, []any{c.Grants, c.Record}); strings.Contains(got, "S3CRET") || !strings.Contains(got, "redacted") {
 			t.Errorf("%s shows %s", format, got)

@@ -3,6 +3,7 @@ package configs
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -69,7 +70,8 @@ func file(to *string, optional bool) func(value) {
 }
 
 // ownPath takes the path of a file or directory that milterd itself keeps, which
-// may be empty if optional, and makes it relative to the configuration's directory.
+// may be empty if optional, and makes it complete: what is relative begins in the
+// directory of the configuration.
 func (c *Config) ownPath(to *string, optional bool) func(value) {
 	return text(func(v value, s string) {
 		switch {
@@ -80,7 +82,12 @@ func (c *Config) ownPath(to *string, optional bool) func(value) {
 		case s == "":
 			*to = ""
 		default:
-			*to = c.path(s)
+			path, err := filepath.Abs(c.path(s))
+			if err != nil {
+				v.fail("%s: %v", quote(s), err)
+				return
+			}
+			*to = path
 		}
 	})
 }
