@@ -117,6 +117,8 @@ func (v Verdict) String() string {
 // and whatever else is not printable, by question marks. A hostile peer may send
 // it in any address or name.
 func Printable(s string) string {
+	// A lone octet such as 0x9b is a control character to some terminals.
+	s = strings.ToValidUTF8(s, "?")
 	for _, r := range s {
 		if !unicode.IsPrint(r) {
 			return strings.Map(func(r rune) rune {

@@ -29,7 +29,7 @@ type sockets struct {
 // openSockets opens the configured sockets. What the service manager has opened
 // (systemd.socket(5)) is taken over, and then the configured addresses of that door
 // do not count.
-func openSockets(config configs.Listen) (*sockets, error) {
+func openSockets(config *configs.Config, logger *slog.Logger) (*sockets, error) {
 	inherited, err := activation.ListenersWithNames()
 	if err != nil {
 		return nil, fmt.Errorf("take over sockets: %w", err)
@@ -47,23 +47,39 @@ func openSockets(config configs.Listen) (*sockets, error) {
 			}
 		}
 	}
-	for _, door := range []struct {
-		key       string
-		listeners *[]net.Listener
-		addresses []string
-	}{{"listen.milter", &s.filter, config.Milter}, {"listen.map", &s.maps, config.Map}} {
-		if len(*door.listeners) > 0 {
-			continue
-		}
-		for _, address := range door.addresses {
-			ln, err := milter.Listen(address, config.SocketMode, config.SocketGroup)
-			if err != nil {
-				return nil, errors.Join(fmt.Errorf("%s: %w", door.key, err), s.close())
-			}
-			*door.listeners = append(*door.listeners, ln)
+	listen := config.Listen
+	if len(s.filter) == 0 {
+		if s.filter, err = open(listen, listen.Milter); err != nil {
+			return nil, errors.Join(fmt.Errorf("listen.milter: %w", err), s.close())
 		}
 	}
+	if len(s.maps) > 0 {
+		return s, nil
+	}
+	s.maps, err = open(listen, listen.Map)
+	if err != nil && config.MapWanted() {
+		return nil, errors.Join(fmt.Errorf("listen.map: %w", err), s.close())
+	}
+	if err != nil {
+		logger.Warn("the map door stays shut: a sendmail that includes milterd.m4 would put all mail off; listen.map says where it is, or that there is none (listen.map: [])", "error", err)
+	}
 	return s, nil
+}
+
+// open opens the sockets of one door, or none.
+func open(config configs.Listen, addresses []string) ([]net.Listener, error) {
+	var listeners []net.Listener
+	for _, address := range addresses {
+		ln, err := milter.Listen(address, config.SocketMode, config.SocketGroup)
+		if err != nil {
+			for _, opened := range listeners {
+				err = errors.Join(err, opened.Close())
+			}
+			return nil, err
+		}
+		listeners = append(listeners, ln)
+	}
+	return listeners, nil
 }
 
 // close closes sockets that nobody serves.

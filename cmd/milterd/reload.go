@@ -32,6 +32,8 @@ type reloader struct {
 	// current is what new sessions are judged by.
 	current atomic.Pointer[milter.Snapshot]
 	dns     dnsKeeper
+	// grants is nil before openGrants, and where none are configured.
+	grants *grantSources
 
 	// config is what policy was made from, start is what milterd started with.
 	// They belong to the goroutine that loads.
@@ -49,6 +51,32 @@ func newReloader(from place, stderr io.Writer) *reloader {
 func (r *reloader) close() {
 	r.watcher.close()
 	r.dns.close()
+	if r.grants != nil {
+		if err := r.grants.close(); err != nil {
+			r.logger.Error("close the store of relay grants", "error", err)
+		}
+	}
+}
+
+// openGrants opens what keeps relay grants and hears of logins, once, with the
+// configuration that milterd started with.
+func (r *reloader) openGrants() error {
+	var err error
+	if r.grants, err = openGrants(r.config, r.logger); err != nil {
+		return err
+	}
+	now := *r.current.Load()
+	now.Grants = r.held()
+	r.current.Store(&now)
+	return nil
+}
+
+// held is what the doors ask about grants; nil where there are none.
+func (r *reloader) held() milter.Grants {
+	if r.grants == nil {
+		return nil
+	}
+	return keptGrants{r.grants.keeper}
 }
 
 // load reads everything anew and puts it in force, or changes nothing. asked says
@@ -87,6 +115,11 @@ func (r *reloader) load(asked bool) error {
 	if err != nil {
 		return err
 	}
+	if r.grants != nil {
+		if err := r.grants.reload(&config.Grants); err != nil {
+			return err
+		}
+	}
 	r.watcher.keep(files...)
 
 	if r.start == nil {
@@ -98,7 +131,7 @@ func (r *reloader) load(asked bool) error {
 	}
 	r.warnings = append(warnings, lost...)
 	r.config = config
-	r.current.Store(&milter.Snapshot{Policy: p, Lookups: lookups})
+	r.current.Store(&milter.Snapshot{Policy: p, Lookups: lookups, Grants: r.held()})
 	return nil
 }
 
@@ -155,6 +188,9 @@ func (r *reloader) reload(reason string) {
 	r.inForce(reason)
 	if !reflect.DeepEqual(r.start.Listen, r.config.Listen) {
 		r.logger.Warn("a change under listen: takes effect at the next start only", "config", r.config.Name())
+	}
+	if !sameSources(r.start.Grants, r.config.Grants) {
+		r.logger.Warn("a change of grants.file, redis, control, dovecot, logs, drac or max takes effect at the next start only", "config", r.config.Name())
 	}
 	if r.start.Log.Format != r.config.Log.Format {
 		r.logger.Warn("a change of log.format takes effect at the next start only", "config", r.config.Name())

@@ -42,7 +42,11 @@ func runServe(from place, stderr io.Writer) int {
 	}
 	r.inForce("start")
 
-	sockets, err := openSockets(r.config.Listen)
+	if err := r.openGrants(); err != nil {
+		fmt.Fprintf(stderr, "milterd: %v\n", err)
+		return exitFailure
+	}
+	sockets, err := openSockets(r.config, r.logger)
 	if err != nil {
 		fmt.Fprintf(stderr, "milterd: %v\n", err)
 		return exitFailure
@@ -59,6 +63,9 @@ func serve(r *reloader, d *doors, s *sockets, hangups, ends <-chan os.Signal) in
 	reloading, stopReloading := context.WithCancel(context.Background())
 	defer stopReloading()
 	running.Go(func() { r.run(reloading, hangups) })
+	if r.grants != nil {
+		r.grants.run(reloading, running.Go)
+	}
 	notify(r.logger, daemon.SdNotifyReady)
 
 	status := exitOK

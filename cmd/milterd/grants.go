@@ -1,0 +1,255 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"reflect"
+	"strings"
+	"time"
+
+	"milterd/configs"
+	"milterd/milter"
+	"milterd/milter/door"
+	"milterd/policy"
+	"milterd/policy/grant"
+	"milterd/policy/grant/bolt"
+	"milterd/policy/grant/control"
+	"milterd/policy/grant/drac"
+	"milterd/policy/grant/maillog"
+	"milterd/policy/grant/redis"
+)
+
+// keptGrants answer both doors from the keeper.
+type keptGrants struct {
+	keeper *grant.Keeper
+}
+
+// Grant says whether a client holds a relay grant.
+func (g keptGrants) Grant(ctx context.Context, client netip.Addr) policy.GrantState {
+	switch _, state := g.keeper.Grant(ctx, client); state {
+	case grant.Held:
+		return policy.GrantHeld
+	case grant.None:
+		return policy.GrantNone
+	}
+	return policy.GrantTemporary
+}
+
+// Known says whether a client held a grant when the store could last be asked.
+func (g keptGrants) Known(client netip.Addr) bool { return g.keeper.Known(client) }
+
+// grantSources keep relay grants and hear of the logins that make them.
+type grantSources struct {
+	keeper *grant.Keeper
+	logger *slog.Logger
+	// sources run until their context ends.
+	sources []func(context.Context) error
+	closers []func() error
+	drac    *drac.Server
+	logs    []*maillog.Follower
+}
+
+// openGrants opens the store and the sources; nil where none are configured.
+func openGrants(config *configs.Config, logger *slog.Logger) (*grantSources, error) {
+	if !config.GrantsConfigured() {
+		return nil, nil
+	}
+	g := &grantSources{logger: logger}
+	store, err := openStore(&config.Grants, logger)
+	if err != nil {
+		return nil, fmt.Errorf("grants: %w", err)
+	}
+	rules := grantRules(&config.Grants)
+	rules.Store, rules.Logger = store, logger
+	if g.keeper, err = grant.New(rules); err != nil {
+		if store != nil {
+			err = errors.Join(err, store.Close())
+		}
+		return nil, err
+	}
+	g.closers = append(g.closers, g.keeper.Close)
+	for _, open := range []func(*configs.Config) error{g.openControl, g.openLogs, g.openDRAC} {
+		if err := open(config); err != nil {
+			return nil, errors.Join(fmt.Errorf("grants: %w", err), g.close())
+		}
+	}
+	return g, nil
+}
+
+// openStore opens what keeps the grants; nil for memory.
+func openStore(c *configs.Grants, logger *slog.Logger) (grant.Store, error) {
+	switch {
+	case c.Redis.Address != "":
+		redis.RouteLibraryLog(logger)
+		return redis.New(redis.Config{
+			Address: c.Redis.Address, Username: c.Redis.Username, Password: string(c.Redis.Password), DB: c.Redis.DB,
+			Prefix: c.Redis.Prefix, Timeout: c.Redis.Timeout, Logger: logger,
+		})
+	case c.File != "":
+		return bolt.Open(bolt.Config{Path: c.File, Max: c.Max, Logger: logger})
+	}
+	return nil, nil
+}
+
+// grantRules are the rules that a reload can change.
+func grantRules(c *configs.Grants) grant.Config {
+	rules := grant.Config{
+		Max: c.Max, TTL: c.TTL, MaxPerUser: c.MaxPerUser, Timeout: c.Redis.Timeout,
+		// An empty list excludes nothing, a missing one what is usual.
+		Exclude: append([]netip.Prefix{}, c.Exclude...), Require: c.Require,
+	}
+	if c.ExcludeOwn {
+		rules.Own = ownAddresses
+	}
+	return rules
+}
+
+// ownAddresses are those of this machine. What cannot be listed is none: then only
+// the configured networks are excluded.
+func ownAddresses() []netip.Addr {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	var own []netip.Addr
+	for _, a := range addrs {
+		if network, ok := a.(*net.IPNet); ok {
+			if addr, ok := netip.AddrFromSlice(network.IP); ok {
+				own = append(own, addr.Unmap())
+			}
+		}
+	}
+	return own
+}
+
+func (g *grantSources) openControl(config *configs.Config) error {
+	if config.Grants.Control == "" {
+		return nil
+	}
+	server, err := control.NewServer(control.Config{Keeper: g.keeper, Logger: g.logger})
+	if err != nil {
+		return err
+	}
+	// Who can write to it grants relays: it is for its owner alone, and for a group
+	// that the configuration names.
+	mode := config.Listen.SocketMode & 0o600
+	if config.Listen.SocketGroup != "" {
+		mode = config.Listen.SocketMode & 0o660
+	}
+	ln, err := milter.Listen(config.Grants.Control, mode, config.Listen.SocketGroup)
+	if err != nil {
+		return fmt.Errorf("control: %w", err)
+	}
+	listener := door.NewListener(ln, func(err error, pause time.Duration) {
+		g.logger.Warn("accept control connection, trying again", "error", err, "pause", pause)
+	})
+	g.add(listener.Close, func(ctx context.Context) error { return server.Serve(ctx, listener) })
+	return nil
+}
+
+func (g *grantSources) openLogs(config *configs.Config) error {
+	for _, l := range config.Grants.Logs {
+		format, err := loginFormat(l)
+		if err != nil {
+			return err
+		}
+		follower, err := maillog.New(maillog.Config{Path: l.File, Format: format, Granter: g.keeper, Logger: g.logger})
+		if err != nil {
+			return err
+		}
+		g.logs = append(g.logs, follower)
+		g.add(nil, func(ctx context.Context) error {
+			follower.Run(ctx)
+			return nil
+		})
+	}
+	return nil
+}
+
+func loginFormat(l configs.MailLog) (maillog.Format, error) {
+	if l.Regexp != "" {
+		return maillog.Pattern(l.Regexp)
+	}
+	return maillog.Named(l.Format)
+}
+
+func (g *grantSources) openDRAC(config *configs.Config) error {
+	c := config.Grants.DRAC
+	if c.Listen == "" {
+		return nil
+	}
+	var err error
+	if g.drac, err = drac.NewServer(drac.Config{Keeper: g.keeper, Servers: c.Allow, Logger: g.logger}); err != nil {
+		return err
+	}
+	network, address, err := milter.ParseAddress(c.Listen)
+	if err != nil {
+		return fmt.Errorf("drac: %w", err)
+	}
+	packet, err := net.ListenPacket(strings.Replace(network, "tcp", "udp", 1), address)
+	if err != nil {
+		return fmt.Errorf("drac: %w", err)
+	}
+	conn, ok := packet.(*net.UDPConn)
+	if !ok {
+		return errors.Join(fmt.Errorf("drac: %s is not a UDP address", c.Listen), packet.Close())
+	}
+	g.add(conn.Close, func(ctx context.Context) error { return g.drac.Serve(ctx, conn) })
+	if addr, ok := conn.LocalAddr().(*net.UDPAddr); ok && c.RPCBind {
+		registration := drac.Rpcbind{Addr: addr.AddrPort(), Logger: g.logger}
+		g.add(nil, func(ctx context.Context) error {
+			registration.Run(ctx)
+			return nil
+		})
+	}
+	return nil
+}
+
+// add takes a source in, with what closes it if it never runs.
+func (g *grantSources) add(closer func() error, source func(context.Context) error) {
+	if closer != nil {
+		g.closers = append(g.closers, closer)
+	}
+	g.sources = append(g.sources, source)
+}
+
+// run starts everything with start, which runs a function in a goroutine, until ctx
+// ends. Without one of its sources milterd grants less, and goes on.
+func (g *grantSources) run(ctx context.Context, start func(func())) {
+	start(func() { g.keeper.Run(ctx) })
+	for _, source := range g.sources {
+		start(func() {
+			if err := source(ctx); err != nil {
+				g.logger.Error("a source of relay grants failed; milterd goes on without it until it is restarted", "error", err)
+			}
+		})
+	}
+}
+
+// reload puts other rules in force.
+func (g *grantSources) reload(c *configs.Grants) error { return g.keeper.Reload(grantRules(c)) }
+
+// close closes the store, and what never ran. Sources close their own.
+func (g *grantSources) close() error {
+	var errs []error
+	for i := len(g.closers) - 1; i >= 0; i-- {
+		if err := g.closers[i](); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// fixed is the part of the configuration that a reload does not change.
+func fixed(c configs.Grants) configs.Grants {
+	c.TTL, c.MaxPerUser, c.Exclude, c.ExcludeOwn, c.Require = 0, 0, nil, false, nil
+	c.Redis.Timeout = 0
+	return c
+}
+
+// sameSources reports whether two configurations have the same store and sources.
+func sameSources(a, b configs.Grants) bool { return reflect.DeepEqual(fixed(a), fixed(b)) }
