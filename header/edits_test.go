@@ -138,6 +138,7 @@ func TestWhatIsTooLongForALineGoes(t *testing.T) {
 	long := strings.Repeat("x", maxToken+1)
 	for _, c := range []struct{ rules, value, want string }{
 		{"client", "from " + long + " (HELO laptop) by mx.example (laptop) id 1", "from SMTP by mx.example id 1"},
+		{"client", "from " + long + " by mx.example (laptop) id 1", "from SMTP by mx.example id 1"},
 		{"client", "from laptop.lan by mx.example (" + long + ") id 1 for " + long + "; Mon, 5 Feb 2024 10:00:00 +0100", "from SMTP by mx.example id 1 for; Mon, 5 Feb 2024 10:00:00 +0100"},
 		{"client", "from " + strings.Repeat("a.b ", 100) + "by mx.example (Postfix) id 1", "from SMTP by mx.example (Postfix) id 1"},
 		{"version X-Mailer", "Mutt " + long, "Mutt"},
