@@ -66,7 +66,11 @@ func NewTAP(w io.Writer) *TAP {
 // Case writes one test.
 func (t *TAP) Case(c *Case) error {
 	t.count++
-	name := tapEscapes.Replace(policy.Printable(c.File) + " " + c.name())
+	name := c.name()
+	if c.ID != "" {
+		name = policy.Printable(c.File) + " " + name
+	}
+	name = tapEscapes.Replace(name)
 	switch {
 	case c.Err == "" && c.Expected == 0:
 		t.p.printf("ok %d - %s # SKIP nothing expected\n", t.count, name)
@@ -177,7 +181,7 @@ func (j *JUnit) Case(c *Case) error {
 
 // failure is one element for all differences: the schema allows no more.
 func failure(c *Case) junitMessage {
-	m := junitMessage{Message: policy.Printable(c.Differences[0].String()), Type: "difference"}
+	m := junitMessage{Message: policy.Printable("expected " + c.Differences[0].String()), Type: "difference"}
 	for _, d := range c.Differences {
 		m.Text += policy.Printable(fmt.Sprintf("%s:%d: %s: expected %s, got %s", c.File, c.Line, d.Place, d.Want, d.Got)) + "\n"
 	}

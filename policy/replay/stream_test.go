@@ -242,7 +242,7 @@ func TestAStreamEndsWhereItsResultsCannotBeWritten(t *testing.T) {
 // TestMemoryDoesNotGrowWithTheNumberOfSessions compares what is in use after the
 // first sessions of a stream with what is after the last.
 func TestMemoryDoesNotGrowWithTheNumberOfSessions(t *testing.T) {
-	const total, early = 300_000, 10_000
+	const total, early = 100_000, 10_000
 	inUse := func() int64 {
 		var m runtime.MemStats
 		runtime.GC()
