@@ -1,6 +1,8 @@
 package record
 
 import (
+	"cmp"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -11,27 +13,22 @@ func (v *veil) text(s string) string {
 	if len(v.addresses) == 0 || !strings.Contains(s, "@") {
 		return s
 	}
-	// The longest first: one address may be the end of another.
-	known := make([]string, 0, len(v.addresses))
-	for a := range v.addresses {
-		known = append(known, a)
+	if v.known == nil {
+		// One address may be the end of another.
+		v.known = slices.SortedFunc(maps.Keys(v.addresses), func(a, b string) int {
+			return cmp.Or(cmp.Compare(len(b), len(a)), strings.Compare(a, b))
+		})
 	}
-	slices.SortFunc(known, func(a, b string) int {
-		if len(a) != len(b) {
-			return len(b) - len(a)
-		}
-		return strings.Compare(a, b)
-	})
 	var b strings.Builder
 	for i := 0; i < len(s); {
-		found := slices.IndexFunc(known, func(a string) bool { return strings.HasPrefix(s[i:], a) && alone(s, i, len(a)) })
+		found := slices.IndexFunc(v.known, func(a string) bool { return strings.HasPrefix(s[i:], a) && alone(s, i, len(a)) })
 		if found < 0 {
 			b.WriteByte(s[i])
 			i++
 			continue
 		}
-		b.WriteString(v.addresses[known[found]])
-		i += len(known[found])
+		b.WriteString(v.addresses[v.known[found]])
+		i += len(v.known[found])
 	}
 	return b.String()
 }

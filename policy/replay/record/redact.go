@@ -13,7 +13,7 @@ import (
 )
 
 // maxAddress is the longest address that the policy takes apart. Redaction must not
-// carry one across it.
+// carry one across it, in either direction.
 const maxAddress = 1024
 
 // tokenBytes of the keyed hash make a token, in base 32 with tokenPrefix before it: 60
@@ -50,13 +50,13 @@ type veil struct {
 	redactor *redactor
 	// words are the texts that were replaced, in lower case, also as replies have them.
 	words map[string]bool
-	// addresses are those that were changed, with what they have become, both as
-	// replies have them.
+	// addresses are those of the message, with what they have become, both as replies
+	// have them.
 	addresses map[string]string
+	// known are the addresses, the longest first, made when they are all there.
+	known []string
 	// fits is false when a redacted address would be read in another way.
 	fits bool
-	// padded: tokens are made as long as what they stand for.
-	padded bool
 }
 
 // message begins to redact a message.
@@ -71,11 +71,7 @@ func (r *redactor) message() *veil {
 func (v *veil) token(text string) string {
 	v.words[fold(text)] = true
 	v.words[fold(policy.Printable(text))] = true
-	t := v.redactor.token(text)
-	if v.padded && len(t) < len(text) {
-		t += strings.Repeat("x", len(text)-len(t))
-	}
-	return t
+	return v.redactor.token(text)
 }
 
 // address hides the local part of an address, and keeps its form: the operators that
@@ -84,15 +80,18 @@ func (v *veil) address(s string) string {
 	if v.redactor == nil || s == "" {
 		return s
 	}
-	v.padded = len(s) > maxAddress
+	if len(s) > maxAddress {
+		// Nobody looks into it, here neither: only that it is too long counts.
+		return v.token(s) + strings.Repeat("x", maxAddress)
+	}
 	var b strings.Builder
 	v.scan(&b, s, false)
 	hidden := b.String()
-	v.padded = false
-	if len(s) <= maxAddress && len(hidden) > maxAddress {
+	if len(hidden) > maxAddress {
 		v.fits = false
 	}
-	if hidden != s && strings.ContainsRune(s, '@') {
+	if strings.Contains(s, "@") {
+		v.known = nil
 		v.addresses[policy.Printable(s)] = policy.Printable(hidden)
 	}
 	return hidden
@@ -142,7 +141,7 @@ func (v *veil) scan(b *strings.Builder, s string, quoted bool) {
 			i++
 		default:
 			end := runEnd(s, i)
-			if run := s[i:end]; host || strings.HasPrefix(strings.TrimLeft(s[end:], " \t"), "!") || public(run) {
+			if run := s[i:end]; host || beforeBang(s[end:], quoted) || public(run) {
 				b.WriteString(run)
 			} else {
 				v.run(b, run)
@@ -151,6 +150,32 @@ func (v *veil) scan(b *strings.Builder, s string, quoted bool) {
 			i = end
 		}
 	}
+}
+
+// beforeBang reports whether what stands before rest is a host in a path of them:
+// nothing but blanks, comments and further runs separate it from the next !.
+func beforeBang(rest string, quoted bool) bool {
+	for i := 0; i < len(rest); {
+		switch c := rest[i]; {
+		case c == '!':
+			return true
+		case c == ' ' || c == '\t':
+			i++
+		case c == '(' && !quoted:
+			end := closing(rest, i)
+			if end < 0 {
+				return false
+			}
+			i = end + 1
+		default:
+			end := runEnd(rest, i)
+			if end == i {
+				return false
+			}
+			i = end
+		}
+	}
+	return false
 }
 
 // run hides a run. A backslash in it shows: no domain may have one.
