@@ -21,7 +21,7 @@ func runCheck(o options, stdout, stderr io.Writer) int {
 	if err != nil {
 		return complain(stderr, err)
 	}
-	c := &checker{options: o, rules: rules, stdin: os.Stdin, out: bufio.NewWriterSize(stdout, 64<<10), stderr: stderr}
+	c := newChecker(o, rules, os.Stdin, stdout, stderr)
 	var status int
 	switch {
 	case o.typed.given:
@@ -46,6 +46,10 @@ type checker struct {
 	stdin  io.Reader
 	out    *bufio.Writer
 	stderr io.Writer
+}
+
+func newChecker(o options, r *rules, stdin io.Reader, stdout, stderr io.Writer) *checker {
+	return &checker{options: o, rules: r, stdin: stdin, out: bufio.NewWriterSize(stdout, 64<<10), stderr: stderr}
 }
 
 // rules are a configuration and the policy made of it.

@@ -26,7 +26,7 @@ func (x *Expect) headerDifferences(fields []policy.HeaderField, edits []header.E
 	if len(x.Headers) == 0 {
 		return nil
 	}
-	left := edited(fields, edits)
+	left := header.Apply(fields, edits)
 	var differences []Difference
 	var seen []string
 	for _, h := range x.Headers {
@@ -51,28 +51,6 @@ func (x *Expect) headerDifferences(fields []policy.HeaderField, edits []header.E
 		}
 	}
 	return differences
-}
-
-// edited is the header after the edits; their indices are those of the fields as
-// they came.
-func edited(fields []policy.HeaderField, edits []header.Edit) []policy.HeaderField {
-	left := make([]policy.HeaderField, 0, len(fields))
-	count := make(map[string]int)
-	for _, f := range fields {
-		name := strings.ToLower(f.Name)
-		count[name]++
-		i := slices.IndexFunc(edits, func(e header.Edit) bool {
-			return strings.EqualFold(e.Name, name) && e.Index == count[name]
-		})
-		if i >= 0 && edits[i].Delete {
-			continue
-		}
-		if i >= 0 {
-			f.Value = edits[i].Value
-		}
-		left = append(left, f)
-	}
-	return left
 }
 
 // checkHeaders finds what an expectation cannot say about the header.
