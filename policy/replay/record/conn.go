@@ -29,6 +29,7 @@ type Evaluator interface {
 	Helo(name string, tls policy.TLS)
 	Mail(auth policy.Auth, m policy.Mail) policy.Verdict
 	Rcpt(r policy.Recipient) policy.Verdict
+	ScrubReason() string
 	EndOfMessage(headers []policy.HeaderField) policy.Verdict
 	Abort()
 }
@@ -239,6 +240,9 @@ func (c *Conn) EndOfMessage(headers []policy.HeaderField) policy.Verdict {
 	c.note(size)
 	return v
 }
+
+// ScrubReason hands the question on.
+func (c *Conn) ScrubReason() string { return c.inner.ScrubReason() }
 
 // Abort notes that a message is given up, or that it is over.
 func (c *Conn) Abort() {

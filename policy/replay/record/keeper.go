@@ -148,6 +148,9 @@ func (k *keeper) compress(path string) (err error) {
 	if err != nil {
 		return fmt.Errorf("compress %s: %w", path, err)
 	}
+	if whole == 0 {
+		return os.Remove(path)
+	}
 	target := map[Compression]string{Gzip: path + ".gz", Zstd: path + ".zst"}[k.recorder.config.Compress]
 	if target == "" {
 		if whole < info.Size() {
