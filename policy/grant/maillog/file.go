@@ -75,12 +75,23 @@ func (l *file) skip(buf []byte) error {
 	return nil
 }
 
-// read takes what is new, as much as the buffer holds, and returns how much that
-// was. In the same system call it reads the end of what it took before: a file that
+// end is where the file ends now. Where it cannot be told, nothing is new, and reading
+// tells why.
+func (l *file) end() int64 {
+	info, err := l.Stat()
+	if err != nil {
+		return l.offset
+	}
+	return info.Size()
+}
+
+// read takes what is new before end, as much as the buffer holds, and returns how much
+// that was. In the same system call it reads the end of what it took before: a file that
 // was emptied and has grown past that point again looks like one that has just grown.
-func (l *file) read(buf []byte, emit func([]byte)) (int, error) {
+func (l *file) read(buf []byte, end int64, emit func([]byte)) (int, error) {
 	back := len(l.seen)
-	n, err := l.ReadAt(buf, l.offset-int64(back))
+	want := min(int64(len(buf)), int64(back)+max(0, end-l.offset))
+	n, err := l.ReadAt(buf[:want], l.offset-int64(back))
 	if err != nil && err != io.EOF {
 		return 0, err
 	}

@@ -178,7 +178,7 @@ func TestFollow(t *testing.T) {
 			rename(f.t, f.path, f.path+".1")
 			appendTo(f.t, f.path+".1", loginLine("b"))
 			appendTo(f.t, f.path, loginLine("c"))
-			f.wait("the new file is read", func() bool { return f.Stats().Rotated == 1 })
+			f.wait("the new file is read", func() bool { return f.Stats().Logins == 3 })
 			appendTo(f.t, f.path+".1", loginLine("d"))
 		}, []string{"a", "b", "c", "d"}},
 		{"renamed out of the directory", short, "", func(f *following) {
@@ -279,15 +279,14 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// rewrite gives the file other contents at one stroke, as seen by the follower, which is
-// kept busy meanwhile.
+// rewrite gives the file other contents in one write, so that it is never seen shorter
+// than it was.
 func (f *following) rewrite(from string) {
 	f.t.Helper()
 	text, err := os.ReadFile(from)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	// One write, and the size never is less than it was.
 	w, err := os.OpenFile(f.path, os.O_WRONLY, 0)
 	if err != nil {
 		f.t.Fatal(err)

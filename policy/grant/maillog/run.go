@@ -32,6 +32,9 @@ const (
 // loses, as logrotate's manual warns, is lost. A file that is replaced by an edited copy
 // of itself is read on where the old one was.
 //
+// That is why no library does this: nxadm/tail goes to the new file as soon as the old
+// one is renamed, and loses or repeats lines around that.
+//
 // The exception is a log that is rotated twice before Run has seen the first of the
 // new files, which then is not read.
 func (f *Follower) Run(ctx context.Context) {
@@ -143,33 +146,19 @@ func (t *tailer) look() {
 	t.follower.count.open.Store(true)
 }
 
-// catchUp reads all files to their ends, the old ones first: what is in them was
-// written before what is in the new one.
+// catchUp reads all files to their ends.
 func (t *tailer) catchUp(ctx context.Context) {
-	t.look()
-	// Reading looks again, so that there may be more of them in the end.
-	for i := 0; i < len(t.files); i++ {
-		l := t.files[i]
-		more, err := t.readAll(ctx, l)
-		if errors.Is(err, errTruncated) && l == t.current() {
-			t.truncated(ctx, l)
-			more, err = t.readAll(ctx, l)
+	for {
+		t.look()
+		known := len(t.files)
+		t.readFiles(ctx)
+		// Reading looks again, so that there may be more of them now.
+		if len(t.files) == known || ctx.Err() != nil {
+			break
 		}
-		if l == t.current() {
-			// Truncated once more, it is read at the next occasion.
-			if t.readErr = err; errors.Is(err, errTruncated) {
-				t.readErr = nil
-			}
-			continue
-		}
-		if more {
-			l.quiet = time.Now()
-		}
-		// An old file that is truncated is about to be removed.
-		l.done = err != nil || time.Since(l.quiet) > linger
 	}
 	for i, l := range t.files[:max(0, len(t.files)-1)] {
-		l.done = l.done || len(t.files)-i > maxFiles
+		l.done = l.done || time.Since(l.quiet) > linger || len(t.files)-i > maxFiles
 	}
 	t.files = slices.DeleteFunc(t.files, func(l *file) bool {
 		if l.done {
@@ -179,6 +168,37 @@ func (t *tailer) catchUp(ctx context.Context) {
 	})
 }
 
+// readFiles reads the files, the oldest first, so that lines come in the order in which
+// they were written. For that, each is read up to the end that it had before the ends
+// of the older ones were looked at: a server that writes to the new file does not write
+// to the old one any more.
+func (t *tailer) readFiles(ctx context.Context) {
+	ends := make([]int64, len(t.files))
+	for i := len(ends) - 1; i >= 0; i-- {
+		ends[i] = t.files[i].end()
+	}
+	for i, end := range ends {
+		l := t.files[i]
+		more, err := t.readAll(ctx, l, end)
+		if errors.Is(err, errTruncated) && l == t.current() {
+			t.truncated(ctx, l)
+			more, err = t.readAll(ctx, l, l.end())
+		}
+		if more {
+			l.quiet = time.Now()
+		}
+		if l != t.current() {
+			// An old file that is truncated is about to be removed.
+			l.done = l.done || err != nil
+			continue
+		}
+		// Truncated once more, it is read at the next occasion.
+		if t.readErr = err; errors.Is(err, errTruncated) {
+			t.readErr = nil
+		}
+	}
+}
+
 // truncated reads what a file had that is now empty, or new, from its copy, and goes
 // back to its beginning.
 func (t *tailer) truncated(ctx context.Context, l *file) {
@@ -186,7 +206,7 @@ func (t *tailer) truncated(ctx context.Context, l *file) {
 	if c := l.findCopy(t.path); c != nil {
 		before := c.offset
 		// A copy that cannot be read to its end is one that is gone.
-		_, _ = t.readAll(ctx, c)
+		_, _ = t.readAll(ctx, c, c.end())
 		f.count.recovered.Add(uint64(c.offset - before))
 		c.Close()
 	}
@@ -194,24 +214,20 @@ func (t *tailer) truncated(ctx context.Context, l *file) {
 	f.count.truncated.Add(1)
 }
 
-// readAll reads a file to the end that it has now, and says whether there was anything.
-// What is written meanwhile has to wait, and the path is looked at all the time: a server
-// that never pauses must not keep the follower from a rotation.
-func (t *tailer) readAll(ctx context.Context, l *file) (more bool, err error) {
-	info, err := l.Stat()
-	if err != nil {
-		return false, err
-	}
+// readAll reads a file up to an end and says whether there was anything. What is written
+// meanwhile has to wait, and the path is looked at all the time: a server that never
+// pauses must not keep the follower from a rotation.
+func (t *tailer) readAll(ctx context.Context, l *file, end int64) (more bool, err error) {
 	f := t.follower
 	for ctx.Err() == nil {
 		long := l.lines.long
-		n, err := l.read(t.buf, func(line []byte) { f.line(ctx, line) })
+		n, err := l.read(t.buf, end, func(line []byte) { f.line(ctx, line) })
 		f.count.long.Add(l.lines.long - long)
 		if err != nil {
 			return more, err
 		}
 		more = more || n > 0
-		if n == 0 || l.offset >= info.Size() {
+		if n == 0 || l.offset >= end {
 			break
 		}
 		t.look()
