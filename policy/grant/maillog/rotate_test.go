@@ -64,7 +64,7 @@ func (w *writer) stop(t *testing.T) {
 }
 
 // rotations is how often the logs are rotated.
-const rotations = 25
+const rotations = 10
 
 func TestRotationByRenamingLosesNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mail.log")
