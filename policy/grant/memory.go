@@ -212,14 +212,17 @@ func (m *Memory) put(g Grant) error {
 		place = m.place()
 		m.index[key] = place
 		m.records[place] = record{addr: key}
-		heap.Push((*byExpiry)(m), place)
 	}
 	r := &m.records[place]
 	m.users.unlink(m.records, place)
 	r.since, r.expires = g.Since.Sub(m.base), g.Expires.Sub(m.base)
 	r.source = m.sourceNumber(g.Source)
 	m.users.link(m.records, place, g.User)
-	heap.Fix((*byExpiry)(m), int(r.queued))
+	if ok {
+		heap.Fix((*byExpiry)(m), int(r.queued))
+	} else {
+		heap.Push((*byExpiry)(m), place)
+	}
 	return nil
 }
 

@@ -39,6 +39,13 @@ func (b *breaker) allow() bool {
 	return true
 }
 
+// open says that the server has failed, and nobody has had an answer since.
+func (b *breaker) open() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.until.IsZero()
+}
+
 // done tells how an operation ended.
 func (b *breaker) done(err error) {
 	b.mu.Lock()

@@ -36,7 +36,8 @@ type Config struct {
 	PoolSize int
 	// Logger hears of values that are not relay grants. Default: none.
 	Logger *slog.Logger
-	// Now is the clock by which the end of a grant is told. Default: time.Now.
+	// Now is the clock by which the end of a grant is told, and a server that failed
+	// is left alone. Default: time.Now.
 	Now func() time.Time
 }
 

@@ -22,9 +22,9 @@
 //
 // # Keys
 //
-//	PREFIX addr:ADDRESS   the grant: "1", first login (Unix time in milliseconds),
+//	PREFIXaddr:ADDRESS    the grant: "1", first login (Unix time in milliseconds),
 //	                      source and user, separated by tabs. Expires.
-//	PREFIX user:USER      the user's addresses: a sorted set by the end of each
+//	PREFIXuser:USER       the user's addresses: a sorted set by the end of each
 //	                      one's grant. Expires with the last.
 //
 // A login changes both in one script, which is atomic. The server should evict

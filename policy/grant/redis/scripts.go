@@ -9,7 +9,8 @@ local addrs, users = ARGV[1] .. 'addr:', ARGV[1] .. 'user:'
 local function read(addr)
   local value = redis.pcall('GETRANGE', addrs .. addr, 0, 511)
   if type(value) ~= 'string' or #value > 511 then return nil end
-  local since, source, user = string.match(value, '^1\t(%d+)\t([^\t]*)\t(.*)$')
+  local since, source, user = string.match(value, '^1\t(%d+)\t([^\t]+)\t(.*)$')
+  if not since or #since > 14 or #user > 320 or string.find(source .. user, '%c') then return nil end
   return since, user
 end
 `

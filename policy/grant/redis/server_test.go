@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,6 +32,8 @@ type server struct {
 	dir    string
 	cmd    *exec.Cmd
 	output bytes.Buffer
+	// password is what the tests' own clients log in with.
+	password string
 	// ended is closed when the process has.
 	ended chan struct{}
 }
@@ -91,7 +94,7 @@ func (s *server) start(args ...string) {
 
 // client is another program that uses the server.
 func (s *server) client() *goredis.Client {
-	return goredis.NewClient(&goredis.Options{Network: "unix", Addr: s.socket(), Protocol: 2, MaxRetries: -1, PipelinePoolSize: -1})
+	return goredis.NewClient(&goredis.Options{Network: "unix", Addr: s.socket(), Password: s.password, Protocol: 2, MaxRetries: -1, PipelinePoolSize: -1})
 }
 
 // do runs a command as another program would.
@@ -138,6 +141,17 @@ func (s *server) open(change func(*redis.Config)) *redis.Store {
 		}
 	})
 	return store
+}
+
+// freePort is a port that was free a moment ago.
+func freePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
 }
 
 // eventually waits until something is so.

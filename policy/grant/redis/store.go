@@ -46,7 +46,7 @@ func New(c Config) (*Store, error) {
 	return &Store{
 		config:  c,
 		client:  redis.NewClient(options),
-		breaker: breaker{now: time.Now},
+		breaker: breaker{now: c.Now},
 		seen:    grant.NewMemory(seenAddrs, c.Now),
 		mine:    grant.NewMemory(seenAddrs, c.Now),
 	}, nil
@@ -124,10 +124,13 @@ func (s *Store) change(login grant.Login, ttl time.Duration, reply []any) (grant
 	displaced, _ := reply[4].([]any)
 	since, err := parseSince(sinceText)
 	if err == nil {
-		err = errors.Join(grant.ValidUser(user), grant.ValidUser(replaced))
+		err = grant.ValidUser(user)
 	}
 	if err != nil {
 		return grant.Change{}, err
+	}
+	if grant.ValidUser(replaced) != nil {
+		replaced = ""
 	}
 	change := grant.Change{
 		Grant: grant.Grant{Addr: login.Addr, User: user, Source: login.Source,
@@ -247,8 +250,14 @@ func glob(text string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`).Replace(text)
 }
 
-// Expire reports grants made here that the server has no more.
+// Expire reports grants made here that the server has no more. While the server
+// does not answer, it is this that tries again, so that mail seldom has to.
 func (s *Store) Expire(ctx context.Context, max int) ([]grant.Grant, error) {
+	if s.breaker.open() {
+		if err := s.Ping(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if _, err := s.seen.Expire(ctx, seenAddrs); err != nil {
 		return nil, err
 	}

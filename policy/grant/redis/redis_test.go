@@ -1,0 +1,415 @@
+package redis_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"milterd/policy/grant"
+	"milterd/policy/grant/redis"
+)
+
+var (
+	first = netip.MustParseAddr("203.0.113.1")
+	other = netip.MustParseAddr("2001:db8::1")
+)
+
+func put(t testing.TB, s *redis.Store, addr netip.Addr, user string, ttl time.Duration) grant.Change {
+	t.Helper()
+	change, err := s.Put(t.Context(), grant.Login{Addr: addr, User: user, Source: "dovecot"}, ttl, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return change
+}
+
+// holds says whether an address has a grant.
+func holds(t testing.TB, s *redis.Store, addr netip.Addr) bool {
+	t.Helper()
+	_, ok, err := s.Get(t.Context(), addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ok
+}
+
+func TestLoginAtOneHostCountsAtTheOther(t *testing.T) {
+	s := startServer(t)
+	a, b := s.open(nil), s.open(nil)
+	put(t, a, first, "shin", time.Hour)
+	g, ok, err := b.Get(t.Context(), first)
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	if g.User != "shin" || g.Source != "dovecot" || g.Addr != first {
+		t.Errorf("got %+v", g)
+	}
+	if left := time.Until(g.Expires); left <= 59*time.Minute || left > time.Hour {
+		t.Errorf("it has %v left", left)
+	}
+	if change := put(t, b, first, "shin", time.Hour); !change.Renewed || !change.Grant.Since.Equal(g.Since) {
+		t.Errorf("renewed at the other host: %+v, first %v", change, g.Since)
+	}
+	if ok, err := b.Delete(t.Context(), first); !ok || err != nil {
+		t.Error(ok, err)
+	}
+	if holds(t, a, first) {
+		t.Error("revoked at the other host, and still held")
+	}
+}
+
+func TestServerEndsGrants(t *testing.T) {
+	s := startServer(t)
+	a, b := s.open(nil), s.open(nil)
+	put(t, a, first, "shin", 50*time.Millisecond)
+	put(t, a, other, "shin", 50*time.Millisecond)
+	put(t, b, other, "shin", time.Hour)
+	eventually(t, "the grant is over", func() bool { return !holds(t, b, first) })
+	var gone []grant.Grant
+	eventually(t, "its end is reported", func() bool {
+		more, err := a.Expire(t.Context(), 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone = append(gone, more...)
+		return len(gone) > 0
+	})
+	if len(gone) != 1 || gone[0].Addr != first {
+		t.Errorf("reported: %v", gone)
+	}
+	if !holds(t, a, other) {
+		t.Error("the one that was renewed at the other host is gone")
+	}
+	keys, _ := s.do("KEYS", "*").([]any)
+	if len(keys) != 2 {
+		t.Errorf("keys: %v", keys)
+	}
+}
+
+func TestDeadServerIsTemporaryAndItsReturnIsSeen(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		down       func(*server)
+		up         func(*server)
+		keepsState bool
+	}{
+		{"killed", (*server).stop, func(s *server) { s.start() }, false},
+		{"hanging", func(s *server) { s.signal(syscall.SIGSTOP) }, func(s *server) { s.signal(syscall.SIGCONT) }, true},
+		{"changed password", func(s *server) {
+			s.do("CONFIG", "SET", "requirepass", "changed")
+			s.password = "changed"
+			s.do("CLIENT", "KILL", "TYPE", "normal")
+		}, func(s *server) {
+			s.do("CONFIG", "SET", "requirepass", "")
+			s.password = ""
+		}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := startServer(t)
+			var log bytes.Buffer
+			store := s.open(func(c *redis.Config) { c.Timeout = 200 * time.Millisecond })
+			k, err := grant.New(grant.Config{Store: store, Timeout: 200 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			state := func(addr netip.Addr) grant.State {
+				_, state := k.Grant(t.Context(), addr)
+				return state
+			}
+			login := func() error {
+				_, err := k.Login(t.Context(), grant.Login{Addr: first, User: "shin", Source: "test"})
+				return err
+			}
+			eventually(t, "a login", func() bool { return login() == nil })
+			eventually(t, "its grant", func() bool { return state(first) == grant.Held })
+
+			tt.down(s)
+			for _, addr := range []netip.Addr{first, other} {
+				if got := state(addr); got != grant.Temporary {
+					t.Errorf("%v: %v", addr, got)
+				}
+			}
+			if err := login(); err == nil {
+				t.Error("a login was taken")
+			}
+			if !k.Known(first) || k.Known(other) {
+				t.Errorf("known: %v, stranger known: %v", k.Known(first), k.Known(other))
+			}
+
+			tt.up(s)
+			eventually(t, "the server is asked again", func() bool { return state(other) == grant.None })
+			want := grant.None
+			if tt.keepsState {
+				want = grant.Held
+			}
+			eventually(t, "the grant is as it was", func() bool { return state(first) == want })
+			eventually(t, "a login counts again", func() bool { return login() == nil && state(first) == grant.Held })
+			if n := strings.Count(log.String(), "works again"); n == 0 {
+				t.Errorf("log:\n%s", log.String())
+			}
+		})
+	}
+}
+
+func TestServerThatHangsIsWaitedForOnceASecond(t *testing.T) {
+	s := startServer(t)
+	var mu sync.Mutex
+	now := time.Now()
+	store := s.open(func(c *redis.Config) {
+		c.Timeout = 50 * time.Millisecond
+		c.Now = func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
+	})
+	s.signal(syscall.SIGSTOP)
+	// ask says how many of many waited for the server.
+	ask := func() (waited int) {
+		var wg sync.WaitGroup
+		for range 500 {
+			wg.Go(func() {
+				_, ok, err := store.Get(t.Context(), first)
+				if ok || err == nil {
+					t.Error("an answer")
+				}
+				if !errors.Is(err, redis.ErrUnavailable) {
+					mu.Lock()
+					defer mu.Unlock()
+					waited++
+				}
+			})
+		}
+		wg.Wait()
+		return waited
+	}
+	if _, _, err := store.Get(t.Context(), first); err == nil || errors.Is(err, redis.ErrUnavailable) {
+		t.Errorf("the first one: %v", err)
+	}
+	for second, want := range []int{0, 1, 1} {
+		if waited := ask(); waited != want {
+			t.Errorf("in second %d, %d waited for the server, want %d", second, waited, want)
+		}
+		mu.Lock()
+		now = now.Add(time.Second)
+		mu.Unlock()
+	}
+	s.signal(syscall.SIGCONT)
+	eventually(t, "the server is back", func() bool {
+		mu.Lock()
+		now = now.Add(time.Second)
+		mu.Unlock()
+		_, err := store.Expire(t.Context(), 1)
+		return err == nil
+	})
+	if holds(t, store, first) {
+		t.Error("held")
+	}
+}
+
+func TestStrangeValuesAreNoGrants(t *testing.T) {
+	s := startServer(t)
+	store := s.open(nil)
+	key := redis.DefaultPrefix + "addr:203.0.113.1"
+	for _, tt := range []struct {
+		name string
+		set  []any
+	}{
+		{"no expiry", []any{"SET", key, "1\t1700000000000\tdovecot\tshin"}},
+		{"too long to live", []any{"SET", key, "1\t1700000000000\tdovecot\tshin", "EX", 90000}},
+		{"another version", []any{"SET", key, "2\t1700000000000\tdovecot\tshin", "EX", 60}},
+		{"no time", []any{"SET", key, "1\tnow\tdovecot\tshin", "EX", 60}},
+		{"a time before all", []any{"SET", key, "1\t-1\tdovecot\tshin", "EX", 60}},
+		{"a time after all", []any{"SET", key, "1\t9223372036854775807\tdovecot\tshin", "EX", 60}},
+		{"no source", []any{"SET", key, "1\t1700000000000\t\tshin", "EX", 60}},
+		{"a part is missing", []any{"SET", key, "1\t1700000000000\tdovecot", "EX", 60}},
+		{"control characters", []any{"SET", key, "1\t1700000000000\tdovecot\tshin\n", "EX", 60}},
+		{"a long user", []any{"SET", key, "1\t1700000000000\tdovecot\t" + strings.Repeat("a", 400), "EX", 60}},
+		{"a value of a megabyte", []any{"SET", key, "1\t1700000000000\tdovecot\t" + strings.Repeat("a", 1<<20), "EX", 60}},
+		{"nothing", []any{"SET", key, "", "EX", 60}},
+		{"another type", []any{"HSET", key, "user", "shin"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s.do("FLUSHALL")
+			s.do(tt.set...)
+			before := store.Failures()
+			if holds(t, store, first) {
+				t.Error("held")
+			}
+			if store.Failures() == before {
+				t.Error("not counted")
+			}
+			// A login puts it right, and so does a revocation.
+			for _, user := range []string{"kim", "shin", ""} {
+				s.do("DEL", key)
+				s.do(tt.set...)
+				if change := put(t, store, first, user, time.Hour); user != "" && change.Grant.User != user || !holds(t, store, first) {
+					t.Errorf("after a login: %+v", change)
+				}
+			}
+			s.do("DEL", key)
+			s.do(tt.set...)
+			if ok, err := store.Delete(t.Context(), first); !ok || err != nil {
+				t.Errorf("revoke: %v %v", ok, err)
+			}
+			if n := s.do("EXISTS", key); n != int64(0) {
+				t.Error("the key is there")
+			}
+		})
+	}
+}
+
+func TestStrangeKeysAreLeftOutOfTheList(t *testing.T) {
+	s := startServer(t)
+	store := s.open(func(c *redis.Config) { c.Prefix = "a*[b]?\\:" })
+	put(t, store, first, "shin", time.Hour)
+	put(t, store, other, "addr:", time.Hour)
+	for _, name := range []string{"not an address", "::ffff:203.0.113.7", "fe80::1%eth0", ""} {
+		s.do("SET", `a*[b]?\:addr:`+name, "1\t1700000000000\tdovecot\tshin", "EX", 60)
+	}
+	s.do("SET", "abbb:addr:203.0.113.5", "1\t1700000000000\tdovecot\tshin", "EX", 60)
+	got := make(map[string]string)
+	if err := store.List(t.Context(), func(g grant.Grant) bool { got[g.Addr.String()] = g.User; return true }); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]string{"203.0.113.1": "shin", "2001:db8::1": "addr:"}, got); diff != "" {
+		t.Errorf("want - got +:\n%s", diff)
+	}
+	n := 0
+	if err := store.List(t.Context(), func(grant.Grant) bool { n++; return false }); err != nil || n != 1 {
+		t.Errorf("told %d, %v", n, err)
+	}
+}
+
+func TestManyGrantsAreListedOnce(t *testing.T) {
+	s := startServer(t)
+	store := s.open(nil)
+	addr := netip.MustParseAddr("198.18.0.0")
+	const many = 1700
+	for range many {
+		addr = addr.Next()
+		put(t, store, addr, "", time.Hour)
+	}
+	seen := make(map[netip.Addr]bool)
+	if err := store.List(t.Context(), func(g grant.Grant) bool { seen[g.Addr] = true; return true }); err != nil || len(seen) != many {
+		t.Errorf("%d addresses, %v", len(seen), err)
+	}
+}
+
+func TestFullServerIsFull(t *testing.T) {
+	s := startServer(t)
+	store := s.open(nil)
+	put(t, store, first, "shin", time.Hour)
+	s.do("CONFIG", "SET", "maxmemory", "1")
+	_, err := store.Put(t.Context(), grant.Login{Addr: other, Source: "test"}, time.Hour, 0)
+	if !errors.Is(err, grant.ErrFull) {
+		t.Errorf("got %v", err)
+	}
+	if !holds(t, store, first) {
+		t.Error("what there was is not held")
+	}
+}
+
+func TestPasswordsStayOutOfErrors(t *testing.T) {
+	s := startServer(t, "--requirepass", "right secret")
+	open := func(password string) *redis.Store {
+		return s.open(func(c *redis.Config) { c.Password = password })
+	}
+	if err := open("right secret").Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for _, password := range []string{"wrong secret", ""} {
+		err := open(password).Ping(t.Context())
+		if err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("with the password %q: %v", password, err)
+		}
+	}
+}
+
+func TestTCPAndDatabaseOfAURL(t *testing.T) {
+	s := startServer(t)
+	s.do("CONFIG", "SET", "bind", "127.0.0.1")
+	port := freePort(t)
+	s.do("CONFIG", "SET", "port", port)
+	store, err := redis.New(redis.Config{Address: fmt.Sprintf("redis://127.0.0.1:%d/3", port), Timeout: 2 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, store, first, "shin", time.Hour)
+	if info, _ := s.do("INFO", "keyspace").(string); !strings.Contains(info, "db3:keys=2") {
+		t.Errorf("keyspace: %s", info)
+	}
+	if err := errors.Join(store.Close(), store.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBadConfigs(t *testing.T) {
+	for _, tt := range []struct {
+		config redis.Config
+		want   string
+	}{
+		{redis.Config{}, "no address"},
+		{redis.Config{Address: "localhost"}, "address is not host:port, the path of a unix socket, or a URL"},
+		{redis.Config{Address: ":6379"}, "address is not host:port, the path of a unix socket, or a URL"},
+		{redis.Config{Address: "localhost:http"}, "address has a port that is not a number from 1 to 65535"},
+		{redis.Config{Address: "localhost:0"}, "address has a port that is not a number from 1 to 65535"},
+		{redis.Config{Address: "http://localhost"}, `address has the scheme "http", expected redis or rediss`},
+		{redis.Config{Address: "redis://u:secret@local host"}, "address is not a URL such as redis://host:6379/0"},
+		{redis.Config{Address: "redis://u:secret@host/0?db=2"}, "address has more than scheme, user, password, host, port and database"},
+		{redis.Config{Address: "redis://u:secret@host/one"}, "address has a database that is not a number"},
+		{redis.Config{Address: "redis://u:secret@host/-1"}, "address has a database that is not a number"},
+		{redis.Config{Address: "redis://u:secret@"}, "address is not host:port, the path of a unix socket, or a URL"},
+		{redis.Config{Address: "/run/redis.sock", Timeout: -1}, "timeout -1ns is negative"},
+		{redis.Config{Address: "/run/redis.sock", PoolSize: -1}, "pool of -1 connections"},
+		{redis.Config{Address: "/run/redis.sock", DB: -1}, "database -1"},
+		{redis.Config{Address: "/run/redis.sock", Prefix: "a\nb"}, `prefix "a\nb", expected at most 128 octets without control characters`},
+	} {
+		_, err := redis.New(tt.config)
+		if diff := cmp.Diff("relay grants in redis: "+tt.want, fmt.Sprint(err)); diff != "" {
+			t.Errorf("%q: want - got +:\n%s", tt.config.Address, diff)
+		}
+	}
+}
+
+func TestCallerThatIsLateDoesNotBlameTheServer(t *testing.T) {
+	s := startServer(t)
+	store := s.open(nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := store.Get(ctx, first); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if holds(t, store, first) {
+		t.Error("held")
+	}
+}
+
+func BenchmarkLookup(b *testing.B) {
+	s := startServer(b)
+	store := s.open(nil)
+	put(b, store, first, "shin", time.Hour)
+	for _, addr := range []netip.Addr{first, other} {
+		b.Run(addr.String(), func(b *testing.B) {
+			for b.Loop() {
+				if _, _, err := store.Get(b.Context(), addr); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkLogin(b *testing.B) {
+	s := startServer(b)
+	store := s.open(nil)
+	for b.Loop() {
+		put(b, store, first, "shin", time.Hour)
+	}
+}
