@@ -25,7 +25,7 @@ type Record struct {
 	// RedactKey is that of RedactKeyFile once Policy has read it.
 	RedactKey     Secret
 	RedactKeyFile string
-	// Headers names the header fields that are stored beside Received; AllHeaders
+	// Headers names the header fields that are stored; AllHeaders
 	// stores every field. There are none with Redact.
 	Headers    []string
 	AllHeaders bool

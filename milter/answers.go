@@ -42,6 +42,8 @@ type Answers struct {
 	grants  Grants
 	ctx     context.Context
 	conn    policy.Connection
+	// resolver is that of lookups, or a recorder before it.
+	resolver dnscheck.Resolver
 	// panicked hears of panics in look-ups.
 	panicked func(value any)
 
@@ -67,7 +69,19 @@ var _ policy.Answers = (*Answers)(nil)
 // NewAnswers makes the answers about one connection. ctx ends its look-ups; grants
 // may be nil.
 func (l *Lookups) NewAnswers(ctx context.Context, conn policy.Connection, grants Grants) *Answers {
-	return &Answers{lookups: l, grants: grants, ctx: ctx, conn: conn}
+	return &Answers{lookups: l, resolver: l.Resolver, grants: grants, ctx: ctx, conn: conn}
+}
+
+// Record has every question to the DNS noted from now on, with its answer, and returns
+// what gives them as the dns lines of a recorded session. It is called before the
+// first question.
+func (a *Answers) Record() (lines func() []string) {
+	if a.resolver == nil {
+		return func() []string { return nil }
+	}
+	recorder := dnscheck.NewRecorder(a.resolver)
+	a.resolver = recorder
+	return recorder.Lines
 }
 
 // Grant asks whether the client holds a relay grant now: it may have come after the
@@ -197,7 +211,7 @@ func (a *Answers) NameListings(names []string) policy.Listings {
 
 func (a *Answers) beginReverse() {
 	a.reverse = launch(a, a.ctx, func(ctx context.Context) policy.ReverseDNS {
-		return reverseDNS(dnscheck.CheckIPRev(ctx, a.lookups.Resolver, a.conn.Addr), a.lookups.Generic)
+		return reverseDNS(dnscheck.CheckIPRev(ctx, a.resolver, a.conn.Addr), a.lookups.Generic)
 	})
 }
 
@@ -206,14 +220,14 @@ func (a *Answers) beginListings() {
 		if a.lookups.Lists == nil {
 			return policy.Listings{Verdict: policy.NotListed}
 		}
-		return listings(a.lookups.Lists.Check(ctx, a.lookups.Resolver, a.conn.Addr))
+		return listings(a.lookups.Lists.Check(ctx, a.resolver, a.conn.Addr))
 	})
 }
 
 func (a *Answers) beginDomain(domain string) {
 	a.domainName = domain
 	a.domain = launch(a, a.messageContext(), func(ctx context.Context) policy.SenderDomain {
-		return senderDomain(dnscheck.CheckMailDomain(ctx, a.lookups.Resolver, domain, a.lookups.Mail))
+		return senderDomain(dnscheck.CheckMailDomain(ctx, a.resolver, domain, a.lookups.Mail))
 	})
 }
 
@@ -223,7 +237,7 @@ func (a *Answers) beginNames(names []string) {
 		if a.lookups.Lists == nil {
 			return policy.Listings{Verdict: policy.NotListed}
 		}
-		return listings(a.lookups.Lists.CheckNames(ctx, a.lookups.Resolver, names...))
+		return listings(a.lookups.Lists.CheckNames(ctx, a.resolver, names...))
 	})
 }
 

@@ -24,7 +24,9 @@ const DefaultMaxConnections = 4096
 const idleTimeout = 7210 * time.Second
 
 // Evaluator judges the transactions of one SMTP connection, in order.
-// *policy.Session is the one that milterd uses.
+// *policy.Session is the one that milterd uses. One that has a method Close() is told
+// of the end of the connection, and one with SetQueueID(string) of the MTA's ids for
+// its messages.
 type Evaluator interface {
 	Helo(name string, tls policy.TLS)
 	Mail(auth policy.Auth, m policy.Mail) policy.Verdict
@@ -88,7 +90,7 @@ func NewServer(config Config) *Server {
 		config.IdleGrace = 3 * time.Second
 	}
 	if config.NewEvaluator == nil {
-		config.NewEvaluator = newPolicySession
+		config.NewEvaluator = NewPolicySession
 	}
 	config.Limits = config.Limits.withDefaults()
 	RouteLibraryWarnings(config.Logger)
@@ -115,8 +117,8 @@ func NewServer(config Config) *Server {
 	return s
 }
 
-// newPolicySession is the evaluator that milterd uses. The look-ups begin here.
-func newPolicySession(p *policy.Policy, c policy.Connection, answers *Answers) Evaluator {
+// NewPolicySession is the evaluator that milterd uses. The look-ups begin here.
+func NewPolicySession(p *policy.Policy, c policy.Connection, answers *Answers) Evaluator {
 	if answers == nil {
 		return p.NewSession(c, nil)
 	}

@@ -58,8 +58,8 @@ func newSession(s *Server, scrubs bool) *session {
 // a Cleanup before it, so nothing of the connection before may stay.
 func (s *session) NewConnection(gomilter.Modifier) error {
 	defer s.rescue("new connection", nil)
-	s.endLookups()
-	s.current, s.evaluator = Snapshot{}, nil
+	s.endConnection()
+	s.current = Snapshot{}
 	s.client, s.helo, s.tls = policy.Connection{}, "", policy.TLS{}
 	s.endMessage()
 	s.current = s.server.config.Current()
@@ -71,8 +71,7 @@ func (s *session) NewConnection(gomilter.Modifier) error {
 func (s *session) Connect(host, family string, port uint16, addr string, m gomilter.Modifier) (response *gomilter.Response, err error) {
 	defer s.rescue("connect", &response)
 	s.endMessage()
-	s.endLookups()
-	s.evaluator = nil
+	s.endConnection()
 	s.client = connection(host, family, port, addr, m)
 	if s.current.Policy == nil {
 		return gomilter.RespContinue, nil
@@ -233,8 +232,9 @@ func (s *session) Unknown(string, gomilter.Modifier) (*gomilter.Response, error)
 
 // Cleanup ends the filter connection.
 func (s *session) Cleanup(gomilter.Modifier) {
-	s.endLookups()
-	s.cancel()
+	defer s.cancel()
+	defer s.rescueConnection("cleanup", nil)
+	s.endConnection()
 }
 
 // answers makes the answers of this SMTP connection, whose look-ups end with it;
@@ -254,6 +254,16 @@ func (s *session) answers() *Answers {
 	answers.panicked = func(value any) { s.server.recovered("look-up", value, "client", client) }
 	s.lookups = answers
 	return answers
+}
+
+// endConnection ends what belongs to one SMTP connection.
+func (s *session) endConnection() {
+	evaluator := s.evaluator
+	s.evaluator = nil
+	s.endLookups()
+	if closer, ok := evaluator.(interface{ Close() }); ok {
+		closer.Close()
+	}
 }
 
 func (s *session) endLookups() {
@@ -277,8 +287,13 @@ func (s *session) endMessage() {
 // noteQueueID keeps the queue id for the log. sendmail has it from the
 // beginning, Postfix only later in the message.
 func (s *session) noteQueueID(m gomilter.Modifier) {
-	if id := m.Get(gomilter.MacroQueueId); id != "" {
-		s.queueID = id
+	id := m.Get(gomilter.MacroQueueId)
+	if id == "" || id == s.queueID {
+		return
+	}
+	s.queueID = id
+	if named, ok := s.evaluator.(interface{ SetQueueID(string) }); ok {
+		named.SetQueueID(id)
 	}
 }
 

@@ -388,7 +388,7 @@ func TestThePolicyItselfIsTheDefault(t *testing.T) {
 		}},
 	}
 	current := func() Snapshot { return Snapshot{Policy: p} }
-	ts := serve(t, Config{Current: current, NewEvaluator: newPolicySession})
+	ts := serve(t, Config{Current: current, NewEvaluator: NewPolicySession})
 	peer := negotiated(t, ts.addr)
 	peer.begin()
 	peer.send(frame('D', "R{rcpt_mailer}\x00esmtp\x00{rcpt_host}\x00other.example.\x00{rcpt_addr}\x00x@other.example\x00"),

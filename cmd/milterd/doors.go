@@ -13,6 +13,7 @@ import (
 	"milterd/configs"
 	"milterd/milter"
 	"milterd/milter/socketmap"
+	"milterd/policy/replay/record"
 )
 
 // The names of systemd's sockets (FileDescriptorName=) for the doors. A socket of
@@ -98,18 +99,22 @@ type doors struct {
 	access *socketmap.Access
 }
 
-func newDoors(r *reloader) *doors {
+func newDoors(r *reloader, recorder *record.Recorder) *doors {
 	limit := r.config.Listen.MaxConnections
 	current := func() socketmap.Snapshot {
 		now := r.current.Load()
 		return socketmap.Snapshot{Policy: now.Policy, Grants: now.Grants}
 	}
 	d := &doors{access: socketmap.NewAccess(current)}
-	d.filter = milter.NewServer(milter.Config{
+	config := milter.Config{
 		Current:        func() milter.Snapshot { return *r.current.Load() },
 		Logger:         r.logger,
 		MaxConnections: limit,
-	})
+	}
+	if recorder != nil {
+		config.NewEvaluator = recorded(recorder)
+	}
+	d.filter = milter.NewServer(config)
 	d.maps = socketmap.NewServer(socketmap.Config{
 		Maps:           map[string]socketmap.Map{"access": d.access, "received": socketmap.NewReceived(current)},
 		Logger:         r.logger,

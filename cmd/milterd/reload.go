@@ -192,6 +192,9 @@ func (r *reloader) reload(reason string) {
 	if !sameSources(r.start.Grants, r.config.Grants) {
 		r.logger.Warn("a change of grants.file, redis, control, dovecot, logs, drac or max takes effect at the next start only", "config", r.config.Name())
 	}
+	if !reflect.DeepEqual(r.start.Record, r.config.Record) {
+		r.logger.Warn("a change under record: takes effect at the next start only", "config", r.config.Name())
+	}
 	if r.start.Log.Format != r.config.Log.Format {
 		r.logger.Warn("a change of log.format takes effect at the next start only", "config", r.config.Name())
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -51,7 +52,13 @@ func runServe(from place, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "milterd: %v\n", err)
 		return exitFailure
 	}
-	return serve(r, newDoors(r), sockets, hangups, ends)
+	recorder, err := openRecorder(r.config.Record, r.logger)
+	if err != nil {
+		fmt.Fprintf(stderr, "milterd: %v\n", errors.Join(err, sockets.close()))
+		return exitFailure
+	}
+	defer closeRecorderNow(recorder, r.logger)
+	return serve(r, newDoors(r, recorder), sockets, hangups, ends)
 }
 
 // serve serves at the doors and reloads until a signal ends it or a listener

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"milterd/configs"
+	"milterd/milter"
+	"milterd/policy"
+	"milterd/policy/replay/record"
+)
+
+// closeRecorder is how long sessions that wait to be written get at the end.
+const closeRecorder = 5 * time.Second
+
+// openRecorder opens the recorder; nil where nothing is recorded.
+func openRecorder(c configs.Record, logger *slog.Logger) (*record.Recorder, error) {
+	if c.Dir == "" {
+		return nil, nil
+	}
+	r, err := record.Open(record.Config{
+		Dir: c.Dir, MaxSize: c.MaxSize, Keep: c.Keep, Compress: record.Compression(c.Compress), Sample: c.Sample,
+		Redact: c.Redact, Key: []byte(c.RedactKey), Headers: c.Headers, AllHeaders: c.AllHeaders,
+		Buffer: c.Buffer, Logger: logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("record: %w", err)
+	}
+	return r, nil
+}
+
+// recorded makes evaluators that have their connection recorded.
+func recorded(r *record.Recorder) func(*policy.Policy, policy.Connection, *milter.Answers) milter.Evaluator {
+	return func(p *policy.Policy, c policy.Connection, answers *milter.Answers) milter.Evaluator {
+		conn := r.Connect(c)
+		if conn == nil {
+			return milter.NewPolicySession(p, c, answers)
+		}
+		if answers == nil {
+			return conn.Evaluator(p.NewSession(c, nil))
+		}
+		conn.SetDNS(answers.Record())
+		session := p.NewSession(c, conn.Answers(answers))
+		answers.Begin(session.Needs())
+		return conn.Evaluator(session)
+	}
+}
+
+// closeRecorderNow has what waits written.
+func closeRecorderNow(r *record.Recorder, logger *slog.Logger) {
+	if r == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeRecorder)
+	defer cancel()
+	if err := r.Close(ctx); err != nil {
+		logger.Warn("the last sessions are not recorded", "error", err)
+	}
+	s := r.Stats()
+	logger.Info("recorder stopped", "recorded", s.Recorded, "dropped", s.Dropped, "lost", s.Lost, "bytes", s.Bytes)
+}
