@@ -1,7 +1,6 @@
 package replay
 
 import (
-	"slices"
 	"strings"
 
 	"milterd/policy"
@@ -76,7 +75,7 @@ func run(p *policy.Policy, s *Session, answers func(policy.Connection) policy.An
 	if answers != nil {
 		given = answers(conn)
 	}
-	r := runner{session: s, policy: p.NewSession(conn, withGrant{given, s.grant()}), open: slices.Clone(s.Expect)}
+	r := runner{session: s, policy: p.NewSession(conn, withGrant{given, s.grant()}), met: make([]bool, len(s.Expect))}
 	if !traced {
 		r.policy.LeaveOutTraces()
 	}
@@ -92,15 +91,21 @@ func run(p *policy.Policy, s *Session, answers func(policy.Connection) policy.An
 	for i := range s.Messages {
 		r.message(i+1, &s.Messages[i])
 	}
-	return Outcome{Results: r.results, Missing: r.open}
+	outcome := Outcome{Results: r.results}
+	for i, met := range r.met {
+		if !met {
+			outcome.Missing = append(outcome.Missing, s.Expect[i])
+		}
+	}
+	return outcome
 }
 
 type runner struct {
 	session *Session
 	policy  *policy.Session
 	results []Result
-	// open are the expectations not met with yet.
-	open []Expect
+	// met are the session's expectations that a verdict has been compared with.
+	met []bool
 }
 
 func (r *runner) message(number int, m *Message) {
@@ -138,10 +143,10 @@ func goesOn(v policy.Verdict) bool {
 // with the first expectation for it.
 func (r *runner) add(number, step int, v policy.Verdict, fields []policy.HeaderField) {
 	result := Result{Session: r.session, Message: number, Step: step, Verdict: v}
-	for i := range r.open {
-		if x := &r.open[i]; x.Stage == string(v.Stage) && x.Arg == v.Arg {
+	for i := range r.met {
+		if x := &r.session.Expect[i]; !r.met[i] && x.Stage == string(v.Stage) && x.Arg == v.Arg {
 			result.Differences = x.differences(v, fields)
-			r.open = slices.Delete(r.open, i, i+1)
+			r.met[i] = true
 			break
 		}
 	}

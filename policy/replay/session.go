@@ -13,7 +13,6 @@ package replay
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"milterd/policy"
@@ -130,8 +129,9 @@ func (s *Session) check() error {
 	if _, err := parseAddr(s.Connect.Addr); err != nil {
 		return bad("%q is not an IP address", []any{s.Connect.Addr}, "connect", "addr")
 	}
-	resolves := []policy.Resolve{"", policy.ResolveOK, policy.ResolveFail, policy.ResolveForged, policy.ResolveTemp}
-	if !slices.Contains(resolves, policy.Resolve(s.Connect.Resolve)) {
+	switch policy.Resolve(s.Connect.Resolve) {
+	case "", policy.ResolveOK, policy.ResolveFail, policy.ResolveForged, policy.ResolveTemp:
+	default:
 		return bad("%q, expected OK, FAIL, FORGED or TEMP", []any{s.Connect.Resolve}, "connect", "resolve")
 	}
 	if len(s.Messages) == 0 {
@@ -154,14 +154,16 @@ func (s *Session) check() error {
 }
 
 func (s *Session) checkExpect() error {
-	stages := []policy.Stage{policy.StageMail, policy.StageRcpt, policy.StageEOM}
-	actions := []policy.Action{"", policy.ActionAccept, policy.ActionReject, policy.ActionTempfail, policy.ActionDiscard, policy.ActionQuarantine}
 	for i := range s.Expect {
 		x := &s.Expect[i]
-		if !slices.Contains(stages, policy.Stage(x.Stage)) {
+		switch policy.Stage(x.Stage) {
+		case policy.StageMail, policy.StageRcpt, policy.StageEOM:
+		default:
 			return bad("%q, expected mail, rcpt or eom", []any{x.Stage}, "expect", fmt.Sprint(i), "stage")
 		}
-		if !slices.Contains(actions, policy.Action(x.Action)) {
+		switch policy.Action(x.Action) {
+		case "", policy.ActionAccept, policy.ActionReject, policy.ActionTempfail, policy.ActionDiscard, policy.ActionQuarantine:
+		default:
 			return bad("%q, expected accept, reject, tempfail, discard or quarantine", []any{x.Action}, "expect", fmt.Sprint(i), "action")
 		}
 		if err := x.checkHeaders("expect", fmt.Sprint(i)); err != nil {

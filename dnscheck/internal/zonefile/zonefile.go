@@ -47,15 +47,15 @@ func Parse(lines []string, isWord func(string) bool) (*Zone, error) {
 
 // add files one line.
 func (z *Zone) add(line string, isWord func(string) bool) error {
+	if rr, ok := plainRecord(line); ok {
+		z.file(rr)
+		return nil
+	}
 	if q, word, ok, err := parseWord(line, isWord); ok || err != nil {
 		if err == nil {
 			z.Words[q] = append(z.Words[q], word)
 		}
 		return err
-	}
-	if rr, ok := plainRecord(line); ok {
-		z.file(rr)
-		return nil
 	}
 	// A $ directive would make the parser read files or repeat itself, and a
 	// second line would be dropped without a word.
