@@ -18,6 +18,7 @@ import (
 	"milterd/policy/grant"
 	"milterd/policy/grant/bolt"
 	"milterd/policy/grant/control"
+	"milterd/policy/grant/dovecot"
 	"milterd/policy/grant/drac"
 	"milterd/policy/grant/maillog"
 	"milterd/policy/grant/redis"
@@ -50,6 +51,7 @@ type grantSources struct {
 	sources []func(context.Context) error
 	closers []func() error
 	drac    *drac.Server
+	dovecot *dovecot.Server
 	logs    []*maillog.Follower
 }
 
@@ -72,7 +74,7 @@ func openGrants(config *configs.Config, logger *slog.Logger) (*grantSources, err
 		return nil, err
 	}
 	g.closers = append(g.closers, g.keeper.Close)
-	for _, open := range []func(*configs.Config) error{g.openControl, g.openLogs, g.openDRAC} {
+	for _, open := range []func(*configs.Config) error{g.openControl, g.openDovecot, g.openLogs, g.openDRAC} {
 		if err := open(config); err != nil {
 			return nil, errors.Join(fmt.Errorf("grants: %w", err), g.close())
 		}
@@ -148,6 +150,27 @@ func (g *grantSources) openControl(config *configs.Config) error {
 		g.logger.Warn("accept control connection, trying again", "error", err, "pause", pause)
 	})
 	g.add(listener.Close, func(ctx context.Context) error { return server.Serve(ctx, listener) })
+	return nil
+}
+
+func (g *grantSources) openDovecot(config *configs.Config) error {
+	c := config.Grants.Dovecot
+	if c.Listen == "" {
+		return nil
+	}
+	header := ""
+	if c.Secret != "" {
+		header = "Authorization: Bearer " + string(c.Secret)
+	}
+	var err error
+	if g.dovecot, err = dovecot.New(dovecot.Config{Granter: g.keeper, Header: header, Logger: g.logger}); err != nil {
+		return err
+	}
+	ln, err := milter.Listen(c.Listen, config.Listen.SocketMode, config.Listen.SocketGroup)
+	if err != nil {
+		return fmt.Errorf("dovecot: %w", err)
+	}
+	g.add(ln.Close, func(ctx context.Context) error { return g.dovecot.Serve(ctx, ln) })
 	return nil
 }
 

@@ -47,6 +47,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	case o.check:
 		return runCheck(o, stdout, stderr)
+	case o.grants.given():
+		return runGrants(o, stdout, stderr)
 	}
 	return runServe(place{flag: o.config, fallback: defaultConfig}, stderr)
 }

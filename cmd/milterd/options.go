@@ -17,6 +17,8 @@ const usage = `Usage:
                                                 what another configuration would change
   milterd -check -client IP [-port N] [-helo NAME] [-auth MECH:USER] -from ADDR [-to ADDR,...]
                                                 decide one session, asking the DNS now
+  milterd -grant IP [USER] | -revoke IP|USER | -grants
+                                                relay grants of the running milterd
   milterd -version
 
 Without -config, ` + defaultConfig + ` is read if it exists,
@@ -38,6 +40,7 @@ type options struct {
 	against  string
 	session  string
 	typed    typedOptions
+	grants   grantOptions
 	version  bool
 	sessions []string
 }
@@ -75,6 +78,9 @@ func parseOptions(args []string) (options, error) {
 	flags.StringVar(&o.typed.auth, "auth", "", "")
 	flags.StringVar(&o.typed.from, "from", "", "")
 	flags.StringVar(&o.typed.to, "to", "", "")
+	flags.StringVar(&o.grants.grant, "grant", "", "")
+	flags.StringVar(&o.grants.revoke, "revoke", "", "")
+	flags.BoolVar(&o.grants.list, "grants", false, "")
 	flags.BoolVar(&o.version, "version", false, "")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -82,6 +88,9 @@ func parseOptions(args []string) (options, error) {
 	o.sessions = flags.Args()
 	given := make(map[string]bool)
 	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	if given["grant"] && len(o.sessions) == 1 {
+		o.grants.user, o.sessions = o.sessions[0], nil
+	}
 	if err := o.checkGiven(given); err != nil {
 		return o, err
 	}
@@ -110,6 +119,9 @@ func (o *options) checkGiven(given map[string]bool) error {
 				"config": "the name of a file", "against": "the name of a file", "session": "the id of a session", "client": "an IP address",
 			}[name])
 		}
+	}
+	if err := o.checkGrants(given); err != nil {
+		return err
 	}
 	switch {
 	case !o.check && len(o.sessions) > 0:
@@ -175,6 +187,31 @@ func (o *options) checkTyped(given map[string]bool) error {
 		return errors.New(`-client: expected -from ADDRESS as well (-from "" is the null sender)`)
 	case o.typed.port < 1 || o.typed.port > 65535:
 		return fmt.Errorf("-port %d: expected a number from 1 to 65535", o.typed.port)
+	}
+	return nil
+}
+
+// checkGrants finds what does not go with a command about relay grants.
+func (o *options) checkGrants(given map[string]bool) error {
+	var commands []string
+	for _, name := range []string{"grant", "revoke", "grants"} {
+		if given[name] {
+			commands = append(commands, "-"+name)
+		}
+	}
+	switch {
+	case len(commands) == 0:
+		return nil
+	case len(commands) > 1:
+		return fmt.Errorf("%s: expected one of them", strings.Join(commands, " and "))
+	case given["grant"] && o.grants.grant == "":
+		return errors.New("-grant: expected an IP address")
+	case given["revoke"] && o.grants.revoke == "":
+		return errors.New("-revoke: expected an IP address or a user")
+	case given["grant"] && len(o.sessions) > 0:
+		return errors.New("-grant IP [USER]: expected one user at most; a name with blanks goes between quotes")
+	case o.check || o.version:
+		return fmt.Errorf("%s goes without -check and -version", commands[0])
 	}
 	return nil
 }

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"milterd/milter"
+	"milterd/policy"
+	"milterd/policy/grant"
+	"milterd/policy/grant/control"
+)
+
+// controlTimeout bounds one command to the running milterd; a list of a million
+// grants takes a few seconds.
+const controlTimeout = time.Minute
+
+// grantOptions are the commands about relay grants.
+type grantOptions struct {
+	// grant is the address to grant, revoke what to revoke: an address or a user.
+	grant, revoke string
+	list          bool
+	user          string
+}
+
+func (o grantOptions) given() bool { return o.grant != "" || o.revoke != "" || o.list }
+
+// runGrants tells the running milterd to grant, to revoke or to list.
+func runGrants(o options, stdout, stderr io.Writer) int {
+	config, _, err := place{flag: o.config, fallback: defaultConfig}.load()
+	if err != nil {
+		return complain(stderr, err)
+	}
+	if config.Grants.Control == "" {
+		name := config.Name()
+		if name == "" {
+			name = "the built-in configuration"
+		}
+		return complain(stderr, fmt.Errorf("%s: grants.control is empty, so the running milterd takes no commands; expected, for example, local:/run/milterd/control.sock", name))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), controlTimeout)
+	defer cancel()
+	if err := doGrants(ctx, config.Grants.Control, o.grants, stdout); err != nil {
+		fmt.Fprintf(stderr, "milterd: %s\n", policy.Printable(err.Error()))
+		if errors.As(err, new(usageError)) {
+			return exitUsage
+		}
+		return exitFailure
+	}
+	return exitOK
+}
+
+// usageError is a command line that cannot be carried out.
+type usageError struct{ error }
+
+func doGrants(ctx context.Context, address string, o grantOptions, stdout io.Writer) error {
+	_, path, err := milter.ParseAddress(address)
+	if err != nil {
+		return fmt.Errorf("grants.control: %w", err)
+	}
+	addr, user, err := o.subject()
+	if err != nil {
+		return usageError{err}
+	}
+	client, err := control.Dial(ctx, path)
+	if err != nil {
+		return fmt.Errorf("%w; is milterd running?", err)
+	}
+	defer client.Close()
+	var answer string
+	switch {
+	case o.list:
+		return listGrants(ctx, client, stdout)
+	case o.grant != "":
+		answer, err = client.Grant(ctx, addr, user)
+	case addr.IsValid():
+		answer, err = client.Revoke(ctx, addr)
+	default:
+		answer, err = client.RevokeUser(ctx, user)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(stdout, policy.Printable(answer))
+	return err
+}
+
+// subject is whom a command is about. What is no address is a user's name to -revoke.
+func (o grantOptions) subject() (addr netip.Addr, user string, err error) {
+	text := cmp.Or(o.grant, o.revoke)
+	if o.list {
+		return netip.Addr{}, "", nil
+	}
+	addr, err = netip.ParseAddr(strings.TrimPrefix(text, "IPv6:"))
+	switch {
+	case err == nil:
+		return addr, o.user, nil
+	case o.grant != "":
+		return netip.Addr{}, "", fmt.Errorf("-grant %s: expected an IP address", o.grant)
+	}
+	return netip.Addr{}, text, nil
+}
+
+// listGrants prints the grants, those that end first at the top.
+func listGrants(ctx context.Context, client *control.Client, stdout io.Writer) error {
+	var all []grant.Grant
+	if err := client.List(ctx, func(g grant.Grant) { all = append(all, g) }); err != nil {
+		return err
+	}
+	slices.SortFunc(all, func(a, b grant.Grant) int {
+		return cmp.Or(a.Expires.Compare(b.Expires), a.Addr.Compare(b.Addr))
+	})
+	var table bytes.Buffer
+	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "ADDRESS\tUSER\tSOURCE\tSINCE\tEXPIRES")
+	for _, g := range all {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", g.Addr, cmp.Or(policy.Printable(g.User), "-"), policy.Printable(g.Source),
+			g.Since.Local().Format(time.DateTime), g.Expires.Local().Format(time.DateTime))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, err := table.WriteTo(stdout)
+	return err
+}
