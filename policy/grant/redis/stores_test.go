@@ -2,7 +2,6 @@ package redis_test
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"net/netip"
 	"path/filepath"
@@ -94,6 +93,23 @@ type subject struct {
 	clean func()
 }
 
+// comparison is a store beside its model.
+type comparison struct {
+	subject
+	model   *model
+	store   grant.Store
+	options gocmp.Options
+	logins  int
+}
+
+var (
+	someAddrs = rapid.SampledFrom([]netip.Addr{
+		netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("203.0.113.2"), netip.MustParseAddr("203.0.113.3"),
+		netip.MustParseAddr("203.0.113.4"), netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2"),
+	})
+	someUsers = rapid.SampledFrom([]string{"", "shin", "kim@example.test", "日本 user*[?]\\", "1"})
+)
+
 func compareStores(t *testing.T, s subject) {
 	options := gocmp.Options{
 		cmpopts.EquateEmpty(),
@@ -104,91 +120,86 @@ func compareStores(t *testing.T, s subject) {
 	if s.ownClock {
 		options = append(options, cmpopts.IgnoreFields(grant.Grant{}, "Since", "Expires"))
 	}
-	addrs := rapid.SampledFrom([]netip.Addr{
-		netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("203.0.113.2"), netip.MustParseAddr("203.0.113.3"),
-		netip.MustParseAddr("203.0.113.4"), netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2"),
-	})
-	users := rapid.SampledFrom([]string{"", "shin", "kim@example.test", "日本 user*[?]\\", "1"})
 	rapid.Check(t, func(rt *rapid.T) {
 		if s.clean != nil {
 			s.clean()
 		}
-		m := &model{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
-		clock := func() time.Time { return m.now }
-		store, err := s.open(clock)
-		if err != nil {
-			rt.Fatal(err)
-		}
-		defer func() {
-			if err := store.Close(); err != nil {
-				rt.Error(err)
-			}
-		}()
-		ctx := context.Background()
-		check := func(what string, want, got any, err error) {
-			if diff := gocmp.Diff(want, got, options); err != nil || diff != "" {
-				rt.Fatalf("%s: error %v, want - got +:\n%s", what, err, diff)
-			}
-		}
-		logins := 0
-		actions := map[string]func(*rapid.T){
-			"login": func(rt *rapid.T) {
-				login := grant.Login{Addr: addrs.Draw(rt, "addr"), User: users.Draw(rt, "user"), Source: "test"}
-				limit := rapid.IntRange(0, 3).Draw(rt, "limit")
-				// No two grants end at the same time, be the clock as it may.
-				logins++
-				ttl := 30*time.Minute + time.Duration(logins)*time.Minute
-				change, err := store.Put(ctx, login, ttl, limit)
-				check("put", m.put(login, ttl, limit), change, err)
-			},
-			"revoke": func(rt *rapid.T) {
-				addr := addrs.Draw(rt, "addr")
-				held, err := store.Delete(ctx, addr)
-				check("delete", len(m.remove(func(g grant.Grant) bool { return g.Addr == addr })) > 0, held, err)
-			},
-			"revoke user": func(rt *rapid.T) {
-				user := users.Filter(func(u string) bool { return u != "" }).Draw(rt, "user")
-				gone, err := store.DeleteUser(ctx, user)
-				check("delete user", m.remove(func(g grant.Grant) bool { return g.User == user }), gone, err)
-			},
-			"": func(rt *rapid.T) {
-				addr := addrs.Draw(rt, "addr")
-				g, ok, err := store.Get(ctx, addr)
-				want, wantOK := m.get(addr)
-				check("get", []any{want, wantOK}, []any{g, ok}, err)
-				var listed []grant.Grant
-				err = store.List(ctx, func(g grant.Grant) bool { listed = append(listed, g); return true })
-				check("list", m.grants, listed, err)
-			},
-		}
+		c := &comparison{subject: s, options: options, model: &model{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}}
+		c.openStore(rt)
+		defer func() { c.check(rt, "close", nil, nil, c.store.Close()) }()
+		actions := map[string]func(*rapid.T){"": c.look, "login": c.login, "revoke": c.revoke, "revoke user": c.revokeUser}
 		if !s.ownClock {
-			actions["time passes"] = func(rt *rapid.T) {
-				m.now = m.now.Add(time.Duration(rapid.IntRange(1, 60).Draw(rt, "minutes")) * time.Minute)
-			}
-			actions["sweep"] = func(rt *rapid.T) {
-				before := slices.Clone(m.grants)
-				m.expire()
-				gone, err := store.(grant.Expirer).Expire(ctx, 1000)
-				for _, g := range gone {
-					if g.Expires.After(m.now) || slices.ContainsFunc(m.grants, func(h grant.Grant) bool { return h.Addr == g.Addr }) {
-						rt.Fatalf("%v was removed, but holds", g)
-					}
-				}
-				check("sweep", true, len(gone) >= len(before)-len(m.grants), err)
-			}
+			actions["time passes"], actions["sweep"] = c.pass, c.sweep
 		}
 		if s.reopens {
 			actions["reopen"] = func(rt *rapid.T) {
-				if err := store.Close(); err != nil {
-					rt.Fatal(err)
-				}
-				if store, err = s.open(clock); err != nil {
-					rt.Fatal(err)
-				}
+				c.check(rt, "close", nil, nil, c.store.Close())
+				c.openStore(rt)
 			}
 		}
 		rt.Repeat(actions)
 	})
+}
+
+func (c *comparison) check(rt *rapid.T, what string, want, got any, err error) {
+	if diff := gocmp.Diff(want, got, c.options); err != nil || diff != "" {
+		rt.Fatalf("%s: error %v, want - got +:\n%s", what, err, diff)
+	}
+}
+
+func (c *comparison) openStore(rt *rapid.T) {
+	store, err := c.open(func() time.Time { return c.model.now })
+	if err != nil {
+		rt.Fatal(err)
+	}
+	c.store = store
+}
+
+func (c *comparison) login(rt *rapid.T) {
+	login := grant.Login{Addr: someAddrs.Draw(rt, "addr"), User: someUsers.Draw(rt, "user"), Source: "test"}
+	limit := rapid.IntRange(0, 3).Draw(rt, "limit")
+	// No two grants end at the same time, be the clock as it may.
+	c.logins++
+	ttl := 30*time.Minute + time.Duration(c.logins)*time.Minute
+	change, err := c.store.Put(rt.Context(), login, ttl, limit)
+	c.check(rt, "put", c.model.put(login, ttl, limit), change, err)
+}
+
+func (c *comparison) revoke(rt *rapid.T) {
+	addr := someAddrs.Draw(rt, "addr")
+	held, err := c.store.Delete(rt.Context(), addr)
+	gone := c.model.remove(func(g grant.Grant) bool { return g.Addr == addr })
+	c.check(rt, "delete", len(gone) > 0, held, err)
+}
+
+func (c *comparison) revokeUser(rt *rapid.T) {
+	user := someUsers.Filter(func(u string) bool { return u != "" }).Draw(rt, "user")
+	gone, err := c.store.DeleteUser(rt.Context(), user)
+	c.check(rt, "delete user", c.model.remove(func(g grant.Grant) bool { return g.User == user }), gone, err)
+}
+
+func (c *comparison) look(rt *rapid.T) {
+	addr := someAddrs.Draw(rt, "addr")
+	g, ok, err := c.store.Get(rt.Context(), addr)
+	want, wantOK := c.model.get(addr)
+	c.check(rt, "get", []any{want, wantOK}, []any{g, ok}, err)
+	var listed []grant.Grant
+	err = c.store.List(rt.Context(), func(g grant.Grant) bool { listed = append(listed, g); return true })
+	c.check(rt, "list", c.model.grants, listed, err)
+}
+
+func (c *comparison) pass(rt *rapid.T) {
+	c.model.now = c.model.now.Add(time.Duration(rapid.IntRange(1, 60).Draw(rt, "minutes")) * time.Minute)
+}
+
+func (c *comparison) sweep(rt *rapid.T) {
+	c.model.expire()
+	gone, err := c.store.(grant.Expirer).Expire(rt.Context(), 1000)
+	for _, g := range gone {
+		_, held := c.model.get(g.Addr)
+		c.check(rt, "sweep of "+g.Addr.String(), false, held, err)
+	}
+	c.check(rt, "left after a sweep", len(c.model.grants), c.store.(grant.Counter).Len(), err)
 }
 
 func TestMemoryDoesWhatItsModelDoes(t *testing.T) {

@@ -1,0 +1,8 @@
+package bolt
+
+// For the fuzz test.
+var (
+	Encode   = encode
+	Decode   = decode
+	Checksum = checksum
+)

@@ -1,0 +1,4 @@
+package redis
+
+// Parse is for the fuzz test.
+var Parse = parse
