@@ -182,7 +182,7 @@ func (f *frozen) answers(s *replay.Session) (func(policy.Connection) policy.Answ
 	}
 	resolver, err := dnscheck.NewFrozen(s.DNS)
 	if err != nil {
-		return nil, fmt.Errorf("%s:%d: %s: %w", s.File, s.Line, s.ID, err)
+		return nil, fmt.Errorf("%s:%d: %s: %w", s.File, s.Line, policy.Printable(s.ID), err)
 	}
 	lookups := *f.lookups
 	// Recorded names have {key} where a list's query key goes.

@@ -265,7 +265,7 @@ func FuzzRead(f *testing.F) {
 }
 
 func TestAReportDoesNotActOnATerminal(t *testing.T) {
-	text := "id: \"a\\e]0;x\\ab\"\nconnect: {addr: 203.0.113.8, resolve: OK, name: \"\\e[31m.example\"}\nauth: {type: \"\\e[2J\"}\nmessages:\n  - mail: {from: \"\\e@x\"}\n    rcpt: [{to: \"\\u009b@y.example\", mailer: esmtp}]\n" +
+	text := "id: \"a\\e]0;x\\ab\\nok 1 - b\"\nconnect: {addr: 203.0.113.8, resolve: OK, name: \"\\e[31m.example\"}\nauth: {type: \"\\e[2J\"}\nmessages:\n  - mail: {from: \"\\e@x\"}\n    rcpt: [{to: \"\\u009b@y.example\", mailer: esmtp}]\n" +
 		"expect: [{stage: rcpt, arg: \"\\e\", reply: \"\\e[1m\"}]\n"
 	s := read(t, text)[0]
 	var out bytes.Buffer
@@ -276,5 +276,8 @@ func TestAReportDoesNotActOnATerminal(t *testing.T) {
 		if r != '\n' && (r < ' ' || r >= 0x7f && r < 0xa0) {
 			t.Fatalf("%q", out.String())
 		}
+	}
+	if strings.Contains(out.String(), "\nok 1") {
+		t.Errorf("an id makes a line of its own:\n%s", out.String())
 	}
 }

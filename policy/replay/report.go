@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
 
 	"milterd/header"
 	"milterd/policy"
@@ -66,21 +65,18 @@ type printer struct {
 	err error
 }
 
+// printf prints numbers as they are and everything else without what might act on
+// a terminal, or look like a line of its own: a recorded peer may have said it.
 func (p *printer) printf(format string, args ...any) {
 	if p.err != nil {
 		return
 	}
-	// What a recorded peer said must not act on the terminal that shows it.
-	text := fmt.Sprintf(format, args...)
-	lines := strings.SplitAfter(text, "\n")
-	for i, line := range lines {
-		body, newline := strings.CutSuffix(line, "\n")
-		lines[i] = policy.Printable(body)
-		if newline {
-			lines[i] += "\n"
+	for i, arg := range args {
+		if _, number := arg.(int); !number {
+			args[i] = policy.Printable(fmt.Sprint(arg))
 		}
 	}
-	_, p.err = io.WriteString(p.w, strings.Join(lines, ""))
+	_, p.err = fmt.Fprintf(p.w, format, args...)
 }
 
 func (p *printer) trace(v policy.Verdict) {
