@@ -64,6 +64,15 @@ func TestCommandLine(t *testing.T) {
 		{"-check and -version", "-check -version", options{}, "-check and -version exclude each other"},
 		{"-config without a file", "-config=", options{}, "-config: expected the name of a file"},
 		{"-config as the last word", "-config", options{}, "flag needs an argument: -config"},
+		{"a grant", "-grant 203.0.113.8", options{grants: grantOptions{grant: "203.0.113.8"}}, ""},
+		{"a grant for a user", "-config x -grant 203.0.113.8 shin", options{config: "x", grants: grantOptions{grant: "203.0.113.8", user: "shin"}}, ""},
+		{"a grant for two users", "-grant 203.0.113.8 shin x", options{}, "-grant IP [USER]: expected one user at most; a name with blanks goes between quotes"},
+		{"a revocation", "-revoke shin", options{grants: grantOptions{revoke: "shin"}}, ""},
+		{"a list of grants", "-grants", options{grants: grantOptions{list: true}}, ""},
+		{"a list with an argument", "-grants x", options{}, `unexpected argument "x"`},
+		{"a grant and a revocation", "-grant 203.0.113.8 -revoke 203.0.113.8", options{}, "-grant and -revoke: expected one of them"},
+		{"no address to grant", "-grant=", options{}, "-grant: expected an IP address"},
+		{"a grant and -check", "-check -grants", options{}, "-grants goes without -check and -version"},
 		{"help", "-help", options{}, flag.ErrHelp.Error()},
 	}
 	for _, c := range cases {
@@ -84,7 +93,7 @@ func TestCommandLine(t *testing.T) {
 			if !got.typed.given {
 				got.typed = typedOptions{}
 			}
-			if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(options{}, typedOptions{})); diff != "" {
+			if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(options{}, typedOptions{}, grantOptions{})); diff != "" {
 				t.Errorf("options (-want +got):\n%s", diff)
 			}
 		})
