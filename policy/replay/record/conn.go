@@ -241,8 +241,13 @@ func (c *Conn) EndOfMessage(headers []policy.HeaderField) policy.Verdict {
 	return v
 }
 
-// ScrubReason hands the question on.
-func (c *Conn) ScrubReason() string { return c.inner.ScrubReason() }
+// ScrubReason hands the question on. The policy may learn of a grant by it.
+func (c *Conn) ScrubReason() string {
+	c.grant = 0
+	reason := c.inner.ScrubReason()
+	c.learn()
+	return reason
+}
 
 // Abort notes that a message is given up, or that it is over.
 func (c *Conn) Abort() {
@@ -272,13 +277,18 @@ func (c *Conn) handOver() {
 
 // judged is what is kept of a verdict.
 func (c *Conn) judged(v *policy.Verdict) verdict {
-	switch {
-	case c.grant != 0:
-		c.held = c.grant == markOf(policy.GrantHeld)
-	case c.held:
+	c.learn()
+	if c.grant == 0 && c.held {
 		c.grant = markOf(policy.GrantHeld)
 	}
 	return verdict{action: v.Action, reply: v.Reply, grant: c.grant}
+}
+
+// learn notes what the policy knows of the grant from now on.
+func (c *Conn) learn() {
+	if c.grant != 0 {
+		c.held = c.grant == markOf(policy.GrantHeld)
+	}
 }
 
 // message is the one that the current command belongs to, if it is kept.

@@ -16,9 +16,11 @@
 //
 // Replayed with the same configuration, an object gives the same verdicts. What
 // could not is left out, and counted: a message with text that is not UTF-8, which
-// JSON does not hold, and all of one client beyond maxMessages, so that it cannot
+// JSON does not hold, and all of one connection beyond maxMessages, so that it cannot
 // crowd the others out of the files that are kept. Of a message with a great many
-// recipients the first maxRecipients are kept, and its end is not expected.
+// recipients the first maxRecipients are kept, and its end is not expected. A message
+// that was given up shows its end in a replay, as a client that goes on would get it,
+// but nothing is expected of that.
 //
 // # What it costs
 //

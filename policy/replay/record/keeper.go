@@ -79,6 +79,10 @@ func (k *keeper) tidy() {
 
 // ours lists the files of ours in the directory, the oldest first.
 func (k *keeper) ours() ([]string, error) {
+	if CheckDir(k.recorder.config.Dir) != nil {
+		// The writer says what is wrong, once there is something to write.
+		return nil, nil
+	}
 	entries, err := os.ReadDir(k.recorder.config.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("list recordings: %w", err)

@@ -125,6 +125,9 @@ func dialogue(rt *rapid.T, e Evaluator, a *answers) (live []said) {
 			})
 			live = append(live, said{verdict: v})
 			taken, lost = taken || goes(v), v.Action == policy.ActionDiscard
+			if rapid.Bool().Draw(rt, "scrub reason") {
+				e.ScrubReason()
+			}
 		}
 		if taken && !lost && rapid.IntRange(0, 4).Draw(rt, "ends") > 0 {
 			v := e.EndOfMessage(fields[:rapid.IntRange(0, len(fields)).Draw(rt, "fields")])

@@ -102,13 +102,14 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Redact {
 		c.Headers, c.AllHeaders = nil, false
 	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
 	if c.Redact && len(c.Key) == 0 {
 		c.Key = make([]byte, 32)
 		// It fills the key or ends the program.
 		_, _ = rand.Read(c.Key)
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
+		c.Logger.Info("recordings are redacted with a key of this run; another run makes other tokens")
 	}
 	if c.Now == nil {
 		c.Now = time.Now

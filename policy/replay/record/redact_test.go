@@ -76,11 +76,11 @@ func TestTokensStandForTheSameText(t *testing.T) {
 
 func TestArgumentsThatNamePeopleAreHidden(t *testing.T) {
 	v := newRedactor(testKey).message()
-	got := v.args([]string{"SIZE=1000", "BODY=8BITMIME", "SMTPUTF8", "RET=HDRS", "ORCPT=rfc822;shin+40example.test", "AUTH=<>", "AUTH=shin+2Bx@example.test", "ENVID=QQ314159", "XPERSON=shin", "shin", "X="})
+	got := v.args([]string{"SIZE=1000", "BODY=8BITMIME", "SMTPUTF8", "RET=HDRS", "ORCPT=rfc822;shin+40example.test", `ORCPT=rfc822;"shin+20who"+40example.test`, "AUTH=<>", "AUTH=shin+2Bx@example.test", "ENVID=QQ314159", "XPERSON=shin", "shin", "X="})
 	for i := range got {
 		got[i] = masked(got[i])
 	}
-	want := []string{"SIZE=1000", "BODY=8BITMIME", "SMTPUTF8", "RET=HDRS", "ORCPT=rfc822;T@example.test", "AUTH=<>", "AUTH=T@example.test", "ENVID=T", "XPERSON=T", "T", "X="}
+	want := []string{"SIZE=1000", "BODY=8BITMIME", "SMTPUTF8", "RET=HDRS", "ORCPT=rfc822;T@example.test", `ORCPT=rfc822;"T+20T"@example.test`, "AUTH=<>", "AUTH=T@example.test", "ENVID=T", "XPERSON=T", "T", "X="}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

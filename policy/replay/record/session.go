@@ -283,6 +283,7 @@ func headerPairs(fields []policy.HeaderField) [][]string {
 
 // leaving are the fields of the edited names as the message leaves with them.
 func leaving(fields []policy.HeaderField, edits []header.Edit) [][]string {
+	after := header.Apply(fields, edits)
 	var left [][]string
 	var done []string
 	for _, edit := range edits {
@@ -291,27 +292,17 @@ func leaving(fields []policy.HeaderField, edits []header.Edit) [][]string {
 			continue
 		}
 		done = append(done, name)
-		index, before := 0, len(left)
-		for _, f := range fields {
-			if !strings.EqualFold(f.Name, name) {
-				continue
+		before := len(left)
+		for _, f := range after {
+			if !valid(f.Name, f.Value) {
+				return nil
 			}
-			index++
-			i := slices.IndexFunc(edits, func(e header.Edit) bool { return strings.EqualFold(e.Name, name) && e.Index == index })
-			switch {
-			case i < 0:
+			if strings.EqualFold(f.Name, name) {
 				left = append(left, []string{f.Name, f.Value})
-			case !edits[i].Delete:
-				left = append(left, []string{f.Name, edits[i].Value})
 			}
 		}
 		if len(left) == before {
 			left = append(left, []string{edit.Name})
-		}
-	}
-	for _, pair := range left {
-		if !valid(pair...) {
-			return nil
 		}
 	}
 	return left

@@ -64,12 +64,14 @@ func (w *writer) run() {
 	w.keeper.wake()
 	defer w.end()
 	for {
-		select {
-		case p := <-w.recorder.queue:
-			w.part(p)
-			continue
-		default:
+		if len(w.recorder.queue) == 0 {
 			w.flush()
+		}
+		select {
+		case <-w.recorder.stop:
+			w.drain()
+			return
+		default:
 		}
 		select {
 		case p := <-w.recorder.queue:
