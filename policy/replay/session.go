@@ -6,6 +6,10 @@
 // hold several documents. The README of the sessions that come with milterd
 // shows the schema by example.
 //
+// Run decides one session, Stream those of any number of files on all cores and
+// Compare finds what another policy would change. Reports are written as text, as
+// JSON, and as the TAP and JUnit formats of test suites.
+//
 // Live traffic and replay run the same policy code, so a session recorded from
 // facts gives the verdict that the live connection got.
 package replay
