@@ -137,3 +137,16 @@ func TestASessionThatIsUsedAgainForgetsTheLast(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkLines reads sessions as recordings have them.
+func BenchmarkLines(b *testing.B) {
+	line := []byte(`{"id":"x","connect":{"addr":"203.0.113.8","port":40112,"name":"mail.good.example","ptr":"mail.good.example","resolve":"OK","daemon":"MTA","daemon_port":25,"daemon_addr":"203.0.113.25"},"helo":"mail.good.example","tls":{"version":"TLSv1.3","cipher":"TLS_AES_256_GCM_SHA384","bits":256,"verify":"NO"},"messages":[{"mail":{"from":"a@good.example","args":["SIZE=1000","BODY=8BITMIME"],"mailer":"esmtp","host":"good.example.","addr":"a@good.example"},"rcpt":[{"to":"shin@example.test","mailer":"local","addr":"shin"}]}],"dns":["8.113.0.203.in-addr.arpa. 300 IN PTR mail.good.example.","mail.good.example. 300 IN A 203.0.113.8","good.example. 300 IN MX 10 mail.good.example.","8.113.0.203.bl.example. A NXDOMAIN"],"expect":[{"stage":"mail","arg":"a@good.example","action":"accept"},{"stage":"rcpt","arg":"shin@example.test","action":"accept"},{"stage":"eom","arg":"","action":"accept"}]}`)
+	d := lineDecoder{name: "f", reused: new(Session)}
+	b.SetBytes(int64(len(line)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := d.line(line, 1); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
