@@ -14,21 +14,26 @@ func (s *Session) checkClient(e *evaluation) finding {
 }
 
 func (s *Session) findClient(e *evaluation) finding {
-	m := s.lookupClient(&e.search)
+	m, byName := s.lookupClient(&e.search)
 	switch {
 	case !m.Found():
 		return pass("no entry for this client")
 	case m.Value.Accepts():
 		return finding{action: ActionAccept, final: true, reason: e.rule(m.Probe)}
+	case !byName && m.Value.Outranks() && s.grant() == GrantHeld:
+		// sendmail, too, finds the grant of the whole address at the map door before
+		// it asks for networks.
+		return pass("the client's address holds a relay grant, which outranks " + e.rule(m.Probe))
 	}
 	return e.entry(m, s.policy.Checks.Client.Reject, "the access table has an entry for this client")
 }
 
-// lookupClient is the look-ups of check_relay. A client without an address, which
-// submits on this host, is not looked up.
-func (s *Session) lookupClient(search *access.Search) access.Match {
+// lookupClient is the look-ups of check_relay; byName says that it was the name that
+// was found. A client without an address, which submits on this host, is not looked
+// up.
+func (s *Session) lookupClient(search *access.Search) (m access.Match, byName bool) {
 	if s.clientAddr == "" {
-		return access.Match{}
+		return access.Match{}, false
 	}
 	name := s.conn.Name
 	if s.policy.Features.UseClientPTR {
@@ -36,8 +41,8 @@ func (s *Session) lookupClient(search *access.Search) access.Match {
 	}
 	if name != "" {
 		if m := search.Domain(access.Connect, name); m.Found() {
-			return m
+			return m, true
 		}
 	}
-	return search.Address(access.Connect, s.clientAddr)
+	return search.Address(access.Connect, s.clientAddr), false
 }

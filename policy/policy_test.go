@@ -384,6 +384,33 @@ func TestAGrantRelaysAndAClientCertificateDoes(t *testing.T) {
 	}
 }
 
+func TestAGrantOutranksTheEntryOfANetworkOnly(t *testing.T) {
+	p := fixture(t, "Connect:203.0.113 REJECT\nConnect:203.0.113.66 REJECT\nConnect:192.0.2.0/24 DISCARD\nConnect:dialup.example REJECT\n")
+	p.Checks.Relay.GrantTemp = reply(t, "451 4.7.1 later")
+	for _, c := range []struct {
+		name  string
+		conn  Connection
+		grant GrantState
+		want  Action
+	}{
+		{"a grant in a refused network", client("203.0.113.8", "FAIL"), GrantHeld, ActionAccept},
+		{"no grant in a refused network", client("203.0.113.8", "FAIL"), GrantNone, ActionReject},
+		{"a grant that nobody can tell of", client("203.0.113.8", "FAIL"), GrantTemporary, ActionReject},
+		{"a grant in a network by prefix length", client("192.0.2.8", "FAIL"), GrantHeld, ActionAccept},
+		{"a grant of an address that is refused", client("203.0.113.66", "FAIL"), GrantHeld, ActionReject},
+		{"a grant of a client whose name is refused", client("198.51.100.8", "p8.dialup.example"), GrantHeld, ActionReject},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := p.NewSession(c.conn, &scripted{grant: c.grant})
+			s.Mail(Auth{}, Mail{From: "a@good.example"})
+			// Mail for this host: who relays is another check's to say.
+			if v := s.Rcpt(Recipient{To: "x@example.test", Mailer: "local"}); v.Action != c.want {
+				t.Errorf("%s, expected %s", v, c.want)
+			}
+		})
+	}
+}
+
 // TestASessionAnswersTheSameForEveryRecipient: what is worked out once a
 // connection or message must not change later verdicts.
 func TestASessionAnswersTheSameForEveryRecipient(t *testing.T) {
