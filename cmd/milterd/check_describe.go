@@ -19,12 +19,16 @@ func describe(out io.Writer, config *configs.Config, p *policy.Policy) {
 	}
 	fmt.Fprintf(out, "configuration  %s, valid\n", name)
 	fmt.Fprintf(out, "listen         %s\n", strings.Join(config.Listen.Milter, " "))
+	fmt.Fprintf(out, "map door       %s\n", orNone(strings.Join(config.Listen.Map, " ")))
 	fmt.Fprintf(out, "access table   %s, %d entries\n", orNone(p.Access.Name()), p.Access.Len())
 	fmt.Fprintf(out, "features       %s\n", orNone(strings.Join(configs.FeatureNames(p.Features), " ")))
 	fmt.Fprintf(out, "host name      %s\n", orNone(p.Hostname))
 	fmt.Fprintf(out, "local          %s\n", sample(p.Local.Entries()))
 	fmt.Fprintf(out, "relay          %s\n", sample(p.Relay.Entries()))
 	fmt.Fprintf(out, "mode           %s\n", config.Mode)
+	fmt.Fprintf(out, "scrubbing      %s\n", describeScrub(config.Mode, p))
+	fmt.Fprintf(out, "relay grants   %s\n", describeGrants(&config.Grants))
+	fmt.Fprintf(out, "recording      %s\n", describeRecord(&config.Record))
 	c := p.Checks
 	for _, check := range []struct {
 		name string
@@ -43,6 +47,69 @@ func describe(out io.Writer, config *configs.Config, p *policy.Policy) {
 		fmt.Fprintf(out, "  check %-13s %s%s\n", check.name, modeInForce(config.Mode, check.mode), note)
 	}
 	describePorts(out, p)
+}
+
+// describeScrub says whose mail loses the traces of its client.
+func describeScrub(mode policy.Mode, p *policy.Policy) string {
+	if !p.Scrubs() {
+		return "none"
+	}
+	r := &p.Received
+	var whose []string
+	for _, w := range []struct {
+		word string
+		on   bool
+	}{{"authenticated", r.Authenticated}, {"relayed", r.Relayed}, {"granted", r.Granted}} {
+		if w.on {
+			whose = append(whose, w.word)
+		}
+	}
+	for _, network := range r.Networks {
+		whose = append(whose, network.String())
+	}
+	if len(whose) == 0 {
+		whose = []string{"as the ports say"}
+	}
+	return modeInForce(mode, r.Mode) + ", mail of: " + sample(whose)
+}
+
+// describeGrants says where relay grants come from, and what keeps them.
+func describeGrants(g *configs.Grants) string {
+	var sources []string
+	for _, log := range g.Logs {
+		sources = append(sources, log.File+" ("+log.Format+")")
+	}
+	for _, source := range []struct{ word, listen string }{{"dovecot", g.Dovecot.Listen}, {"drac", g.DRAC.Listen}, {"control", g.Control}} {
+		if source.listen != "" {
+			sources = append(sources, source.word+" at "+source.listen)
+		}
+	}
+	if len(sources) == 0 {
+		return "none"
+	}
+	keeper := "in memory"
+	switch {
+	case g.Redis.Address != "":
+		keeper = "in Redis"
+	case g.File != "":
+		keeper = "in " + g.File
+	}
+	return fmt.Sprintf("for %v from %s, %s", g.TTL, sample(sources), keeper)
+}
+
+// describeRecord says where connections are recorded.
+func describeRecord(r *configs.Record) string {
+	if r.Dir == "" {
+		return "none"
+	}
+	text := "in " + r.Dir
+	if r.Sample < 1 {
+		text += fmt.Sprintf(", %g %% of the connections", 100*r.Sample)
+	}
+	if r.Redact {
+		return text + ", redacted"
+	}
+	return text
 }
 
 // modeInForce is what the mode of a check comes to.
@@ -68,6 +135,9 @@ func describePorts(out io.Writer, p *policy.Policy) {
 			auth, tls, relay = string(policy.AuthAllow), string(policy.TLSAllow), string(policy.RelayEntitled)
 		}
 		fmt.Fprintf(out, "  port %-14s auth: %s, tls: %s, relay: %s", name, or(string(port.Auth), auth), or(string(port.TLS), tls), or(string(port.Relay), relay))
+		if port.Received != "" {
+			fmt.Fprintf(out, ", received: %s", port.Received)
+		}
 		for _, check := range slices.Sorted(maps.Keys(port.Checks)) {
 			fmt.Fprintf(out, ", %s: %s", check, port.Checks[check])
 		}

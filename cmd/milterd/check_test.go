@@ -100,3 +100,34 @@ func TestCheckSumsUpNothingWhereNoSessionCouldBeRead(t *testing.T) {
 		}
 	}
 }
+
+func TestCheckTellsWhatElseIsInForce(t *testing.T) {
+	for _, c := range []struct {
+		name, config string
+		want         []string
+	}{
+		{"by default", "", []string{"scrubbing      none", "relay grants   none", "recording      none"}},
+		{"everything", `received: {whose: [authenticated, 203.0.113.0/24]}
+ports: {587: {received: scrub}}
+grants: {ttl: 10m, file: DIR/grants.db, control: local:DIR/control.sock, logs: [{file: DIR/mail.log, format: dovecot}]}
+record: {dir: DIR/sessions, sample: 0.5}
+`, []string{
+			"scrubbing      enforce, mail of: authenticated 203.0.113.0/24",
+			"relay grants   for 10m0s from DIR/mail.log (dovecot) control at local:DIR/control.sock, in DIR/grants.db",
+			"recording      in DIR/sessions, 50 % of the connections, redacted",
+			"  port 587            auth: require, tls: allow, relay: entitled, received: scrub"}},
+		{"by the port alone", "ports: {587: {received: scrub}}\nmode: shadow\n", []string{"scrubbing      shadow (mode: shadow), mail of: as the ports say"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			status, stdout, stderr := check(t, baseConfig+c.config, nil)
+			if status != exitOK {
+				t.Errorf("exit status %d, stderr %q", status, stderr)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(stdout, "\n"+want+"\n") {
+					t.Errorf("no line %q in\n%s", want, stdout)
+				}
+			}
+		})
+	}
+}
