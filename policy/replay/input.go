@@ -44,7 +44,8 @@ var (
 
 // Inputs lists the files that names stand for: a directory for the session files
 // in it and below it, in the order of their names, and "-" for stdin. Files of
-// other endings and those that begin with a dot are passed over in a directory.
+// other endings and those that begin with a dot are passed over in a directory, and
+// so is a recording that nothing has been written to yet.
 // What cannot be found is in the error; the others are listed all the same.
 func Inputs(names []string, stdin io.Reader) ([]Input, error) {
 	var inputs []Input
@@ -87,7 +88,8 @@ func directory(name string) ([]Input, error) {
 		}
 		// A pipe of such a name would be waited for.
 		info, err := os.Stat(path)
-		if err == nil && info.Mode().IsRegular() {
+		begun := err == nil && info.Size() == 0 && strings.HasSuffix(path, ".jsonl")
+		if err == nil && info.Mode().IsRegular() && !begun {
 			inputs = append(inputs, Input{Name: path, Size: info.Size()})
 		}
 		return nil
@@ -108,12 +110,27 @@ func isSessionFile(name string) bool {
 type source struct {
 	io.Reader
 	// json: one object a line, else YAML documents.
-	json  bool
+	json bool
+	// form is a further form that the data has; nil for none.
+	form  *Form
 	close []func() error
 }
 
-// open opens an input; read counts its bytes as they are on the disk.
-func (in Input) open(read *atomic.Int64) (*source, error) {
+// Form is a further form of input, such as the log of an MTA. What a file is called
+// does not matter to it.
+type Form struct {
+	// Recognise reports whether a file of this form begins with head, its first
+	// 512 bytes, or all of it where there are less.
+	Recognise func(head []byte) bool
+	// Read makes sessions of a file and hands them over, each one newly made, until
+	// each is false. name is for Session.File, and for its errors, which begin with
+	// FILE:LINE:. Memory must not grow with the length of the file.
+	Read func(name string, r io.Reader, each func(*Session) bool) error
+}
+
+// open opens an input, which may be of a further form; read counts its bytes as
+// they are on the disk.
+func (in Input) open(read *atomic.Int64, forms ...Form) (*source, error) {
 	s := new(source)
 	raw := in.stdin
 	if raw == nil {
@@ -128,16 +145,18 @@ func (in Input) open(read *atomic.Int64) (*source, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s:1: %w", in.Name, err), s.Close())
 	}
-	s.Reader = r
+	begin := bufio.NewReaderSize(r, sniffed)
+	head, _ := begin.Peek(sniffed)
+	s.Reader = begin
+	if i := slices.IndexFunc(forms, func(f Form) bool { return f.Recognise(head) }); i >= 0 {
+		s.form = &forms[i]
+	}
 	switch base := unpackedName(in.Name); {
 	case in.stdin == nil:
 		s.json = strings.HasSuffix(base, ".jsonl") || strings.HasSuffix(base, ".json")
 	default:
 		// Nobody says what comes from standard input: a brace says JSON.
-		begin := bufio.NewReaderSize(r, sniffed)
-		head, _ := begin.Peek(sniffed)
 		s.json = bytes.HasPrefix(bytes.TrimLeft(head, " \t\r\n"), []byte("{"))
-		s.Reader = begin
 	}
 	return s, nil
 }

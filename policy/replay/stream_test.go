@@ -106,7 +106,7 @@ func TestSessionsOfAllFilesComeInOrder(t *testing.T) {
 	dir := tree(t, map[string]string{
 		"a.jsonl": jsonSessions("a", 5000), "b/c.yaml": yamlSessions("c", 3), "b/d.jsonl.gz": gzipped(t, jsonSessions("d", 3000)),
 		"b/e.yml.zst": zstandard(t, yamlSessions("e", 2)), "f.json.zst": zstandard(t, jsonSessions("f", 3000)),
-		"b/.hidden.yaml": "nonsense", ".git/x.yaml": "nonsense", "README.md": "nonsense", "g.yaml~": "nonsense",
+		"b/.hidden.yaml": "nonsense", ".git/x.yaml": "nonsense", "README.md": "nonsense", "g.yaml~": "nonsense", "b/now.jsonl": "",
 	})
 	var want []string
 	for _, part := range []struct {
@@ -149,7 +149,7 @@ func TestABadFileDoesNotKeepTheOthersFromBeingRead(t *testing.T) {
 	damaged[len(damaged)-6] ^= 0xff // the check sum
 	dir := tree(t, map[string]string{
 		"a.jsonl": jsonSessions("a", 1), "b-cut.jsonl.gz": packed[:len(packed)/2], "c-sum.jsonl.gz": string(damaged),
-		"d-not.yaml.gz": yamlSessions("d", 1), "e-not.jsonl.zst": jsonSessions("e", 1), "f-empty.jsonl": "", "g-empty.yaml": "",
+		"d-not.yaml.gz": yamlSessions("d", 1), "e-not.jsonl.zst": jsonSessions("e", 1), "f-empty.json": "", "g-empty.yaml": "",
 		"h-mixed.jsonl": jsonSessions("h", 1) + "{\n" + jsonSessions("h", 1), "i-cut.yaml.gz": gzipped(t, yamlSessions("i", 20000))[:3000],
 		"j-empty.jsonl.gz": "", "z.yaml": yamlSessions("z", 1),
 	})
@@ -186,7 +186,7 @@ func TestABadFileDoesNotKeepTheOthersFromBeingRead(t *testing.T) {
 		"c-sum.jsonl.gz:4001: compressed data: gzip: invalid checksum",
 		"d-not.yaml.gz:1: compressed data: gzip: invalid header",
 		"e-not.jsonl.zst:1: compressed data: invalid input: magic number mismatch",
-		"f-empty.jsonl:1: no session, expected one JSON object a line",
+		"f-empty.json:1: no session, expected one JSON object a line",
 		"g-empty.yaml:1: no session, expected a YAML document",
 		"h-mixed.jsonl:2: not a session: the line ends too early",
 		"", // below
