@@ -5,22 +5,13 @@ import "milterd/policy/access"
 // checkClient looks the client up under Connect: and untagged, by name and then
 // by address (check_relay).
 func (s *Session) checkClient(e *evaluation) finding {
-	if s.client == nil {
-		f := s.findClient(e)
-		f.probes = e.search.Probes
-		s.client = &f
-	}
-	return *s.client
-}
-
-func (s *Session) findClient(e *evaluation) finding {
-	m, byName := s.lookupClient(&e.search)
+	m := e.lookUpOnce(&s.client, s.lookupClient)
 	switch {
 	case !m.Found():
 		return pass("no entry for this client")
 	case m.Value.Accepts():
 		return finding{action: ActionAccept, final: true, reason: e.rule(m.Probe)}
-	case !byName && m.Value.Outranks() && s.grant() == GrantHeld:
+	case !s.clientByName && m.Value.Outranks() && s.grant() == GrantHeld:
 		// sendmail, too, finds the grant of the whole address at the map door before
 		// it asks for networks.
 		return pass("the client's address holds a relay grant, which outranks " + e.rule(m.Probe))
@@ -28,12 +19,11 @@ func (s *Session) findClient(e *evaluation) finding {
 	return e.entry(m, s.policy.Checks.Client.Reject, "the access table has an entry for this client")
 }
 
-// lookupClient is the look-ups of check_relay; byName says that it was the name that
-// was found. A client without an address, which submits on this host, is not looked
-// up.
-func (s *Session) lookupClient(search *access.Search) (m access.Match, byName bool) {
+// lookupClient is the look-ups of check_relay. A client without an address, which
+// submits on this host, is not looked up.
+func (s *Session) lookupClient(search *access.Search) access.Match {
 	if s.clientAddr == "" {
-		return access.Match{}, false
+		return access.Match{}
 	}
 	name := s.conn.Name
 	if s.policy.Features.UseClientPTR {
@@ -41,8 +31,9 @@ func (s *Session) lookupClient(search *access.Search) (m access.Match, byName bo
 	}
 	if name != "" {
 		if m := search.Domain(access.Connect, name); m.Found() {
-			return m, true
+			s.clientByName = true
+			return m
 		}
 	}
-	return search.Address(access.Connect, s.clientAddr), false
+	return search.Address(access.Connect, s.clientAddr)
 }

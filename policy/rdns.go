@@ -56,6 +56,9 @@ func (s *Session) sendmailRDNS(e *evaluation) finding {
 // dnsExempt says why a check that asks the DNS does not apply, or nothing. A
 // sender with From: OK is always exempt, as in sendmail's check_rcpt.
 func (s *Session) dnsExempt(e *evaluation, x Exempt) string {
+	// The steps of relay and client have these keys; what exempts names its entry.
+	before := len(e.search.Probes)
+	defer func() { e.search.Probes = e.search.Probes[:before] }()
 	if x.Authenticated {
 		if why := s.trustedClient(e); why != "" {
 			return why
@@ -72,8 +75,8 @@ func (s *Session) dnsExempt(e *evaluation, x Exempt) string {
 	if x.Friend && e.friend != "" {
 		return "the recipient is " + e.friend
 	}
-	if sender := s.message.sender; sender != nil && sender.final {
-		return "the sender is accepted: " + sender.reason
+	if ok := s.message.senderOK; ok != "" {
+		return "the sender is accepted: " + ok
 	}
 	if x.ConnectOK {
 		if client := s.checkClient(e); client.final {

@@ -39,18 +39,14 @@ type Scrub struct {
 // Scrubs reports whether the header of any mail may have to be changed.
 func (p *Policy) Scrubs() bool {
 	r := p.Received
-	if r.Mode == ModeOff {
-		return false
-	}
-	if r.Authenticated || r.Relayed || r.Granted || len(r.Networks) > 0 {
-		return true
-	}
+	on := r.Mode != ModeOff
+	some := r.Authenticated || r.Relayed || r.Granted || len(r.Networks) > 0
 	for _, port := range p.Ports {
-		if port.Received == ReceivedScrub {
-			return true
-		}
+		mode := port.Checks["received"]
+		on = on || mode != "" && mode != ModeOff
+		some = some || port.Received == ReceivedScrub
 	}
-	return false
+	return on && some
 }
 
 // ScrubReason says why the header of the current message loses the traces of its

@@ -4,15 +4,6 @@ import "milterd/policy/access"
 
 // checkSender looks the sender up under From: and untagged (check_mail).
 func (s *Session) checkSender(e *evaluation) finding {
-	if s.message.sender == nil {
-		f := s.findSender(e)
-		f.probes = e.search.Probes
-		s.message.sender = &f
-	}
-	return *s.message.sender
-}
-
-func (s *Session) findSender(e *evaluation) finding {
 	from := s.message.mail.From
 	if from == "" {
 		return pass("the null sender is always accepted")
@@ -26,15 +17,18 @@ func (s *Session) findSender(e *evaluation) finding {
 		// What cannot be looked up must not slip past the table.
 		return finding{action: ActionReject, reply: senderSyntax, rule: "checks.sender", reason: "the address is written in a way that cannot be looked up"}
 	}
-	items := []access.Item{{Kind: 'U', Key: a.localText() + "@"}}
-	if a.domain != "" {
-		items = []access.Item{{Kind: 'F', Key: a.String()}, items[0], {Kind: 'D', Key: a.domain}}
-	}
-	m := e.search.List(access.From, items...)
+	m := e.lookUpOnce(&s.message.sender, func(search *access.Search) access.Match {
+		user := access.Item{Kind: 'U', Key: a.localText() + "@"}
+		if a.domain == "" {
+			return search.List(access.From, user)
+		}
+		return search.List(access.From, access.Item{Kind: 'F', Key: a.String()}, user, access.Item{Kind: 'D', Key: a.domain})
+	})
 	switch {
 	case !m.Found():
 		return pass("no entry for this sender")
 	case m.Value.Accepts():
+		s.message.senderOK = e.rule(m.Probe)
 		return finding{action: ActionAccept, final: true, reason: e.rule(m.Probe)}
 	}
 	return e.entry(m, s.policy.Checks.Sender.Reject, "the access table has an entry for this sender")

@@ -23,8 +23,10 @@ type Session struct {
 	// clientAddr is the client's address as sendmail writes it, made once.
 	clientAddr string
 	// client and entitled are worked out once a connection.
-	client   *finding
-	entitled *entitlement
+	client *keptLookup
+	// clientByName: it was the name that was found.
+	clientByName bool
+	entitled     *entitlement
 	// granted is GrantHeld once a relay grant has been seen.
 	granted GrantState
 	message message
@@ -36,8 +38,9 @@ type Session struct {
 type message struct {
 	auth Auth
 	mail Mail
-	// sender is worked out once a message.
-	sender *finding
+	// sender is worked out once a message, senderOK is the entry that accepts it.
+	sender   *keptLookup
+	senderOK string
 	// quarantine is the first verdict that asked for the quarantine queue.
 	quarantine *Verdict
 	// relayed: a recipient that is not ours was taken, as the client may relay.
@@ -163,10 +166,10 @@ func (s *Session) Rcpt(r Recipient) Verdict {
 		return e.done()
 	}
 	relay := e.run("relay", s.policy.Checks.Relay.Mode, s.checkRelay)
+	defer e.noteRelay()
 	if relay.refused || e.verdict.Action == ActionQuarantine {
 		return e.done()
 	}
-	defer e.noteRelay()
 	if s.policy.Features.DelayChecks && !e.trusted() {
 		if s.delayedChecks(e) {
 			return e.done()
@@ -236,8 +239,25 @@ type finding struct {
 	exempt bool
 	// telling: the reason belongs into the verdict if everything is accepted.
 	telling bool
-	// probes are the look-ups of a finding that is kept for later commands.
+}
+
+// keptLookup is a search whose outcome is the same for later commands.
+type keptLookup struct {
+	match  access.Match
 	probes []access.Probe
+}
+
+// lookUpOnce makes a search, or takes the outcome of the time before. Either way its
+// keys are in the trace: what a verdict rests on does not depend on what came before.
+func (e *evaluation) lookUpOnce(kept **keptLookup, search func(*access.Search) access.Match) access.Match {
+	if *kept == nil {
+		before := len(e.search.Probes)
+		m := search(&e.search)
+		*kept = &keptLookup{m, slices.Clone(e.search.Probes[before:])}
+		return m
+	}
+	e.search.Probes = append(e.search.Probes, (*kept).probes...)
+	return (*kept).match
 }
 
 func (f finding) refuses() bool { return f.action != ActionAccept }
@@ -292,11 +312,7 @@ func (e *evaluation) run(name string, mode Mode, check func(*evaluation) finding
 		return outcome{}
 	}
 	f := check(e)
-	step := Step{Check: name, Result: "pass", Reason: f.reason, Probes: f.probes}
-	if f.probes == nil {
-		step.Probes = e.search.Probes
-	}
-	step.Answers = e.answers
+	step := Step{Check: name, Result: "pass", Reason: f.reason, Probes: e.search.Probes, Answers: e.answers}
 	e.search.Probes, e.answers = nil, nil
 	out := outcome{final: f.final, reason: f.reason}
 	if f.telling && e.verdict.Action == ActionAccept {
