@@ -331,6 +331,21 @@ func (s *session) log(v policy.Verdict) {
 		slog.Int("daemon_port", int(s.client.DaemonPort)),
 		slog.String("auth", policy.Printable(s.authType)),
 		slog.String("from", policy.Printable(s.from)))
+	s.logTrace(v)
+}
+
+// logTrace writes how a verdict came about, at level Debug.
+func (s *session) logTrace(v policy.Verdict) {
+	if !s.server.logger.Enabled(s.ctx, slog.LevelDebug) {
+		return
+	}
+	for _, step := range v.Trace {
+		s.server.logger.LogAttrs(s.ctx, slog.LevelDebug, "trace: "+step.String(),
+			slog.String("queue", s.queueID),
+			slog.String("client", s.client.ClientAddr()),
+			slog.String("stage", string(v.Stage)),
+			slog.String("arg", policy.Printable(v.Arg)))
+	}
 }
 
 // fail gives a temporary failure in place of v.

@@ -82,6 +82,26 @@ type Step struct {
 	Answers []string
 }
 
+// String is the one-line form of a step, for the log:
+//
+//	relay pass: REASON; KEY: not found; KEY: line 3: VALUE; DNS ANSWER
+func (s Step) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s: %s", s.Check, s.Result, s.Reason)
+	for _, p := range s.Probes {
+		if p.Line == 0 {
+			fmt.Fprintf(&b, "; %s: not found", p.Name())
+		} else {
+			fmt.Fprintf(&b, "; %s: line %d: %s", p.Name(), p.Line, p.Value)
+		}
+	}
+	for _, a := range s.Answers {
+		b.WriteString("; ")
+		b.WriteString(a)
+	}
+	return Printable(b.String())
+}
+
 // String is the one-line form of a verdict: the live log and -check print it.
 func (v Verdict) String() string {
 	var b strings.Builder
