@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
@@ -16,15 +18,16 @@ import (
 	"milterd/policy/replay/record"
 )
 
-// The names of systemd's sockets (FileDescriptorName=) for the doors. A socket of
-// any other name is the filter door's.
+// The names of systemd's sockets (FileDescriptorName=) for the map door and the
+// status page. A socket of any other name is the filter door's.
 const (
-	mapSocket = "map"
+	mapSocket    = "map"
+	statusSocket = "http"
 )
 
-// sockets are the listening sockets of the doors.
+// sockets are the listening sockets of the doors and of the status page.
 type sockets struct {
-	filter, maps []net.Listener
+	filter, maps, status []net.Listener
 }
 
 // openSockets opens the configured sockets. What the service manager has opened
@@ -41,9 +44,12 @@ func openSockets(config *configs.Config, logger *slog.Logger) (*sockets, error) 
 			if ln == nil {
 				return nil, errors.New("take over sockets: one is not a listening stream socket")
 			}
-			if name == mapSocket {
+			switch name {
+			case mapSocket:
 				s.maps = append(s.maps, ln)
-			} else {
+			case statusSocket:
+				s.status = append(s.status, ln)
+			default:
 				s.filter = append(s.filter, ln)
 			}
 		}
@@ -52,6 +58,11 @@ func openSockets(config *configs.Config, logger *slog.Logger) (*sockets, error) 
 	if len(s.filter) == 0 {
 		if s.filter, err = open(listen, listen.Milter); err != nil {
 			return nil, errors.Join(fmt.Errorf("listen.milter: %w", err), s.close())
+		}
+	}
+	if len(s.status) == 0 && listen.HTTP != "" {
+		if s.status, err = open(listen, []string{listen.HTTP}); err != nil {
+			return nil, errors.Join(fmt.Errorf("listen.http: %w", err), s.close())
 		}
 	}
 	if len(s.maps) > 0 {
@@ -86,7 +97,7 @@ func open(config configs.Listen, addresses []string) ([]net.Listener, error) {
 // close closes sockets that nobody serves.
 func (s *sockets) close() error {
 	var errs []error
-	for _, ln := range append(s.filter, s.maps...) {
+	for _, ln := range slices.Concat(s.filter, s.maps, s.status) {
 		errs = append(errs, ln.Close())
 	}
 	return errors.Join(errs...)
@@ -97,6 +108,8 @@ type doors struct {
 	filter *milter.Server
 	maps   *socketmap.Server
 	access *socketmap.Access
+	// shut is the name of a door that is no longer served, nil while both are.
+	shut atomic.Pointer[string]
 }
 
 func newDoors(r *reloader, recorder *record.Recorder) *doors {
@@ -130,11 +143,13 @@ func (d *doors) serve(s *sockets, logger *slog.Logger, run func(func()), failure
 		name      string
 		listeners []net.Listener
 		serve     func(net.Listener) error
-	}{{"filter", s.filter, d.filter.Serve}, {"map", s.maps, d.maps.Serve}} {
+	}{{filterDoor, s.filter, d.filter.Serve}, {mapDoor, s.maps, d.maps.Serve}} {
 		for _, ln := range door.listeners {
 			logger.Info("listening", "door", door.name, "address", ln.Addr().Network()+":"+ln.Addr().String())
 			run(func() {
-				if err := door.serve(ln); err != nil {
+				err := door.serve(ln)
+				d.shut.Store(&door.name)
+				if err != nil {
 					failures <- err
 				}
 			})

@@ -47,6 +47,8 @@ func (g keptGrants) Known(client netip.Addr) bool { return g.keeper.Known(client
 type grantSources struct {
 	keeper *grant.Keeper
 	logger *slog.Logger
+	// store is nil for memory; it belongs to the keeper.
+	store grant.Store
 	// sources run until their context ends.
 	sources []func(context.Context) error
 	closers []func() error
@@ -67,6 +69,7 @@ func openGrants(config *configs.Config, logger *slog.Logger) (*grantSources, err
 	}
 	rules := grantRules(&config.Grants)
 	rules.Store, rules.Logger = store, logger
+	g.store = store
 	if g.keeper, err = grant.New(rules); err != nil {
 		if store != nil {
 			err = errors.Join(err, store.Close())

@@ -49,6 +49,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return runCheck(o, stdout, stderr)
 	case o.grants.given():
 		return runGrants(o, stdout, stderr)
+	case o.health:
+		return runHealth(o, stdout, stderr)
 	}
 	return runServe(place{flag: o.config, fallback: defaultConfig}, stderr)
 }

@@ -19,6 +19,7 @@ const usage = `Usage:
                                                 decide one session, asking the DNS now
   milterd -grant IP [USER] | -revoke IP|USER | -grants
                                                 relay grants of the running milterd
+  milterd -health [-config FILE]                exit 0 if the running milterd answers at its doors
   milterd -version
 
 Without -config, ` + defaultConfig + ` is read if it exists,
@@ -41,6 +42,7 @@ type options struct {
 	session  string
 	typed    typedOptions
 	grants   grantOptions
+	health   bool
 	version  bool
 	sessions []string
 }
@@ -81,6 +83,7 @@ func parseOptions(args []string) (options, error) {
 	flags.StringVar(&o.grants.grant, "grant", "", "")
 	flags.StringVar(&o.grants.revoke, "revoke", "", "")
 	flags.BoolVar(&o.grants.list, "grants", false, "")
+	flags.BoolVar(&o.health, "health", false, "")
 	flags.BoolVar(&o.version, "version", false, "")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -124,6 +127,8 @@ func (o *options) checkGiven(given map[string]bool) error {
 		return err
 	}
 	switch {
+	case o.health && (o.check || o.version || o.grants.given()):
+		return errors.New("-health goes alone, or with -config")
 	case !o.check && len(o.sessions) > 0:
 		return fmt.Errorf("unexpected argument %q", o.sessions[0])
 	case !o.check && (given["explain"] || given["json"]):

@@ -12,10 +12,12 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"milterd/configs"
+	"milterd/dnscheck"
 	"milterd/milter"
 )
 
@@ -39,8 +41,33 @@ type reloader struct {
 	// They belong to the goroutine that loads.
 	config, start *configs.Config
 	warnings      []string
+	// lists has the health of the DNS lists, nil before any check has asked one.
+	lists   atomic.Pointer[dnscheck.Health]
+	outcome reloadOutcome
 	// failure is what kept the last reading from being put in force.
 	failure string
+}
+
+// reloadOutcome is how the reloads went, for the status page.
+type reloadOutcome struct {
+	succeeded, failed atomic.Uint64
+	// failing: the last one failed.
+	failing atomic.Bool
+	// last is when a policy was put in force last, in seconds of Unix time.
+	last atomic.Int64
+}
+
+// loaded notes that a policy is put in force, at the start or by a reload.
+func (o *reloadOutcome) loaded() { o.last.Store(time.Now().Unix()) }
+
+// reloaded notes the end of a reload.
+func (o *reloadOutcome) reloaded(err error) {
+	o.failing.Store(err != nil)
+	if err != nil {
+		o.failed.Add(1)
+	} else {
+		o.succeeded.Add(1)
+	}
 }
 
 func newReloader(from place, stderr io.Writer) *reloader {
@@ -131,6 +158,8 @@ func (r *reloader) load(asked bool) error {
 	}
 	r.warnings = append(warnings, lost...)
 	r.config = config
+	r.lists.Store(r.dns.health)
+	r.outcome.loaded()
 	r.current.Store(&milter.Snapshot{Policy: p, Lookups: lookups, Grants: r.held()})
 	return nil
 }
@@ -171,6 +200,7 @@ func (r *reloader) reload(reason string) {
 	}
 	err := r.load(reason == hangup)
 	r.watcher.retry = err != nil
+	r.outcome.reloaded(err)
 	if err != nil {
 		known := reason == retrying && err.Error() == r.failure
 		r.failure = err.Error()

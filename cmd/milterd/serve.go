@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+
+	"milterd/policy/replay/record"
 )
 
 // shutdownTimeout is how long messages in progress get to finish after SIGTERM.
@@ -58,15 +60,18 @@ func runServe(from place, stderr io.Writer) int {
 		return exitFailure
 	}
 	defer closeRecorderNow(recorder, r.logger)
-	return serve(r, newDoors(r, recorder), sockets, hangups, ends)
+	return serve(r, newDoors(r, recorder), sockets, recorder, hangups, ends)
 }
 
 // serve serves at the doors and reloads until a signal ends it or a listener
 // fails.
-func serve(r *reloader, d *doors, s *sockets, hangups, ends <-chan os.Signal) int {
+func serve(r *reloader, d *doors, s *sockets, recorder *record.Recorder, hangups, ends <-chan os.Signal) int {
 	failures := make(chan error, len(s.filter)+len(s.maps))
 	var running sync.WaitGroup
 	d.serve(s, r.logger, running.Go, failures)
+	// The page goes last: until then it tells how the end goes.
+	page := serveStatus(s.status, newStatusPage(r, d, recorder), r.logger)
+	defer page.shutdown()
 	reloading, stopReloading := context.WithCancel(context.Background())
 	defer stopReloading()
 	running.Go(func() { r.run(reloading, hangups) })
