@@ -125,7 +125,7 @@ func (e *Env) startFilter(o Options) error {
 	if err := e.WriteFile("milterd.yaml", o.Config); err != nil {
 		return err
 	}
-	e.Milterd = &Milterd{binary: e.world.Binary, socket: Socket, Log: new(Log)}
+	e.Milterd = &Milterd{binary: e.world.Binary, config: ConfigFile, socket: Socket, Log: new(Log)}
 	if o.Tap != nil {
 		e.Milterd.socket = TappedSocket
 	}

@@ -13,14 +13,29 @@ type Milterd struct {
 	Log *Log
 
 	binary  string
+	config  string
 	socket  string
 	process *process
+}
+
+// StartMilterd starts another milterd, with a configuration of its own in
+// ConfigDir, and waits until its socket answers. It ends with the Env.
+func (e *Env) StartMilterd(name, config, socket string) (*Milterd, error) {
+	if err := e.WriteFile(name, config); err != nil {
+		return nil, err
+	}
+	m := &Milterd{binary: e.world.Binary, config: ConfigDir + "/" + name, socket: socket, Log: new(Log)}
+	if err := m.Start(); err != nil {
+		return nil, err
+	}
+	e.closers = append(e.closers, m.Stop)
+	return m, nil
 }
 
 // Start starts the daemon and waits until its socket answers.
 func (m *Milterd) Start() error {
 	mark := m.Log.Len()
-	p, err := launch(m.Log, m.binary, "-config", ConfigFile)
+	p, err := launch(m.Log, m.binary, "-config", m.config)
 	if err != nil {
 		return err
 	}
