@@ -114,6 +114,9 @@ func (r *runner) message(number int, m *Message) {
 	r.add(number, 0, mail, nil)
 	if !goesOn(mail) {
 		r.policy.Abort()
+		if mail.Action == policy.ActionDiscard {
+			r.seemsTaken(m.Rcpt)
+		}
 		return
 	}
 	accepted := false
@@ -122,6 +125,7 @@ func (r *runner) message(number int, m *Message) {
 		r.add(number, i+1, v, nil)
 		if v.Action == policy.ActionDiscard {
 			r.policy.Abort()
+			r.seemsTaken(m.Rcpt[i+1:])
 			return
 		}
 		accepted = accepted || goesOn(v)
@@ -132,6 +136,25 @@ func (r *runner) message(number int, m *Message) {
 	}
 	fields := m.fields()
 	r.add(number, len(m.Rcpt)+1, r.policy.EndOfMessage(fields), fields)
+}
+
+// seemsTaken meets the acceptances that are expected of the rest of a discarded
+// message: its client cannot tell.
+func (r *runner) seemsTaken(rest []Rcpt) {
+	for i := range rest {
+		r.meet(policy.StageRcpt, rest[i].To)
+	}
+	r.meet(policy.StageEOM, "")
+}
+
+// meet meets the first expectation for a command, if it is mere acceptance.
+func (r *runner) meet(stage policy.Stage, arg string) {
+	for i := range r.met {
+		if x := &r.session.Expect[i]; !r.met[i] && x.Stage == string(stage) && x.Arg == arg {
+			r.met[i] = x.Action == "" && len(x.Headers) == 0 && strings.HasPrefix(x.Reply, "250")
+			return
+		}
+	}
 }
 
 // goesOn reports whether the transaction continues after a verdict.
