@@ -11,6 +11,7 @@ import (
 
 	"milterd/policy"
 	"milterd/policy/replay"
+	trafficlog "milterd/policy/replay/traffic"
 )
 
 // mostPrinted is how many sessions have all their verdicts printed without being
@@ -177,6 +178,7 @@ func stream[R any](c *checker, s *replay.Stream[R]) (unreadable bool, err error)
 	defer bar.erase()
 	collect := s.Collect
 	s.Workers = runtime.GOMAXPROCS(0)
+	s.Forms = []replay.Form{trafficlog.Form()}
 	s.Collect = func(result R, readErr error) error {
 		bar.erase()
 		if readErr != nil {

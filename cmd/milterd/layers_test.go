@@ -26,7 +26,7 @@ var mayImport = map[string][]string{
 	"policy/grant/drac":    {"policy/grant"},
 	"policy/grant/control": {"policy/grant"},
 
-	"policy/replay/traffic": {"policy/replay"},
+	"policy/replay/traffic": {"policy", "policy/replay"},
 	"policy/replay/record":  {"policy", "policy/replay", "header"},
 
 	"dnscheck/internal/zonefile": nil,

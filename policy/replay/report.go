@@ -24,6 +24,9 @@ func WriteText(w io.Writer, s *Session, o Outcome, explain bool) error {
 	if n := note(s); n != "" {
 		p.printf("%s note: %s\n", s.ID, n)
 	}
+	for _, n := range s.Notes {
+		p.printf("%s note: %s\n", s.ID, n)
+	}
 	for _, r := range o.Results {
 		p.result(s, r, explain)
 	}

@@ -27,6 +27,9 @@ type Session struct {
 	// File and Line say where the session was read from.
 	File string `yaml:"-" json:"-"`
 	Line int    `yaml:"-" json:"-"`
+	// Notes say what the source of the session did not tell, and what its verdicts
+	// therefore cannot. Reports print them.
+	Notes []string `yaml:"-" json:"-"`
 
 	ID       string    `yaml:"id" json:"id"`
 	Connect  Connect   `yaml:"connect" json:"connect"`

@@ -17,6 +17,8 @@ import (
 //
 // R is what comes of a block: a report, counts.
 type Stream[R any] struct {
+	// Forms are the forms of input that are understood besides session files.
+	Forms []Form
 	// Workers is how many sessions are worked on at a time; 1 where it is 0.
 	Workers int
 	// New makes an R. There are a few for each worker, which are used again.
@@ -41,6 +43,8 @@ type block[R any] struct {
 	json  bool
 	data  []byte
 	first int
+	// sessions is what a file of a further form holds, in place of data.
+	sessions []*Session
 	// err is what went wrong behind data.
 	err    error
 	result R
@@ -51,6 +55,9 @@ type block[R any] struct {
 // perWorker is how many blocks are under way for each worker: one that takes long
 // must not keep the others waiting at once.
 const perWorker = 4
+
+// sessionsInBlock is how many sessions of a further form make a block.
+const sessionsInBlock = 16
 
 // maxKept is the largest buffer that is kept for further blocks.
 const maxKept = 1 << 20
@@ -108,7 +115,7 @@ func (s *Stream[R]) Run(inputs []Input) error {
 // readInput cuts one file into blocks. What cannot be opened is a block too, with
 // an error.
 func (s *Stream[R]) readInput(in Input, stopped *atomic.Bool, free <-chan *block[R], hand func(*block[R])) {
-	src, err := in.open(&s.read)
+	src, err := in.open(&s.read, s.Forms...)
 	if err != nil {
 		b := <-free
 		b.name, b.json, b.data, b.err = in.Name, true, b.data[:0], err
@@ -116,6 +123,10 @@ func (s *Stream[R]) readInput(in Input, stopped *atomic.Bool, free <-chan *block
 		return
 	}
 	defer src.Close()
+	if src.form != nil {
+		s.readForm(in.Name, src, stopped, free, hand)
+		return
+	}
 	if !src.json {
 		b := <-free
 		b.name, b.json = in.Name, false
@@ -141,9 +152,35 @@ func (s *Stream[R]) readInput(in Input, stopped *atomic.Bool, free <-chan *block
 	}
 }
 
+// readForm hands over the sessions of a file of a further form, some at a time.
+func (s *Stream[R]) readForm(name string, src *source, stopped *atomic.Bool, free <-chan *block[R], hand func(*block[R])) {
+	fresh := func() *block[R] {
+		b := <-free
+		b.name, b.json, b.data, b.err = name, true, b.data[:0], nil
+		return b
+	}
+	b := fresh()
+	err := src.form.Read(name, src, func(session *Session) bool {
+		b.sessions = append(b.sessions, session)
+		if len(b.sessions) == sessionsInBlock {
+			hand(b)
+			b = fresh()
+		}
+		return !stopped.Load()
+	})
+	b.err = err
+	hand(b)
+}
+
 // workOn reads the sessions of a block and works on them.
 func (s *Stream[R]) workOn(b *block[R], reused *Session) {
 	each := func(session *Session) { s.Each(b.result, session) }
+	if len(b.sessions) > 0 {
+		b.err = errors.Join(checked(b.sessions, each), b.err)
+		clear(b.sessions)
+		b.sessions = b.sessions[:0]
+		return
+	}
 	if b.json {
 		lines := lineDecoder{name: b.name, reused: reused}
 		b.err = errors.Join(lines.block(b.data, b.first, each), b.err)
@@ -157,6 +194,20 @@ func (s *Stream[R]) workOn(b *block[R], reused *Session) {
 	if b.err == nil || len(data) > 0 {
 		b.err = errors.Join(decodeYAML(b.name, data, each), b.err)
 	}
+}
+
+// checked hands over the sessions that can be.
+func checked(sessions []*Session, each func(*Session)) error {
+	var errs []error
+	for _, session := range sessions {
+		if err := session.check(); err != nil {
+			errs = append(errs, fmt.Errorf("%s:%d: %w", session.File, session.Line, err))
+			continue
+		}
+		session.name()
+		each(session)
+	}
+	return errors.Join(errs...)
 }
 
 // readWhole reads a YAML file into buf.
