@@ -12,12 +12,12 @@ import (
 
 // Metrics of the relay grants.
 var (
-	grantsActive     = gauge("grants", "Relay grants in force; missing where the store does not know (Redis).")
-	grantLogins      = counter("grant_logins_total", "Logins that sources reported, by what came of them.", "result")
+	grantsActive     = gauge("grants", "Relay grants in force; missing with grants.redis, which is not asked.")
+	grantLogins      = counter("grant_logins_total", "Logins that sources reported, by what came of them; refused: there was no room, invalid: no login.", "result")
 	grantEnds        = counter("grant_ends_total", "Ends of relay grants, by reason; displaced: by a newer one of the same user.", "reason")
 	grantLookups     = counter("grant_lookups_total", "Questions whether a client holds a grant.")
-	grantUsed        = counter("grant_used_lookups_total", "Those of them that found one.")
-	grantTemporary   = counter("grant_temporary_lookups_total", "Those of them that the store could not answer.")
+	grantUsed        = counter("grant_used_lookups_total", "Questions whether a client holds a grant that found one.")
+	grantTemporary   = counter("grant_temporary_lookups_total", "Questions whether a client holds a grant that the store could not answer.")
 	grantStoreErrors = counter("grant_store_errors_total", "Operations of the store of grants that failed.")
 
 	grantFilePending = gauge("grant_file_pending", "Grants that wait to be written to grants.file.")

@@ -143,8 +143,8 @@ var (
 	acceptErrors       = counter("accept_errors_total", "Errors on the listening sockets that passed, such as too many open files.", "door")
 	malformedRequests  = counter("malformed_requests_total", "Connections closed because the peer broke the protocol.", "door")
 	panics             = counter("panics_total", "Requests that met a defect of milterd and were answered with a temporary failure.", "door")
-	verdicts           = counter("verdicts_total", "Answers to MAIL, RCPT and ends of messages, by the check that decided and what the MTA was told.", "check", "action")
-	mapLookups         = counter("map_lookups_total", "Look-ups of sendmail's rules, by map and answer.", "map", "status")
+	verdicts           = counter("verdicts_total", "Verdicts on MAIL, RCPT and ends of messages, by the check that decided (none: all passed) and what the MTA was told.", "check", "action")
+	mapLookups         = counter("map_lookups_total", "Look-ups of sendmail's rules, by map (unknown: one that there is not) and answer.", "map", "status")
 	mapGrants          = counter("map_granted_lookups_total", "Look-ups in the map access that a relay grant answered.")
 )
 
@@ -207,10 +207,10 @@ func (s samples) policy(now *milter.Snapshot, outcome *reloadOutcome) {
 
 // Metrics of the DNS. A reload that changes the section dns begins them anew.
 var (
-	dnsLookups      = counter("dns_lookups_total", "Questions that checks asked.")
-	dnsCacheAnswers = counter("dns_cache_answers_total", "Questions answered from the cache; stale: after the answer's time (dns.stale).", "age")
+	dnsLookups      = counter("dns_lookups_total", "Look-ups in the DNS that checks asked for.")
+	dnsCacheAnswers = counter("dns_cache_answers_total", "Look-ups answered from the cache; stale: after the answer's time (dns.stale).", "age")
 	dnsQueries      = counter("dns_queries_total", "Messages sent to DNS servers, retries included.")
-	dnsTCPQueries   = counter("dns_tcp_queries_total", "Those of them sent over TCP, because an answer was truncated.")
+	dnsTCPQueries   = counter("dns_tcp_queries_total", "Messages sent to DNS servers over TCP, because an answer was truncated.")
 	dnsFailures     = counter("dns_failures_total", "Tries that brought no answer, by reason; loop: look-ups with too many aliases.", "reason")
 	dnsIgnored      = counter("dns_ignored_messages_total", "Messages that did not answer the question, possibly forged.")
 	dnsCanceled     = counter("dns_canceled_lookups_total", "Look-ups that nobody waited for any more.")
@@ -218,7 +218,7 @@ var (
 	dnsWaiting      = gauge("dns_waiting_lookups", "Look-ups that are under way or wait.")
 	dnsCacheEntries = gauge("dns_cache_entries", "Answers in the cache.")
 	dnsCacheBytes   = gauge("dns_cache_bytes", "About the memory that the cache takes.")
-	listBypassed    = gauge("dns_list_bypassed", "Whether a DNS list is not asked, because it is dead or lists everything.", "list", "for")
+	listBypassed    = gauge("dns_list_bypassed", "Whether a DNS list is left out, because it is dead or lists everything.", "list", "for")
 )
 
 func (s samples) dns(stats dnscheck.Stats) {
@@ -249,8 +249,8 @@ func (s samples) lists(states []dnscheck.ListHealth) {
 // Metrics of the recorder.
 var (
 	recorderRecorded = counter("recorder_recorded_total", "Sessions, or parts of long ones, that were written.")
-	recorderDropped  = counter("recorder_dropped_total", "Those that found record.buffer full.")
-	recorderLost     = counter("recorder_lost_total", "Those that could not be written.")
+	recorderDropped  = counter("recorder_dropped_total", "Sessions, or parts of long ones, that found record.buffer full.")
+	recorderLost     = counter("recorder_lost_total", "Sessions, or parts of long ones, that could not be written.")
 	recorderLeftOut  = counter("recorder_left_out_total", "Messages that cannot be recorded so that they replay.")
 	recorderCut      = counter("recorder_cut_total", "Messages beyond what is kept of one client, and those with too many recipients.")
 	recorderBytes    = counter("recorder_written_bytes_total", "Octets written, before compression.")
