@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"milterd/integration/harness"
@@ -18,20 +19,29 @@ func TestEachLoginIsGrantedOnceWhileTheLogIsRotated(t *testing.T) {
 	env := start(t, "grants:\n  max_per_user: 10000\n"+byLog.grants, harness.MissingDovecot())
 	d := startDovecot(t, env, "")
 	mark := env.Milterd.Log.Len()
+	t.Cleanup(func() { freeze(t, env.Milterd, syscall.SIGCONT) })
 	users := userTraffic{t: t, stop: make(chan struct{})}
 	var loggingIn sync.WaitGroup
 	loggingIn.Go(users.run)
+	leave := sync.OnceFunc(func() {
+		close(users.stop)
+		loggingIn.Wait()
+	})
+	t.Cleanup(leave)
 	rotations := []func(*testing.T, *harness.Dovecot, *userTraffic){rename, copyTruncate, rename, copyTruncate, copyTruncate}
 	for _, rotate := range rotations {
-		// milterd has to see each file: that is all it asks of a rotation.
+		// milterd has to see each file: that is all it asks of a rotation. The last lines
+		// before a rotation it sees afterwards only.
 		if _, err := env.Milterd.Log.WaitCount(patience, mark, users.soFar()+each, `msg="relay grant made"`); err != nil {
 			t.Error(err)
 			break
 		}
+		freeze(t, env.Milterd, syscall.SIGSTOP)
+		users.await(t, users.soFar()+each)
 		rotate(t, d, &users)
+		freeze(t, env.Milterd, syscall.SIGCONT)
 	}
-	close(users.stop)
-	loggingIn.Wait()
+	leave()
 	total := users.logins
 	if total < len(rotations)*each {
 		t.Fatalf("only %d logins", total)
@@ -72,6 +82,12 @@ func (u *userTraffic) soFar() int {
 	return u.logins
 }
 
+// await waits until n have logged in.
+func (u *userTraffic) await(t *testing.T, n int) {
+	t.Helper()
+	eventually(t, "users to log in", func() bool { return u.soFar() >= n })
+}
+
 func (u *userTraffic) run() {
 	for u.once() {
 		select {
@@ -95,6 +111,14 @@ func (u *userTraffic) once() bool {
 		return false
 	}
 	return true
+}
+
+// freeze stops milterd, or lets it go on.
+func freeze(t *testing.T, m *harness.Milterd, s syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(m.PID(), s); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // makePlace renames older logs, as logrotate does.
@@ -125,7 +149,7 @@ func rename(t *testing.T, d *harness.Dovecot, _ *userTraffic) {
 }
 
 // copyTruncate copies the log and empties it. Lines that are written in between would be
-// lost, to everybody, so nobody logs in meanwhile; but milterd is not waited for.
+// lost, to everybody, so nobody logs in meanwhile.
 func copyTruncate(t *testing.T, _ *harness.Dovecot, u *userTraffic) {
 	t.Helper()
 	makePlace(t)
