@@ -15,16 +15,16 @@ func TestBadDialogues(t *testing.T) {
 		{"a title alone is no dialogue", "# A title\n", `bad.txt:1: no steps, expected client FROM -> TO`},
 		{"a step needs a client first", "# A title\n> EHLO a\n", `bad.txt:2: "> EHLO a" before a client, expected client FROM -> TO first`},
 		{"an unknown step is refused", "# A title\nclient 203.0.113.5 -> 203.0.113.25:25\n\nsleep 1\n",
-			`bad.txt:4: "sleep 1" is not a step, expected one of client > < <~ <!~ by auth starttls hangup log queue dns`},
+			`bad.txt:4: "sleep 1" is not a step, expected one of client > < <~ <!~ by auth starttls hangup log queue header dns`},
 		{"a reply needs a code", "# A title\nclient 203.0.113.5 -> 203.0.113.25:25\n< ok\n",
-			`bad.txt:3: "< ok" is not a step, expected one of client > < <~ <!~ by auth starttls hangup log queue dns`},
+			`bad.txt:3: "< ok" is not a step, expected one of client > < <~ <!~ by auth starttls hangup log queue header dns`},
 		{"a client needs an address", "# A title\nclient mx.example -> 203.0.113.25:25\n",
 			`bad.txt:2: client "mx.example": not an ip:port`},
 		{"a server needs a port", "# A title\nclient 203.0.113.5 -> 203.0.113.25\n", `bad.txt:2: server "203.0.113.25": not an ip:port`},
 		{"one dialogue is one client", "# A title\nclient 203.0.113.5 -> 203.0.113.25:25\nclient 203.0.113.6 -> 203.0.113.25:25\n",
 			`bad.txt:3: client is 203.0.113.6 to port 25, expected 203.0.113.5 to port 25 as before`},
 		{"an unknown mechanism is refused", "# A title\nclient 203.0.113.5 -> 203.0.113.25:25\nauth GUESS shin secret\n",
-			`bad.txt:3: "auth GUESS shin secret" is not a step, expected one of client > < <~ <!~ by auth starttls hangup log queue dns`},
+			`bad.txt:3: "auth GUESS shin secret" is not a step, expected one of client > < <~ <!~ by auth starttls hangup log queue header dns`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := parseDialogue("bad.txt", c.text)
