@@ -17,6 +17,7 @@ func (c *Config) checkDoors(s *sources, cf *sendmail.Config) {
 	}
 	c.checkFilters(s, cf)
 	c.checkMaps(s, cf)
+	c.checkReceivedField(s, cf)
 }
 
 // checkFilters looks for the filter that leads to milterd.
@@ -54,13 +55,16 @@ const tempFailed = "<TMPF>"
 // checkMaps looks for the maps that lead to milterd, and says what becomes of them
 // while it is down.
 func (c *Config) checkMaps(s *sources, cf *sendmail.Config) {
-	door := strings.Join(c.Listen.Map, ", ")
-	if door == "" {
-		door = "empty"
-	}
-	ours := false
+	door, ours := c.mapDoor(), false
 	for _, m := range cf.Sockets {
 		isAccess := m.Name == cf.Access.Name && m.Line == cf.Access.Line
+		if m.Name == cf.Access.Name && !isAccess {
+			if leadsTo(c.Listen.Map, m.Socket) && !leadsTo(c.Listen.Map, cf.Access.Socket) {
+				s.warn(s.cf, cf.Access.Line, "the access map is defined again, after line %d made it milterd, and the last one counts, so sendmail's own rules do not ask milterd; milterd.m4 takes the place of FEATURE(`access_db')", m.Line)
+				ours = true
+			}
+			continue
+		}
 		if !leadsTo(c.Listen.Map, m.Socket) {
 			if isAccess {
 				s.warn(s.cf, m.Line, "the access map is the socket %s, which is not listen.map (%s), so sendmail's own rules do not look into milterd's access table (%s)", m.Socket, door, s.access.path)
@@ -84,6 +88,14 @@ func (c *Config) checkMaps(s *sources, cf *sendmail.Config) {
 	case c.explicit("listen.map"):
 		s.warn(s.cf, 0, "no socket map leads to listen.map (%s), so sendmail's own rules do not ask milterd", door)
 	}
+}
+
+// mapDoor is where the map door is, in words.
+func (c *Config) mapDoor() string {
+	if len(c.Listen.Map) == 0 {
+		return "empty"
+	}
+	return strings.Join(c.Listen.Map, ", ")
 }
 
 // lost says what an empty access map means.

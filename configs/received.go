@@ -9,6 +9,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"milterd/configs/sendmail"
 	"milterd/header"
 	"milterd/policy"
 )
@@ -46,16 +47,18 @@ func portReceived(p *policy.Port) func(value) {
 	}
 }
 
-// maxReceivedText bounds the texts that stand in a Received field for others. A
-// line holds 998 octets (RFC 5322 section 2.1.1), and most want 78.
-const maxReceivedText = 200
-
 func checkReceivedText(s string) error {
 	if !isPrintable(s) {
 		return fmt.Errorf("%s, expected printable ASCII on one line", quote(s))
 	}
-	if len(s) > maxReceivedText {
-		return fmt.Errorf("%s: %d octets, expected %d at most", quote(s), len(s), maxReceivedText)
+	return nil
+}
+
+// checkReceivedRules has the last word on the texts: the scrubbing would put others in
+// the place of those that it cannot use.
+func checkReceivedRules(s string, rules header.Rules) error {
+	if err := rules.Validate(); err != nil {
+		return fmt.Errorf("%s: %w", quote(s), errors.Unwrap(err))
 	}
 	return nil
 }
@@ -82,7 +85,7 @@ func checkFromText(s string) error {
 			return fmt.Errorf("%s: %w", quote(s), err)
 		}
 	}
-	return nil
+	return checkReceivedRules(s, header.Rules{From: s})
 }
 
 // checkByText says what is wrong with the text in place of mail software: a
@@ -104,7 +107,7 @@ func checkByText(s string) error {
 	case rest != "":
 		return fmt.Errorf("%s: expected nothing behind the comment", quote(s))
 	}
-	return nil
+	return checkReceivedRules(s, header.Rules{By: s})
 }
 
 // cutAtom cuts the name off the front: a domain, or an address in brackets.
@@ -124,33 +127,19 @@ func isAtomText(r rune) bool {
 	return r > ' ' && r < 0x7f && !strings.ContainsRune(`()<>[]:;@\,."`, r)
 }
 
-// cutComment cuts the comment off the front. Quotes mean nothing in a comment
-// (RFC 5322 section 3.2.2), but not every reader knows, so they must pair up, and
-// hold no parentheses.
+// cutComment cuts the comment off the front.
 func cutComment(s string) (rest string, err error) {
-	depth, quoted := 0, false
-	for i := 0; i < len(s); i++ {
+	depth := 0
+	for i := range len(s) {
 		switch s[i] {
-		case '\\':
-			i++
-		case '"':
-			quoted = !quoted
-		case '(', ')':
-			if quoted {
-				return "", errors.New("a parenthesis between quotes")
-			}
-			if s[i] == '(' {
-				depth++
-			} else {
-				depth--
-			}
-			if depth == 0 {
-				return s[i+1:], nil
-			}
+		case '(':
+			depth++
+		case ')':
+			depth--
 		}
-	}
-	if quoted {
-		return "", errors.New("a quote is not closed")
+		if depth == 0 {
+			return s[i+1:], nil
+		}
 	}
 	return "", errors.New("a parenthesis is not closed")
 }
@@ -256,6 +245,37 @@ func needed(name string) string {
 		}
 	}
 	return ""
+}
+
+// checkReceivedField compares the Received field that sendmail adds, which no filter
+// gets to see, with what becomes of those that a message comes with.
+func (c *Config) checkReceivedField(s *sources, cf *sendmail.Config) {
+	r := cf.Received
+	warn := func(format string, args ...any) { s.warn(s.cf, r.Line, format, args...) }
+	for _, m := range cf.Sockets {
+		if r.Hides && m.Name == "received" && !leadsTo(c.Listen.Map, m.Socket) {
+			s.warn(s.cf, m.Line, "the map received is the socket %s, which is not listen.map (%s), so sendmail does not ask milterd whose client its Received field shows", m.Socket, c.mapDoor())
+		}
+	}
+	rules := &c.Received.Rules
+	if p := (policy.Policy{Received: c.Received, Ports: c.Ports}); !p.Scrubs() {
+		return
+	}
+	switch {
+	case !rules.Client:
+	case !r.Hides:
+		warn("the Received field that sendmail itself adds shows the client of all mail, also of the mail that received is about; milterd.m4 gives it a form without the client")
+	case !r.Asked:
+		warn("the Received field that sendmail itself adds shows the client of all mail: no ruleset calls milterd_received (MILTERD_NO_RULESETS)")
+	case r.From != rules.From:
+		warn("the Received field that sendmail itself adds says %s in place of the client (MILTERD_FROM), and received.from is %s", quote(r.From), quote(rules.From))
+	}
+	if f := cf.Features; r.Hides && r.Asked && c.Received.Relayed && (f.RelayMailFrom || f.RelayLocalFrom) {
+		warn("what is relayed for its sender (relay_mail_from, relay_local_from) shows its client in the Received field that sendmail itself adds, as the received map is not told of senders")
+	}
+	if r.Hides && r.Asked && rules.Version && r.By != rules.By {
+		warn("the Received field that sendmail itself adds says %s in place of its version (MILTERD_BY), and received.by is %s", quote(r.By), quote(rules.By))
+	}
 }
 
 // receivedPolicy is what the policy knows of the scrubbing.

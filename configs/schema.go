@@ -143,7 +143,7 @@ func (c *Config) portSchema(key string) (field, error) {
 func portChecks(p *policy.Port) func(value) {
 	modes := make(map[string]policy.Mode)
 	var fields []field
-	for _, name := range []string{"port", "recipient", "relay", "sender", "sender_domain", "client", "rdns", "dnsbl"} {
+	for _, name := range []string{"port", "recipient", "relay", "sender", "sender_domain", "client", "rdns", "dnsbl", "received"} {
 		fields = append(fields, field{name: name, value: func(v value) {
 			var m policy.Mode
 			mode(&m)(v)

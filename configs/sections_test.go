@@ -29,7 +29,7 @@ func changeHeaderGrantsAndRecord(t *testing.T, want *Config) {
 	want.Received = policy.Scrub{
 		Mode: policy.ModeShadow, Authenticated: true, Relayed: true, Granted: true,
 		Networks: prefixes("203.0.113.0/24", "198.51.100.7/32", "2001:db8::/32", "2001:db8:1::5/128"),
-		Rules: header.Rules{With: true, From: `from [IPv6:2001:db8::1] (a \) \( b (nested) "quoted") (again)`, Fields: []header.FieldRule{
+		Rules: header.Rules{With: true, From: `from [IPv6:2001:db8::1] (a b (nested) c) (again)`, Fields: []header.FieldRule{
 			{Name: "X-Originating-IP", Action: header.Remove},
 			{Name: "User-Agent", Action: header.Version},
 			{Name: "x-mailer", Action: header.Replace, Text: "mail program (any)"},
@@ -226,6 +226,7 @@ func TestASecretFileThatHoldsNoneIsAnErrorThatDoesNotShowIt(t *testing.T) {
 func TestValuesThatCannotBeAreRefusedOneByOne(t *testing.T) {
 	const fromHint = `, expected "from " and a name, such as "from SMTP"`
 	const behind = ": expected nothing but comments in parentheses behind the name, each after a blank"
+	const plainHint = "expected printable ASCII without quotes, backslashes and angle brackets"
 	const sizes = ", expected a size from 64KiB to 64GiB, with its unit (KiB, MiB or GiB)"
 	const shares = ", expected a number above 0 and 1 at most, such as 0.1"
 	long := "from a (" + strings.Repeat("b", 200) + ")"
@@ -243,17 +244,20 @@ func TestValuesThatCannotBeAreRefusedOneByOne(t *testing.T) {
 		{"received.from", "from a(b)", `"from a(b)"` + behind},
 		{"received.from", "from a (b) c", `"from a (b) c"` + behind},
 		{"received.from", "from a (b", `"from a (b": a parenthesis is not closed`},
-		{"received.from", `from a (b\)`, `"from a (b\\)": a parenthesis is not closed`},
-		{"received.from", `from a ("b)`, `"from a (\"b)": a parenthesis between quotes`},
-		{"received.from", `from a ("b`, `"from a (\"b": a quote is not closed`},
+		{"received.from", `from a (b\)`, `"from a (b\\)": character '\\', ` + plainHint},
+		{"received.from", `from a ("b")`, `"from a (\"b\")": character '"', ` + plainHint},
+		{"received.from", "from a (<b>)", `"from a (<b>)": character '<', ` + plainHint},
+		{"received.from", "from by", `"from by": expected a from clause such as from SMTP`},
 		{"received.from", `"from a\r\n (b)"`, `"from a\r\n (b)", expected printable ASCII on one line`},
 		{"received.from", "from bücher", `"from bücher", expected printable ASCII on one line`},
-		{"received.from", long, quote(long) + ": 209 octets, expected 200 at most"},
+		{"received.from", long, quote(long) + ": 209 octets, expected 100 at most"},
 		{"received.by", "SMTP server", `"SMTP server", expected a comment in parentheses, such as "(SMTP server)", or ""`},
 		{"received.by", "(a) (b)", `"(a) (b)": expected nothing behind the comment`},
 		{"received.by", "(a))", `"(a))": expected nothing behind the comment`},
 		{"received.by", "((a)", `"((a)": a parenthesis is not closed`},
 		{"received.by", `"(a\tb)"`, `"(a\tb)", expected printable ASCII on one line`},
+		{"received.by", `(a \) b)`, `"(a \\) b)": expected nothing behind the comment`},
+		{"received.by", `("a")`, `"(\"a\")": character '"', ` + plainHint},
 		{"received.by", "5", `5, expected text (quote it: "5")`},
 		{"record.max_size", "67108864", "67108864" + sizes},
 		{"record.max_size", "0MiB", `"0MiB"` + sizes},

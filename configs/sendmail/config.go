@@ -29,6 +29,8 @@ type Config struct {
 	Features access.Features
 	// Filters are the milters that are defined.
 	Filters []Filter
+	// Received is how the Received field is written.
+	Received Received
 	// Submission: the file is one of a mail submission program (submit.cf), not
 	// of a server.
 	Submission bool
@@ -95,6 +97,7 @@ func Parse(data []byte, machine string) (*Config, error) {
 	c.Probe = p.options.probe()
 	c.Submission = p.options.on("UseMSP")
 	p.markUsed()
+	p.markAsked()
 	p.findRelayOptions()
 	return c, nil
 }
@@ -234,6 +237,8 @@ func (p *parser) command(l line) {
 		}
 	case 'O':
 		p.option(rest)
+	case 'H':
+		p.header(rest, l.number)
 	case 'X':
 		p.filter(rest, l.number)
 	case 'R':

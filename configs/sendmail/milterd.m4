@@ -42,14 +42,14 @@ dnl that is down would be an empty table.
 ifdef(`MILTERD_NO_ACCESS',,
 `FEATURE(`access_db', `socket -T<TMPF> 'MILTERD_MAP, MILTERD_ACCESS_OPTIONS)')dnl
 dnl
-ifdef(`MILTERD_NO_BANNER',, `define(`confSMTP_LOGIN_MSG', `$j 'MILTERD_BANNER)')dnl
+ifdef(`MILTERD_NO_BANNER',, `define(`confSMTP_LOGIN_MSG', `$j MILTERD_BANNER')')dnl
 dnl
 dnl The stock field, with a short form for mail whose client is nobody's business.
 ifdef(`MILTERD_NO_RECEIVED',,
 `define(`confRECEIVED_HEADER', `$?{milterd_scrub}MILTERD_FROM
 	$|$?sfrom $s $.$?_($?s$|from $.$_)
 	$.$?{auth_type}(authenticated$?{auth_ssf} bits=${auth_ssf}$.)
-	$.$.by $j $?{milterd_scrub}MILTERD_BY$|($v/$Z)$.$?r with $r$. id $i$?{tls_version}
+	$.$.by $j$?{milterd_scrub}ifelse(MILTERD_BY, `', `', ` MILTERD_BY')$| ($v/$Z)$.$?r with $r$. id $i$?{tls_version}
 	(version=${tls_version} cipher=${cipher} bits=${cipher_bits} verify=${verify})$.$?u
 	for $u; $|;
 	$.$b')

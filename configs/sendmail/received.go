@@ -1,0 +1,71 @@
+package sendmail
+
+import "strings"
+
+// scrubCondition begins what the Received field says where the macro that
+// milterd.m4 sets has a value.
+const scrubCondition = "$?{milterd_scrub}"
+
+// Received is how sendmail writes the Received field that it adds to each message.
+type Received struct {
+	// Line is where the sendmail.cf defines it; 0 where it does not.
+	Line int
+	// Hides: it has a second form without the client, as milterd.m4 writes it.
+	Hides bool
+	// From and By are what stands there in place of the client and of sendmail's
+	// version.
+	From, By string
+	// Asked: a ruleset asks milterd which of the forms it is to be.
+	Asked bool
+}
+
+// header reads an H command, if it is that of the Received field.
+func (p *parser) header(rest string, number int) {
+	if strings.HasPrefix(rest, "?") { // the flags of mailers that want it
+		_, rest, _ = strings.Cut(rest[1:], "?")
+	}
+	name, text, _ := strings.Cut(rest, ":")
+	if !strings.EqualFold(strings.TrimSpace(name), "Received") {
+		return
+	}
+	r := Received{Line: number}
+	_, text, r.Hides = strings.Cut(text, scrubCondition)
+	r.From, text = scrubbedForm(text)
+	if _, text, ok := strings.Cut(text, scrubCondition); ok {
+		r.By, _ = scrubbedForm(text)
+	}
+	p.config.Received = r
+}
+
+// scrubbedForm cuts off what is said where the condition holds.
+func scrubbedForm(text string) (form, rest string) {
+	form, rest, _ = strings.Cut(text, "$|")
+	return strings.Join(strings.Fields(form), " "), rest
+}
+
+// markAsked looks for a rule that sets the macro, and for one that calls its ruleset.
+func (p *parser) markAsked() {
+	for name, rules := range p.rules {
+		for _, rule := range rules {
+			if strings.Contains(rule, "{milterd_scrub}") && p.called(name) {
+				p.config.Received.Asked = true
+			}
+		}
+	}
+}
+
+// called reports whether sendmail itself calls a ruleset, as it does those with names
+// of its own, or a rule does.
+func (p *parser) called(name string) bool {
+	if strings.HasPrefix(name, "Local_check_") || strings.HasPrefix(name, "check_") {
+		return true
+	}
+	for other, rules := range p.rules {
+		for _, rule := range rules {
+			if other != name && (strings.Contains(rule, "$>"+name) || strings.Contains(rule, `$>"`+name+`"`)) {
+				return true
+			}
+		}
+	}
+	return false
+}
