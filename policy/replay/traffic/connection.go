@@ -129,7 +129,7 @@ func (c *connection) say(r reply) {
 		return
 	}
 	if !c.replying || r.code != c.first.code {
-		c.first = r
+		c.first = r.whole()
 	}
 	c.replying = !r.last
 	if c.replying {
@@ -344,7 +344,7 @@ func (f *facts) uncompared(r reply) {
 		return
 	}
 	if f.own++; f.own == 1 {
-		f.ownReply = r.line()
+		f.ownReply = r.String()
 	}
 }
 

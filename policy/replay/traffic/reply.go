@@ -14,8 +14,16 @@ type reply struct {
 	code int
 	// last: no further line belongs to it.
 	last bool
-	// text is what comes behind the code.
+	// line is what comes behind the code, good until the next line is read; text is the
+	// same for good, where whole has made it.
+	line []byte
 	text string
+}
+
+// whole is the reply with a text of its own.
+func (r reply) whole() reply {
+	r.text, r.line = string(r.line), nil
+	return r
 }
 
 // parseReply takes a line of a reply apart: "250 2.1.0 text" or "250-text".
@@ -35,7 +43,7 @@ func parseReply(line []byte) reply {
 		return reply{}
 	}
 	if len(line) > 4 {
-		r.text = string(line[4:])
+		r.line = line[4:]
 	}
 	return r
 }
@@ -55,10 +63,10 @@ func (r reply) enhanced() string {
 	return word
 }
 
-// line is the reply as milterd's configuration has it. sendmail puts the address of the
+// String is the reply as milterd's configuration has it. sendmail puts the address of the
 // command, as the client wrote it, and three dots before the text of some replies, its
 // own and a filter's alike.
-func (r reply) line() string {
+func (r reply) String() string {
 	codes, text := fmt.Sprint(r.code), r.text
 	if enhanced := r.enhanced(); enhanced != "" {
 		codes += " " + enhanced
@@ -115,7 +123,7 @@ func (r reply) expectation(stage, arg string) (replay.Expect, bool) {
 	case r.accepted():
 		return replay.Expect{Stage: stage, Arg: arg, Reply: "250"}, true
 	case r.refused() && !r.bySendmail():
-		return replay.Expect{Stage: stage, Arg: arg, Reply: r.line()}, true
+		return replay.Expect{Stage: stage, Arg: arg, Reply: r.String()}, true
 	}
 	return replay.Expect{}, false
 }
