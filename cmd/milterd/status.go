@@ -96,7 +96,9 @@ func serveStatus(listeners []net.Listener, page http.Handler, logger *slog.Logge
 			WriteTimeout:      statusRequestTimeout,
 			IdleTimeout:       statusIdleTimeout,
 			MaxHeaderBytes:    statusMaxHeader,
-			ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+			// OPTIONS * is nothing special here.
+			DisableGeneralOptionsHandler: true,
+			ErrorLog:                     slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 		},
 		logger: logger,
 	}

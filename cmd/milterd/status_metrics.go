@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"runtime/debug"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -9,6 +10,7 @@ import (
 
 	"milterd/dnscheck"
 	"milterd/milter"
+	"milterd/milter/door"
 	"milterd/milter/socketmap"
 	"milterd/policy/replay/record"
 )
@@ -42,7 +44,7 @@ func newRegistry(r *reloader, d *doors, recorder *record.Recorder) *prometheus.R
 	registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		statusCollector{r, d, recorder},
+		&statusCollector{reloader: r, doors: d, recorder: recorder},
 	)
 	return registry
 }
@@ -55,14 +57,25 @@ type statusCollector struct {
 	reloader *reloader
 	doors    *doors
 	recorder *record.Recorder
+	panics   door.PanicLog
 }
 
-// Describe says nothing: which metrics there are depends on the configuration.
-func (c statusCollector) Describe(chan<- *prometheus.Desc) {}
+// errCollect stands for a defect in Collect.
+var errCollect = errors.New("not all metrics can be given: an internal error")
 
-// Collect gives the metrics of this moment.
-func (c statusCollector) Collect(to chan<- prometheus.Metric) {
+// Describe says nothing: which metrics there are depends on the configuration.
+func (c *statusCollector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect gives the metrics of this moment. It runs in a goroutine of the library's,
+// where a panic would end mail as well.
+func (c *statusCollector) Collect(to chan<- prometheus.Metric) {
 	send := samples(to)
+	defer func() {
+		if value := recover(); value != nil {
+			c.panics.Log(c.reloader.logger, "giving the metrics panicked", value)
+			to <- prometheus.NewInvalidMetric(buildInfo.desc, errCollect)
+		}
+	}()
 	send.build()
 	send.filterDoor(c.doors.filter.Stats())
 	send.mapDoor(c.doors.maps.Stats(), c.doors.access.Granted())
