@@ -26,10 +26,7 @@ func (h *header) add(line []byte, cut bool) int {
 		return 0
 	}
 	// A dot at the beginning of a line is doubled (RFC 5321 section 4.5.2).
-	text := string(line)
-	if strings.HasPrefix(text, ".") {
-		text = text[1:]
-	}
+	text := strings.TrimPrefix(string(line), ".")
 	n := len(text) + 60
 	switch name, value, colon := strings.Cut(text, ":"); {
 	case text != "" && (text[0] == ' ' || text[0] == '\t') && len(h.fields) > 0:
