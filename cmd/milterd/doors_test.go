@@ -1,0 +1,286 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"milterd/configs"
+)
+
+// doorsConfig has both doors in the test's directory.
+const doorsConfig = `listen: {milter: local:DIR/milter.sock, map: local:DIR/map.sock}
+access: {file: access, features: []}
+domains: {hostname: mx.example.test, local: [example.test], relay: []}
+checks: {rdns: {mode: off}}
+received: {whose: [authenticated]}
+`
+
+// mapClient asks at a map door, as sendmail does.
+type mapClient struct {
+	net.Conn
+	in *bufio.Reader
+}
+
+func (p *process) mapSocket() string { return filepath.Join(p.dir, "map.sock") }
+
+// dialMap connects to the map door.
+func dialMap(t *testing.T, socket string) *mapClient {
+	t.Helper()
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	return &mapClient{conn, bufio.NewReader(conn)}
+}
+
+// lookup asks for "MAP KEY" and returns the answer, STATUS VALUE.
+func (c *mapClient) lookup(request string) (string, error) {
+	if _, err := fmt.Fprintf(c, "%d:%s,", len(request), request); err != nil {
+		return "", err
+	}
+	length, err := c.in.ReadString(':')
+	if err != nil {
+		return "", err
+	}
+	n, err := strconv.Atoi(strings.TrimSuffix(length, ":"))
+	if err != nil {
+		return "", err
+	}
+	answer := make([]byte, n+1)
+	if _, err := io.ReadFull(c.in, answer); err != nil {
+		return "", err
+	}
+	return strings.TrimSuffix(string(answer), ","), nil
+}
+
+func (c *mapClient) expect(t *testing.T, request, want string) {
+	t.Helper()
+	if got, err := c.lookup(request); got != want || err != nil {
+		t.Errorf("%s: answer %q, %v, expected %q", request, got, err, want)
+	}
+}
+
+func TestTheMapDoorAnswersFromWhatIsInForce(t *testing.T) {
+	p := serving(t, doorsConfig, "Connect:203.0.113.5\tREJECT\n")
+	p.waitLog(t, "listening", "door=map", "map.sock")
+	c := dialMap(t, p.mapSocket())
+	c.expect(t, "access connect:203.0.113.5", "OK REJECT")
+	c.expect(t, "access connect:203.0.113.8", "NOTFOUND ")
+	c.expect(t, "received 203.0.113.8/587/MSA/PLAIN/OK/esmtp/x.example/<x@other.example>", "OK SCRUB")
+	c.expect(t, "received 203.0.113.8/25/MTA//OK/local/x.example/<shin@example.test>", "NOTFOUND ")
+
+	// The connection stays, and so may the policy of a message in progress; a look-up
+	// is about this moment.
+	write(t, p.dir, "access", "Connect:203.0.113.8\tRELAY\n")
+	var got string
+	eventually(t, func() string { return "the new table answers; last " + got + "\n" + p.log.String() }, func() bool {
+		var err error
+		if got, err = c.lookup("access connect:203.0.113.8"); err != nil {
+			t.Fatal(err)
+		}
+		return got == "OK RELAY"
+	})
+	c.expect(t, "access connect:203.0.113.5", "NOTFOUND ")
+
+	write(t, p.dir, "milterd.yaml", strings.ReplaceAll(strings.Replace(doorsConfig, "whose: [authenticated]", "whose: [203.0.113.0/24]", 1), "DIR", p.dir))
+	eventually(t, func() string { return "the new rules answer; last " + got + "\n" + p.log.String() }, func() bool {
+		var err error
+		if got, err = c.lookup("received 203.0.113.8/25/MTA//OK/local/x.example/<shin@example.test>"); err != nil {
+			t.Fatal(err)
+		}
+		return got == "OK SCRUB"
+	})
+}
+
+func TestTheMapDoorStaysOpenForTheMessagesInProgress(t *testing.T) {
+	p := serving(t, doorsConfig, "Connect:203.0.113.5\tREJECT\n")
+	p.waitLog(t, "listening", "door=map")
+	before := dialMap(t, p.mapSocket())
+	before.expect(t, "access connect:203.0.113.5", "OK REJECT")
+	session, err := connect(p.socket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closing(t, session)
+	if _, err := mail(session, "a@good.example"); err != nil {
+		t.Fatal(err)
+	}
+	p.signal(t, syscall.SIGTERM)
+	eventually(t, func() string { return "the filter door takes nobody any more" }, func() bool {
+		conn, err := net.Dial("unix", p.socket())
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err != nil
+	})
+	before.expect(t, "access connect:203.0.113.5", "OK REJECT")
+	// The process of another SMTP session, which connects at its first look-up.
+	late := dialMap(t, p.mapSocket())
+	late.expect(t, "access connect:203.0.113.5", "OK REJECT")
+	if action, err := session.Rcpt("shin@example.test", ""); err != nil || action.StopProcessing() {
+		t.Errorf("RCPT while milterd shuts down: %+v, %v", action, err)
+	}
+	if _, err := session.DataStart(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := session.HeaderEnd(); err != nil {
+		t.Fatal(err)
+	}
+	if _, action, err := session.BodyReadFrom(strings.NewReader("Hello\r\n")); err != nil || action.StopProcessing() {
+		t.Errorf("end of message while milterd shuts down: %+v, %v", action, err)
+	}
+	if status := p.waitEnd(t); status != exitOK {
+		t.Errorf("exit status %d; log:\n%s", status, p.log)
+	}
+	if answer, err := before.lookup("access connect:203.0.113.5"); err == nil {
+		t.Errorf("after the end: answer %q", answer)
+	}
+	if _, err := os.Stat(p.mapSocket()); err == nil {
+		t.Error("the map door's socket is still there")
+	}
+	p.waitLog(t, "stopped", "map_connections=2")
+}
+
+// TestSocketsOfTheServiceManagerAreToldByTheirNames: FileDescriptorName=map is the map
+// door, any other name the filter door.
+func TestSocketsOfTheServiceManagerAreToldByTheirNames(t *testing.T) {
+	for _, c := range []struct {
+		name, names string // of the descriptors
+		order       []string
+	}{
+		{"the filter first", "milter:map", []string{"milter.sock", "map.sock"}},
+		{"the map first", "map:anything", []string{"map.sock", "milter.sock"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			// Were the configured addresses opened, milterd would not start.
+			config := strings.ReplaceAll(doorsConfig, "local:DIR/", "local:/no/such/directory/")
+			dir := newDir(t, config, "Connect:203.0.113.5\tREJECT\nFrom:bad.example\tREJECT\n")
+			var files []*os.File
+			for _, name := range c.order {
+				ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, name), Net: "unix"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer closing(t, ln)
+				file, err := ln.File()
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer closing(t, file)
+				files = append(files, file)
+			}
+			binary, err := os.Executable()
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := &process{
+				Cmd: exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=`+c.names+` exec "$0" "$@"`,
+					binary, "-config", filepath.Join(dir, "milterd.yaml")),
+				dir: dir, log: &output{}, exited: make(chan struct{}),
+			}
+			p.Env = append(os.Environ(), asMilterd+"=1")
+			p.ExtraFiles = files
+			p.Stderr = p.log
+			p.run(t)
+			dialMap(t, p.mapSocket()).expect(t, "access connect:203.0.113.5", "OK REJECT")
+			if got := p.ask(t, "a@bad.example"); got != denied {
+				t.Errorf("filter door: reply %q", got)
+			}
+			if status := p.end(t, syscall.SIGTERM); status != exitOK {
+				t.Errorf("exit status %d; log:\n%s", status, p.log)
+			}
+			for _, socket := range []string{p.socket(), p.mapSocket()} {
+				if _, err := os.Stat(socket); err != nil {
+					t.Errorf("the service manager's socket: %v", err)
+				}
+			}
+		})
+	}
+}
+
+func TestAMapDoorThatCannotBeOpened(t *testing.T) {
+	for _, c := range []struct {
+		name, listen string
+		impossible   bool   // what the configuration leaves to the default cannot be had
+		err, warning string // parts
+		maps         int
+	}{
+		{"asked for", "milter: local:DIR/milter.sock, map: local:DIR/none/map.sock", false, "listen.map: ", "", 0},
+		{"asked for, the second of two", "milter: local:DIR/milter.sock, map: [local:DIR/map.sock, local:DIR/none/map.sock]", false, "listen.map: ", "", 0},
+		{"left to the default", "milter: local:DIR/milter.sock", true, "", "the map door stays shut", 0},
+		{"not wanted", "milter: local:DIR/milter.sock, map: []", false, "", "", 0},
+		{"open", "milter: local:DIR/milter.sock, map: [local:DIR/map.sock, local:DIR/map2.sock]", false, "", "", 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := newDir(t, "listen: {"+c.listen+"}\n", "")
+			config, err := configs.Load(filepath.Join(dir, "milterd.yaml"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.impossible {
+				config.Listen.Map = []string{"local:" + dir + "/none/map.sock"}
+			}
+			var log output
+			s, err := openSockets(config, slog.New(slog.NewTextHandler(&log, nil)))
+			if c.err != "" {
+				if err == nil || !strings.Contains(err.Error(), c.err) || !strings.Contains(err.Error(), dir+"/none") {
+					t.Fatalf("error %v, expected %s and the path", err, c.err)
+				}
+				for _, name := range []string{"milter.sock", "map.sock"} {
+					if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+						t.Errorf("%s has been left behind", name)
+					}
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				if err := s.close(); err != nil {
+					t.Error(err)
+				}
+			}()
+			if len(s.filter) != 1 || len(s.maps) != c.maps {
+				t.Errorf("%d sockets of the filter door and %d of the map door, expected 1 and %d", len(s.filter), len(s.maps), c.maps)
+			}
+			if got := log.String(); !strings.Contains(got, c.warning) || c.warning == "" && got != "" {
+				t.Errorf("log %q, expected %q", got, c.warning)
+			}
+		})
+	}
+}
+
+func TestEachDoorHasRoomOfItsOwn(t *testing.T) {
+	p := serving(t, strings.ReplaceAll(doorsConfig, "map.sock}", "map.sock, max_connections: 1}"), "Connect:203.0.113.5\tREJECT\nFrom:bad.example\tREJECT\n")
+	p.waitLog(t, "listening", "door=map")
+	first := dialMap(t, p.mapSocket())
+	first.expect(t, "access connect:203.0.113.5", "OK REJECT")
+	if answer, err := dialMap(t, p.mapSocket()).lookup("access connect:203.0.113.5"); err == nil {
+		t.Errorf("a second map connection: answer %q", answer)
+	}
+	if got := p.ask(t, "a@bad.example"); got != denied {
+		t.Errorf("the filter door beside a full map door: %q", got)
+	}
+	first.expect(t, "access connect:203.0.113.5", "OK REJECT")
+	closing(t, first)
+	eventually(t, func() string { return "there is room again; log:\n" + p.log.String() }, func() bool {
+		answer, err := dialMap(t, p.mapSocket()).lookup("access connect:203.0.113.5")
+		return err == nil && answer == "OK REJECT"
+	})
+}
