@@ -42,7 +42,8 @@ func (p *process) waitMetric(t *testing.T, line string) {
 	t.Helper()
 	body := ""
 	eventually(t, func() string {
-		return fmt.Sprintf("the metrics hold %s; last:\n%s\nmilterd's log:\n%s", line, body, p.log)
+		own := strings.Join(metricSample.FindAllString(body, -1), "\n")
+		return fmt.Sprintf("the metrics hold %s; last:\n%s\nmilterd's log:\n%s", line, own, p.log)
 	}, func() bool {
 		_, body = p.page(t, http.MethodGet, "/metrics")
 		return strings.Contains("\n"+body, "\n"+line+"\n")
