@@ -69,10 +69,22 @@ func TestARedactedRecordingHoldsNothingPrivate(t *testing.T) {
 			if len(private) < 3 {
 				t.Fatalf("the dialogues have only %d private texts: %q", len(private), private)
 			}
+			var log strings.Builder
+			for _, v := range s.live {
+				log.WriteString(v.text + "\n")
+			}
+			shown := 0
 			for _, p := range private {
+				if asWord(p).MatchString(log.String()) {
+					shown++
+				}
 				if place := asWord(p).FindStringIndex(text); place != nil {
 					t.Errorf("%q is in the recording: ...%s...", p, text[max(0, place[0]-80):min(len(text), place[1]+80)])
 				}
+			}
+			// The log has addresses as they are.
+			if shown < 3 {
+				t.Errorf("only %d of %q are in the log: the search does not find them", shown, private)
 			}
 			for _, session := range s.sessions {
 				for _, m := range session.Messages {

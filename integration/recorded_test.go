@@ -329,6 +329,9 @@ func TestLiveTrafficReplaysTheSame(t *testing.T) {
 			}
 			t.Logf("%d dialogues, %d sessions: %d of %d verdicts, %d steps of traces and %d changed headers are the same; %d verdicts are in the replay alone",
 				len(s.dialogues), len(s.sessions), len(m.pairs), len(s.live), steps, edited, m.alone)
+			if scene.name == "standard" {
+				t.Run("against a changed configuration", s.against)
+			}
 		})
 	}
 }
