@@ -28,11 +28,11 @@ type transcript struct {
 
 // speaker is the part of a transcript that one dialogue writes.
 type speaker struct {
-	transcript   *transcript
-	addr         string
-	text         strings.Builder
-	command      string
-	data, begins bool
+	transcript *transcript
+	addr       string
+	text       strings.Builder
+	command    string
+	data       bool
 }
 
 // observe takes a line of the dialogue.

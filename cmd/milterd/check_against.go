@@ -20,6 +20,7 @@ type comparison struct {
 	new    *rules
 	totals changeTotals
 	failed bool
+	note   string
 }
 
 // compared is what came of a block of sessions.
@@ -27,6 +28,7 @@ type compared struct {
 	text, complaints bytes.Buffer
 	totals           changeTotals
 	unreadable       bool
+	note             string
 }
 
 // compare decides sessions with the configuration in force (-config) and with
@@ -42,6 +44,7 @@ func (c *checker) compare() int {
 		Each:    run.decide,
 		Collect: run.collect,
 	})
+	sayNote(c.stderr, run.note)
 	if err == nil && c.format == formatText && run.totals.sessions > 0 {
 		err = run.totals.write(c.out)
 	}
@@ -74,6 +77,7 @@ func (r *comparison) decide(d *compared, s *replay.Session) {
 	old := replay.RunUntraced(r.rules.policy, s, before)
 	changes := replay.Compare(old, replay.RunUntraced(r.new.policy, s, after))
 	d.totals.add(old, changes)
+	d.note = cmp.Or(d.note, firstNote(s))
 	// Writing into a buffer cannot fail.
 	if r.format == formatJSON {
 		_ = replay.WriteChangesJSON(&d.text, s, changes)
@@ -85,12 +89,13 @@ func (r *comparison) decide(d *compared, s *replay.Session) {
 func (r *comparison) collect(d *compared, _ error) error {
 	r.totals.merge(&d.totals)
 	r.failed = r.failed || d.unreadable
+	r.note = cmp.Or(r.note, d.note)
 	_, complaintErr := r.stderr.Write(d.complaints.Bytes())
 	_, err := r.out.Write(d.text.Bytes())
 	d.text.Reset()
 	d.complaints.Reset()
 	d.totals.reset()
-	d.unreadable = false
+	d.unreadable, d.note = false, ""
 	return errors.Join(complaintErr, err)
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -33,6 +34,9 @@ type decided struct {
 	cases      []replay.Case
 	tally      tally
 	unreadable bool
+	// note is what a session's source does not tell, and so nor do those of the others
+	// in it.
+	note string
 }
 
 func newDecided() *decided { return &decided{tally: newTally()} }
@@ -44,6 +48,7 @@ func (d *decided) reset() {
 	d.cases = d.cases[:0]
 	d.tally.reset()
 	d.unreadable = false
+	d.note = ""
 }
 
 // dryRun decides sessions and reports on them.
@@ -56,6 +61,7 @@ type dryRun struct {
 	held       decided
 	tally      tally
 	unreadable bool
+	note       string
 	cases      *caseWriter
 }
 
@@ -101,6 +107,7 @@ func (r *dryRun) decide(d *decided, s *replay.Session) {
 	}
 	outcome := decide(r.rules.policy, s, answers)
 	d.tally.add(s, outcome)
+	d.note = cmp.Or(d.note, firstNote(s))
 	// Writing into a buffer cannot fail.
 	switch {
 	case r.cases != nil:
@@ -123,6 +130,7 @@ func (r *dryRun) collect(d *decided, readErr error) error {
 	defer d.reset()
 	r.tally.merge(&d.tally)
 	r.unreadable = r.unreadable || d.unreadable
+	r.note = cmp.Or(r.note, d.note)
 	_, err := r.stderr.Write(d.complaints.Bytes())
 	if r.cases != nil {
 		return errors.Join(err, r.cases.add(d.cases, readErr))
@@ -147,6 +155,9 @@ func (r *dryRun) collect(d *decided, readErr error) error {
 
 // finish writes what comes behind the last session.
 func (r *dryRun) finish() error {
+	if r.brief.Load() || r.format != formatText {
+		sayNote(r.stderr, r.note)
+	}
 	if r.cases != nil {
 		return r.cases.end()
 	}
@@ -163,6 +174,21 @@ func (r *dryRun) finish() error {
 	}
 	_, err := fmt.Fprintln(r.out, &r.tally)
 	return err
+}
+
+// firstNote is what the source of a session does not tell.
+func firstNote(s *replay.Session) string {
+	if len(s.Notes) == 0 {
+		return ""
+	}
+	return s.Notes[0]
+}
+
+// sayNote says once what a report without the notes of each session rests on.
+func sayNote(stderr io.Writer, note string) {
+	if note != "" {
+		fmt.Fprintf(stderr, "milterd: note: %s\n", policy.Printable(note))
+	}
 }
 
 // stream runs work on the sessions of all files, and complains of what cannot be

@@ -39,7 +39,7 @@ func FuzzTraffic(f *testing.F) {
 			New:   func() struct{} { return struct{}{} },
 			Each:  func(struct{}, *replay.Session) {},
 			Collect: func(_ struct{}, err error) error {
-				if err != nil && !strings.Contains(err.Error(), "nothing in the log says who the client is") {
+				if err != nil && !strings.Contains(err.Error(), "nothing in the log says who its client is") {
 					return err
 				}
 				return nil

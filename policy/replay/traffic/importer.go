@@ -32,8 +32,8 @@ type importer struct {
 	// nil for none.
 	unfinished *process
 
-	// unknown counts connections with messages of an unknown client; the first began
-	// at line unknownLine.
+	// unknown counts connections with messages of an unknown client, the first of which
+	// begins at line unknownLine.
 	unknown, unknownLine int
 	// maxOpen and maxKept are bounds, which tests make smaller.
 	maxOpen, maxKept int
@@ -203,5 +203,5 @@ func (im *importer) err() error {
 	if im.unknown == 0 {
 		return nil
 	}
-	return fmt.Errorf("%s:%d: no session of %d connections with messages, the first one begins here: nothing in the log says who the client is (no answer to EHLO or HELO)", im.name, im.unknownLine, im.unknown)
+	return fmt.Errorf("%s:%d: connections that cannot be decided: %d; the first begins here, and nothing in the log says who its client is (no answer to EHLO or HELO)", im.name, im.unknownLine, im.unknown)
 }

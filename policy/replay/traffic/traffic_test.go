@@ -176,7 +176,7 @@ func TestLogsThatBeginInTheMiddle(t *testing.T) {
 		name, log, want, wantErr string
 	}{
 		{"a client that is not told of cannot be decided on", dialogue(7, message) + dialogue(8, message), "",
-			"traffic.log:1: no session of 2 connections with messages, the first one begins here: nothing in the log says who the client is (no answer to EHLO or HELO)"},
+			"traffic.log:1: connections that cannot be decided: 2; the first begins here, and nothing in the log says who its client is (no answer to EHLO or HELO)"},
 		{"one that does nothing is not missed", dialogue(7, "< NOOP\n> 250 ok\n"), "", ""},
 		{"one that says HELO in time is", dialogue(7, hello+message), "line-1-pid-7" + laptopClient + " tls= auth=\n" + missing + messageSession + messageExpected, ""},
 		{"lines of no process are passed over", "ello\n\n" + dialogue(7, laptop+"half a line\n"+message), "line-3-pid-7" + laptopClient + " tls= auth=\n" + messageSession + messageExpected, ""},
