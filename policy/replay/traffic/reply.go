@@ -20,9 +20,13 @@ type reply struct {
 	text string
 }
 
+// maxReply is how much of a reply is kept; a line has 512 octets (RFC 5321 section
+// 4.5.3.1.5).
+const maxReply = 1024
+
 // whole is the reply with a text of its own.
 func (r reply) whole() reply {
-	r.text, r.line = string(r.line), nil
+	r.text, r.line = string(r.line[:min(len(r.line), maxReply)]), nil
 	return r
 }
 
