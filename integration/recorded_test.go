@@ -2,7 +2,6 @@ package integration_test
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"milterd/integration/harness"
 	"milterd/policy"
@@ -120,7 +121,7 @@ func readRecording(t *testing.T, dir string) []*replay.Session {
 			t.Fatal(err)
 		}
 	}
-	slices.SortStableFunc(sessions, func(a, b *replay.Session) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortStableFunc(sessions, func(a, b *replay.Session) int { return strings.Compare(a.ID, b.ID) })
 	return sessions
 }
 
@@ -212,7 +213,7 @@ func (s *recordedScene) replay(t *testing.T, want int) []replayed {
 	for i := range verdicts {
 		verdicts[i].text = texts[i]
 	}
-	slices.SortStableFunc(verdicts, func(a, b replayed) int { return cmp.Compare(a.Session, b.Session) })
+	slices.SortStableFunc(verdicts, func(a, b replayed) int { return strings.Compare(a.Session, b.Session) })
 	return verdicts
 }
 
@@ -291,38 +292,13 @@ func TestLiveTrafficReplaysTheSame(t *testing.T) {
 			}
 			s := recordScene(t, scene.name, scene.dir, "redact: false, headers: [all], max_size: 64KiB, compress: zstd", config, more)
 			m := s.match(t, s.replay(t, 0))
-			for _, v := range m.missed {
-				t.Errorf("%s: in the log, but not replayed: %s", v.client, v.text)
-			}
 			// The one message whose grant came in its middle: its end rests on all of it.
 			if left := len(s.live) - len(m.pairs); left != strings.Count(config, "grants:") {
 				t.Errorf("%d of %d verdicts are not compared", left, len(s.live))
 			}
-			steps, edited := 0, 0
-			for _, p := range m.pairs {
-				if p.live.text != p.replayed.text {
-					t.Errorf("%s:\nlive     %s\nreplayed %s", p.live.client, p.live.text, p.replayed.text)
-				}
-				steps += len(p.live.trace)
-				for i := range max(len(p.live.trace), len(p.replayed.Trace)) {
-					if l, r := item(p.live.trace, i), item(p.replayed.steps(), i); l != r {
-						t.Errorf("%s: %s:\nlive     %s\nreplayed %s", p.live.client, p.live.text, l, r)
-					}
-				}
-				if strings.Contains(p.live.text, " [edits: ") {
-					edited++
-				}
-			}
-			compared := 0
-			for _, session := range s.sessions {
-				for _, x := range session.Expect {
-					if len(x.Headers) > 0 {
-						compared++
-					}
-				}
-			}
-			if compared != edited {
-				t.Errorf("%d messages have their header changed, that of %d is in the recording", edited, compared)
+			steps, edited := m.compare(t)
+			if recorded := s.changedHeaders(); recorded != edited {
+				t.Errorf("%d messages have their header changed, that of %d is in the recording", edited, recorded)
 			}
 			if len(m.pairs) < len(s.dialogues)/2 || steps < len(m.pairs) || scene.name == "doors" && edited < 5 {
 				t.Errorf("only %d verdicts, %d steps, %d changed headers: the recording lacks something", len(m.pairs), steps, edited)
@@ -336,12 +312,39 @@ func TestLiveTrafficReplaysTheSame(t *testing.T) {
 	}
 }
 
-// item is an element of a list, or nothing.
-func item(list []string, i int) string {
-	if i < len(list) {
-		return list[i]
+// compare expects each verdict to be the same, word by word, with its trace. It counts
+// the steps of traces, and the messages whose header was changed.
+func (m *matched) compare(t *testing.T) (steps, edited int) {
+	t.Helper()
+	for _, v := range m.missed {
+		t.Errorf("%s: in the log, but not replayed: %s", v.client, v.text)
 	}
-	return "(nothing)"
+	for _, p := range m.pairs {
+		if p.live.text != p.replayed.text {
+			t.Errorf("%s:\nlive     %s\nreplayed %s", p.live.client, p.live.text, p.replayed.text)
+		}
+		if diff := cmp.Diff(p.live.trace, p.replayed.steps()); diff != "" {
+			t.Errorf("%s: %s: trace (-live +replayed):\n%s", p.live.client, p.live.text, diff)
+		}
+		steps += len(p.live.trace)
+		if strings.Contains(p.live.text, " [edits: ") {
+			edited++
+		}
+	}
+	return steps, edited
+}
+
+// changedHeaders counts the messages whose header, as milterd has changed it, -check
+// compares with the replayed one.
+func (s *recordedScene) changedHeaders() (n int) {
+	for _, session := range s.sessions {
+		for _, x := range session.Expect {
+			if len(x.Headers) > 0 {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // grantsByHand has milterd take grants from the command line.
