@@ -250,7 +250,7 @@ func TestVerdictsBecomeAnswers(t *testing.T) {
 			if got := strings.Join(reasons, ","); got != tt.quarantined {
 				t.Errorf("quarantined %q, want %q", got, tt.quarantined)
 			}
-			if n := ts.Stats().Verdicts[VerdictKey{tt.eom.Check, tt.eom.Action}]; n == 0 {
+			if n := ts.Stats().Verdicts[VerdictKey{policy.StageEOM, tt.eom.Check, tt.eom.Action, false}]; n == 0 {
 				t.Errorf("the verdict was not counted: %v", ts.Stats().Verdicts)
 			}
 		})

@@ -29,10 +29,14 @@ type Stats struct {
 
 // VerdictKey tells the counted verdicts apart.
 type VerdictKey struct {
+	Stage policy.Stage
 	// Check is the check that decided, empty where every check passed.
 	Check string
 	// Action is what the MTA was told to do.
 	Action policy.Action
+	// Shadow: a check in shadow mode would have had the MTA told so. It is counted
+	// beside the verdict that was given.
+	Shadow bool
 }
 
 type counters struct {
@@ -48,7 +52,10 @@ func newCounters() *counters {
 
 func (c *counters) verdict(v policy.Verdict) {
 	c.mu.Lock()
-	c.verdicts[VerdictKey{v.Check, v.Action}]++
+	c.verdicts[VerdictKey{v.Stage, v.Check, v.Action, false}]++
+	for _, s := range v.Shadow {
+		c.verdicts[VerdictKey{v.Stage, s.Check, s.Action, true}]++
+	}
 	c.mu.Unlock()
 }
 

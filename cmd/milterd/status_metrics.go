@@ -12,6 +12,7 @@ import (
 	"milterd/milter"
 	"milterd/milter/door"
 	"milterd/milter/socketmap"
+	"milterd/policy"
 	"milterd/policy/replay/record"
 )
 
@@ -156,7 +157,7 @@ var (
 	acceptErrors       = counter("accept_errors_total", "Errors on the listening sockets that passed, such as too many open files.", "door")
 	malformedRequests  = counter("malformed_requests_total", "Connections closed because the peer broke the protocol.", "door")
 	panics             = counter("panics_total", "Requests that met a defect of milterd and were answered with a temporary failure.", "door")
-	verdicts           = counter("verdicts_total", "Verdicts on MAIL, RCPT and ends of messages, by the check that decided (none: all passed) and what the MTA was told.", "check", "action")
+	verdicts           = counter("verdicts_total", "Verdicts on MAIL, RCPT and ends of messages, by the check that decided (none: all passed) and what the MTA was told; mode shadow: would have been told.", "stage", "check", "action", "mode")
 	mapLookups         = counter("map_lookups_total", "Look-ups of sendmail's rules, by map (unknown: one that there is not) and answer.", "map", "status")
 	mapGrants          = counter("map_granted_lookups_total", "Look-ups in the map access that a relay grant answered.")
 )
@@ -179,7 +180,11 @@ func (s samples) filterDoor(stats milter.Stats) {
 		if check == "" {
 			check = "none"
 		}
-		s.count(verdicts, n, check, string(key.Action))
+		mode := policy.ModeEnforce
+		if key.Shadow {
+			mode = policy.ModeShadow
+		}
+		s.count(verdicts, n, string(key.Stage), check, string(key.Action), string(mode))
 	}
 }
 

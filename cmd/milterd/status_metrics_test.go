@@ -181,14 +181,16 @@ func TestTheDocumentationNamesEveryMetric(t *testing.T) {
 }
 
 func TestTheMetricsSayWhatHappens(t *testing.T) {
-	p := serving(t, statusConfig, rejectsBad)
+	const rejectsClient = "Connect:203.0.113.9\tREJECT\n"
+	p := serving(t, statusConfig+"checks: {client: {mode: shadow}}\n", rejectsBad+rejectsClient)
 	p.ask(t, "a@bad.example")
 	p.ask(t, "a@good.example")
 	for _, want := range []string{
-		`milterd_verdicts_total{action="reject",check="sender"} 1`,
-		`milterd_verdicts_total{action="accept",check="none"} 1`,
+		`milterd_verdicts_total{action="reject",check="sender",mode="enforce",stage="mail"} 1`,
+		`milterd_verdicts_total{action="accept",check="none",mode="enforce",stage="mail"} 1`,
+		`milterd_verdicts_total{action="reject",check="client",mode="shadow",stage="mail"} 2`,
 		`milterd_connections_total{door="filter"} 2`,
-		`milterd_access_entries 1`,
+		`milterd_access_entries 2`,
 		`milterd_config_last_reload_successful 1`,
 		`milterd_config_reloads_total{result="success"} 0`,
 	} {
@@ -217,10 +219,10 @@ func TestTheMetricsSayWhatHappens(t *testing.T) {
 
 	write(t, p.dir, "access", "From:bad.example\n")
 	p.waitMetric(t, `milterd_config_last_reload_successful 0`)
-	p.waitMetric(t, `milterd_access_entries 1`)
-	write(t, p.dir, "access", rejectsBad+"From:worse.example\tREJECT\n")
-	p.waitMetric(t, `milterd_config_last_reload_successful 1`)
 	p.waitMetric(t, `milterd_access_entries 2`)
+	write(t, p.dir, "access", rejectsBad)
+	p.waitMetric(t, `milterd_config_last_reload_successful 1`)
+	p.waitMetric(t, `milterd_access_entries 1`)
 }
 
 // labeled gives two metrics, one of them with these labels.
