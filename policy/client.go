@@ -16,7 +16,11 @@ func (s *Session) checkClient(e *evaluation) finding {
 		// it asks for networks.
 		return pass("the client's address holds a relay grant, which outranks " + e.rule(m.Probe))
 	}
-	return e.entry(m, s.policy.Checks.Client.Reject, "the access table has an entry for this client")
+	f := e.entry(m, s.policy.Checks.Client.Reject, "the access table has an entry for this client")
+	if s.clientByName {
+		return f
+	}
+	return s.unlessGranted(e, f)
 }
 
 // lookupClient is the look-ups of check_relay. A client without an address, which

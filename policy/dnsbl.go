@@ -15,6 +15,11 @@ func (s *Session) checkDNSBL(e *evaluation) finding {
 	if why := s.dnsExempt(e, check.Exempt); why != "" {
 		return finding{action: ActionAccept, exempt: true, reason: why}
 	}
+	return s.unlessExempt(e, check.Exempt, s.findListing(e))
+}
+
+func (s *Session) findListing(e *evaluation) finding {
+	check := s.policy.Checks.DNSBL
 	var undecided *finding
 	if check.Addresses {
 		f, decided := s.judgeListings(e, s.answers.Listings(), s.clientAddr)

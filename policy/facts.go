@@ -78,6 +78,14 @@ type Auth struct {
 	SSF int
 }
 
+// String says who has authenticated, and how. Not every source of facts knows who.
+func (a Auth) String() string {
+	if a.Authen == "" {
+		return "authenticated with " + Printable(a.Type)
+	}
+	return "authenticated as " + Printable(a.Authen) + " with " + Printable(a.Type)
+}
+
 // Mail is one MAIL command.
 type Mail struct {
 	// From is the reverse-path as given, without angle brackets; empty for <>.

@@ -395,7 +395,9 @@ func TestAGrantOutranksTheEntryOfANetworkOnly(t *testing.T) {
 	}{
 		{"a grant in a refused network", client("203.0.113.8", "FAIL"), GrantHeld, ActionAccept},
 		{"no grant in a refused network", client("203.0.113.8", "FAIL"), GrantNone, ActionReject},
-		{"a grant that nobody can tell of", client("203.0.113.8", "FAIL"), GrantTemporary, ActionReject},
+		{"a grant that nobody can tell of", client("203.0.113.8", "FAIL"), GrantTemporary, ActionTempfail},
+		{"nobody can tell, and the name is refused", client("198.51.100.8", "p8.dialup.example"), GrantTemporary, ActionReject},
+		{"nobody can tell, and the very address is refused", client("203.0.113.66", "FAIL"), GrantTemporary, ActionReject},
 		{"a grant in a network by prefix length", client("192.0.2.8", "FAIL"), GrantHeld, ActionAccept},
 		{"a grant of an address that is refused", client("203.0.113.66", "FAIL"), GrantHeld, ActionReject},
 		{"a grant of a client whose name is refused", client("198.51.100.8", "p8.dialup.example"), GrantHeld, ActionReject},

@@ -18,9 +18,9 @@ func (s *Session) checkPort(e *evaluation) finding {
 	case s.port.Auth == AuthRequire && !authenticated:
 		return e.refusal(check.AuthRequired, where+".auth: require", "not authenticated on a port that needs it")
 	case s.port.Auth == AuthRefuse && authenticated:
-		return e.refusal(check.AuthRefused, where+".auth: refuse", fmt.Sprintf("authenticated as %s on a port that takes no authentication", Printable(s.message.auth.Authen)))
+		return e.refusal(check.AuthRefused, where+".auth: refuse", s.message.auth.String()+", on a port that takes no authentication")
 	case authenticated:
-		f := pass(fmt.Sprintf("authenticated as %s with %s", Printable(s.message.auth.Authen), s.message.auth.Type))
+		f := pass(s.message.auth.String())
 		f.telling = true
 		return f
 	}

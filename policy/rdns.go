@@ -18,9 +18,25 @@ func (s *Session) checkRDNS(e *evaluation) finding {
 			return finding{action: ActionAccept, exempt: true, reason: why}
 		}
 	}
-	if !own {
-		return s.sendmailRDNS(e)
+	f := s.sendmailRDNS
+	if own {
+		f = s.ownRDNS
 	}
+	return s.unlessExempt(e, check.Exempt, f(e))
+}
+
+// unlessExempt is f, unless a relay grant would lift it and nobody can be asked for
+// that grant now.
+func (s *Session) unlessExempt(e *evaluation, x Exempt, f finding) finding {
+	if !x.Relay {
+		return f
+	}
+	return s.unlessGranted(e, f)
+}
+
+// ownRDNS acts on all names of the client.
+func (s *Session) ownRDNS(e *evaluation) finding {
+	check := s.policy.Checks.RDNS
 	rev := s.answers.ReverseDNS()
 	e.answers = append(e.answers, rev.Detail, "sendmail says "+string(s.conn.Resolve))
 	switch rev.Status {

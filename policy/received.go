@@ -69,7 +69,7 @@ func (s *Session) scrubReason() string {
 	}
 	switch addr := s.conn.Addr; {
 	case r.Authenticated && s.trustedAuth():
-		return fmt.Sprintf("authenticated as %s with %s (received.whose: authenticated)", Printable(s.message.auth.Authen), s.message.auth.Type)
+		return s.message.auth.String() + " (received.whose: authenticated)"
 	case r.Relayed && s.message.relayed:
 		return "relayed for a client that may (received.whose: relayed)"
 	case r.Granted && s.grant() == GrantHeld:
@@ -83,10 +83,21 @@ func (s *Session) scrubReason() string {
 	return ""
 }
 
+// ScrubUnknown reports whether it cannot be told for now that the current message
+// keeps its traces: that rests on a relay grant, and nobody can be asked for it.
+func (s *Session) ScrubUnknown() bool {
+	return s.mode("received", s.policy.Received.Mode) == ModeEnforce && s.port.Received == "" &&
+		s.policy.Received.Granted && s.scrubReason() == "" && s.grant() == GrantTemporary
+}
+
 // scrub plans the changes to the header of a message that is taken.
 func (s *Session) scrub(v *Verdict, fields []HeaderField) {
 	mode := s.mode("received", s.policy.Received.Mode)
 	if mode == ModeOff || !s.policy.Scrubs() {
+		return
+	}
+	if s.ScrubUnknown() {
+		s.putOff(v)
 		return
 	}
 	why := s.scrubReason()
@@ -109,6 +120,15 @@ func (s *Session) scrub(v *Verdict, fields []HeaderField) {
 	if !s.untraced {
 		step.Answers = describeEdits(edits, kept)
 		v.Trace = append(v.Trace, step)
+	}
+}
+
+// putOff refuses for now a message whose traces may have to go.
+func (s *Session) putOff(v *Verdict) {
+	v.Action, v.Check, v.Rule = ActionTempfail, "received", "received.whose: granted"
+	v.Reply, v.Reason = s.policy.Checks.Relay.GrantTemp, grantUnknown
+	if !s.untraced {
+		v.Trace = append(v.Trace, Step{Check: "received", Result: string(v.Action), Reason: v.Reason})
 	}
 }
 
@@ -153,9 +173,23 @@ const (
 	GrantNone GrantState = iota
 	// GrantHeld: it may relay.
 	GrantHeld
-	// GrantTemporary: the store that knows cannot be asked for now.
+	// GrantTemporary: the store that knows cannot be asked for now, and the client
+	// held one when it last could. A client that nobody has seen with a grant is
+	// GrantNone then: its mail must not wait for a store that it has nothing to do
+	// with.
 	GrantTemporary
 )
+
+const grantUnknown = "the client held a relay grant, and whether it still does cannot be asked for now"
+
+// unlessGranted is f, unless f refuses for good what a relay grant would lift, and
+// nobody can be asked for that grant now: then the client is to come again.
+func (s *Session) unlessGranted(e *evaluation, f finding) finding {
+	if !f.refuses() || f.action == ActionTempfail || s.grant() != GrantTemporary {
+		return f
+	}
+	return e.refusal(s.policy.Checks.Relay.GrantTemp, "checks.relay.grant_temp", grantUnknown+": "+f.reason)
+}
 
 // grant says whether the client holds a relay grant. One that was seen counts for
 // the rest of the connection; sendmail asks about it anew each time. An entry of

@@ -123,7 +123,8 @@ func TestWhoseHeaderIsScrubbed(t *testing.T) {
 
 		{"a client with a grant", granted, with(from(stranger, in), holding(GrantHeld)), yes, "holds a relay grant"},
 		{"a client without one", granted, from(stranger, in), no, "not one of those"},
-		{"nobody can tell about the grant", granted, with(from(stranger, in), holding(GrantTemporary)), no, "not one of those"},
+		{"nobody can tell about the grant", granted, with(from(stranger, in), holding(GrantTemporary)), "tempfail", "cannot be asked"},
+		{"nobody can tell, and nobody asks", authenticated, with(from(stranger, in), holding(GrantTemporary)), no, "not one of those"},
 		{"a grant that the table outranks", granted, with(from(client("203.0.113.70", "x.example"), in), holding(GrantHeld)), no, "not one of those"},
 
 		{"a network", networks, from(stranger, in), yes, "the client is in 203.0.113.0/28"},
@@ -295,6 +296,22 @@ func TestWhereNoMailIsScrubbedNobodyAsksForHeaders(t *testing.T) {
 		p := &Policy{Received: c.rule, Ports: c.ports}
 		if got := p.Scrubs(); got != c.want {
 			t.Errorf("%s: %t, expected %t", c.name, got, c.want)
+		}
+	}
+}
+
+// TestRelayedMailIsScrubbedWithoutTheRelayCheck: whether mail is relayed is a fact, also
+// where the check is off or only tried.
+func TestRelayedMailIsScrubbedWithoutTheRelayCheck(t *testing.T) {
+	for _, mode := range []Mode{ModeEnforce, ModeShadow, ModeOff} {
+		p := scrubFixture(t, Scrub{Relayed: true})
+		p.Checks.Relay.Mode = mode
+		office := client("192.0.2.7", "FAIL")
+		for to, want := range map[string]int{"x@other.example": 1, "x@example.test": 0} {
+			v := send(p.NewSession(office, &scripted{}), testMessage{conn: office, from: "a@good.example", to: []string{to}})
+			if len(v.Edits) != want {
+				t.Errorf("relay %s, to %s: %d edits, expected %d\n%+v", mode, to, len(v.Edits), want, v.Trace)
+			}
 		}
 	}
 }

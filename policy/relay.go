@@ -34,18 +34,20 @@ func (s *Session) findRelay(e *evaluation) finding {
 			e.entitled = true
 			return pass(why)
 		}
-		if s.grant() == GrantTemporary {
-			return e.refusal(s.policy.Checks.Relay.GrantTemp, "checks.relay.grant_temp", "nothing else entitles this client, and whether it holds a relay grant cannot be asked for now")
-		}
 		if f, refused := s.unconfirmedName(e); refused {
-			return f
+			return s.unlessGranted(e, f)
 		}
 		if why := s.nameEntitles(e); why != "" {
 			e.entitled = true
 			return pass(why)
 		}
+		return s.unlessGranted(e, s.relayDenied(e, notEntitled(e)))
 	}
-	return s.relayDenied(e, fmt.Sprintf("%s is not ours, and nothing entitles this client to relay", e.to.domain))
+	return s.relayDenied(e, notEntitled(e))
+}
+
+func notEntitled(e *evaluation) string {
+	return fmt.Sprintf("%s is not ours, and nothing entitles this client to relay", e.to.domain)
 }
 
 // clientEntitles says why this client may relay by its address, a grant or the
@@ -64,11 +66,15 @@ func (s *Session) clientEntitles(e *evaluation) string {
 // client is not asked whose its recipients are, so that is looked at here.
 func (e *evaluation) noteRelay() {
 	s := e.session
-	if !e.entitled || s.message.relayed || !s.policy.Received.Relayed || !takes(e.verdict.Action) {
+	if s.message.relayed || !s.policy.Received.Relayed || !takes(e.verdict.Action) {
 		return
 	}
 	before := len(e.search.Probes)
-	s.message.relayed = s.recipientTaken(e) == ""
+	if s.mode("relay", s.policy.Checks.Relay.Mode) == ModeOff {
+		// Nobody has looked yet.
+		_ = s.findRelay(e)
+	}
+	s.message.relayed = e.entitled && s.recipientTaken(e) == ""
 	e.search.Probes = e.search.Probes[:before]
 }
 
@@ -84,7 +90,7 @@ func (s *Session) trustedClient(e *evaluation) string {
 		}
 	}
 	if s.trustedAuth() {
-		return fmt.Sprintf("authenticated as %s with %s, which is trusted", Printable(s.message.auth.Authen), s.message.auth.Type)
+		return s.message.auth.String() + ", which is trusted"
 	}
 	return ""
 }

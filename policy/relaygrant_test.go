@@ -63,7 +63,7 @@ func TestGrantsInTheRelayCheck(t *testing.T) {
 		{"nobody can tell, and it has no name", client("203.0.113.8", "FAIL"), temporary, "x@other.example", cannotBeAsked},
 		{"nobody can tell, and the table outranks a grant", client("203.0.113.66", "x.example"), temporary, "x@other.example", denied},
 		{"nobody can tell, and an address entitles", client("192.0.2.7", "FAIL"), temporary, "x@other.example", ""},
-		{"nobody can tell, but a name would entitle", client("203.0.113.9", "host.trusted.example"), temporary, "x@other.example", cannotBeAsked},
+		{"nobody can tell, but a name would entitle", client("203.0.113.9", "host.trusted.example"), temporary, "x@other.example", ""},
 		{"nobody can tell about mail to us", client("203.0.113.8", "mail.good.example"), temporary, "x@example.test", ""},
 		{"nobody can tell about mail that we relay for all", client("203.0.113.8", "mail.good.example"), temporary, "x@relayed.example", ""},
 		{"this host needs no grant", client("127.0.0.1", "localhost"), temporary, "x@other.example", ""},
@@ -173,4 +173,37 @@ func traceText(v Verdict) string {
 		reasons = append(reasons, step.Check+": "+step.Reason)
 	}
 	return strings.Join(reasons, "; ")
+}
+
+// TestNobodyIsRefusedForGoodWhileAGrantCannotBeAskedFor: what a relay grant would lift
+// is a temporary refusal for one who was known to hold it.
+func TestNobodyIsRefusedForGoodWhileAGrantCannotBeAskedFor(t *testing.T) {
+	listed := scripted{reverse: ReverseDNS{Status: RDNSPass}, domain: SenderDomain{Status: DomainMissing},
+		listings: Listings{Verdict: Listed, List: "bl"}, names: Listings{Verdict: NotListed}}
+	for _, c := range []struct {
+		name   string
+		change func(*Policy)
+		conn   Connection
+	}{
+		{"the client is on a DNS list", func(p *Policy) { p.Checks.SenderDomain.Mode = ModeOff }, client("203.0.113.8", "mail.good.example")},
+		{"the sender's domain does not exist", func(p *Policy) { p.Checks.DNSBL.Mode = ModeOff }, client("203.0.113.8", "mail.good.example")},
+		{"the client has no name", func(p *Policy) {
+			p.Checks.SenderDomain.Mode, p.Checks.RDNS.Source = ModeOff, RDNSSourceSendmail
+			p.Checks.RDNS.Fail = Outcome{Action: ActionReject, Reply: reply(t, "550 5.7.25 no name")}
+		}, client("203.0.113.8", "FAIL")},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := grantFixture(t)
+			c.change(p)
+			for state, want := range map[GrantState]Action{GrantNone: ActionReject, GrantTemporary: ActionTempfail, GrantHeld: ActionAccept} {
+				answers := listed
+				answers.grant = state
+				s := p.NewSession(c.conn, &answers)
+				s.Mail(Auth{}, Mail{From: "a@good.example"})
+				if v := s.Rcpt(Recipient{To: "x@example.test", Mailer: "local"}); v.Action != want {
+					t.Errorf("grant %d: %s, expected %s", state, v, want)
+				}
+			}
+		})
+	}
 }

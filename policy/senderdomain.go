@@ -14,6 +14,10 @@ func (s *Session) checkSenderDomain(e *evaluation) finding {
 	if why := s.dnsExempt(e, Exempt{Relay: true, Postmaster: true}); why != "" {
 		return finding{action: ActionAccept, exempt: true, reason: why}
 	}
+	return s.unlessGranted(e, s.findSenderDomain(e, name))
+}
+
+func (s *Session) findSenderDomain(e *evaluation, name string) finding {
 	domain := s.answers.SenderDomain(name)
 	e.answers = append(e.answers, domain.Detail)
 	check := s.policy.Checks.SenderDomain

@@ -29,15 +29,16 @@ type keptGrants struct {
 	keeper *grant.Keeper
 }
 
-// Grant says whether a client holds a relay grant.
+// Grant says whether a client holds a relay grant. Where the store cannot be asked,
+// only one that was seen with a grant before is in doubt.
 func (g keptGrants) Grant(ctx context.Context, client netip.Addr) policy.GrantState {
-	switch _, state := g.keeper.Grant(ctx, client); state {
-	case grant.Held:
+	switch _, state := g.keeper.Grant(ctx, client); {
+	case state == grant.Held:
 		return policy.GrantHeld
-	case grant.None:
-		return policy.GrantNone
+	case state == grant.Temporary && g.keeper.Known(client):
+		return policy.GrantTemporary
 	}
-	return policy.GrantTemporary
+	return policy.GrantNone
 }
 
 // Known says whether a client held a grant when the store could last be asked.

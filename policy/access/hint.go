@@ -90,7 +90,7 @@ func (p *parser) look(e entry) (hintKind, string) {
 		}
 		return hintTag, fmt.Sprintf("the tag %s: is not one sendmail knows, so this entry never matches", e.tag)
 	}
-	if !usesValues(e.tag) {
+	if !usesValues(e.tag) || Shown(string(e.key), e.text) != e.text {
 		return hintNone, ""
 	}
 	if e.rest == "" {

@@ -66,6 +66,9 @@ type Search struct {
 func (s *Search) probe(tag, key string) (Match, bool) {
 	p := Probe{Tag: tag, Key: key}
 	value, line, ok := s.Table.get(tag, key)
+	// A client may give a domain such as authinfo:smart.example, and a password
+	// must not become the reply.
+	ok = ok && !(tag == "" && strings.HasPrefix(key, secretTag))
 	if ok {
 		p.Line, p.Value = line, value
 	}

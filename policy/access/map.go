@@ -50,15 +50,54 @@ func (v Value) Outranks() bool {
 }
 
 // LookupGranted answers a key like Lookup, for a client whose address holds a relay
-// grant: RELAY for the tagged whole address, unless the table has an entry for it,
-// tagged or not, that outranks grants. line is 0 for a grant.
+// grant: RELAY for the tagged whole address, unless the table has an entry for it
+// that outranks grants, see OutranksGrant. line is 0 for a grant.
 func (t *Table) LookupGranted(key string) (value string, line int, ok bool) {
-	value, line, ok = t.Lookup(key)
-	search := Search{Table: t, Features: &Features{}}
-	if m := search.Exact(Connect, ClientKey(key)); m.Found() && m.Value.Outranks() {
-		return value, line, ok
+	if t.OutranksGrant(ClientKey(key)) {
+		return t.Lookup(key)
 	}
 	return "RELAY", 0, true
+}
+
+// OutranksGrant reports whether the table has an entry for a client's very address,
+// with the tag Connect or without one, that keeps a relay grant from counting, see
+// Value.Outranks. A network of full length (203.0.113.8/32) is such an entry, where
+// no key of sendmail's own form is. addr is the address as sendmail writes it; an
+// IPv4 address in IPv6 form is looked up as IPv4 too.
+func (t *Table) OutranksGrant(addr string) bool {
+	search := Search{Table: t, Features: &Features{}, Unnoted: true}
+	forms := []string{addr}
+	client, err := netip.ParseAddr(strings.TrimPrefix(Fold(addr), "ipv6:"))
+	if err == nil {
+		client = client.Unmap().WithZone("")
+		forms = append(forms, FormatAddr(client))
+	}
+	found := false
+	for _, form := range forms {
+		m := search.Exact(Connect, form)
+		if m.Value.Outranks() {
+			return true
+		}
+		found = found || m.Found()
+	}
+	return !found && err == nil && search.host(client).Value.Outranks()
+}
+
+// host finds the network that is one address and nothing else, tagged Connect or
+// else untagged.
+func (s *Search) host(addr netip.Addr) Match {
+	if s.Table == nil {
+		return Match{}
+	}
+	network := netip.PrefixFrom(addr, addr.BitLen())
+	for _, tag := range []string{Connect.Name, ""} {
+		if networks := s.Table.networks[tag]; networks != nil {
+			if found, ok := networks.Get(network); ok {
+				return s.match(Probe{Tag: tag, Key: network.String(), Line: int(found.line), Value: s.Table.value(found)})
+			}
+		}
+	}
+	return Match{}
 }
 
 // ClientKey is the address in a key that asks about a client, connect:ADDRESS;

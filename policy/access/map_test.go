@@ -63,6 +63,17 @@ Connect:203.0.113.7	OK
 Connect:203.0.113.8	QUARANTINE:look
 Connect:203.0.113.9	SKIP
 198.51.100.0/24		REJECT
+Connect:198.51.100.8/32	ERROR:5.7.1:550 not you
+198.51.100.9/32		REJECT
+Connect:198.51.100.10/31 REJECT
+Connect:198.51.100.12	OK
+Connect:198.51.100.12/32 REJECT
+Connect:203.0.113.13/32	REJECT
+Connect:198.51.100.14/32 OK
+198.51.100.14/32	REJECT
+Connect:2001:db8::8/128	REJECT
+Connect:2001:db8::/64	REJECT
+Connect:IPv6:2001:db8:0:0:0:0:0:9	REJECT
 `
 	table := parsed(t, text)
 	for key, want := range map[string]string{
@@ -74,6 +85,18 @@ Connect:203.0.113.9	SKIP
 		"connect:203.0.113.9":               "RELAY",
 		"connect:198.51.100.3":              "RELAY",
 		"connect:ipv6:2001:db8:0:0:0:0:0:5": "RELAY",
+		"connect:198.51.100.8":              "ERROR:5.7.1:550 not you", // a network of full length is this very address
+		"connect:198.51.100.9":              "REJECT",
+		"connect:198.51.100.10":             "RELAY", // a network of two addresses is a network
+		"connect:198.51.100.12":             "RELAY", // sendmail's own key comes first
+		"connect:198.51.100.14":             "RELAY", // and the tag
+		"connect:203.0.113.13":              "",      // sendmail finds the REJECT of 203.0.113 next
+		"connect:ipv6:2001:db8:0:0:0:0:0:8": "REJECT",
+		"connect:ipv6:2001:db8::8":          "REJECT",
+		"connect:ipv6:2001:db8::9":          "", // refused in the form that the table has
+		"Connect:IPv6:::FFFF:198.51.100.8":  "ERROR:5.7.1:550 not you",
+		"connect:ipv6:::ffff:203.0.113.5":   "", // as 203.0.113.5
+		"connect:ipv6:::ffff:203.0.113.1":   "RELAY",
 	} {
 		if value, _, _ := table.LookupGranted(key); value != want {
 			t.Errorf("%s: %q, expected %q", key, value, want)
@@ -83,6 +106,22 @@ Connect:203.0.113.9	SKIP
 		if got := ClientKey(key); got != "" {
 			t.Errorf("%s asks about the client %q", key, got)
 		}
+	}
+}
+
+func TestOnlyAnEntryForTheVeryAddressOutranksAGrant(t *testing.T) {
+	table := parsed(t, "Connect:203.0.113 REJECT\n203.0.113.9/32 REJECT\nConnect:mail.example REJECT\nConnect:2001:db8::9/128 DISCARD\nConnect: REJECT\n")
+	for addr, want := range map[string]bool{
+		"203.0.113.9": true, "203.0.113.8": false, "::ffff:203.0.113.9": true, "IPv6:2001:db8:0:0:0:0:0:9": true,
+		"IPv6:2001:db8:0:0:0:0:0:8": false, "203.0.113": true, "192.0.2.1": false,
+	} {
+		if got := table.OutranksGrant(addr); got != want {
+			t.Errorf("%s: %t, expected %t", addr, got, want)
+		}
+	}
+	var none *Table
+	if none.OutranksGrant("203.0.113.9") {
+		t.Error("no table outranks a grant")
 	}
 }
 

@@ -137,7 +137,7 @@ func (p *parser) entry(key []byte, value string, s slot) {
 		first, added = p.table.insert(key, s)
 	}
 	if !added {
-		p.warn(number, "key %q stands in line %d already (%s); line %d is used, as makemap does", key, first.line, p.table.value(first), first.line)
+		p.warn(number, "key %q stands in line %d already (%s); line %d is used, as makemap does", key, first.line, Shown(string(key), p.table.value(first)), first.line)
 	}
 }
 

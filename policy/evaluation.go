@@ -1,0 +1,223 @@
+package policy
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"milterd/policy/access"
+)
+
+// finding is what one check found.
+type finding struct {
+	// action is ActionAccept where the check has nothing against the command.
+	action Action
+	reply  Reply
+	rule   string
+	reason string
+	// final spares the command the checks that follow, as sendmail's $# does.
+	final bool
+	// exempt says that the check did not apply.
+	exempt bool
+	// telling: the reason belongs into the verdict if everything is accepted.
+	telling bool
+}
+
+// keptLookup is a search whose outcome is the same for later commands.
+type keptLookup struct {
+	match  access.Match
+	probes []access.Probe
+}
+
+// lookUpOnce makes a search, or takes the outcome of the time before. Either way its
+// keys are in the trace: what a verdict rests on does not depend on what came before.
+func (e *evaluation) lookUpOnce(kept **keptLookup, search func(*access.Search) access.Match) access.Match {
+	if *kept == nil {
+		before := len(e.search.Probes)
+		m := search(&e.search)
+		*kept = &keptLookup{m, slices.Clone(e.search.Probes[before:])}
+		return m
+	}
+	e.search.Probes = append(e.search.Probes, (*kept).probes...)
+	return (*kept).match
+}
+
+func (f finding) refuses() bool { return f.action != ActionAccept }
+
+func pass(reason string) finding { return finding{action: ActionAccept, reason: reason} }
+
+// evaluation is the work on one command.
+type evaluation struct {
+	session   *Session
+	search    access.Search
+	verdict   Verdict
+	recipient *Recipient
+	// to is the recipient as the relay rules see it, valid unless toErr.
+	to    address
+	toErr error
+	// entitled: the client may relay, and the recipient was taken for that.
+	entitled bool
+	// friend says why the recipient is spared the checks on the client.
+	friend string
+	// answers are the DNS answers that the check at work has used.
+	answers []string
+	// listing is what a reply of the dnsbl check may tell of.
+	listing Listings
+}
+
+func (s *Session) evaluate(stage Stage, arg string) *evaluation {
+	e := &evaluation{
+		session: s,
+		search:  access.Search{Table: s.policy.Access, Features: &s.policy.Features, Unnoted: s.untraced},
+		verdict: Verdict{Stage: stage, Arg: arg, Action: ActionAccept},
+	}
+	if !s.untraced {
+		e.verdict.Trace = make([]Step, 0, 6)
+	}
+	return e
+}
+
+// outcome is what became of one check.
+type outcome struct {
+	// refused: the verdict is given.
+	refused bool
+	// final: the checks that sendmail's $# skips are spared.
+	final  bool
+	reason string
+}
+
+// run carries one check out, notes it in the trace and, where it refuses and is
+// enforced, takes its finding over into the verdict.
+func (e *evaluation) run(name string, mode Mode, check func(*evaluation) finding) outcome {
+	mode = e.session.mode(name, mode)
+	if mode == ModeOff {
+		return outcome{}
+	}
+	f := check(e)
+	step := Step{Check: name, Result: "pass", Reason: f.reason, Probes: e.search.Probes, Answers: e.answers}
+	e.search.Probes, e.answers = nil, nil
+	out := outcome{final: f.final, reason: f.reason}
+	if f.telling && e.verdict.Action == ActionAccept {
+		e.verdict.Reason = f.reason
+	}
+	switch {
+	case f.exempt:
+		step.Result = "exempt"
+	case f.final:
+		step.Result = "accept"
+	case !f.refuses():
+	case mode == ModeShadow:
+		step.Result = "shadow " + string(f.action)
+		e.verdict.Shadow = append(e.verdict.Shadow, Shadow{Action: f.action, Reply: f.reply, Check: name, Rule: f.rule, Reason: f.reason})
+	default:
+		step.Result = string(f.action)
+		e.refuse(name, f)
+		// A quarantined recipient must still be one that we may send to.
+		out.refused = f.action != ActionQuarantine || name != "recipient"
+	}
+	e.trace(step)
+	return out
+}
+
+func (e *evaluation) trace(step Step) {
+	if !e.session.untraced {
+		e.verdict.Trace = append(e.verdict.Trace, step)
+	}
+}
+
+// refuse takes a finding over into the verdict. A refusal outranks a quarantine.
+func (e *evaluation) refuse(name string, f finding) {
+	v := &e.verdict
+	v.Action, v.Reply, v.Check, v.Rule, v.Reason = f.action, f.reply, name, f.rule, f.reason
+}
+
+// done ends the evaluation and remembers a quarantine for the message's end.
+func (e *evaluation) done() Verdict {
+	if e.verdict.Action == ActionQuarantine && e.session.message.quarantine == nil {
+		q := e.verdict
+		e.session.message.quarantine = &q
+	}
+	return e.verdict
+}
+
+// mode is the mode of a check on this port. The port's override wins over the
+// check's own mode, and where every check is in shadow mode none is enforced.
+func (s *Session) mode(name string, mode Mode) Mode {
+	if override, ok := s.port.Checks[name]; ok {
+		mode = override
+	}
+	if mode == "" {
+		mode = ModeEnforce
+	}
+	if s.policy.Shadow && mode == ModeEnforce && name != "friend" {
+		return ModeShadow
+	}
+	return mode
+}
+
+// expand fills the placeholders of a configured reply in.
+func (e *evaluation) expand(r Reply) Reply {
+	if strings.IndexByte(r.Text, '{') < 0 {
+		return r
+	}
+	s := e.session
+	to := ""
+	if e.recipient != nil {
+		to = e.recipient.To
+	}
+	return r.expand(strings.NewReplacer(
+		"{listed}", Printable(e.listing.Listed), "{zone}", Printable(e.listing.List), "{reason}", Printable(e.listing.Reason),
+		"{addr}", s.clientAddr, "{name}", Printable(s.conn.Name), "{ptr}", Printable(s.conn.PTR), "{helo}", Printable(s.helo),
+		"{sender}", Printable(s.message.mail.From), "{recipient}", Printable(to)))
+}
+
+// refusal makes a finding of a configured reply.
+func (e *evaluation) refusal(r Reply, rule, reason string) finding {
+	return refusing(e.expand(r), rule, reason)
+}
+
+// refusing makes a finding of a reply as it stands.
+func refusing(r Reply, rule, reason string) finding {
+	action := ActionReject
+	if r.Temporary() {
+		action = ActionTempfail
+	}
+	return finding{action: action, reply: r, rule: rule, reason: reason}
+}
+
+// outcome makes a finding of what is configured for a result.
+func (e *evaluation) outcome(o Outcome, rule, reason string) finding {
+	switch o.Action {
+	case ActionReject, ActionTempfail:
+		return e.refusal(o.Reply, rule, reason)
+	case ActionDiscard:
+		return finding{action: ActionDiscard, rule: rule, reason: reason}
+	case ActionQuarantine:
+		return finding{action: ActionQuarantine, reply: Reply{Text: e.expand(o.Reply).Text}, rule: rule, reason: reason}
+	}
+	return pass(reason + ", which is accepted")
+}
+
+// entry makes a finding of an access table entry that does not accept.
+func (e *evaluation) entry(m access.Match, reject Reply, reason string) finding {
+	rule := e.rule(m.Probe)
+	switch m.Value.Kind {
+	case access.KindReject:
+		return e.refusal(reject, rule, reason)
+	case access.KindDiscard:
+		return finding{action: ActionDiscard, rule: rule, reason: reason}
+	case access.KindQuarantine:
+		return finding{action: ActionQuarantine, reply: Reply{Text: m.Value.Text}, rule: rule, reason: reason}
+	case access.KindError:
+		// The text is the administrator's; placeholders are for configured replies.
+		return refusing(Reply{Code: m.Value.Reply.Code, Enhanced: m.Value.Reply.Enhanced, Text: m.Value.Text}, rule, reason)
+	default:
+		// A keyword with no meaning here is a reply text to sendmail's rules.
+		return refusing(Reply{Code: 553, Enhanced: "5.3.0", Text: m.Probe.Value}, rule, reason)
+	}
+}
+
+// rule names an access table entry: FILE:LINE: KEY VALUE.
+func (e *evaluation) rule(p access.Probe) string {
+	return e.session.policy.Access.Name() + ":" + strconv.Itoa(p.Line) + ": " + p.Name() + " " + p.Value
+}
