@@ -165,3 +165,17 @@ func TestGrantsThatAreUsedAreCounted(t *testing.T) {
 		t.Errorf("%d look-ups answered by a grant, expected 1", n)
 	}
 }
+
+func TestPasswordsAreNotLogged(t *testing.T) {
+	const text = "AuthInfo:smart.example\t\"U:user\" \"P:TopSecretPw\" \"M:PLAIN\"\nConnect:203.0.113.5\tREJECT\n"
+	ts := serve(t, Config{Maps: map[string]Map{"access": NewAccess(always(&policy.Policy{Access: table(t, text)}, nil))}})
+	c := dial(t, ts.addr)
+	c.ask("access AuthInfo:smart.example", `OK "U:user" "P:TopSecretPw" "M:PLAIN"`)
+	c.ask("access connect:203.0.113.5", "OK REJECT")
+	for _, want := range []string{`key=AuthInfo:smart.example status=OK value="(not shown)"`, "key=connect:203.0.113.5 status=OK value=REJECT"} {
+		eventually(t, "the log has "+want, func() bool { return strings.Contains(ts.log.String(), want) })
+	}
+	if strings.Contains(ts.log.String(), "TopSecret") {
+		t.Errorf("a password is in the log:\n%s", ts.log)
+	}
+}

@@ -26,7 +26,8 @@ import (
 // already. Names of daemons count with their case, so the K line needs -f.
 //
 // The sender is not part of it, so a right to relay that rests on the sender
-// (relay_mail_from) is not seen here.
+// (relay_mail_from), or on a client certificate, is not seen here: list the client's
+// network, or have its port scrub all mail.
 //
 // A field that is not what it should be counts as unknown, and decides nothing; a
 // hostile recipient must not stop the mail of a client. Without an address there is
@@ -85,10 +86,13 @@ func received(p *policy.Policy, f facts, answers policy.Answers) Answer {
 	if f.Rcpt != "" {
 		session.Rcpt(policy.Recipient{To: f.Rcpt, Mailer: f.Mailer})
 	}
-	if session.ScrubReason() == "" {
-		return Answer{Status: NotFound}
+	switch {
+	case session.ScrubReason() != "":
+		return Answer{OK, "SCRUB"}
+	case session.ScrubUnknown():
+		return Answer{Temp, "whether the client holds a relay grant cannot be asked for now"}
 	}
-	return Answer{OK, "SCRUB"}
+	return Answer{Status: NotFound}
 }
 
 // reduce makes a policy of which only the relay check is left: whether the mail is

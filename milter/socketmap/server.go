@@ -13,6 +13,7 @@ import (
 
 	"milterd/milter/door"
 	"milterd/policy"
+	"milterd/policy/access"
 )
 
 // DefaultMaxConnections is the connection limit where Config names none.
@@ -226,7 +227,7 @@ func (s *Server) answer(r request) Answer {
 	}
 	m.counter.count(a.Status)
 	if s.logger.Enabled(s.ctx, slog.LevelDebug) {
-		s.logger.Debug("map look-up", "map", string(r.name), "key", printable(key), "status", string(a.Status), "value", printable(a.Value))
+		s.logger.Debug("map look-up", "map", string(r.name), "key", printable(key), "status", string(a.Status), "value", printable(access.Shown(key, a.Value)))
 	}
 	return a
 }

@@ -93,7 +93,7 @@ Connect:IPv6:2001:db8:0:0:0:0:0:9	REJECT
 		"connect:203.0.113.13":              "",      // sendmail finds the REJECT of 203.0.113 next
 		"connect:ipv6:2001:db8:0:0:0:0:0:8": "REJECT",
 		"connect:ipv6:2001:db8::8":          "REJECT",
-		"connect:ipv6:2001:db8::9":          "", // refused in the form that the table has
+		"connect:ipv6:2001:db8::9":          "REJECT", // refused in the form that the table has
 		"Connect:IPv6:::FFFF:198.51.100.8":  "ERROR:5.7.1:550 not you",
 		"connect:ipv6:::ffff:203.0.113.5":   "", // as 203.0.113.5
 		"connect:ipv6:::ffff:203.0.113.1":   "RELAY",

@@ -137,7 +137,13 @@ func (p *parser) entry(key []byte, value string, s slot) {
 		first, added = p.table.insert(key, s)
 	}
 	if !added {
-		p.warn(number, "key %q stands in line %d already (%s); line %d is used, as makemap does", key, first.line, Shown(string(key), p.table.value(first)), first.line)
+		known := p.table.value(first)
+		if Shown(string(key), known) == known {
+			known = "(" + known + ")"
+		} else {
+			known = notShown
+		}
+		p.warn(number, "key %q stands in line %d already %s; line %d is used, as makemap does", key, first.line, known, first.line)
 	}
 }
 
