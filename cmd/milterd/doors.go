@@ -118,7 +118,7 @@ func newDoors(r *reloader, recorder *record.Recorder) *doors {
 		now := r.current.Load()
 		return socketmap.Snapshot{Policy: now.Policy, Grants: now.Grants}
 	}
-	d := &doors{access: socketmap.NewAccess(current)}
+	d := &doors{access: socketmap.NewAccess(current, r.logger)}
 	config := milter.Config{
 		Current:        func() milter.Snapshot { return *r.current.Load() },
 		Logger:         r.logger,

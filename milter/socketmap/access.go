@@ -2,6 +2,8 @@ package socketmap
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"sync/atomic"
@@ -18,12 +20,7 @@ type Snapshot struct {
 	Grants Grants
 }
 
-// Grants says which clients hold a relay grant. A Grants may have a method
-//
-//	Known(client netip.Addr) bool
-//
-// as well, which says of a client that Grant cannot tell about for now whether it
-// was known to hold a grant.
+// Grants says which clients hold a relay grant.
 type Grants interface {
 	// Grant is asked while a client waits; it answers in good time.
 	Grant(ctx context.Context, client netip.Addr) policy.GrantState
@@ -41,17 +38,24 @@ var notLoaded = Answer{Temp, "the policy is not loaded"}
 // Connect:, unless the table has an entry for that very address that refuses it. So
 // a network's REJECT does not keep out a user who has just logged in from there.
 //
-// Where the store of the grants cannot be asked, the table's answer stands, as for
-// a client without one: most clients are that, and their mail must flow. Only one
-// that was known to hold a grant is told to come again (Temp).
+// Where the store of the grants cannot be asked, one that was known to hold a grant
+// (policy.GrantTemporary) is told to come again. For all others the table's answer
+// stands: their mail must flow.
+//
+// What sendmail refuses by an entry it refuses without a word to the filter door. So
+// entries that refuse are logged here, with their line, when sendmail asks for them.
 type Access struct {
 	current func() Snapshot
+	logger  *slog.Logger
 	granted atomic.Uint64
 }
 
-// NewAccess makes the map. current is asked at each look-up.
-func NewAccess(current func() Snapshot) *Access {
-	return &Access{current: current}
+// NewAccess makes the map. current is asked at each look-up; logger may be nil.
+func NewAccess(current func() Snapshot, logger *slog.Logger) *Access {
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	return &Access{current: current, logger: logger}
 }
 
 // Granted counts the look-ups that a relay grant answered.
@@ -69,7 +73,39 @@ func (a *Access) Lookup(ctx context.Context, key string) Answer {
 			return a.lookupClient(ctx, now.Grants, table, key, addr)
 		}
 	}
-	return found(table.Lookup(key))
+	return a.found(table, key)
+}
+
+// found answers from the table.
+func (a *Access) found(table *access.Table, key string) Answer {
+	value, line, ok := table.Lookup(key)
+	return a.answer(table, key, value, line, ok)
+}
+
+// answer makes an answer of what the table said.
+func (a *Access) answer(table *access.Table, key, value string, line int, ok bool) Answer {
+	if !ok {
+		return Answer{Status: NotFound}
+	}
+	if refuses(key, value) {
+		a.logger.Info("sendmail found an entry that refuses", "rule", fmt.Sprintf("%s:%d: %s %s", table.Name(), line, printable(key), printable(value)))
+	}
+	return Answer{OK, value}
+}
+
+// refuses reports whether sendmail's check_relay, check_mail or check_rcpt refuse,
+// discard or hold mail by this entry.
+func refuses(key, value string) bool {
+	tag, _, tagged := strings.Cut(access.Fold(key), ":")
+	switch tag {
+	case "connect", "from", "to", "ipv6":
+	default:
+		if tagged {
+			return false
+		}
+	}
+	v, err := access.ParseValue(value)
+	return err != nil || v.Outranks() && v.Kind != access.KindFriend && v.Kind != access.KindHater
 }
 
 // lookupClient answers a key that is about a client's whole address.
@@ -77,18 +113,16 @@ func (a *Access) lookupClient(ctx context.Context, grants Grants, table *access.
 	value, line, ok := table.LookupGranted(key)
 	if line != 0 || !ok {
 		// An entry that outranks grants: they need not be asked.
-		return found(value, line, ok)
+		return a.answer(table, key, value, line, ok)
 	}
 	switch grants.Grant(ctx, addr) {
 	case policy.GrantHeld:
 		a.granted.Add(1)
 		return Answer{OK, value}
 	case policy.GrantTemporary:
-		if known, ok := grants.(interface{ Known(netip.Addr) bool }); ok && known.Known(addr) {
-			return Answer{Temp, "whether the client holds a relay grant cannot be asked for now"}
-		}
+		return Answer{Temp, "whether the client holds a relay grant cannot be asked for now"}
 	}
-	return found(table.Lookup(key))
+	return a.found(table, key)
 }
 
 // clientOf is the address in a key that asks about a client.
@@ -109,12 +143,4 @@ func parseAddr(text string) (netip.Addr, bool) {
 	}
 	addr, err := netip.ParseAddr(text)
 	return addr.Unmap().WithZone(""), err == nil
-}
-
-// found makes an answer of what a table said.
-func found(value string, _ int, ok bool) Answer {
-	if !ok {
-		return Answer{Status: NotFound}
-	}
-	return Answer{OK, value}
 }

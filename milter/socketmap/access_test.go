@@ -23,14 +23,6 @@ func (g *grantTable) Grant(_ context.Context, client netip.Addr) policy.GrantSta
 	return g.states[client.String()]
 }
 
-// rememberingGrants knows as well who held a grant before.
-type rememberingGrants struct {
-	*grantTable
-	held string
-}
-
-func (g rememberingGrants) Known(client netip.Addr) bool { return client.String() == g.held }
-
 // table parses an access table.
 func table(t testing.TB, text string) *access.Table {
 	t.Helper()
@@ -57,7 +49,7 @@ TLS_Clt:mx.example	VERIFY:128
 `
 
 func TestTheAccessMapServesTheTable(t *testing.T) {
-	a := NewAccess(always(&policy.Policy{Access: table(t, accessText)}, nil))
+	a := NewAccess(always(&policy.Policy{Access: table(t, accessText)}, nil), nil)
 	for _, tt := range []struct {
 		name, key string
 		want      Answer
@@ -86,7 +78,7 @@ func TestTheAccessMapServesTheTable(t *testing.T) {
 
 func TestTheAccessMapUsesWhatIsInForce(t *testing.T) {
 	var now Snapshot
-	a := NewAccess(func() Snapshot { return now })
+	a := NewAccess(func() Snapshot { return now }, nil)
 	check := func(when string, want Answer) {
 		t.Helper()
 		if diff := cmp.Diff(want, a.Lookup(t.Context(), "connect:203.0.113.5")); diff != "" {
@@ -127,7 +119,7 @@ func TestGrantsAreLaidOverTheAccessTable(t *testing.T) {
 		{"a client whose entry outranks it", "connect:203.0.113.5", Answer{OK, "REJECT"}, ""},
 		{"a client whose untagged entry outranks it", "connect:203.0.113.6", Answer{Status: NotFound}, ""},
 		{"that untagged entry", "203.0.113.6", Answer{OK, "DISCARD"}, ""},
-		{"nobody can tell, and it was not known to hold one", "connect:203.0.113.2", Answer{Status: NotFound}, "203.0.113.2"},
+		{"nobody can tell about one with an entry", "connect:203.0.113.2", unreachable, "203.0.113.2"},
 		{"nobody can tell, and it was known to hold one", "connect:203.0.113.3", unreachable, "203.0.113.3"},
 		{"a network", "connect:203.0.113", Answer{OK, "ERROR:5.7.1:550 Not from here"}, ""},
 		{"an untagged address", "203.0.113.1", Answer{Status: NotFound}, ""},
@@ -136,7 +128,7 @@ func TestGrantsAreLaidOverTheAccessTable(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			grants := &grantTable{states: states}
-			a := NewAccess(always(&policy.Policy{Access: table(t, accessText)}, rememberingGrants{grants, "203.0.113.3"}))
+			a := NewAccess(always(&policy.Policy{Access: table(t, accessText)}, grants), nil)
 			if diff := cmp.Diff(tt.want, a.Lookup(t.Context(), tt.key)); diff != "" {
 				t.Errorf("answer (-want +got):\n%s", diff)
 			}
@@ -147,17 +139,31 @@ func TestGrantsAreLaidOverTheAccessTable(t *testing.T) {
 	}
 }
 
-func TestGrantsThatRememberNothing(t *testing.T) {
-	grants := &grantTable{states: map[string]policy.GrantState{"203.0.113.7": policy.GrantTemporary}}
-	a := NewAccess(always(&policy.Policy{Access: table(t, accessText)}, grants))
-	if got, want := a.Lookup(t.Context(), "connect:203.0.113.7"), (Answer{OK, "OK"}); got != want {
-		t.Errorf("answer %v, expected the table's, %v", got, want)
+// TestEntriesThatRefuseAreLogged: sendmail refuses by them before it asks the filter.
+func TestEntriesThatRefuseAreLogged(t *testing.T) {
+	var log lockedBuffer
+	const text = "Connect:203.0.113.5 REJECT\nFrom:bad@good.example ERROR:5.7.1:550 no\n198.51.100 DISCARD\nConnect:192.0.2.0/24 REJECT\n" +
+		"Connect:203.0.113.6 OK\nGreetPause:203.0.113.5 5000\nSpam:x@example.test FRIEND\nTo:y@example.test RELAY\n"
+	a := NewAccess(always(&policy.Policy{Access: table(t, text)}, nil), log.logger())
+	for key, rule := range map[string]string{
+		"connect:203.0.113.5":   "access:1: connect:203.0.113.5 REJECT",
+		"from:bad@good.example": "access:2: from:bad@good.example ERROR:5.7.1:550 no",
+		"198.51.100":            "access:3: 198.51.100 DISCARD",
+		"connect:192.0.2.9":     "access:4: connect:192.0.2.9 REJECT",
+		"connect:203.0.113.6":   "", "greetpause:203.0.113.5": "", "spam:x@example.test": "", "to:y@example.test": "", "connect:203.0.113.7": "",
+	} {
+		before := len(log.String())
+		a.Lookup(t.Context(), key)
+		line := log.String()[before:]
+		if rule == "" && line != "" || !strings.Contains(line, rule) {
+			t.Errorf("%s is logged as %q, expected %q", key, line, rule)
+		}
 	}
 }
 
 func TestGrantsThatAreUsedAreCounted(t *testing.T) {
 	grants := &grantTable{states: map[string]policy.GrantState{"2001:db8::8": policy.GrantHeld}}
-	a := NewAccess(always(&policy.Policy{}, grants))
+	a := NewAccess(always(&policy.Policy{}, grants), nil)
 	for _, key := range []string{"connect:ipv6:2001:db8:0:0:0:0:0:8", "connect:203.0.113.9", "from:a@b.example"} {
 		a.Lookup(t.Context(), key)
 	}
@@ -168,7 +174,7 @@ func TestGrantsThatAreUsedAreCounted(t *testing.T) {
 
 func TestPasswordsAreNotLogged(t *testing.T) {
 	const text = "AuthInfo:smart.example\t\"U:user\" \"P:TopSecretPw\" \"M:PLAIN\"\nConnect:203.0.113.5\tREJECT\n"
-	ts := serve(t, Config{Maps: map[string]Map{"access": NewAccess(always(&policy.Policy{Access: table(t, text)}, nil))}})
+	ts := serve(t, Config{Maps: map[string]Map{"access": NewAccess(always(&policy.Policy{Access: table(t, text)}, nil), nil)}})
 	c := dial(t, ts.addr)
 	c.ask("access AuthInfo:smart.example", `OK "U:user" "P:TopSecretPw" "M:PLAIN"`)
 	c.ask("access connect:203.0.113.5", "OK REJECT")

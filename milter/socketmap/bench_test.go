@@ -20,7 +20,7 @@ func benchmarkServer(b *testing.B) *testServer {
 	for i := range 1_000_000 {
 		fmt.Fprintf(&text, "Connect:100.%d.%d.%d\tREJECT\n", 64+i>>16, i>>8&255, i&255)
 	}
-	access := NewAccess(always(&policy.Policy{Access: table(b, text.String())}, &grantTable{}))
+	access := NewAccess(always(&policy.Policy{Access: table(b, text.String())}, &grantTable{}), nil)
 	return serve(b, Config{Maps: map[string]Map{"access": access}, Logger: slog.New(slog.DiscardHandler)})
 }
 
