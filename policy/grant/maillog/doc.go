@@ -25,7 +25,9 @@
 //     matched strictly, so that the address is the one that the server wrote. A name
 //     that holds what could be the end of a name gets no grant: in a line that was cut
 //     short it might be the end.
-//   - Only what a server logs after a login succeeded counts, and no anonymous login.
+//   - Only what a server logs after a login succeeded counts. No anonymous login does:
+//     neither the mechanism nor the name ANONYMOUS, nor nobody, whom UW and Cyrus make
+//     of such a client; nor a login without a name from a server that always has one.
 //   - A line that was cut in two has a second half that begins wherever the client
 //     wanted it to; see Parser.
 //   - Control characters count for nothing.

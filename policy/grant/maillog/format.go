@@ -165,11 +165,23 @@ func matchPattern(pattern *regexp.Regexp, line string) (Login, bool) {
 // newLogin checks a name and an address that stand at their places in a line.
 func newLogin(user, addr string) (Login, bool) {
 	a, err := netip.ParseAddr(addr)
-	if err != nil || a.Zone() != "" || len(user) > maxUser || strings.EqualFold(user, "anonymous") {
+	if err != nil || a.Zone() != "" || len(user) > maxUser || isAnonymous(user) {
 		return Login{}, false
 	}
 	return Login{Addr: a.Unmap(), User: user}, true
 }
+
+// userLogin is newLogin for a server whose logins are all of somebody.
+func userLogin(user, addr string) (Login, bool) {
+	if user == "" {
+		return Login{}, false
+	}
+	return newLogin(user, addr)
+}
+
+// isAnonymous reports whether a user, or a SASL mechanism (RFC 4505), is that of a
+// client that has proved nothing.
+func isAnonymous(name string) bool { return strings.EqualFold(name, "anonymous") }
 
 // isControl finds the control characters of ASCII and Latin-1; a line with one was
 // not written by a server that says who has logged in.

@@ -5,6 +5,10 @@ import (
 	"strings"
 )
 
+// nobody is whom UW and Cyrus let anonymous clients be, UW's POP server without a
+// word of how they logged in. No person has this account.
+const nobody = "nobody"
+
 // dovecotTail is what Dovecot writes behind the name, in the order and with the
 // elements of the default login_log_format_elements; other elements may come from
 // the client. The name itself cannot be told from these elsewhere in a line, so they
@@ -34,10 +38,10 @@ func parseDovecot(line string) (Login, bool) {
 	}
 	user, tail, ok := strings.Cut(text, ">, ")
 	m := dovecotTail.FindStringSubmatch(tail)
-	if !ok || m == nil || m[1] == "ANONYMOUS" {
+	if !ok || m == nil || isAnonymous(m[1]) {
 		return Login{}, false
 	}
-	return newLogin(user, m[2])
+	return userLogin(user, m[2])
 }
 
 func cutAnyPrefix(text string, prefixes ...string) (rest string, ok bool) {
@@ -74,14 +78,14 @@ func parseQpopper(line string) (Login, bool) {
 	if m == nil {
 		return Login{}, false
 	}
-	return newLogin(m[1], m[2])
+	return userLogin(m[1], m[2])
 }
 
 // uwLogin has the name from the client and the host name from its reverse DNS;
 // neither may have white space. Accounts have none, and a name with " host=" in it
 // could move the address. "Auth" without a mailbox, "Login failed" and the like have
 // something else at these places.
-var uwLogin = regexp.MustCompile(`^(?:Login|Auth|APOP|Authenticated) user=(\S+) host=(?:[A-Za-z0-9._-]+ )?\[([0-9A-Fa-f:.]+)\](?: nmsgs=[0-9]+/[0-9]+| mech=[A-Za-z0-9_-]+)?$`)
+var uwLogin = regexp.MustCompile(`^(?:Login|Auth|APOP|Authenticated) user=(\S+) host=(?:[A-Za-z0-9._-]+ )?\[([0-9A-Fa-f:.]+)\](?: nmsgs=[0-9]+/[0-9]+| mech=([A-Za-z0-9_-]+))?$`)
 
 func parseUW(line string) (Login, bool) {
 	msg, ok := syslogMessage(line, "ipop3d", "ipop3sd", "imapd", "imapsd")
@@ -89,10 +93,10 @@ func parseUW(line string) (Login, bool) {
 		return Login{}, false
 	}
 	m := uwLogin.FindStringSubmatch(msg.text)
-	if m == nil {
+	if m == nil || m[1] == nobody || isAnonymous(m[3]) {
 		return Login{}, false
 	}
-	return newLogin(m[1], m[2])
+	return userLogin(m[1], m[2])
 }
 
 // cyrusLogin has the address before the name, so only the host name, from the
@@ -107,10 +111,10 @@ func parseCyrus(line string) (Login, bool) {
 		return Login{}, false
 	}
 	m := cyrusLogin.FindStringSubmatch(msg.text)
-	if m == nil || m[3] == "nopassword" {
+	if m == nil || m[3] == "nopassword" || m[2] == nobody || isAnonymous(m[3]) {
 		return Login{}, false
 	}
-	return newLogin(m[2], m[1])
+	return userLogin(m[2], m[1])
 }
 
 // courierLogin has the name from the client, and behind it only what Courier wrote.
@@ -151,6 +155,6 @@ func newCourierParser() Parser {
 		if m == nil || strings.Contains(m[1], ", ip=[") {
 			return Login{}, false
 		}
-		return newLogin(m[1], m[2])
+		return userLogin(m[1], m[2])
 	}
 }
