@@ -28,6 +28,9 @@ func (c *Config) checkFilters(s *sources, cf *sendmail.Config) {
 			others = append(others, f.Name+" (S="+f.Socket+")")
 			continue
 		}
+		if ours {
+			s.warn(s.cf, f.Line, "a second filter (%s) leads to milterd, which decides twice; milterd.m4 brings its own INPUT_MAIL_FILTER", f.Name)
+		}
 		ours = true
 		switch {
 		case !f.Used:

@@ -30,6 +30,7 @@ func (c *Config) Policy() (*policy.Policy, []string, error) {
 	p.Checks.Relay.LocalMailers = slices.Clone(c.Checks.Relay.LocalMailers)
 	c.readSecrets(s)
 	c.checkReach(s)
+	c.checkPlaces(s)
 	if err := s.err(); err != nil {
 		return nil, s.warnings, err
 	}

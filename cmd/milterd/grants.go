@@ -41,9 +41,6 @@ func (g keptGrants) Grant(ctx context.Context, client netip.Addr) policy.GrantSt
 	return policy.GrantNone
 }
 
-// Known says whether a client held a grant when the store could last be asked.
-func (g keptGrants) Known(client netip.Addr) bool { return g.keeper.Known(client) }
-
 // grantSources keep relay grants and hear of the logins that make them.
 type grantSources struct {
 	keeper *grant.Keeper

@@ -64,7 +64,7 @@ func (d *askedDoor) result() string {
 	case d.err == nil:
 		return "answers"
 	case d.optional:
-		return "shut, and the configuration does not ask for it: " + policy.Printable(d.err.Error())
+		return "shut, which does not count: listen.map has its default, and only a sendmail that includes milterd.m4 needs it: " + policy.Printable(d.err.Error())
 	}
 	return policy.Printable(d.err.Error())
 }

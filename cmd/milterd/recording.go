@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"milterd/configs"
@@ -19,6 +20,11 @@ const closeRecorder = 5 * time.Second
 func openRecorder(c configs.Record, logger *slog.Logger) (*record.Recorder, error) {
 	if c.Dir == "" {
 		return nil, nil
+	}
+	// The directory above it has to be there. What is wrong with it the recorder says,
+	// and mail goes on.
+	if err := os.Mkdir(c.Dir, 0o700); err == nil {
+		logger.Info("directory of the recordings made", "dir", c.Dir)
 	}
 	r, err := record.Open(record.Config{
 		Dir: c.Dir, MaxSize: c.MaxSize, Keep: c.Keep, Compress: record.Compression(c.Compress), Sample: c.Sample,

@@ -1,0 +1,50 @@
+package configs
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestPlacesThatMilterdNeeds(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ name, text, want string }{
+		{"a directory for grants", "grants: {file: DIR/grants.db, control: local:/run/c.sock}\n", ""},
+		{"none", "grants: {file: DIR/none/grants.db, control: local:/run/c.sock}\n", "milterd.yaml:1: grants.file: there is no directory DIR/none, and milterd does not start without"},
+		{"grants that nothing makes", "grants: {file: DIR/grants.db}\n", "milterd.yaml:1: grants.file: nothing makes grants here: expected control, dovecot, logs or drac as well"},
+		{"a directory of recordings that can be made", "record: {dir: DIR/sessions}\n", ""},
+		{"one that cannot", "record: {dir: DIR/none/sessions}\n", "milterd.yaml:1: record.dir: there is no directory DIR/none, so nothing will be recorded"},
+		{"a file in its place", "record: {dir: DIR/file}\n", "milterd.yaml:1: record.dir: DIR/file is not a directory, so nothing will be recorded"},
+		{"a log that is there", "grants: {logs: [{file: DIR/file, format: dovecot}]}\n", ""},
+		{"a log that is not", "grants: {logs: [{file: DIR/mail.log, format: dovecot}]}\n", "milterd.yaml:1: grants.logs: DIR/mail.log: no such file (yet)"},
+		{"a status page for this machine", "listen: {http: 'inet:9180@127.0.0.1'}\n", ""},
+		{"one for everybody", "listen: {http: 'inet:9180@0.0.0.0'}\n", "milterd.yaml:1: listen.http: inet:9180@0.0.0.0 can be reached from other machines, and asks nobody who they are"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			name := filepath.Join(dir, "milterd.yaml")
+			text := strings.ReplaceAll(c.text, "DIR", dir) + "access: {file: file}\ndomains: {local: [], relay: []}\n"
+			if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			config, err := Load(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, warnings, err := config.Policy()
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := ""
+			if c.want != "" {
+				want = dir + "/" + strings.ReplaceAll(c.want, "DIR", dir)
+			}
+			if got := strings.Join(warnings, "\n"); got != want {
+				t.Errorf("warnings %q, expected %q", got, want)
+			}
+		})
+	}
+}
