@@ -23,9 +23,14 @@
 //	value  CRC-32C of key and rest (4 octets), first login and end (Unix time in
 //	       milliseconds, 8 octets each), length of the source (1), source, user
 //
-// Numbers are big-endian. A file that is anything else is refused, and left as it
-// is. bbolt does not check the pages it reads; the checksum is for a disk that
-// turns one address into another.
+// Numbers are big-endian. bbolt does not check the pages it reads; the checksum is for
+// a disk that turns one address into another.
+//
+// A database that is damaged, by a disk or by whoever cut it short, is renamed to
+// NAME.damaged, in the place of an older one of that name, which is logged as an error;
+// then there are no grants until users log in again. What was never a database, or holds
+// something else than relay grants, is somebody else's: it is refused, and left as it is.
+// So is a file that another process has open, or that may not be read.
 //
 // The file does not shrink when grants end, but its space is used again.
 package bolt

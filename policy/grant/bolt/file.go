@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -17,12 +18,6 @@ import (
 
 // bucket holds the grants. Its name is the version of the format, too.
 var bucket = []byte("grants.v1")
-
-// advice is what to do about a file that cannot be read.
-const advice = "move it away to begin without grants; users get theirs again when they next log in"
-
-// errDamaged: bbolt found something that it cannot go on with.
-var errDamaged = errors.New("damaged")
 
 // protect runs a function that reads the file. bbolt maps it into memory and
 // trusts it: what is damaged there shows as a panic, or as a fault of a memory
@@ -51,17 +46,30 @@ func openFile(path string, lockTimeout time.Duration) (*bbolt.DB, error) {
 		return nil, fmt.Errorf("open file of relay grants: %s is not a regular file", path)
 	}
 	var db *bbolt.DB
+	var file *os.File
+	opts := options(lockTimeout)
+	opts.OpenFile = func(name string, flag int, mode fs.FileMode) (f *os.File, err error) {
+		f, err = os.OpenFile(name, flag, mode)
+		file = f
+		return f, err
+	}
 	err = protect(func() (err error) {
-		db, err = bbolt.Open(path, 0o600, options(lockTimeout))
+		db, err = bbolt.Open(path, 0o600, opts)
 		return err
 	})
+	if err != nil && file != nil {
+		// bbolt does this, unless it panics. The lock has to go as well: it would
+		// live as long as the mapping, which is out of reach.
+		_ = syscall.Flock(int(file.Fd()), syscall.LOCK_UN)
+		file.Close()
+	}
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, fmt.Errorf("open file of relay grants %s: another process has it open; is another milterd running?", path)
 	case errors.Is(err, fs.ErrPermission):
 		return nil, fmt.Errorf("open file of relay grants: %w", err)
 	case err != nil:
-		return nil, fmt.Errorf("open file of relay grants %s: %w; %s", path, err, advice)
+		return nil, fmt.Errorf("open file of relay grants %s: %w", path, advise(openFailure(path, err)))
 	}
 	return db, nil
 }
@@ -128,7 +136,7 @@ func load(db *bbolt.DB, path string, fn func(key [16]byte, g grant.Grant) error)
 				return err
 			}
 			if info.Size() < tx.Size() {
-				return fmt.Errorf("cut short: %d octets of %d", info.Size(), tx.Size())
+				return fmt.Errorf("%w: cut short: %d octets of %d", errDamaged, info.Size(), tx.Size())
 			}
 			b, err := grants(tx)
 			if b == nil || err != nil {
@@ -137,14 +145,14 @@ func load(db *bbolt.DB, path string, fn func(key [16]byte, g grant.Grant) error)
 			return b.ForEach(func(k, v []byte) error {
 				g, err := decode(k, v)
 				if err != nil {
-					return err
+					return fmt.Errorf("%w: %w", errDamaged, err)
 				}
 				return fn([16]byte(k), g)
 			})
 		})
 	})
 	if err != nil {
-		return fmt.Errorf("read file of relay grants %s: %w; %s", path, err, advice)
+		return fmt.Errorf("read file of relay grants %s: %w", path, advise(err))
 	}
 	return nil
 }

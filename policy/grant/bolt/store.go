@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,7 +65,8 @@ type Store struct {
 	problem          atomic.Pointer[string]
 }
 
-// Open opens the file, or makes it, and reads the grants that still hold.
+// Open opens the file, or makes it, and reads the grants that still hold. A file that
+// is damaged is set aside, and there are no grants.
 func Open(c Config) (*Store, error) {
 	if c.Interval == 0 {
 		c.Interval = DefaultInterval
@@ -82,6 +84,30 @@ func Open(c Config) (*Store, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	found, _ := os.Stat(c.Path)
+	s, err := read(c)
+	if errors.Is(err, errDamaged) && found != nil {
+		// What is lost are grants of some minutes. To refuse to start for them would
+		// have all mail deferred.
+		name, asideErr := setAside(c.Path, found)
+		if asideErr != nil {
+			return nil, fmt.Errorf("%w; set it aside: %w; %s", err, asideErr, advice)
+		}
+		c.Logger.Error("the file of relay grants is damaged and was set aside; there are none until users log in again",
+			"file", c.Path, "set_aside_as", name, "error", err)
+		s, err = read(c)
+	}
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.stop, s.stopped = cancel, ctx.Done()
+	go s.write()
+	return s, nil
+}
+
+// read opens the file and reads it, for a store that does not write yet.
+func read(c Config) (*Store, error) {
 	db, err := openFile(c.Path, c.LockTimeout)
 	if err != nil {
 		return nil, err
@@ -98,9 +124,6 @@ func Open(c Config) (*Store, error) {
 	if err := s.load(); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	s.stop, s.stopped = cancel, ctx.Done()
-	go s.write()
 	return s, nil
 }
 
