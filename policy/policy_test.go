@@ -385,7 +385,7 @@ func TestAGrantRelaysAndAClientCertificateDoes(t *testing.T) {
 }
 
 func TestAGrantOutranksTheEntryOfANetworkOnly(t *testing.T) {
-	p := fixture(t, "Connect:203.0.113 REJECT\nConnect:203.0.113.66 REJECT\nConnect:192.0.2.0/24 DISCARD\nConnect:dialup.example REJECT\n")
+	p := fixture(t, "Connect:203.0.113 REJECT\nConnect:203.0.113.66 REJECT\nConnect:192.0.2.0/24 DISCARD\nConnect:dialup.example REJECT\nConnect:198.51.100.77/32 REJECT\n")
 	p.Checks.Relay.GrantTemp = reply(t, "451 4.7.1 later")
 	for _, c := range []struct {
 		name  string
@@ -399,6 +399,7 @@ func TestAGrantOutranksTheEntryOfANetworkOnly(t *testing.T) {
 		{"nobody can tell, and the name is refused", client("198.51.100.8", "p8.dialup.example"), GrantTemporary, ActionReject},
 		{"nobody can tell, and the very address is refused", client("203.0.113.66", "FAIL"), GrantTemporary, ActionReject},
 		{"a grant in a network by prefix length", client("192.0.2.8", "FAIL"), GrantHeld, ActionAccept},
+		{"a grant of an address that is refused as a network of one", client("198.51.100.77", "FAIL"), GrantHeld, ActionReject},
 		{"a grant of an address that is refused", client("203.0.113.66", "FAIL"), GrantHeld, ActionReject},
 		{"a grant of a client whose name is refused", client("198.51.100.8", "p8.dialup.example"), GrantHeld, ActionReject},
 	} {

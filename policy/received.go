@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"milterd/header"
-	"milterd/policy/access"
 )
 
 // ReceivedRule says whether the header of mail that came in on a port is
@@ -199,15 +198,9 @@ func (s *Session) grant() GrantState {
 		return s.granted
 	}
 	state := s.answers.Grant()
-	if state == GrantNone || s.refusedByAddress() {
+	if state == GrantNone || s.policy.Access.OutranksGrant(s.clientAddr) {
 		return GrantNone
 	}
 	s.granted = state
 	return state
-}
-
-func (s *Session) refusedByAddress() bool {
-	search := access.Search{Table: s.policy.Access, Features: &s.policy.Features}
-	m := search.Exact(access.Connect, s.clientAddr)
-	return m.Found() && m.Value.Outranks()
 }
