@@ -34,4 +34,11 @@
 // auth_policy_report_after_auth must stay at its default, yes. Without a nonce Dovecot
 // does not start. Where milterd does not answer, Dovecot lets users in nevertheless
 // (auth_policy_reject_on_fail is no by default), and they get no grant.
+//
+// A unix socket is no exception: it has the mode and group of the sockets for sendmail,
+// and sendmail's group is that of programs which every user can run.
+//
+// A request without the secret ends its connection, and where many are open those that
+// have not shown it give way to new ones, so that other users of the machine cannot keep
+// Dovecot out.
 package dovecot

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"time"
 
 	"milterd/policy/grant"
 )
@@ -26,9 +27,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.logger.Warn("request to the Dovecot policy server without the secret; is auth_policy_server_api_header the same in both?",
 				"peer", r.RemoteAddr)
 		}
+		// The connection ends here, and soon, even if the rest of the request does not
+		// come. Where it is not one of Serve's the deadline cannot be set.
+		w.Header().Set("Connection", "close")
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.timeouts.forbidden))
 		http.Error(w, "forbidden", http.StatusForbidden)
 		return
 	}
+	keepPlace(r.Context())
 	s.suspicious.Store(false)
 	switch {
 	case r.URL.Path != "/":

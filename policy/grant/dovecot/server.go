@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"golang.org/x/net/http/httpguts"
-	"golang.org/x/net/netutil"
 
 	"milterd/policy/grant"
 )
@@ -46,12 +45,24 @@ const (
 	maxBody        = 64 << 10
 	maxHeader      = 16 << 10
 	maxConnections = 256
-	headerTimeout  = 5 * time.Second
-	requestTimeout = 10 * time.Second
-	idleTimeout    = 2 * time.Minute
 	// shutdownTimeout is how long requests under way have at the end.
 	shutdownTimeout = 5 * time.Second
 )
+
+// timeouts are how long a connection is waited for.
+type timeouts struct {
+	// header bounds the header of a request, and so how long a connection may stay
+	// that has not made one.
+	header time.Duration
+	// request bounds all of it, idle the time until the next one.
+	request, idle time.Duration
+	// forbidden bounds what is left of a request without the secret.
+	forbidden time.Duration
+}
+
+func defaultTimeouts() timeouts {
+	return timeouts{header: 5 * time.Second, request: 10 * time.Second, idle: 2 * time.Minute, forbidden: time.Second}
+}
 
 // Server answers Dovecot. It is an http.Handler.
 type Server struct {
@@ -62,6 +73,7 @@ type Server struct {
 	header     string
 	digest     [sha256.Size]byte
 	anyAddress bool
+	timeouts   timeouts
 	count      counters
 	// suspicious: the last request had no secret, or another.
 	suspicious atomic.Bool
@@ -106,6 +118,7 @@ func New(c Config) (*Server, error) {
 		header:     name,
 		digest:     sha256.Sum256([]byte(value)),
 		anyAddress: c.AnyAddress,
+		timeouts:   defaultTimeouts(),
 	}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
@@ -147,15 +160,16 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 	server := &http.Server{
 		Handler:           s,
-		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       requestTimeout,
-		WriteTimeout:      requestTimeout,
-		IdleTimeout:       idleTimeout,
+		ConnContext:       withPlace,
+		ReadHeaderTimeout: s.timeouts.header,
+		ReadTimeout:       s.timeouts.request,
+		WriteTimeout:      s.timeouts.request,
+		IdleTimeout:       s.timeouts.idle,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn),
 	}
 	done := make(chan error, 1)
-	go func() { done <- server.Serve(netutil.LimitListener(ln, maxConnections)) }()
+	go func() { done <- server.Serve(&places{Listener: ln, max: maxConnections}) }()
 	select {
 	case err := <-done:
 		return fmt.Errorf("dovecot policy server on %s: %w", ln.Addr(), err)
