@@ -148,6 +148,7 @@ func (r *reloader) load(asked bool) error {
 		}
 	}
 	r.watcher.keep(files...)
+	r.watcher.loaded()
 
 	if r.start == nil {
 		r.start = config
@@ -183,11 +184,16 @@ func emptied(before, now *configs.Config) []string {
 // run reloads on SIGHUP and when files change, until ctx ends.
 func (r *reloader) run(ctx context.Context, hangups <-chan os.Signal) {
 	for {
-		reason, ok := r.watcher.next(ctx, hangups)
-		if !ok {
+		why, ok := r.watcher.next(ctx, hangups)
+		switch {
+		case !ok:
 			return
+		case why.unfinished != "":
+			r.failed(why.unfinished+" changed", fmt.Errorf("%s: still being written after %v, and smaller than the one in force; "+
+				"it is read once it is left alone, or on SIGHUP", why.unfinished, unfinishedLimit), false)
+		default:
+			r.reload(why.reason)
 		}
-		r.reload(reason)
 	}
 }
 
@@ -198,20 +204,12 @@ func (r *reloader) reload(reason string) {
 		notify(r.logger, daemon.SdNotifyReloading+"\n"+daemon.SdNotifyMonotonicUsec())
 		defer notify(r.logger, daemon.SdNotifyReady)
 	}
-	err := r.load(reason == hangup)
-	r.watcher.retry = err != nil
-	r.outcome.reloaded(err)
-	if err != nil {
-		known := reason == retrying && err.Error() == r.failure
-		r.failure = err.Error()
-		if known {
-			return
-		}
-		for _, line := range complaints(err) {
-			r.logger.Error("reload failed, the old policy stays in force", "reason", reason, "problem", line)
-		}
+	if err := r.load(reason == hangup); err != nil {
+		r.failed(reason, err, reason == retrying && err.Error() == r.failure)
 		return
 	}
+	r.watcher.retry = false
+	r.outcome.reloaded(nil)
 	if reason == hangup {
 		r.dns.recheck()
 	}
@@ -227,6 +225,20 @@ func (r *reloader) reload(reason string) {
 	}
 	if r.start.Log.Format != r.config.Log.Format {
 		r.logger.Warn("a change of log.format takes effect at the next start only", "config", r.config.Name())
+	}
+}
+
+// failed notes, and logs unless it is known, that a new policy could not be put in
+// force.
+func (r *reloader) failed(reason string, err error, known bool) {
+	r.watcher.retry = true
+	r.outcome.reloaded(err)
+	r.failure = err.Error()
+	if known {
+		return
+	}
+	for _, line := range complaints(err) {
+		r.logger.Error("reload failed, the old policy stays in force", "reason", reason, "problem", line)
 	}
 }
 

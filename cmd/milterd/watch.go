@@ -11,16 +11,9 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-const (
-	// pollInterval is how often files are looked at where no event tells of a
-	// change: on network file systems, and in directories that came later.
-	pollInterval = 30 * time.Second
-	// settleTime is how long files must be left alone after a change before
-	// they are read, so that they are read whole; settleLimit is how long one
-	// that is never left alone is waited for.
-	settleTime  = 200 * time.Millisecond
-	settleLimit = 2 * time.Second
-)
+// pollInterval is how often files are looked at where no event tells of a
+// change: on network file systems, and in directories that came later.
+const pollInterval = 30 * time.Second
 
 // watcher tells when one of some files may have changed: written in place,
 // replaced by a rename, or reached through a symbolic link that changed. It
@@ -35,6 +28,11 @@ type watcher struct {
 	errors <-chan error
 	// prints is what each file looked like before it was read.
 	prints map[string]fingerprint
+	// inForce is what each file looked like when it was put in force.
+	inForce map[string]fingerprint
+	// renamed are the files that came into their places as they are, since they
+	// were noted.
+	renamed map[string]bool
 	// written is a file that an event says was written. Its print may still be
 	// the same: the kernel's clock is coarse.
 	written string
@@ -68,7 +66,7 @@ func (p fingerprint) same(q fingerprint) bool {
 }
 
 func newWatcher(poll time.Duration) *watcher {
-	w := &watcher{poll: poll, prints: make(map[string]fingerprint)}
+	w := &watcher{poll: poll, prints: make(map[string]fingerprint), renamed: make(map[string]bool)}
 	// Without events the files are still polled.
 	if notify, err := fsnotify.NewWatcher(); err == nil {
 		w.notify, w.events, w.errors = notify, notify.Events, notify.Errors
@@ -86,6 +84,7 @@ func (w *watcher) close() error {
 // refresh notes what the files look like now.
 func (w *watcher) refresh() {
 	w.written = ""
+	clear(w.renamed)
 	for name := range w.prints {
 		w.prints[name] = takePrint(name)
 	}
@@ -176,52 +175,76 @@ func (w *watcher) changed() string {
 // hangup is the reason for a reload that an administrator has asked for.
 const hangup = "SIGHUP"
 
+// wakeup is why next returned.
+type wakeup struct {
+	// reason is why the files are to be read again.
+	reason string
+	// unfinished is set instead where they are not to be: a file that may be half
+	// written has been waited for in vain.
+	unfinished string
+}
+
 // next waits for a reason to read the files again and says what it is. It is not
 // ok when ctx ends.
-func (w *watcher) next(ctx context.Context, hangups <-chan os.Signal) (reason string, ok bool) {
+func (w *watcher) next(ctx context.Context, hangups <-chan os.Signal) (why wakeup, ok bool) {
 	poll := time.NewTicker(w.poll)
 	defer poll.Stop()
-	settled := time.NewTimer(time.Hour)
-	settled.Stop()
-	defer settled.Stop()
-	var first time.Time
+	look := time.NewTimer(time.Hour)
+	look.Stop()
+	defer look.Stop()
+	var s settling
 	wait := func() {
-		now := time.Now()
-		if first.IsZero() {
-			first = now
+		if s.unfinished == "" {
+			look.Reset(s.pause(time.Now()))
 		}
-		settled.Reset(min(settleTime, settleLimit-now.Sub(first)))
 	}
 	for {
 		select {
 		case <-ctx.Done():
-			return "", false
+			return wakeup{}, false
 		case <-hangups:
-			return hangup, true
+			return wakeup{reason: hangup}, true
 		case e := <-w.events:
-			if _, ours := w.prints[e.Name]; ours && !e.Has(fsnotify.Chmod) {
-				w.written = e.Name
-			}
+			w.event(e)
 			wait()
 		case <-w.errors:
 			// Events were lost: the files themselves tell.
+			clear(w.renamed)
 			wait()
-		case <-settled.C:
-			first = time.Time{}
-			if name := w.changed(); name != "" {
-				return name + " changed", true
+		case now := <-look.C:
+			switch s.look(now, w) {
+			case lookAgain:
+				look.Reset(settleTime)
+			case gaveUp:
+				return wakeup{unfinished: s.unfinished}, true
+			case settled:
+				s = settling{}
+				if name := w.changed(); name != "" {
+					return wakeup{reason: name + " changed"}, true
+				}
 			}
 		case <-poll.C:
 			for name := range w.prints {
 				w.watchDirectories(name)
 			}
 			switch {
-			case !first.IsZero():
+			case !s.first.IsZero():
 			case w.changed() != "":
 				wait()
 			case w.retry:
-				return retrying, true
+				return wakeup{reason: retrying}, true
 			}
 		}
 	}
+}
+
+// event notes what an event says about a file.
+func (w *watcher) event(e fsnotify.Event) {
+	if _, ours := w.prints[e.Name]; !ours || e.Has(fsnotify.Chmod) {
+		return
+	}
+	w.written = e.Name
+	// A file that a program creates in its place is written afterwards, one that
+	// is renamed into it is not.
+	w.renamed[e.Name] = e.Has(fsnotify.Create)
 }

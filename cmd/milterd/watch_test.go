@@ -13,19 +13,21 @@ import (
 func watching(t *testing.T, w *watcher, names ...string) (reasons <-chan string, hangups chan<- os.Signal) {
 	t.Helper()
 	w.add(names...)
+	w.loaded()
 	out, hup := make(chan string), make(chan os.Signal, 1)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for {
-			reason, ok := w.next(ctx, hup)
+			why, ok := w.next(ctx, hup)
 			if !ok {
 				return
 			}
 			w.refresh()
+			w.loaded()
 			select {
-			case out <- reason:
+			case out <- why.reason + why.unfinished:
 			case <-ctx.Done():
 				return
 			}
