@@ -150,14 +150,17 @@ var parts = []part{
 	{off: "MILTERD_NO_BANNER", added: []string{"O SmtpGreetingMessage=$j $b"}, gone: []string{
 		"O SmtpGreetingMessage=$j Sendmail $v/$Z; $b; (No UCE/UBE) $?{client_addr}logging access from: ${client_name}(${client_resolve})-$_$.",
 	}},
+	{off: "MILTERD_NO_PRIVACY", added: []string{stockPrivacy}, gone: []string{stockPrivacy + ",authwarnings"}},
 }
+
+const stockPrivacy = "O PrivacyOptions=needmailhelo,needexpnhelo,needvrfyhelo,restrictqrun,restrictexpand,nobodyreturn"
 
 // TestEachPartOfTheIncludeCanBeSwitchedOff compares sendmail.cf files with one that
 // is made without the include.
 func TestEachPartOfTheIncludeCanBeSwitchedOff(t *testing.T) {
 	needWorld(t)
 	stock := makeCF(t, accessLine, "").lines()
-	cases := [][]string{{}, {"MILTERD_NO_FILTER", "MILTERD_NO_ACCESS", "MILTERD_NO_RECEIVED", "MILTERD_NO_RULESETS", "MILTERD_NO_BANNER"}}
+	cases := [][]string{{}, {"MILTERD_NO_FILTER", "MILTERD_NO_ACCESS", "MILTERD_NO_RECEIVED", "MILTERD_NO_RULESETS", "MILTERD_NO_BANNER", "MILTERD_NO_PRIVACY"}}
 	for _, p := range parts {
 		cases = append(cases, []string{p.off})
 	}
@@ -245,6 +248,33 @@ func TestTheIncludesWordsChangeWhatItDoes(t *testing.T) {
 				t.Errorf("features that milterd reads (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestOnesOwnPrivacyFlagsStay: milterd.m4 takes one flag away and no other.
+func TestOnesOwnPrivacyFlagsStay(t *testing.T) {
+	needWorld(t)
+	for _, c := range []struct{ name, flags, want string }{
+		{"one flag", "`authwarnings'", "public"},
+		{"the first of several", "`authwarnings, noexpn,novrfy'", "noexpn,novrfy"},
+		{"the last", "`noexpn, authwarnings'", "noexpn"},
+		{"one among others", "`goaway,authwarnings,restrictqrun'", "goaway,restrictqrun"},
+		{"in quotes of its own", "``authwarnings,noexpn,novrfy''", "noexpn,novrfy"},
+		{"not there", "`goaway'", "goaway"},
+		{"no flags", "`'", "public"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			made := makeCF(t, set("confPRIVACY_FLAGS", c.flags)+"INCLUDE", "")
+			made.accepted(t)
+			if want := "O PrivacyOptions=" + c.want; !made.lines()[want] {
+				t.Errorf("no line %q, but %q", want, regexp.MustCompile("O PrivacyOptions.*").FindString(made.text))
+			}
+		})
+	}
+	made := makeCF(t, "INCLUDE"+set("confPRIVACY_FLAGS", "`authwarnings,noexpn'"), "")
+	made.accepted(t)
+	if want := "O PrivacyOptions=authwarnings,noexpn"; !made.lines()[want] {
+		t.Errorf("flags that are defined behind the include: no line %q", want)
 	}
 }
 

@@ -14,6 +14,8 @@ dnl	MILTERD_NO_RECEIVED	leaves this host's own Received: field as it is
 dnl	MILTERD_NO_RULESETS	leaves Local_check_rcpt to your own LOCAL_RULESETS,
 dnl				which then has to call $>milterd_received
 dnl	MILTERD_NO_BANNER	leaves the greeting as it is
+dnl	MILTERD_NO_PRIVACY	leaves authwarnings in confPRIVACY_FLAGS; without it,
+dnl				define those flags before this line, if at all
 dnl
 dnl	MILTERD_FILTER		listen.milter of milterd's configuration
 dnl	MILTERD_MAP		listen.map
@@ -43,6 +45,13 @@ ifdef(`MILTERD_NO_ACCESS',,
 `FEATURE(`access_db', `socket -T<TMPF> 'MILTERD_MAP, MILTERD_ACCESS_OPTIONS)')dnl
 dnl
 ifdef(`MILTERD_NO_BANNER',, `define(`confSMTP_LOGIN_MSG', `$j MILTERD_BANNER')')dnl
+dnl
+dnl With authwarnings, sendmail adds an X-Authentication-Warning that names a client
+dnl which has not said HELO, and no filter is shown it. The other flags stay. goaway
+dnl stays, too: it has needmailhelo in it, so there is nothing to warn of.
+ifdef(`MILTERD_NO_PRIVACY',,
+`define(`confPRIVACY_FLAGS', patsubst(patsubst(patsubst(defn(`confPRIVACY_FLAGS'), `^.*$', ````\&''''), `authwarnings, *'), `,? *authwarnings'))dnl
+ifelse(defn(`confPRIVACY_FLAGS'), `', `define(`confPRIVACY_FLAGS', `public')')')dnl
 dnl
 dnl The stock field, with a short form for mail whose client is nobody's business.
 ifdef(`MILTERD_NO_RECEIVED',,
