@@ -210,7 +210,7 @@ func TestTheEmbeddedConfigurationHasTheDocumentedDefaults(t *testing.T) {
 				"169.254.0.0/16", "fe80::/10", "100.64.0.0/10"),
 			Redis: Redis{Prefix: "milterd:grant:", Timeout: 300 * time.Millisecond},
 			Logs:  []MailLog{},
-			DRAC:  DRAC{Allow: prefixes("127.0.0.0/8", "::1/128"), RPCBind: true},
+			DRAC:  DRAC{Allow: prefixes("127.0.0.0/8", "::1/128"), ReservedPort: true, RPCBind: true},
 		},
 		Record: Record{MaxSize: 64 << 20, Compress: "gzip", Sample: 1, Redact: true, Headers: []string{}, Buffer: 4096},
 		Log:    Log{Level: "info", Format: "text"},

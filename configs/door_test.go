@@ -118,14 +118,27 @@ func TestWhatOthersCouldReachAndWhatNothingComesOfIsWarnedAbout(t *testing.T) {
 		{"no scrubbing for grants that there are not", "received: {mode: off, whose: [granted]}", ""},
 		{"grants that sendmail does not learn of", "listen: {map: \"\"}\ngrants: {control: local:/run/c.sock}",
 			"DIR/milterd.yaml:3: listen.map: empty, so sendmail's own rules know nothing of grants and go on refusing to relay"},
-		{"DRAC for everybody", "grants: {drac: {listen: 'inet:0@0.0.0.0', allow: [127.0.0.0/8, '::/0']}}",
-			"DIR/milterd.yaml:3: grants.drac.allow: ::/0 lets everybody who can send a datagram grant a relay"},
+		{"DRAC for root of this machine", "grants: {drac: {listen: 'inet:0@0.0.0.0'}}", ""},
+		{"DRAC for every user of this machine", "grants: {drac: {listen: 'inet:0@0.0.0.0', allow: [203.0.113.0/24, '::/64'], reserved_port: false}}",
+			"DIR/milterd.yaml:3: grants.drac.reserved_port: false, and grants.drac.allow has addresses of this machine: every user of it can grant a relay to any address"},
+		{"DRAC for every user of this machine, by its other address", "grants: {drac: {listen: 'inet:0@0.0.0.0', allow: [192.0.2.40], reserved_port: false}}",
+			"DIR/milterd.yaml:3: grants.drac.reserved_port: false, and grants.drac.allow has addresses of this machine: every user of it can grant a relay to any address"},
+		{"DRAC for every user of another machine", "grants: {drac: {listen: 'inet:0@0.0.0.0', allow: [203.0.113.25], reserved_port: false}}", ""},
+		{"DRAC for every user of this machine, switched off", "grants: {drac: {reserved_port: false}}", ""},
 		{"DRAC for everybody, switched off", "grants: {drac: {allow: ['::/0']}}", ""},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			dir := write(t, map[string]string{"access": ""})
-			_, warnings := build(t, dir, "access: {file: access}\ndomains: {local: [], relay: []}\n"+c.config+"\n")
+			config := parse(t, dir, "access: {file: access}\ndomains: {local: [], relay: []}\n"+c.config+"\n")
+			config.machine = testMachine("", "lo 127.0.0.1", "192.0.2.40")
+			_, warnings, err := config.Policy()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range warnings {
+				warnings[i] = strings.ReplaceAll(warnings[i], dir, "DIR")
+			}
 			if got := strings.Join(warnings, "\n"); got != c.want {
 				t.Errorf("warnings:\n%s\nexpected:\n%s", got, c.want)
 			}

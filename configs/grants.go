@@ -30,11 +30,13 @@ type Grants struct {
 	File  string
 	Redis Redis
 	// Control is the address of the socket for administrators, local:/path; empty
-	// for none.
-	Control string
-	Dovecot Dovecot
-	Logs    []MailLog
-	DRAC    DRAC
+	// for none. ControlGroup is the group that may use it beside its owner, a name or
+	// a number; empty for none.
+	Control      string
+	ControlGroup string
+	Dovecot      Dovecot
+	Logs         []MailLog
+	DRAC         DRAC
 }
 
 // Redis is a Redis or Valkey server that keeps the grants of many hosts.
@@ -80,6 +82,9 @@ type DRAC struct {
 	Listen string
 	// Allow are the networks whose hosts may grant.
 	Allow []netip.Prefix
+	// ReservedPort wants a source port below 1024 from them, which root alone can
+	// use.
+	ReservedPort bool
 	// RPCBind registers the port with rpcbind, which is where clients ask for it.
 	RPCBind bool
 }
@@ -116,6 +121,7 @@ func (c *Config) grantsSchema() []field {
 			{name: "timeout", value: duration(&g.Redis.Timeout, 10*time.Millisecond, 5*time.Second)},
 		}},
 		{name: "control", value: checked(&g.Control, optional(checkLocal))},
+		{name: "control_group", value: optionalText(&g.ControlGroup)},
 		{name: "dovecot", section: []field{
 			{name: "listen", value: checked(&g.Dovecot.Listen, optional(checkLoopback))},
 			{name: "secret", value: secret(&g.Dovecot.Secret, "a secret")},
@@ -125,6 +131,7 @@ func (c *Config) grantsSchema() []field {
 		{name: "drac", section: []field{
 			{name: "listen", value: checked(&g.DRAC.Listen, optional(checkDatagram))},
 			{name: "allow", value: networks(&g.DRAC.Allow)},
+			{name: "reserved_port", value: boolean(&g.DRAC.ReservedPort)},
 			{name: "rpcbind", value: boolean(&g.DRAC.RPCBind)},
 		}},
 	}
@@ -254,6 +261,9 @@ func checkLoginRegexp(s string) error {
 	return nil
 }
 
+// minDovecotSecret is the least length of Dovecot's secret, in octets.
+const minDovecotSecret = 16
+
 // checkGrants reports what is right key by key, and cannot be together.
 func (c *Config) checkGrants(d *decoder) {
 	g := &c.Grants
@@ -269,8 +279,15 @@ func (c *Config) checkGrants(d *decoder) {
 	if g.Dovecot.Secret != "" && g.Dovecot.SecretFile != "" {
 		fail(d.said("grants.dovecot.secret", "grants.dovecot.secret_file"), "expected one of secret and secret_file")
 	}
-	if strings.HasPrefix(g.Dovecot.Listen, "inet") && g.Dovecot.Secret == "" && g.Dovecot.SecretFile == "" {
-		fail("grants.dovecot.listen", "every user of this machine can connect to %s, so a secret or a secret_file is needed", g.Dovecot.Listen)
+	if g.Dovecot.Listen != "" && g.Dovecot.Secret == "" && g.Dovecot.SecretFile == "" {
+		// A socket as well: its mode and group are those of the doors for sendmail.
+		fail("grants.dovecot.listen", "whoever can connect to %s could grant, so a secret or a secret_file is needed", g.Dovecot.Listen)
+	}
+	if secret := string(g.Dovecot.Secret); secret != "" && len(secret) < minDovecotSecret {
+		fail("grants.dovecot.secret", "%d octets, expected %d at least: who guesses it can grant", len(secret), minDovecotSecret)
+	}
+	if g.DRAC.Listen != "" && everybody(g.DRAC.Allow) {
+		fail(d.said("grants.drac.listen", "grants.drac.allow"), "these networks are everybody, who could then relay; expected those of the POP and IMAP servers")
 	}
 	if g.DRAC.Listen != "" && len(g.DRAC.Allow) == 0 {
 		fail(d.said("grants.drac.listen", "grants.drac.allow"), "nobody may grant, expected at least one network in grants.drac.allow")

@@ -1,6 +1,10 @@
 package configs
 
-import "milterd/policy"
+import (
+	"os"
+
+	"milterd/policy"
+)
 
 // listener is one address that milterd listens on, and the key that says so.
 type listener struct {
@@ -48,11 +52,7 @@ func (c *Config) checkReach(s *sources) {
 			warn("listen.map", "%s can be reached from other machines, and whoever can connect reads the access table and learns who may relay; keep it local", address)
 		}
 	}
-	for _, network := range c.Grants.DRAC.Allow {
-		if c.Grants.DRAC.Listen != "" && network.Bits() == 0 {
-			warn("grants.drac.allow", "%s lets everybody who can send a datagram grant a relay", network)
-		}
-	}
+	c.checkGrantsReach(s)
 	r := &c.Received
 	if r.Mode != policy.ModeOff && r.Granted && !c.GrantsConfigured() {
 		warn("received.whose", "granted, but grants has no source, store or control socket, so there are none")
@@ -60,4 +60,39 @@ func (c *Config) checkReach(s *sources) {
 	if c.GrantsConfigured() && len(c.Listen.Map) == 0 {
 		warn("listen.map", "empty, so sendmail's own rules know nothing of grants and go on refusing to relay")
 	}
+}
+
+// checkGrantsReach warns of what lets every user of this machine grant relays, or
+// read who holds one.
+func (c *Config) checkGrantsReach(s *sources) {
+	g := &c.Grants
+	if d := &g.DRAC; d.Listen != "" && !d.ReservedPort && overlaps(d.Allow, c.machine.networks()) {
+		const key = "grants.drac.reserved_port"
+		s.warn(c.name, c.lines[key], "%s: false, and grants.drac.allow has addresses of this machine: every user of it can grant a relay to any address", key)
+	}
+	if g.File != "" {
+		s.checkOthers(g.File, "grants.file", 0o006)
+	}
+}
+
+// checkOthers warns of a file that every user of this machine can read or write,
+// whichever of the two is in forbidden; key says what the file is. One that is not
+// there yet is made with a mode that is right.
+func (s *sources) checkOthers(path, key string, forbidden os.FileMode) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return
+	}
+	can, chmod := "", ""
+	switch info.Mode() & forbidden {
+	case 0o002:
+		can, chmod = "write to", "o-w"
+	case 0o004:
+		can, chmod = "read", "o-r"
+	case 0o006:
+		can, chmod = "read and write to", "o-rw"
+	default:
+		return
+	}
+	s.warn(path, 0, "every user of this machine can %s it (%s); chmod %s takes that away", can, key, chmod)
 }

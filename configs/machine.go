@@ -85,6 +85,20 @@ func (m machine) classW(probe sendmail.Probe) ([]string, error) {
 	return names, nil
 }
 
+// networks are the addresses that this machine sends from to itself. Without a list
+// of its interfaces they are the loopback ones.
+func (m machine) networks() []netip.Prefix {
+	own := namedNetworks("loopback")
+	addrs, err := m.interfaces()
+	if err != nil {
+		return own
+	}
+	for _, a := range addrs {
+		own = append(own, netip.PrefixFrom(a.WithZone(""), a.BitLen()))
+	}
+	return own
+}
+
 // literal is an address as class w holds it.
 func literal(a netip.Addr) string { return "[" + access.FormatAddr(a) + "]" }
 

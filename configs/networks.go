@@ -80,3 +80,41 @@ func namedNetworks(word string) []netip.Prefix {
 	}
 	return networks
 }
+
+// everybody reports whether networks, taken together, hold every address of IPv4, or
+// every one that a host on the Internet can have over IPv6 (RFC 4291 section 2.4).
+func everybody(networks []netip.Prefix) bool {
+	return covers(networks, netip.MustParsePrefix("0.0.0.0/0")) || covers(networks, netip.MustParsePrefix("2000::/3"))
+}
+
+// covers reports whether networks, taken together, hold every address of another one.
+func covers(networks []netip.Prefix, whole netip.Prefix) bool {
+	var inside []netip.Prefix
+	for _, network := range networks {
+		if !network.Overlaps(whole) {
+			continue
+		}
+		if network.Bits() <= whole.Bits() {
+			return true
+		}
+		inside = append(inside, network)
+	}
+	if len(inside) == 0 {
+		return false
+	}
+	low, high := halves(whole)
+	return covers(inside, low) && covers(inside, high)
+}
+
+// halves are the two networks of one more bit; there has to be one.
+func halves(p netip.Prefix) (low, high netip.Prefix) {
+	octets := p.Addr().AsSlice()
+	octets[p.Bits()/8] |= 0x80 >> (p.Bits() % 8)
+	addr, _ := netip.AddrFromSlice(octets)
+	return netip.PrefixFrom(p.Addr(), p.Bits()+1), netip.PrefixFrom(addr, p.Bits()+1)
+}
+
+// overlaps reports whether a network of one list has addresses of one in the other.
+func overlaps(a, b []netip.Prefix) bool {
+	return slices.ContainsFunc(a, func(p netip.Prefix) bool { return slices.ContainsFunc(b, p.Overlaps) })
+}

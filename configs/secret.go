@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"maps"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 
@@ -185,7 +184,7 @@ func (c *Config) readSecrets(s *sources) {
 		least     int
 	}{
 		{"grants.redis.password_file", c.Grants.Redis.PasswordFile, &c.Grants.Redis.Password, 1},
-		{"grants.dovecot.secret_file", c.Grants.Dovecot.SecretFile, &c.Grants.Dovecot.Secret, 1},
+		{"grants.dovecot.secret_file", c.Grants.Dovecot.SecretFile, &c.Grants.Dovecot.Secret, minDovecotSecret},
 		{"record.redact_key_file", c.Record.RedactKeyFile, &c.Record.RedactKey, minRedactKey},
 	} {
 		if secret.path == "" {
@@ -208,8 +207,6 @@ func (c *Config) readSecrets(s *sources) {
 			continue
 		}
 		*secret.to = Secret(line)
-		if info, err := os.Stat(secret.path); err == nil && info.Mode()&0o004 != 0 {
-			s.warn(secret.path, 0, "every user of this machine can read it (%s); chmod o-r takes that away", secret.key)
-		}
+		s.checkOthers(secret.path, secret.key, 0o006)
 	}
 }

@@ -43,7 +43,7 @@ func changeHeaderGrantsAndRecord(t *testing.T, want *Config) {
 			Address: "rediss://redis.example.test:6380", Username: "milterd", Password: "12345678", DB: 2,
 			Prefix: "mail{1}:", Timeout: time.Second,
 		},
-		Control: "local:/run/milterd/control.sock",
+		Control: "local:/run/milterd/control.sock", ControlGroup: "postmaster",
 		Dovecot: Dovecot{Listen: "inet:4001@localhost", SecretFile: beside("dovecot-secret")},
 		Logs: []MailLog{
 			{File: "/var/log/mail.log", Format: "dovecot"}, {File: "/var/log/mail.log", Format: "cyrus"},
@@ -92,7 +92,7 @@ func TestGrantsAreConfiguredByAnySourceOrStore(t *testing.T) {
 		{"Redis", "{redis: {address: 'localhost:6379'}}", true},
 		{"details of a Redis that is not used", "{redis: {db: 3}}", false},
 		{"a control socket", "{control: local:/run/milterd/control.sock}", true},
-		{"Dovecot", "{dovecot: {listen: local:/run/milterd/dovecot.sock}}", true},
+		{"Dovecot", "{dovecot: {listen: local:/run/milterd/dovecot.sock, secret: s3cr3t-of-d0vecot}}", true},
 		{"a log", "{logs: [{file: mail.log, format: uw}]}", true},
 		{"DRAC", "{drac: {listen: 'inet:0@127.0.0.1'}}", true},
 	} {
@@ -160,7 +160,7 @@ func TestExamplesInTheCommentsOfTheReferenceAreTaken(t *testing.T) {
 
 func TestSecretsComeFromTheFirstLineOfTheirFiles(t *testing.T) {
 	dir := write(t, map[string]string{
-		"access": "", "redis": "r3dis-w0rd", "dovecot": "s3cr3t\r\nnot this\n", "record": "k3y-0123456789abcd\n\n",
+		"access": "", "redis": "r3dis-w0rd", "dovecot": "s3cr3t-of-d0vecot\r\nnot this\n", "record": "k3y-0123456789abcd\n\n",
 	})
 	text := `access: {file: access}
 domains: {local: [], relay: []}
@@ -178,7 +178,7 @@ record: {redact_key_file: record}
 		t.Fatal(err)
 	}
 	for _, secret := range []struct{ got, want Secret }{
-		{c.Grants.Redis.Password, "r3dis-w0rd"}, {c.Grants.Dovecot.Secret, "s3cr3t"}, {c.Record.RedactKey, "k3y-0123456789abcd"},
+		{c.Grants.Redis.Password, "r3dis-w0rd"}, {c.Grants.Dovecot.Secret, "s3cr3t-of-d0vecot"}, {c.Record.RedactKey, "k3y-0123456789abcd"},
 	} {
 		if string(secret.got) != string(secret.want) {
 			t.Errorf("a secret is %q, expected %q", string(secret.got), string(secret.want))
@@ -333,7 +333,7 @@ func TestNoMessageOfABadConfigurationShowsASecret(t *testing.T) {
 }
 
 func TestAPrintedConfigurationShowsNoSecret(t *testing.T) {
-	c := parse(t, t.TempDir(), "grants: {redis: {password: S3CRETONE}, dovecot: {secret: S3CRETTWO}}\nrecord: {redact_key: S3CRETTHREE-012345}\n")
+	c := parse(t, t.TempDir(), "grants: {redis: {password: S3CRETONE}, dovecot: {secret: S3CRETTWO-0123456}}\nrecord: {redact_key: S3CRETTHREE-012345}\n")
 	for _, format := range []string{"%v", "%+v", "%#v", "%q"} {
 		if got := fmt.Sprintf(format, []any{c.Grants, c.Record}); strings.Contains(got, "S3CRET") || !strings.Contains(got, "redacted") {
 			t.Errorf("%s shows %s", format, got)

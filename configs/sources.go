@@ -289,6 +289,7 @@ func (s *sources) table() *access.Table {
 		return nil
 	}
 	defer f.Close()
+	s.checkOthers(s.access.path, "the access table: who may relay", 0o002)
 	table, found, err := access.Parse(s.access.path, f, s.features)
 	if err != nil {
 		s.add(s.access.path, 0, "%v", err)
