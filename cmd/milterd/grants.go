@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"reflect"
 	"strings"
 	"time"
@@ -138,12 +139,12 @@ func (g *grantSources) openControl(config *configs.Config) error {
 		return err
 	}
 	// Who can write to it grants relays: it is for its owner alone, and for a group
-	// that the configuration names.
-	mode := config.Listen.SocketMode & 0o600
-	if config.Listen.SocketGroup != "" {
-		mode = config.Listen.SocketMode & 0o660
+	// that the configuration names for this and nothing else.
+	mode := os.FileMode(0o600)
+	if config.Grants.ControlGroup != "" {
+		mode = 0o660
 	}
-	ln, err := milter.Listen(config.Grants.Control, mode, config.Listen.SocketGroup)
+	ln, err := milter.Listen(config.Grants.Control, mode, config.Grants.ControlGroup)
 	if err != nil {
 		return fmt.Errorf("control: %w", err)
 	}
@@ -207,14 +208,16 @@ func (g *grantSources) openDRAC(config *configs.Config) error {
 		return nil
 	}
 	var err error
-	if g.drac, err = drac.NewServer(drac.Config{Keeper: g.keeper, Servers: c.Allow, Logger: g.logger}); err != nil {
+	if g.drac, err = drac.NewServer(drac.Config{
+		Keeper: g.keeper, Servers: c.Allow, ReservedPort: c.ReservedPort, Logger: g.logger,
+	}); err != nil {
 		return err
 	}
-	network, address, err := milter.ParseAddress(c.Listen)
+	network, address, err := datagramAddress(c.Listen)
 	if err != nil {
 		return fmt.Errorf("drac: %w", err)
 	}
-	packet, err := net.ListenPacket(strings.Replace(network, "tcp", "udp", 1), address)
+	packet, err := net.ListenPacket(network, address)
 	if err != nil {
 		return fmt.Errorf("drac: %w", err)
 	}
@@ -231,6 +234,27 @@ func (g *grantSources) openDRAC(config *configs.Config) error {
 		})
 	}
 	return nil
+}
+
+// datagramAddress reads the address of a UDP socket. Unlike that of a stream it may
+// have port 0, any port, which rpcbind is told.
+func datagramAddress(s string) (network, address string, err error) {
+	stream, anyPort := s, false
+	if scheme, rest, _ := strings.Cut(s, ":"); rest == "0" || strings.HasPrefix(rest, "0@") {
+		stream, anyPort = scheme+":1"+rest[1:], true
+	}
+	network, address, err = milter.ParseAddress(stream)
+	if err != nil {
+		return "", "", err
+	}
+	if anyPort {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return "", "", err
+		}
+		address = net.JoinHostPort(host, "0")
+	}
+	return strings.Replace(network, "tcp", "udp", 1), address, nil
 }
 
 // add takes a source in, with what closes it if it never runs.

@@ -43,8 +43,11 @@
 //
 // Config.ReservedPort asks in addition for a source port below 1024, which only
 // root can bind: the RPC library takes one when it can. It keeps the other users
-// of a listed server out. It is off by default because Dovecot and Cyrus report
-// from processes that run as the mail user, and cannot bind such a port.
+// of a listed server out, and without it every user of this machine can open the
+// relay as long as the loopback addresses are listed. milterd asks for it unless
+// it is told not to (grants.drac.reserved_port), which is needed where Dovecot's
+// or Cyrus' plugin reports from processes that run as the mail user, and cannot
+// bind such a port.
 //
 // An answer is never longer than the call, so nobody is flooded by way of this
 // server; and only calls are answered, so two servers cannot be made to answer
