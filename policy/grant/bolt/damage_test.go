@@ -41,6 +41,25 @@ func content(t *testing.T, path string) []byte {
 	return text
 }
 
+// used is how much of a file the database uses; there is room behind it.
+func used(t *testing.T, content []byte) int {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "used.db")
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	size := 0
+	if err := db.View(func(tx *bbolt.Tx) error { size = int(tx.Size()); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return size
+}
+
 // database is a file with a bucket that is not ours.
 func database(t *testing.T, bucket string) []byte {
 	t.Helper()
@@ -73,6 +92,7 @@ func TestDamagedFilesAreSetAside(t *testing.T) {
 		{"cut after the first page", good[:page], "file size too small"},
 		{"cut after the first pages", good[:4*page], ""},
 		{"cut in the middle", good[:len(good)/2/page*page], ""},
+		{"cut by its last page", good[:used(t, good)-page], ""},
 		{"a record that was changed", bytes.ReplaceAll(good, []byte("shin@example.test"), []byte("kimm@example.test")), "a record whose checksum is wrong"},
 		{"the pages of records overwritten", overwritten(2*page, len(good)), ""},
 		{"the ends of both first pages overwritten", append(append(append(append([]byte(nil), good[:40]...), make([]byte, page-40)...), good[page:page+40]...), good[page+80:]...), ""},

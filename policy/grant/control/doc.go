@@ -40,6 +40,7 @@
 //
 // Who can connect can open the relay, for every address that a login could open
 // it for: the rules of package grant hold here as well. So the mode of the socket
-// decides, and 0600 is right for most. The kernel tells who has connected;
-// the log names user and process with each change.
+// decides. milterd gives it 0600, whatever the mode of its other sockets, and 0660
+// with a group only where that is named for this socket (grants.control_group). The
+// kernel tells who has connected; the log names user and process with each change.
 package control
