@@ -22,8 +22,10 @@
 // leave clauses out (qmail writes a comment and a date), and anybody can write
 // anything. So every value can be read here, in time proportional to its length:
 //
-//   - The date is what follows the last semicolon, where it reads as one. Clauses
-//     behind it, such as Courier's id, count as if they stood before it.
+//   - The date is what follows the last semicolon behind which there is one: a day
+//     and a time in whatever form, Unix time, names of days and months in other
+//     languages, other words among it. What stands behind it, such as Courier's id
+//     or one more semicolon, counts as if it stood before it.
 //   - A comment that is not closed extends to the date or to the end, a quotation
 //     mark without a second one is an ordinary character, and so is < without >.
 //     A ) too many is dropped. Control characters are white space.
@@ -43,6 +45,16 @@
 // one stays, since what a client can make a field say comes before what the MTA
 // adds. Other words go; if nothing is left before the date, Rules.From stands
 // there: "from SMTP; Mon, 5 Feb 2024 10:00:00 +0100".
+//
+// Of a date, what can be nothing but a part of one stays: numbers of days and years,
+// the time, the zone, names of days and months, and a short word without digits or
+// dots where such a name is missing, unless it names the client. Everything else
+// that stands among it goes.
+//
+// So these stay by rule, whatever they tell: the value of by, which names the host
+// that took the message, an internal one maybe; the value of id, by which that host's
+// log can be searched; that of for, a recipient; and the envelope's sender, but not
+// where a word of the from clause is in it.
 //
 // With Rules.Version, the first comment that names software becomes Rules.By and
 // others go. Software is what a comment is about that is not about the client,

@@ -243,6 +243,21 @@ func (p *pass) keeps(about topic, text string) bool {
 	return !(p.with && mentionsTLS(text)) && !(p.client && p.traces.leak(text))
 }
 
+// date returns what stays of a date and its comments.
+func (p *pass) date(date []token) []token {
+	var keep []bool
+	if p.client {
+		keep = dateWords(date, p.traces)
+	}
+	var stays []token
+	for i, t := range date {
+		if t.kind == kindComment && p.keepsDateComment(t) || t.kind == kindWord && (!p.client || keep[i]) {
+			stays = append(stays, t)
+		}
+	}
+	return stays
+}
+
 // keepsDateComment says whether a comment behind the date stays: the name of a
 // time zone, the envelope's sender.
 func (p *pass) keepsDateComment(t token) bool {

@@ -279,6 +279,59 @@ func TestWhatNoRuleTakesStays(t *testing.T) {
 	})
 }
 
+// dates are unusual ones, of which every word stays.
+var dates = []string{
+	"Mo, 22 Nov 2026 10:00:00 +0100", "lun., 22 nov. 2026 10:00:00 +0100", "domingo, 22 de noviembre de 2026 10:00:00 CET", "So., 22. März 2026, 10:00 Uhr",
+	"1795341600", "1795341600.123 +0000", "2026-11-22 10:00:00.123456 +0100 CET m=+0.12", "2026-11-22T10:00:00.123456+01:00", "20261122T100000Z",
+	"22/Nov/2026:10:00:00 +0100", "22.11.2026 10:00:00", "Nov 22nd, 2026 10:00:00 PM", "Sun Nov 22 10:00:00 CET 2026", "10:00:00", "Sun,22 Nov 2026 10:00:00", "22 Nov 2026", "2026-11-22",
+}
+
+// TestADateStaysWhateverStandsAmongIt: all words of a date are left, in their order,
+// and nothing of a client that stands among or behind them.
+func TestADateStaysWhateverStandsAmongIt(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := clients().Draw(t, "client")
+		date := rapid.SampledFrom(dates[:13]).Draw(t, "date")
+		words := strings.Fields(date)
+		i := rapid.IntRange(0, len(words)).Draw(t, "where")
+		strange := rapid.SampledFrom([]string{"%h", "[%a]", "%a", "on %h", "%u@client.example", "(%h)", "host=%e", ""}).Draw(t, "strange")
+		text := strings.Join(slices.Insert(slices.Clone(words), i, c.field(strange)), " ")
+		junk := rapid.SampledFrom([]string{"", ";", "; %h", "; (from %h) ; [%a]"}).Draw(t, "junk")
+		value := c.field("from %e (%h [%a]) by mx.example id 1; ") + text + c.field(junk)
+		rules := someRules().Draw(t, "rules")
+		rules.Client = true
+		fields := []Field{{"Received", value}}
+		edits, _ := Plan(fields, rules)
+		checkPlan(t, fields, edits, rules)
+		got := Apply(fields, edits)[0].Value
+		var left []string
+		for _, tok := range parse(got).date {
+			left = append(left, tok.text)
+		}
+		if diff := cmp.Diff(words, left); diff != "" {
+			t.Fatalf("date of\n%s\nin\n%s\n(-want +got):\n%s", value, got, diff)
+		}
+		for _, secret := range c.secrets() {
+			if strings.Contains(lower(got), lower(secret)) {
+				t.Fatalf("%q is left of\n%s\nin\n%s", secret, value, got)
+			}
+		}
+	})
+}
+
+func TestWhatIsNoDateIsNotTakenForOne(t *testing.T) {
+	for _, text := range []string{"", "yesterday", "22", "22 Nov 2026 at laptop", "10:00 on laptop", "203.0.113.8", "10.0.0.9 5", "2001:db8::8:1 22", "3405803784", "laptop.lan 22", "10:00:00:00 22"} {
+		if tokens, _ := lex(text); isDate(tokens) {
+			t.Errorf("%q is taken for a date", text)
+		}
+	}
+	for _, text := range dates {
+		if tokens, _ := lex(text); !isDate(tokens) {
+			t.Errorf("%q is not taken for a date", text)
+		}
+	}
+}
+
 // valueOf is the value of the last clause of a kind.
 func (r received) valueOf(kind clause) string {
 	value := ""

@@ -78,7 +78,8 @@ type received struct {
 	// head is all before the date, in order, without the tokens that are too long
 	// to be kept.
 	head []segment
-	// date is what stands behind the last semicolon; empty where that is no date.
+	// date is what stands behind the last semicolon that a date follows, with words
+	// among it that are none; empty where there is no date.
 	date []token
 	// written is the number of tokens in the value.
 	written int
@@ -153,8 +154,8 @@ const maxDate = 1000
 
 // split splits a value at the last semicolon that a date follows. That is looked
 // for in the text first, so that nothing that is left open before it, such as a
-// comment, hides it. Clauses behind the date, such as Courier's id, are taken to
-// stand before it.
+// comment, hides it. What stands behind the date, such as Courier's id or another
+// semicolon, is taken to stand before it.
 func split(value string) (head, date []token) {
 	i := strings.LastIndexByte(value, ';')
 	if i >= 0 && len(value)-i <= maxDate {
@@ -166,15 +167,16 @@ func split(value string) (head, date []token) {
 		}
 	}
 	head, _ = lex(value)
+	end := len(head)
 	for i := len(head) - 1; i >= 0; i-- {
 		if head[i].kind != kindSemicolon {
 			continue
 		}
-		tail := head[i+1:]
-		if n := dateEnd(tail); n > 0 {
-			return append(slices.Clone(head[:i]), tail[n:]...), tail[:n]
+		if n := dateEnd(head[i+1 : end]); n > 0 {
+			date = slices.Clone(head[i+1 : i+1+n])
+			return slices.Delete(head, i, i+1+n), date
 		}
-		break
+		end = i
 	}
 	return head, nil
 }
@@ -190,110 +192,4 @@ func dateEnd(tail []token) int {
 		return 0
 	}
 	return n
-}
-
-// isDate reports whether tokens are a date, in whatever order: numbers, names of
-// days and months, a time and a zone. A host name or an address is none of these.
-func isDate(tokens []token) bool {
-	words, time := 0, false
-	for _, t := range tokens {
-		if t.kind != kindWord {
-			continue
-		}
-		words++
-		word := strings.Trim(t.text, ",")
-		switch {
-		case isTime(word):
-			time = true
-		case !isDateName(word) && !isDayNumber(word) && !isZone(word):
-			return false
-		}
-	}
-	return time && words <= 12
-}
-
-// isTime reports whether a word is a time such as 10:00, 10:00:00 or
-// 10:00:00.123, or a date with one, as in RFC 3339.
-func isTime(word string) bool {
-	if day, time, ok := strings.Cut(word, "T"); ok && isDayNumber(day) {
-		word = time
-		if i := strings.IndexAny(word, "+-Z"); i >= 0 {
-			if !isZone(word[i:]) {
-				return false
-			}
-			word = word[:i]
-		}
-	}
-	word, fraction, _ := strings.Cut(word, ".")
-	colons := 0
-	for part := range strings.SplitSeq(word, ":") {
-		if !isNumber(part, 2) {
-			return false
-		}
-		colons++
-	}
-	return colons >= 2 && colons <= 3 && (fraction == "" || isNumber(fraction, 9))
-}
-
-// isDayNumber reports whether a word is a number of a day or a year, or a date
-// such as 2024-02-05 or 5/2/2024.
-func isDayNumber(word string) bool {
-	parts := 0
-	for part := range strings.FieldsFuncSeq(word, func(r rune) bool { return r == '-' || r == '/' }) {
-		if !isNumber(part, 4) && !isDateName(part) {
-			return false
-		}
-		parts++
-	}
-	return parts == 1 || parts == 3
-}
-
-func isNumber(word string, digits int) bool {
-	return word != "" && len(word) <= digits && allDigits(word)
-}
-
-func allDigits(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] < '0' || s[i] > '9' {
-			return false
-		}
-	}
-	return true
-}
-
-// isDateName reports whether a word is the name of a day or month, short or long.
-func isDateName(word string) bool {
-	const longest = len("wednesday")
-	word = strings.TrimSuffix(word, ".")
-	if len(word) < 3 || len(word) > longest {
-		return false
-	}
-	var name [longest]byte
-	for i := range copy(name[:], word) {
-		name[i] |= 0x20
-	}
-	return dateNames[string(name[:len(word)])]
-}
-
-var dateNames = set("mon tue wed thu fri sat sun jan feb mar apr may jun jul aug sep sept oct nov dec" +
-	" monday tuesday wednesday thursday friday saturday sunday" +
-	" january february march april june july august september october november december")
-
-// isZone reports whether a word is a time zone: +0100, +01:00, Z, UTC, GMT+1, EST.
-func isZone(word string) bool {
-	name := strings.TrimRight(word, "0123456789:+-")
-	offset := word[len(name):]
-	for i := 0; i < len(name); i++ {
-		if name[i] < 'A' || name[i] > 'Z' {
-			return false
-		}
-	}
-	switch {
-	case offset == "":
-		return name != "" && len(name) <= 5
-	case offset[0] != '+' && offset[0] != '-' || name != "" && name != "GMT" && name != "UTC":
-		return false
-	}
-	digits := strings.Replace(offset[1:], ":", "", 1)
-	return isNumber(digits, 4)
 }

@@ -54,8 +54,15 @@ func (s *scrubber) scrub(value string) (string, bool) {
 
 // reduced is what is left of a field when nothing but its date can be kept.
 func (s *scrubber) reduced(date []token) string {
-	date = slices.DeleteFunc(slices.Clone(date), func(t token) bool { return t.kind != kindWord })
-	return compose(s.stopgap(), date)
+	date = short(date)
+	keep := dateWords(date, &traces{overflow: true})
+	var words []token
+	for i, t := range date {
+		if keep[i] {
+			words = append(words, t)
+		}
+	}
+	return compose(s.stopgap(), words)
 }
 
 // stopgap stands in a field that would be empty before its date.
@@ -73,9 +80,6 @@ func (s *scrubber) stopgap() []token {
 // pass scrubs a value once.
 func (s *scrubber) pass(value string) (string, bool) {
 	r := parse(value)
-	if r.written == len(r.date) {
-		return "", false
-	}
 	p := pass{scrubber: s, last: lastOf(r.head), out: make([]token, 0, min(r.written, 32))}
 	if s.client {
 		p.traces = s.tracesOf(r)
@@ -89,11 +93,9 @@ func (s *scrubber) pass(value string) (string, bool) {
 	for i, seg := range r.head {
 		p.segment(i, seg)
 	}
-	var date []token
-	for _, t := range r.date {
-		if t.kind != kindComment || p.keepsDateComment(t) {
-			date = append(date, t)
-		}
+	date := p.date(r.date)
+	if r.written == len(r.date) && len(date) == len(r.date) {
+		return "", false
 	}
 	head := s.complete(p.out)
 	if len(date) == len(r.date) && (r.headIs(p.out) || r.headIs(head)) && r.whole() {
