@@ -45,10 +45,14 @@ var diskFaults = []diskFault{
 		reason:  "read-only file system",
 	},
 	{
-		name:    "a directory that is missing",
-		prepare: func(*testing.T, string) {},
-		heal:    makeDirectory,
-		reason:  "no such file or directory",
+		name: "a directory that is missing, with the one above it",
+		prepare: func(t *testing.T, dir string) {
+			if err := os.Remove(filepath.Dir(dir)); err != nil {
+				t.Fatal(err)
+			}
+		},
+		heal:   func(t *testing.T, dir string) { makeDirectory(t, filepath.Dir(dir)); makeDirectory(t, dir) },
+		reason: "no such file or directory",
 	},
 	{
 		name:    "a directory that everybody may write to",
@@ -83,7 +87,8 @@ func TestMailGoesOnWithoutTheRecorder(t *testing.T) {
 	env, mail := startFaulty(t)
 	for _, fault := range diskFaults {
 		t.Run(fault.name, func(t *testing.T) {
-			dir := filepath.Join(t.TempDir(), "sessions")
+			dir := filepath.Join(t.TempDir(), "milterd", "sessions")
+			makeDirectory(t, filepath.Dir(dir))
 			fault.prepare(t, dir)
 			mark := restartRecording(t, env, dir)
 			if fault.strike != nil {
