@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"strings"
 
 	"milterd/policy"
@@ -104,18 +102,17 @@ type changeTotals struct {
 	sessions, verdicts int
 	// changed is how many sessions have a change, changes how many verdicts do.
 	changed, changes int
-	kinds            map[changeKind]int
-	others           int
+	kinds            counts[changeKind]
 }
 
 // changeKind is what a change is counted under: what was done and what would be,
 // and the check and rule that make it so.
 type changeKind struct{ old, new, check, rule string }
 
-func newChangeTotals() changeTotals { return changeTotals{kinds: make(map[changeKind]int)} }
+func newChangeTotals() changeTotals { return changeTotals{kinds: newCounts[changeKind]()} }
 
 func (t *changeTotals) reset() {
-	clear(t.kinds)
+	t.kinds.reset()
 	*t = changeTotals{kinds: t.kinds}
 }
 
@@ -134,7 +131,7 @@ func (t *changeTotals) add(old replay.Outcome, changes []replay.Change) {
 				kind.check, kind.rule = v.Check, v.Rule
 			}
 		}
-		t.count(kind, 1)
+		t.kinds.add(kind, 1)
 	}
 }
 
@@ -145,23 +142,17 @@ func actionOf(v *policy.Verdict) string {
 	return string(v.Action)
 }
 
-func (t *changeTotals) count(kind changeKind, n int) {
-	if _, known := t.kinds[kind]; !known && len(t.kinds) >= mostOutcomes {
-		t.others += n
-		return
-	}
-	t.kinds[kind] += n
-}
-
 func (t *changeTotals) merge(block *changeTotals) {
 	t.sessions += block.sessions
 	t.verdicts += block.verdicts
 	t.changed += block.changed
 	t.changes += block.changes
-	t.others += block.others
-	for _, kind := range slices.SortedFunc(maps.Keys(block.kinds), changeKind.compare) {
-		t.count(kind, block.kinds[kind])
-	}
+	t.kinds.merge(&block.kinds)
+}
+
+// String is a kind as the summary lists it: what was done and would be, and why.
+func (k changeKind) String() string {
+	return policy.Printable(strings.TrimSpace(fmt.Sprintf("%-26s %-13s %s", k.old+" -> "+k.new, k.check, k.rule)))
 }
 
 func (k changeKind) compare(other changeKind) int {
@@ -171,22 +162,8 @@ func (k changeKind) compare(other changeKind) int {
 // write lists the changes by what they are and what makes them, the most frequent
 // first, and sums up.
 func (t *changeTotals) write(w io.Writer) error {
-	kinds := slices.SortedFunc(maps.Keys(t.kinds), func(a, b changeKind) int {
-		return cmp.Or(cmp.Compare(t.kinds[b], t.kinds[a]), a.compare(b))
-	})
 	var b strings.Builder
-	rest := t.others
-	for i, k := range kinds {
-		if i >= mostListed {
-			rest += t.kinds[k]
-			continue
-		}
-		line := fmt.Sprintf("%-26s %-13s %s", k.old+" -> "+k.new, k.check, k.rule)
-		fmt.Fprintf(&b, "%10d  %s\n", t.kinds[k], policy.Printable(strings.TrimSpace(line)))
-	}
-	if rest > 0 {
-		fmt.Fprintf(&b, "%10d  of other kinds\n", rest)
-	}
+	t.kinds.list(&b)
 	text := fmt.Sprintf("%s, %s: ", count(t.sessions, "session"), count(t.verdicts, "verdict"))
 	if t.changes == 0 {
 		text += "nothing changes"

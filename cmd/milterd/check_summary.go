@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"strings"
 
 	"milterd/policy"
@@ -15,18 +13,9 @@ import (
 // tally counts what a dry run did.
 type tally struct {
 	sessions, verdicts, expected, differences int
-	// outcomes counts the verdicts by what decided them, others those beyond
-	// mostOutcomes kinds.
-	outcomes map[outcomeKind]int
-	others   int
+	// outcomes counts the verdicts by what decided them.
+	outcomes counts[outcomeKind]
 }
-
-// mostOutcomes bounds the kinds that are counted apart: an access table may have
-// any number of lines. mostListed is how many of them are shown.
-const (
-	mostOutcomes = 10_000
-	mostListed   = 40
-)
 
 // outcomeKind is what a verdict is counted under. Its text would often name the
 // client; what decided does not.
@@ -38,10 +27,10 @@ type outcomeKind struct {
 	check, rule string
 }
 
-func newTally() tally { return tally{outcomes: make(map[outcomeKind]int)} }
+func newTally() tally { return tally{outcomes: newCounts[outcomeKind]()} }
 
 func (t *tally) reset() {
-	clear(t.outcomes)
+	t.outcomes.reset()
 	*t = tally{outcomes: t.outcomes}
 }
 
@@ -52,32 +41,20 @@ func (t *tally) add(s *replay.Session, outcome replay.Outcome) {
 	t.differences += outcome.Differences()
 	for i := range outcome.Results {
 		v := &outcome.Results[i].Verdict
-		t.count(outcomeKind{action: v.Action, code: v.Reply.Code, enhanced: v.Reply.Enhanced, check: v.Check, rule: v.Rule}, 1)
+		t.outcomes.add(outcomeKind{action: v.Action, code: v.Reply.Code, enhanced: v.Reply.Enhanced, check: v.Check, rule: v.Rule}, 1)
 		for _, x := range v.Shadow {
-			t.count(outcomeKind{shadow: true, action: x.Action, code: x.Reply.Code, enhanced: x.Reply.Enhanced, check: x.Check, rule: x.Rule}, 1)
+			t.outcomes.add(outcomeKind{shadow: true, action: x.Action, code: x.Reply.Code, enhanced: x.Reply.Enhanced, check: x.Check, rule: x.Rule}, 1)
 		}
 	}
 }
 
-func (t *tally) count(kind outcomeKind, n int) {
-	if _, known := t.outcomes[kind]; !known && len(t.outcomes) >= mostOutcomes {
-		t.others += n
-		return
-	}
-	t.outcomes[kind] += n
-}
-
-// merge adds the counts of a block of sessions. Blocks come in their order, so the
-// kinds that are counted are always the same.
+// merge adds what a block of sessions came to.
 func (t *tally) merge(block *tally) {
 	t.sessions += block.sessions
 	t.verdicts += block.verdicts
 	t.expected += block.expected
 	t.differences += block.differences
-	t.others += block.others
-	for _, kind := range slices.SortedFunc(maps.Keys(block.outcomes), outcomeKind.compare) {
-		t.count(kind, block.outcomes[kind])
-	}
+	t.outcomes.merge(&block.outcomes)
 }
 
 func (k outcomeKind) compare(other outcomeKind) int {
@@ -104,22 +81,9 @@ func (k outcomeKind) String() string {
 
 // writeTable lists the verdicts by what decided them, the most frequent first.
 func (t *tally) writeTable(w io.Writer) error {
-	kinds := slices.SortedFunc(maps.Keys(t.outcomes), func(a, b outcomeKind) int {
-		return cmp.Or(cmp.Compare(t.outcomes[b], t.outcomes[a]), a.compare(b))
-	})
 	var b strings.Builder
 	fmt.Fprintf(&b, "more than %d sessions: only what differs is printed (-explain prints all, -session ID one)\n", mostPrinted)
-	rest := t.others
-	for i, kind := range kinds {
-		if i >= mostListed {
-			rest += t.outcomes[kind]
-			continue
-		}
-		fmt.Fprintf(&b, "%10d  %s\n", t.outcomes[kind], kind)
-	}
-	if rest > 0 {
-		fmt.Fprintf(&b, "%10d  of other kinds\n", rest)
-	}
+	t.outcomes.list(&b)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
