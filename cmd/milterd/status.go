@@ -18,7 +18,7 @@ const (
 	statusConnections    = 16
 	statusHeaderTimeout  = 5 * time.Second
 	statusRequestTimeout = 10 * time.Second
-	statusIdleTimeout    = 2 * time.Minute
+	statusIdleTimeout    = 5 * time.Second
 	statusMaxHeader      = 8 << 10
 	// statusShutdown is how long an answer under way gets at the end.
 	statusShutdown = time.Second

@@ -6,7 +6,9 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"milterd/policy"
 	"milterd/policy/access"
@@ -43,11 +45,13 @@ var notLoaded = Answer{Temp, "the policy is not loaded"}
 // stands: their mail must flow.
 //
 // What sendmail refuses by an entry it refuses without a word to the filter door. So
-// entries that refuse are logged here, with their line, when sendmail asks for them.
+// entries that refuse are logged here, with their line, when sendmail asks for them:
+// each once in toldWindow, as a client can make it ask at will.
 type Access struct {
 	current func() Snapshot
 	logger  *slog.Logger
 	granted atomic.Uint64
+	told    toldLines
 }
 
 // NewAccess makes the map. current is asked at each look-up; logger may be nil.
@@ -88,9 +92,39 @@ func (a *Access) answer(table *access.Table, key, value string, line int, ok boo
 		return Answer{Status: NotFound}
 	}
 	if refuses(key, value) {
-		a.logger.Info("sendmail found an entry that refuses", "rule", fmt.Sprintf("%s:%d: %s %s", table.Name(), line, printable(key), printable(value)))
+		if a.told.first(line, time.Now()) {
+			a.logger.Info("sendmail found an entry that refuses", "rule", fmt.Sprintf("%s:%d: %s %s", table.Name(), line, printable(key), printable(access.Shown(key, value))))
+		}
 	}
 	return Answer{OK, value}
+}
+
+// The bounds of toldLines: how long it remembers, and how many lines.
+const (
+	toldWindow = 10 * time.Second
+	toldMost   = 10_000
+)
+
+// toldLines are the lines of the table that were logged a moment ago.
+type toldLines struct {
+	mu    sync.Mutex
+	until time.Time
+	lines map[int]struct{}
+}
+
+// first reports whether a line has not been told of in this window. Beyond its bound
+// it tells of no others until the next.
+func (t *toldLines) first(line int, now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if now.After(t.until) {
+		t.lines, t.until = make(map[int]struct{}), now.Add(toldWindow)
+	}
+	if _, told := t.lines[line]; told || len(t.lines) >= toldMost {
+		return false
+	}
+	t.lines[line] = struct{}{}
+	return true
 }
 
 // refuses reports whether sendmail's check_relay, check_mail or check_rcpt refuse,

@@ -38,6 +38,7 @@ const (
 	hintIPv6Form
 	hintIPv6Tag
 	hintCR
+	hintPassword
 )
 
 // maxHints bounds the hints of one kind: a mistake made once for a whole list
@@ -63,7 +64,7 @@ func (p *parser) hint(line int, kind hintKind, format string, args ...any) {
 
 // sumUpHints counts those that were not given.
 func (p *parser) sumUpHints() {
-	for kind := hintNone; kind <= hintCR; kind++ {
+	for kind := hintNone; kind <= hintPassword; kind++ {
 		if r := p.hints[kind]; r.count > maxHints {
 			p.warn(r.line, "the last of %d more entries with the same flaw: %s", r.count-maxHints, kind)
 		}
@@ -77,7 +78,7 @@ func (k hintKind) String() string {
 		hintKeyword: "text behind a keyword", hintText: "value that is no keyword", hintToOnly: "To: without blocklist_recipients",
 		hintAngles: "angle brackets", hintAt: "@ at the beginning", hintStar: "asterisk", hintDot: "dot at the beginning or end",
 		hintRange: "range of addresses", hintZeros: "leading zeros", hintIPv6Form: "form of an IPv6 address",
-		hintIPv6Tag: "IPv6 address without IPv6:", hintCR: "CR at the end of the line",
+		hintIPv6Tag: "IPv6 address without IPv6:", hintCR: "CR at the end of the line", hintPassword: "value that looks like a password",
 	}[k]
 }
 
@@ -90,8 +91,11 @@ func (p *parser) look(e entry) (hintKind, string) {
 		}
 		return hintTag, fmt.Sprintf("the tag %s: is not one sendmail knows, so this entry never matches", e.tag)
 	}
-	if !usesValues(e.tag) || Shown(string(e.key), e.text) != e.text {
+	if !usesValues(e.tag) {
 		return hintNone, ""
+	}
+	if Shown(string(e.key), e.text) != e.text {
+		return hintPassword, "the value is written like that of an AuthInfo: entry; without this tag clients can come to read it, as the text of a reply"
 	}
 	if e.rest == "" {
 		return hintBlank, fmt.Sprintf("nothing stands after the colon, so this entry never matches; leave out the blank before %q", e.text)

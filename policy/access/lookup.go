@@ -70,7 +70,7 @@ func (s *Search) probe(tag, key string) (Match, bool) {
 	// must not become the reply.
 	ok = ok && !(tag == "" && strings.HasPrefix(key, secretTag))
 	if ok {
-		p.Line, p.Value = line, value
+		p.Line, p.Value = line, Shown(key, value)
 	}
 	s.note(p)
 	if !ok {
@@ -228,7 +228,7 @@ func (s *Search) network(tag Tag, text string) Match {
 		}
 		return Match{}
 	}
-	p := Probe{Tag: name, Key: best.String(), Line: int(found.line), Value: s.Table.value(found)}
+	p := Probe{Tag: name, Key: best.String(), Line: int(found.line), Value: Shown("", s.Table.value(found))}
 	s.note(p)
 	return s.match(p)
 }
