@@ -68,8 +68,8 @@ func TestBadFrozenLines(t *testing.T) {
 	}
 }
 
-// In one session a question has one answer, and a replay sees the same.
-func TestARecorderKeepsTheFirstAnswer(t *testing.T) {
+// In one session a question has one definite answer, and a replay sees the same.
+func TestARecorderKeepsTheFirstDefiniteAnswer(t *testing.T) {
 	n := 0
 	r := dnscheck.NewRecorder(resolverFunc(func(string, uint16) dnscheck.Result {
 		n++
@@ -78,37 +78,66 @@ func TestARecorderKeepsTheFirstAnswer(t *testing.T) {
 			return dnscheck.Result{Err: dnscheck.ErrCanceled}
 		case 2:
 			return dnscheck.Result{Err: dnscheck.ErrServFail}
+		case 3:
+			return dnscheck.Result{Err: dnscheck.ErrTimeout}
+		case 4:
+			return dnscheck.Result{Status: dnscheck.NXDomain}
 		}
-		return dnscheck.Result{Status: dnscheck.NXDomain}
+		return dnscheck.Result{Status: dnscheck.NoData}
 	}))
-	for i, want := range []string{"TEMPORARY | look-up canceled", "TEMPORARY | server failure", "TEMPORARY | server failure"} {
-		if got := says(r.Lookup(context.Background(), "A.example", dns.TypeA)); got != want {
-			t.Errorf("look-up %d: got %s, want %s", i+1, got, want)
+	for i, c := range []struct {
+		says  string
+		lines []string
+	}{
+		{"TEMPORARY | look-up canceled", nil},
+		{"TEMPORARY | server failure", []string{"a.example. A SERVFAIL"}},
+		{"TEMPORARY | no answer in time", []string{"a.example. A TIMEOUT"}},
+		{"NXDOMAIN", []string{"a.example. A NXDOMAIN"}},
+		{"NXDOMAIN", []string{"a.example. A NXDOMAIN"}},
+	} {
+		if got := says(r.Lookup(context.Background(), "A.example", dns.TypeA)); got != c.says {
+			t.Errorf("look-up %d: got %s, want %s", i+1, got, c.says)
+		}
+		if diff := cmp.Diff(c.lines, r.Lines()); diff != "" {
+			t.Errorf("lines after look-up %d (-want +got):\n%s", i+1, diff)
 		}
 	}
-	if diff := cmp.Diff([]string{"a.example. A SERVFAIL"}, r.Lines()); diff != "" {
-		t.Errorf("lines (-want +got):\n%s", diff)
+	if n != 4 {
+		t.Errorf("asked %d times, want 4", n)
 	}
 }
 
-// A session cannot make a recorder grow for ever.
+// A session cannot make a recorder grow for ever, and is answered all the same.
 func TestARecorderIsBounded(t *testing.T) {
 	asked := 0
-	r := dnscheck.NewRecorder(resolverFunc(func(string, uint16) dnscheck.Result {
-		asked++
+	r := dnscheck.NewRecorder(resolverFunc(func(name string, _ uint16) dnscheck.Result {
+		if asked++; asked == 8 {
+			return dnscheck.Result{Err: dnscheck.ErrTimeout}
+		}
 		return dnscheck.Result{Status: dnscheck.NXDomain}
 	}))
 	for i := range 1500 {
-		r.Lookup(context.Background(), fmt.Sprintf("n%d.example", i), dns.TypeA)
+		want := "NXDOMAIN"
+		if i == 7 {
+			want = "TEMPORARY | no answer in time"
+		}
+		if got := says(r.Lookup(context.Background(), fmt.Sprintf("n%d.example", i), dns.TypeA)); got != want {
+			t.Errorf("question %d: got %s, want %s", i, got, want)
+		}
 	}
-	if got := len(r.Lines()); got != 1000 || asked != 1000 {
-		t.Errorf("asked %d and recorded %d, want 1000 of each", asked, got)
+	if got := len(r.Lines()); got != 1000 || asked != 1500 {
+		t.Errorf("asked %d and recorded %d, want 1500 and 1000", asked, got)
 	}
-	if got, want := says(r.Lookup(context.Background(), "one.more.example", dns.TypeA)), "TEMPORARY | no answer in time"; got != want {
-		t.Errorf("got %s, want %s", got, want)
+	for _, c := range []struct {
+		name  string
+		asked int
+	}{{"n8.example", 1500}, {"n7.example", 1501}, {"n7.example", 1501}, {"n1400.example", 1502}, {"n1400.example", 1503}} {
+		if got := says(r.Lookup(context.Background(), c.name, dns.TypeA)); got != "NXDOMAIN" || asked != c.asked {
+			t.Errorf("%s again: got %s, asked %d, want NXDOMAIN, %d", c.name, got, asked, c.asked)
+		}
 	}
-	if got := says(r.Lookup(context.Background(), "n7.example", dns.TypeA)); got != "NXDOMAIN" {
-		t.Errorf("a recorded one: got %s", got)
+	if got := strings.Join(r.Lines(), "\n"); !strings.Contains(got, "n7.example. A NXDOMAIN") || strings.Contains(got, "n1400.") {
+		t.Error("a definite answer did not replace a temporary one, or one beyond the bound was recorded")
 	}
 }
 
@@ -213,4 +242,28 @@ func FuzzHostNames(f *testing.F) {
 		}
 		dnscheck.CheckMailDomain(context.Background(), r, name, dnscheck.MailOptions{BadMX: true})
 	})
+}
+
+func TestFrozenCountsWhatItHasNoLineFor(t *testing.T) {
+	f := freeze(t, "slow.example. TIMEOUT", "a.example. CNAME b.example.", "good.example. A 203.0.113.8")
+	for _, test := range []struct {
+		name  string
+		qtype uint16
+		n     int
+		first string
+	}{
+		{"slow.example", dns.TypeA, 0, ""},
+		{"good.example", dns.TypeA, 0, ""},
+		{"not a name..", dns.TypeA, 0, ""},
+		{"a.example", dns.TypeMX, 1, "b.example. MX"},
+		{"good.example", dns.TypeMX, 2, "b.example. MX"},
+	} {
+		f.Lookup(t.Context(), test.name, test.qtype)
+		if n, first := f.Missing(); n != test.n || first != test.first {
+			t.Errorf("after %s %s: %d missing, first %q, want %d, %q", test.name, dns.TypeToString[test.qtype], n, first, test.n, test.first)
+		}
+	}
+	if n, first := (*dnscheck.Frozen)(nil).Missing(); n != 0 || first != "" {
+		t.Errorf("one that was not asked misses %d, first %q", n, first)
+	}
 }

@@ -13,12 +13,13 @@ import (
 // only a client that goes on inventing senders asks more.
 const maxRecorded = 1000
 
-// Recorder is a Resolver for one session: it hands questions on and keeps every
-// answer, so that the session can be written down with the answers its verdicts
-// rest on. The same question has the same answer for as long as the session
-// lasts, whatever the DNS says later: that is what a replay will see. After
-// maxRecorded different questions further ones have no answer, and are not
-// asked.
+// Recorder is a Resolver for one session: it hands questions on and keeps the
+// answers, so that the session can be written down with what its verdicts rest on.
+// A definite answer stays the same for as long as the session lasts, whatever the
+// DNS says later: that is what a replay will see. A temporary one is asked for
+// again, as the session must not fare worse for being recorded, and the first
+// definite answer takes its place. After maxRecorded different questions further
+// ones are handed on without being kept: a replay finds no answer to them.
 type Recorder struct {
 	resolver Resolver
 
@@ -31,7 +32,7 @@ func NewRecorder(resolver Resolver) *Recorder {
 	return &Recorder{resolver: resolver, answers: make(map[question]Result)}
 }
 
-// Lookup asks the resolver once for each question.
+// Lookup asks the resolver until it knows the answer.
 func (r *Recorder) Lookup(ctx context.Context, name string, qtype uint16) Result {
 	q, result, ok := r.known(name, qtype)
 	if ok {
@@ -62,26 +63,23 @@ func (r *Recorder) known(name string, qtype uint16) (q question, result Result, 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	result, ok = r.answers[q]
-	if !ok && len(r.answers) >= maxRecorded {
-		return q, temporary(ErrTimeout), true
-	}
-	return q, result, ok
+	return q, result, ok && result.Status != Temporary
 }
 
-// note keeps a result and gives the one that counts: the first.
+// note keeps a result and gives the one that counts: the first definite one.
 func (r *Recorder) note(q question, result Result) Result {
 	if result.Err == ErrCanceled {
 		return result
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if first, ok := r.answers[q]; ok {
-		return first
+	before, ok := r.answers[q]
+	if ok && before.Status != Temporary {
+		return before
 	}
-	if len(r.answers) >= maxRecorded {
-		return temporary(ErrTimeout)
+	if ok || len(r.answers) < maxRecorded {
+		r.answers[q] = result
 	}
-	r.answers[q] = result
 	return result
 }
 
