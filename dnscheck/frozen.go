@@ -3,6 +3,7 @@ package dnscheck
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/miekg/dns"
 
@@ -19,9 +20,15 @@ const (
 
 // Frozen is a Resolver that knows a few zone-file lines and nothing else: it
 // answers at once, always the same, and never asks anybody. A session recorded
-// with its answers is judged again with it.
+// with its answers is judged again with it. Of what it has no line for it says that
+// the servers are silent, and keeps count: Missing.
 type Frozen struct {
 	zone *zonefile.Zone
+
+	// mu is taken only for a question that no line answers.
+	mu      sync.Mutex
+	missing int
+	first   question
 }
 
 // NewFrozen reads the lines of a recorded session:
@@ -45,7 +52,7 @@ func NewFrozen(lines []string) (*Frozen, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read frozen answers: %w", err)
 	}
-	return &Frozen{zone}, nil
+	return &Frozen{zone: zone}, nil
 }
 
 // Lookup gives the frozen answer. It does not wait, so it does not look at the
@@ -69,12 +76,37 @@ func (f *Frozen) Lookup(_ context.Context, name string, qtype uint16) Result {
 		}
 		_, alias := c.collect(f.zone.Records[zonefile.Question{Name: c.name, Type: dns.TypeCNAME}])
 		if alias == nil {
+			f.miss(question{c.name, qtype})
 			return temporary(ErrTimeout)
 		}
 		if !c.step(alias) {
 			return temporary(ErrServFail)
 		}
 	}
+}
+
+// miss notes a question that no line answers.
+func (f *Frozen) miss(q question) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.missing++; f.missing == 1 {
+		f.first = q
+	}
+}
+
+// Missing is how often no line had an answer, and the first such question, as
+// "NAME TYPE": the verdicts of a session that has asked it rest on a silence that
+// nobody has heard. A TIMEOUT line is an answer. A nil Frozen has not been asked.
+func (f *Frozen) Missing() (n int, first string) {
+	if f == nil {
+		return 0, ""
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.missing == 0 {
+		return 0, ""
+	}
+	return f.missing, f.first.name + " " + dns.TypeToString[f.first.qtype]
 }
 
 // peek is Lookup, which never waits.

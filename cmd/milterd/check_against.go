@@ -19,6 +19,7 @@ type comparison struct {
 	totals changeTotals
 	failed bool
 	note   string
+	lacks  lacking
 }
 
 // compared is what came of a block of sessions.
@@ -27,6 +28,7 @@ type compared struct {
 	totals           changeTotals
 	unreadable       bool
 	note             string
+	lacks            lacking
 }
 
 // compare decides sessions with the configuration in force (-config) and with
@@ -43,6 +45,7 @@ func (c *checker) compare() int {
 		Collect: run.collect,
 	})
 	sayNote(c.stderr, run.note)
+	run.lacks.warn(c.stderr, run.totals.sessions)
 	if err == nil && c.format == formatText && run.totals.sessions > 0 {
 		err = run.totals.write(c.out)
 	}
@@ -65,8 +68,8 @@ func (r *comparison) decide(d *compared, s *replay.Session) {
 	if r.session != "" && s.ID != r.session {
 		return
 	}
-	before, err := r.rules.frozen.answers(s)
-	after, newErr := r.new.frozen.answers(s)
+	before, recorded, err := r.rules.frozen.answers(s)
+	after, newRecorded, newErr := r.new.frozen.answers(s)
 	if err = cmp.Or(err, newErr); err != nil {
 		d.unreadable = true
 		complain(&d.complaints, err)
@@ -76,11 +79,12 @@ func (r *comparison) decide(d *compared, s *replay.Session) {
 	changes := replay.Compare(old, replay.RunUntraced(r.new.policy, s, after))
 	d.totals.add(old, changes)
 	d.note = cmp.Or(d.note, firstNote(s))
+	lacks := d.lacks.add(s, newRecorded, recorded)
 	// Writing into a buffer cannot fail.
 	if r.format == formatJSON {
 		_ = replay.WriteChangesJSON(&d.text, s, changes)
 	} else {
-		_ = replay.WriteChanges(&d.text, s, changes)
+		_ = replay.WriteChanges(&d.text, s, changes, lacks)
 	}
 }
 
@@ -88,12 +92,13 @@ func (r *comparison) collect(d *compared, _ error) error {
 	r.totals.merge(&d.totals)
 	r.failed = r.failed || d.unreadable
 	r.note = cmp.Or(r.note, d.note)
+	r.lacks.merge(d.lacks)
 	_, complaintErr := r.stderr.Write(d.complaints.Bytes())
 	_, err := r.out.Write(d.text.Bytes())
 	d.text.Reset()
 	d.complaints.Reset()
 	d.totals.reset()
-	d.unreadable, d.note = false, ""
+	d.unreadable, d.note, d.lacks = false, "", lacking{}
 	return errors.Join(complaintErr, err)
 }
 

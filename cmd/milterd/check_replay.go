@@ -36,7 +36,8 @@ type decided struct {
 	unreadable bool
 	// note is what a session's source does not tell, and so nor do those of the others
 	// in it.
-	note string
+	note  string
+	lacks lacking
 }
 
 func newDecided() *decided { return &decided{tally: newTally()} }
@@ -48,7 +49,7 @@ func (d *decided) reset() {
 	d.cases = d.cases[:0]
 	d.tally.reset()
 	d.unreadable = false
-	d.note = ""
+	d.note, d.lacks = "", lacking{}
 }
 
 // dryRun decides sessions and reports on them.
@@ -62,6 +63,7 @@ type dryRun struct {
 	tally      tally
 	unreadable bool
 	note       string
+	lacks      lacking
 	cases      *caseWriter
 }
 
@@ -92,7 +94,7 @@ func (r *dryRun) decide(d *decided, s *replay.Session) {
 	if r.session != "" && s.ID != r.session {
 		return
 	}
-	answers, err := r.rules.frozen.answers(s)
+	answers, recorded, err := r.rules.frozen.answers(s)
 	if err != nil {
 		d.unreadable = true
 		complain(&d.complaints, err)
@@ -108,6 +110,7 @@ func (r *dryRun) decide(d *decided, s *replay.Session) {
 	outcome := decide(r.rules.policy, s, answers)
 	d.tally.add(s, outcome)
 	d.note = cmp.Or(d.note, firstNote(s))
+	d.lacks.add(s, recorded)
 	// Writing into a buffer cannot fail.
 	switch {
 	case r.cases != nil:
@@ -131,6 +134,7 @@ func (r *dryRun) collect(d *decided, readErr error) error {
 	r.tally.merge(&d.tally)
 	r.unreadable = r.unreadable || d.unreadable
 	r.note = cmp.Or(r.note, d.note)
+	r.lacks.merge(d.lacks)
 	_, err := r.stderr.Write(d.complaints.Bytes())
 	if r.cases != nil {
 		return errors.Join(err, r.cases.add(d.cases, readErr))
@@ -158,6 +162,7 @@ func (r *dryRun) finish() error {
 	if r.brief.Load() || r.format != formatText {
 		sayNote(r.stderr, r.note)
 	}
+	r.lacks.warn(r.stderr, r.tally.sessions)
 	if r.cases != nil {
 		return r.cases.end()
 	}

@@ -175,19 +175,20 @@ func newFrozen(config *configs.Config) (*frozen, error) {
 	return &frozen{lookups}, err
 }
 
-// answers reads the dns lines of a session.
-func (f *frozen) answers(s *replay.Session) (func(policy.Connection) policy.Answers, error) {
+// answers reads the dns lines of a session. The resolver, nil where no check asks,
+// can tell afterwards what they lack.
+func (f *frozen) answers(s *replay.Session) (func(policy.Connection) policy.Answers, *dnscheck.Frozen, error) {
 	if f.lookups == nil {
-		return nil, nil
+		return nil, nil, nil
 	}
 	resolver, err := dnscheck.NewFrozen(s.DNS)
 	if err != nil {
-		return nil, fmt.Errorf("%s:%d: %s: %w", s.File, s.Line, policy.Printable(s.ID), err)
+		return nil, nil, fmt.Errorf("%s:%d: %s: %w", s.File, s.Line, policy.Printable(s.ID), err)
 	}
 	lookups := *f.lookups
 	// Recorded names have {key} where a list's query key goes.
 	lookups.Resolver, lookups.AtOnce = resolver, true
 	return func(c policy.Connection) policy.Answers {
 		return lookups.NewAnswers(context.Background(), c, nil)
-	}, nil
+	}, resolver, nil
 }

@@ -146,7 +146,7 @@ func TestLiveAndFrozenAnswersGiveTheSameVerdicts(t *testing.T) {
 		live.Resolver = recorder
 		first := replay.Run(p, s, func(c policy.Connection) policy.Answers { return live.NewAnswers(t.Context(), c, nil) })
 		s.DNS = recorder.Lines()
-		answers, err := frozen.answers(s)
+		answers, _, err := frozen.answers(s)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -65,13 +65,17 @@ func sameForTheClient(a, b *policy.Verdict) bool {
 	return a.Action == b.Action && a.Reply == b.Reply && slices.Equal(a.Edits, b.Edits)
 }
 
-// WriteChanges prints what changes in a session.
-func WriteChanges(w io.Writer, s *Session, changes []Change) error {
+// WriteChanges prints what changes in a session. lacks is a question, "NAME TYPE",
+// that was asked and that the session's dns lines do not answer; empty for none.
+func WriteChanges(w io.Writer, s *Session, changes []Change, lacks string) error {
 	p := printer{w: w}
 	for _, c := range changes {
 		p.printf("%s %s %s", s.ID, cmp.Or(s.Connect.Addr, "local"), c.Stage)
 		if c.Stage != policy.StageEOM {
 			p.printf(" <%s>", c.Arg)
+		}
+		if lacks != "" {
+			p.printf(" (not certain: %s is not in the recording)", lacks)
 		}
 		p.printf("\n    - %s\n    + %s\n", withoutPlace(c.Old), withoutPlace(c.New))
 	}

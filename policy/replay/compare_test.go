@@ -117,7 +117,7 @@ func TestChangesAreReported(t *testing.T) {
 	p.Checks.Relay.Mode = policy.ModeOff
 	changes := Compare(old, Run(p, s, nil))
 	var text, json bytes.Buffer
-	if err := WriteChanges(&text, s, changes); err != nil {
+	if err := WriteChanges(&text, s, changes, ""); err != nil {
 		t.Fatal(err)
 	}
 	if err := WriteChangesJSON(&json, s, changes); err != nil {

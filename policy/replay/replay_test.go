@@ -237,7 +237,7 @@ func FuzzRead(f *testing.F) {
 			}
 			c := NewCase(s, outcome)
 			junit, err := NewJUnit(io.Discard)
-			if err := errors.Join(err, WriteText(io.Discard, s, outcome, true), WriteJSON(io.Discard, s, outcome), WriteChanges(io.Discard, s, changes),
+			if err := errors.Join(err, WriteText(io.Discard, s, outcome, true), WriteJSON(io.Discard, s, outcome), WriteChanges(io.Discard, s, changes, ""),
 				WriteChangesJSON(io.Discard, s, changes), NewTAP(io.Discard).Case(&c), junit.Case(&c), junit.End()); err != nil {
 				t.Error(err)
 			}
