@@ -92,7 +92,9 @@ func complain(stderr io.Writer, err error) int {
 	return exitUsage
 }
 
+// cannotWrite ends a run whose results are not all there: exitFailure is the number
+// of exitDifference, which is a result.
 func (c *checker) cannotWrite(err error) int {
 	fmt.Fprintf(c.stderr, "milterd: write results: %v\n", err)
-	return exitFailure
+	return exitUsage
 }

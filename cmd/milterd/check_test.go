@@ -131,3 +131,27 @@ record: {dir: DIR/sessions, sample: 0.5}
 		})
 	}
 }
+
+// TestResultsThatCannotBeWrittenAreNotADifference: whoever runs -check would take a
+// full disk for verdicts that are not as expected.
+func TestResultsThatCannotBeWrittenAreNotADifference(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	dir := newDir(t, baseConfig, rejectsBad)
+	write(t, dir, "few.jsonl", numberedSessions(3))
+	write(t, dir, "many.jsonl", numberedSessions(10*mostPrinted))
+	t.Chdir(dir)
+	for _, args := range [][]string{
+		nil, {"few.jsonl"}, {"-json", "many.jsonl"}, {"-format", "tap", "few.jsonl"}, {"-format", "junit", "many.jsonl"},
+		{"-against", "milterd.yaml", "few.jsonl"},
+	} {
+		var stderr bytes.Buffer
+		status := run(append([]string{"-config", "milterd.yaml", "-check"}, args...), full, &stderr)
+		if want := "milterd: write results: write /dev/full: no space left on device\n"; status != exitUsage || stderr.String() != want {
+			t.Errorf("%q: exit status %d, stderr %q", args, status, stderr.String())
+		}
+	}
+}

@@ -2,7 +2,6 @@ package replay
 
 import (
 	"cmp"
-	"encoding/json"
 	"io"
 	"slices"
 	"strings"
@@ -121,8 +120,7 @@ type (
 // WriteChangesJSON prints what changes in a session as one JSON object a line. A
 // verdict that is not reached is null.
 func WriteChangesJSON(w io.Writer, s *Session, changes []Change) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
+	e := newEncoder(w)
 	for _, c := range changes {
 		err := e.Encode(jsonChange{
 			Session: s.ID, File: s.File, Message: c.Message, Stage: string(c.Stage), Arg: c.Arg, Client: s.Connect.Addr,

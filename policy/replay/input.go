@@ -106,6 +106,10 @@ func isSessionFile(name string) bool {
 	})
 }
 
+// byteOrderMark is what some editors begin a file of UTF-8 with. YAML allows it, JSON
+// does not.
+var byteOrderMark = []byte("\ufeff")
+
 // source is an open input, decompressed.
 type source struct {
 	io.Reader
@@ -151,12 +155,17 @@ func (in Input) open(read *atomic.Int64, forms ...Form) (*source, error) {
 	if i := slices.IndexFunc(forms, func(f Form) bool { return f.Recognise(head) }); i >= 0 {
 		s.form = &forms[i]
 	}
+	text, marked := bytes.CutPrefix(head, byteOrderMark)
 	switch base := unpackedName(in.Name); {
 	case in.stdin == nil:
 		s.json = strings.HasSuffix(base, ".jsonl") || strings.HasSuffix(base, ".json")
 	default:
 		// Nobody says what comes from standard input: a brace says JSON.
-		s.json = bytes.HasPrefix(bytes.TrimLeft(head, " \t\r\n"), []byte("{"))
+		s.json = bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte("{"))
+	}
+	if marked && s.json {
+		// What has been peeked at is there to be passed over.
+		_, _ = begin.Discard(len(byteOrderMark))
 	}
 	return s, nil
 }

@@ -1,7 +1,6 @@
 package replay
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 
@@ -147,8 +146,7 @@ type (
 
 // WriteJSON prints one session's verdicts as one JSON object a line.
 func WriteJSON(w io.Writer, s *Session, o Outcome) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
+	e := newEncoder(w)
 	for _, r := range o.Results {
 		if err := e.Encode(jsonOf(s, r)); err != nil {
 			return err

@@ -1,7 +1,10 @@
 package record
 
 import (
+	"fmt"
+	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"milterd/header"
@@ -13,6 +16,9 @@ const (
 	// maxMessages: a client that sends more is an exception, or crowds the others
 	// out.
 	maxMessages = 10_000
+	// maxOctets is how much may be written of a connection. Every object has the DNS
+	// answers of all of it, so its octets grow faster than its messages.
+	maxOctets = 4 << 20
 	// maxRecipients and maxMessageBytes are for one message.
 	maxRecipients   = 1000
 	maxMessageBytes = 256 << 10
@@ -21,8 +27,12 @@ const (
 	maxPartBytes    = 128 << 10
 )
 
-// overhead is about what a command takes beside its texts.
-const overhead = 256
+// overhead is about what a command takes beside its texts, lineOverhead what a DNS
+// answer does.
+const (
+	overhead     = 256
+	lineOverhead = 32
+)
 
 // Evaluator judges the transactions of one SMTP connection, in order.
 type Evaluator interface {
@@ -50,6 +60,7 @@ type Conn struct {
 	number   uint64
 	queueID  string
 	dns      func() []string
+	share    *share
 
 	hello *greeting
 	// grant is the answer that the current command has had, held that the last one
@@ -118,10 +129,22 @@ type part struct {
 	began    time.Time
 	number   uint64
 	queueID  string
-	dns      func() []string
+	dns      []string
+	share    *share
 	messages []message
 	size     int
 }
+
+// share is what has been written of a connection, or made for that. Its parts have it
+// in common.
+type share struct{ octets atomic.Int64 }
+
+// spent reports whether nothing more of the connection is written.
+func (s *share) spent() bool { return s.octets.Load() >= maxOctets }
+
+// take reports whether so many octets more may be written. Where they may not,
+// nothing may from then on.
+func (s *share) take(octets int) bool { return s.octets.Add(int64(octets)) <= maxOctets }
 
 // Answers notes the relay grant that the policy asks answers for. Within one command
 // it is asked for once.
@@ -154,7 +177,7 @@ func (c *Conn) Evaluator(inner Evaluator) Evaluator {
 }
 
 // SetDNS says where the DNS answers of the connection come from, as zone-file lines.
-// It is called once or more, until after Close, from another goroutine.
+// Evaluator's methods and Close call it.
 func (c *Conn) SetDNS(lines func() []string) {
 	if c != nil {
 		c.dns = lines
@@ -268,11 +291,36 @@ func (c *Conn) handOver() {
 	if len(c.messages) == 0 {
 		return
 	}
-	c.recorder.take(&part{
-		facts: c.facts, began: c.began, number: c.number, queueID: c.queueID, dns: c.dns,
+	p := &part{
+		facts: c.facts, began: c.began, number: c.number, queueID: c.queueID, share: c.share,
 		messages: c.messages, size: c.size,
-	})
+	}
 	c.messages, c.commands, c.size = nil, 0, 0
+	if p.share.spent() {
+		c.recorder.cut.Add(uint64(len(p.messages)))
+		return
+	}
+	if lines, ok := c.answers(); ok {
+		p.dns = lines
+		p.size += lengths(lines) + lineOverhead*len(lines)
+		c.recorder.take(p)
+	}
+}
+
+// answers are the DNS answers so far. A mistake in what gives them must not end the
+// mail session.
+func (c *Conn) answers() (lines []string, ok bool) {
+	if c.dns == nil {
+		return nil, true
+	}
+	defer func() {
+		if value := recover(); value != nil {
+			c.recorder.lost.Add(1)
+			c.recorder.config.Logger.Error("a session cannot be recorded", slog.String("panic", fmt.Sprint(value)))
+			lines, ok = nil, false
+		}
+	}()
+	return c.dns(), true
 }
 
 // judged is what is kept of a verdict.

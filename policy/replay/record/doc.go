@@ -16,16 +16,17 @@
 //
 // Replayed with the same configuration, an object gives the same verdicts. What
 // could not is left out, and counted: a message with text that is not UTF-8, which
-// JSON does not hold, and all of one connection beyond maxMessages, so that it cannot
-// crowd the others out of the files that are kept. Of a message with a great many
+// JSON does not hold, and all of one connection beyond maxMessages messages, or
+// beyond maxOctets of what is written of it, so that it cannot crowd the others out
+// of files that together hold a few times that. Of a message with a great many
 // recipients the first maxRecipients are kept, and its end is not expected. A message
 // that was given up shows its end in a replay, as a client that goes on would get it,
 // but nothing is expected of that.
 //
 // # What it costs
 //
-// A connection notes references to what the policy was told; everything else
-// happens in one goroutine of the Recorder's. Mail never waits for it: sessions
+// A connection notes references to what the policy was told, and lists its DNS
+// answers at its end; everything else happens in one goroutine of the Recorder's. Mail never waits for it: sessions
 // queue up to a bound, and are dropped and counted beyond. While the directory
 // cannot be written to, sessions are lost and counted, one line in the log says so,
 // and writing is tried again, ever less often, up to once a minute.

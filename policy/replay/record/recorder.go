@@ -229,7 +229,7 @@ func (r *Recorder) Connect(c policy.Connection) *Conn {
 	if r == nil || r.config.Sample < 1 && r.random() >= r.config.Sample {
 		return nil
 	}
-	return &Conn{recorder: r, facts: c, began: r.config.Now(), number: r.number.Add(1)}
+	return &Conn{recorder: r, facts: c, began: r.config.Now(), number: r.number.Add(1), share: new(share)}
 }
 
 // take queues a part of a connection, or drops it.

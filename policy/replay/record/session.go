@@ -31,8 +31,8 @@ func (p *part) sessions(redact *redactor) (sessions []*replay.Session, leftOut i
 			leftOut++
 		}
 	}
-	if len(b.sessions) > 0 && p.dns != nil {
-		lines := slices.DeleteFunc(p.dns(), func(line string) bool { return !utf8.ValidString(line) })
+	if len(b.sessions) > 0 {
+		lines := slices.DeleteFunc(p.dns, func(line string) bool { return !utf8.ValidString(line) })
 		for _, s := range b.sessions {
 			s.DNS = lines
 		}

@@ -125,16 +125,32 @@ func (w *writer) part(p *part) {
 			w.recorder.config.Logger.Error("a session cannot be recorded", slog.Any("panic", value), slog.String("stack", string(debug.Stack())))
 		}
 	}()
+	if p.share.spent() {
+		w.recorder.cut.Add(uint64(len(p.messages)))
+		return
+	}
 	sessions, leftOut := p.sessions(w.redact)
+	cut := 0
 	for _, s := range sessions {
-		w.line.Reset()
-		if err := w.encoder.Encode(s); err != nil || w.line.Len() > maxLine {
-			leftOut += len(s.Messages)
+		if p.share.spent() {
+			// Encoding it would be for nothing.
+			cut += len(s.Messages)
 			continue
 		}
-		w.add(w.line.Bytes())
+		w.line.Reset()
+		err := w.encoder.Encode(s)
+		fits := p.share.take(w.line.Len())
+		switch {
+		case err != nil || w.line.Len() > maxLine:
+			leftOut += len(s.Messages)
+		case !fits:
+			cut += len(s.Messages)
+		default:
+			w.add(w.line.Bytes())
+		}
 	}
 	w.recorder.leftOut.Add(uint64(leftOut))
+	w.recorder.cut.Add(uint64(cut))
 	if w.line.Cap() > maxLine/4 {
 		// One large session shall not keep its memory.
 		w.line = bytes.Buffer{}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -166,6 +167,58 @@ func TestWhatWaitsIsBoundedInOctetsToo(t *testing.T) {
 	}
 }
 
+func TestDNSAnswersThatWaitCount(t *testing.T) {
+	r := newRecorder(withDefaults(t, Config{Dir: t.TempDir(), Buffer: 1 << 20}))
+	lines := []string{strings.Repeat("x", 1<<20)}
+	for range 100 {
+		conn, e := begin(r, &policy.Policy{}, client("203.0.113.8"), nil)
+		conn.SetDNS(func() []string { return lines })
+		e.Mail(policy.Auth{}, policy.Mail{From: "a@good.example"})
+		conn.Close()
+	}
+	if s := r.Stats(); s.Dropped != 37 || r.queued.Load() > maxQueued {
+		t.Errorf("%+v, %d octets queued", s, r.queued.Load())
+	}
+}
+
+// TestOneConnectionDoesNotCrowdTheOthersOut: it asks the DNS a great deal, and each
+// message that it gives up makes an object with all the answers.
+func TestOneConnectionDoesNotCrowdTheOthersOut(t *testing.T) {
+	dir := t.TempDir()
+	r := open(t, Config{Dir: dir, MaxSize: 4 << 20, Keep: 3})
+	one(r, &policy.Policy{}, "honest@good.example", "x@example.test")
+	lines := make([]string, 1000)
+	for i := range lines {
+		lines[i] = fmt.Sprintf("d%04d.bad.example. MX NXDOMAIN", i)
+	}
+	const messages = 2000
+	conn, e := begin(r, &policy.Policy{}, client("203.0.113.9"), nil)
+	conn.SetDNS(func() []string { return lines })
+	for i := range messages {
+		e.Mail(policy.Auth{}, policy.Mail{From: fmt.Sprintf("a@d%04d.bad.example", i%len(lines))})
+		e.Rcpt(policy.Recipient{To: "x@example.test", Mailer: "local"})
+		e.Abort()
+	}
+	conn.Close()
+	one(r, &policy.Policy{}, "late@good.example", "x@example.test")
+	finish(t, r)
+
+	from := map[string]int{}
+	for _, s := range sessions(t, dir) {
+		_, domain, _ := strings.Cut(s.Messages[0].Mail.From, "@")
+		if from[domain]++; strings.HasSuffix(domain, "bad.example") {
+			from["bad"]++
+		}
+	}
+	s := r.Stats()
+	if from["good.example"] != 2 || from["bad"] == 0 || s.Cut != uint64(messages-from["bad"]) {
+		t.Errorf("%d sessions of others and %d of the one with %d messages, %+v", from["good.example"], from["bad"], messages, s)
+	}
+	if s.Bytes > maxOctets+4<<10 || s.Bytes < maxOctets/2 {
+		t.Errorf("%d octets were written", s.Bytes)
+	}
+}
+
 func TestManyConnectionsAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	r := open(t, Config{Dir: dir, Buffer: 10_000, MaxSize: 10 << 10})
@@ -191,13 +244,19 @@ func TestManyConnectionsAtOnce(t *testing.T) {
 
 func TestCloseGivesUpWhenItsTimeIsOver(t *testing.T) {
 	hold := make(chan struct{})
+	var holding atomic.Bool
 	dir := t.TempDir()
-	r := open(t, Config{Dir: dir})
+	r := open(t, Config{Dir: dir, Now: func() time.Time {
+		if holding.CompareAndSwap(true, false) {
+			<-hold
+		}
+		return time.Now()
+	}})
 	conn, e := begin(r, &policy.Policy{}, client("203.0.113.8"), nil)
-	conn.SetDNS(func() []string { <-hold; return nil })
 	e.Mail(policy.Auth{}, policy.Mail{From: "a@good.example"})
+	holding.Store(true)
 	conn.Close()
-	eventually(t, "the writer at work", func() bool { return len(r.queue) == 0 })
+	eventually(t, "the writer at work", func() bool { return !holding.Load() })
 	for range 5 {
 		one(r, &policy.Policy{}, "b@good.example", "x@example.test")
 	}

@@ -328,7 +328,7 @@ func (c *connection) endSession() {
 type facts struct {
 	// message is how many octets of the open message's recipients have come.
 	message int
-	// own counts replies of sendmail itself, ownReply is the first one; silent counts
+	// own counts replies of sendmail itself, ownReply has the codes of the first one; silent counts
 	// commands whose reply is not there.
 	own, silent int
 	ownReply    string
@@ -344,7 +344,7 @@ func (f *facts) uncompared(r reply) {
 		return
 	}
 	if f.own++; f.own == 1 {
-		f.ownReply = r.String()
+		f.ownReply = r.codes()
 	}
 }
 

@@ -67,6 +67,12 @@ func (r reply) enhanced() string {
 	return word
 }
 
+// codes are the code and the enhanced code, without the text, which may quote what
+// the client said.
+func (r reply) codes() string {
+	return strings.TrimRight(fmt.Sprint(r.code)+" "+r.enhanced(), " ")
+}
+
 // String is the reply as milterd's configuration has it. sendmail puts the address of the
 // command, as the client wrote it, and three dots before the text of some replies, its
 // own and a filter's alike.

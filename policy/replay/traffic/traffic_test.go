@@ -123,7 +123,7 @@ func TestConnections(t *testing.T) {
 > 550 5.1.1 <nobody@example.test>... User unknown
 < RCPT TO:<x@example.test>
 > 452 4.4.5 Insufficient disk space; try again later
-`), "line-1-pid-7" + laptopClient + " tls= auth=\n  note not compared, as they are sendmail's own replies: 2 (550 5.1.1 User unknown)\n  mail <a@good.example> [\"SIZE=1000\" \"BODY=8BITMIME\"]\n  rcpt <nobody@example.test> [\"NOTIFY=NEVER\"]\n  rcpt <x@example.test> []\n  expect mail <a@good.example> 250\n"},
+`), "line-1-pid-7" + laptopClient + " tls= auth=\n  note not compared, as they are sendmail's own replies: 2 (550 5.1.1)\n  mail <a@good.example> [\"SIZE=1000\" \"BODY=8BITMIME\"]\n  rcpt <nobody@example.test> [\"NOTIFY=NEVER\"]\n  rcpt <x@example.test> []\n  expect mail <a@good.example> 250\n"},
 		{"a client that vanishes within a message has sent its header", dialogue(7, laptop+strings.Replace(message, "< .\n> 250 2.0.0 abc Message accepted for delivery\n", "< [EOF]\n", 1)),
 			"line-1-pid-7" + laptopClient + " tls= auth=\n  note commands whose replies are not in the log: 1\n" + messageSession + strings.Replace(messageExpected, "  expect eom <> 250\n", "", 1)},
 		{"a reply of several lines is the first of them", dialogue(7, laptop+`< MAIL FROM:<a@good.example>
