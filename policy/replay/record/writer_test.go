@@ -184,15 +184,16 @@ func TestDNSAnswersThatWaitCount(t *testing.T) {
 // TestOneConnectionDoesNotCrowdTheOthersOut: it asks the DNS a great deal, and each
 // message that it gives up makes an object with all the answers.
 func TestOneConnectionDoesNotCrowdTheOthersOut(t *testing.T) {
+	p := fixture(t, access.Features{})
 	dir := t.TempDir()
 	r := open(t, Config{Dir: dir, MaxSize: 4 << 20, Keep: 3})
-	one(r, &policy.Policy{}, "honest@good.example", "x@example.test")
+	one(r, p, "honest@good.example", "x@example.test")
 	lines := make([]string, 1000)
 	for i := range lines {
 		lines[i] = fmt.Sprintf("d%04d.bad.example. MX NXDOMAIN", i)
 	}
 	const messages = 2000
-	conn, e := begin(r, &policy.Policy{}, client("203.0.113.9"), nil)
+	conn, e := begin(r, p, client("203.0.113.9"), nil)
 	conn.SetDNS(func() []string { return lines })
 	for i := range messages {
 		e.Mail(policy.Auth{}, policy.Mail{From: fmt.Sprintf("a@d%04d.bad.example", i%len(lines))})
@@ -200,7 +201,7 @@ func TestOneConnectionDoesNotCrowdTheOthersOut(t *testing.T) {
 		e.Abort()
 	}
 	conn.Close()
-	one(r, &policy.Policy{}, "late@good.example", "x@example.test")
+	one(r, p, "late@good.example", "x@example.test")
 	finish(t, r)
 
 	from := map[string]int{}
