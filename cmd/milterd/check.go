@@ -46,6 +46,8 @@ type checker struct {
 	stdin  io.Reader
 	out    *bufio.Writer
 	stderr io.Writer
+	// unwritten: results could not be written, which has been said.
+	unwritten bool
 }
 
 func newChecker(o options, r *rules, stdin io.Reader, stdout, stderr io.Writer) *checker {
@@ -95,6 +97,10 @@ func complain(stderr io.Writer, err error) int {
 // cannotWrite ends a run whose results are not all there: exitFailure is the number
 // of exitDifference, which is a result.
 func (c *checker) cannotWrite(err error) int {
+	if c.unwritten {
+		return exitUsage
+	}
+	c.unwritten = true
 	fmt.Fprintf(c.stderr, "milterd: write results: %v\n", err)
 	return exitUsage
 }

@@ -58,7 +58,7 @@ func (w *caseWriter) add(cases []replay.Case, readErr error) error {
 
 func (w *caseWriter) end() error { return errors.Join(w.err, w.report.End()) }
 
-var filePlace = regexp.MustCompile(`^(.+?):[0-9]+: `)
+var filePlace = regexp.MustCompile(`^(.+?):(?:[0-9]+: | [0-9]+ more lines? cannot be read$)`)
 
 // fileOf is the file that a complaint is about, if it says so.
 func fileOf(complaint string) string {

@@ -14,16 +14,22 @@ import (
 func ReadJSON(name string, r io.Reader, each func(*Session)) error {
 	b := newBlocks(name, r)
 	fresh := lineDecoder{name: name}
-	var errs []error
+	var lines broken
+	var failed error
 	for empty := true; ; empty = false {
 		block, first, err := b.next(nil)
 		switch {
 		case errors.Is(err, io.EOF) && empty:
 			return noLine(name)
 		case errors.Is(err, io.EOF):
-			return errors.Join(errs...)
+			return errors.Join(lines.err(name), failed)
 		}
-		errs = append(errs, fresh.block(block, first, each), err)
+		fresh.block(block, first, &lines, each)
+		if errors.Is(err, errTooLong) {
+			lines.add(err)
+		} else if err != nil {
+			failed = err
+		}
 	}
 }
 
@@ -40,23 +46,22 @@ type lineDecoder struct {
 }
 
 // block reads the lines of a block. A line that cannot be read is passed over.
-func (d *lineDecoder) block(block []byte, first int, each func(*Session)) error {
-	var errs []error
+func (d *lineDecoder) block(block []byte, first int, bad *broken, each func(*Session)) {
 	number := first - 1
 	for line := range bytes.Lines(block) {
 		number++
-		s, err := d.line(bytes.TrimSpace(line), number)
+		s, err := d.line(bytes.TrimSpace(line), number, bad.full())
 		if err != nil {
-			errs = append(errs, err)
+			bad.add(err)
 		} else if s != nil {
 			each(s)
 		}
 	}
-	return errors.Join(errs...)
 }
 
-// line reads one line; nothing of an empty one.
-func (d *lineDecoder) line(line []byte, number int) (*Session, error) {
+// line reads one line; nothing of an empty one. Where nobody reads what is wrong with
+// it, it is not put in words, which takes longer than reading.
+func (d *lineDecoder) line(line []byte, number int, wordless bool) (*Session, error) {
 	if len(line) == 0 {
 		return nil, nil
 	}
@@ -72,10 +77,14 @@ func (d *lineDecoder) line(line []byte, number int) (*Session, error) {
 	}
 	s.File, s.Line = d.name, number
 	err := json.Unmarshal(line, s, json.RejectUnknownMembers(true), jsontext.AllowInvalidUTF8(true))
-	if err != nil {
-		err = jsonError(line, err)
-	} else {
+	switch {
+	case err == nil:
 		err = s.check()
+	case !wordless:
+		err = jsonError(line, err)
+	}
+	if err != nil && wordless {
+		return nil, err
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s:%d: %w", d.name, number, err)

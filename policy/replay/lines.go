@@ -91,5 +91,5 @@ func (b *blocks) skipLine(buf []byte) ([]byte, int, error) {
 }
 
 func tooLong(name string, line int) error {
-	return fmt.Errorf("%s:%d: line of more than %d bytes", name, line, maxLine)
+	return fmt.Errorf("%s:%d: %w", name, line, errTooLong)
 }

@@ -125,10 +125,10 @@ func TestASessionThatIsUsedAgainForgetsTheLast(t *testing.T) {
 			fresh := lineDecoder{name: "f"}
 			var got, want []Session
 			text := []byte(first + "\n" + second)
-			if err := again.block(text, 1, func(s *Session) { got = append(got[:0], *s) }); err != nil {
-				t.Fatal(err)
-			}
-			if err := fresh.block(text, 1, func(s *Session) { want = append(want[:0], *s) }); err != nil {
+			var bad broken
+			again.block(text, 1, &bad, func(s *Session) { got = append(got[:0], *s) })
+			fresh.block(text, 1, &bad, func(s *Session) { want = append(want[:0], *s) })
+			if err := bad.err("f"); err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(fmt.Sprintf("%+v", want), fmt.Sprintf("%+v", got)); diff != "" {
@@ -145,7 +145,7 @@ func BenchmarkLines(b *testing.B) {
 	b.SetBytes(int64(len(line)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := d.line(line, 1); err != nil {
+		if _, err := d.line(line, 1, false); err != nil {
 			b.Fatal(err)
 		}
 	}

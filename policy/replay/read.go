@@ -92,12 +92,12 @@ func yamlError(name string, err error) error {
 		line, text := splitLine(err.Error())
 		return fmt.Errorf("%s:%s: %s", name, line, text)
 	}
-	var errs []error
+	var lines broken
 	for _, e := range typeError.Errors {
 		line, text := splitLine(e)
-		errs = append(errs, fmt.Errorf("%s:%s: %s", name, line, inWords(text)))
+		lines.add(fmt.Errorf("%s:%s: %s", name, line, inWords(text)))
 	}
-	return errors.Join(errs...)
+	return lines.err(name)
 }
 
 // splitLine cuts the line off an error of the YAML library.

@@ -26,8 +26,8 @@ type Stream[R any] struct {
 	// Each works on one session, in one of several goroutines. The session is good
 	// until it returns.
 	Each func(R, *Session)
-	// Collect takes what came of a block, with what could not be read of it, and
-	// empties R for the next one. It is called by Run, in the order of the input;
+	// Collect takes what came of a block, with what could not be read of it: of a file
+	// the first 20 lines one by one, and the number of the others. It empties R for the next one. It is called by Run, in the order of the input;
 	// where it fails, Run ends.
 	Collect func(R, error) error
 
@@ -45,8 +45,11 @@ type block[R any] struct {
 	first int
 	// sessions is what a file of a further form holds, in place of data.
 	sessions []*Session
-	// err is what went wrong behind data.
+	// broken are lines of data that cannot be read, err is what went wrong behind it.
+	broken broken
 	err    error
+	// last: the file has no further block.
+	last   bool
 	result R
 	// done has an element when the result is there.
 	done chan struct{}
@@ -96,13 +99,20 @@ func (s *Stream[R]) Run(inputs []Input) error {
 		})
 	}
 	var failed error
+	var lines broken
 	for b := range order {
 		<-b.done
+		err := errors.Join(lines.merge(b.broken), b.err)
+		if b.last {
+			err = errors.Join(err, lines.rest(b.name))
+			lines = broken{}
+		}
 		if failed == nil {
-			if failed = s.Collect(b.result, b.err); failed != nil {
+			if failed = s.Collect(b.result, err); failed != nil {
 				stopped.Store(true)
 			}
 		}
+		b.broken, b.last = broken{}, false
 		if cap(b.data) > maxKept {
 			b.data = nil
 		}
@@ -118,7 +128,7 @@ func (s *Stream[R]) readInput(in Input, stopped *atomic.Bool, free <-chan *block
 	src, err := in.open(&s.read, s.Forms...)
 	if err != nil {
 		b := <-free
-		b.name, b.json, b.data, b.err = in.Name, true, b.data[:0], err
+		b.name, b.json, b.data, b.err, b.last = in.Name, true, b.data[:0], err, true
 		hand(b)
 		return
 	}
@@ -129,7 +139,7 @@ func (s *Stream[R]) readInput(in Input, stopped *atomic.Bool, free <-chan *block
 	}
 	if !src.json {
 		b := <-free
-		b.name, b.json = in.Name, false
+		b.name, b.json, b.last = in.Name, false, true
 		b.data, b.err = readWhole(in.Name, src, b.data[:0])
 		hand(b)
 		return
@@ -140,9 +150,14 @@ func (s *Stream[R]) readInput(in Input, stopped *atomic.Bool, free <-chan *block
 		b.name, b.json = in.Name, true
 		b.data, b.first, b.err = lines.next(b.data)
 		end := errors.Is(b.err, io.EOF)
+		b.last = end
 		if end && empty {
 			b.err = noLine(in.Name)
 		} else if end {
+			b.err = nil
+		} else if errors.Is(b.err, errTooLong) {
+			// The block holds nothing else.
+			b.broken.add(b.err)
 			b.err = nil
 		}
 		hand(b)
@@ -168,7 +183,7 @@ func (s *Stream[R]) readForm(name string, src *source, stopped *atomic.Bool, fre
 		}
 		return !stopped.Load()
 	})
-	b.err = err
+	b.err, b.last = err, true
 	hand(b)
 }
 
@@ -176,14 +191,14 @@ func (s *Stream[R]) readForm(name string, src *source, stopped *atomic.Bool, fre
 func (s *Stream[R]) workOn(b *block[R], reused *Session) {
 	each := func(session *Session) { s.Each(b.result, session) }
 	if len(b.sessions) > 0 {
-		b.err = errors.Join(checked(b.sessions, each), b.err)
+		checked(b.sessions, &b.broken, each)
 		clear(b.sessions)
 		b.sessions = b.sessions[:0]
 		return
 	}
 	if b.json {
 		lines := lineDecoder{name: b.name, reused: reused}
-		b.err = errors.Join(lines.block(b.data, b.first, each), b.err)
+		lines.block(b.data, b.first, &b.broken, each)
 		return
 	}
 	data := b.data
@@ -197,17 +212,15 @@ func (s *Stream[R]) workOn(b *block[R], reused *Session) {
 }
 
 // checked hands over the sessions that can be.
-func checked(sessions []*Session, each func(*Session)) error {
-	var errs []error
+func checked(sessions []*Session, bad *broken, each func(*Session)) {
 	for _, session := range sessions {
 		if err := session.check(); err != nil {
-			errs = append(errs, fmt.Errorf("%s:%d: %w", session.File, session.Line, err))
+			bad.add(fmt.Errorf("%s:%d: %w", session.File, session.Line, err))
 			continue
 		}
 		session.name()
 		each(session)
 	}
-	return errors.Join(errs...)
 }
 
 // readWhole reads a YAML file into buf.
