@@ -6,6 +6,7 @@ import (
 	"encoding/base32"
 	"hash"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"milterd/policy"
@@ -105,8 +106,8 @@ const (
 )
 
 // scan redacts an address or, in quotes, what stands between them. A run of other
-// characters is a host, and stays, behind @ or % and before !; comments and quoted
-// strings are looked into.
+// characters is a host, and stays as far as it looks like one, behind @ or % and
+// before !; comments and quoted strings are looked into.
 func (v *veil) scan(b *strings.Builder, s string, quoted bool) {
 	host, literal := false, false
 	for i := 0; i < len(s); {
@@ -141,9 +142,12 @@ func (v *veil) scan(b *strings.Builder, s string, quoted bool) {
 			i++
 		default:
 			end := runEnd(s, i)
-			if run := s[i:end]; host || beforeBang(s[end:], quoted) || public(run) {
+			switch run := s[i:end]; {
+			case public(run):
 				b.WriteString(run)
-			} else {
+			case host || beforeBang(s[end:], quoted):
+				v.domain(b, run)
+			default:
 				v.run(b, run)
 			}
 			host = literal
@@ -189,6 +193,42 @@ func (v *veil) run(b *strings.Builder, run string) {
 		b.WriteString(v.token(run[from:to]))
 	}
 	b.WriteString(run[to:])
+}
+
+// domain keeps of a run that stands for a host what looks like one, and hides the
+// rest: the tail of a name in a certificate, for one. The first character of the rest
+// shows, as no domain may have it. Where dots follow, relaying may be decided on what
+// is behind them, and the redacted address would be read in another way.
+func (v *veil) domain(b *strings.Builder, run string) {
+	end := hostEnd(run)
+	b.WriteString(run[:end])
+	rest := run[end:]
+	if rest == "" {
+		return
+	}
+	if from, to := core(rest); strings.Contains(rest[from:to], ".") || !utf8.ValidString(rest) {
+		v.fits = false
+	}
+	if c := rest[0]; c < utf8.RuneSelf && c != '\\' {
+		b.WriteByte(c)
+		rest = rest[1:]
+	}
+	v.run(b, rest)
+}
+
+// hostEnd is how much of a run looks like the name of a host, or a piece of an address.
+func hostEnd(run string) int {
+	for i, c := range run {
+		switch {
+		case c == utf8.RuneError:
+			return i
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '.', c == '_':
+		case c >= utf8.RuneSelf && (unicode.IsLetter(c) || unicode.IsMark(c) || unicode.IsDigit(c)):
+		default:
+			return i
+		}
+	}
+	return len(run)
 }
 
 // core is what of a run is hidden: all but the operators at its ends, by which it may
@@ -252,75 +292,6 @@ func closing(s string, i int) int {
 	return -1
 }
 
-// plainArgs are the ESMTP parameters that name nobody.
-var plainArgs = map[string]bool{
-	"SIZE": true, "BODY": true, "SMTPUTF8": true, "RET": true, "NOTIFY": true, "BY": true,
-	"REQUIRETLS": true, "MT-PRIORITY": true, "HOLDFOR": true, "HOLDUNTIL": true, "RRVS": true,
-}
-
-// args hides what ESMTP parameters say about people.
-func (v *veil) args(args []string) []string {
-	if v.redactor == nil || len(args) == 0 {
-		return args
-	}
-	hidden := make([]string, len(args))
-	for i, arg := range args {
-		name, value, ok := strings.Cut(arg, "=")
-		switch upper := strings.ToUpper(name); {
-		case !ok || value == "" || plainArgs[upper]:
-			hidden[i] = arg
-			if !ok && !plainArgs[upper] {
-				hidden[i] = v.token(arg)
-			}
-		case upper == "AUTH":
-			hidden[i] = name + "=" + toXtext(v.address(fromXtext(value)))
-		case upper == "ORCPT":
-			kind, address, _ := strings.Cut(value, ";")
-			hidden[i] = name + "=" + kind + ";" + toXtext(v.address(fromXtext(address)))
-		default:
-			hidden[i] = name + "=" + v.token(value)
-		}
-	}
-	return hidden
-}
-
-// fromXtext decodes xtext (RFC 3461 section 4).
-func fromXtext(s string) string {
-	if !strings.Contains(s, "+") {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '+' && i+2 < len(s) {
-			high, low := strings.IndexByte(hexDigits, s[i+1]), strings.IndexByte(hexDigits, s[i+2])
-			if high >= 0 && low >= 0 {
-				b.WriteByte(byte(high<<4 | low))
-				i += 2
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
-}
-
-const hexDigits = "0123456789ABCDEF"
-
-// toXtext encodes xtext.
-func toXtext(s string) string {
-	var b strings.Builder
-	for i := range len(s) {
-		if c := s[i]; c < '!' || c > '~' || c == '+' || c == '=' {
-			b.WriteByte('+')
-			b.WriteByte(hexDigits[c>>4])
-			b.WriteByte(hexDigits[c&15])
-			continue
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
-}
-
 // host hides what a mailer's host field says of people: the detail of user+detail and
 // the like. What looks like the name of a host stays. No check looks at it.
 func (v *veil) host(s string) string {
@@ -343,11 +314,6 @@ func (v *veil) within(s string) bool {
 		}
 	}
 	return false
-}
-
-// auth hides the identities of SMTP AUTH.
-func (v *veil) auth(a policy.Auth) replay.Auth {
-	return replay.Auth{Type: a.Type, Authen: v.address(a.Authen), Author: v.address(a.Author), SSF: a.SSF}
 }
 
 // tls hides whom a client certificate is for. The issuer of one that was verified
