@@ -37,7 +37,7 @@
 // current file is milterd-TIME.jsonl, of mode 0600, and holds whole lines only,
 // unless the machine stops in the middle of a write. Finished files are compressed
 // in the background, under another name until they are complete, and the oldest are
-// removed. Files that a crash left behind are treated in the same way, without the
+// removed; files of other users are left alone, and do not count. Files that a crash left behind are treated in the same way, without the
 // part of a line at their end; a lock tells them from those that another milterd is
 // writing.
 //
@@ -49,6 +49,9 @@
 // wherever it stands, so sessions can still be counted by sender; case does not
 // count. The null sender, postmaster and abuse stay. Domains stay, also those in
 // user%host@domain, host!user and @route:user@domain: relaying is decided on them.
+// What does not look like a domain behind an @ is hidden as well, and the message left
+// out where it could matter. An identity of AUTH keeps its domain only as user@domain,
+// and not with the mechanism EXTERNAL.
 // So do the addresses, names and HELO names of clients, and issuers of verified
 // certificates. Header fields are not stored then. Rules about single people
 // (From:user@domain, CertSubject:) find nothing in a redacted recording, and what

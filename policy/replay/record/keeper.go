@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -19,8 +20,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// ourFile is how files of ours are called; no other one is touched. A name sorts by
-// its time.
+// ourFile is how files of ours are called; no other one is touched, and none of
+// another user. A name sorts by its time.
 var ourFile = regexp.MustCompile(`^(milterd-[0-9]{8}T[0-9]{6}\.[0-9]{6}Z(?:-[0-9]{2})?\.jsonl)(\.gz|\.zst)?(\.tmp)?$`)
 
 // strayAge is how old an empty file is that nobody will write to any more: a new one
@@ -30,6 +31,9 @@ const strayAge = time.Hour
 // keeper compresses finished files and removes the oldest, in a goroutine of its own.
 type keeper struct {
 	recorder *Recorder
+	// uid owns our files: in a directory with the sticky bit others can have files of
+	// the same names.
+	uid uint32
 	// work holds a token when there may be something to do.
 	work chan struct{}
 	// finished is closed when no more files come.
@@ -39,7 +43,7 @@ type keeper struct {
 }
 
 func newKeeper(r *Recorder) *keeper {
-	return &keeper{recorder: r, work: make(chan struct{}, 1), finished: make(chan struct{})}
+	return &keeper{recorder: r, uid: uint32(os.Geteuid()), work: make(chan struct{}, 1), finished: make(chan struct{})}
 }
 
 // wake has the keeper look through the directory soon.
@@ -89,12 +93,34 @@ func (k *keeper) ours() ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if ourFile.MatchString(e.Name()) {
+		if !ourFile.MatchString(e.Name()) {
+			continue
+		}
+		// One that is gone by now is nobody's.
+		if info, err := e.Info(); err == nil && k.owns(info) {
 			names = append(names, e.Name())
 		}
 	}
 	slices.Sort(names)
 	return names, nil
+}
+
+// owns reports whether a file is one of our user's.
+func (k *keeper) owns(info fs.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && stat.Uid == k.uid
+}
+
+// free makes sure that no file of another user's is lost under a name.
+func (k *keeper) free(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil && errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && !k.owns(info) {
+		err = fmt.Errorf("%s belongs to another user", path)
+	}
+	return err
 }
 
 // compressAll compresses each file that nobody writes to, and mends those that a
@@ -139,7 +165,7 @@ func (k *keeper) compress(path string) (err error) {
 		return nil
 	}
 	info, err := file.Stat()
-	if err != nil || !info.Mode().IsRegular() {
+	if err != nil || !info.Mode().IsRegular() || !k.owns(info) {
 		return err
 	}
 	if info.Size() == 0 {
@@ -171,6 +197,9 @@ func (k *keeper) compress(path string) (err error) {
 // pack writes the compressed form of the first octets of a file.
 func (k *keeper) pack(file *os.File, octets int64, target string) (err error) {
 	temporary := target + ".tmp"
+	if err := errors.Join(k.free(temporary), k.free(target)); err != nil {
+		return err
+	}
 	// With the lock on the file nobody else is at it, so one that exists is stale.
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err

@@ -113,6 +113,111 @@ func TestTheFileOfAnotherProcessIsLeftAlone(t *testing.T) {
 	}
 }
 
+// contents are the files of a directory.
+func contents(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	for _, name := range names(t, dir) {
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = string(data)
+	}
+	return files
+}
+
+// others puts files of every kind of ours into a directory, which another user could
+// have put there.
+func others(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	for _, name := range []string{
+		"20260101T000000.000000Z.jsonl", "20260102T000000.000000Z.jsonl.gz", "20260103T000000.000000Z.jsonl.zst",
+		"20260104T000000.000000Z.jsonl.gz.tmp", "29990101T000000.000000Z.jsonl", "29990102T000000.000000Z.jsonl.gz", "29990103T000000.000000Z.jsonl.gz",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, "milterd-"+name), []byte("{}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return contents(t, dir)
+}
+
+func TestFilesOfAnotherUserAreLeftAlone(t *testing.T) {
+	t.Run("seen by another user", func(t *testing.T) {
+		dir := t.TempDir()
+		want := others(t, dir)
+		k := newKeeper(newRecorder(withDefaults(t, Config{Dir: dir, Keep: 1})))
+		k.uid++
+		k.tidy()
+		if diff := cmp.Diff(want, contents(t, dir)); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		k.uid--
+		k.tidy()
+		if got := names(t, dir); len(got) != 1 || got[0] != "milterd-29990103T000000.000000Z.jsonl.gz" {
+			t.Errorf("seen by their owner, files: %q", got)
+		}
+	})
+	t.Run("beside ours", func(t *testing.T) {
+		if os.Geteuid() != 0 {
+			if os.Getenv("CI") == "true" {
+				t.Fatal("needs root, to give files away")
+			}
+			t.Skip("needs root, to give files away")
+		}
+		dir := t.TempDir()
+		if err := os.Chmod(dir, 0o777|fs.ModeSticky); err != nil {
+			t.Fatal(err)
+		}
+		want := others(t, dir)
+		for name := range want {
+			if err := os.Chown(filepath.Join(dir, name), 65534, 65534); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := open(t, Config{Dir: dir, MaxSize: 1, Keep: 3})
+		for i := range 10 {
+			one(r, &policy.Policy{}, fmt.Sprintf("a%d@good.example", i), "x@example.test")
+		}
+		finish(t, r)
+		got := contents(t, dir)
+		left := len(got) - len(want)
+		for name := range got {
+			if _, ok := want[name]; !ok {
+				delete(got, name)
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" || left != 3 {
+			t.Errorf("%d files of ours, those of the other (-want +got):\n%s", left, diff)
+		}
+	})
+	for _, suffix := range []string{".gz", ".gz.tmp"} {
+		t.Run("where ours becomes "+suffix, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, "milterd-20260101T000000.000000Z.jsonl")
+			for _, name := range []string{path, path + suffix} {
+				if err := os.WriteFile(name, []byte("{}\n"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want := contents(t, dir)
+			k := newKeeper(newRecorder(withDefaults(t, Config{Dir: dir})))
+			k.uid++
+			file, err := os.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer file.Close()
+			if err := k.pack(file, 3, path+".gz"); err == nil {
+				t.Error("it was packed")
+			}
+			if diff := cmp.Diff(want, contents(t, dir)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestSessionsAreWrittenWithoutWaitingForMore(t *testing.T) {
 	dir := t.TempDir()
 	r := open(t, Config{Dir: dir})
