@@ -72,6 +72,10 @@ type dryRun struct {
 func (c *checker) replay() int {
 	run := &dryRun{checker: c, tally: newTally(), cases: c.caseWriter()}
 	unreadable, err := stream(c, &replay.Stream[*decided]{New: newDecided, Each: run.decide, Collect: run.collect})
+	nothing := run.nothingDecided(unreadable)
+	if nothing != nil && run.cases != nil && err == nil {
+		err = run.cases.add(nil, nothing)
+	}
 	if err == nil {
 		err = run.finish()
 	}
@@ -81,12 +85,26 @@ func (c *checker) replay() int {
 	switch {
 	case unreadable || run.unreadable:
 		return exitUsage
-	case c.session != "" && run.tally.sessions == 0:
-		return complain(c.stderr, fmt.Errorf("no session has the id %q", c.session))
+	case nothing != nil:
+		return complain(c.stderr, nothing)
 	case run.tally.differences > 0:
 		return exitDifference
 	}
 	return exitOK
+}
+
+// nothingDecided says why no session was. A report on tests without any must not look
+// as if all were well.
+func (r *dryRun) nothingDecided(unreadable bool) error {
+	switch {
+	case r.tally.sessions > 0 || unreadable || r.unreadable:
+		return nil
+	case r.session != "":
+		return fmt.Errorf("no session has the id %q", r.session)
+	case r.cases != nil:
+		return errors.New("no session was there to decide")
+	}
+	return nil
 }
 
 // decide replays one session.
@@ -200,10 +218,14 @@ func sayNote(stderr io.Writer, note string) {
 // read.
 func stream[R any](c *checker, s *replay.Stream[R]) (unreadable bool, err error) {
 	defer debug.SetGCPercent(debug.SetGCPercent(garbagePercent))
-	inputs, err := replay.Inputs(c.sessions, c.stdin)
-	if err != nil {
+	inputs, inputErr := replay.Inputs(c.sessions, c.stdin)
+	if inputErr != nil {
 		unreadable = true
-		complain(c.stderr, err)
+		complain(c.stderr, inputErr)
+		// A report on tests tells it too.
+		if err := s.Collect(s.New(), inputErr); err != nil {
+			return unreadable, err
+		}
 	}
 	bar := newProgress(c.options, c.out, c.stderr, inputs)
 	defer bar.erase()
@@ -212,6 +234,10 @@ func stream[R any](c *checker, s *replay.Stream[R]) (unreadable bool, err error)
 	s.Forms = []replay.Form{trafficlog.Form()}
 	s.Collect = func(result R, readErr error) error {
 		bar.erase()
+		if gone := new(replay.GoneError); errors.As(readErr, &gone) {
+			sayNote(c.stderr, gone.Error())
+			readErr = nil
+		}
 		if readErr != nil {
 			unreadable = true
 			complain(c.stderr, readErr)

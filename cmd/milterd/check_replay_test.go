@@ -212,3 +212,34 @@ func TestProgress(t *testing.T) {
 		t.Error("the null device is a terminal")
 	}
 }
+
+// TestAReportWithoutTestsIsNotAPassedOne: a suite must not pass for want of its tests.
+func TestAReportWithoutTestsIsNotAPassedOne(t *testing.T) {
+	dir := newDir(t, baseConfig, rejectsBad)
+	write(t, dir, "one.jsonl", numberedSessions(1))
+	for _, sub := range []string{"links", "begun", "nothing"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(t, dir, "begun/a.jsonl", "")
+	if err := os.Symlink("nowhere", filepath.Join(dir, "links", "a.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, message string
+		args          []string
+	}{
+		{"a link that leads nowhere", "read sessions: stat links/a.yaml: no such file or directory", []string{"links"}},
+		{"a recording that has just begun", "begun: no session files, ", []string{"begun"}},
+		{"a directory with nothing in it", "nothing: no session files, ", []string{"nothing"}},
+		{"a session that is not there", "no session has the id", []string{"-session", "s-5", "one.jsonl"}},
+	} {
+		for format, failing := range map[string]string{"tap": "not ok 1 - " + c.message, "junit": `type="unreadable"`} {
+			status, stdout, stderr := runDry(t, dir, append([]string{"-format", format}, c.args...)...)
+			if status != exitUsage || !strings.Contains(stdout, failing) || !strings.HasPrefix(stderr, "milterd: "+c.message) {
+				t.Errorf("%s, %s: exit status %d, stderr %q, stdout:\n%s", c.name, format, status, stderr, stdout)
+			}
+		}
+	}
+}

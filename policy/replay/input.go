@@ -31,6 +31,8 @@ type Input struct {
 	Name string
 	// Size is the number of bytes in the file, 0 where it is not known.
 	Size int64
+	// listed: it came from a directory, where milterd may be at work on it.
+	listed bool
 	// stdin is what is read where no file of that name is.
 	stdin io.Reader
 }
@@ -45,7 +47,8 @@ var (
 // Inputs lists the files that names stand for: a directory for the session files
 // in it and below it, in the order of their names, and "-" for stdin. Files of
 // other endings and those that begin with a dot are passed over in a directory, and
-// so is a recording that nothing has been written to yet.
+// so is a recording that nothing has been written to yet. Of a .jsonl file that is there
+// compressed as well, as while milterd is compressing a recording, one is listed.
 // What cannot be found is in the error; the others are listed all the same.
 func Inputs(names []string, stdin io.Reader) ([]Input, error) {
 	var inputs []Input
@@ -75,6 +78,7 @@ func Inputs(names []string, stdin io.Reader) ([]Input, error) {
 func directory(name string) ([]Input, error) {
 	var inputs []Input
 	var errs []error
+	taken := make(map[string]bool)
 	err := filepath.WalkDir(name, func(path string, entry fs.DirEntry, err error) error {
 		hidden := path != name && strings.HasPrefix(filepath.Base(path), ".")
 		switch {
@@ -86,12 +90,29 @@ func directory(name string) ([]Input, error) {
 		case hidden || entry.IsDir() || !isSessionFile(path):
 			return nil
 		}
-		// A pipe of such a name would be waited for.
 		info, err := os.Stat(path)
-		begun := err == nil && info.Size() == 0 && strings.HasSuffix(path, ".jsonl")
-		if err == nil && info.Mode().IsRegular() && !begun {
-			inputs = append(inputs, Input{Name: path, Size: info.Size()})
+		var size int64
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && entry.Type().IsRegular():
+			// It has gone just now: it may be there compressed.
+		case err != nil:
+			errs = append(errs, fmt.Errorf("read sessions: %w", err))
+			return nil
+		case !info.Mode().IsRegular():
+			// A pipe of such a name would be waited for.
+			return nil
+		case info.Size() == 0 && strings.HasSuffix(path, ".jsonl"):
+			return nil
+		default:
+			size = info.Size()
 		}
+		// The plain one comes before the compressed ones.
+		base := unpackedName(path)
+		if strings.HasSuffix(base, ".jsonl") && taken[base] {
+			return nil
+		}
+		taken[base] = true
+		inputs = append(inputs, Input{Name: path, Size: size, listed: true})
 		return nil
 	})
 	if len(inputs) == 0 && len(errs) == 0 {
@@ -113,6 +134,8 @@ var byteOrderMark = []byte("\ufeff")
 // source is an open input, decompressed.
 type source struct {
 	io.Reader
+	// name is the file's, as it has been found.
+	name string
 	// json: one object a line, else YAML documents.
 	json bool
 	// form is a further form that the data has; nil for none.
@@ -132,16 +155,39 @@ type Form struct {
 	Read func(name string, r io.Reader, each func(*Session) bool) error
 }
 
+// GoneError is what Collect gets for a file of a directory that was there when the
+// directory was listed, and is no longer: milterd removes old recordings.
+type GoneError struct{ Name string }
+
+func (e *GoneError) Error() string { return e.Name + ": removed since its directory was listed" }
+
+// find opens the file, which may have been compressed since it was listed, and gives
+// the name that it has.
+func (in Input) find() (*os.File, string, error) {
+	f, err := os.Open(in.Name)
+	if !in.listed || !errors.Is(err, fs.ErrNotExist) {
+		return f, in.Name, err
+	}
+	for _, packed := range []string{".gz", ".zst"} {
+		name := unpackedName(in.Name) + packed
+		if f, err := os.Open(name); !errors.Is(err, fs.ErrNotExist) {
+			return f, name, err
+		}
+	}
+	return nil, in.Name, &GoneError{in.Name}
+}
+
 // open opens an input, which may be of a further form; read counts its bytes as
 // they are on the disk.
 func (in Input) open(read *atomic.Int64, forms ...Form) (*source, error) {
-	s := new(source)
+	s := &source{name: in.Name}
 	raw := in.stdin
 	if raw == nil {
-		f, err := os.Open(in.Name)
+		f, name, err := in.find()
 		if err != nil {
 			return nil, fmt.Errorf("read sessions: %w", err)
 		}
+		in.Name, s.name = name, name
 		s.close = append(s.close, f.Close)
 		raw = f
 	}

@@ -133,6 +133,7 @@ func (s *Stream[R]) readInput(in Input, stopped *atomic.Bool, free <-chan *block
 		return
 	}
 	defer src.Close()
+	in.Name = src.name
 	if src.form != nil {
 		s.readForm(in.Name, src, stopped, free, hand)
 		return
