@@ -89,7 +89,7 @@ func TestARecorderKeepsTheFirstDefiniteAnswer(t *testing.T) {
 		says  string
 		lines []string
 	}{
-		{"TEMPORARY | look-up canceled", nil},
+		{"TEMPORARY | look-up canceled", []string{"a.example. A TIMEOUT"}},
 		{"TEMPORARY | server failure", []string{"a.example. A SERVFAIL"}},
 		{"TEMPORARY | no answer in time", []string{"a.example. A TIMEOUT"}},
 		{"NXDOMAIN", []string{"a.example. A NXDOMAIN"}},

@@ -38,6 +38,9 @@ func (r *Recorder) Lookup(ctx context.Context, name string, qtype uint16) Result
 	if ok {
 		return result
 	}
+	// What is given up before there is an answer was asked all the same: nobody had
+	// an answer, and a replay shall have none either.
+	r.note(q, temporary(ErrTimeout))
 	return r.note(q, r.resolver.Lookup(ctx, q.name, qtype))
 }
 
