@@ -79,7 +79,7 @@ func (r *comparison) decide(d *compared, s *replay.Session) {
 	changes := replay.Compare(old, replay.RunUntraced(r.new.policy, s, after))
 	d.totals.add(old, changes)
 	d.note = cmp.Or(d.note, firstNote(s))
-	lacks := d.lacks.add(s, newRecorded, recorded)
+	lacks := d.lacks.addMore(s, recorded, newRecorded)
 	// Writing into a buffer cannot fail.
 	if r.format == formatJSON {
 		_ = replay.WriteChangesJSON(&d.text, s, changes)

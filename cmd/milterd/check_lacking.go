@@ -19,13 +19,10 @@ type lacking struct {
 	first string
 }
 
-// add looks at what a session has asked, with one configuration or with two, and
-// gives the first question that has no answer; empty where all have.
-func (l *lacking) add(s *replay.Session, asked ...*dnscheck.Frozen) (question string) {
-	for _, f := range asked {
-		_, first := f.Missing()
-		question = cmp.Or(question, first)
-	}
+// add counts a session that has asked a question without an answer, and gives the
+// question; empty where there is none.
+func (l *lacking) add(s *replay.Session, asked *dnscheck.Frozen) (question string) {
+	_, question = asked.Missing()
 	if question == "" {
 		return ""
 	}
@@ -33,6 +30,17 @@ func (l *lacking) add(s *replay.Session, asked ...*dnscheck.Frozen) (question st
 		l.first = fmt.Sprintf("%s in %s:%d", question, s.File, s.Line)
 	}
 	return question
+}
+
+// addMore does so where a configuration asks more than the one before it. Questions
+// that the recording does not hold for either were given up when it was made, as the
+// verdict did not need them any more.
+func (l *lacking) addMore(s *replay.Session, before, after *dnscheck.Frozen) (question string) {
+	had, _ := before.Missing()
+	if now, _ := after.Missing(); now <= had {
+		return ""
+	}
+	return l.add(s, after)
 }
 
 // merge adds the sessions of a block that comes behind the others.
