@@ -165,16 +165,5 @@ func clientOf(key string) (netip.Addr, bool) {
 	if text == "" {
 		return netip.Addr{}, false
 	}
-	return parseAddr(text)
-}
-
-// parseAddr reads an address as sendmail writes it: 203.0.113.8, or
-// IPv6:2001:db8:0:0:0:0:0:8, in any case and with or without zero compression.
-func parseAddr(text string) (netip.Addr, bool) {
-	const prefix = "ipv6:"
-	if len(text) > len(prefix) && strings.EqualFold(text[:len(prefix)], prefix) {
-		text = text[len(prefix):]
-	}
-	addr, err := netip.ParseAddr(text)
-	return addr.Unmap().WithZone(""), err == nil
+	return access.ParseAddr(text)
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"milterd/policy"
+	"milterd/policy/access"
 )
 
 // Received says whether the Received: field that this sendmail adds is to show the
@@ -152,7 +153,7 @@ func parseReceived(key string) (f facts, ok bool) {
 	var fields [8]string
 	copy(fields[:], strings.SplitN(key, "/", len(fields)))
 	if fields[0] != "0" { // a local submission
-		if f.Addr, ok = parseAddr(fields[0]); !ok {
+		if f.Addr, ok = access.ParseAddr(fields[0]); !ok {
 			return facts{}, false
 		}
 	}

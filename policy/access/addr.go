@@ -36,3 +36,11 @@ func FormatAddr(a netip.Addr) string {
 	}
 	return out.String()
 }
+
+// ParseAddr reads an address as sendmail writes it, and so as keys have it:
+// 203.0.113.8, or IPv6:2001:db8:0:0:0:0:0:8, in any case, with or without zero
+// compression and the prefix. An IPv4 address in IPv6 form is IPv4, a zone is left out.
+func ParseAddr(text string) (addr netip.Addr, ok bool) {
+	addr, err := netip.ParseAddr(strings.TrimPrefix(Fold(text), "ipv6:"))
+	return addr.Unmap().WithZone(""), err == nil
+}

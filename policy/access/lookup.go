@@ -210,11 +210,10 @@ func (s *Search) network(tag Tag, text string) Match {
 	if s.Table == nil || s.Table.nets == 0 {
 		return Match{}
 	}
-	addr, err := netip.ParseAddr(strings.TrimPrefix(Fold(text), "ipv6:"))
-	if err != nil {
+	addr, ok := ParseAddr(text)
+	if !ok {
 		return Match{}
 	}
-	addr = addr.Unmap().WithZone("")
 	best, found, ok := s.Table.network(tag.Name, addr)
 	name := tag.Name
 	if tag.Name != "" && !tag.Only {

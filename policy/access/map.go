@@ -67,9 +67,8 @@ func (t *Table) LookupGranted(key string) (value string, line int, ok bool) {
 func (t *Table) OutranksGrant(addr string) bool {
 	search := Search{Table: t, Features: &Features{}, Unnoted: true}
 	forms := []string{addr}
-	client, err := netip.ParseAddr(strings.TrimPrefix(Fold(addr), "ipv6:"))
-	if err == nil {
-		client = client.Unmap().WithZone("")
+	client, ok := ParseAddr(addr)
+	if ok {
 		forms = append(forms, FormatAddr(client))
 	}
 	found := false
@@ -80,7 +79,7 @@ func (t *Table) OutranksGrant(addr string) bool {
 		}
 		found = found || m.Found()
 	}
-	return !found && err == nil && search.host(client).Value.Outranks()
+	return !found && ok && search.host(client).Value.Outranks()
 }
 
 // host finds the network that is one address and nothing else, tagged Connect or
