@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"milterd/policy/grant"
 )
 
 // Grants says who may relay for a while because somebody has just read mail from
@@ -106,9 +108,11 @@ func (c *Config) grantsSchema() []field {
 		{name: "exclude", value: networksOr(func(words []string, networks []netip.Prefix) {
 			g.ExcludeOwn, g.Exclude = slices.Contains(words, "own"), append([]netip.Prefix{}, networks...)
 			for _, word := range words {
-				g.Exclude = append(g.Exclude, namedNetworks(word)...)
+				// own is known where milterd runs.
+				named, _ := grant.Networks(word)
+				g.Exclude = append(g.Exclude, named...)
 			}
-		}, "loopback", "private", "link-local", "cgnat", "own")},
+		}, append(grant.NetworkNames(), "own")...)},
 		{name: "require", value: networks(&g.Require)},
 		{name: "file", value: c.ownPath(&g.File, true)},
 		{name: "redis", section: []field{

@@ -14,6 +14,7 @@ import (
 
 	"milterd/configs/sendmail"
 	"milterd/policy/access"
+	"milterd/policy/grant"
 )
 
 // machine is what sendmail finds out about the machine it runs on when it
@@ -88,7 +89,7 @@ func (m machine) classW(probe sendmail.Probe) ([]string, error) {
 // networks are the addresses that this machine sends from to itself. Without a list
 // of its interfaces they are the loopback ones.
 func (m machine) networks() []netip.Prefix {
-	own := namedNetworks("loopback")
+	own, _ := grant.Networks("loopback")
 	addrs, err := m.interfaces()
 	if err != nil {
 		return own

@@ -60,27 +60,6 @@ func networksOr(set func(words []string, networks []netip.Prefix), words ...stri
 	}
 }
 
-// namedNetworks are the networks that a word in grants.exclude stands for. The word
-// own, the addresses of this machine, is known where milterd runs.
-func namedNetworks(word string) []netip.Prefix {
-	var texts []string
-	switch word {
-	case "loopback":
-		texts = []string{"127.0.0.0/8", "::1/128"}
-	case "private": // RFC 1918, RFC 4193
-		texts = []string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"}
-	case "link-local": // RFC 3927, RFC 4291 section 2.5.6
-		texts = []string{"169.254.0.0/16", "fe80::/10"}
-	case "cgnat": // RFC 6598
-		texts = []string{"100.64.0.0/10"}
-	}
-	networks := make([]netip.Prefix, len(texts))
-	for i, text := range texts {
-		networks[i] = netip.MustParsePrefix(text)
-	}
-	return networks
-}
-
 // everybody reports whether networks, taken together, hold every address of IPv4, or
 // every one that a host on the Internet can have over IPv6 (RFC 4291 section 2.4).
 func everybody(networks []netip.Prefix) bool {
