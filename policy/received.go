@@ -85,8 +85,12 @@ func (s *Session) scrubReason() string {
 // ScrubUnknown reports whether it cannot be told for now that the current message
 // keeps its traces: that rests on a relay grant, and nobody can be asked for it.
 func (s *Session) ScrubUnknown() bool {
-	return s.mode("received", s.policy.Received.Mode) == ModeEnforce && s.port.Received == "" &&
-		s.policy.Received.Granted && s.scrubReason() == "" && s.grant() == GrantTemporary
+	return s.mode("received", s.policy.Received.Mode) == ModeEnforce && s.scrubReason() == "" && s.scrubUnknown()
+}
+
+// scrubUnknown is asked where there is no scrubReason.
+func (s *Session) scrubUnknown() bool {
+	return s.port.Received == "" && s.policy.Received.Granted && s.grant() == GrantTemporary
 }
 
 // scrub plans the changes to the header of a message that is taken.
@@ -95,11 +99,11 @@ func (s *Session) scrub(v *Verdict, fields []HeaderField) {
 	if mode == ModeOff || !s.policy.Scrubs() {
 		return
 	}
-	if s.ScrubUnknown() {
+	why := s.scrubReason()
+	if why == "" && mode == ModeEnforce && s.scrubUnknown() {
 		s.putOff(v)
 		return
 	}
-	why := s.scrubReason()
 	if why == "" {
 		if !s.untraced {
 			v.Trace = append(v.Trace, Step{Check: "received", Result: "pass", Reason: "not one of those whose header is scrubbed"})
