@@ -43,7 +43,7 @@ const limitNoteInterval = 10 * time.Second
 // for sendmail's time-out, hold one more sendmail process, and get the same
 // 451 at the end.
 func (g *guard) admit(raw net.Conn) *guardedConn {
-	g.counter.connections.Add(1)
+	g.counter.Connections.Add(1)
 	c := &guardedConn{Conn: raw, guard: g, frames: frameChecker{limits: g.limits}}
 	now := time.Now()
 
@@ -61,7 +61,7 @@ func (g *guard) admit(raw net.Conn) *guardedConn {
 	if !refused {
 		return c
 	}
-	g.counter.refused.Add(1)
+	g.counter.Refused.Add(1)
 	if note {
 		g.logger.Warn("milter connection refused: too many connections", "limit", g.max, "peer", door.PeerName(raw))
 	}
@@ -103,7 +103,7 @@ type guardedListener struct {
 func (g *guard) listener(ln net.Listener) *guardedListener {
 	return &guardedListener{
 		Listener: door.NewListener(ln, func(err error, pause time.Duration) {
-			g.counter.acceptErrors.Add(1)
+			g.counter.AcceptErrors.Add(1)
 			g.logger.Warn("accept milter connection, trying again", "error", err, "pause", pause)
 		}),
 		guard: g,

@@ -182,7 +182,7 @@ func (c *guardedConn) cutShort(err error, have int) error {
 
 // malformed counts and logs the reason and closes the connection.
 func (c *guardedConn) malformed(err error) error {
-	c.guard.counter.malformed.Add(1)
+	c.guard.counter.Malformed.Add(1)
 	c.guard.logger.Warn("milter connection closed", "error", err, "peer", door.PeerName(c.Conn))
 	c.Close()
 	return err

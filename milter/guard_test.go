@@ -290,7 +290,7 @@ func TestAcceptErrors(t *testing.T) {
 			_, err := ln.Accept()
 			accepted <- err
 		}()
-		eventually(t, "Accept is waiting", func() bool { return g.counter.acceptErrors.Load() >= 3 })
+		eventually(t, "Accept is waiting", func() bool { return g.counter.AcceptErrors.Load() >= 3 })
 		ln.Close()
 		if err := <-accepted; !errors.Is(err, net.ErrClosed) {
 			t.Errorf("Accept after Close: %v", err)

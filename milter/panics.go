@@ -7,7 +7,7 @@ func (s *Server) recovered(callback string, value any, attrs ...any) bool {
 	if value == nil {
 		return false
 	}
-	s.counter.panics.Add(1)
+	s.counter.Panics.Add(1)
 	s.panics.Log(s.logger, "milter callback panicked", value, append(attrs, "callback", callback)...)
 	return true
 }

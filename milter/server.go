@@ -161,9 +161,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 // Stats returns the counters of this moment.
 func (s *Server) Stats() Stats {
-	stats := s.counter.snapshot()
-	stats.Active = s.guard.active()
-	return stats
+	return s.counter.snapshot(s.guard.active())
 }
 
 var libraryWarnings sync.Once

@@ -2,27 +2,14 @@ package milter
 
 import (
 	"sync"
-	"sync/atomic"
 
+	"milterd/milter/door"
 	"milterd/policy"
 )
 
 // Stats is a snapshot of a server's counters.
 type Stats struct {
-	// Connections counts the connections from MTAs since the start, refused
-	// ones included; Active is how many are open now.
-	Connections uint64
-	Active      int
-	// Refused counts the connections closed because there were too many.
-	Refused uint64
-	// AcceptErrors counts the passing errors of Accept, e.g. too many open
-	// files.
-	AcceptErrors uint64
-	// Malformed counts the connections closed because of a malformed frame.
-	Malformed uint64
-	// Panics counts the callbacks that panicked and were answered with a
-	// temporary failure.
-	Panics uint64
+	door.Stats
 	// Verdicts counts what was decided.
 	Verdicts map[VerdictKey]uint64
 }
@@ -40,7 +27,7 @@ type VerdictKey struct {
 }
 
 type counters struct {
-	connections, refused, acceptErrors, malformed, panics atomic.Uint64
+	door.Counters
 
 	mu       sync.Mutex
 	verdicts map[VerdictKey]uint64
@@ -59,14 +46,8 @@ func (c *counters) verdict(v policy.Verdict) {
 	c.mu.Unlock()
 }
 
-func (c *counters) snapshot() Stats {
-	s := Stats{
-		Connections:  c.connections.Load(),
-		Refused:      c.refused.Load(),
-		AcceptErrors: c.acceptErrors.Load(),
-		Malformed:    c.malformed.Load(),
-		Panics:       c.panics.Load(),
-	}
+func (c *counters) snapshot(active int) Stats {
+	s := Stats{Stats: c.Stats(active)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.Verdicts = make(map[VerdictKey]uint64, len(c.verdicts))

@@ -168,13 +168,18 @@ const (
 	mapDoor    = "map"
 )
 
+// door sends what both doors count.
+func (s samples) door(name string, stats door.Stats) {
+	s.add(openConnections, float64(stats.Active), name)
+	s.count(connections, stats.Connections, name)
+	s.count(refusedConnections, stats.Refused, name)
+	s.count(acceptErrors, stats.AcceptErrors, name)
+	s.count(malformedRequests, stats.Malformed, name)
+	s.count(panics, stats.Panics, name)
+}
+
 func (s samples) filterDoor(stats milter.Stats) {
-	s.add(openConnections, float64(stats.Active), filterDoor)
-	s.count(connections, stats.Connections, filterDoor)
-	s.count(refusedConnections, stats.Refused, filterDoor)
-	s.count(acceptErrors, stats.AcceptErrors, filterDoor)
-	s.count(malformedRequests, stats.Malformed, filterDoor)
-	s.count(panics, stats.Panics, filterDoor)
+	s.door(filterDoor, stats.Stats)
 	for key, n := range stats.Verdicts {
 		check := key.Check
 		if check == "" {
@@ -189,12 +194,7 @@ func (s samples) filterDoor(stats milter.Stats) {
 }
 
 func (s samples) mapDoor(stats socketmap.Stats, granted uint64) {
-	s.add(openConnections, float64(stats.Active), mapDoor)
-	s.count(connections, stats.Connections, mapDoor)
-	s.count(refusedConnections, stats.Refused, mapDoor)
-	s.count(acceptErrors, stats.AcceptErrors, mapDoor)
-	s.count(malformedRequests, stats.Malformed, mapDoor)
-	s.count(panics, stats.Panics, mapDoor)
+	s.door(mapDoor, stats.Stats)
 	for key, n := range stats.Lookups {
 		name := key.Map
 		if name == "" {

@@ -158,7 +158,7 @@ func (c *conn) flush() error {
 func (c *conn) ended(err error) {
 	s := c.server
 	if malformed := malformedError(""); errors.As(err, &malformed) {
-		s.counter.malformed.Add(1)
+		s.counter.Malformed.Add(1)
 		s.notes.warn(s.logger, noteMalformed, "map connection closed", "error", err, "peer", door.PeerName(c.raw))
 		return
 	}

@@ -48,7 +48,7 @@ type Config struct {
 type Server struct {
 	config  Config
 	logger  *slog.Logger
-	counter counters
+	counter door.Counters
 	panics  door.PanicLog
 	maps    map[string]*servedMap
 	unknown mapCounters
@@ -110,7 +110,7 @@ func NewServer(config Config) *Server {
 // closes ln. It can be called for several listeners at once.
 func (s *Server) Serve(ln net.Listener) error {
 	listener := door.NewListener(ln, func(err error, pause time.Duration) {
-		s.counter.acceptErrors.Add(1)
+		s.counter.AcceptErrors.Add(1)
 		s.logger.Warn("accept map connection, trying again", "error", err, "pause", pause)
 	})
 	defer listener.Close()
@@ -148,7 +148,7 @@ func (s *Server) removeListener(ln *door.Listener) (closing bool) {
 // admit begins to serve a connection, or closes it when there are too many. Closed
 // at once, sendmail answers its SMTP client 451 without delay.
 func (s *Server) admit(raw net.Conn) {
-	s.counter.connections.Add(1)
+	s.counter.Connections.Add(1)
 	c := newConn(s, raw)
 	s.mu.Lock()
 	closing, refused := s.closing, len(s.conns) >= s.config.MaxConnections
@@ -161,7 +161,7 @@ func (s *Server) admit(raw net.Conn) {
 	case closing:
 		raw.Close()
 	case refused:
-		s.counter.refused.Add(1)
+		s.counter.Refused.Add(1)
 		s.notes.warn(s.logger, noteRefused, "map connection refused: too many connections", "limit", s.config.MaxConnections, "peer", door.PeerName(raw))
 		raw.Close()
 	}
@@ -236,7 +236,7 @@ func (s *Server) answer(r request) Answer {
 func (s *Server) lookup(m Map, name, key string) (a Answer) {
 	defer func() {
 		if value := recover(); value != nil {
-			s.counter.panics.Add(1)
+			s.counter.Panics.Add(1)
 			s.panics.Log(s.logger, "map look-up panicked", value, "map", name, "key", printable(key))
 			a = Answer{Temp, "internal error"}
 		}

@@ -1,23 +1,14 @@
 package socketmap
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"milterd/milter/door"
+)
 
 // Stats is a snapshot of a server's counters.
 type Stats struct {
-	// Connections counts the connections from MTAs since the start, refused
-	// ones included; Active is how many are open now.
-	Connections uint64
-	Active      int
-	// Refused counts the connections closed because there were too many.
-	Refused uint64
-	// AcceptErrors counts the passing errors of Accept, e.g. too many open
-	// files.
-	AcceptErrors uint64
-	// Malformed counts the connections closed because of a malformed request, one
-	// that stopped half-way included.
-	Malformed uint64
-	// Panics counts the look-ups that panicked and were answered with Temp.
-	Panics uint64
+	door.Stats
 	// Lookups counts what was answered.
 	Lookups map[LookupKey]uint64
 }
@@ -43,28 +34,20 @@ func (c *mapCounters) count(status Status) {
 	}
 }
 
-type counters struct {
-	connections, refused, acceptErrors, malformed, panics atomic.Uint64
-}
-
 // Stats returns the counters of this moment. Lookups has an entry for every map and
 // status.
 func (s *Server) Stats() Stats {
+	s.mu.Lock()
+	active := len(s.conns)
+	s.mu.Unlock()
 	stats := Stats{
-		Connections:  s.counter.connections.Load(),
-		Refused:      s.counter.refused.Load(),
-		AcceptErrors: s.counter.acceptErrors.Load(),
-		Malformed:    s.counter.malformed.Load(),
-		Panics:       s.counter.panics.Load(),
-		Lookups:      make(map[LookupKey]uint64, (len(s.maps)+1)*len(statuses)),
+		Stats:   s.counter.Stats(active),
+		Lookups: make(map[LookupKey]uint64, (len(s.maps)+1)*len(statuses)),
 	}
 	for name, m := range s.maps {
 		m.counter.into(stats.Lookups, name)
 	}
 	s.unknown.into(stats.Lookups, "")
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	stats.Active = len(s.conns)
 	return stats
 }
 
