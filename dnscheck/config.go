@@ -28,7 +28,8 @@ type Config struct {
 	// attempts together. Default 5 s.
 	Timeout time.Duration
 	// MaxQueries bounds the look-ups that are under way at the servers at one
-	// time; further ones wait for their turn. Default 512.
+	// time; further ones wait for their turn. Default 2048: one connection can have a
+	// few dozen, so it takes many clients on dead servers to use them up.
 	MaxQueries int
 
 	// CacheBytes and CacheEntries bound the cache: about so much memory, and no
@@ -81,7 +82,7 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	number(&c.Attempts, 2)
-	number(&c.MaxQueries, 512)
+	number(&c.MaxQueries, 2048)
 	number(&c.CacheEntries, 200_000)
 	if c.CacheBytes == 0 {
 		c.CacheBytes = 32 << 20

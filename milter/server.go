@@ -78,9 +78,9 @@ type Answers interface {
 	Begin(needs policy.Needs)
 	// EndMessage gives up what is still being looked up about the current message.
 	EndMessage()
-	// Record has every question noted from now on, and returns what gives them and
+	// RecordDNS has every question noted from now on, and returns what gives them and
 	// their answers as the dns lines of a recorded session.
-	Record() (lines func() []string)
+	RecordDNS() (lines func() []string)
 }
 
 // Grants says which clients hold a relay grant.

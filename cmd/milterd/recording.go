@@ -47,7 +47,7 @@ func recorded(r *record.Recorder) func(*policy.Policy, policy.Connection, milter
 		if answers == nil {
 			return conn.Evaluator(p.NewSession(c, nil))
 		}
-		conn.SetDNS(answers.Record())
+		conn.SetDNS(answers.RecordDNS())
 		session := p.NewSession(c, conn.Answers(answers))
 		answers.Begin(session.Needs())
 		return conn.Evaluator(session)

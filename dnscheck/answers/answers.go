@@ -13,23 +13,23 @@ import (
 	"milterd/policy"
 )
 
-// DefaultLookupTime bounds the look-ups of one stage where Lookups.Time is 0. It
+// DefaultLookupTime bounds the look-ups of one stage if Lookups.Time is 0. It
 // leaves sendmail's time-out for an answer (10 s) some room.
 const DefaultLookupTime = 8 * time.Second
 
 // Lookups is what questions to the DNS are answered with.
 type Lookups struct {
-	// Resolver is asked about clients and senders. With keyed lists it is their
-	// WithKeys.
+	// Resolver is asked about clients and senders.
 	Resolver dnscheck.Resolver
-	// Lists are the DNS lists, nil for none.
-	Lists *dnscheck.Lists
+	// Lists are the DNS lists, nil for none, and ListResolver is their Resolver.
+	Lists        *dnscheck.Lists
+	ListResolver dnscheck.Resolver
 	// Mail says what is asked about a sender's domain.
 	Mail dnscheck.MailOptions
-	// Generic tells generic names, nil not at all.
+	// Generic knows the rules for generic names; nil without any.
 	Generic *dnscheck.Generic
 	// AtOnce: the resolver never waits, so nothing is gained by asking early, or in
-	// goroutines: each look-up is made when its answer is wanted, by who wants it.
+	// goroutines: each look-up is made when its answer is wanted.
 	AtOnce bool
 	// Time bounds the look-ups that begin at CONNECT, and those that begin at
 	// MAIL. What has no answer then is temporary.
@@ -38,15 +38,15 @@ type Lookups struct {
 
 // Answers are the DNS answers about one SMTP connection. Look-ups begin early
 // and run side by side, in time that the client spends on its own round trips;
-// who asks waits only for what is still missing. It is used by one goroutine.
+// a check waits only for what is still missing. It is used by one goroutine.
 type Answers struct {
 	lookups *Lookups
 	grants  Grants
 	ctx     context.Context
 	conn    policy.Connection
-	// resolver is that of lookups, or a recorder before it.
-	resolver dnscheck.Resolver
-	panicked func(value any)
+	// resolver and listResolver are those of lookups, or recorders before them.
+	resolver, listResolver dnscheck.Resolver
+	panicked               func(value any)
 
 	reverse  *future[policy.ReverseDNS]
 	listings *future[policy.Listings]
@@ -71,7 +71,7 @@ var _ policy.Answers = (*Answers)(nil)
 // may be nil. panicked, which may be nil too, is told of panics in look-ups, from
 // their goroutines.
 func (l *Lookups) NewAnswers(ctx context.Context, conn policy.Connection, grants Grants, panicked func(value any)) *Answers {
-	return &Answers{lookups: l, resolver: l.Resolver, grants: grants, ctx: ctx, conn: conn, panicked: panicked}
+	return &Answers{lookups: l, resolver: l.Resolver, listResolver: l.ListResolver, grants: grants, ctx: ctx, conn: conn, panicked: panicked}
 }
 
 // Frozen answers from the dns lines of a recorded session. The resolver tells
@@ -86,21 +86,18 @@ func (l *Lookups) Frozen(lines []string) (func(policy.Connection) policy.Answers
 	}
 	lookups := *l
 	// Recorded names have {key} in place of a list's query key.
-	lookups.Resolver, lookups.AtOnce = resolver, true
+	lookups.Resolver, lookups.ListResolver, lookups.AtOnce = resolver, resolver, true
 	return func(c policy.Connection) policy.Answers {
 		return lookups.NewAnswers(context.Background(), c, nil, nil)
 	}, resolver, nil
 }
 
-// Record has every question to the DNS noted from now on, with its answer, and returns
-// what gives them as the dns lines of a recorded session. It is called before the
-// first question.
-func (a *Answers) Record() (lines func() []string) {
-	if a.resolver == nil {
-		return func() []string { return nil }
-	}
+// RecordDNS has every question to the DNS noted from now on, with its answer, and
+// returns what gives them as the dns lines of a recorded session. It is called before
+// the first question.
+func (a *Answers) RecordDNS() (lines func() []string) {
 	recorder := dnscheck.NewRecorder(a.resolver)
-	a.resolver = recorder
+	a.resolver, a.listResolver = recorder, recorder.With(a.listResolver)
 	return recorder.Lines
 }
 
@@ -115,7 +112,7 @@ func (a *Answers) Grant() policy.GrantState {
 
 // future is a value that is being worked out.
 type future[T any] struct {
-	// done is closed when the value is there; nil where it is from the beginning.
+	// done is closed when the value is there; nil if it is from the beginning.
 	done  chan struct{}
 	value T
 }
@@ -240,7 +237,7 @@ func (a *Answers) beginListings() {
 		if a.lookups.Lists == nil {
 			return policy.Listings{Verdict: policy.NotListed}
 		}
-		return listings(a.lookups.Lists.Check(ctx, a.resolver, a.conn.Addr))
+		return listings(a.lookups.Lists.Check(ctx, a.listResolver, a.conn.Addr))
 	})
 }
 
@@ -257,21 +254,14 @@ func (a *Answers) beginNames(names []string) {
 		if a.lookups.Lists == nil {
 			return policy.Listings{Verdict: policy.NotListed}
 		}
-		return listings(a.lookups.Lists.CheckNames(ctx, a.resolver, names...))
+		return listings(a.lookups.Lists.CheckNames(ctx, a.listResolver, names...))
 	})
 }
 
-// reverseDNS puts an iprev result into the policy's terms.
+// reverseDNS puts an iprev result into the policy's terms. What a table of this file
+// does not name is temporary.
 func reverseDNS(rev dnscheck.IPRev, generic *dnscheck.Generic) policy.ReverseDNS {
-	r := policy.ReverseDNS{Names: rev.Confirmed(), Detail: rev.String()}
-	switch rev.Status {
-	case dnscheck.IPRevPass:
-		r.Status = policy.RDNSPass
-	case dnscheck.IPRevFail:
-		r.Status = policy.RDNSMismatch
-	case dnscheck.IPRevPermError:
-		r.Status = policy.RDNSNone
-	}
+	r := policy.ReverseDNS{Status: rdnsStatus[rev.Status], Names: rev.Confirmed(), Detail: rev.String()}
 	if generic == nil || rev.Status != dnscheck.IPRevPass {
 		return r
 	}
@@ -281,34 +271,25 @@ func reverseDNS(rev dnscheck.IPRev, generic *dnscheck.Generic) policy.ReverseDNS
 	return r
 }
 
-// senderDomain puts a mail domain's result into the policy's terms. What is no
-// domain name at all cannot be delivered to either.
+var rdnsStatus = map[dnscheck.IPRevStatus]policy.RDNSStatus{
+	dnscheck.IPRevPass: policy.RDNSPass, dnscheck.IPRevFail: policy.RDNSMismatch, dnscheck.IPRevPermError: policy.RDNSNone,
+}
+
+// senderDomain puts a mail domain's result into the policy's terms.
 func senderDomain(d dnscheck.MailDomain) policy.SenderDomain {
-	r := policy.SenderDomain{Detail: "domain " + d.Domain + ": " + d.Status.String()}
-	switch d.Status {
-	case dnscheck.MailOK, dnscheck.MailLiteral:
-		r.Status = policy.DomainOK
-	case dnscheck.MailNoDomain, dnscheck.MailInvalid, dnscheck.MailInvalidIDN:
-		r.Status = policy.DomainMissing
-	case dnscheck.MailNull:
-		r.Status = policy.DomainNullMX
-	case dnscheck.MailBadMX:
-		r.Status = policy.DomainBadMX
-	}
-	return r
+	return policy.SenderDomain{Status: domainStatus[d.Status], Detail: d.String()}
+}
+
+// domainStatus: to what is no domain name at all, nothing can be delivered either.
+var domainStatus = map[dnscheck.MailStatus]policy.DomainStatus{
+	dnscheck.MailOK: policy.DomainOK, dnscheck.MailLiteral: policy.DomainOK,
+	dnscheck.MailNoDomain: policy.DomainMissing, dnscheck.MailInvalid: policy.DomainMissing, dnscheck.MailInvalidIDN: policy.DomainMissing,
+	dnscheck.MailNull: policy.DomainNullMX, dnscheck.MailBadMX: policy.DomainBadMX,
 }
 
 // listings puts a report of DNS lists into the policy's terms.
 func listings(report dnscheck.ListReport) policy.Listings {
-	l := policy.Listings{Score: report.Score}
-	switch report.Verdict {
-	case dnscheck.NotListed:
-		l.Verdict = policy.NotListed
-	case dnscheck.Listed:
-		l.Verdict = policy.Listed
-	case dnscheck.Exempted:
-		l.Verdict = policy.ListExempted
-	}
+	l := policy.Listings{Verdict: listVerdict[report.Verdict], Score: report.Score}
 	if l.Verdict == policy.ListsTemporary {
 		l.List = strings.Join(report.Unanswered(), " ")
 	} else if entry, ok := report.Decisive(); ok {
@@ -318,4 +299,8 @@ func listings(report dnscheck.ListReport) policy.Listings {
 		l.Details = append(l.Details, entry.String())
 	}
 	return l
+}
+
+var listVerdict = map[dnscheck.ListVerdict]policy.ListVerdict{
+	dnscheck.NotListed: policy.NotListed, dnscheck.Listed: policy.Listed, dnscheck.Exempted: policy.ListExempted,
 }
