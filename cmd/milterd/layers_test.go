@@ -37,7 +37,7 @@ var mayImport = map[string][]string{
 	"milter":           {"policy", "policy/access", "dnscheck", "header", "milter/door"},
 	"milter/socketmap": {"policy", "policy/access", "milter/door"},
 	"configs/sendmail": {"policy", "policy/access"},
-	"configs":          {"policy", "policy/access", "dnscheck", "header", "policy/grant", "configs/sendmail"},
+	"configs":          {"policy", "policy/access", "dnscheck", "header", "policy/grant", "configs/sendmail", "milter/door"},
 }
 
 // pure packages decide. They read no clock, open nothing and log nothing.
