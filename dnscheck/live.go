@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"reflect"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -20,25 +21,22 @@ type Live struct {
 	client atomic.Pointer[Client]
 	health *Health
 	// config is what client was made from. It belongs to the goroutine that calls Use.
-	config Config
-	end    context.CancelFunc
-	ended  chan struct{}
+	config  Config
+	closing context.Context
+	close   context.CancelFunc
+	running sync.WaitGroup
 }
 
 var _ Resolver = (*Live)(nil)
 
 // NewLive begins to look after lists; Close ends that. log may be nil.
 func NewLive(config Config, log *slog.Logger) (*Live, error) {
-	l := &Live{log: log, health: NewHealth(log), ended: make(chan struct{})}
+	l := &Live{log: log, health: NewHealth(log)}
 	if err := l.Use(config, nil); err != nil {
 		return nil, err
 	}
-	var ctx context.Context
-	ctx, l.end = context.WithCancel(context.Background())
-	go func() {
-		defer close(l.ended)
-		l.health.Run(ctx)
-	}()
+	l.closing, l.close = context.WithCancel(context.Background())
+	l.running.Go(func() { l.health.Run(l.closing) })
 	return l, nil
 }
 
@@ -55,11 +53,20 @@ func (l *Live) Use(config Config, lists *Lists) error {
 		}
 		l.config = config
 		if old := l.client.Swap(client); old != nil {
-			time.AfterFunc(retireAfter, func() { _ = old.Close() })
+			l.running.Go(func() { l.retire(old) })
 		}
 	}
 	l.health.Watch(lists, client)
 	return nil
+}
+
+// retire closes a Client when nothing asks it any more.
+func (l *Live) retire(c *Client) {
+	select {
+	case <-time.After(retireAfter):
+	case <-l.closing.Done():
+	}
+	_ = c.Close()
 }
 
 // Health is that of the lists in force.
@@ -70,8 +77,8 @@ func (l *Live) Stats() Stats { return l.client.Load().Stats() }
 
 // Close ends all look-ups.
 func (l *Live) Close() {
-	l.end()
-	<-l.ended
+	l.close()
+	l.running.Wait()
 	_ = l.client.Load().Close()
 }
 
