@@ -223,10 +223,7 @@ func exemptSchema(x *policy.Exempt) []field {
 }
 
 func checkServer(s string) error {
-	if server, err := netip.ParseAddrPort(s); err == nil && server.Port() != 0 {
-		return nil
-	}
-	if _, err := netip.ParseAddr(strings.Trim(s, "[]")); err != nil {
+	if _, err := dnscheck.ParseServer(s); err != nil {
 		return fmt.Errorf("%s, expected the address of a DNS server, such as 192.0.2.53 or 127.0.0.1:5353", quote(s))
 	}
 	return nil

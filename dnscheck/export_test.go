@@ -37,7 +37,7 @@ func Servers(c *Client) []string {
 }
 
 // KeepsSockets says whether sockets to a server are used for several queries.
-func KeepsSockets(addr netip.AddrPort) bool { return newServer(addr).sockets != nil }
+func KeepsSockets(addr netip.AddrPort) bool { return newServer(addr).keeps }
 
 // FillCache puts n answers for different clients into a cache with the bounds
 // of the config, and returns what keeps it alive and how many it holds.
