@@ -92,7 +92,8 @@ func (l *list) asks(f family) bool {
 	return l.Kind == DomainList && f == familyNames || l.Kind == AddressList && (l.IPv4 && f == familyIPv4 || l.IPv6 && f == familyIPv6)
 }
 
-// Lists are the lists that a client, or the names it gives, are checked against.
+// Lists are the lists that a client, or the names it gives, are checked against; nil
+// for none.
 type Lists struct {
 	lists     []*list
 	threshold int
@@ -199,11 +200,10 @@ func newList(config List) (*list, error) {
 // resolver.
 func (l *Lists) Check(ctx context.Context, resolver Resolver, addr netip.Addr) ListReport {
 	addr = addr.Unmap().WithZone("")
-	r := ListReport{threshold: l.threshold}
-	if !Public(addr) {
-		r.Verdict = NotListed
-		return r
+	if l == nil || !Public(addr) {
+		return ListReport{Verdict: NotListed}
 	}
+	r := ListReport{threshold: l.threshold}
 	f, labels := familyIPv4, reverseLabels(addr)
 	if !addr.Is4() {
 		f = familyIPv6
@@ -227,6 +227,9 @@ const maxNames = 16
 // Addresses, address literals, names of one label and those of the reverse zones
 // are passed over, as are names after the first sixteen.
 func (l *Lists) CheckNames(ctx context.Context, resolver Resolver, names ...string) ListReport {
+	if l == nil {
+		return ListReport{Verdict: NotListed}
+	}
 	r := ListReport{threshold: l.threshold}
 	for _, name := range names {
 		if name, ok := listableName(name); ok && !slices.Contains(r.Names, name) && len(r.Names) < maxNames {

@@ -3,6 +3,7 @@
 package answers
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -124,11 +125,7 @@ func launch[T any](a *Answers, parent context.Context, work func(context.Context
 		return &future[T]{value: work(parent)}
 	}
 	f := &future[T]{done: make(chan struct{})}
-	limit := a.lookups.Time
-	if limit <= 0 {
-		limit = DefaultLookupTime
-	}
-	ctx, cancel := context.WithTimeout(parent, limit)
+	ctx, cancel := context.WithTimeout(parent, cmp.Or(a.lookups.Time, DefaultLookupTime))
 	go func() {
 		defer close(f.done)
 		defer cancel()
@@ -143,8 +140,8 @@ func launch[T any](a *Answers, parent context.Context, work func(context.Context
 	return f
 }
 
-// get waits for the value. Every look-up ends with its context, so this does too.
-func (f *future[T]) get() T {
+// wait waits for the value. Every look-up ends with its context, so this does too.
+func (f *future[T]) wait() T {
 	if f.done != nil {
 		<-f.done
 	}
@@ -195,67 +192,57 @@ func (a *Answers) messageContext() context.Context {
 }
 
 // ReverseDNS waits for what the DNS says about the client's names.
-func (a *Answers) ReverseDNS() policy.ReverseDNS {
-	if a.reverse == nil {
-		a.beginReverse()
-	}
-	return a.reverse.get()
-}
+func (a *Answers) ReverseDNS() policy.ReverseDNS { return a.beginReverse().wait() }
 
 // Listings waits for what the address lists say about the client.
-func (a *Answers) Listings() policy.Listings {
-	if a.listings == nil {
-		a.beginListings()
-	}
-	return a.listings.get()
-}
+func (a *Answers) Listings() policy.Listings { return a.beginListings().wait() }
 
 // SenderDomain waits for what the DNS says about a sender's domain.
 func (a *Answers) SenderDomain(domain string) policy.SenderDomain {
-	if a.domain == nil || a.domainName != domain {
-		a.beginDomain(domain)
-	}
-	return a.domain.get()
+	return a.beginDomain(domain).wait()
 }
 
 // NameListings waits for what the domain lists say.
-func (a *Answers) NameListings(names []string) policy.Listings {
-	if a.names == nil || !slices.Equal(a.namesAsked, names) {
-		a.beginNames(names)
+func (a *Answers) NameListings(names []string) policy.Listings { return a.beginNames(names).wait() }
+
+// The methods below begin look-ups, unless they have begun.
+
+func (a *Answers) beginReverse() *future[policy.ReverseDNS] {
+	if a.reverse == nil {
+		a.reverse = launch(a, a.ctx, func(ctx context.Context) policy.ReverseDNS {
+			return reverseDNS(dnscheck.CheckIPRev(ctx, a.resolver, a.conn.Addr), a.lookups.Generic)
+		})
 	}
-	return a.names.get()
+	return a.reverse
 }
 
-func (a *Answers) beginReverse() {
-	a.reverse = launch(a, a.ctx, func(ctx context.Context) policy.ReverseDNS {
-		return reverseDNS(dnscheck.CheckIPRev(ctx, a.resolver, a.conn.Addr), a.lookups.Generic)
-	})
+func (a *Answers) beginListings() *future[policy.Listings] {
+	if a.listings == nil {
+		a.listings = launch(a, a.ctx, func(ctx context.Context) policy.Listings {
+			return listings(a.lookups.Lists.Check(ctx, a.listResolver, a.conn.Addr))
+		})
+	}
+	return a.listings
 }
 
-func (a *Answers) beginListings() {
-	a.listings = launch(a, a.ctx, func(ctx context.Context) policy.Listings {
-		if a.lookups.Lists == nil {
-			return policy.Listings{Verdict: policy.NotListed}
-		}
-		return listings(a.lookups.Lists.Check(ctx, a.listResolver, a.conn.Addr))
-	})
+func (a *Answers) beginDomain(domain string) *future[policy.SenderDomain] {
+	if a.domain == nil || a.domainName != domain {
+		a.domainName = domain
+		a.domain = launch(a, a.messageContext(), func(ctx context.Context) policy.SenderDomain {
+			return senderDomain(dnscheck.CheckMailDomain(ctx, a.resolver, domain, a.lookups.Mail))
+		})
+	}
+	return a.domain
 }
 
-func (a *Answers) beginDomain(domain string) {
-	a.domainName = domain
-	a.domain = launch(a, a.messageContext(), func(ctx context.Context) policy.SenderDomain {
-		return senderDomain(dnscheck.CheckMailDomain(ctx, a.resolver, domain, a.lookups.Mail))
-	})
-}
-
-func (a *Answers) beginNames(names []string) {
-	a.namesAsked = names
-	a.names = launch(a, a.messageContext(), func(ctx context.Context) policy.Listings {
-		if a.lookups.Lists == nil {
-			return policy.Listings{Verdict: policy.NotListed}
-		}
-		return listings(a.lookups.Lists.CheckNames(ctx, a.listResolver, names...))
-	})
+func (a *Answers) beginNames(names []string) *future[policy.Listings] {
+	if a.names == nil || !slices.Equal(a.namesAsked, names) {
+		a.namesAsked = names
+		a.names = launch(a, a.messageContext(), func(ctx context.Context) policy.Listings {
+			return listings(a.lookups.Lists.CheckNames(ctx, a.listResolver, names...))
+		})
+	}
+	return a.names
 }
 
 // reverseDNS puts an iprev result into the policy's terms. What a table of this file
