@@ -139,6 +139,8 @@ func (s *Session) recipientTaken(e *evaluation) string {
 	switch {
 	case domain == "":
 		return "an address without a domain is local"
+	case e.to.quotedHost && !s.policy.Local.Has(domain):
+		return ""
 	case s.policy.inOwnDomain(domain):
 		return fmt.Sprintf("%s is in our own domain (relay_entire_domain)", domain)
 	case s.policy.Local.Has(domain):
