@@ -17,6 +17,7 @@ import (
 	gomilter "github.com/d--j/go-milter"
 	"go.uber.org/goleak"
 
+	"milterd/milter/door"
 	"milterd/policy"
 )
 
@@ -64,7 +65,7 @@ type script struct {
 	mu      sync.Mutex
 	notes   []any
 	verdict func(stage policy.Stage, arg string) policy.Verdict
-	scrub   string
+	hides   bool
 }
 
 // What a script notes, besides policy.Connection and policy.Recipient.
@@ -95,7 +96,7 @@ func (s *script) taken() []any {
 	return notes
 }
 
-func (s *script) begin(_ *policy.Policy, c policy.Connection, _ Answers) Evaluator {
+func (s *script) begin(_ *policy.Policy, c policy.Connection, _ policy.Answers) policy.Evaluator {
 	s.note(c)
 	return s
 }
@@ -119,7 +120,16 @@ func (s *script) EndOfMessage(headers []policy.HeaderField) policy.Verdict {
 
 func (s *script) Abort() { s.note(abortNote{}) }
 
-func (s *script) ScrubReason() string { return s.scrub }
+func (s *script) Visibility() policy.Visibility {
+	if s.hides {
+		return policy.ClientHidden
+	}
+	return policy.ClientShown
+}
+
+func (s *script) SetQueueID(string) {}
+
+func (s *script) Close() {}
 
 func (s *script) give(stage policy.Stage, arg string) policy.Verdict {
 	v := policy.Verdict{Action: policy.ActionAccept}
@@ -152,7 +162,7 @@ func serve(t testing.TB, config Config) *testServer {
 	}
 	if config.Current == nil {
 		p := &policy.Policy{}
-		config.Current = func() Snapshot { return Snapshot{Policy: p} }
+		config.Current = func() door.Snapshot { return door.Snapshot{Policy: p} }
 	}
 	if config.NewEvaluator == nil {
 		config.NewEvaluator = ts.script.begin

@@ -66,14 +66,17 @@ type evaluation struct {
 }
 
 func (s *Session) evaluate(stage Stage, arg string) *evaluation {
-	e := &evaluation{
+	return &evaluation{
 		session: s,
 		search:  access.Search{Table: s.policy.Access, Features: &s.policy.Features, Unnoted: s.untraced},
 		verdict: Verdict{Stage: stage, Arg: arg, Action: ActionAccept},
 	}
-	if !s.untraced {
-		e.verdict.Trace = make([]Step, 0, 6)
-	}
+}
+
+func (s *Session) evaluateRecipient(r *Recipient) *evaluation {
+	e := s.evaluate(StageRcpt, r.To)
+	e.recipient = r
+	e.to, e.toErr = s.policy.recipientAddress(&e.search, r.To)
 	return e
 }
 
@@ -115,14 +118,19 @@ func (e *evaluation) run(name string, mode Mode, check func(*evaluation) finding
 		// A quarantined recipient must still be one that we may send to.
 		out.refused = f.action != ActionQuarantine || name != "recipient"
 	}
-	e.trace(step)
+	e.session.trace(&e.verdict, step)
 	return out
 }
 
-func (e *evaluation) trace(step Step) {
-	if !e.session.untraced {
-		e.verdict.Trace = append(e.verdict.Trace, step)
+// trace adds a step to a verdict, unless traces are left out.
+func (s *Session) trace(v *Verdict, step Step) {
+	switch {
+	case s.untraced:
+		return
+	case v.Trace == nil:
+		v.Trace = make([]Step, 0, 6)
 	}
+	v.Trace = append(v.Trace, step)
 }
 
 // refuse takes a finding over into the verdict. A refusal outranks a quarantine.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"milterd/milter/door"
 	"milterd/policy"
 	"milterd/policy/access"
 )
@@ -34,8 +35,8 @@ func table(t testing.TB, text string) *access.Table {
 }
 
 // always is a current function.
-func always(p *policy.Policy, grants Grants) func() Snapshot {
-	return func() Snapshot { return Snapshot{Policy: p, Grants: grants} }
+func always(p *policy.Policy, grants door.Grants) func() door.Snapshot {
+	return func() door.Snapshot { return door.Snapshot{Policy: p, Grants: grants} }
 }
 
 const accessText = `Connect:203.0.113.5	REJECT
@@ -77,8 +78,8 @@ func TestTheAccessMapServesTheTable(t *testing.T) {
 }
 
 func TestTheAccessMapUsesWhatIsInForce(t *testing.T) {
-	var now Snapshot
-	a := NewAccess(func() Snapshot { return now }, nil)
+	var now door.Snapshot
+	a := NewAccess(func() door.Snapshot { return now }, nil)
 	check := func(when string, want Answer) {
 		t.Helper()
 		if diff := cmp.Diff(want, a.Lookup(t.Context(), "connect:203.0.113.5")); diff != "" {
