@@ -33,7 +33,7 @@ type Answers interface {
 	Grant() GrantState
 }
 
-// RDNSStatus is the outcome of an iprev check (RFC 8601 section 2.7.3).
+// RDNSStatus is the result of an iprev check (RFC 8601 section 2.7.3).
 type RDNSStatus uint8
 
 // The statuses. The zero value claims nothing.
@@ -55,7 +55,7 @@ type ReverseDNS struct {
 	// Names are the names that the client's address confirms.
 	Names []string
 	// Generic says by which rule every name of the client is one that a provider
-	// gave to an access line; empty where that is not so, or not asked.
+	// gave to an access line; empty if that is not so, or not asked.
 	Generic string
 	// Detail is the answers in words, for the trace.
 	Detail string

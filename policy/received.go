@@ -142,9 +142,7 @@ func (s *Session) scrub(v *Verdict, fields []HeaderField) {
 				v.Shadow = append(v.Shadow, Shadow{Action: ActionEdit, Reply: Reply{Text: editList(edits)}, Check: "received", Rule: "received", Reason: why})
 			}
 		}
-		if !s.untraced {
-			step.Answers = describeEdits(edits, kept)
-		}
+		step.Answers = describeEdits(edits, kept)
 	case visibility == VisibilityUnknown && mode == ModeEnforce:
 		v.Action, v.Check, v.Rule = ActionTempfail, "received", "received.whose: granted"
 		v.Reply, v.Reason = s.policy.Checks.Relay.GrantTemp, grantUnknown
@@ -194,17 +192,16 @@ const (
 	GrantNone GrantState = iota
 	// GrantHeld: it may relay.
 	GrantHeld
-	// GrantTemporary: the store that knows cannot be asked for now, and the client
-	// held one when it last could. A client that nobody has seen with a grant is
-	// GrantNone then: its mail must not wait for a store that it has nothing to do
-	// with.
+	// GrantTemporary: the store of the grants cannot be asked for now, and the client
+	// held one when it last could. A client that was not seen with a grant is GrantNone
+	// then: its mail must not wait for a store that it has nothing to do with.
 	GrantTemporary
 )
 
 const grantUnknown = "the client held a relay grant, and whether it still does cannot be asked for now"
 
-// unlessGranted is f, unless f refuses for good what a relay grant would lift, and
-// nobody can be asked for that grant now: then the client is to come again.
+// unlessGranted is f, unless f refuses for good what a relay grant would lift, and that
+// grant cannot be asked for now: then the client is told to come again.
 func (s *Session) unlessGranted(e *evaluation, f finding) finding {
 	if !f.refuses() || f.action == ActionTempfail || s.grant() != GrantTemporary {
 		return f

@@ -86,9 +86,8 @@ func (p *Policy) newSession(c Connection, answers Answers) *Session {
 	return &Session{policy: p, conn: c, answers: answers, port: p.port(c), clientAddr: p.clientAddr(c)}
 }
 
-// LeaveOutTraces makes the verdicts from here on come without their Trace and its
-// keys, which is most of the work where nobody looks at them. All else in them is
-// the same.
+// LeaveOutTraces makes the verdicts from here on come without their Trace. All else in
+// them is the same. It saves a replay a quarter of its time.
 func (s *Session) LeaveOutTraces() { s.untraced = true }
 
 // clientAddr is the client's address as this sendmail writes it, and so as the
@@ -100,8 +99,8 @@ func (p *Policy) clientAddr(c Connection) string {
 	return c.ClientAddr()
 }
 
-// port finds the rules of the listener that took a connection: what is said for
-// the daemon's name and, where that says nothing, for the port number.
+// port finds the rules of the listener that took a connection: those for the daemon's
+// name, filled up with those for the port number.
 func (p *Policy) port(c Connection) Port {
 	port := p.Ports[strconv.Itoa(int(c.DaemonPort))]
 	named, ok := p.Ports[c.DaemonName]
@@ -180,9 +179,9 @@ func (s *Session) prepareAnswers() {
 	}
 }
 
-// senderChecks are the table's word on the sender and, where it has none, the
-// DNS's on its domain (check_mail).
-func (s *Session) senderChecks(e *evaluation) outcome {
+// senderChecks look for the sender in the access table, and for its domain in the DNS if
+// the table has no entry (check_mail).
+func (s *Session) senderChecks(e *evaluation) passage {
 	sender := e.run("sender", s.policy.Checks.Sender.Mode, s.checkSender)
 	if sender.refused || sender.final {
 		return sender
