@@ -15,7 +15,7 @@ import (
 	"milterd/policy"
 )
 
-// DefaultMaxConnections is the connection limit where Config names none.
+// DefaultMaxConnections is the connection limit if Config names none.
 const DefaultMaxConnections = 4096
 
 // idleTimeout is how long an MTA may be silent between two frames: libmilter's
@@ -116,7 +116,7 @@ func (s *Server) Serve(ln net.Listener) error {
 // Connections that are not in the middle of a message stay open for
 // Config.IdleGrace and are then closed, each as soon as its message is done.
 // SMTP clients may be silent for hours, so there is no waiting for them; and
-// while they are waited for, nobody answers the new ones. sendmail treats the
+// while they are waited for, new ones get no answer. sendmail treats the
 // loss as its F= equate says: with F=T, the next MAIL of such a client is
 // answered 451 and its mail comes again, so nothing is lost and nothing gets
 // in unfiltered.
@@ -132,6 +132,18 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // Stats returns the counters of this moment.
 func (s *Server) Stats() Stats {
 	return s.counter.snapshot(s.guard.active())
+}
+
+// recovered counts and logs a panic of a callback; value is what recover()
+// returned in the deferred function that calls this. It reports whether there
+// was a panic at all.
+func (s *Server) recovered(callback string, value any, attrs ...any) bool {
+	if value == nil {
+		return false
+	}
+	s.counter.Panics.Add(1)
+	s.panics.Log(s.logger, "milter callback panicked", value, append(attrs, "callback", callback)...)
+	return true
 }
 
 var libraryWarnings sync.Once

@@ -14,8 +14,8 @@ import (
 )
 
 // session answers the callbacks of one filter connection: one SMTP connection
-// with any number of messages, or, where the MTA sends QUIT_NC, several SMTP
-// connections one after the other.
+// with any number of messages. If the MTA sends QUIT_NC, several SMTP connections come
+// one after the other.
 //
 // The library calls from one goroutine. A callback never returns an error,
 // which would drop the filter connection and leave the rest of the SMTP
@@ -131,7 +131,7 @@ func (s *session) RcptTo(to, args string, m gomilter.Modifier) (response *gomilt
 	s.recipients++
 	if s.recipients > s.server.config.Limits.Recipients {
 		return s.give(policy.Verdict{
-			Stage: policy.StageRcpt, Arg: to, Action: policy.ActionTempfail, Reply: crowdReply,
+			Stage: policy.StageRcpt, Arg: to, Action: policy.ActionTempfail, Reply: tooManyRecipients,
 			Reason: "this message has as many recipients as it may have",
 		}), nil
 	}
@@ -270,7 +270,7 @@ func (s *session) noteQueueID(m gomilter.Modifier) {
 
 // give counts and logs a verdict and turns it into the answer.
 func (s *session) give(v policy.Verdict) *gomilter.Response {
-	response, ok := answer(v)
+	response, ok := responseTo(v)
 	if !ok {
 		return s.fail(v, "the verdict cannot be given: "+string(v.Action)+" "+v.Reply.String())
 	}
@@ -332,8 +332,8 @@ func (s *session) rescue(callback string, response **gomilter.Response) {
 	}
 }
 
-// rescueConnection does the same where the panic may have lost facts that the
-// rest of the SMTP connection rests on: it gets temporary failures only.
+// rescueConnection does the same if the panic may have lost facts that later commands
+// need: the rest of the SMTP connection gets temporary failures only.
 func (s *session) rescueConnection(callback string, response **gomilter.Response) {
 	if !s.recovered(callback, recover()) {
 		return

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"milterd/integration/testkit"
 	"milterd/milter/door"
 	"milterd/policy"
 )
@@ -417,7 +418,7 @@ func TestTooManyRecipients(t *testing.T) {
 func TestOneLineAVerdict(t *testing.T) {
 	for _, level := range []slog.Level{slog.LevelInfo, slog.LevelWarn} {
 		t.Run(level.String(), func(t *testing.T) {
-			log := &lockedBuffer{}
+			log := &testkit.Log{}
 			ts := serve(t, Config{Logger: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: level}))})
 			verdict := policy.Verdict{
 				Action: policy.ActionReject, Check: "client", Rule: "access:7: Connect:203.0.113 REJECT",

@@ -27,7 +27,7 @@ var notLoaded = Answer{Temp, "the policy is not loaded"}
 // Connect:, unless the table has an entry for that very address that refuses it. So
 // a network's REJECT does not keep out a user who has just logged in from there.
 //
-// Where the store of the grants cannot be asked, one that was known to hold a grant
+// If the store of the grants cannot be asked, a client that was known to hold a grant
 // (policy.GrantTemporary) is told to come again. For all others the table's answer
 // stands: their mail must flow.
 //

@@ -11,7 +11,7 @@ import (
 )
 
 // Received says whether the Received: field that this sendmail adds is to show the
-// client: OK SCRUB where it is not, else NOTFOUND. A filter cannot see to that, as
+// client: OK SCRUB if it is not, else NOTFOUND. A filter cannot see to that, as
 // it never gets to see this field.
 //
 // The key is what sendmail knows at that moment, separated by slashes, as
@@ -31,8 +31,8 @@ import (
 //
 // A field that is not what it should be counts as unknown, and decides nothing; a
 // hostile recipient must not stop the mail of a client. Without an address there is
-// no client to hide, and the answer is NOTFOUND: mail whose origin nobody can tell
-// keeps what it says of it.
+// no client to hide, and the answer is NOTFOUND: mail of unknown origin keeps what it
+// says of it.
 type Received struct{ current func() door.Snapshot }
 
 // NewReceived makes the map. current is asked at each look-up.
