@@ -138,7 +138,7 @@ func serve(t testing.TB, config Config) *testServer {
 		config.IdleGrace = time.Millisecond
 	}
 	ts.Server = NewServer(config)
-	ln, err := Listen("local:"+filepath.Join(t.TempDir(), "m.sock"), 0, "")
+	ln, err := door.Listen("local:"+filepath.Join(t.TempDir(), "m.sock"), 0, "")
 	if err != nil {
 		t.Fatal(err)
 	}

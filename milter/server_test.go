@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"milterd/integration/testkit"
+	"milterd/milter/door"
 	"milterd/policy"
 )
 
@@ -135,7 +136,7 @@ func TestServeAfterShutdown(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "s")
-	ln, err := Listen("local:"+path, 0, "")
+	ln, err := door.Listen("local:"+path, 0, "")
 	if err != nil {
 		t.Fatal(err)
 	}
