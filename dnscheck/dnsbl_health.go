@@ -100,8 +100,8 @@ type zoneHealth struct {
 	dropped bool // by Watch; sessions that began before may hold it still
 	// resolver is what probes ask, nil before the first Watch.
 	resolver Resolver
-	// setup counts the changes of resolver and key: what a probe found out with
-	// an older one does not count.
+	// setup counts the changes of resolver and key, and errors that clients met: what
+	// a probe finds out that began before does not count.
 	setup  int
 	next   time.Time
 	silent time.Time // since when probes have had no answer; zero if they have
@@ -339,6 +339,7 @@ func (z *zoneHealth) failed(problem string) {
 	defer z.health.mu.Unlock()
 	// If it is known already, another such answer does not put off the probe.
 	if z.bypassed.Load() == nil {
+		z.setup++
 		z.setProblem(problem)
 		z.health.poke()
 	}

@@ -190,6 +190,7 @@ func TestABypassedListIsProbedAtOnceWhenSomethingHasChanged(t *testing.T) {
 			zone := strings.ReplaceAll(test.list[0].Zone, "{key}", "old")
 			f.world.set("2.0.0.127."+zone+". A 127.0.0.2", "1.0.0.127."+zone+". NXDOMAIN", "8.113.0.203."+zone+". A 127.255.255.255")
 			f.run()
+			synctest.Wait()
 			f.check("203.0.113.8")
 			if got, want := f.states(), "bl IPv4: too many queries"; got != want {
 				t.Fatalf("got %s, want %s", got, want)

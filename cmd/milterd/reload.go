@@ -100,7 +100,7 @@ func (r *reloader) openGrants() error {
 	return nil
 }
 
-// publish puts a policy in force, with the look-ups, if any, and the grants.
+// publish puts a policy in force, with its look-ups, nil for none, and the grants.
 func (r *reloader) publish(p *policy.Policy, lookups *answers.Lookups) {
 	r.asks = lookups
 	r.current.Store(&door.Snapshot{Policy: p, Lookups: lookups, Grants: r.held()})
