@@ -32,25 +32,10 @@ func (e *examination) dial() (*conversation, error) {
 	return dial(e.ctx, net.JoinHostPort(e.addr.String(), e.port), e.port == implicitTLS, e.o.Timeout)
 }
 
-// run examines the port in the order in which a stranger would come to know it.
+// run examines the port in the order in which a stranger would come to know it, over one
+// connection at a time.
 func (e *examination) run() error {
-	c, err := e.dial()
-	if err != nil {
-		return err
-	}
-	defer func() { c.close() }()
-	e.report.Greeting = c.greeting.String()
-	if c.greeting.Code != 220 {
-		return fmt.Errorf("the greeting is %s", c.greeting)
-	}
-	e.beforeHello(c)
-	if err := c.hello(); err != nil {
-		return err
-	}
-	e.own = e.ownDomain(c)
-	e.report.Domain = printable(e.own)
-	e.look(c)
-	if err := e.matrix(&c, "after EHLO", forms); err != nil {
+	if err := e.inClear(); err != nil {
 		return err
 	}
 	if err := e.underTLS(); err != nil {
@@ -68,10 +53,31 @@ func (e *examination) run() error {
 	return e.ctx.Err()
 }
 
-// beforeHello tries to name a recipient without any introduction.
-func (e *examination) beforeHello(c *conversation) {
-	f := form{name: "before EHLO", rcpt: plainRcpt}.filled(e.o, "localhost", e.addr)
-	e.report.add(e.try(c, "before EHLO", f))
+// inClear is the first connection: what the server tells, and the whole matrix.
+func (e *examination) inClear() error {
+	c, err := e.dial()
+	if err != nil {
+		return err
+	}
+	defer func() { c.close() }()
+	e.report.Greeting = c.greeting.String()
+	if c.greeting.Code != 220 {
+		return fmt.Errorf("the greeting is %s", c.greeting)
+	}
+	// A recipient without any introduction comes first. Some servers hang up on that.
+	early := e.try(c, "before EHLO", form{name: "plain", rcpt: plainRcpt}.filled(e.o, "localhost", e.addr))
+	e.report.add(early)
+	if early.Outcome == NoAnswer {
+		if !e.again(&c) {
+			return errors.New("the server takes no further connection")
+		}
+	} else if err := c.hello(); err != nil {
+		return err
+	}
+	e.own = e.ownDomain(c)
+	e.report.Domain = printable(e.own)
+	e.look(c)
+	return e.matrix(&c, "after EHLO", forms)
 }
 
 // ownDomain is the domain for the forms that lead through the server.

@@ -10,16 +10,23 @@ import (
 	"time"
 )
 
-// versionText finds what tells the version of mail software: a name of one, or a number
-// with two dots or one behind a name. Addresses and dates are taken out before.
 var (
-	versionText = regexp.MustCompile(`(?i)\b(sendmail|postfix|exim|qmail|exchange|microsoft esmtp|courier|debian|ubuntu|centos|freebsd)\b[^;,]*\d|\b\d+\.\d+\.\d+[\w./+-]*|\b\d+\.\d+/\d+\.\d+`)
-	addressText = regexp.MustCompile(`\[?(IPv6:)?[0-9A-Fa-f:]*:[0-9A-Fa-f:.]+\]?|\[?\b\d{1,3}(\.\d{1,3}){3}\b\]?`)
+	// softwareText is mail software or a system by its name, with a number behind it.
+	softwareText = regexp.MustCompile(`(?i)\b(sendmail|postfix|exim|qmail|exchange|microsoft esmtp|courier|debian|ubuntu|centos|freebsd)\b[^;,]*\d`)
+	// numberText is a version by its form: two dots, or two numbers with a slash.
+	numberText = regexp.MustCompile(`\b\d+\.\d+\.\d+[\w./+-]*|\b\d+\.\d+/\d+\.\d+`)
+	// What has the form of a version and is none.
+	enhancedCode = regexp.MustCompile(`(?m)^[245]\.\d{1,3}\.\d{1,3} `)
+	addressText  = regexp.MustCompile(`\[[^\]]*\]|\b\d{1,3}(\.\d{1,3}){3}\b`)
 )
 
 // version is the part of a text that tells a software's version, empty for none.
 func version(text string) string {
-	return printable(versionText.FindString(addressText.ReplaceAllString(text, " ")))
+	text = enhancedCode.ReplaceAllString(text, "")
+	if found := softwareText.FindString(text); found != "" {
+		return printable(found)
+	}
+	return printable(numberText.FindString(addressText.ReplaceAllString(text, " ")))
 }
 
 // look examines what the server tells anybody who connects.
