@@ -44,13 +44,12 @@ type conversation struct {
 }
 
 // dial connects and reads the greeting.
-func dial(ctx context.Context, address string, implicit bool, timeout time.Duration) (*conversation, error) {
-	dialer := net.Dialer{Timeout: timeout}
-	conn, err := dialer.DialContext(ctx, "tcp", address)
+func dial(ctx context.Context, o Options, address string, implicit bool) (*conversation, error) {
+	conn, err := o.Dial(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	c := &conversation{timeout: timeout}
+	c := &conversation{timeout: o.Timeout}
 	c.use(conn)
 	if implicit {
 		err = c.beginTLS()

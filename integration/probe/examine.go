@@ -29,7 +29,7 @@ type examination struct {
 const maxSilent = 3
 
 func (e *examination) dial() (*conversation, error) {
-	return dial(e.ctx, net.JoinHostPort(e.addr.String(), e.port), e.port == implicitTLS, e.o.Timeout)
+	return dial(e.ctx, e.o, net.JoinHostPort(e.addr.String(), e.port), e.port == implicitTLS)
 }
 
 // run examines the port in the order in which a stranger would come to know it, over one

@@ -47,6 +47,8 @@ type Options struct {
 	Timeout time.Duration
 	// Time bounds the probe of one port. Default: 10 min.
 	Time time.Duration
+	// Dial makes the connections. Default: net.Dialer, with Timeout.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 const (
@@ -61,6 +63,9 @@ func (o Options) withDefaults() Options {
 	o.Delay = cmp.Or(o.Delay, defaultDelay)
 	o.Timeout = cmp.Or(o.Timeout, defaultTimeout)
 	o.Time = cmp.Or(o.Time, defaultTime)
+	if o.Dial == nil {
+		o.Dial = (&net.Dialer{Timeout: o.Timeout}).DialContext
+	}
 	return o
 }
 
@@ -119,6 +124,9 @@ func probePort(ctx context.Context, o Options, host string, addr netip.Addr, por
 	defer cancel()
 	r := &Report{Target: net.JoinHostPort(host, port)}
 	e := &examination{ctx: ctx, o: o, addr: addr, port: port, report: r}
+	if addr.IsLoopback() {
+		r.note("probed over loopback, which a mail server often lets relay: from another host the result may be another one")
+	}
 	if err := e.run(); err != nil {
 		r.Error = printable(err.Error())
 	}

@@ -132,7 +132,7 @@ func (r *Report) Write(w io.Writer, all bool) error {
 	for _, a := range r.Attempts {
 		counts[a.Outcome]++
 		if all || a.Outcome != Refused {
-			fmt.Fprintf(table, "  %s\t%s, %s\t%s\t%s\n", strings.ToUpper(string(a.Outcome)), a.Form, a.Stage, a.Rcpt, a.Reply)
+			fmt.Fprintf(table, "  %s\t%s, %s\t%s\t%s\n", strings.ToUpper(string(a.Outcome)), a.Form, a.Stage, cut(a.Rcpt), cut(a.Reply))
 		}
 	}
 	if err := table.Flush(); err != nil {
@@ -157,6 +157,15 @@ func (r *Report) Write(w io.Writer, all bool) error {
 	}
 	_, err := fmt.Fprintf(w, "  %s\n", r.Verdict)
 	return err
+}
+
+// cut is a text that a column of the table has room for.
+func cut(text string) string {
+	const room = 76
+	if runes := []rune(text); len(runes) > room {
+		return string(runes[:room-1]) + "…"
+	}
+	return text
 }
 
 func yes(is bool) string {
