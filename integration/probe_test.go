@@ -33,12 +33,14 @@ func TestTheProbeFindsOpenRelays(t *testing.T) {
 		name, mc, access string
 		// form is one that the probe must have found, empty for none at all.
 		form string
+		// domain is one that the server is known for, empty for its own name.
+		domain string
 	}{
-		{"stock", "", "", ""},
-		{"promiscuous_relay", "FEATURE(`promiscuous_relay')dnl\n", "", "plain"},
-		{"relay_local_from", "FEATURE(`relay_local_from')dnl\n", "", "our domain as sender"},
-		{"a network that is too wide", "", "Connect:198\tRELAY\n", "plain"},
-		{"loose_relay_check", "FEATURE(`loose_relay_check')dnl\n", "", "percent"},
+		{"stock", "", "", "", ""},
+		{"promiscuous_relay", "FEATURE(`promiscuous_relay')dnl\n", "", "plain", ""},
+		{"relay_local_from", "FEATURE(`relay_local_from')dnl\n", "", "our domain as sender", ""},
+		{"a network that is too wide", "", "Connect:198\tRELAY\n", "plain", ""},
+		{"loose_relay_check", "FEATURE(`loose_relay_check')dnl\n", "", "percent", "partner.example"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, config := range []string{off, "domains: {hostname: " + harness.Hostname + ", local: [" + harness.Hostname + ", example.test], relay: []}\naccess: {file: access}\n"} {
@@ -50,7 +52,7 @@ func TestTheProbeFindsOpenRelays(t *testing.T) {
 					options.Config += "access: {file: access}\ndomains: {local: [], relay: []}\n"
 				}
 				env := start(t, options)
-				report := probeFrom(t, "25", probe.Options{})
+				report := probeFrom(t, "25", probe.Options{Domain: c.domain})
 				if err := env.Close(); err != nil {
 					t.Fatal(err)
 				}
