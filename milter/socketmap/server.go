@@ -9,7 +9,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"milterd/milter/door"
 	"milterd/policy"
@@ -54,7 +57,7 @@ type Server struct {
 	unknown mapCounters
 	// unknownAnswer is given for a map that there is not.
 	unknownAnswer Answer
-	notes         notes
+	notes         *notes
 
 	// ctx is that of the look-ups.
 	ctx    context.Context
@@ -94,6 +97,7 @@ func NewServer(config Config) *Server {
 		config:    config,
 		logger:    config.Logger,
 		maps:      make(map[string]*servedMap, len(config.Maps)),
+		notes:     newNotes(noteInterval),
 		conns:     make(map[*conn]struct{}),
 		listeners: make(map[*door.Listener]struct{}),
 	}
@@ -267,28 +271,26 @@ const (
 const noteInterval = 10 * time.Second
 
 // notes are warnings of which only one of a kind is logged in an interval.
-type notes struct {
-	mu   sync.Mutex
-	kind [noteKinds]struct {
-		next    time.Time
-		dropped uint64
+type notes [noteKinds]struct {
+	rate.Sometimes
+	// count is how many there were since the last that was logged.
+	count atomic.Uint64
+}
+
+func newNotes(interval time.Duration) *notes {
+	n := new(notes)
+	for kind := range n {
+		n[kind].Interval = interval
 	}
+	return n
 }
 
 func (n *notes) warn(logger *slog.Logger, kind int, message string, attrs ...any) {
-	now := time.Now()
-	n.mu.Lock()
-	k := &n.kind[kind]
-	if now.Before(k.next) {
-		k.dropped++
-		n.mu.Unlock()
-		return
-	}
-	dropped := k.dropped
-	k.dropped, k.next = 0, now.Add(noteInterval)
-	n.mu.Unlock()
-	if dropped > 0 {
-		attrs = append(attrs, "before", dropped)
-	}
-	logger.Warn(message, attrs...)
+	n[kind].count.Add(1)
+	n[kind].Do(func() {
+		if count := n[kind].count.Swap(0); count > 1 {
+			attrs = append(attrs, "before", count-1)
+		}
+		logger.Warn(message, attrs...)
+	})
 }
