@@ -68,11 +68,8 @@ func isPort(s string) bool {
 	return err == nil && n >= 1 && n <= 65535 && strconv.Itoa(n) == s
 }
 
-// checkHostname says what is wrong with our own host name; it may be empty.
+// checkHostname says what is wrong with our own host name.
 func checkHostname(s string) error {
-	if s == "" {
-		return nil
-	}
 	if !door.IsHostName(s) || strings.HasPrefix(s, ".") || strings.HasSuffix(s, ".") || strings.Contains(s, "..") {
 		return fmt.Errorf("%s, expected a host name such as mx.example.test", quote(s))
 	}

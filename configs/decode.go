@@ -12,7 +12,7 @@ import (
 // The decoder walks the YAML nodes itself: the strictness of yaml.v3 stops at
 // the first error, and is lost in values that decode themselves.
 
-// field is one key of a section. Exactly one of section, each and value is set.
+// field is one key of a section.
 type field struct {
 	name string
 	// section holds the keys below this one.
@@ -20,7 +20,7 @@ type field struct {
 	// each makes the field of an entry, for a section whose keys the
 	// administrator chooses.
 	each func(key string) (field, error)
-	// value takes the key's value.
+	// value takes the key's value, also if it is a section.
 	value func(v value)
 }
 
