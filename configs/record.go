@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"milterd/header"
 )
 
 // Record says whether sessions are recorded, and what of them.
@@ -49,7 +51,7 @@ func (c *Config) recordSchema() []field {
 		{name: "redact_key_file", value: c.ownPath(&r.RedactKeyFile, true)},
 		{name: "headers", value: func(v value) {
 			var names []string
-			list(&names, checkFieldName)(v)
+			list(&names, header.CheckName)(v)
 			r.AllHeaders = slices.Contains(names, "all")
 			r.Headers = slices.DeleteFunc(names, func(name string) bool { return name == "all" })
 		}},

@@ -5,23 +5,17 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"unicode"
 
 	"gopkg.in/yaml.v3"
 
 	"milterd/policy"
+	"milterd/policy/printable"
 )
 
-// quote shows a value in a message, shortened if need be.
-func quote(s string) string {
-	const most = 80
-	if len(s) > most {
-		return strconv.Quote(s[:most] + "...")
-	}
-	return strconv.Quote(s)
-}
+// quote shows a value in a message.
+func quote(s string) string { return printable.Quote(s) }
 
 // text takes a string.
 func text(set func(v value, s string)) func(value) {
@@ -108,7 +102,7 @@ const maxReply = 510
 // reply takes an SMTP reply.
 func reply(to *policy.Reply) func(value) {
 	return text(func(v value, s string) {
-		if !isPrintable(s) {
+		if !printable.IsASCII(s) {
 			v.fail("reply %s, expected printable ASCII on one line", quote(s))
 			return
 		}
