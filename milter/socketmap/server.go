@@ -15,8 +15,8 @@ import (
 	"golang.org/x/time/rate"
 
 	"milterd/milter/door"
-	"milterd/policy"
 	"milterd/policy/access"
+	"milterd/policy/printable"
 )
 
 // DefaultMaxConnections is the connection limit where Config names none.
@@ -220,18 +220,18 @@ func (s *Server) answer(r request) Answer {
 	m, ok := s.maps[string(r.name)]
 	if !ok {
 		s.unknown.count(Temp)
-		s.notes.warn(s.logger, noteUnknown, "look-up in a map that does not exist", "map", printable(string(r.name)))
+		s.notes.warn(s.logger, noteUnknown, "look-up in a map that does not exist", "map", shown(string(r.name)))
 		return s.unknownAnswer
 	}
 	key := string(r.key)
 	a := s.lookup(m, string(r.name), key)
 	if problem := a.problem(); problem != "" {
-		s.notes.warn(s.logger, noteUnusable, "an answer cannot be given: "+problem, "map", string(r.name), "key", printable(key))
+		s.notes.warn(s.logger, noteUnusable, "an answer cannot be given: "+problem, "map", string(r.name), "key", shown(key))
 		a = Answer{Temp, "an answer that cannot be given"}
 	}
 	m.counter.count(a.Status)
 	if s.logger.Enabled(s.ctx, slog.LevelDebug) {
-		s.logger.Debug("map look-up", "map", string(r.name), "key", printable(key), "status", string(a.Status), "value", printable(access.Shown(key, a.Value)))
+		s.logger.Debug("map look-up", "map", string(r.name), "key", shown(key), "status", string(a.Status), "value", shown(access.Shown(key, a.Value)))
 	}
 	return a
 }
@@ -241,7 +241,7 @@ func (s *Server) lookup(m Map, name, key string) (a Answer) {
 	defer func() {
 		if value := recover(); value != nil {
 			s.counter.Panics.Add(1)
-			s.panics.Log(s.logger, "map look-up panicked", value, "map", name, "key", printable(key))
+			s.panics.Log(s.logger, "map look-up panicked", value, "map", name, "key", shown(key))
 			a = Answer{Temp, "internal error"}
 		}
 	}()
@@ -251,12 +251,7 @@ func (s *Server) lookup(m Map, name, key string) (a Answer) {
 // maxLogged is how much of a name or key the log shows.
 const maxLogged = 256
 
-func printable(text string) string {
-	if len(text) > maxLogged {
-		text = text[:maxLogged]
-	}
-	return policy.Printable(text)
-}
+func shown(text string) string { return printable.Short(text, maxLogged, "") }
 
 // The kinds of notes.
 const (
