@@ -1,7 +1,6 @@
 package milter
 
 import (
-
 	gomilter "github.com/d--j/go-milter"
 
 	"milterd/policy"
