@@ -123,9 +123,9 @@ func (c *Config) Name() string { return c.name }
 
 // overlay reads a configuration over what is there.
 func (c *Config) overlay(name string, data []byte) error {
-	node, found := document(name, data)
-	if len(found) > 0 {
-		return found.err()
+	node, err := document(name, data)
+	if err != nil {
+		return err
 	}
 	d := &decoder{name: name, lines: make(map[string]int), top: c.schema()}
 	value{decoder: d, node: node}.fields(d.top)
@@ -142,14 +142,11 @@ func (c *Config) overlay(name string, data []byte) error {
 // contradictions reports values that are right one by one, but not together.
 func (c *Config) contradictions(d *decoder) {
 	f := c.Access.Features
-	fail := func(format string, args ...any) {
-		d.add(d.name, d.lines["access.features"], "access.features: "+format, args...)
-	}
 	if f.Friend && f.Hater {
-		fail("friend and hater exclude each other")
+		d.wrong("access.features", "friend and hater exclude each other")
 	}
 	if (f.Friend || f.Hater) && !f.DelayChecks {
-		fail("friend and hater are parts of delay_checks, expected it in the list as well")
+		d.wrong("access.features", "friend and hater are parts of delay_checks, expected it in the list as well")
 	}
 }
 

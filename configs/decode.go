@@ -46,6 +46,11 @@ func (v value) fail(format string, args ...any) {
 	v.add(v.name, v.node.Line, "%s: %s", v.path, fmt.Sprintf(format, args...))
 }
 
+// wrong reports a problem of a key.
+func (d *decoder) wrong(key, format string, args ...any) {
+	d.add(d.name, d.lines[key], "%s: %s", key, fmt.Sprintf(format, args...))
+}
+
 // given reports whether the value's section holds a key.
 func (v value) given(key string) bool {
 	_, ok := v.lines[join(v.path, key)]

@@ -109,35 +109,29 @@ func suspectLists(top *yaml.Node, suspects map[string]bool) {
 	if lists == nil || lists.Kind != yaml.MappingNode {
 		return
 	}
-	known := make(map[string]bool)
-	if list, err := new(Config).listSchema("zone.example"); err == nil {
-		for _, f := range list.section {
-			known[f.name] = true
-		}
-	}
 	for i := 1; i < len(lists.Content); i += 2 {
-		suspect(lists.Content[i], "", known, suspects)
+		suspect(lists.Content[i], "", suspects)
 	}
 }
 
 // suspect collects what could be a key: every value that is not one of the words,
-// numbers and codes a list takes, and every name of a key that is none.
-func suspect(n *yaml.Node, name string, known, suspects map[string]bool) {
+// numbers and codes a list takes, and every key that has swallowed its value.
+func suspect(n *yaml.Node, name string, suspects map[string]bool) {
 	switch n.Kind {
 	case yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			key := n.Content[i].Value
-			if !known[key] && strings.ContainsAny(key, ":=") {
+			if strings.ContainsAny(key, ":=") {
 				suspects[key] = true
 			}
 			if key == "key" {
 				suspectAll(n.Content[i+1], suspects)
 			}
-			suspect(n.Content[i+1], key, known, suspects)
+			suspect(n.Content[i+1], key, suspects)
 		}
 	case yaml.SequenceNode:
 		for _, item := range n.Content {
-			suspect(item, name, known, suspects)
+			suspect(item, name, suspects)
 		}
 	case yaml.ScalarNode:
 		if n.Value != "" && name != "reply" && name != "name" && !innocent(n.Value) {
