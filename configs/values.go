@@ -159,7 +159,7 @@ func optionalText(to *string) func(value) {
 	return checked(to, matching(`[^\r\n\t]*`, "one line"))
 }
 
-// checkFile says what is wrong with the name of a file.
+// checkFile checks the name of a file.
 func checkFile(s string) error {
 	switch {
 	case s == "":

@@ -49,7 +49,7 @@ func (r *FieldRule) validate() error {
 	return fmt.Errorf("action %q, expected %s, %s or %s", r.Action, Remove, Version, Replace)
 }
 
-// CheckName says what is wrong with the name of a header field (RFC 5322 section
+// CheckName checks the name of a header field (RFC 5322 section
 // 3.6.8).
 func CheckName(name string) error {
 	if name == "" || len(name) > maxName || strings.ContainsFunc(name, notInName) {
@@ -60,7 +60,7 @@ func CheckName(name string) error {
 
 func notInName(r rune) bool { return r <= ' ' || r >= 0x7f || r == ':' }
 
-// CheckValue says what is wrong with the new value of a field.
+// CheckValue checks the new value of a field.
 func CheckValue(text string) error {
 	switch {
 	case text == "":
@@ -81,7 +81,7 @@ func checkFrom(text string) error {
 	return CheckFrom(text)
 }
 
-// CheckFrom says what is wrong with the text in place of a client: a from clause
+// CheckFrom checks the text in place of a client: a from clause
 // (RFC 5321 section 4.4) of one name, with comments behind it. Anything more would
 // begin another clause of the field.
 func CheckFrom(text string) error {
@@ -113,7 +113,7 @@ func CheckFrom(text string) error {
 // notInHost tells what no name of a host has, nor an address in brackets.
 func notInHost(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`()<>;@\,"`, r) }
 
-// CheckBy says what is wrong with the text in place of mail software: one comment,
+// CheckBy checks the text in place of mail software: one comment,
 // or nothing.
 func CheckBy(text string) error {
 	quoted := printable.Quote(text)

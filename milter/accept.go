@@ -17,8 +17,8 @@ import (
 // half a gigabyte. A guarded connection lets only whole, bounded and
 // well-formed frames through.
 //
-// The guard also limits the number of connections, survives passing Accept
-// errors, and knows which connections are idle, which a shutdown needs.
+// The guard also limits the number of connections, survives temporary errors of
+// Accept, and knows which connections are idle, which a shutdown needs.
 type guard struct {
 	limits  Limits
 	max     int

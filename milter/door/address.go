@@ -1,3 +1,7 @@
+// Package door has what the two doors into sendmail, the filter door and the map
+// door, share: socket addresses and the sockets opened there (address.go,
+// listen.go), a listener that outlives temporary errors (accept.go), a log of
+// panics that a peer cannot flood (panics.go), and counters (stats.go).
 package door
 
 import (
