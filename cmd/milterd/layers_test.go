@@ -17,8 +17,8 @@ var mayImport = map[string][]string{
 	"policy/access": nil,
 	// Every package may show text.
 	"policy/printable": nil,
-	"policy":        {"policy/access", "header"},
-	"policy/replay": {"policy", "policy/access", "header"},
+	"policy":           {"policy/access", "header"},
+	"policy/replay":    {"policy", "policy/access", "header"},
 
 	"policy/grant":         nil,
 	"policy/grant/bolt":    {"policy/grant"},
