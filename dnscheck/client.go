@@ -241,13 +241,13 @@ func (c *Client) exchange(ctx context.Context, q question) (reply *dns.Msg, fail
 	failure = ErrTimeout
 	tried := false
 	var useless serverSet // answered, but cannot tell: asking again is in vain
-	for range c.config.Attempts {
+	for attempt := range c.config.Attempts {
 		now := c.config.now()
 		for _, server := range c.servers.get(now).order(now) {
 			if slices.Contains(useless, server) {
 				continue
 			}
-			reply, err := c.ask(ctx, server, q)
+			reply, err := c.ask(ctx, server, q, attempt == 0)
 			switch {
 			case err == nil && c.useful(reply):
 				server.answered()
