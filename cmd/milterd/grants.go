@@ -17,7 +17,6 @@ import (
 	"milterd/milter/door"
 	"milterd/policy"
 	"milterd/policy/grant"
-	"milterd/policy/grant/bolt"
 	"milterd/policy/grant/control"
 	"milterd/policy/grant/dovecot"
 	"milterd/policy/grant/drac"
@@ -94,7 +93,7 @@ func openStore(c *configs.Grants, logger *slog.Logger) (grant.Store, error) {
 			Prefix: c.Redis.Prefix, Timeout: c.Redis.Timeout, Logger: logger,
 		})
 	case c.File != "":
-		return bolt.Open(bolt.Config{Path: c.File, Max: c.Max, Logger: logger})
+		return grant.OpenFile(grant.FileConfig{Path: c.File, Max: c.Max, Logger: logger})
 	}
 	return nil, nil
 }

@@ -19,7 +19,6 @@ var mayImport = map[string][]string{
 	"policy/replay": {"policy", "policy/access", "header"},
 
 	"policy/grant":         nil,
-	"policy/grant/bolt":    {"policy/grant"},
 	"policy/grant/redis":   {"policy/grant"},
 	"policy/grant/maillog": {"policy/grant"},
 	"policy/grant/dovecot": {"policy/grant"},

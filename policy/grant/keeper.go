@@ -63,7 +63,6 @@ type Result struct {
 // concurrent use.
 type Keeper struct {
 	store  Store
-	remote bool
 	logger *slog.Logger
 	now    func() time.Time
 	rules  atomic.Pointer[rules]
@@ -91,7 +90,6 @@ func New(c Config) (*Keeper, error) {
 	if k.store == nil {
 		k.store = NewMemory(c.Max, k.now)
 	}
-	_, k.remote = k.store.(Remote)
 	k.rules.Store(r)
 	return k, nil
 }
@@ -127,7 +125,7 @@ func (k *Keeper) Login(ctx context.Context, login Login) (Result, error) {
 		}
 		return Result{Outcome: Excluded, Reason: why}, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	ctx, cancel := k.timeout(ctx)
 	defer cancel()
 	change, err := k.store.Put(ctx, login, r.ttl, r.maxPerUser)
 	if errors.Is(err, ErrFull) {
@@ -223,7 +221,11 @@ func (k *Keeper) List(ctx context.Context, fn func(Grant) bool) error {
 // Close closes the store. Run must have returned.
 func (k *Keeper) Close() error { return k.store.Close() }
 
+// timeout bounds an operation of a store on another machine.
 func (k *Keeper) timeout(ctx context.Context) (context.Context, context.CancelFunc) {
+	if !k.store.Remote() {
+		return ctx, func() {}
+	}
 	return context.WithTimeout(ctx, k.rules.Load().timeout)
 }
 

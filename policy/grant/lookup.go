@@ -41,11 +41,8 @@ func (k *Keeper) Grant(ctx context.Context, addr netip.Addr) (Grant, State) {
 	if !addr.IsValid() || r.networks.excluded(addr) != "" {
 		return Grant{}, None
 	}
-	if k.remote {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, r.timeout)
-		defer cancel()
-	}
+	ctx, cancel := k.timeout(ctx)
+	defer cancel()
 	g, ok, err := k.store.Get(ctx, addr)
 	if k.stored(ctx, err) != nil {
 		k.count.temporary.Add(1)
@@ -68,8 +65,7 @@ func (k *Keeper) Grant(ctx context.Context, addr netip.Addr) (Grant, State) {
 // is known in that way.
 func (k *Keeper) Known(addr netip.Addr) bool {
 	addr = Canonical(addr)
-	store, ok := k.store.(Remote)
-	return ok && addr.IsValid() && k.rules.Load().networks.excluded(addr) == "" && store.Known(addr)
+	return addr.IsValid() && k.rules.Load().networks.excluded(addr) == "" && k.store.Known(addr)
 }
 
 // excluded says why an address can get no grant; empty where it can.

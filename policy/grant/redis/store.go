@@ -16,6 +16,8 @@ import (
 	"milterd/policy/grant"
 )
 
+var _ grant.Store = (*Store)(nil)
+
 // seenAddrs bounds the grants that are remembered here, for Known and for the
 // report of what expires.
 const seenAddrs = 100_000
@@ -332,3 +334,9 @@ func parseSince(text string) (time.Time, error) {
 
 // maxMilli is the end of the year 9999, beyond which times cannot be written.
 const maxMilli = 253402300799999
+
+// Len says that the number of grants is not known: the server is not asked for it.
+func (s *Store) Len() int { return -1 }
+
+// Remote says that the server cannot always be asked.
+func (s *Store) Remote() bool { return true }
