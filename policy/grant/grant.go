@@ -13,13 +13,15 @@ import (
 // Grant lets one address relay until a time.
 type Grant struct {
 	// Addr is the client's address: exact, without a zone, IPv4 never mapped.
-	Addr netip.Addr
+	Addr netip.Addr `json:"addr"`
 	// User is who logged in last, empty if the source does not know.
-	User string
+	User string `json:"user"`
 	// Source is where that login was seen, such as dovecot or maillog:imapd.
-	Source string
-	// Since is the first login of this grant, Expires its end.
-	Since, Expires time.Time
+	Source string `json:"source"`
+	// Since is the first login of this grant.
+	Since time.Time `json:"since"`
+	// Expires is its end.
+	Expires time.Time `json:"expires"`
 }
 
 // Login is one successful login over POP or IMAP.

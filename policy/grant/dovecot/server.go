@@ -9,13 +9,16 @@ import (
 	"net"
 	"net/http"
 	"net/textproto"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
 
 	"milterd/policy/grant"
+	"milterd/policy/grant/httpserve"
 )
 
 // Source is the source of grants that were made of Dovecot's reports.
@@ -45,8 +48,8 @@ const (
 	maxBody        = 64 << 10
 	maxHeader      = 16 << 10
 	maxConnections = 256
-	// shutdownTimeout is how long requests under way have at the end.
-	shutdownTimeout = 5 * time.Second
+	// maxStrangers bounds the connections that have not shown the secret.
+	maxStrangers = maxConnections / 2
 )
 
 // timeouts are how long a connection is waited for.
@@ -75,6 +78,7 @@ type Server struct {
 	anyAddress bool
 	timeouts   timeouts
 	count      counters
+	strangers  strangers
 	// suspicious: the last request had no secret, or another.
 	suspicious atomic.Bool
 }
@@ -160,7 +164,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 	server := &http.Server{
 		Handler:           s,
-		ConnContext:       withPlace,
+		ConnContext:       withConn,
+		ConnState:         s.strangers.watch,
 		ReadHeaderTimeout: s.timeouts.header,
 		ReadTimeout:       s.timeouts.request,
 		WriteTimeout:      s.timeouts.request,
@@ -168,25 +173,51 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn),
 	}
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(&places{Listener: ln, max: maxConnections}) }()
-	select {
-	case err := <-done:
-		return fmt.Errorf("dovecot policy server on %s: %w", ln.Addr(), err)
-	case <-ctx.Done():
+	if err := httpserve.Serve(ctx, server, ln, maxConnections); err != nil {
+		return fmt.Errorf("dovecot policy server: %w", err)
 	}
-	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-	defer cancel()
-	err := server.Shutdown(shutdown)
-	if err != nil {
-		server.Close()
-		err = fmt.Errorf("dovecot policy server on %s: requests under way at the end: %w", ln.Addr(), err)
-	}
-	<-done
-	return err
+	return nil
 }
 
-// local says that nobody but this machine can reach an address.
+// strangers are the connections that have not shown the secret, in the order in which
+// they came. Every user of this machine may be able to connect: one who opens connections
+// without end takes places away from other strangers only, those that have waited longest
+// first, and never from Dovecot.
+type strangers struct {
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+// watch is told of each connection that begins or ends.
+func (s *strangers) watch(conn net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.conns = append(s.conns, conn)
+		if len(s.conns) > maxStrangers {
+			s.conns[0].Close()
+			s.conns = s.conns[1:]
+		}
+	case http.StateClosed:
+		s.remove(conn)
+	}
+}
+
+func (s *strangers) remove(conn net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns = slices.DeleteFunc(s.conns, func(c net.Conn) bool { return c == conn })
+}
+
+// connKey is the key of a request's connection in its context.
+type connKey struct{}
+
+func withConn(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, conn)
+}
+
+// local says whether an address can be reached from this machine only.
 func local(addr net.Addr) bool {
 	switch addr := addr.(type) {
 	case *net.UnixAddr:
