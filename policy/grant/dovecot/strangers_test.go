@@ -12,11 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"milterd/integration/testkit"
 	"milterd/policy/grant"
 )
-
-// patience is how long anything may take before a test fails.
-const patience = 30 * time.Second
 
 // patientServer waits as long as the tests do, unless one says otherwise.
 func patientServer(t *testing.T, k *keeper) *Server {
@@ -34,7 +32,7 @@ func dial(t *testing.T, ln net.Listener) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(testkit.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	return conn

@@ -7,11 +7,11 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/time/rate"
 
 	"milterd/policy/grant"
 )
@@ -30,9 +30,8 @@ type Store struct {
 	// seen are the grants that the server told of, mine those made here.
 	seen, mine *grant.Memory
 	unreadable atomic.Uint64
-
-	mu    sync.Mutex
-	quiet time.Time // no line about unreadable values before
+	// tellStrange bounds the lines about values that are not grants.
+	tellStrange rate.Sometimes
 }
 
 // New makes a store. It does not wait for the server.
@@ -51,6 +50,8 @@ func New(c Config) (*Store, error) {
 		breaker: breaker{now: c.Now},
 		seen:    grant.NewMemory(seenAddrs, c.Now),
 		mine:    grant.NewMemory(seenAddrs, c.Now),
+
+		tellStrange: rate.Sometimes{Interval: time.Minute},
 	}, nil
 }
 

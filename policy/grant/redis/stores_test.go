@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
+	"milterd/integration/testkit"
 	"milterd/policy/grant"
 	"milterd/policy/grant/redis"
 )
@@ -232,7 +233,7 @@ func TestServerDoesWhatItsModelDoes(t *testing.T) {
 		ownClock: true, reopens: true,
 		clean: func() { s.do("FLUSHALL") },
 		open: func(func() time.Time) (grant.Store, error) {
-			return redis.New(redis.Config{Address: s.socket(), Timeout: patience})
+			return redis.New(redis.Config{Address: s.socket(), Timeout: testkit.Patience})
 		},
 	})
 }
