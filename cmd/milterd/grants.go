@@ -157,12 +157,8 @@ func (g *grantSources) openDovecot(config *configs.Config) error {
 	if c.Listen == "" {
 		return nil
 	}
-	header := ""
-	if c.Secret != "" {
-		header = "Authorization: Bearer " + string(c.Secret)
-	}
 	var err error
-	if g.dovecot, err = dovecot.New(dovecot.Config{Granter: g.keeper, Header: header, Logger: g.logger}); err != nil {
+	if g.dovecot, err = dovecot.New(dovecot.Config{Granter: g.keeper, Secret: string(c.Secret), Logger: g.logger}); err != nil {
 		return err
 	}
 	ln, err := door.Listen(c.Listen, config.Listen.SocketMode, config.Listen.SocketGroup)

@@ -22,15 +22,7 @@ const (
 )
 
 // String is the state in a word.
-func (s State) String() string {
-	switch s {
-	case None:
-		return "none"
-	case Held:
-		return "held"
-	}
-	return "temporary"
-}
+func (s State) String() string { return [...]string{"temporary", "none", "held"}[s] }
 
 // Grant says whether a client may relay now, and by which grant. It is asked while
 // the client waits, and answers within Config.Timeout.

@@ -85,7 +85,7 @@ func (s *Server) malformed(w http.ResponseWriter, code int, text string) {
 
 // authorized compares the secret.
 func (s *Server) authorized(r *http.Request) bool {
-	values := r.Header[s.header]
+	values := r.Header["Authorization"]
 	if len(values) != 1 {
 		return false
 	}

@@ -8,14 +8,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/textproto"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/net/http/httpguts"
 
 	"milterd/policy/grant"
 	"milterd/policy/grant/httpserve"
@@ -33,12 +30,9 @@ type Granter interface {
 type Config struct {
 	// Granter is asked for a grant for each successful login.
 	Granter Granter
-	// Header is the header field that requests must have, name and value, as in
-	// Dovecot's auth_policy_server_api_header: "Authorization: Bearer SECRET".
-	Header string
-	// AnyAddress lets Serve take a listener that others than this machine can
-	// reach. The secret crosses the network in the clear.
-	AnyAddress bool
+	// Secret is what requests must have, as in Dovecot's
+	// auth_policy_server_api_header = Authorization: Bearer SECRET.
+	Secret string
 	// Logger is where failures are logged; default is nowhere.
 	Logger *slog.Logger
 }
@@ -71,14 +65,12 @@ func defaultTimeouts() timeouts {
 type Server struct {
 	granter Granter
 	logger  *slog.Logger
-	// header is the name of the field with the secret, digest the hash of its value,
-	// so that a comparison takes the same time whatever it is compared to.
-	header     string
-	digest     [sha256.Size]byte
-	anyAddress bool
-	timeouts   timeouts
-	count      counters
-	strangers  strangers
+	// digest is the hash of what the Authorization field must be, so that a comparison
+	// takes the same time whatever it is compared to.
+	digest    [sha256.Size]byte
+	timeouts  timeouts
+	count     counters
+	strangers strangers
 	// suspicious: the last request had no secret, or another.
 	suspicious atomic.Bool
 }
@@ -104,39 +96,16 @@ type counters struct {
 
 // New makes a Server.
 func New(c Config) (*Server, error) {
-	if c.Granter == nil {
-		return nil, errors.New("dovecot policy server: nobody to ask for grants")
+	if c.Granter == nil || c.Secret == "" {
+		return nil, errors.New("dovecot policy server: no keeper of the grants, or no secret")
 	}
-	name, value, ok := strings.Cut(c.Header, ":")
-	value = textproto.TrimString(value)
-	// The error must not say what the header is: it is a secret.
-	if !ok || value == "" || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
-		return nil, errors.New(`dovecot policy server: header with the secret is not of the form "Name: value"`)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	if name = textproto.CanonicalMIMEHeaderKey(name); reserved(name) {
-		return nil, fmt.Errorf("dovecot policy server: header field %s cannot hold the secret, use Authorization", name)
-	}
-	s := &Server{
-		granter:    c.Granter,
-		logger:     c.Logger,
-		header:     name,
-		digest:     sha256.Sum256([]byte(value)),
-		anyAddress: c.AnyAddress,
-		timeouts:   defaultTimeouts(),
-	}
-	if s.logger == nil {
-		s.logger = slog.New(slog.DiscardHandler)
-	}
-	return s, nil
-}
-
-// reserved names the fields that HTTP itself has a use for.
-func reserved(name string) bool {
-	switch name {
-	case "Host", "Connection", "Content-Length", "Content-Type", "Transfer-Encoding", "Trailer", "Date", "User-Agent":
-		return true
-	}
-	return false
+	return &Server{
+		granter: c.Granter, logger: c.Logger,
+		digest: sha256.Sum256([]byte(strings.TrimRight("Bearer "+c.Secret, " \t"))), timeouts: defaultTimeouts(),
+	}, nil
 }
 
 // Stats is what the server has done so far.
@@ -156,9 +125,9 @@ func (s *Server) Stats() Stats {
 
 // Serve answers on a listener until ctx ends, then lets requests under way finish, and
 // closes it. It returns nil if that was why it ended. A listener that others than this
-// machine can reach is closed at once, unless Config.AnyAddress is set.
+// machine can reach is closed at once.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
-	if addr := ln.Addr(); !s.anyAddress && !local(addr) {
+	if addr := ln.Addr(); !local(addr) {
 		ln.Close()
 		return fmt.Errorf("dovecot policy server: %s is not a loopback address; whoever reaches it could make this server relay", addr)
 	}
