@@ -52,7 +52,6 @@ type Keeper struct {
 	logger *slog.Logger
 	now    func() time.Time
 	rules  atomic.Pointer[rules]
-	own    ownAddrs
 	count  counters
 	// failing: the last operation of the store failed.
 	failing atomic.Bool

@@ -65,34 +65,14 @@ func (k *Keeper) excluded(r *rules, addr netip.Addr) string {
 	if why := r.networks.excluded(addr); why != "" {
 		return why
 	}
-	if r.own != nil && k.own.has(addr, r.own, k.now()) {
-		return "an address of this machine"
-	}
-	return ""
-}
-
-// ownTTL is how long the list of this machine's addresses is good for.
-const ownTTL = 10 * time.Second
-
-// ownAddrs remembers this machine's addresses for a while: to list them may
-// mean to ask the kernel.
-type ownAddrs struct {
-	mu    sync.Mutex
-	until time.Time
-	addrs map[netip.Addr]struct{}
-}
-
-func (o *ownAddrs) has(addr netip.Addr, list func() []netip.Addr, now time.Time) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if now.After(o.until) {
-		o.addrs, o.until = make(map[netip.Addr]struct{}), now.Add(ownTTL)
-		for _, a := range list() {
-			o.addrs[Canonical(a)] = struct{}{}
+	if r.own != nil {
+		for _, own := range r.own() {
+			if addr == Canonical(own) {
+				return "an address of this machine"
+			}
 		}
 	}
-	_, ok := o.addrs[addr]
-	return ok
+	return ""
 }
 
 // The bounds of a once: how long it remembers, and how many addresses.
