@@ -37,6 +37,7 @@ var mayImport = map[string][]string{
 	"milter":           {"policy", "policy/access", "dnscheck", "header", "milter/door"},
 	"milter/socketmap": {"policy", "policy/access", "milter/door"},
 	"configs/sendmail": {"policy", "policy/access"},
+	"configs/watch":    nil,
 	"configs":          {"policy", "policy/access", "dnscheck", "header", "policy/grant", "configs/sendmail"},
 }
 

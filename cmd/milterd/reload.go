@@ -17,9 +17,13 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"milterd/configs"
+	"milterd/configs/watch"
 	"milterd/dnscheck"
 	"milterd/milter"
 )
+
+// pollInterval is how often files are looked at if no event tells of a change.
+const pollInterval = 30 * time.Second
 
 // reloader keeps the policy in force up to date with its files. A new policy is
 // read and validated as a whole before it takes the old one's place; while
@@ -29,7 +33,7 @@ type reloader struct {
 	stderr  io.Writer
 	logger  *slog.Logger
 	level   slog.LevelVar
-	watcher *watcher
+	watcher *watch.Watcher
 
 	// current is what new sessions are judged by.
 	current atomic.Pointer[milter.Snapshot]
@@ -71,12 +75,12 @@ func (o *reloadOutcome) reloaded(err error) {
 }
 
 func newReloader(from place, stderr io.Writer) *reloader {
-	return &reloader{from: from, stderr: stderr, watcher: newWatcher(pollInterval)}
+	return &reloader{from: from, stderr: stderr, watcher: watch.New(pollInterval)}
 }
 
 // close ends what the reloader has begun.
 func (r *reloader) close() {
-	r.watcher.close()
+	_ = r.watcher.Close()
 	r.dns.close()
 	if r.grants != nil {
 		if err := r.grants.close(); err != nil {
@@ -110,11 +114,9 @@ func (r *reloader) held() milter.Grants {
 // that an administrator wants it (SIGHUP, or the start), rather than that a file
 // happened to change.
 func (r *reloader) load(asked bool) error {
-	// Files are noted before they are read: what changes meanwhile shows as a
-	// change afterwards.
 	configFile := r.from.file()
-	r.watcher.refresh()
-	r.watcher.add(configFile)
+	r.watcher.Refresh()
+	r.watcher.Add(configFile)
 	config, missing, err := r.from.load()
 	if err != nil {
 		return err
@@ -124,7 +126,7 @@ func (r *reloader) load(asked bool) error {
 		return fmt.Errorf("%s: no such file any more; to put the built-in configuration in force, restart milterd", configFile)
 	}
 	files := append(config.Files(), configFile)
-	r.watcher.add(files...)
+	r.watcher.Add(files...)
 	p, warnings, err := config.Policy()
 	if err != nil {
 		return err
@@ -147,8 +149,7 @@ func (r *reloader) load(asked bool) error {
 			return err
 		}
 	}
-	r.watcher.keep(files...)
-	r.watcher.loaded()
+	r.watcher.InForce(files...)
 
 	if r.start == nil {
 		r.start = config
@@ -184,15 +185,15 @@ func emptied(before, now *configs.Config) []string {
 // run reloads on SIGHUP and when files change, until ctx ends.
 func (r *reloader) run(ctx context.Context, hangups <-chan os.Signal) {
 	for {
-		why, ok := r.watcher.next(ctx, hangups)
+		why, ok := r.watcher.Next(ctx, hangups)
 		switch {
 		case !ok:
 			return
-		case why.unfinished != "":
-			r.failed(why.unfinished+" changed", fmt.Errorf("%s: still being written after %v, and smaller than the one in force; "+
-				"it is read once it is left alone, or on SIGHUP", why.unfinished, unfinishedLimit), false)
+		case why.Unfinished != "":
+			r.failed(why.Unfinished+" changed", fmt.Errorf("%s: still being written after %v, and smaller than the one in force; "+
+				"it is read once it is left alone, or on SIGHUP", why.Unfinished, watch.UnfinishedLimit), false)
 		default:
-			r.reload(why.reason)
+			r.reload(why.Reason)
 		}
 	}
 }
@@ -200,17 +201,16 @@ func (r *reloader) run(ctx context.Context, hangups <-chan os.Signal) {
 // reload loads, and says what came of it. A failure is tried again at every poll,
 // and logged again then only if it is another one.
 func (r *reloader) reload(reason string) {
-	if reason != retrying {
+	if reason != watch.Retrying {
 		notify(r.logger, daemon.SdNotifyReloading+"\n"+daemon.SdNotifyMonotonicUsec())
 		defer notify(r.logger, daemon.SdNotifyReady)
 	}
-	if err := r.load(reason == hangup); err != nil {
-		r.failed(reason, err, reason == retrying && err.Error() == r.failure)
+	if err := r.load(reason == watch.Hangup); err != nil {
+		r.failed(reason, err, reason == watch.Retrying && err.Error() == r.failure)
 		return
 	}
-	r.watcher.retry = false
 	r.outcome.reloaded(nil)
-	if reason == hangup {
+	if reason == watch.Hangup {
 		r.dns.recheck()
 	}
 	r.inForce(reason)
@@ -231,7 +231,7 @@ func (r *reloader) reload(reason string) {
 // failed notes, and logs unless it is known, that a new policy could not be put in
 // force.
 func (r *reloader) failed(reason string, err error, known bool) {
-	r.watcher.retry = true
+	r.watcher.Failed()
 	r.outcome.reloaded(err)
 	r.failure = err.Error()
 	if known {

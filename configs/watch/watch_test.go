@@ -1,4 +1,4 @@
-package main
+package watch
 
 import (
 	"context"
@@ -7,27 +7,41 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
+
+	"milterd/integration/testkit"
 )
 
-// watching runs a watcher on files of a directory and returns what it reports.
-func watching(t *testing.T, w *watcher, names ...string) (reasons <-chan string, hangups chan<- os.Signal) {
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// write puts a file into a directory in one go.
+func write(t *testing.T, dir, name, text string) {
 	t.Helper()
-	w.add(names...)
-	w.loaded()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// watching runs a watcher on files of a directory and returns what it reports.
+func watching(t *testing.T, w *Watcher, names ...string) (reasons <-chan string, hangups chan<- os.Signal) {
+	t.Helper()
+	w.Add(names...)
+	w.InForce(names...)
 	out, hup := make(chan string), make(chan os.Signal, 1)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for {
-			why, ok := w.next(ctx, hup)
+			why, ok := w.Next(ctx, hup)
 			if !ok {
 				return
 			}
-			w.refresh()
-			w.loaded()
+			w.Refresh()
+			w.InForce(names...)
 			select {
-			case out <- why.reason + why.unfinished:
+			case out <- why.Reason + why.Unfinished:
 			case <-ctx.Done():
 				return
 			}
@@ -36,7 +50,7 @@ func watching(t *testing.T, w *watcher, names ...string) (reasons <-chan string,
 	t.Cleanup(func() {
 		cancel()
 		<-done
-		if err := w.close(); err != nil {
+		if err := w.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
 	})
@@ -50,16 +64,16 @@ func expect(t *testing.T, reasons <-chan string, want string) {
 		if got != want {
 			t.Errorf("reported %q, expected %q", got, want)
 		}
-	case <-time.After(patience):
+	case <-time.After(testkit.Patience):
 		t.Fatalf("nothing reported, expected %q", want)
 	}
 }
 
 // withoutEvents is a watcher as on a system that gives no events.
-func withoutEvents(t *testing.T) *watcher {
+func withoutEvents(t *testing.T) *Watcher {
 	t.Helper()
-	w := newWatcher(time.Millisecond)
-	if err := w.close(); err != nil {
+	w := New(time.Millisecond)
+	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
 	w.notify, w.events, w.errors = nil, nil, nil
@@ -67,8 +81,8 @@ func withoutEvents(t *testing.T) *watcher {
 }
 
 func TestChangesAreNoticedWithEventsAndWithout(t *testing.T) {
-	watchers := map[string]func(t *testing.T) *watcher{
-		"by events":  func(*testing.T) *watcher { return newWatcher(time.Hour) },
+	watchers := map[string]func(t *testing.T) *Watcher{
+		"by events":  func(*testing.T) *Watcher { return New(time.Hour) },
 		"by polling": withoutEvents,
 	}
 	for name, make := range watchers {
@@ -109,7 +123,7 @@ func TestAWriteOfTheSameTextIsNoticedByItsEvent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	reasons, _ := watching(t, newWatcher(time.Hour), file)
+	reasons, _ := watching(t, New(time.Hour), file)
 	// The size stays, and the time can be put back.
 	write(t, dir, "file", "two")
 	if err := os.Chtimes(file, info.ModTime(), info.ModTime()); err != nil {
@@ -121,7 +135,7 @@ func TestAWriteOfTheSameTextIsNoticedByItsEvent(t *testing.T) {
 func TestADirectoryThatComesLaterIsWatchedFromThenOn(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "later", "file")
-	reasons, _ := watching(t, newWatcher(time.Millisecond), file)
+	reasons, _ := watching(t, New(time.Millisecond), file)
 	if err := os.Mkdir(filepath.Dir(file), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -134,10 +148,10 @@ func TestOtherFilesAreNoReason(t *testing.T) {
 	write(t, dir, "file", "one")
 	write(t, dir, "forgotten", "one")
 	file := filepath.Join(dir, "file")
-	w := newWatcher(time.Hour)
-	w.add(filepath.Join(dir, "forgotten"))
-	w.add(file)
-	w.keep(file)
+	w := New(time.Hour)
+	w.Add(filepath.Join(dir, "forgotten"))
+	w.Add(file)
+	w.InForce(file)
 	reasons, hangups := watching(t, w, file)
 	write(t, dir, "other", "text")
 	write(t, dir, "forgotten", "two words")
@@ -149,18 +163,47 @@ func TestOtherFilesAreNoReason(t *testing.T) {
 	expect(t, reasons, "SIGHUP")
 }
 
-func TestKeepForgetsDirectoriesThatHoldNoFileAnyMore(t *testing.T) {
+func TestDirectoriesThatHoldNoFileAnyMoreAreForgotten(t *testing.T) {
 	one, two := t.TempDir(), t.TempDir()
-	w := newWatcher(time.Hour)
+	w := New(time.Hour)
 	if w.notify == nil {
 		t.Fatal("this system gives no events about files")
 	}
-	w.add(filepath.Join(one, "file"), filepath.Join(two, "file"))
-	w.keep(filepath.Join(two, "file"))
+	w.Add(filepath.Join(one, "file"), filepath.Join(two, "file"))
+	w.InForce(filepath.Join(two, "file"))
 	if got := w.notify.WatchList(); len(got) != 1 || got[0] != two {
 		t.Errorf("watched directories %q, expected %q", got, two)
 	}
-	if err := w.close(); err != nil {
+	if err := w.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestPollingTriesAgainAfterAFailure(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "file", "one")
+	file := filepath.Join(dir, "file")
+	w := withoutEvents(t)
+	w.Add(file)
+	w.Failed()
+	for range 2 {
+		if why, ok := w.Next(t.Context(), nil); !ok || why.Reason != Retrying {
+			t.Errorf("%+v, expected %q", why, Retrying)
+		}
+	}
+}
+
+func TestTheTimeOfTheLastChangeCannotBePutBack(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	write(t, dir, "file", "one")
+	before := takePrint(file)
+	testkit.Eventually(t, "a changed file has another print", func() bool {
+		// The kernel's clock is coarse.
+		write(t, dir, "file", "two")
+		if err := os.Chtimes(file, before.info.ModTime(), before.info.ModTime()); err != nil {
+			t.Fatal(err)
+		}
+		return !takePrint(file).same(before)
+	})
 }

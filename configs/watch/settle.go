@@ -1,9 +1,6 @@
-package main
+package watch
 
-import (
-	"maps"
-	"time"
-)
+import "time"
 
 const (
 	// settleTime is how long files must be left alone after a change before they
@@ -13,10 +10,12 @@ const (
 	settleLimit = 2 * time.Second
 	// A file that is smaller than the one in force may be half written: a policy
 	// with half its entries refuses for good what it should relay. So it must be
-	// left alone for unfinishedTime, and is waited for until unfinishedLimit.
-	unfinishedTime  = time.Second
-	unfinishedLimit = time.Minute
+	// left alone for unfinishedTime, and is waited for until UnfinishedLimit.
+	unfinishedTime = time.Second
 )
+
+// UnfinishedLimit is how long a file that may be half written is waited for.
+const UnfinishedLimit = time.Minute
 
 // settling is what is known of files since one of them began to change. Its zero
 // value: none has.
@@ -26,7 +25,7 @@ type settling struct {
 	// from quiet, when the files were first seen as they are in seen.
 	unfinished string
 	quiet      time.Time
-	seen       map[string]fingerprint
+	seen       fingerprints
 }
 
 // pause is how long to wait after a change before the files are looked at.
@@ -37,47 +36,38 @@ func (s *settling) pause(now time.Time) time.Duration {
 	return max(0, min(settleTime, settleLimit-now.Sub(s.first)))
 }
 
-// sight is what a look at the files has come to.
-type sight int
+// state is what a look at the files has come to.
+type state int
 
 const (
-	lookAgain sight = iota // after settleTime
+	lookAgain state = iota // after settleTime
 	settled                // the files can be read, if one has changed
 	gaveUp                 // one has been half written for too long
 )
 
 // look says whether the files that w watches can be read at that time.
-func (s *settling) look(now time.Time, w *watcher) sight {
+func (s *settling) look(now time.Time, w *Watcher) state {
 	if s.unfinished == "" {
 		if s.unfinished = w.unfinished(); s.unfinished == "" {
 			return settled
 		}
-		s.quiet, s.seen = now, w.look()
+		s.quiet, s.seen = now, w.prints.now()
 	}
-	if seen := w.look(); !maps.EqualFunc(seen, s.seen, fingerprint.same) {
+	if seen := w.prints.now(); !seen.same(s.seen) {
 		s.quiet, s.seen = now, seen
 	}
 	switch {
 	case now.Sub(s.quiet) >= unfinishedTime:
 		return settled
-	case now.Sub(s.first) >= unfinishedLimit:
+	case now.Sub(s.first) >= UnfinishedLimit:
 		return gaveUp
 	}
 	return lookAgain
 }
 
-// look is what the files look like now.
-func (w *watcher) look() map[string]fingerprint {
-	prints := make(map[string]fingerprint, len(w.prints))
-	for name := range w.prints {
-		prints[name] = takePrint(name)
-	}
-	return prints
-}
-
 // unfinished names a file that has changed and is smaller than the one in force,
 // unless it came into its place by a rename: that is whole.
-func (w *watcher) unfinished() string {
+func (w *Watcher) unfinished() string {
 	for name, old := range w.inForce {
 		now := takePrint(name)
 		switch {
@@ -90,6 +80,3 @@ func (w *watcher) unfinished() string {
 	}
 	return ""
 }
-
-// loaded notes that the files are in force as they were last noted.
-func (w *watcher) loaded() { w.inForce = maps.Clone(w.prints) }

@@ -1,8 +1,12 @@
-package main
+// Package watch tells when the files of a configuration have changed and can be read:
+// written in place, replaced by a rename, or reached through a symbolic link that
+// changed. Files are read once they are left alone; one that became smaller may be half
+// written and is given more time.
+package watch
 
 import (
 	"context"
-	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,62 +15,42 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// pollInterval is how often files are looked at where no event tells of a
-// change: on network file systems, and in directories that came later.
-const pollInterval = 30 * time.Second
+// Reasons to read the files again beside a change of one of them.
+const (
+	// Hangup: an administrator asks for it.
+	Hangup = "SIGHUP"
+	// Retrying: the last reading failed, and perhaps for another reason than its files.
+	Retrying = "trying again after a failure"
+)
 
-// watcher tells when one of some files may have changed: written in place,
-// replaced by a rename, or reached through a symbolic link that changed. It
-// watches their directories, since a watch on a file ends when the file is
-// replaced, and looks at the files themselves from time to time. It belongs to
+// Watcher watches the directories of files, since a watch on a file ends when the file
+// is replaced, and looks at the files themselves from time to time: on network file
+// systems, and in directories that came later, no event tells of a change. It belongs to
 // one goroutine.
-type watcher struct {
+type Watcher struct {
 	poll time.Duration
-	// notify is nil where the kernel gives no events.
+	// notify is nil if the kernel gives no events.
 	notify *fsnotify.Watcher
 	events <-chan fsnotify.Event
 	errors <-chan error
 	// prints is what each file looked like before it was read.
-	prints map[string]fingerprint
+	prints fingerprints
 	// inForce is what each file looked like when it was put in force.
-	inForce map[string]fingerprint
+	inForce fingerprints
 	// renamed are the files that came into their places as they are, since they
 	// were noted.
 	renamed map[string]bool
 	// written is a file that an event says was written. Its print may still be
 	// the same: the kernel's clock is coarse.
 	written string
-	// retry: the last reading failed, so every poll is a reason for another.
-	retry bool
+	// failed: the last reading was not put in force, so every poll is a reason for
+	// another.
+	failed bool
 }
 
-// retrying is the reason for another attempt although no file has changed.
-const retrying = "trying again after a failure"
-
-// fingerprint tells a changed file from the one noted; info is nil where there is no file.
-type fingerprint struct {
-	info fs.FileInfo
-}
-
-func takePrint(name string) fingerprint {
-	info, err := os.Stat(name)
-	if err != nil {
-		return fingerprint{}
-	}
-	return fingerprint{info: info}
-}
-
-func (p fingerprint) same(q fingerprint) bool {
-	if p.info == nil || q.info == nil {
-		return p.info == nil && q.info == nil
-	}
-	return os.SameFile(p.info, q.info) && p.info.Size() == q.info.Size() &&
-		p.info.ModTime().Equal(q.info.ModTime()) && p.info.Mode() == q.info.Mode() &&
-		changeTime(p.info) == changeTime(q.info)
-}
-
-func newWatcher(poll time.Duration) *watcher {
-	w := &watcher{poll: poll, prints: make(map[string]fingerprint), renamed: make(map[string]bool)}
+// New makes a watcher of no files, which looks at them as often as poll says.
+func New(poll time.Duration) *Watcher {
+	w := &Watcher{poll: poll, prints: make(fingerprints), renamed: make(map[string]bool)}
 	// Without events the files are still polled.
 	if notify, err := fsnotify.NewWatcher(); err == nil {
 		w.notify, w.events, w.errors = notify, notify.Events, notify.Errors
@@ -74,24 +58,24 @@ func newWatcher(poll time.Duration) *watcher {
 	return w
 }
 
-func (w *watcher) close() error {
+// Close ends the watch.
+func (w *Watcher) Close() error {
 	if w.notify == nil {
 		return nil
 	}
 	return w.notify.Close()
 }
 
-// refresh notes what the files look like now.
-func (w *watcher) refresh() {
+// Refresh notes what the files look like before they are read: what changes meanwhile
+// shows as a change afterwards.
+func (w *Watcher) Refresh() {
 	w.written = ""
 	clear(w.renamed)
-	for name := range w.prints {
-		w.prints[name] = takePrint(name)
-	}
+	w.prints = w.prints.now()
 }
 
-// add watches more files, whether they exist or not.
-func (w *watcher) add(names ...string) {
+// Add watches more files, whether they exist or not.
+func (w *Watcher) Add(names ...string) {
 	for _, name := range names {
 		name = absolute(name)
 		if _, known := w.prints[name]; !known {
@@ -101,8 +85,10 @@ func (w *watcher) add(names ...string) {
 	}
 }
 
-// keep forgets all other files.
-func (w *watcher) keep(names ...string) {
+// InForce notes that these files are in force as they were last noted, and forgets all
+// others.
+func (w *Watcher) InForce(names ...string) {
+	w.failed = false
 	wanted := make(map[string]bool)
 	directories := make(map[string]bool)
 	for _, name := range names {
@@ -112,11 +98,8 @@ func (w *watcher) keep(names ...string) {
 			directories[d] = true
 		}
 	}
-	for name := range w.prints {
-		if !wanted[name] {
-			delete(w.prints, name)
-		}
-	}
+	maps.DeleteFunc(w.prints, func(name string, _ fingerprint) bool { return !wanted[name] })
+	w.inForce = maps.Clone(w.prints)
 	if w.notify == nil {
 		return
 	}
@@ -128,9 +111,12 @@ func (w *watcher) keep(names ...string) {
 	}
 }
 
+// Failed notes that the files could not be put in force.
+func (w *Watcher) Failed() { w.failed = true }
+
 // watchDirectories asks for events about a file. Directories that do not exist
 // (yet) are left to polling.
-func (w *watcher) watchDirectories(name string) {
+func (w *Watcher) watchDirectories(name string) {
 	if w.notify == nil {
 		return
 	}
@@ -160,7 +146,7 @@ func absolute(name string) string {
 }
 
 // changed names a file that is not as it was noted, empty if there is none.
-func (w *watcher) changed() string {
+func (w *Watcher) changed() string {
 	if w.written != "" {
 		return w.written
 	}
@@ -172,21 +158,18 @@ func (w *watcher) changed() string {
 	return ""
 }
 
-// hangup is the reason for a reload that an administrator has asked for.
-const hangup = "SIGHUP"
-
-// wakeup is why next returned.
-type wakeup struct {
-	// reason is why the files are to be read again.
-	reason string
-	// unfinished is set instead where they are not to be: a file that may be half
-	// written has been waited for in vain.
-	unfinished string
+// Wakeup is why Next returned.
+type Wakeup struct {
+	// Reason is why the files are to be read again.
+	Reason string
+	// Unfinished is set instead if they are not to be: this file may be half written
+	// and has been waited for in vain.
+	Unfinished string
 }
 
-// next waits for a reason to read the files again and says what it is. It is not
+// Next waits for a reason to read the files again and says what it is. It is not
 // ok when ctx ends.
-func (w *watcher) next(ctx context.Context, hangups <-chan os.Signal) (why wakeup, ok bool) {
+func (w *Watcher) Next(ctx context.Context, hangups <-chan os.Signal) (why Wakeup, ok bool) {
 	poll := time.NewTicker(w.poll)
 	defer poll.Stop()
 	look := time.NewTimer(time.Hour)
@@ -201,9 +184,9 @@ func (w *watcher) next(ctx context.Context, hangups <-chan os.Signal) (why wakeu
 	for {
 		select {
 		case <-ctx.Done():
-			return wakeup{}, false
+			return Wakeup{}, false
 		case <-hangups:
-			return wakeup{reason: hangup}, true
+			return Wakeup{Reason: Hangup}, true
 		case e := <-w.events:
 			w.event(e)
 			wait()
@@ -216,11 +199,11 @@ func (w *watcher) next(ctx context.Context, hangups <-chan os.Signal) (why wakeu
 			case lookAgain:
 				look.Reset(settleTime)
 			case gaveUp:
-				return wakeup{unfinished: s.unfinished}, true
+				return Wakeup{Unfinished: s.unfinished}, true
 			case settled:
 				s = settling{}
 				if name := w.changed(); name != "" {
-					return wakeup{reason: name + " changed"}, true
+					return Wakeup{Reason: name + " changed"}, true
 				}
 			}
 		case <-poll.C:
@@ -231,15 +214,15 @@ func (w *watcher) next(ctx context.Context, hangups <-chan os.Signal) (why wakeu
 			case !s.first.IsZero():
 			case w.changed() != "":
 				wait()
-			case w.retry:
-				return wakeup{reason: retrying}, true
+			case w.failed:
+				return Wakeup{Reason: Retrying}, true
 			}
 		}
 	}
 }
 
 // event notes what an event says about a file.
-func (w *watcher) event(e fsnotify.Event) {
+func (w *Watcher) event(e fsnotify.Event) {
 	if _, ours := w.prints[e.Name]; !ours || e.Has(fsnotify.Chmod) {
 		return
 	}

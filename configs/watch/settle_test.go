@@ -1,19 +1,18 @@
-package main
+package watch
 
 import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
 )
 
-// settlingFile is a watcher of one file, which is in force, and a clock for it.
+// settlingFile is a Watcher of one file, which is in force, and a clock for it.
 type settlingFile struct {
-	*watcher
+	*Watcher
 	file string
 	s    settling
 	now  time.Time
@@ -21,10 +20,10 @@ type settlingFile struct {
 
 func newSettlingFile(t *testing.T, text string) *settlingFile {
 	t.Helper()
-	f := &settlingFile{watcher: withoutEvents(t), file: filepath.Join(t.TempDir(), "access"), now: time.Now()}
+	f := &settlingFile{Watcher: withoutEvents(t), file: filepath.Join(t.TempDir(), "access"), now: time.Now()}
 	f.write(t, text)
-	f.add(f.file)
-	f.loaded()
+	f.Add(f.file)
+	f.InForce(f.file)
 	f.s.pause(f.now)
 	return f
 }
@@ -40,10 +39,10 @@ func (f *settlingFile) write(t *testing.T, text string) {
 }
 
 // after looks at the file once some time has passed.
-func (f *settlingFile) after(t *testing.T, passed time.Duration, want sight) {
+func (f *settlingFile) after(t *testing.T, passed time.Duration, want state) {
 	t.Helper()
 	f.now = f.now.Add(passed)
-	if got := f.s.look(f.now, f.watcher); got != want {
+	if got := f.s.look(f.now, f.Watcher); got != want {
 		t.Errorf("after %v: %d, expected %d", passed, got, want)
 	}
 }
@@ -69,7 +68,7 @@ func TestAFileThatIsSmallerIsReadOnceItIsLeftAlone(t *testing.T) {
 func TestAFileThatNeverSettlesIsGivenUp(t *testing.T) {
 	f := newSettlingFile(t, "a table of several lines")
 	begun := f.now
-	for i := 0; f.now.Sub(begun) < unfinishedLimit-time.Second; i++ {
+	for i := 0; f.now.Sub(begun) < UnfinishedLimit-time.Second; i++ {
 		f.write(t, fmt.Sprint("part ", i))
 		f.after(t, 500*time.Millisecond, lookAgain)
 	}
@@ -100,39 +99,12 @@ func TestASmallerFileThatIsRenamedIntoPlaceIsReadAtOnce(t *testing.T) {
 func TestAFileThatWasReadAndFoundWantingHoldsUpNoOther(t *testing.T) {
 	f := newSettlingFile(t, "a table of several lines")
 	other := filepath.Join(t.TempDir(), "other")
-	f.add(other)
+	f.Add(other)
 	f.write(t, "nonsense")
-	f.refresh() // before it is read, without success
+	f.Refresh() // before it is read, without success
 	write(t, filepath.Dir(other), "other", "text")
 	f.after(t, settleTime, settled)
 	if got := f.changed(); got != other {
 		t.Errorf("changed: %q", got)
-	}
-}
-
-// TestAHalfWrittenAccessTableIsNotPutInForce writes a table in place, with pauses
-// that are longer than those after which a file is read.
-func TestAHalfWrittenAccessTableIsNotPutInForce(t *testing.T) {
-	text := rejectsBad + strings.Repeat("# a comment\n", 10)
-	p := serving(t, baseConfig, text)
-	file, err := os.Create(filepath.Join(p.dir, "access"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	pauses := time.NewTicker(2 * settleTime)
-	defer pauses.Stop()
-	for i, line := range append([]string{"From:other.example\tREJECT\n", rejectsBad}, "# one\n", "# two\n", "From:last.example\tREJECT\n") {
-		if _, err := file.WriteString(line); err != nil {
-			t.Fatal(err)
-		}
-		<-pauses.C
-		if got := p.ask(t, "a@bad.example"); got != denied {
-			t.Fatalf("after line %d: reply %q", i, got)
-		}
-	}
-	p.waitReply(t, "a@last.example", denied)
-	if n := strings.Count(p.log.String(), "access changed"); n != 1 {
-		t.Errorf("%d tables were put in force:\n%s", n, p.log)
 	}
 }
