@@ -19,7 +19,9 @@ import (
 	"milterd/configs"
 	"milterd/configs/watch"
 	"milterd/dnscheck"
+	"milterd/dnscheck/answers"
 	"milterd/milter"
+	"milterd/policy"
 )
 
 // pollInterval is how often files are looked at if no event tells of a change.
@@ -38,6 +40,8 @@ type reloader struct {
 	// current is what new sessions are judged by.
 	current atomic.Pointer[milter.Snapshot]
 	dns     dnsKeeper
+	// lookups is nil if no check asks the DNS.
+	lookups *answers.Lookups
 	// grants is nil before openGrants, and where none are configured.
 	grants *grantSources
 
@@ -96,10 +100,23 @@ func (r *reloader) openGrants() error {
 	if r.grants, err = openGrants(r.config, r.logger); err != nil {
 		return err
 	}
-	now := *r.current.Load()
-	now.Grants = r.held()
-	r.current.Store(&now)
+	r.publish(r.current.Load().Policy)
 	return nil
+}
+
+// publish puts a policy in force, with the look-ups and the grants that there are.
+func (r *reloader) publish(p *policy.Policy) {
+	now := milter.Snapshot{Policy: p, Grants: r.held()}
+	lookups := r.lookups
+	if lookups == nil && now.Grants != nil {
+		lookups = &answers.Lookups{}
+	}
+	if lookups != nil {
+		now.NewAnswers = func(ctx context.Context, c policy.Connection, panicked func(any)) milter.Answers {
+			return lookups.NewAnswers(ctx, c, now.Grants, panicked)
+		}
+	}
+	r.current.Store(&now)
 }
 
 // held is what the doors ask about grants; nil where there are none.
@@ -162,7 +179,8 @@ func (r *reloader) load(asked bool) error {
 	r.config = config
 	r.lists.Store(r.dns.health)
 	r.outcome.loaded()
-	r.current.Store(&milter.Snapshot{Policy: p, Lookups: lookups, Grants: r.held()})
+	r.lookups = lookups
+	r.publish(p)
 	return nil
 }
 
