@@ -29,8 +29,8 @@ const healthKey = "milterd:health"
 // runHealth asks the running milterd at each of its doors, as sendmail does, and
 // prints a line for each. Its exit status is the answer, for a container's health
 // check: a configuration that cannot be read is a failure like any other.
-func runHealth(o options, stdout, stderr io.Writer) int {
-	config, _, err := place{flag: o.config, fallback: defaultConfig}.load()
+func runHealth(o *options, stdout, stderr io.Writer) int {
+	config, _, err := o.place().load()
 	if err != nil {
 		complain(stderr, err)
 		return exitFailure

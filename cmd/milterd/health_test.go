@@ -91,31 +91,6 @@ func TestHealthOfAConfigurationThatCannotBeRead(t *testing.T) {
 	}
 }
 
-func TestHealthGoesAlone(t *testing.T) {
-	for line, want := range map[string]string{
-		"-health -check":           "-health goes alone, or with -config",
-		"-health -version":         "-health goes alone, or with -config",
-		"-health -grants":          "-health goes alone, or with -config",
-		"-health x":                `unexpected argument "x"`,
-		"-health -json":            "-explain and -json go with -check",
-		"-config x.yaml -health":   "",
-		"-health -config=":         "-config: expected the name of a file",
-		"-health -from a -to b@c":  "-from goes with -check",
-		"-health -revoke 192.0.2.": "-health goes alone, or with -config",
-	} {
-		o, err := parseOptions(strings.Fields(line))
-		if want == "" {
-			if err != nil || !o.health {
-				t.Errorf("%s: %+v, %v", line, o, err)
-			}
-			continue
-		}
-		if err == nil || err.Error() != want {
-			t.Errorf("%s: error %v, expected %q", line, err, want)
-		}
-	}
-}
-
 // answering listens as a door does, but answers whatever it is asked.
 func answering(t *testing.T, answer string) net.Listener {
 	t.Helper()

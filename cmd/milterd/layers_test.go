@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"policy/grant/control": {"policy/grant"},
 
 	"policy/replay/traffic": {"policy", "policy/replay"},
+	"policy/replay/dryrun":  {"policy", "policy/replay", "policy/replay/traffic", "configs", "dnscheck", "dnscheck/answers"},
 	"policy/replay/record":  {"policy", "policy/replay", "header"},
 
 	"dnscheck/internal/zonefile": nil,

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -112,19 +111,6 @@ func (k *dnsKeeper) use(config dnscheck.Config) error {
 func newClient(config dnscheck.Config, logger *slog.Logger) (*dnscheck.Client, error) {
 	config.Log, config.MaxQueries = logger, maxQueries
 	return dnscheck.NewClient(config)
-}
-
-// checkDNS finds what would keep the look-ups of a configuration from being made.
-func checkDNS(config *configs.Config) error {
-	if !config.AsksDNS() {
-		return nil
-	}
-	client, err := newClient(config.DNS.Client, nil)
-	if err != nil {
-		return fmt.Errorf("dns: %w", err)
-	}
-	_, err = config.Lookups(client, nil)
-	return errors.Join(err, client.Close())
 }
 
 // close ends the look-ups.

@@ -22,7 +22,7 @@ import (
 const shutdownTimeout = 30 * time.Second
 
 // runServe answers sendmail until SIGTERM or SIGINT.
-func runServe(from place, stderr io.Writer) int {
+func runServe(o *options, _, stderr io.Writer) int {
 	// A signal that comes while milterd starts must not be lost, nor kill it:
 	// SIGHUP would.
 	hangups, ends := make(chan os.Signal, 1), make(chan os.Signal, 2)
@@ -35,7 +35,7 @@ func runServe(from place, stderr io.Writer) int {
 
 	log := newLogWriter(stderr)
 	defer log.close()
-	r := newReloader(from, log)
+	r := newReloader(o.place(), log)
 	defer r.close()
 	if err := r.load(true); err != nil {
 		for _, line := range complaints(err) {

@@ -1,4 +1,4 @@
-package main
+package dryrun
 
 import (
 	"strings"
@@ -23,14 +23,14 @@ func TestQuestionsThatARecordingDoesNotHoldAreWarnedOf(t *testing.T) {
 		status    int
 		stderr    string
 	}{
-		{"a further list", held + line("a", "") + line("b", ""), []string{"-against", "next.yaml"}, exitDifference, "milterd: warning: 2 of 3 sessions " + lacks},
-		{"and nothing changes", "\n" + line("a", ""), []string{"-against", "next.yaml"}, exitOK, "milterd: warning: 1 of 1 sessions " + lacks},
-		{"as JSON", "\n" + line("a", ""), []string{"-against", "next.yaml", "-json"}, exitOK, "milterd: warning: 1 of 1 sessions " + lacks},
-		{"decided", "\n" + line("a", ""), []string{"-config", "next.yaml"}, exitOK, "milterd: warning: 1 of 1 sessions " + lacks},
-		{"decided for a build system", "\n" + line("a", ""), []string{"-config", "next.yaml", "-format", "tap"}, exitOK, "milterd: warning: 1 of 1 sessions " + lacks},
-		{"a recorded silence is an answer", line("a", `"8.113.0.203.bl.example. TIMEOUT"`), []string{"-against", "next.yaml"}, exitOK, ""},
-		{"what is held", held, []string{"-against", "next.yaml"}, exitDifference, ""},
-		{"checks that ask nothing", line("a", ""), nil, exitOK, ""},
+		{"a further list", held + line("a", "") + line("b", ""), []string{"-against", "next.yaml"}, Difference, "milterd: warning: 2 of 3 sessions " + lacks},
+		{"and nothing changes", "\n" + line("a", ""), []string{"-against", "next.yaml"}, OK, "milterd: warning: 1 of 1 sessions " + lacks},
+		{"as JSON", "\n" + line("a", ""), []string{"-against", "next.yaml", "-json"}, OK, "milterd: warning: 1 of 1 sessions " + lacks},
+		{"decided", "\n" + line("a", ""), []string{"-config", "next.yaml"}, OK, "milterd: warning: 1 of 1 sessions " + lacks},
+		{"decided for a build system", "\n" + line("a", ""), []string{"-config", "next.yaml", "-format", "tap"}, OK, "milterd: warning: 1 of 1 sessions " + lacks},
+		{"a recorded silence is an answer", line("a", `"8.113.0.203.bl.example. TIMEOUT"`), []string{"-against", "next.yaml"}, OK, ""},
+		{"what is held", held, []string{"-against", "next.yaml"}, Difference, ""},
+		{"checks that ask nothing", line("a", ""), nil, OK, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := newDir(t, now, "")

@@ -1,4 +1,4 @@
-package main
+package dryrun
 
 import (
 	"bufio"
@@ -18,7 +18,7 @@ const redrawAfter = 200 * time.Millisecond
 // progress is a line on the terminal that says how far a dry run is. It is drawn
 // from where results are collected, so that it never stands in their way.
 type progress struct {
-	// w is nil where nobody would see it.
+	// w is nil if the line would not be seen.
 	w     io.Writer
 	out   *bufio.Writer
 	total int64
@@ -26,14 +26,14 @@ type progress struct {
 	drawn bool
 }
 
-// newProgress draws on stderr where that is a terminal and nothing is printed for
+// newProgress draws on stderr if that is a terminal and nothing is printed for
 // a program to read.
-func newProgress(o options, out *bufio.Writer, stderr io.Writer, inputs []replay.Input) *progress {
+func newProgress(format Format, out *bufio.Writer, stderr io.Writer, inputs []replay.Input) *progress {
 	bar := &progress{out: out, next: time.Now().Add(redrawAfter)}
 	for _, in := range inputs {
 		bar.total += in.Size
 	}
-	if o.format != formatJSON && isTerminal(stderr) {
+	if format != JSON && isTerminal(stderr) {
 		bar.w = stderr
 	}
 	return bar
@@ -55,7 +55,7 @@ func (p *progress) draw(read int64) {
 		return
 	}
 	p.next = time.Now().Add(redrawAfter)
-	// Where the results cannot be written, the end of the run will say so.
+	// If the results cannot be written, the end of the run will say so.
 	_ = p.out.Flush()
 	p.drawn = true
 	fmt.Fprint(p.w, "\r\x1b[K", progressText(read, p.total))

@@ -1,18 +1,12 @@
-package main
+package dryrun
 
 import (
 	"errors"
+	"io"
 	"regexp"
+	"strings"
 
 	"milterd/policy/replay"
-)
-
-// The forms of -format.
-const (
-	formatText  = "text"
-	formatJSON  = "json"
-	formatTAP   = "tap"
-	formatJUnit = "junit"
 )
 
 // caseReport is a report on tests, in TAP or JUnit's XML.
@@ -28,13 +22,13 @@ type caseWriter struct {
 	err error
 }
 
-// caseWriter begins a report on tests; nil where another form was asked for.
-func (c *checker) caseWriter() *caseWriter {
-	switch c.format {
-	case formatTAP:
-		return &caseWriter{report: replay.NewTAP(c.out)}
-	case formatJUnit:
-		report, err := replay.NewJUnit(c.out)
+// newCaseWriter begins a report on tests; nil if another form was asked for.
+func newCaseWriter(format Format, out io.Writer) *caseWriter {
+	switch format {
+	case TAP:
+		return &caseWriter{report: replay.NewTAP(out)}
+	case JUnit:
+		report, err := replay.NewJUnit(out)
 		return &caseWriter{report, err}
 	}
 	return nil
@@ -48,7 +42,7 @@ func (w *caseWriter) add(cases []replay.Case, readErr error) error {
 		errs = append(errs, w.report.Case(&cases[i]))
 	}
 	if readErr != nil {
-		for _, line := range complaints(readErr) {
+		for line := range strings.SplitSeq(readErr.Error(), "\n") {
 			broken := replay.Broken(fileOf(line), "", errors.New(line))
 			errs = append(errs, w.report.Case(&broken))
 		}

@@ -1,4 +1,4 @@
-package main
+package dryrun
 
 import (
 	"cmp"
@@ -20,7 +20,7 @@ type lacking struct {
 }
 
 // add counts a session that has asked a question without an answer, and gives the
-// question; empty where there is none.
+// question; empty if there is none.
 func (l *lacking) add(s *replay.Session, asked *dnscheck.Frozen) (question string) {
 	_, question = asked.Missing()
 	if question == "" {
@@ -32,7 +32,7 @@ func (l *lacking) add(s *replay.Session, asked *dnscheck.Frozen) (question strin
 	return question
 }
 
-// addMore does so where a configuration asks more than the one before it. Questions
+// addMore does so if a configuration asks more than the one before it. Questions
 // that the recording does not hold for either were given up when it was made, as the
 // verdict did not need them any more.
 func (l *lacking) addMore(s *replay.Session, before, after *dnscheck.Frozen) (question string) {

@@ -1,4 +1,4 @@
-package main
+package dryrun
 
 import (
 	"context"
@@ -12,62 +12,79 @@ import (
 	"milterd/policy/replay"
 )
 
-// typedSession decides the one session that the command line describes, with what
-// the DNS says now, as it would be decided if that client came.
-func (c *checker) typedSession() int {
-	client, err := newClient(c.rules.config.DNS.Client, nil)
+// Typed is a session that is described on the command line, for a client that comes now.
+type Typed struct {
+	// Client is the client's address, Auth MECHANISM:USER or empty.
+	Client, HELO, Auth string
+	Port               uint16
+	// From is the sender, empty for the null sender; To the recipients, with commas
+	// between them.
+	From, To string
+}
+
+// typed decides the one session that the command line describes, with what the DNS says
+// now, as it would be decided if that client came.
+func (r *run) typed() int {
+	outcome, s, notes, err := r.rules.decideTyped(context.Background(), r.Typed)
 	if err != nil {
-		return complain(c.stderr, fmt.Errorf("dns: %w", err))
+		Complain(r.Stderr, err)
+		return BadInput
+	}
+	if r.Format == JSON {
+		err = replay.WriteJSON(r.out, s, outcome)
+	} else {
+		for _, note := range notes {
+			fmt.Fprintf(r.out, "%s note: %s\n", s.ID, policy.Printable(note))
+		}
+		err = replay.WriteText(r.out, s, outcome, r.Explain)
+	}
+	if err != nil {
+		return r.cannotWrite(err)
+	}
+	return OK
+}
+
+func (r *Rules) decideTyped(ctx context.Context, t *Typed) (replay.Outcome, *replay.Session, []string, error) {
+	client, err := dnscheck.NewClient(r.config.DNS.Client)
+	if err != nil {
+		return replay.Outcome{}, nil, nil, fmt.Errorf("dns: %w", err)
 	}
 	defer client.Close()
-	ctx := context.Background()
-	s, notes, err := c.typed.session(ctx, c.rules.policy, client)
+	s, notes, err := t.session(ctx, r.policy, client)
 	if err != nil {
-		return complain(c.stderr, err)
+		return replay.Outcome{}, nil, nil, err
 	}
-	lookups, err := c.rules.config.Lookups(client, nil)
+	lookups, err := r.config.Lookups(client, nil)
 	if err != nil {
-		return complain(c.stderr, err)
+		return replay.Outcome{}, nil, nil, err
 	}
 	var answers func(policy.Connection) policy.Answers
 	if lookups != nil {
 		answers = func(conn policy.Connection) policy.Answers { return lookups.NewAnswers(ctx, conn, nil, nil) }
 	}
-	outcome := replay.Run(c.rules.policy, s, answers)
-	if c.format == formatJSON {
-		err = replay.WriteJSON(c.out, s, outcome)
-	} else {
-		for _, note := range notes {
-			fmt.Fprintf(c.out, "%s note: %s\n", s.ID, policy.Printable(note))
-		}
-		err = replay.WriteText(c.out, s, outcome, c.explain)
-	}
-	if err != nil {
-		return c.cannotWrite(err)
-	}
-	return exitOK
+	return replay.Run(r.policy, s, answers), s, notes, nil
 }
 
 // session makes a session of the facts on the command line, and notes what was
 // looked up or assumed.
-func (t *typedOptions) session(ctx context.Context, p *policy.Policy, resolver dnscheck.Resolver) (*replay.Session, []string, error) {
-	addr, err := netip.ParseAddr(strings.TrimPrefix(t.client, "IPv6:"))
+func (t *Typed) session(ctx context.Context, p *policy.Policy, resolver dnscheck.Resolver) (*replay.Session, []string, error) {
+	addr, err := netip.ParseAddr(strings.TrimPrefix(t.Client, "IPv6:"))
 	if err != nil || addr.Zone() != "" {
-		return nil, nil, fmt.Errorf("-client %s: expected an IP address", t.client)
+		return nil, nil, fmt.Errorf("-client %s: expected an IP address", t.Client)
 	}
 	addr = addr.Unmap()
-	s := &replay.Session{ID: addr.String(), HELO: t.helo, Connect: replay.Connect{Addr: addr.String(), DaemonPort: uint16(t.port)}}
-	if t.auth != "" {
-		mechanism, user, ok := strings.Cut(t.auth, ":")
+	s := &replay.Session{ID: addr.String(), HELO: t.HELO, Connect: replay.Connect{Addr: addr.String(), DaemonPort: t.Port}}
+	if t.Auth != "" {
+		mechanism, user, ok := strings.Cut(t.Auth, ":")
 		if !ok || mechanism == "" || user == "" {
-			return nil, nil, fmt.Errorf("-auth %s: expected MECHANISM:USER, such as PLAIN:shin@example.com", t.auth)
+			return nil, nil, fmt.Errorf("-auth %s: expected MECHANISM:USER, such as PLAIN:shin@example.com", t.Auth)
 		}
 		s.Auth = replay.Auth{Type: mechanism, Authen: user}
 	}
 	notes := []string{resolveAsSendmail(ctx, resolver, addr, &s.Connect)}
-	message := replay.Message{Mail: replay.Mail{From: withoutBrackets(t.from)}}
-	if t.to != "" {
-		for to := range strings.SplitSeq(t.to, ",") {
+	message := replay.Message{Mail: replay.Mail{From: withoutBrackets(t.From)}}
+	if t.To != "" {
+		for to := range strings.SplitSeq(t.To, ",") {
 			rcpt := replay.Rcpt{To: withoutBrackets(strings.TrimSpace(to))}
 			if rcpt.To == "" {
 				return nil, nil, errors.New("-to: expected addresses with commas between them, found an empty one")
@@ -78,7 +95,7 @@ func (t *typedOptions) session(ctx context.Context, p *policy.Policy, resolver d
 		notes = append(notes, "assumed: "+assumptions(message.Rcpt))
 	}
 	s.Messages = []replay.Message{message}
-	return s, append(notes, fmt.Sprintf("assumed: a connection to port %d without TLS, no daemon name, no relay grant", t.port)), nil
+	return s, append(notes, fmt.Sprintf("assumed: a connection to port %d without TLS, no daemon name, no relay grant", t.Port)), nil
 }
 
 func withoutBrackets(address string) string {

@@ -1,4 +1,4 @@
-package main
+package dryrun
 
 import (
 	"bytes"
@@ -42,7 +42,7 @@ func BenchmarkReplay(b *testing.B) {
 	}
 }
 
-func benchRules(b *testing.B, config string) *rules {
+func benchRules(b *testing.B, config string) *Rules {
 	b.Helper()
 	dir := b.TempDir()
 	for name, text := range map[string]string{"access": "", "milterd.yaml": config} {
@@ -50,7 +50,7 @@ func benchRules(b *testing.B, config string) *rules {
 			b.Fatal(err)
 		}
 	}
-	r, err := loadRules(place{flag: filepath.Join(dir, "milterd.yaml")}, io.Discard)
+	r, err := load(filepath.Join(dir, "milterd.yaml"), io.Discard)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -58,15 +58,15 @@ func benchRules(b *testing.B, config string) *rules {
 }
 
 // replayed decides so many sessions and gives the memory taken from the system.
-func replayed(b *testing.B, r *rules, lines []byte, sessions int) uint64 {
+func replayed(b *testing.B, r *Rules, lines []byte, sessions int) uint64 {
 	b.Helper()
 	var in []io.Reader
 	for range sessions / 20_000 {
 		in = append(in, bytes.NewReader(lines))
 	}
 	var out, complaints bytes.Buffer
-	c := newChecker(options{format: formatText, sessions: []string{"-"}}, r, io.MultiReader(in...), &out, &complaints)
-	if status := c.replay(); status != exitOK || complaints.Len() > 0 {
+	o := Options{Format: Text, Sessions: []string{"-"}, Stdin: io.MultiReader(in...), Stdout: &out, Stderr: &complaints}
+	if status := Run(r, o); status != OK || complaints.Len() > 0 {
 		b.Fatalf("exit status %d, %s", status, complaints.String())
 	}
 	var m runtime.MemStats

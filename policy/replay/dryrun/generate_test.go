@@ -1,4 +1,4 @@
-package main
+package dryrun
 
 import (
 	"fmt"
@@ -39,8 +39,8 @@ func newGenerator() *generator {
 	return &generator{random: rand.New(rand.NewPCG(1, 2)), changes: make(map[string]int)}
 }
 
-// traffic is one session in the making.
-type traffic struct {
+// drawn is one session in the making.
+type drawn struct {
 	// network is relayed for by both policies (1), by the first (2), or not (0).
 	network       int
 	forged        bool
@@ -53,9 +53,9 @@ type traffic struct {
 }
 
 // draw makes up a session; most are of the ordinary kind.
-func (g *generator) draw() traffic {
+func (g *generator) draw() drawn {
 	one := func(in int) bool { return g.random.IntN(in) == 0 }
-	t := traffic{forged: one(8), listed: one(20), newly: one(15), login: one(10), local: 1 + g.random.IntN(2), postmaster: one(12)}
+	t := drawn{forged: one(8), listed: one(20), newly: one(15), login: one(10), local: 1 + g.random.IntN(2), postmaster: one(12)}
 	switch {
 	case one(10):
 		t.network = 1
@@ -117,7 +117,7 @@ func (g *generator) write(w io.Writer) error {
 
 // predict counts what changes in a session, by the rules in the README and not by
 // milterd's code.
-func (g *generator) predict(t traffic) {
+func (g *generator) predict(t drawn) {
 	changed := false
 	defer func() {
 		if changed {

@@ -1,4 +1,4 @@
-package main
+package dryrun
 
 import (
 	"bufio"
@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"milterd/integration/testkit"
 )
 
 // generated writes n sessions into a directory with both configurations.
@@ -57,7 +59,7 @@ func TestAPolicyChangeAgainstADaysTraffic(t *testing.T) {
 		}
 	}
 	status, stdout, stderr := runDry(t, dir, "-against", "after.yaml", "-json", "day.jsonl")
-	if status != exitDifference || stderr != "" {
+	if status != Difference || stderr != "" {
 		t.Fatalf("exit status %d, stderr %q", status, stderr)
 	}
 	got, sessions := make(map[string]int), make(map[string]bool)
@@ -94,10 +96,10 @@ func TestAPolicyChangeAgainstADaysTraffic(t *testing.T) {
 func TestAgainstItselfNothingChanges(t *testing.T) {
 	dir, g := generated(t, 1000)
 	status, stdout, stderr := runDry(t, dir, "-against", "milterd.yaml", "day.jsonl")
-	if want := ": nothing changes\n"; status != exitOK || stderr != "" || !strings.HasPrefix(stdout, fmt.Sprintf("%d sessions, ", g.sessions)) || !strings.HasSuffix(stdout, want) {
+	if want := ": nothing changes\n"; status != OK || stderr != "" || !strings.HasPrefix(stdout, fmt.Sprintf("%d sessions, ", g.sessions)) || !strings.HasSuffix(stdout, want) {
 		t.Errorf("exit status %d, stderr %q, stdout %q", status, stderr, stdout)
 	}
-	if status, stdout, _ := runDry(t, dir, "-against", "milterd.yaml", "-json", "day.jsonl"); status != exitOK || stdout != "" {
+	if status, stdout, _ := runDry(t, dir, "-against", "milterd.yaml", "-json", "day.jsonl"); status != OK || stdout != "" {
 		t.Errorf("as JSON: exit status %d, stdout %q", status, stdout)
 	}
 }
@@ -111,8 +113,8 @@ func TestWhatChangesIsPrinted(t *testing.T) {
 	_, text, _ := runDry(t, dir, "-against", "after.yaml", "day.jsonl")
 	_, objects, _ := runDry(t, dir, "-against", "after.yaml", "-json", "day.jsonl")
 	t.Chdir(wd)
-	golden(t, "against.txt", text)
-	golden(t, "against.jsonl", objects)
+	testkit.Golden(t, "testdata/against.txt", text)
+	testkit.Golden(t, "testdata/against.jsonl", objects)
 }
 
 func TestBadInputIsWorseThanAChange(t *testing.T) {
@@ -130,7 +132,7 @@ func TestBadInputIsWorseThanAChange(t *testing.T) {
 		{"another configuration that is missing", "milterd: read configuration: ", []string{"-against", "none.yaml", "day.jsonl"}},
 	} {
 		status, _, stderr := runDry(t, dir, c.args...)
-		if status != exitUsage || !strings.HasPrefix(stderr, c.complaint) || strings.Count(stderr, "\n") != 1 {
+		if status != BadInput || !strings.HasPrefix(stderr, c.complaint) || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("%s: exit status %d, stderr %q", c.name, status, stderr)
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package dryrun
 
 import (
 	"bytes"
@@ -8,15 +8,14 @@ import (
 	"testing"
 )
 
-// check runs milterd -check in a directory of a configuration, an access table
-// and files of sessions.
+// check does so in a directory with further files, and puts DIR in place of its name.
 func check(t *testing.T, config string, files map[string]string, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	dir := newDir(t, config, rejectsBad)
 	for name, text := range files {
 		write(t, dir, name, text)
 	}
-	line := []string{"-config", filepath.Join(dir, "milterd.yaml"), "-check"}
+	line := []string{"-config", filepath.Join(dir, "milterd.yaml")}
 	for _, arg := range args {
 		if strings.HasSuffix(arg, ".yaml") {
 			arg = filepath.Join(dir, arg)
@@ -24,7 +23,7 @@ func check(t *testing.T, config string, files map[string]string, args ...string)
 		line = append(line, arg)
 	}
 	var out, complaints bytes.Buffer
-	status = run(line, &out, &complaints)
+	status = dry(line, &out, &complaints)
 	return status, strings.ReplaceAll(out.String(), dir, "DIR"), strings.ReplaceAll(complaints.String(), dir, "DIR")
 }
 
@@ -41,7 +40,7 @@ func TestCheckTellsWhichChecksAreActedOn(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			status, stdout, stderr := check(t, c.config, nil)
-			if status != exitOK || stderr != "" {
+			if status != OK || stderr != "" {
 				t.Errorf("exit status %d, stderr %q", status, stderr)
 			}
 			got := make(map[string]string)
@@ -69,12 +68,12 @@ func TestCheckSumsUp(t *testing.T) {
 		status int
 		want   string
 	}{
-		{"without expectations", map[string]string{"a.yaml": session}, exitOK, "1 session, 1 verdict\n"},
-		{"all met", map[string]string{"a.yaml": session + met + "---\n" + session}, exitOK,
+		{"without expectations", map[string]string{"a.yaml": session}, OK, "1 session, 1 verdict\n"},
+		{"all met", map[string]string{"a.yaml": session + met + "---\n" + session}, OK,
 			"2 sessions, 2 verdicts, all as expected (1 expectation)\n"},
-		{"some not met", map[string]string{"a.yaml": session + unmet}, exitDifference,
+		{"some not met", map[string]string{"a.yaml": session + unmet}, Difference,
 			"1 session, 1 verdict, 2 of 2 expectations not met\n"},
-		{"an unreadable file beside others", map[string]string{"a.yaml": session, "b.yaml": "x: 1\n"}, exitUsage, "1 session, 1 verdict\n"},
+		{"an unreadable file beside others", map[string]string{"a.yaml": session, "b.yaml": "x: 1\n"}, BadInput, "1 session, 1 verdict\n"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -92,7 +91,7 @@ func TestCheckSumsUp(t *testing.T) {
 
 func TestCheckSumsUpNothingWhereNoSessionCouldBeRead(t *testing.T) {
 	status, stdout, stderr := check(t, baseConfig, map[string]string{"a.yaml": "x: 1\n"}, "a.yaml", "none.yaml")
-	if status != exitUsage || stdout != "" {
+	if status != BadInput || stdout != "" {
 		t.Errorf("exit status %d, stdout %q", status, stdout)
 	}
 	for _, want := range []string{"milterd: DIR/a.yaml:1: unknown key", "milterd: read sessions: open DIR/none.yaml: no such file"} {
@@ -121,7 +120,7 @@ record: {dir: DIR/sessions, sample: 0.5}
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			status, stdout, stderr := check(t, baseConfig+c.config, nil)
-			if status != exitOK {
+			if status != OK {
 				t.Errorf("exit status %d, stderr %q", status, stderr)
 			}
 			for _, want := range c.want {
@@ -150,9 +149,9 @@ func TestResultsThatCannotBeWrittenAreNotADifference(t *testing.T) {
 		{"-against", "milterd.yaml", "few.jsonl"},
 	} {
 		var stderr bytes.Buffer
-		status := run(append([]string{"-config", "milterd.yaml", "-check"}, args...), full, &stderr)
+		status := dry(args, full, &stderr)
 		want := "milterd: write results: write /dev/full: no space left on device\n"
-		if got := stderr.String(); status != exitUsage || !strings.HasPrefix(got, want) || strings.Count(got, "write results") != 1 {
+		if got := stderr.String(); status != BadInput || !strings.HasPrefix(got, want) || strings.Count(got, "write results") != 1 {
 			t.Errorf("%q: exit status %d, stderr %q", args, status, stderr.String())
 		}
 	}

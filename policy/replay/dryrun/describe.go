@@ -1,6 +1,7 @@
-package main
+package dryrun
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -12,23 +13,24 @@ import (
 )
 
 // describe says what a valid configuration puts in force.
-func describe(out io.Writer, config *configs.Config, p *policy.Policy) {
-	name := config.Name()
-	if name == "" {
-		name = "built in"
+func (r *Rules) describe(out io.Writer) {
+	config, p := r.config, r.policy
+	for _, line := range []struct{ what, text string }{
+		{"configuration", cmp.Or(config.Name(), "built in") + ", valid"},
+		{"listen", strings.Join(config.Listen.Milter, " ")},
+		{"map door", orNone(strings.Join(config.Listen.Map, " "))},
+		{"access table", fmt.Sprintf("%s, %d entries", orNone(p.Access.Name()), p.Access.Len())},
+		{"features", orNone(strings.Join(configs.FeatureNames(p.Features), " "))},
+		{"host name", orNone(p.Hostname)},
+		{"local", sample(p.Local.Entries())},
+		{"relay", sample(p.Relay.Entries())},
+		{"mode", string(config.Mode)},
+		{"scrubbing", describeScrub(config.Mode, p)},
+		{"relay grants", describeGrants(&config.Grants)},
+		{"recording", describeRecord(&config.Record)},
+	} {
+		fmt.Fprintf(out, "%-14s %s\n", line.what, line.text)
 	}
-	fmt.Fprintf(out, "configuration  %s, valid\n", name)
-	fmt.Fprintf(out, "listen         %s\n", strings.Join(config.Listen.Milter, " "))
-	fmt.Fprintf(out, "map door       %s\n", orNone(strings.Join(config.Listen.Map, " ")))
-	fmt.Fprintf(out, "access table   %s, %d entries\n", orNone(p.Access.Name()), p.Access.Len())
-	fmt.Fprintf(out, "features       %s\n", orNone(strings.Join(configs.FeatureNames(p.Features), " ")))
-	fmt.Fprintf(out, "host name      %s\n", orNone(p.Hostname))
-	fmt.Fprintf(out, "local          %s\n", sample(p.Local.Entries()))
-	fmt.Fprintf(out, "relay          %s\n", sample(p.Relay.Entries()))
-	fmt.Fprintf(out, "mode           %s\n", config.Mode)
-	fmt.Fprintf(out, "scrubbing      %s\n", describeScrub(config.Mode, p))
-	fmt.Fprintf(out, "relay grants   %s\n", describeGrants(&config.Grants))
-	fmt.Fprintf(out, "recording      %s\n", describeRecord(&config.Record))
 	c := p.Checks
 	for _, check := range []struct {
 		name string
@@ -122,19 +124,14 @@ func modeInForce(all, check policy.Mode) string {
 
 // describePorts says what each listener's rules come to.
 func describePorts(out io.Writer, p *policy.Policy) {
-	or := func(word, otherwise string) string {
-		if word == "" {
-			return otherwise
-		}
-		return word
-	}
 	for _, name := range slices.Sorted(maps.Keys(p.Ports)) {
 		port := p.Ports[name]
 		auth, tls, relay := "as its number says", "as its number says", "as its number says"
 		if strings.Trim(name, "0123456789") == "" {
 			auth, tls, relay = string(policy.AuthAllow), string(policy.TLSAllow), string(policy.RelayEntitled)
 		}
-		fmt.Fprintf(out, "  port %-14s auth: %s, tls: %s, relay: %s", name, or(string(port.Auth), auth), or(string(port.TLS), tls), or(string(port.Relay), relay))
+		fmt.Fprintf(out, "  port %-14s auth: %s, tls: %s, relay: %s", name,
+			cmp.Or(string(port.Auth), auth), cmp.Or(string(port.TLS), tls), cmp.Or(string(port.Relay), relay))
 		if port.Received != "" {
 			fmt.Fprintf(out, ", received: %s", port.Received)
 		}
@@ -145,12 +142,7 @@ func describePorts(out io.Writer, p *policy.Policy) {
 	}
 }
 
-func orNone(s string) string {
-	if s == "" {
-		return "none"
-	}
-	return s
-}
+func orNone(s string) string { return cmp.Or(s, "none") }
 
 // sample lists the first entries of a class and counts the rest.
 func sample(entries []string) string {

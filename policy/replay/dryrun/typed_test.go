@@ -1,4 +1,4 @@
-package main
+package dryrun
 
 import (
 	"encoding/json"
@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"milterd/dnscheck"
-	"milterd/dnscheck/dnstest"
 	"milterd/policy"
 	"milterd/policy/replay"
 )
@@ -33,7 +32,7 @@ var typedZone = []string{
 }
 
 func TestATypedSessionIsDecided(t *testing.T) {
-	server := startDNS(t, dnstest.Options{Lines: typedZone})
+	server := startDNS(t, typedZone)
 	config := strings.ReplaceAll(typedConfig, "SERVER", server.Addr())
 	dir := newDir(t, config, rejectsBad)
 	for _, c := range []struct {
@@ -65,7 +64,7 @@ func TestATypedSessionIsDecided(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			status, stdout, stderr := runDry(t, dir, c.args...)
-			if status != exitOK || stderr != "" {
+			if status != OK || stderr != "" {
 				t.Errorf("exit status %d, stderr %q", status, stderr)
 			}
 			rest := stdout
@@ -81,7 +80,7 @@ func TestATypedSessionIsDecided(t *testing.T) {
 }
 
 func TestATypedSessionAsJSON(t *testing.T) {
-	server := startDNS(t, dnstest.Options{Lines: typedZone})
+	server := startDNS(t, typedZone)
 	dir := newDir(t, strings.ReplaceAll(typedConfig, "SERVER", server.Addr()), rejectsBad)
 	status, stdout, _ := runDry(t, dir, "-json", "-client", "203.0.113.8", "-from", "a@bad.example", "-to", "x@example.test")
 	lines := strings.Split(strings.TrimSpace(stdout), "\n")
@@ -89,7 +88,7 @@ func TestATypedSessionAsJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil {
 		t.Fatal(err)
 	}
-	if status != exitOK || len(lines) != 2 || last.Session != "203.0.113.8" || last.Stage != "rcpt" || last.Action != "reject" || last.Check != "sender" {
+	if status != OK || len(lines) != 2 || last.Session != "203.0.113.8" || last.Stage != "rcpt" || last.Action != "reject" || last.Check != "sender" {
 		t.Errorf("exit status %d, %d verdicts, the last %+v", status, len(lines), last)
 	}
 }
@@ -102,7 +101,7 @@ func TestTypedFactsThatCannotBe(t *testing.T) {
 		"milterd: -auth PLAIN: expected MECHANISM:USER, such as PLAIN:shin@example.com\n": {"-client", "203.0.113.8", "-from", "", "-auth", "PLAIN"},
 		"milterd: -to: expected addresses with commas between them, found an empty one\n": {"-client", "203.0.113.8", "-from", "", "-to", "a@example.test,"},
 	} {
-		if status, stdout, stderr := runDry(t, dir, args...); status != exitUsage || stderr != want || stdout != "" {
+		if status, stdout, stderr := runDry(t, dir, args...); status != BadInput || stderr != want || stdout != "" {
 			t.Errorf("%v: exit status %d, stderr %q, want %q", args, status, stderr, want)
 		}
 	}

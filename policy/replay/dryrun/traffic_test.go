@@ -1,4 +1,4 @@
-package main
+package dryrun
 
 import (
 	"bytes"
@@ -57,17 +57,17 @@ line-1-pid-1 rcpt <x@example.test>: no verdict
 		status          int
 		stdout, stderr  string
 	}{
-		{"whatever it is called", "yesterday", trafficLog(1, "a@good.example"), nil, exitOK, accepted, ""},
-		{"even by the name of other sessions", "traffic.yaml", trafficLog(1, "a@good.example"), nil, exitOK, accepted, ""},
-		{"compressed", "traffic.gz", packed.String(), nil, exitOK, accepted, ""},
-		{"that differs where milterd says something else", "traffic.log", trafficLog(1, "a@bad.example"), nil, exitDifference, refused, ""},
-		{"that says once what it lacks where nothing else is printed", "traffic.log", trafficLog(500, "a@good.example"), nil, exitOK,
+		{"whatever it is called", "yesterday", trafficLog(1, "a@good.example"), nil, OK, accepted, ""},
+		{"even by the name of other sessions", "traffic.yaml", trafficLog(1, "a@good.example"), nil, OK, accepted, ""},
+		{"compressed", "traffic.gz", packed.String(), nil, OK, accepted, ""},
+		{"that differs where milterd says something else", "traffic.log", trafficLog(1, "a@bad.example"), nil, Difference, refused, ""},
+		{"that says once what it lacks where nothing else is printed", "traffic.log", trafficLog(500, "a@good.example"), nil, OK,
 			"more than 200 sessions: only what differs is printed (-explain prints all, -session ID one)\n      1500  accept\n500 sessions, 1500 verdicts, all as expected (1000 expectations)\n", "milterd: " + missingNote},
-		{"that compares two configurations", "traffic.log", trafficLog(20, "a@bad.example"), []string{"-against", "milterd.yaml"}, exitOK,
+		{"that compares two configurations", "traffic.log", trafficLog(20, "a@bad.example"), []string{"-against", "milterd.yaml"}, OK,
 			"20 sessions, 20 verdicts: nothing changes\n", "milterd: " + missingNote},
-		{"of which one session is picked", "traffic.log", trafficLog(500, "a@good.example"), []string{"-session", "line-4492-pid-500"}, exitOK,
+		{"of which one session is picked", "traffic.log", trafficLog(500, "a@good.example"), []string{"-session", "line-4492-pid-500"}, OK,
 			strings.ReplaceAll(accepted, "line-1-pid-1", "line-4492-pid-500"), ""},
-		{"that begins too late", "traffic.log", "00001 <<< MAIL FROM:<a@good.example>\n00001 >>> 250 2.1.0 ok\n" + strings.ReplaceAll(trafficLog(1, "a@good.example"), "00001", "00002"), nil, exitUsage,
+		{"that begins too late", "traffic.log", "00001 <<< MAIL FROM:<a@good.example>\n00001 >>> 250 2.1.0 ok\n" + strings.ReplaceAll(trafficLog(1, "a@good.example"), "00001", "00002"), nil, BadInput,
 			strings.NewReplacer("line-1-pid-1", "line-3-pid-2").Replace(accepted),
 			"milterd: traffic.log:1: connections that cannot be decided: 1; the first begins here, and nothing in the log says who its client is (no answer to EHLO or HELO)\n"},
 	} {

@@ -1,10 +1,9 @@
-package main
+package dryrun
 
 import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,34 +11,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"milterd/integration/testkit"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
-
-// golden compares a report with a file in testdata.
-func golden(t *testing.T, file, got string) {
-	t.Helper()
-	file = filepath.Join("testdata", file)
-	if *update {
-		write(t, "testdata", filepath.Base(file), got)
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", file, diff)
-	}
-}
-
-// runDry runs milterd -check in a directory.
-func runDry(t *testing.T, dir string, args ...string) (status int, stdout, stderr string) {
-	t.Helper()
-	t.Chdir(dir)
-	var out, complaints bytes.Buffer
-	status = run(append([]string{"-config", "milterd.yaml", "-check"}, args...), &out, &complaints)
-	return status, out.String(), complaints.String()
-}
 
 // numberedSessions are n sessions of which every tenth is refused.
 func numberedSessions(n int) string {
@@ -60,11 +34,11 @@ func TestManySessionsAreSummedUp(t *testing.T) {
 	write(t, dir, "few.jsonl", numberedSessions(mostPrinted))
 	write(t, dir, "many.jsonl", last+numberedSessions(mostPrinted)+last)
 	status, stdout, stderr := runDry(t, dir, "few.jsonl")
-	if status != exitOK || stderr != "" || strings.Count(stdout, "\ns-") != 20+180*3-1 {
+	if status != OK || stderr != "" || strings.Count(stdout, "\ns-") != 20+180*3-1 {
 		t.Errorf("few: exit status %d, stderr %q, stdout:\n%s", status, stderr, stdout)
 	}
 	status, stdout, stderr = runDry(t, dir, "many.jsonl")
-	if status != exitDifference || stderr != "" {
+	if status != Difference || stderr != "" {
 		t.Errorf("many: exit status %d, stderr %q", status, stderr)
 	}
 	want := `odd mail <a@bad.example>: reject 550 5.7.1 Access denied (sender, access:1: from:bad.example REJECT): the access table has an entry for this sender
@@ -92,13 +66,13 @@ func TestOneSessionIsPickedByItsID(t *testing.T) {
 	dir := newDir(t, baseConfig, rejectsBad)
 	write(t, dir, "many.jsonl", numberedSessions(500))
 	status, stdout, stderr := runDry(t, dir, "-session", "s-10", "-explain", "many.jsonl")
-	if status != exitOK || stderr != "" || !strings.HasPrefix(stdout, "s-10 mail <a@bad.example>: reject") ||
+	if status != OK || stderr != "" || !strings.HasPrefix(stdout, "s-10 mail <a@bad.example>: reject") ||
 		!strings.Contains(stdout, "from:bad.example: line 1: REJECT") || !strings.HasSuffix(stdout, "\n1 session, 1 verdict\n") {
 		t.Errorf("exit status %d, stderr %q, stdout:\n%s", status, stderr, stdout)
 	}
 	for _, args := range [][]string{{"-session", "s-500", "many.jsonl"}, {"-session", "s-500", "-against", "milterd.yaml", "many.jsonl"}} {
 		status, stdout, stderr = runDry(t, dir, args...)
-		if status != exitUsage || stdout != "" || stderr != "milterd: no session has the id \"s-500\"\n" {
+		if status != BadInput || stdout != "" || stderr != "milterd: no session has the id \"s-500\"\n" {
 			t.Errorf("%v: exit status %d, stderr %q, stdout %q", args, status, stderr, stdout)
 		}
 	}
@@ -133,10 +107,10 @@ func TestASuiteInEachFormat(t *testing.T) {
 			}
 			status, stdout, stderr := runDry(t, suite(t), "-format", c.format, "suite")
 			t.Chdir(wd)
-			if status != exitUsage || !strings.Contains(stderr, "milterd: suite/later/broken.yml:2: unknown key \"mesages\"") {
+			if status != BadInput || !strings.Contains(stderr, "milterd: suite/later/broken.yml:2: unknown key \"mesages\"") {
 				t.Errorf("exit status %d, stderr %q", status, stderr)
 			}
-			golden(t, c.file, stdout)
+			testkit.Golden(t, "testdata/"+c.file, stdout)
 		})
 	}
 }
@@ -147,17 +121,17 @@ func TestAReadableSuiteSaysWhetherItIsMet(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, format := range []string{"text", "json", "tap", "junit"} {
-		if status, _, _ := runDry(t, dir, "-format", format, "suite"); status != exitDifference {
-			t.Errorf("%s: exit status %d, want %d", format, status, exitDifference)
+		if status, _, _ := runDry(t, dir, "-format", format, "suite"); status != Difference {
+			t.Errorf("%s: exit status %d, want %d", format, status, Difference)
 		}
-		if status, _, _ := runDry(t, dir, "-format", format, "suite/1-refused.yaml", "suite/later"); status != exitOK {
-			t.Errorf("%s: exit status %d, want %d", format, status, exitOK)
+		if status, _, _ := runDry(t, dir, "-format", format, "suite/1-refused.yaml", "suite/later"); status != OK {
+			t.Errorf("%s: exit status %d, want %d", format, status, OK)
 		}
 	}
 }
 
 func TestWhatCannotBeDecidedDoesNotKeepTheRestFromIt(t *testing.T) {
-	dir := newDir(t, dnsConfig, "")
+	dir := newDir(t, strings.ReplaceAll(typedConfig, "SERVER", "127.0.0.1"), "")
 	var packed bytes.Buffer
 	w := gzip.NewWriter(&packed)
 	if _, err := w.Write([]byte(numberedSessions(3000))); err != nil {
@@ -177,7 +151,7 @@ func TestWhatCannotBeDecidedDoesNotKeepTheRestFromIt(t *testing.T) {
 		}
 		sessions[v.Session] = true
 	}
-	if status != exitUsage || !sessions["s-0"] || !sessions["good"] || sessions["bad dns"] || sessions["s-2999"] {
+	if status != BadInput || !sessions["s-0"] || !sessions["good"] || sessions["bad dns"] || sessions["s-2999"] {
 		t.Errorf("exit status %d, %d sessions", status, len(sessions))
 	}
 	complaints := strings.Split(strings.TrimSpace(stderr), "\n")
@@ -237,7 +211,7 @@ func TestAReportWithoutTestsIsNotAPassedOne(t *testing.T) {
 	} {
 		for format, failing := range map[string]string{"tap": "not ok 1 - " + c.message, "junit": `type="unreadable"`} {
 			status, stdout, stderr := runDry(t, dir, append([]string{"-format", format}, c.args...)...)
-			if status != exitUsage || !strings.Contains(stdout, failing) || !strings.HasPrefix(stderr, "milterd: "+c.message) {
+			if status != BadInput || !strings.Contains(stdout, failing) || !strings.HasPrefix(stderr, "milterd: "+c.message) {
 				t.Errorf("%s, %s: exit status %d, stderr %q, stdout:\n%s", c.name, format, status, stderr, stdout)
 			}
 		}
