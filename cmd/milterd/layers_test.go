@@ -38,6 +38,7 @@ var mayImport = map[string][]string{
 	"dnscheck/answers": {"dnscheck", "policy"},
 	"milter":           {"policy", "policy/access", "header", "milter/door"},
 	"milter/socketmap": {"policy", "policy/access", "milter/door"},
+	"milter/status":    {"policy", "milter", "milter/door", "milter/socketmap"},
 	"configs/sendmail": {"policy", "policy/access"},
 	"configs/watch":    nil,
 	"configs":          {"policy", "policy/access", "dnscheck", "dnscheck/answers", "header", "policy/grant", "configs/sendmail"},

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"milterd/configs"
 	"milterd/dnscheck"
 	"milterd/dnscheck/answers"
@@ -25,7 +27,8 @@ const maxQueries = 2048
 // and what is known of the lists' health outlive a reload that leaves them as
 // they are.
 type dnsKeeper struct {
-	logger *slog.Logger
+	logger   *slog.Logger
+	registry prometheus.Registerer
 	// slot is what connections ask: after a reload those that began before have
 	// the new resolver too.
 	slot   resolverSlot
@@ -59,6 +62,7 @@ func (k *dnsKeeper) lookups(config *configs.Config) (*answers.Lookups, error) {
 		k.health = dnscheck.NewHealth(dnscheck.HealthOptions{Log: k.logger})
 		ctx, cancel := context.WithCancel(context.Background())
 		k.stop = cancel
+		k.health.Register(k.registry)
 		go k.health.Run(ctx)
 	}
 	lookups, err := config.Lookups(&k.slot, k.health)
@@ -103,6 +107,8 @@ func (k *dnsKeeper) use(config dnscheck.Config) error {
 	}
 	if old := k.slot.client.Swap(client); old != nil {
 		time.AfterFunc(retireAfter, func() { _ = old.Close() })
+	} else {
+		dnscheck.RegisterStats(k.registry, func() dnscheck.Stats { return k.slot.client.Load().Stats() })
 	}
 	k.config = config
 	return nil

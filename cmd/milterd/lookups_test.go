@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"milterd/configs"
 	"milterd/dnscheck"
@@ -281,7 +282,7 @@ func TestAReloadKeepsTheResolver(t *testing.T) {
 	quiet, _ := dnsFixture(t, "access: {file: access}\n")
 	broken, _ := dnsFixture(t, strings.Replace(dnsConfig, "attempts: 1", "attempts: 3", 1))
 	broken.DNS.Threshold = -1
-	keeper := dnsKeeper{logger: slog.New(slog.DiscardHandler)}
+	keeper := dnsKeeper{logger: slog.New(slog.DiscardHandler), registry: prometheus.NewRegistry()}
 	defer keeper.close()
 	take := func(c *configs.Config) *answers.Lookups {
 		t.Helper()

@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"milterd/configs"
+	"milterd/milter/status"
 	"milterd/policy/replay/dryrun"
 )
 
@@ -78,6 +79,35 @@ func loadRules(from place, stderr io.Writer) (*dryrun.Rules, error) {
 func complain(stderr io.Writer, err error) int {
 	dryrun.Complain(stderr, err)
 	return exitUsage
+}
+
+// runHealth asks the running milterd at each of its doors, and prints a line for each.
+// Its exit status is the answer, for a container's health check: a configuration that
+// cannot be read is a failure like any other.
+func runHealth(o *options, stdout, stderr io.Writer) int {
+	config, _, err := o.place().load()
+	if err != nil {
+		complain(stderr, err)
+		return exitFailure
+	}
+	var doors []status.Door
+	for _, address := range config.Listen.Milter {
+		doors = append(doors, status.Door{Name: status.Filter, Address: address})
+	}
+	for _, address := range config.Listen.Map {
+		doors = append(doors, status.Door{Name: status.Map, Address: address, Optional: !config.MapWanted()})
+	}
+	code := exitOK
+	for _, answer := range status.Ask(doors) {
+		if _, err := fmt.Fprintln(stdout, answer); err != nil {
+			fmt.Fprintf(stderr, "milterd: write results: %v\n", err)
+			return exitFailure
+		}
+		if !answer.Well() {
+			code = exitFailure
+		}
+	}
+	return code
 }
 
 func runVersion(_ *options, stdout, _ io.Writer) int {

@@ -18,9 +18,9 @@ import (
 
 	"milterd/configs"
 	"milterd/configs/watch"
-	"milterd/dnscheck"
 	"milterd/dnscheck/answers"
 	"milterd/milter"
+	"milterd/milter/status"
 	"milterd/policy"
 )
 
@@ -31,11 +31,13 @@ const pollInterval = 30 * time.Second
 // read and validated as a whole before it takes the old one's place; while
 // anything is wrong with it, the old one stays.
 type reloader struct {
-	from    place
-	stderr  io.Writer
-	logger  *slog.Logger
-	level   slog.LevelVar
-	watcher *watch.Watcher
+	from   place
+	stderr io.Writer
+	logger *slog.Logger
+	level  slog.LevelVar
+	// registry has the metrics of what begins to count.
+	registry *status.Registry
+	watcher  *watch.Watcher
 
 	// current is what new sessions are judged by.
 	current atomic.Pointer[milter.Snapshot]
@@ -49,33 +51,9 @@ type reloader struct {
 	// They belong to the goroutine that loads.
 	config, start *configs.Config
 	warnings      []string
-	// lists has the health of the DNS lists, nil before any check has asked one.
-	lists   atomic.Pointer[dnscheck.Health]
-	outcome reloadOutcome
+	outcome       reloadOutcome
 	// failure is what kept the last reading from being put in force.
 	failure string
-}
-
-// reloadOutcome is how the reloads went, for the status page.
-type reloadOutcome struct {
-	succeeded, failed atomic.Uint64
-	// failing: the last one failed.
-	failing atomic.Bool
-	// last is when a policy was put in force last, in seconds of Unix time.
-	last atomic.Int64
-}
-
-// loaded notes that a policy is put in force, at the start or by a reload.
-func (o *reloadOutcome) loaded() { o.last.Store(time.Now().Unix()) }
-
-// reloaded notes the end of a reload.
-func (o *reloadOutcome) reloaded(err error) {
-	o.failing.Store(err != nil)
-	if err != nil {
-		o.failed.Add(1)
-	} else {
-		o.succeeded.Add(1)
-	}
 }
 
 func newReloader(from place, stderr io.Writer) *reloader {
@@ -99,6 +77,9 @@ func (r *reloader) openGrants() error {
 	var err error
 	if r.grants, err = openGrants(r.config, r.logger); err != nil {
 		return err
+	}
+	if r.grants != nil {
+		r.grants.register(r.registry)
 	}
 	r.publish(r.current.Load().Policy)
 	return nil
@@ -155,7 +136,8 @@ func (r *reloader) load(asked bool) error {
 	}
 	if r.logger == nil {
 		r.logger = newLogger(r.stderr, config.Log.Format, &r.level)
-		r.dns.logger = r.logger
+		r.registry = status.NewRegistry(r.logger)
+		r.dns.logger, r.dns.registry = r.logger, r.registry
 	}
 	lookups, err := r.dns.lookups(config)
 	if err != nil {
@@ -177,7 +159,6 @@ func (r *reloader) load(asked bool) error {
 	}
 	r.warnings = append(warnings, lost...)
 	r.config = config
-	r.lists.Store(r.dns.health)
 	r.outcome.loaded()
 	r.lookups = lookups
 	r.publish(p)

@@ -1,14 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -81,15 +78,6 @@ func TestHealthzTellsWhetherMailIsDecided(t *testing.T) {
 	}
 }
 
-func TestWithoutAPolicyHealthzSaysSo(t *testing.T) {
-	r, d := new(reloader), new(doors)
-	w := httptest.NewRecorder()
-	statusPage{problem: func() string { return problem(r, d) }}.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/healthz", nil))
-	if w.Code != http.StatusServiceUnavailable || w.Body.String() != "the policy is not loaded\n" {
-		t.Errorf("%d %q", w.Code, w.Body)
-	}
-}
-
 func TestThePageHasTwoPathsAndTakesNothing(t *testing.T) {
 	p := serving(t, statusConfig, "")
 	p.waitLog(t, "listening", "door=status")
@@ -159,44 +147,6 @@ func TestTheServiceManagersSocketForThePageIsTakenOver(t *testing.T) {
 	}
 	if got := p.ask(t, "a@good.example"); got != "" {
 		t.Errorf("reply of the filter door %q", got)
-	}
-}
-
-func TestClientsThatAskNothingDoNotKeepThePageFromEnding(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var conns []net.Conn
-	for range statusConnections + 1 {
-		conn, err := net.Dial("tcp", ln.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		conns = append(conns, conn)
-	}
-	s := serveStatus([]net.Listener{ln}, http.NotFoundHandler(), slog.New(slog.DiscardHandler))
-	s.shutdown()
-	for _, conn := range conns {
-		if _, err := conn.Read(make([]byte, 1)); err == nil {
-			t.Error("a connection is still open")
-		}
-		closing(t, conn)
-	}
-}
-
-func TestAListenerThatFailsIsToldOf(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closing(t, ln)
-	var log bytes.Buffer
-	s := serveStatus([]net.Listener{ln}, http.NotFoundHandler(), slog.New(slog.NewTextHandler(&log, nil)))
-	s.running.Wait()
-	s.shutdown()
-	if want := "milterd goes on without it"; !strings.Contains(log.String(), want) {
-		t.Errorf("log %q, expected %q", log.String(), want)
 	}
 }
 

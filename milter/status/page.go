@@ -1,4 +1,6 @@
-package main
+// Package status tells other programs how milterd is. It reads what others count and
+// decides nothing. It also asks at the doors of a milterd that runs, as sendmail does.
+package status
 
 import (
 	"context"
@@ -15,31 +17,30 @@ import (
 // What a client of the status page may take up. The page is for a few programs
 // that come every few seconds; connections beyond these wait.
 const (
-	statusConnections    = 16
-	statusHeaderTimeout  = 5 * time.Second
-	statusRequestTimeout = 10 * time.Second
-	statusIdleTimeout    = 5 * time.Second
-	statusMaxHeader      = 8 << 10
-	// statusShutdown is how long an answer under way gets at the end.
-	statusShutdown = time.Second
+	maxConnections = 16
+	headerTimeout  = 5 * time.Second
+	requestTimeout = 10 * time.Second
+	idleTimeout    = 5 * time.Second
+	maxHeader      = 8 << 10
+	// shutdownTime is how long an answer under way gets at the end.
+	shutdownTime = time.Second
 )
 
-// statusPage tells other programs how milterd is, in numbers only: it names no
-// client, no user and no secret. It answers
+// Page tells how milterd is in numbers only: it names no client, no user and no secret. It answers
 //
 //	GET /healthz  200 "ok" while mail is decided, else 503 and a line that says why not
 //	GET /metrics  the metrics, as Prometheus reads them
 //
 // and 404 or 405 to anything else.
-type statusPage struct {
-	// problem is why mail is not decided, empty while it is.
-	problem func() string
-	metrics http.Handler
+type Page struct {
+	// Problem says in one line why mail is not decided, empty while it is.
+	Problem func() string
+	Metrics http.Handler
 }
 
 // ServeHTTP answers one request.
-func (p statusPage) ServeHTTP(w http.ResponseWriter, request *http.Request) {
-	answer := p.metrics
+func (p Page) ServeHTTP(w http.ResponseWriter, request *http.Request) {
+	answer := p.Metrics
 	switch request.URL.Path {
 	case "/metrics":
 	case "/healthz":
@@ -58,44 +59,33 @@ func (p statusPage) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	answer.ServeHTTP(w, request)
 }
 
-func (p statusPage) healthz(w http.ResponseWriter, _ *http.Request) {
-	if problem := p.problem(); problem != "" {
+func (p Page) healthz(w http.ResponseWriter, _ *http.Request) {
+	if problem := p.Problem(); problem != "" {
 		http.Error(w, problem, http.StatusServiceUnavailable)
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	// Whoever asked has gone if this fails.
+	// It fails if the client has gone.
 	_, _ = w.Write([]byte("ok\n"))
 }
 
-// problem is why mail is not decided, in one line; empty while it is.
-func problem(r *reloader, d *doors) string {
-	if now := r.current.Load(); now == nil || now.Policy == nil {
-		return "the policy is not loaded"
-	}
-	if name := d.shut.Load(); name != nil {
-		return "the " + *name + " door is shut"
-	}
-	return ""
-}
-
-// statusServer serves the status page.
-type statusServer struct {
+// Server serves the page.
+type Server struct {
 	http    *http.Server
 	logger  *slog.Logger
 	running sync.WaitGroup
 }
 
-// serveStatus serves a page on listeners, of which there may be none, until shutdown.
-func serveStatus(listeners []net.Listener, page http.Handler, logger *slog.Logger) *statusServer {
-	s := &statusServer{
+// Serve serves a page on listeners, of which there may be none, until Shutdown.
+func Serve(listeners []net.Listener, page http.Handler, logger *slog.Logger) *Server {
+	s := &Server{
 		http: &http.Server{
 			Handler:           page,
-			ReadHeaderTimeout: statusHeaderTimeout,
-			ReadTimeout:       statusRequestTimeout,
-			WriteTimeout:      statusRequestTimeout,
-			IdleTimeout:       statusIdleTimeout,
-			MaxHeaderBytes:    statusMaxHeader,
+			ReadHeaderTimeout: headerTimeout,
+			ReadTimeout:       requestTimeout,
+			WriteTimeout:      requestTimeout,
+			IdleTimeout:       idleTimeout,
+			MaxHeaderBytes:    maxHeader,
 			// OPTIONS * is nothing special here.
 			DisableGeneralOptionsHandler: true,
 			ErrorLog:                     slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
@@ -106,7 +96,7 @@ func serveStatus(listeners []net.Listener, page http.Handler, logger *slog.Logge
 		logger.Info("listening", "door", "status", "address", ln.Addr().Network()+":"+ln.Addr().String())
 		s.running.Go(func() {
 			// Mail does not depend on the page.
-			if err := s.http.Serve(netutil.LimitListener(ln, statusConnections)); !errors.Is(err, http.ErrServerClosed) {
+			if err := s.http.Serve(netutil.LimitListener(ln, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
 				logger.Error("the status page is gone; milterd goes on without it until it is restarted", "error", err)
 			}
 		})
@@ -114,9 +104,9 @@ func serveStatus(listeners []net.Listener, page http.Handler, logger *slog.Logge
 	return s
 }
 
-// shutdown lets answers under way finish, and ends the page.
-func (s *statusServer) shutdown() {
-	ctx, cancel := context.WithTimeout(context.Background(), statusShutdown)
+// Shutdown lets answers under way finish, and ends the page.
+func (s *Server) Shutdown() {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
 	if err := s.http.Shutdown(ctx); err != nil {
 		// Those that have asked nothing yet count as well, so this is no news.

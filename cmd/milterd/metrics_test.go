@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"io"
-	"log/slog"
+	"maps"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -16,7 +14,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"milterd/dnscheck/dnstest"
@@ -158,22 +155,31 @@ func TestTheMetricsAreThoseOfTheDocumentation(t *testing.T) {
 
 // TestTheDocumentationNamesEveryMetric finds metrics that no test run has.
 func TestTheDocumentationNamesEveryMetric(t *testing.T) {
-	made := regexp.MustCompile(`(?:counter|gauge)\("([a-z_]+)"`)
-	var names []string
-	for _, file := range []string{"status_metrics.go", "status_grants.go"} {
-		text, err := os.ReadFile(file)
+	literal := regexp.MustCompile(`"(milterd_[a-z_]+)"`)
+	names := make(map[string]bool)
+	for dir := range packages(t) {
+		files, err := filepath.Glob(filepath.Join("../..", dir, "*.go"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range made.FindAllStringSubmatch(string(text), -1) {
-			names = append(names, "milterd_"+m[1])
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.HasSuffix(file, "_test.go") || strings.Contains(file, "/integration/") {
+				continue
+			}
+			for _, m := range literal.FindAllStringSubmatch(string(text), -1) {
+				names[m[1]] = true
+			}
 		}
 	}
 	documented := documentedMetrics(t)
 	if len(names) != len(documented) {
 		t.Errorf("%d metrics, %d of them documented", len(names), len(documented))
 	}
-	for _, name := range slices.Sorted(slices.Values(names)) {
+	for _, name := range slices.Sorted(maps.Keys(names)) {
 		if _, ok := documented[name]; !ok {
 			t.Errorf("metrics.md has no %s", name)
 		}
@@ -223,39 +229,4 @@ func TestTheMetricsSayWhatHappens(t *testing.T) {
 	write(t, p.dir, "access", rejectsBad)
 	p.waitMetric(t, `milterd_config_last_reload_successful 1`)
 	p.waitMetric(t, `milterd_access_entries 1`)
-}
-
-// labeled gives two metrics, one of them with these labels.
-type labeled []string
-
-func (labeled) Describe(chan<- *prometheus.Desc) {}
-
-func (l labeled) Collect(to chan<- prometheus.Metric) {
-	samples(to).count(counter("x_total", "An example.", "label"), 1, l...)
-	samples(to).count(counter("y_total", "Another."), 1)
-}
-
-func TestAValueThatCannotBeIsAnErrorAndNotAPanic(t *testing.T) {
-	for _, labels := range []labeled{{"\xff"}, {}, {"a", "b"}} {
-		registry := prometheus.NewRegistry()
-		registry.MustRegister(labels)
-		if all, err := registry.Gather(); err == nil || len(all) != 1 || all[0].GetName() != "milterd_y_total" {
-			t.Errorf("labels %q: %v, %v", labels, all, err)
-		}
-	}
-}
-
-func TestADefectInTheMetricsEndsNothing(t *testing.T) {
-	var log bytes.Buffer
-	r := &reloader{logger: slog.New(slog.NewTextHandler(&log, nil))}
-	w := httptest.NewRecorder()
-	newStatusPage(r, new(doors), nil).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "\ngo_goroutines ") || !strings.Contains(w.Body.String(), "\nmilterd_build_info{") {
-		t.Errorf("the other metrics are not there: status %d\n%s", w.Code, w.Body)
-	}
-	for _, want := range []string{"giving the metrics panicked", "stack=", "not all metrics can be given"} {
-		if !strings.Contains(log.String(), want) {
-			t.Errorf("log %q, expected %q", log.String(), want)
-		}
-	}
 }
