@@ -41,7 +41,7 @@ var mayImport = map[string][]string{
 	"milter/status":    {"policy", "milter", "milter/door", "milter/socketmap"},
 	"configs/sendmail": {"policy", "policy/access"},
 	"configs/watch":    nil,
-	"configs":          {"policy", "policy/access", "dnscheck", "dnscheck/answers", "header", "policy/grant", "configs/sendmail"},
+	"configs":          {"policy", "policy/access", "dnscheck", "dnscheck/answers", "header", "policy/grant", "configs/sendmail", "milter/door"},
 }
 
 // pure packages decide. They read no clock, open nothing and log nothing.

@@ -14,6 +14,7 @@ import (
 	gomilter "github.com/d--j/go-milter"
 
 	"milterd/milter"
+	"milterd/milter/door"
 	"milterd/milter/socketmap"
 	"milterd/policy"
 )
@@ -75,14 +76,14 @@ func Ask(doors []Door) []Answer {
 }
 
 func (d Door) ask() error {
-	network, address, err := milter.ParseAddress(d.Address)
+	address, err := door.ParseAddress(d.Address)
 	switch {
 	case err != nil:
 		return err
 	case d.Name == Map:
-		return askMap(network, address)
+		return askMap(address.Dial())
 	}
-	return askFilter(network, address)
+	return askFilter(address.Dial())
 }
 
 // askFilter negotiates as sendmail does at the beginning of a connection, and
