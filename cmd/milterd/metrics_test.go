@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"maps"
 	"net"
@@ -17,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"milterd/dnscheck/dnstest"
+	"milterd/integration/testkit"
 )
 
 // everythingConfig has everything that there are metrics of. The DNS list lists
@@ -38,10 +38,12 @@ record: {dir: DIR, redact_key: s3cret-of-recordings}
 func (p *process) waitMetric(t *testing.T, line string) {
 	t.Helper()
 	body := ""
-	eventually(t, func() string {
-		own := strings.Join(metricSample.FindAllString(body, -1), "\n")
-		return fmt.Sprintf("the metrics hold %s; last:\n%s\nmilterd's log:\n%s", line, own, p.log)
-	}, func() bool {
+	defer func() {
+		if t.Failed() {
+			t.Logf("the metrics were last\n%s", strings.Join(metricSample.FindAllString(body, -1), "\n"))
+		}
+	}()
+	testkit.Eventually(t, "the metrics hold "+line, func() bool {
 		_, body = p.page(t, http.MethodGet, "/metrics")
 		return strings.Contains("\n"+body, "\n"+line+"\n")
 	})

@@ -9,14 +9,15 @@ import (
 	"time"
 
 	"milterd/configs/watch"
+	"milterd/integration/testkit"
 )
 
 // reloading runs a reloader on the default configuration in a new directory,
 // polling all the time.
-func reloading(t *testing.T, config, access string) (dir string, log *output) {
+func reloading(t *testing.T, config, access string) (dir string, log *testkit.Log) {
 	t.Helper()
 	dir = newDir(t, config, access)
-	log = &output{}
+	log = new(testkit.Log)
 	r := newReloader(place{fallback: filepath.Join(dir, "milterd.yaml")}, log)
 	closing(t, closer(r.watcher.Close))
 	r.watcher = watch.New(5 * time.Millisecond)
@@ -43,9 +44,14 @@ type closer func() error
 func (c closer) Close() error { return c() }
 
 // waitLine waits until a text stands in the log a number of times.
-func waitLine(t *testing.T, log *output, text string, times int) {
+func waitLine(t *testing.T, log *testkit.Log, text string, times int) {
 	t.Helper()
-	eventually(t, func() string { return text + " in the log:\n" + log.String() }, func() bool {
+	defer func() {
+		if t.Failed() {
+			t.Logf("log:\n%s", log)
+		}
+	}()
+	testkit.Eventually(t, text+" in the log", func() bool {
 		return strings.Count(log.String(), text) >= times
 	})
 }
@@ -69,7 +75,7 @@ func TestAConfigurationThatVanishesDoesNotBecomeTheBuiltInOne(t *testing.T) {
 }
 
 func TestTheBuiltInConfigurationIsInForceWithAWarning(t *testing.T) {
-	log := &output{}
+	log := new(testkit.Log)
 	r := newReloader(place{fallback: filepath.Join(t.TempDir(), "milterd.yaml")}, log)
 	defer closing(t, closer(r.watcher.Close))
 	if err := r.load(true); err != nil {
@@ -85,7 +91,7 @@ func TestTheBuiltInConfigurationIsInForceWithAWarning(t *testing.T) {
 // that the failed configuration was the first to name.
 func TestAFailedReloadIsTriedAgainAndLoggedOnce(t *testing.T) {
 	dir := newDir(t, baseConfig, rejectsBad)
-	log := &output{}
+	log := new(testkit.Log)
 	r := newReloader(place{fallback: filepath.Join(dir, "milterd.yaml")}, log)
 	defer closing(t, closer(r.watcher.Close))
 	if err := r.load(true); err != nil {
@@ -139,7 +145,7 @@ func TestAFileThatBecomesUnreadableIsReportedAndRepaired(t *testing.T) {
 // open the gates, or close them.
 func TestAFileThatIsEmptiedOrTakenAwayNeedsAHangup(t *testing.T) {
 	dir := newDir(t, baseConfig, rejectsBad)
-	log := &output{}
+	log := new(testkit.Log)
 	r := newReloader(place{flag: filepath.Join(dir, "milterd.yaml")}, log)
 	defer closing(t, closer(r.watcher.Close))
 	if err := r.load(true); err != nil {
@@ -165,7 +171,7 @@ func TestAnAccessTableThatLosesAllItsEntriesIsWarnedAbout(t *testing.T) {
 	config := strings.Replace(baseConfig, "relay: []", "relay: [DIR/relay]", 1)
 	dir := newDir(t, config, rejectsBad)
 	write(t, dir, "relay", "# none yet\n")
-	log := &output{}
+	log := new(testkit.Log)
 	r := newReloader(place{flag: filepath.Join(dir, "milterd.yaml")}, log)
 	defer closing(t, closer(r.watcher.Close))
 	if err := r.load(true); err != nil {

@@ -2,16 +2,16 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"milterd/integration/testkit"
 )
 
 // statusConfig has a status page and both doors.
@@ -23,7 +23,7 @@ domains: {hostname: mx.example.test, local: [example.test], relay: []}
 // page asks the status page; it returns status 0 where there is none.
 func (p *process) page(t *testing.T, method, path string) (status int, body string) {
 	t.Helper()
-	client := http.Client{Timeout: patience, Transport: &http.Transport{
+	client := http.Client{Timeout: testkit.Patience, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(p.dir, "http.sock"))
@@ -62,7 +62,7 @@ func TestHealthzTellsWhetherMailIsDecided(t *testing.T) {
 	p.signal(t, syscall.SIGTERM)
 	p.waitLog(t, "shutting down")
 	status, body := 0, ""
-	eventually(t, func() string { return fmt.Sprintf("the page says that a door is shut: %d %q", status, body) }, func() bool {
+	testkit.Eventually(t, "the page says that a door is shut", func() bool {
 		status, body = p.page(t, http.MethodGet, "/healthz")
 		return status == http.StatusServiceUnavailable && body == "the filter door is shut\n"
 	})
@@ -119,29 +119,7 @@ func TestAPageThatCannotBeOpenedEndsMilterd(t *testing.T) {
 
 func TestTheServiceManagersSocketForThePageIsTakenOver(t *testing.T) {
 	dir := newDir(t, strings.ReplaceAll(statusConfig, ", http: local:DIR/http.sock", ""), "")
-	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "http.sock"), Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer closing(t, ln)
-	file, err := ln.File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer closing(t, file)
-	binary, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &process{
-		Cmd: exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=http exec "$0" "$@"`,
-			binary, "-config", filepath.Join(dir, "milterd.yaml")),
-		dir: dir, log: &output{}, exited: make(chan struct{}),
-	}
-	p.Env = append(os.Environ(), asMilterd+"=1")
-	p.ExtraFiles = []*os.File{file}
-	p.Stderr = p.log
-	p.run(t)
+	p := activated(t, dir, "http", "http.sock")
 	if status, body := p.page(t, http.MethodGet, "/healthz"); status != http.StatusOK {
 		t.Errorf("%d %q", status, body)
 	}
