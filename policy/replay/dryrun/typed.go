@@ -60,7 +60,7 @@ func (r *Rules) decideTyped(ctx context.Context, t *Typed) (replay.Outcome, *rep
 	}
 	var answers func(policy.Connection) policy.Answers
 	if lookups != nil {
-		answers = func(conn policy.Connection) policy.Answers { return lookups.NewAnswers(ctx, conn, nil, nil) }
+		answers = func(conn policy.Connection) policy.Answers { return lookups.NewAnswers(ctx, conn, nil) }
 	}
 	return replay.Run(r.policy, s, answers), s, notes, nil
 }
