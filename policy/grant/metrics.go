@@ -30,3 +30,22 @@ func (k *Keeper) Register(r prometheus.Registerer) {
 		}, func() float64 { return float64(k.Stats().Active) }))
 	}
 }
+
+// Register has a registry read how the writing goes.
+func (f *File) Register(r prometheus.Registerer) {
+	gauge := func(name, help string, value func() float64) {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
+	}
+	gauge("milterd_grant_file_pending", "Changes that wait to be written to grants.file.", func() float64 { return float64(f.pending.Load()) })
+	gauge("milterd_grant_file_failing", "Whether the last snapshot could not be written to grants.file.", func() float64 {
+		if f.failing.Load() {
+			return 1
+		}
+		return 0
+	})
+	for result, n := range map[string]*atomic.Uint64{"success": &f.writes, "failure": &f.failures} {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "milterd_grant_file_writes_total", Help: "Snapshots of all grants, written to grants.file.", ConstLabels: prometheus.Labels{"result": result},
+		}, func() float64 { return float64(n.Load()) }))
+	}
+}
