@@ -2,25 +2,21 @@ package dnscheck
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// RegisterStats has a registry read the counters of the client in force. With another
-// client they begin anew.
-func RegisterStats(r prometheus.Registerer, stats func() Stats) {
-	r.MustRegister(collector(func(to chan<- prometheus.Metric) { stats().collect(to) }))
-}
+// Register has a registry read the counters of the Client in force, which begin anew with
+// another, and how the DNS lists are.
+func (l *Live) Register(r prometheus.Registerer) { r.MustRegister(collector{l}) }
 
-// Register has a registry read how the DNS lists are.
-func (h *Health) Register(r prometheus.Registerer) { r.MustRegister(collector(h.collect)) }
-
-// collector sends the metrics of a moment. Which there are is not known before.
-type collector func(to chan<- prometheus.Metric)
-
-var _ prometheus.Collector = collector(nil)
+// collector is a prometheus.Collector: which lists there are changes with a reload.
+type collector struct{ *Live }
 
 // Describe sends nothing.
 func (collector) Describe(chan<- *prometheus.Desc) {}
 
-// Collect sends the metrics.
-func (c collector) Collect(to chan<- prometheus.Metric) { c(to) }
+// Collect sends the metrics of this moment.
+func (c collector) Collect(to chan<- prometheus.Metric) {
+	c.Stats().collect(to)
+	c.health.collect(to)
+}
 
 func (s Stats) collect(to chan<- prometheus.Metric) {
 	send := func(kind prometheus.ValueType, name, help string, value float64, labels prometheus.Labels) {

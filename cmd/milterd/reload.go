@@ -18,6 +18,7 @@ import (
 
 	"milterd/configs"
 	"milterd/configs/watch"
+	"milterd/dnscheck"
 	"milterd/dnscheck/answers"
 	"milterd/milter/door"
 	"milterd/milter/status"
@@ -41,15 +42,15 @@ type reloader struct {
 
 	// current is what new sessions are judged by.
 	current atomic.Pointer[door.Snapshot]
-	dns     dnsKeeper
-	// lookups is nil if no check asks the DNS.
-	lookups *answers.Lookups
+	// dns is nil before any check has asked.
+	dns atomic.Pointer[dnscheck.Live]
 	// grants is nil before openGrants, and where none are configured.
 	grants *grantSources
 
-	// config is what policy was made from, start is what milterd started with.
-	// They belong to the goroutine that loads.
+	// config is what policy was made from, start is what milterd started with, asks
+	// are the look-ups in force. They belong to the goroutine that loads.
 	config, start *configs.Config
+	asks          *answers.Lookups
 	warnings      []string
 	outcome       reloadOutcome
 	// failure is what kept the last reading from being put in force.
@@ -63,7 +64,9 @@ func newReloader(from place, stderr io.Writer) *reloader {
 // close ends what the reloader has begun.
 func (r *reloader) close() {
 	_ = r.watcher.Close()
-	r.dns.close()
+	if live := r.dns.Load(); live != nil {
+		live.Close()
+	}
 	if r.grants != nil {
 		if err := r.grants.close(); err != nil {
 			r.logger.Error("close the store of relay grants", "error", err)
@@ -81,13 +84,14 @@ func (r *reloader) openGrants() error {
 	if r.grants != nil {
 		r.grants.register(r.registry)
 	}
-	r.publish(r.current.Load().Policy)
+	r.publish(r.current.Load().Policy, r.asks)
 	return nil
 }
 
-// publish puts a policy in force, with the look-ups and the grants that there are.
-func (r *reloader) publish(p *policy.Policy) {
-	r.current.Store(&door.Snapshot{Policy: p, Lookups: r.lookups, Grants: r.held()})
+// publish puts a policy in force, with its look-ups, nil for none, and the grants.
+func (r *reloader) publish(p *policy.Policy, lookups *answers.Lookups) {
+	r.asks = lookups
+	r.current.Store(&door.Snapshot{Policy: p, Lookups: lookups, Grants: r.held()})
 }
 
 // held is what the doors ask about grants; nil where there are none.
@@ -127,9 +131,8 @@ func (r *reloader) load(asked bool) error {
 	if r.logger == nil {
 		r.logger = newLogger(r.stderr, config.Log.Format, &r.level)
 		r.registry = status.NewRegistry(r.logger)
-		r.dns.logger, r.dns.registry = r.logger, r.registry
 	}
-	lookups, err := r.dns.lookups(config)
+	lookups, err := r.lookups(config)
 	if err != nil {
 		return err
 	}
@@ -150,8 +153,7 @@ func (r *reloader) load(asked bool) error {
 	r.warnings = append(warnings, lost...)
 	r.config = config
 	r.outcome.loaded()
-	r.lookups = lookups
-	r.publish(p)
+	r.publish(p, lookups)
 	return nil
 }
 
@@ -200,7 +202,10 @@ func (r *reloader) reload(reason string) {
 	}
 	r.outcome.reloaded(nil)
 	if reason == watch.Hangup {
-		r.dns.recheck()
+		// Something may have been mended that has DNS lists bypassed.
+		if live := r.dns.Load(); live != nil {
+			live.Health().Recheck()
+		}
 	}
 	r.inForce(reason)
 	if !reflect.DeepEqual(r.start.Listen, r.config.Listen) {
