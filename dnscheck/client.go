@@ -80,7 +80,7 @@ func (c *Client) Lookup(ctx context.Context, name string, qtype uint16) Result {
 	return c.result(a, err)
 }
 
-// LookupFresh asks the servers, whatever the cache knows.
+// LookupFresh asks the servers.
 func (c *Client) LookupFresh(ctx context.Context, name string, qtype uint16) Result {
 	c.counters.lookups.Add(1)
 	q, result, ok := c.valid(name, qtype)
@@ -142,7 +142,7 @@ func (c *Client) valid(name string, qtype uint16) (q question, result Result, ok
 }
 
 // loader lets the cache ask the servers. The cache runs it in the goroutine of
-// the first caller and lets the others wait; where that one's context ends, and
+// the first caller and lets the others wait; if that one's context ends, and
 // so Load fails, the next caller runs it again.
 type loader Client
 

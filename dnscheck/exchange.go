@@ -118,7 +118,7 @@ func interruptible(ctx context.Context, conn net.Conn) (release func() bool) {
 }
 
 // awaitUDP reads datagrams until one answers the query. All others are passed
-// over: whoever can guess a port must not be able to end the wait.
+// over: a forger that guesses the port must not be able to end the wait.
 func (c *Client) awaitUDP(conn net.Conn, query *dns.Msg, buffer []byte) (*dns.Msg, error) {
 	for {
 		n, err := conn.Read(buffer)
