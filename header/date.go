@@ -64,14 +64,63 @@ func datePartOf(word string) dateWord {
 	return dateOdd
 }
 
-// dateWords says which tokens of a date stay, where the client is not to be told:
-// the words that can be nothing but a part of a date. A name that is not known is
-// taken for that of a day or month in some language where it looks like one and
-// stands where one is missing: a short word before the time, that is none of the
-// client's. Comments are not looked at.
+// dateTokens returns what stays of a date and its comments: all words if there is
+// nothing to hide, else those that can be nothing but a part of a date.
+func (w *writer) dateTokens() []token {
+	stays := make([]token, 0, len(w.date))
+	var keep []bool
+	if w.client {
+		keep = dateWords(w.date, w.traces)
+	}
+	for i, t := range w.date {
+		switch {
+		case t.kind == kindComment && !w.keepsDateComment(t), t.kind == kindWord && keep != nil && !keep[i]:
+		default:
+			stays = append(stays, t)
+		}
+	}
+	return stays
+}
+
+// keepsDateComment says whether a comment behind the date stays: the name of a
+// time zone, the envelope's sender.
+func (w *writer) keepsDateComment(t token) bool {
+	text := lower(inside(t.text))
+	switch {
+	case isZoneName(text):
+		return !w.hides(text)
+	case t.about == aboutTLS:
+		return !w.with && w.sound(t)
+	case t.about == aboutEnvelope:
+		return !w.hides(text) && w.sound(t)
+	case t.about == aboutUnknown || t.about == aboutBoth:
+		return !w.version && !w.client && !(w.with && mentionsTLS(text))
+	}
+	return !w.client
+}
+
+// isZoneName reports whether text, in lower case, is the name of a time zone:
+// "cest", "gmt+01:00", "met dst", "pacific standard time".
+func isZoneName(text string) bool {
+	name, long := strings.CutSuffix(text, " time")
+	for _, season := range []string{" dst", "sommerzeit", "normalzeit"} {
+		long = long || strings.HasSuffix(name, season)
+	}
+	for _, r := range name {
+		if letter := r >= 'a' && r <= 'z' || r >= 0x80; !letter && (!long || r != ' ' && r != '.') {
+			return isZone(strings.ToUpper(text))
+		}
+	}
+	return name != "" && !isHostName(name) && (long && len(name) <= 40 || len(name) <= 5)
+}
+
+// dateWords says which tokens of a date stay if the client is not to be told. A
+// name that is not known is taken for that of a day or month in some language if it
+// looks like one and stands where one is missing: a short word before the time,
+// that is none of the client's. Comments are not looked at.
 func dateWords(date []token, client *traces) []bool {
 	keep := make([]bool, len(date))
-	names, last := 0, -1 // of the names that are known, and where the time is
+	names, last := 0, -1 // of the names that are known, and the place of the time
 	for i, t := range date {
 		if t.kind != kindWord {
 			continue

@@ -133,7 +133,7 @@ func isLogin(text string) bool {
 	return false
 }
 
-// formWords stand in many from clauses and name nobody.
+// formWords stand in many from clauses and tell nothing.
 var formWords = set("from smtp unknown may be forged authenticated auth authid authuser account login user username userid uid" +
 	" sender helo ehlo ident invoked by network plain cram-md5 digest-md5 external issuer cn subject port rdns softfail mail")
 
@@ -159,6 +159,18 @@ func (t *traces) named(text string) bool {
 	}
 	for _, known := range t.words {
 		if strings.Contains(text, known) && (len(known) >= 4 || holdsWord(text, known)) {
+			return true
+		}
+	}
+	return false
+}
+
+// standsIn reports whether a name or address of the client stands in text, in lower
+// case, as a word of its own. The host that wrote the field may be named there, and
+// a short name may well be there by chance.
+func (t *traces) standsIn(text, host string) bool {
+	for _, known := range t.words {
+		if len(known) >= 4 && !strings.Contains(host, known) && holdsWord(text, known) {
 			return true
 		}
 	}
