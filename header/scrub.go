@@ -136,7 +136,7 @@ type writer struct {
 	// replaced: what stands in place of the client has been written, and inFrom:
 	// nothing behind it, so that a comment would seem to belong to it.
 	replaced, inFrom bool
-	out      []token
+	out              []token
 }
 
 // holdsOwn reports whether the comment that stands in place of software is there

@@ -7,8 +7,8 @@ import "strings"
 // software is known to write instead, alone or with the encryption behind a slash:
 // "ESMTP/TLS/AES128-SHA".
 func isProtocol(word string) bool {
-	name, rest, slash := strings.Cut(lower(word), "/")
-	if slash && !isTLSText(rest) {
+	name, rest, slash := strings.Cut(lower(strings.TrimRight(word, ",:")), "/")
+	if slash && !isTLSText(rest) && !isProtocol(rest) {
 		return false
 	}
 	return protocols[name] || isSMTP(name)
@@ -21,20 +21,13 @@ var protocols = set("lmtp lmtpa lmtps lmtpsa utf8lmtp utf8lmtpa utf8lmtps utf8lm
 // esmtpsa, asmtp, bsmtp, local-esmtp, esmtp-tls.
 func isSMTP(word string) bool {
 	before, after, ok := strings.Cut(word, "smtp")
-	if !ok {
-		return false
-	}
-	switch strings.TrimPrefix(strings.TrimSuffix(before, "e"), "local-") {
-	case "", "a", "b", "x", "s", "biz", "utf8", "batch-":
-	default:
-		return false
-	}
-	switch after {
-	case "", "a", "s", "sa", "as", "p", "x", "-tls", "_tls", "+tls", "-ssl", "-auth", "a-tls", "s-tls":
-		return true
-	}
-	return false
+	return ok && smtpPrefixes[strings.TrimSuffix(before, "e")] && smtpSuffixes[strings.TrimLeft(after, "-_+")]
 }
+
+var (
+	smtpPrefixes = map[string]bool{"": true, "a": true, "b": true, "x": true, "s": true, "biz": true, "utf8": true, "local-": true, "batch-": true}
+	smtpSuffixes = map[string]bool{"": true, "a": true, "s": true, "sa": true, "as": true, "p": true, "x": true, "tls": true, "ssl": true, "auth": true, "dsn": true}
+)
 
 // isLink reports whether a word is the name of a link that via may name, or of a
 // protocol, which some software writes there.
