@@ -117,7 +117,7 @@ func parseAddress(word string) (netip.Addr, bool) {
 	if len(word) > 64 || strings.Count(word, ".") != 3 && strings.Count(word, ":") < 2 {
 		return netip.Addr{}, false
 	}
-	if len(word) > len("ipv6:") && equalFold(word[:len("ipv6:")], "ipv6:") {
+	if len(word) > len("ipv6:") && strings.EqualFold(word[:len("ipv6:")], "ipv6:") {
 		word = word[len("ipv6:"):]
 	}
 	if addr, err := netip.ParseAddr(word); err == nil {

@@ -1,6 +1,9 @@
 package header
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // kind is the kind of a token of a structured field.
 type kind uint8
@@ -107,17 +110,9 @@ func commentEnd(s string, i int) (end, depth int) {
 // commentText is a comment in one line with its open parentheses closed.
 func commentText(s string, open int) string {
 	if open > 0 {
-		s += strings.Repeat(")", open)
-		if trailing := len(s) - open - len(strings.TrimRight(s[:len(s)-open], `\`)); trailing%2 == 1 {
-			s = s[:len(s)-open-1] + s[len(s)-open:]
-		}
+		s = strings.TrimRight(s, `\`) + strings.Repeat(")", open)
 	}
-	text := oneLine(s)
-	inner := strings.TrimSuffix(strings.TrimPrefix(text[1:len(text)-1], " "), " ")
-	if len(inner) == len(text)-2 {
-		return text
-	}
-	return "(" + inner + ")"
+	return "(" + strings.Trim(oneLine(inside(s)), " ") + ")"
 }
 
 // wordEnd returns the end of the word that begins at i. White space, parentheses
@@ -167,7 +162,7 @@ func angleEnd(s string, i int) int {
 	switch {
 	case end == 0 || strings.LastIndexByte(text, '<') > 0:
 		return 0
-	case strings.IndexFunc(text, isBlank) >= 0 && !equalFold(oneLine(text), multiple):
+	case strings.IndexFunc(text, isBlank) >= 0 && !strings.EqualFold(oneLine(text), multiple):
 		return 0
 	}
 	return i + end
@@ -215,76 +210,38 @@ func matches(text string) bool {
 	return parentheses == 0 && angles == 0 && squares == 0 && !quoted
 }
 
-// oneLine makes each run of white space one blank. A quoted white space character
-// loses its backslash, since a line may be folded there.
+// oneLine makes each run of white space one blank. A backslash before white space
+// goes, since a line may be folded there.
 func oneLine(s string) string {
-	if isOneLine(s) {
-		return s
-	}
-	var b strings.Builder
-	b.Grow(len(s))
-	space := false
+	blank := false
 	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if isSpace(c) || c == '\\' && i+1 < len(s) && isSpace(s[i+1]) {
-			if !space {
-				b.WriteByte(' ')
-			}
-			space = true
-			continue
-		}
-		space = false
-		b.WriteByte(c)
-		if c == '\\' && i+1 < len(s) {
-			i++
-			b.WriteByte(s[i])
-		}
-	}
-	return b.String()
-}
-
-// isOneLine reports whether oneLine would change nothing.
-func isOneLine(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] < ' ' || s[i] == '\\' || s[i] == 0x7f || s[i] == ' ' && i+1 < len(s) && s[i+1] == ' ' {
-			return false
-		}
-	}
-	return true
-}
-
-// lower folds A to Z and leaves all other octets as they are.
-func lower(s string) string {
-	for i := 0; i < len(s); i++ {
-		if s[i] >= 'A' && s[i] <= 'Z' {
-			b := []byte(s)
-			for ; i < len(b); i++ {
-				if b[i] >= 'A' && b[i] <= 'Z' {
-					b[i] += 'a' - 'A'
-				}
-			}
-			return string(b)
+		before := blank
+		if blank = isSpace(s[i]); blank && (before || s[i] != ' ' || i > 0 && s[i-1] == '\\') {
+			return joinWords(s)
 		}
 	}
 	return s
 }
 
-// equalFold compares field names: A to Z are equal to a to z.
-func equalFold(a, b string) bool {
-	if len(a) != len(b) {
-		return false
+func joinWords(s string) string {
+	words := strings.FieldsFunc(s, isBlank)
+	for i := 0; i < len(words)-1; i++ {
+		words[i] = strings.TrimRight(words[i], `\`)
 	}
-	for i := 0; i < len(a); i++ {
-		x, y := a[i], b[i]
-		if x >= 'A' && x <= 'Z' {
-			x += 'a' - 'A'
-		}
-		if y >= 'A' && y <= 'Z' {
-			y += 'a' - 'A'
-		}
-		if x != y {
-			return false
+	return strings.Join(slices.DeleteFunc(words, func(word string) bool { return word == "" }), " ")
+}
+
+// lower folds A to Z and leaves all other octets as they are.
+func lower(s string) string {
+	i := strings.IndexFunc(s, func(r rune) bool { return r >= 'A' && r <= 'Z' })
+	if i < 0 {
+		return s
+	}
+	b := []byte(s)
+	for ; i < len(b); i++ {
+		if b[i] >= 'A' && b[i] <= 'Z' {
+			b[i] += 'a' - 'A'
 		}
 	}
-	return true
+	return string(b)
 }

@@ -159,7 +159,7 @@ func applyGone(fields []Field, edits []Edit) []Field {
 	for _, e := range edits {
 		index := 0
 		for i, f := range result {
-			if equalFold(f.Name, e.Name) {
+			if strings.EqualFold(f.Name, e.Name) {
 				index++
 			}
 			if index == e.Index {
@@ -185,7 +185,7 @@ func checkPlan(t interface {
 	deleted := 0
 	for _, e := range edits {
 		switch {
-		case e.Delete && (equalFold(e.Name, "Received") || e.Value != ""):
+		case e.Delete && (strings.EqualFold(e.Name, "Received") || e.Value != ""):
 			t.Fatalf("edit %+v", e)
 		case e.Delete:
 			deleted++
@@ -226,7 +226,7 @@ func invalid(name, value string) string {
 			return "control character"
 		}
 	}
-	if equalFold(name, "Received") {
+	if strings.EqualFold(name, "Received") {
 		if _, clean := lex(value); !clean {
 			return "parentheses that do not match"
 		}

@@ -200,7 +200,7 @@ func isAny(string) bool { return true }
 // word of English or a label.
 func namesHost(word string) bool {
 	word = strings.TrimSuffix(word, ",")
-	return isHostName(strings.TrimSuffix(word, ".")) || isAddress(word) || equalFold(word, "localhost")
+	return isHostName(strings.TrimSuffix(word, ".")) || isAddress(word) || strings.EqualFold(word, "localhost")
 }
 
 // byHost is the host that wrote the field, empty if it does not say.

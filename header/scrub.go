@@ -243,7 +243,7 @@ func (w *writer) mayStay(word string) bool {
 // isCount reports whether a word of a for clause stands in place of recipients:
 // "for multiple recipients".
 func isCount(word string) bool {
-	return equalFold(word, "multiple") || equalFold(word, "recipients") || equalFold(word, multiple)
+	return strings.EqualFold(word, "multiple") || strings.EqualFold(word, "recipients") || strings.EqualFold(word, multiple)
 }
 
 // idOf returns what stays of an id. Some software writes the name that the client
@@ -252,7 +252,7 @@ func (w *writer) idOf(id string) string {
 	host := w.byHost()
 	local, domain, ok := cutLast(id, "@")
 	name := strings.TrimSuffix(domain, ">")
-	if ok && !equalFold(name, host) && w.hides(name) {
+	if ok && !strings.EqualFold(name, host) && w.hides(name) {
 		id = local + domain[len(name):]
 	}
 	if w.traces.standsIn(lower(id), lower(host)) {

@@ -133,9 +133,10 @@ func isLogin(text string) bool {
 	return false
 }
 
-// formWords stand in many from clauses and tell nothing.
+// formWords stand in many from clauses and tell nothing, or are time zones.
 var formWords = set("from smtp unknown may be forged authenticated auth authid authuser account login user username userid uid" +
-	" sender helo ehlo ident invoked by network plain cram-md5 digest-md5 external issuer cn subject port rdns softfail mail")
+	" sender helo ehlo ident invoked by network plain cram-md5 digest-md5 external issuer cn subject port rdns softfail mail" +
+	" z ut utc gmt cet cest met mest mez mesz wet west eet eest msk bst ist est edt cst cdt mst mdt pst pdt jst kst aest aedt")
 
 // isHostName reports whether a word is a domain name: dots, and letters only at
 // its end. 8.17.1 and Debian-2+deb12u1 are none.

@@ -35,7 +35,7 @@ func (r *FieldRule) validate() error {
 	switch {
 	case r.Name == "" || len(r.Name) > maxName || strings.IndexFunc(r.Name, notInName) >= 0:
 		return fmt.Errorf("not a field name, expected up to %d printable characters without a colon", maxName)
-	case equalFold(r.Name, "Received"):
+	case strings.EqualFold(r.Name, "Received"):
 		return errors.New("the Received fields of a message have rules of their own")
 	}
 	switch r.Action {

@@ -92,7 +92,7 @@ func isPlainWord(word string) bool {
 // tlsWords are the words without digits.
 var tlsWords = set("tls tlsv ssl sslv starttls cipher ciphers ciphersuite encrypted certificate cert verify verified" +
 	" aes aesgcm gcm ccm cbc ctr sha ecdhe ecdh eecdh dhe edh adh aecdh dh kedh rsa dss dsa ecdsa eddsa pss rsae psk anon anonymous chacha poly camellia" +
-	" aria des ede arcfour seed idea export exp krb gost srp null hmac gnutls openssl curve")
+	" aria des ede arcfour seed idea export exp krb gost srp null hmac aead curve")
 
 // numberedTLSWords are those with digits, without them.
 var numberedTLSWords = set("tls tlsv ssl sslv aes sha md dh dhe rsa ed p x xmlkem mlkem secpr secpk secprmlkem secrmlkem sectr sectk primev brainpoolpr brainpoolprtls" +
@@ -101,7 +101,7 @@ var numberedTLSWords = set("tls tlsv ssl sslv aes sha md dh dhe rsa ed p x xmlke
 // plainWords may stand beside them.
 var plainWords = set("using with version v bits bit key exchange server client signature digest did not present a no requested" +
 	" ok none fail yes over raw public protocol p trust trusted eq other unknown secured secure channel connection encryption" +
-	" keysize size strength temp software dane self signed invalid and on draft")
+	" keysize size suite strength temp software dane self signed invalid and on draft")
 
 func set(words string) map[string]bool {
 	m := make(map[string]bool)
