@@ -55,7 +55,6 @@ func (s *scrubber) pass(value string) (text string, changed, clean bool) {
 	if s.client {
 		w.traces = s.tracesOf(&r)
 	}
-	w.own = s.version && s.by != "" && w.holdsOwn()
 	for i, p := range r.parts {
 		w.part(i, p)
 	}
@@ -107,7 +106,7 @@ func (s *scrubber) tracesOf(r *received) *traces {
 			case tok.kind == kindWord && (p.clause == clauseFrom || p.clause == clauseNone):
 				t.word(tok.text)
 			case tok.kind == kindComment && (tok.about == aboutClient || p.clause == clauseFrom && tok.about != aboutTLS):
-				t.comment(inside(tok.text))
+				t.word(inside(tok.text))
 			}
 		}
 	}
@@ -129,22 +128,12 @@ type writer struct {
 	*scrubber
 	*received
 	traces *traces
-	// own: the field holds the comment that stands in place of software already.
-	own bool
-	// named: that comment has been written.
+	// named: the comment that stands in place of software has been written.
 	named bool
 	// replaced: what stands in place of the client has been written, and inFrom:
 	// nothing behind it, so that a comment would seem to belong to it.
 	replaced, inFrom bool
 	out              []token
-}
-
-// holdsOwn reports whether the comment that stands in place of software is there
-// and stays.
-func (w *writer) holdsOwn() bool {
-	return slices.ContainsFunc(w.parts, func(p part) bool {
-		return !(w.client && p.clause == clauseFrom) && slices.ContainsFunc(p.tokens, func(t token) bool { return t.kind == kindComment && t.text == w.by })
-	})
 }
 
 // part writes what stays of the i-th part. The keyword stays if a word does, or if
@@ -255,11 +244,11 @@ func (w *writer) idOf(id string) string {
 	if ok && !strings.EqualFold(name, host) && w.hides(name) {
 		id = local + domain[len(name):]
 	}
-	if w.traces.standsIn(lower(id), lower(host)) {
+	switch rest := strings.ReplaceAll(lower(id), lower(host), ""); {
+	case slices.ContainsFunc(w.traces.words, func(known string) bool { return len(known) >= 4 && holdsWord(rest, known) }):
 		return ""
-	}
-	if !matches(id) {
-		id = balanced(id)
+	case !matches(id):
+		return balanced(id)
 	}
 	return id
 }
@@ -338,7 +327,7 @@ func (w *writer) software(p part, t token) {
 	switch {
 	case w.version:
 		expected := p.clause == clauseNone || p.clause == clauseBy || p.clause == clauseWith
-		if w.by == "" || w.named || w.own || p.clause == clauseFor || !expected && !holdsVersion(text) {
+		if w.by == "" || w.named || p.clause == clauseFor || !expected && !holdsVersion(text) {
 			return
 		}
 		t = commentOf(w.by)

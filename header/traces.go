@@ -105,34 +105,6 @@ func (t *traces) word(text string) {
 	}
 }
 
-// comment takes what a comment, given without its parentheses, says about the
-// client: of a login only the hosts and addresses, since a user may well be the
-// sender too.
-func (t *traces) comment(text string) {
-	login := isLogin(text)
-	helo := false
-	for word := range hostWords(text) {
-		_, isAddr := parseAddress(word.text)
-		if !login || helo || isAddr || isHostName(word.text) {
-			t.addHost(word.text)
-		}
-		name := lower(word.text)
-		helo = name == "helo" || name == "ehlo"
-	}
-}
-
-// isLogin reports whether a comment is about a login.
-func isLogin(text string) bool {
-	for word := range hostWords(lower(text)) {
-		name, _, _ := strings.Cut(word.text, ":")
-		switch name {
-		case "authenticated", "auth", "authid", "authuser", "account", "login", "user", "username", "sender":
-			return true
-		}
-	}
-	return false
-}
-
 // formWords stand in many from clauses and tell nothing, or are time zones.
 var formWords = set("from smtp unknown may be forged authenticated auth authid authuser account login user username userid uid" +
 	" sender helo ehlo ident invoked by network plain cram-md5 digest-md5 external issuer cn subject port rdns softfail mail" +
@@ -160,18 +132,6 @@ func (t *traces) named(text string) bool {
 	}
 	for _, known := range t.words {
 		if strings.Contains(text, known) && (len(known) >= 4 || holdsWord(text, known)) {
-			return true
-		}
-	}
-	return false
-}
-
-// standsIn reports whether a name or address of the client stands in text, in lower
-// case, as a word of its own. The host that wrote the field may be named there, and
-// a short name may well be there by chance.
-func (t *traces) standsIn(text, host string) bool {
-	for _, known := range t.words {
-		if len(known) >= 4 && !strings.Contains(host, known) && holdsWord(text, known) {
 			return true
 		}
 	}
