@@ -165,33 +165,28 @@ func partsOf(head []token) []part {
 // what the MTA adds; of with and via the first that is known. Of the others it is
 // the last one that has a value.
 func (r *received) choose() {
+	for c := range r.chosen {
+		r.chosen[c] = -1
+	}
 	var fits [clauses]bool
 	for i, p := range r.parts {
-		c, host, fit := p.clause, -1, false
-		switch c {
-		case clauseBy:
-			host = p.index(namesHost)
-			fit = host >= 0
-			host = max(host, 0)
-		case clauseWith:
-			fit = p.index(isProtocol) >= 0
-		case clauseVia:
-			fit = p.index(isLink) >= 0
-		default:
-			fit = p.index(isAny) >= 0
-		}
-		firstCounts := c == clauseWith || c == clauseVia || !fit
-		if fits[c] && firstCounts || !fit && r.chosen[c] > 0 {
+		n := p.index(fitting[p.clause])
+		fit := n >= 0
+		first := !fit || p.clause == clauseWith || p.clause == clauseVia
+		if fits[p.clause] && first || !fit && r.chosen[p.clause] >= 0 {
 			continue
 		}
-		fits[c], r.chosen[c] = fit, i+1
-		if c == clauseBy {
-			r.host = host
+		fits[p.clause], r.chosen[p.clause] = fit, i
+		if p.clause == clauseBy {
+			r.host = max(n, 0)
 		}
 	}
-	for c := range r.chosen {
-		r.chosen[c]--
-	}
+}
+
+// fitting says for each kind of clause what a value that is known looks like.
+var fitting = [clauses]func(word string) bool{
+	clauseNone: isAny, clauseFrom: isAny, clauseBy: namesHost, clauseVia: isLink, clauseWith: isProtocol,
+	clauseID: isAny, clauseFor: isAny, clauseTLS: isAny, clauseEnvelope: isAny,
 }
 
 func isAny(string) bool { return true }
@@ -204,21 +199,16 @@ func namesHost(word string) bool {
 }
 
 // byHost is the host that wrote the field, empty if it does not say.
-func (r *received) byHost() string {
-	if r.chosen[clauseBy] < 0 {
-		return ""
+func (r *received) byHost() (host string) {
+	if i := r.chosen[clauseBy]; i >= 0 {
+		n := r.host
+		r.parts[i].index(func(word string) bool {
+			host = strings.TrimSuffix(word, ",")
+			n--
+			return n < 0
+		})
 	}
-	n := 0
-	for _, t := range r.parts[r.chosen[clauseBy]].values() {
-		if t.kind != kindWord {
-			continue
-		}
-		if n == r.host {
-			return strings.TrimSuffix(t.text, ",")
-		}
-		n++
-	}
-	return ""
+	return host
 }
 
 // short leaves out the tokens that are too long to be kept.

@@ -136,25 +136,18 @@ type writer struct {
 	out              []token
 }
 
-// part writes what stays of the i-th part. The keyword stays if a word does, or if
+// part writes what stays of the i-th part. Its keyword stays if a word does, or if
 // there is none to begin with and no client to be hidden.
 func (w *writer) part(i int, p part) {
 	if p.clause == clauseFrom {
 		w.from(p)
 		return
 	}
-	counts := !w.client || p.clause == clauseNone || w.chosen[p.clause] == i
-	words := 0
-	stays := counts && p.index(func(word string) bool {
-		words++
-		return w.word(p.clause, words-1, word) != ""
-	}) >= 0
-	empty := words == 0 && !w.client && !(w.with && (p.clause == clauseWith || p.clause == clauseTLS))
-	if p.clause != clauseNone && (stays || empty) {
+	begin, words, stays := len(w.out), 0, false
+	if p.clause != clauseNone {
 		w.out = append(w.out, p.tokens[0])
-		w.inFrom = false
 	}
-	words = 0
+	counts := !w.client || p.clause == clauseNone || w.chosen[p.clause] == i
 	for j, t := range p.values() {
 		switch t.kind {
 		case kindComment:
@@ -163,12 +156,17 @@ func (w *writer) part(i int, p part) {
 			if !w.client {
 				w.out = append(w.out, t)
 			}
-		default:
+		case kindWord:
 			if text := w.word(p.clause, words, t.text); counts && text != "" {
 				w.out = append(w.out, token{text: text})
+				stays, w.inFrom = true, false
 			}
 			words++
 		}
+	}
+	empty := words == 0 && !w.client && !(w.with && (p.clause == clauseWith || p.clause == clauseTLS))
+	if p.clause != clauseNone && !stays && !empty {
+		w.out = slices.Delete(w.out, begin, begin+1)
 	}
 }
 
