@@ -104,7 +104,7 @@ func (w *writer) keepsDateComment(t token) bool {
 // "cest", "gmt+01:00", "met dst", "pacific standard time".
 func isZoneName(text string) bool {
 	name, long := strings.CutSuffix(text, " time")
-	for _, season := range []string{" dst", "sommerzeit", "normalzeit"} {
+	for _, season := range []string{" dst", "zeit"} {
 		long = long || strings.HasSuffix(name, season)
 	}
 	for _, r := range name {
