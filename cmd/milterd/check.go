@@ -35,6 +35,10 @@ func runCheck(o options, stdout, stderr io.Writer) int {
 		status = c.replay()
 	default:
 		describe(c.out, rules.config, rules.policy)
+		if n := rules.config.LeftOut(); n > 0 {
+			fmt.Fprintf(stderr, "milterd: %s: entries that are left out (see above): %d\n", rules.policy.Access.Name(), n)
+			status = exitUsage
+		}
 	}
 	if err := c.out.Flush(); err != nil {
 		return c.cannotWrite(err)

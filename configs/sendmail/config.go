@@ -185,17 +185,23 @@ type parser struct {
 	current string
 }
 
-// runtime defines what sendmail has found out before it reads its file. $m is set
-// only if the machine's domain has a dot in it.
+// DomainOf is what sendmail takes for its own domain ($m) on a machine with a full
+// host name: what follows the first label. A top-level domain is none.
+func DomainOf(machine string) string {
+	_, domain, _ := strings.Cut(machine, ".")
+	if !strings.Contains(domain, ".") {
+		return ""
+	}
+	return domain
+}
+
+// runtime defines what sendmail has found out before it reads its file.
 func (p *parser) runtime(machine string) {
 	if machine == "" {
 		return
 	}
-	short, domain, _ := strings.Cut(machine, ".")
-	p.macros["j"], p.macros["w"], p.macros["k"] = machine, short, machine
-	if strings.Contains(domain, ".") {
-		p.macros["m"] = domain
-	}
+	short, _, _ := strings.Cut(machine, ".")
+	p.macros["j"], p.macros["w"], p.macros["k"], p.macros["m"] = machine, short, machine, DomainOf(machine)
 	p.class("w").add(machine)
 }
 
