@@ -90,14 +90,14 @@ func TestAFailedReloadIsTriedAgainAndLoggedOnce(t *testing.T) {
 	}
 	failures := func() int { return strings.Count(log.String(), "level=ERROR") }
 
-	write(t, dir, "access", "one\n")
+	write(t, dir, "access", "\x00one\n")
 	for range 3 {
 		r.reload(retrying)
 	}
 	if failures() != 1 || !r.watcher.retry {
 		t.Errorf("%d failures logged, retry %v:\n%s", failures(), r.watcher.retry, log)
 	}
-	write(t, dir, "access", "two\n")
+	write(t, dir, "access", "\n\x00two\n")
 	r.reload(retrying)
 	r.reload(retrying)
 	if failures() != 2 {

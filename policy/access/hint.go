@@ -56,14 +56,19 @@ type repeated struct {
 	count, line int
 }
 
-// hint warns, unless it has done so often.
-func (p *parser) hint(line int, kind hintKind, format string, args ...any) {
+// hint warns of an entry, unless it has done so often.
+func (p *parser) hint(line int, kind hintKind, key []byte, text string) {
 	r := p.hints[kind]
 	r.count++
-	if r.count > maxHints {
+	switch {
+	case r.count > maxHints:
 		r.line = line
-	} else {
-		p.warn(line, format, args...)
+	case kind == hintOpen:
+		p.urgent = append(p.urgent, Problem{File: p.table.name, Line: line, Text: fmt.Sprintf("key %q: %s", shownKey(key), text), Warning: true})
+	case kind == hintCR:
+		p.warn(line, "%s", text)
+	default:
+		p.warn(line, "key %q: %s", shownKey(key), text)
 	}
 	p.hints[kind] = r
 }
@@ -93,14 +98,14 @@ func (k hintKind) String() string {
 // look finds what an administrator should know about an entry, the most likely
 // mistake first.
 func (p *parser) look(e entry) (hintKind, string) {
+	if kind, hint := lookAtKey(e); kind != hintNone {
+		return kind, hint
+	}
 	if e.tag != "" && !knownTags[e.tag] {
 		if looksLikeIPv6(string(e.key)) {
 			return hintIPv6Tag, missingIPv6(string(e.key))
 		}
 		return hintTag, fmt.Sprintf("the tag %s: is not one sendmail knows, so this entry never matches", e.tag)
-	}
-	if kind, hint := p.lookAtKey(e); kind != hintNone {
-		return kind, hint
 	}
 	if !usesValues(e.tag) {
 		return lookAtNumber(e)
@@ -127,7 +132,7 @@ func (p *parser) look(e entry) (hintKind, string) {
 }
 
 // lookAtKey finds keys that no look-up has, whatever their tag.
-func (p *parser) lookAtKey(e entry) (hintKind, string) {
+func lookAtKey(e entry) (hintKind, string) {
 	switch {
 	case e.text[0] == ':':
 		return hintBlank, "a blank stands before the colon, which ends the key there, so this entry never matches; leave it out"

@@ -114,7 +114,7 @@ func withoutZeros(s, separator string) string {
 	}
 	parts := strings.Split(s, separator)
 	for i, part := range parts {
-		if len(part) > 1 && part[0] == '0' {
+		if len(part) > 1 && part[0] == '0' && !strings.Contains(part, ".") {
 			if parts[i] = strings.TrimLeft(part, "0"); parts[i] == "" {
 				parts[i] = "0"
 			}

@@ -77,10 +77,15 @@ func (p *parser) lookAtFeature(e entry) (hintKind, string) {
 
 // lookAtNumber finds values of sendmail's own tags that must be numbers.
 func lookAtNumber(e entry) (hintKind, string) {
-	unit, counts := map[string]string{
-		"greetpause": "milliseconds, such as 5000", "clientrate": "connections a minute, 0 for any number", "clientconn": "connections at a time, 0 for any number",
-	}[e.tag]
-	if !counts {
+	unit := ""
+	switch e.tag {
+	case "greetpause":
+		unit = "milliseconds, such as 5000"
+	case "clientrate":
+		unit = "connections a minute, 0 for any number"
+	case "clientconn":
+		unit = "connections at a time, 0 for any number"
+	default:
 		return hintNone, ""
 	}
 	tag := e.tag + ":"
@@ -134,14 +139,19 @@ func lookAtNetwork(e entry) (hintKind, string) {
 
 // lookAtClient finds addresses and names that no client has.
 func lookAtClient(e entry) (hintKind, string) {
-	addr, err := netip.ParseAddr(strings.TrimPrefix(e.rest, "ipv6:"))
+	text, is6 := strings.CutPrefix(e.rest, "ipv6:")
+	if !is6 && !isDigit(e.rest[0]) {
+		if e.rest == "all" || e.rest == "any" || e.rest == "default" || e.rest == "unknown" {
+			return hintNever, fmt.Sprintf("%s is no keyword but a top-level domain, so this entry never matches", e.rest)
+		}
+		return hintNone, ""
+	}
+	addr, err := netip.ParseAddr(text)
 	switch {
 	case err == nil && addr.IsUnspecified():
 		return hintNever, fmt.Sprintf("no client has the address %s, so this entry never matches; all addresses are %s/0", e.rest, addr)
 	case err == nil && (addr.IsMulticast() || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255})):
 		return hintNever, fmt.Sprintf("no client has the address %s, so this entry never matches", e.rest)
-	case e.rest == "all" || e.rest == "any" || e.rest == "default" || e.rest == "unknown":
-		return hintNever, fmt.Sprintf("%s is no keyword but a top-level domain, so this entry never matches", e.rest)
 	}
 	return hintNone, ""
 }

@@ -65,7 +65,7 @@ type parser struct {
 	table    *Table
 	features Features
 	problems []Problem
-	// urgent are the problems that come first, and that no others push out.
+	// urgent are warnings that come first and are never pushed out.
 	urgent []Problem
 	hints  map[hintKind]repeated
 	// relays counts the networks with RELAY, firstRelay is the line of the first.
@@ -81,7 +81,7 @@ func (p *parser) parse() {
 	}
 	p.sumUpHints()
 	if p.relays > 0 {
-		p.warn(p.firstRelay, "%d entries with a prefix length have RELAY, this is the first: sendmail's own map never matches them, but through milterd's map door these clients relay", p.relays)
+		p.warn(p.firstRelay, "networks by prefix length with RELAY, the first of them here: %d; sendmail's own map never matches them, but through milterd's map door their clients relay", p.relays)
 	}
 }
 
@@ -110,7 +110,7 @@ func (p *parser) line(line []byte, offset, number int) {
 		return
 	}
 	if line[len(line)-1] == '\r' && p.hints[hintCR].count == 0 {
-		p.hint(number, hintCR, "the line ends in CR LF, here for the first time; makemap makes the CR a part of the value, so save the file with LF alone")
+		p.hint(number, hintCR, nil, "the line ends in CR LF, here for the first time; makemap makes the CR a part of the value, so save the file with LF alone")
 	}
 	s := slot{offset: uint32(offset) + 1, line: uint32(number)}
 	key := p.table.key(s)
@@ -133,12 +133,8 @@ func (p *parser) entry(key []byte, value string, s slot) {
 		return
 	}
 	e := entry{tag: tag, rest: rest, key: key, text: value, value: ParseValue(value), network: isNetwork}
-	switch kind, hint := p.look(e); kind {
-	case hintNone:
-	case hintOpen:
-		p.urge(number, fmt.Sprintf("key %q: %s", shownKey(key), hint))
-	default:
-		p.hint(number, kind, "key %q: %s", shownKey(key), hint)
+	if kind, hint := p.look(e); kind != hintNone {
+		p.hint(number, kind, key, hint)
 	}
 	var first slot
 	var added bool
@@ -177,13 +173,6 @@ func (p *parser) leaveOut(line int, format string, args ...any) {
 
 func (p *parser) warn(line int, format string, args ...any) {
 	p.add(Problem{File: p.table.name, Line: line, Text: fmt.Sprintf(format, args...), Warning: true})
-}
-
-// urge warns of what must not be lost among other warnings.
-func (p *parser) urge(line int, text string) {
-	if len(p.urgent) < maxHints {
-		p.urgent = append(p.urgent, Problem{File: p.table.name, Line: line, Text: text, Warning: true})
-	}
 }
 
 // add keeps the first problems; a warning never pushes out an entry that is left out.
