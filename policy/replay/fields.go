@@ -3,7 +3,6 @@ package replay
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"milterd/header"
@@ -54,18 +53,18 @@ func (x *Expect) headerDifferences(fields []policy.HeaderField, edits []header.E
 }
 
 // checkHeaders finds what an expectation cannot say about the header.
-func (x *Expect) checkHeaders(path ...string) error {
+func (x *Expect) checkHeaders(path string) error {
 	if len(x.Headers) > 0 && x.Stage != string(policy.StageEOM) {
-		return bad("only the end of a message has a header, expected stage: eom", nil, append(path, "headers")...)
+		return badField(path, "only the end of a message has a header, expected stage: eom")
 	}
 	for i, h := range x.Headers {
-		at := append(slices.Clone(path), "headers", strconv.Itoa(i))
+		at := fmt.Sprintf("%s.%d", path, i)
 		if len(h) != 1 && len(h) != 2 || h[0] == "" {
-			return bad("%d values, expected [NAME, VALUE], or [NAME] for no field of that name", []any{len(h)}, at...)
+			return badField(at, "%d values, expected [NAME, VALUE], or [NAME] for no field of that name", len(h))
 		}
 		for _, other := range x.Headers[:i] {
 			if strings.EqualFold(other[0], h[0]) && (len(other) == 1 || len(h) == 1) {
-				return bad("[%s] says that no field of the name is left, another line says something else", []any{h[0]}, at...)
+				return badField(at, "[%s] says that no field of the name is left, another line says something else", h[0])
 			}
 		}
 	}

@@ -136,8 +136,8 @@ type source struct {
 	io.Reader
 	// name is the file's, as it has been found.
 	name string
-	// json: one object a line, else YAML documents.
-	json bool
+	// format is that of the sessions in it.
+	format *format
 	// form is a further form that the data has; nil for none.
 	form  *Form
 	close []func() error
@@ -202,14 +202,14 @@ func (in Input) open(read *atomic.Int64, forms ...Form) (*source, error) {
 		s.form = &forms[i]
 	}
 	text, marked := bytes.CutPrefix(head, byteOrderMark)
-	switch base := unpackedName(in.Name); {
-	case in.stdin == nil:
-		s.json = strings.HasSuffix(base, ".jsonl") || strings.HasSuffix(base, ".json")
-	default:
-		// Nobody says what comes from standard input: a brace says JSON.
-		s.json = bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte("{"))
+	base := unpackedName(in.Name)
+	s.format = yamlDocuments
+	if strings.HasSuffix(base, ".jsonl") || strings.HasSuffix(base, ".json") ||
+		// The name of standard input says nothing: a brace says JSON.
+		in.stdin != nil && !isSessionFile(base) && bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte("{")) {
+		s.format = jsonLines
 	}
-	if marked && s.json {
+	if marked && s.format == jsonLines {
 		// What has been peeked at is there to be passed over.
 		_, _ = begin.Discard(len(byteOrderMark))
 	}

@@ -1,8 +1,12 @@
 package replay
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"milterd/header"
 	"milterd/policy"
@@ -100,22 +104,17 @@ func (p *printer) trace(v policy.Verdict) {
 // The objects of -json output, one a verdict.
 type (
 	jsonVerdict struct {
-		Session  string       `json:"session"`
-		File     string       `json:"file"`
-		Message  int          `json:"message"`
-		Stage    string       `json:"stage"`
-		Arg      string       `json:"arg"`
-		Action   string       `json:"action"`
-		Code     int          `json:"code"`
-		Enhanced string       `json:"enhanced"`
-		Text     string       `json:"text"`
-		Check    string       `json:"check"`
-		Rule     string       `json:"rule"`
-		Shadow   []jsonShadow `json:"shadow"`
-		Edits    []jsonEdit   `json:"edits"`
-		Trace    []jsonStep   `json:"trace"`
+		Session string `json:"session"`
+		File    string `json:"file"`
+		Message int    `json:"message"`
+		Stage   string `json:"stage"`
+		Arg     string `json:"arg"`
+		jsonDecision
+		Shadow []jsonDecision `json:"shadow"`
+		Edits  []jsonEdit     `json:"edits"`
+		Trace  []jsonStep     `json:"trace"`
 	}
-	jsonShadow struct {
+	jsonDecision struct {
 		Action   string `json:"action"`
 		Code     int    `json:"code"`
 		Enhanced string `json:"enhanced"`
@@ -158,14 +157,12 @@ func WriteJSON(w io.Writer, s *Session, o Outcome) error {
 func jsonOf(s *Session, r Result) jsonVerdict {
 	v := r.Verdict
 	j := jsonVerdict{
-		Session: s.ID, File: s.File, Message: r.Message, Stage: string(v.Stage), Arg: v.Arg, Action: string(v.Action),
-		Code: v.Reply.Code, Enhanced: v.Reply.Enhanced, Text: v.Reply.Text, Check: v.Check, Rule: v.Rule,
-		Shadow: []jsonShadow{}, Edits: jsonEdits(v.Edits), Trace: []jsonStep{},
+		Session: s.ID, File: s.File, Message: r.Message, Stage: string(v.Stage), Arg: v.Arg,
+		jsonDecision: decision(v.Action, v.Reply, v.Check, v.Rule),
+		Shadow:       []jsonDecision{}, Edits: jsonEdits(v.Edits), Trace: []jsonStep{},
 	}
 	for _, x := range v.Shadow {
-		j.Shadow = append(j.Shadow, jsonShadow{
-			Action: string(x.Action), Code: x.Reply.Code, Enhanced: x.Reply.Enhanced, Text: x.Reply.Text, Check: x.Check, Rule: x.Rule,
-		})
+		j.Shadow = append(j.Shadow, decision(x.Action, x.Reply, x.Check, x.Rule))
 	}
 	for _, step := range v.Trace {
 		keys := []jsonProbe{}
@@ -177,6 +174,10 @@ func jsonOf(s *Session, r Result) jsonVerdict {
 	return j
 }
 
+func decision(action policy.Action, r policy.Reply, check, rule string) jsonDecision {
+	return jsonDecision{Action: string(action), Code: r.Code, Enhanced: r.Enhanced, Text: r.Text, Check: check, Rule: rule}
+}
+
 func jsonEdits(edits []header.Edit) []jsonEdit {
 	list := make([]jsonEdit, len(edits))
 	for i, e := range edits {
@@ -186,4 +187,45 @@ func jsonEdits(edits []header.Edit) []jsonEdit {
 		}
 	}
 	return list
+}
+
+// newEncoder writes JSON objects, one a line, that may be looked at on a terminal.
+func newEncoder(w io.Writer) *json.Encoder {
+	e := json.NewEncoder(escaper{w})
+	e.SetEscapeHTML(false)
+	return e
+}
+
+// escaper escapes control and format characters beyond ASCII, as \u009b, in the JSON
+// that is written through it, whole values at a time: some act on a terminal, others
+// make text read in another order. Outside of strings JSON has nothing but ASCII.
+type escaper struct{ w io.Writer }
+
+func (e escaper) Write(p []byte) (int, error) {
+	out, kept := p, 0
+	for i := 0; i < len(p); {
+		if p[i] < 0x7f {
+			i++
+			continue
+		}
+		r, size := utf8.DecodeRune(p[i:])
+		if unicode.In(r, unicode.Cc, unicode.Cf) {
+			if kept == 0 {
+				out = nil
+			}
+			out = append(out, p[kept:i]...)
+			for _, unit := range utf16.AppendRune(nil, r) {
+				out = fmt.Appendf(out, `\u%04x`, unit)
+			}
+			kept = i + size
+		}
+		i += size
+	}
+	if kept > 0 {
+		out = append(out, p[kept:]...)
+	}
+	if _, err := e.w.Write(out); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }

@@ -79,10 +79,7 @@ func run(p *policy.Policy, s *Session, answers func(policy.Connection) policy.An
 	if !traced {
 		r.policy.LeaveOutTraces()
 	}
-	r.policy.Helo(s.HELO, policy.TLS{
-		Version: s.TLS.Version, Cipher: s.TLS.Cipher, Bits: s.TLS.Bits,
-		Verify: s.TLS.Verify, CertSubject: s.TLS.CertSubject, CertIssuer: s.TLS.CertIssuer,
-	})
+	r.policy.Helo(s.HELO, policy.TLS(s.TLS))
 	most := 0
 	for i := range s.Messages {
 		most += 2 + len(s.Messages[i].Rcpt)
@@ -109,8 +106,7 @@ type runner struct {
 }
 
 func (r *runner) message(number int, m *Message) {
-	auth := policy.Auth{Type: r.session.Auth.Type, Authen: r.session.Auth.Authen, Author: r.session.Auth.Author, SSF: r.session.Auth.SSF}
-	mail := r.policy.Mail(auth, policy.Mail{From: m.Mail.From, Args: m.Mail.Args, Mailer: m.Mail.Mailer, Host: m.Mail.Host, Addr: m.Mail.Addr})
+	mail := r.policy.Mail(policy.Auth(r.session.Auth), policy.Mail(m.Mail))
 	r.add(number, 0, mail, nil)
 	if !goesOn(mail) {
 		r.policy.Abort()
@@ -121,7 +117,7 @@ func (r *runner) message(number int, m *Message) {
 	}
 	accepted := false
 	for i, rcpt := range m.Rcpt {
-		v := r.policy.Rcpt(policy.Recipient{To: rcpt.To, Args: rcpt.Args, Mailer: rcpt.Mailer, Host: rcpt.Host, Addr: rcpt.Addr})
+		v := r.policy.Rcpt(policy.Recipient(rcpt))
 		r.add(number, i+1, v, nil)
 		if v.Action == policy.ActionDiscard {
 			r.policy.Abort()

@@ -83,7 +83,7 @@ func TestAKilledProcessLeavesReadableFiles(t *testing.T) {
 			t.Errorf("%s was left behind", name)
 		}
 		if strings.HasPrefix(name, last) {
-			if err := replay.ReadJSON(name, bytes.NewReader(gunzip(t, filepath.Join(dir, name))), func(*replay.Session) { after++ }); err != nil {
+			if err := replay.Read(name[:len(name)-len(".gz")], bytes.NewReader(gunzip(t, filepath.Join(dir, name))), func(*replay.Session) { after++ }); err != nil {
 				t.Error(err)
 			}
 		}

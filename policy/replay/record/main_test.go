@@ -215,7 +215,7 @@ func parse(t testing.TB, data []byte) []*replay.Session {
 	if len(data) == 0 {
 		return nil
 	}
-	if err := replay.ReadJSON("recording", bytes.NewReader(data), func(s *replay.Session) {
+	if err := replay.Read("recording.jsonl", bytes.NewReader(data), func(s *replay.Session) {
 		kept := *s
 		read = append(read, &kept)
 	}); err != nil {
