@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"milterd/dnscheck"
+	"milterd/dnscheck/answers"
 	"milterd/policy"
 )
 
@@ -272,4 +273,30 @@ func checkPattern(s string) error {
 		return fmt.Errorf("%s: %w", quote(s), err)
 	}
 	return nil
+}
+
+// Lookups makes what DNS questions are answered with, by this resolver; nil if no
+// check asks any. health, if not nil, has lists that are broken left out.
+func (c *Config) Lookups(resolver dnscheck.Resolver, health *dnscheck.Health) (*answers.Lookups, error) {
+	if !c.AsksDNS() {
+		return nil, nil
+	}
+	lists, err := c.DNS.NewLists(health)
+	if err != nil {
+		return nil, err
+	}
+	generic, err := c.DNS.NewGeneric()
+	if err != nil {
+		return nil, err
+	}
+	if lists != nil {
+		resolver = lists.WithKeys(resolver)
+	}
+	return &answers.Lookups{
+		Resolver: resolver, Lists: lists, Generic: generic, Time: c.DNS.Deadline,
+		Mail: dnscheck.MailOptions{
+			BadMX:    c.Checks.SenderDomain.BadMX.Action != policy.ActionAccept,
+			Networks: c.DNS.BadNetworks,
+		},
+	}, nil
 }

@@ -37,7 +37,7 @@ func BenchmarkSession(b *testing.B) {
 	p := &policy.Policy{}
 	config := Config{
 		Current:      func() Snapshot { return Snapshot{Policy: p} },
-		NewEvaluator: func(*policy.Policy, policy.Connection, *Answers) Evaluator { return accepting{} },
+		NewEvaluator: func(*policy.Policy, policy.Connection, Answers) Evaluator { return accepting{} },
 		Logger:       slog.New(slog.DiscardHandler),
 	}
 

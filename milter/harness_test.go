@@ -95,7 +95,7 @@ func (s *script) taken() []any {
 	return notes
 }
 
-func (s *script) begin(_ *policy.Policy, c policy.Connection, _ *Answers) Evaluator {
+func (s *script) begin(_ *policy.Policy, c policy.Connection, _ Answers) Evaluator {
 	s.note(c)
 	return s
 }

@@ -28,7 +28,7 @@ func TestPanicsBecomeTemporaryFailures(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			fuse := &panicking{at: tt.at}
-			ts := serve(t, Config{NewEvaluator: func(*policy.Policy, policy.Connection, *Answers) Evaluator {
+			ts := serve(t, Config{NewEvaluator: func(*policy.Policy, policy.Connection, Answers) Evaluator {
 				fuse.burn("connect")
 				return fuse
 			}})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -56,16 +57,36 @@ type Config struct {
 	IdleGrace time.Duration
 	// NewEvaluator begins the evaluation of one SMTP connection. Default:
 	// the policy's own NewSession.
-	NewEvaluator func(*policy.Policy, policy.Connection, *Answers) Evaluator
+	NewEvaluator func(*policy.Policy, policy.Connection, Answers) Evaluator
 }
 
 // Snapshot is what one SMTP connection is judged by.
 type Snapshot struct {
 	Policy *policy.Policy
-	// Lookups answers questions to the DNS; nil where no check asks any.
-	Lookups *Lookups
-	// Grants knows the relay grants; nil where there are none.
+	// NewAnswers makes the answers about one SMTP connection; nil if there is nothing
+	// to ask. ctx ends its look-ups, and panicked is told of panics in them.
+	NewAnswers func(ctx context.Context, c policy.Connection, panicked func(value any)) Answers
+	// Grants knows the relay grants; nil if there are none.
 	Grants Grants
+}
+
+// Answers are what the policy asks about one SMTP connection, looked up while the
+// client is busy with its own round trips.
+type Answers interface {
+	policy.Answers
+	// Begin starts the look-ups about the client that may be asked for.
+	Begin(needs policy.Needs)
+	// EndMessage gives up what is still being looked up about the current message.
+	EndMessage()
+	// Record has every question noted from now on, and returns what gives them and
+	// their answers as the dns lines of a recorded session.
+	Record() (lines func() []string)
+}
+
+// Grants says which clients hold a relay grant.
+type Grants interface {
+	// Grant is asked while a client waits; it answers in good time.
+	Grant(ctx context.Context, client netip.Addr) policy.GrantState
 }
 
 // Server answers MTAs. Its methods are safe for concurrent use.
@@ -118,7 +139,7 @@ func NewServer(config Config) *Server {
 }
 
 // NewPolicySession is the evaluator that milterd uses. The look-ups begin here.
-func NewPolicySession(p *policy.Policy, c policy.Connection, answers *Answers) Evaluator {
+func NewPolicySession(p *policy.Policy, c policy.Connection, answers Answers) Evaluator {
 	if answers == nil {
 		return p.NewSession(c, nil)
 	}

@@ -201,7 +201,7 @@ func FuzzSession(f *testing.F) {
 	f.Add(byte(0), join(connectFrame("203.0.113.8"), frame('M', "<a@b>")))
 	f.Add(byte(1), optneg(2, 0, 0))
 
-	ts := serve(f, Config{Logger: slog.New(slog.DiscardHandler), NewEvaluator: func(*policy.Policy, policy.Connection, *Answers) Evaluator {
+	ts := serve(f, Config{Logger: slog.New(slog.DiscardHandler), NewEvaluator: func(*policy.Policy, policy.Connection, Answers) Evaluator {
 		return &script{verdict: func(_ policy.Stage, arg string) policy.Verdict {
 			action, _, _ := strings.Cut(arg, "@")
 			return policy.Verdict{Action: policy.Action(action), Reply: policy.Reply{Code: 550, Enhanced: "5.7.1", Text: arg}}

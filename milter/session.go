@@ -29,7 +29,7 @@ type session struct {
 
 	// One SMTP connection.
 	current  Snapshot
-	lookups  *Answers           // the DNS answers, nil where no check asks
+	lookups  Answers            // nil if there is nothing to ask
 	endQuery context.CancelFunc // of the DNS look-ups
 	client   policy.Connection
 	helo     string
@@ -239,21 +239,17 @@ func (s *session) Cleanup(gomilter.Modifier) {
 
 // answers makes the answers of this SMTP connection, whose look-ups end with it;
 // nil where nothing is there to be asked.
-func (s *session) answers() *Answers {
-	lookups := s.current.Lookups
-	if lookups == nil {
-		if s.current.Grants == nil {
-			return nil
-		}
-		lookups = &Lookups{}
+func (s *session) answers() Answers {
+	if s.current.NewAnswers == nil {
+		return nil
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
 	s.endQuery = cancel
-	answers := lookups.NewAnswers(ctx, s.client, s.current.Grants)
 	client := s.client.ClientAddr()
-	answers.panicked = func(value any) { s.server.recovered("look-up", value, "client", client) }
-	s.lookups = answers
-	return answers
+	s.lookups = s.current.NewAnswers(ctx, s.client, func(value any) {
+		s.server.recovered("look-up", value, "client", client)
+	})
+	return s.lookups
 }
 
 // endConnection ends what belongs to one SMTP connection.

@@ -360,7 +360,7 @@ func TestSnapshotIsKept(t *testing.T) {
 	current.Store(old)
 	ts := serve(t, Config{
 		Current: func() Snapshot { return *current.Load() },
-		NewEvaluator: func(p *policy.Policy, _ policy.Connection, _ *Answers) Evaluator {
+		NewEvaluator: func(p *policy.Policy, _ policy.Connection, _ Answers) Evaluator {
 			return &script{verdict: func(policy.Stage, string) policy.Verdict { return reject(550, "5.7.1", p.Hostname) }}
 		},
 	})

@@ -7,7 +7,10 @@ import (
 	"os"
 
 	"milterd/configs"
+	"milterd/dnscheck"
+	"milterd/dnscheck/answers"
 	"milterd/policy"
+	"milterd/policy/replay"
 )
 
 // exitDifference is the status of -check when a verdict is not the expected one,
@@ -58,7 +61,18 @@ func newChecker(o options, r *rules, stdin io.Reader, stdout, stderr io.Writer) 
 type rules struct {
 	config *configs.Config
 	policy *policy.Policy
-	frozen *frozen
+	// lookups has no resolver, and is nil if no check asks the DNS.
+	lookups *answers.Lookups
+}
+
+// frozen answers the questions of a recorded session from its own dns lines. The
+// resolver, nil if no check asks, tells afterwards what they lack.
+func (r *rules) frozen(s *replay.Session) (func(policy.Connection) policy.Answers, *dnscheck.Frozen, error) {
+	given, resolver, err := r.lookups.Frozen(s.DNS)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s:%d: %s: %w", s.File, s.Line, policy.Printable(s.ID), err)
+	}
+	return given, resolver, nil
 }
 
 // loadRules reads a configuration; what it warns of goes to stderr.
@@ -80,11 +94,11 @@ func loadRules(from place, stderr io.Writer) (*rules, error) {
 	if err := checkDNS(config); err != nil {
 		return nil, err
 	}
-	frozen, err := newFrozen(config)
+	lookups, err := config.Lookups(nil, nil)
 	if err != nil {
 		return nil, err
 	}
-	return &rules{config, p, frozen}, nil
+	return &rules{config, p, lookups}, nil
 }
 
 func complain(stderr io.Writer, err error) int {

@@ -68,8 +68,8 @@ func (r *comparison) decide(d *compared, s *replay.Session) {
 	if r.session != "" && s.ID != r.session {
 		return
 	}
-	before, recorded, err := r.rules.frozen.answers(s)
-	after, newRecorded, newErr := r.new.frozen.answers(s)
+	before, recorded, err := r.rules.frozen(s)
+	after, newRecorded, newErr := r.new.frozen(s)
 	if err = cmp.Or(err, newErr); err != nil {
 		d.unreadable = true
 		complain(&d.complaints, err)

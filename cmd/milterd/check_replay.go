@@ -112,7 +112,7 @@ func (r *dryRun) decide(d *decided, s *replay.Session) {
 	if r.session != "" && s.ID != r.session {
 		return
 	}
-	answers, recorded, err := r.rules.frozen.answers(s)
+	answers, recorded, err := r.rules.frozen(s)
 	if err != nil {
 		d.unreadable = true
 		complain(&d.complaints, err)

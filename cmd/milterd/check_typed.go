@@ -25,13 +25,13 @@ func (c *checker) typedSession() int {
 	if err != nil {
 		return complain(c.stderr, err)
 	}
+	lookups, err := c.rules.config.Lookups(client, nil)
+	if err != nil {
+		return complain(c.stderr, err)
+	}
 	var answers func(policy.Connection) policy.Answers
-	if c.rules.config.AsksDNS() {
-		lookups, err := newLookups(c.rules.config, client, nil)
-		if err != nil {
-			return complain(c.stderr, err)
-		}
-		answers = func(conn policy.Connection) policy.Answers { return lookups.NewAnswers(ctx, conn, nil) }
+	if lookups != nil {
+		answers = func(conn policy.Connection) policy.Answers { return lookups.NewAnswers(ctx, conn, nil, nil) }
 	}
 	outcome := replay.Run(c.rules.policy, s, answers)
 	if c.format == formatJSON {

@@ -34,10 +34,11 @@ var mayImport = map[string][]string{
 	"dnscheck/dnstest":           {"dnscheck", "dnscheck/internal/zonefile"},
 
 	"milter/door":      nil,
-	"milter":           {"policy", "policy/access", "dnscheck", "header", "milter/door"},
+	"dnscheck/answers": {"dnscheck", "policy"},
+	"milter":           {"policy", "policy/access", "header", "milter/door"},
 	"milter/socketmap": {"policy", "policy/access", "milter/door"},
 	"configs/sendmail": {"policy", "policy/access"},
-	"configs":          {"policy", "policy/access", "dnscheck", "header", "policy/grant", "configs/sendmail"},
+	"configs":          {"policy", "policy/access", "dnscheck", "dnscheck/answers", "header", "policy/grant", "configs/sendmail"},
 }
 
 // pure packages decide. They read no clock, open nothing and log nothing.

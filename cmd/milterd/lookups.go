@@ -11,9 +11,7 @@ import (
 
 	"milterd/configs"
 	"milterd/dnscheck"
-	"milterd/milter"
-	"milterd/policy"
-	"milterd/policy/replay"
+	"milterd/dnscheck/answers"
 )
 
 // retireAfter is how long a resolver that has been replaced still answers the
@@ -53,7 +51,7 @@ func (s *resolverSlot) Lookup(ctx context.Context, name string, qtype uint16) dn
 
 // lookups makes what DNS questions are answered with; nil where no check asks.
 // Where it fails, everything stays as it was.
-func (k *dnsKeeper) lookups(config *configs.Config) (*milter.Lookups, error) {
+func (k *dnsKeeper) lookups(config *configs.Config) (*answers.Lookups, error) {
 	if !config.AsksDNS() {
 		k.watch(nil)
 		return nil, nil
@@ -64,7 +62,7 @@ func (k *dnsKeeper) lookups(config *configs.Config) (*milter.Lookups, error) {
 		k.stop = cancel
 		go k.health.Run(ctx)
 	}
-	lookups, err := newLookups(config, &k.slot, k.health)
+	lookups, err := config.Lookups(&k.slot, k.health)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +74,7 @@ func (k *dnsKeeper) lookups(config *configs.Config) (*milter.Lookups, error) {
 }
 
 // watch has the health of the lists in force looked after, and of no others.
-func (k *dnsKeeper) watch(lookups *milter.Lookups) {
+func (k *dnsKeeper) watch(lookups *answers.Lookups) {
 	if k.health == nil {
 		return
 	}
@@ -125,7 +123,7 @@ func checkDNS(config *configs.Config) error {
 	if err != nil {
 		return fmt.Errorf("dns: %w", err)
 	}
-	_, err = newLookups(config, client, nil)
+	_, err = config.Lookups(client, nil)
 	return errors.Join(err, client.Close())
 }
 
@@ -137,58 +135,4 @@ func (k *dnsKeeper) close() {
 	if client := k.slot.client.Load(); client != nil {
 		_ = client.Close()
 	}
-}
-
-// newLookups makes the look-ups of a configuration over a resolver.
-func newLookups(config *configs.Config, resolver dnscheck.Resolver, health *dnscheck.Health) (*milter.Lookups, error) {
-	lists, err := config.DNS.NewLists(health)
-	if err != nil {
-		return nil, err
-	}
-	generic, err := config.DNS.NewGeneric()
-	if err != nil {
-		return nil, err
-	}
-	if lists != nil {
-		resolver = lists.WithKeys(resolver)
-	}
-	return &milter.Lookups{
-		Resolver: resolver, Lists: lists, Generic: generic, Time: config.DNS.Deadline,
-		Mail: dnscheck.MailOptions{
-			BadMX:    config.Checks.SenderDomain.BadMX.Action != policy.ActionAccept,
-			Networks: config.DNS.BadNetworks,
-		},
-	}, nil
-}
-
-// frozen answers the questions of recorded sessions from their own dns lines.
-type frozen struct {
-	// lookups is nil where no check asks.
-	lookups *milter.Lookups
-}
-
-func newFrozen(config *configs.Config) (*frozen, error) {
-	if !config.AsksDNS() {
-		return &frozen{}, nil
-	}
-	lookups, err := newLookups(config, nil, nil)
-	return &frozen{lookups}, err
-}
-
-// answers reads the dns lines of a session. The resolver, nil where no check asks,
-// can tell afterwards what they lack.
-func (f *frozen) answers(s *replay.Session) (func(policy.Connection) policy.Answers, *dnscheck.Frozen, error) {
-	if f.lookups == nil {
-		return nil, nil, nil
-	}
-	resolver, err := dnscheck.NewFrozen(s.DNS)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%s:%d: %s: %w", s.File, s.Line, policy.Printable(s.ID), err)
-	}
-	lookups := *f.lookups
-	// Recorded names have {key} where a list's query key goes.
-	lookups.Resolver, lookups.AtOnce = resolver, true
-	return func(c policy.Connection) policy.Answers {
-		return lookups.NewAnswers(context.Background(), c, nil)
-	}, resolver, nil
 }

@@ -19,8 +19,8 @@ import (
 
 	"milterd/configs"
 	"milterd/dnscheck"
+	"milterd/dnscheck/answers"
 	"milterd/dnscheck/dnstest"
-	"milterd/milter"
 	"milterd/policy"
 	"milterd/policy/replay"
 )
@@ -132,21 +132,21 @@ func TestLiveAndFrozenAnswersGiveTheSameVerdicts(t *testing.T) {
 	config, p := dnsFixture(t, dnsConfig)
 	server := startDNS(t, dnstest.Options{Lines: worldLines()})
 	client := startClient(t, config, server)
-	frozen, err := newFrozen(config)
+	recorded, err := config.Lookups(nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	actions := make(map[policy.Action]int)
 	for _, s := range worldSessions() {
-		live, err := newLookups(config, client, nil)
+		live, err := config.Lookups(client, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		recorder := dnscheck.NewRecorder(live.Resolver)
 		live.Resolver = recorder
-		first := replay.Run(p, s, func(c policy.Connection) policy.Answers { return live.NewAnswers(t.Context(), c, nil) })
+		first := replay.Run(p, s, func(c policy.Connection) policy.Answers { return live.NewAnswers(t.Context(), c, nil, nil) })
 		s.DNS = recorder.Lines()
-		answers, _, err := frozen.answers(s)
+		answers, _, err := recorded.Frozen(s.DNS)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -184,7 +184,7 @@ func TestWithAllDNSDeadEveryCheckTakesItsTemporaryResult(t *testing.T) {
 	config, p := dnsFixture(t, dnsConfig)
 	server := startDNS(t, dnstest.Options{Unknown: dnstest.UnknownTimeout})
 	client := startClient(t, config, server)
-	live, err := newLookups(config, client, nil)
+	live, err := config.Lookups(client, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +192,7 @@ func TestWithAllDNSDeadEveryCheckTakesItsTemporaryResult(t *testing.T) {
 		c := policy.Connection{Addr: netip.AddrFrom4([4]byte{203, 0, byte(i >> 8), byte(i)}), Name: "[203.0.113.1]", Resolve: policy.ResolveTemp, DaemonPort: 25}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		answers := live.NewAnswers(ctx, c, nil)
+		answers := live.NewAnswers(ctx, c, nil, nil)
 		session := p.NewSession(c, answers)
 		answers.Begin(session.Needs())
 		session.Helo("mx.good.example", policy.TLS{})
@@ -232,13 +232,13 @@ func TestWithAllDNSDeadEveryCheckTakesItsTemporaryResult(t *testing.T) {
 func TestLookupsBeginAtCONNECT(t *testing.T) {
 	config, p := dnsFixture(t, dnsConfig+"ports: {2525: {checks: {rdns: off, dnsbl: off, sender_domain: off}}}\n")
 	server := startDNS(t, dnstest.Options{Lines: worldLines()})
-	live, err := newLookups(config, startClient(t, config, server), nil)
+	live, err := config.Lookups(startClient(t, config, server), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	begin := func(port uint16) *policy.Session {
 		c := policy.Connection{Addr: netip.MustParseAddr("203.0.113.1"), Name: "mail1.good.example", Resolve: policy.ResolveOK, DaemonPort: port}
-		answers := live.NewAnswers(t.Context(), c, nil)
+		answers := live.NewAnswers(t.Context(), c, nil, nil)
 		session := p.NewSession(c, answers)
 		answers.Begin(session.Needs())
 		return session
@@ -283,7 +283,7 @@ func TestAReloadKeepsTheResolver(t *testing.T) {
 	broken.DNS.Threshold = -1
 	keeper := dnsKeeper{logger: slog.New(slog.DiscardHandler)}
 	defer keeper.close()
-	take := func(c *configs.Config) *milter.Lookups {
+	take := func(c *configs.Config) *answers.Lookups {
 		t.Helper()
 		lookups, err := keeper.lookups(c)
 		if err != nil {
@@ -323,12 +323,12 @@ func TestAReloadKeepsTheResolver(t *testing.T) {
 func TestMessagesGivenUpLeaveNothingBehind(t *testing.T) {
 	config, p := dnsFixture(t, strings.Replace(dnsConfig, "timeout: 400ms, deadline: 600ms", "timeout: 9s, deadline: 9s", 1))
 	server := startDNS(t, dnstest.Options{Unknown: dnstest.UnknownTimeout})
-	live, err := newLookups(config, startClient(t, config, server), nil)
+	live, err := config.Lookups(startClient(t, config, server), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := policy.Connection{Addr: netip.MustParseAddr("203.0.113.1"), Name: "mail.good.example", Resolve: policy.ResolveOK, DaemonPort: 25}
-	answers := live.NewAnswers(t.Context(), c, nil)
+	answers := live.NewAnswers(t.Context(), c, nil, nil)
 	session := p.NewSession(c, answers)
 	answers.Begin(session.Needs())
 	session.Helo("mail.good.example", policy.TLS{})

@@ -38,8 +38,8 @@ func openRecorder(c configs.Record, logger *slog.Logger) (*record.Recorder, erro
 }
 
 // recorded makes evaluators that have their connection recorded.
-func recorded(r *record.Recorder) func(*policy.Policy, policy.Connection, *milter.Answers) milter.Evaluator {
-	return func(p *policy.Policy, c policy.Connection, answers *milter.Answers) milter.Evaluator {
+func recorded(r *record.Recorder) func(*policy.Policy, policy.Connection, milter.Answers) milter.Evaluator {
+	return func(p *policy.Policy, c policy.Connection, answers milter.Answers) milter.Evaluator {
 		conn := r.Connect(c)
 		if conn == nil {
 			return milter.NewPolicySession(p, c, answers)

@@ -18,7 +18,9 @@ import (
 
 	"milterd/configs"
 	"milterd/dnscheck"
+	"milterd/dnscheck/answers"
 	"milterd/milter"
+	"milterd/policy"
 )
 
 // reloader keeps the policy in force up to date with its files. A new policy is
@@ -34,6 +36,8 @@ type reloader struct {
 	// current is what new sessions are judged by.
 	current atomic.Pointer[milter.Snapshot]
 	dns     dnsKeeper
+	// lookups is nil if no check asks the DNS.
+	lookups *answers.Lookups
 	// grants is nil before openGrants, and where none are configured.
 	grants *grantSources
 
@@ -92,10 +96,23 @@ func (r *reloader) openGrants() error {
 	if r.grants, err = openGrants(r.config, r.logger); err != nil {
 		return err
 	}
-	now := *r.current.Load()
-	now.Grants = r.held()
-	r.current.Store(&now)
+	r.publish(r.current.Load().Policy)
 	return nil
+}
+
+// publish puts a policy in force, with the look-ups and the grants that there are.
+func (r *reloader) publish(p *policy.Policy) {
+	now := milter.Snapshot{Policy: p, Grants: r.held()}
+	lookups := r.lookups
+	if lookups == nil && now.Grants != nil {
+		lookups = &answers.Lookups{}
+	}
+	if lookups != nil {
+		now.NewAnswers = func(ctx context.Context, c policy.Connection, panicked func(any)) milter.Answers {
+			return lookups.NewAnswers(ctx, c, now.Grants, panicked)
+		}
+	}
+	r.current.Store(&now)
 }
 
 // held is what the doors ask about grants; nil where there are none.
@@ -161,7 +178,8 @@ func (r *reloader) load(asked bool) error {
 	r.config = config
 	r.lists.Store(r.dns.health)
 	r.outcome.loaded()
-	r.current.Store(&milter.Snapshot{Policy: p, Lookups: lookups, Grants: r.held()})
+	r.lookups = lookups
+	r.publish(p)
 	return nil
 }
 

@@ -1,4 +1,6 @@
-package milter
+// Package answers asks the DNS on behalf of a policy: look-ups that begin before their
+// answers are wanted, and what dnscheck finds put into the policy's terms.
+package answers
 
 import (
 	"context"
@@ -44,7 +46,6 @@ type Answers struct {
 	conn    policy.Connection
 	// resolver is that of lookups, or a recorder before it.
 	resolver dnscheck.Resolver
-	// panicked hears of panics in look-ups.
 	panicked func(value any)
 
 	reverse  *future[policy.ReverseDNS]
@@ -66,10 +67,29 @@ type Grants interface {
 
 var _ policy.Answers = (*Answers)(nil)
 
-// NewAnswers makes the answers about one connection. ctx ends its look-ups; grants
-// may be nil.
-func (l *Lookups) NewAnswers(ctx context.Context, conn policy.Connection, grants Grants) *Answers {
-	return &Answers{lookups: l, resolver: l.Resolver, grants: grants, ctx: ctx, conn: conn}
+// NewAnswers makes the answers about one connection. ctx ends its look-ups. grants
+// may be nil. panicked, which may be nil too, is told of panics in look-ups, from
+// their goroutines.
+func (l *Lookups) NewAnswers(ctx context.Context, conn policy.Connection, grants Grants, panicked func(value any)) *Answers {
+	return &Answers{lookups: l, resolver: l.Resolver, grants: grants, ctx: ctx, conn: conn, panicked: panicked}
+}
+
+// Frozen answers from the dns lines of a recorded session. The resolver tells
+// afterwards which questions they do not answer. Of nil Lookups both results are nil.
+func (l *Lookups) Frozen(lines []string) (func(policy.Connection) policy.Answers, *dnscheck.Frozen, error) {
+	if l == nil {
+		return nil, nil, nil
+	}
+	resolver, err := dnscheck.NewFrozen(lines)
+	if err != nil {
+		return nil, nil, err
+	}
+	lookups := *l
+	// Recorded names have {key} in place of a list's query key.
+	lookups.Resolver, lookups.AtOnce = resolver, true
+	return func(c policy.Connection) policy.Answers {
+		return lookups.NewAnswers(context.Background(), c, nil, nil)
+	}, resolver, nil
 }
 
 // Record has every question to the DNS noted from now on, with its answer, and returns
