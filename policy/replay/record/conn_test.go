@@ -156,7 +156,7 @@ func TestAnObjectHoldsWhatThePolicyWasTold(t *testing.T) {
 	conn, e := begin(r, p, facts, nil)
 	conn.SetQueueID("4AMH0abc012345")
 	conn.SetQueueID("4AMH0abc012346")
-	conn.SetDNS(func() []string { return []string{"client.example. 300 IN A 203.0.113.8"} })
+	conn.dns = func() []string { return []string{"client.example. 300 IN A 203.0.113.8"} }
 	e.Helo("<&>\x01", policy.TLS{Version: "TLSv1.3", Cipher: "c", Bits: 256, Verify: "OK", CertSubject: "/CN=s", CertIssuer: "/CN=i"})
 	e.Mail(policy.Auth{Type: "LOGIN", Authen: "shin", Author: "who", SSF: 1}, policy.Mail{From: "a@good.example", Args: []string{"SIZE=1"}, Mailer: "esmtp", Host: "h", Addr: "a"})
 	e.Rcpt(policy.Recipient{To: "x@example.test", Args: []string{"NOTIFY=NEVER"}, Mailer: "local", Host: "h", Addr: "x"})
@@ -293,16 +293,14 @@ func TestConnectionsAreSampled(t *testing.T) {
 
 func TestWhatIsNotRecordedIsNotWrapped(t *testing.T) {
 	var r *Recorder
-	conn := r.Connect(client("203.0.113.8"))
+	conn := r.connect(client("203.0.113.8"))
 	given, session := policy.NoAnswers{}, (&policy.Policy{}).NewSession(policy.Connection{}, nil)
-	if conn != nil || conn.Answers(given) != policy.Answers(given) || conn.Evaluator(session) != Evaluator(session) {
+	if conn != nil || conn.answers(given) != policy.Answers(given) || conn.evaluator(session) != Evaluator(session) {
 		t.Error("something is in between")
 	}
-	conn.SetDNS(nil)
-	conn.SetQueueID("x")
 	conn.Close()
 	// One that is recorded has no answers where the policy has none.
-	if conn = newRecorder(withDefaults(t, Config{Dir: "/nowhere"})).Connect(policy.Connection{}); conn.Answers(nil) != nil {
+	if conn = newRecorder(withDefaults(t, Config{Dir: "/nowhere"})).connect(policy.Connection{}); conn.answers(nil) != nil {
 		t.Error("answers out of nothing")
 	}
 }
@@ -324,8 +322,8 @@ func TestACommandWithoutAVerdictIsNotRecorded(t *testing.T) {
 	r := newRecorder(withDefaults(t, Config{Dir: "/nowhere"}))
 	facts := client("203.0.113.8")
 	p := fixture(t, access.Features{DelayChecks: true})
-	conn := r.Connect(facts)
-	e := conn.Evaluator(panicking{p.NewSession(facts, nil)})
+	conn := r.connect(facts)
+	e := conn.evaluator(panicking{p.NewSession(facts, nil)})
 	e.Mail(policy.Auth{}, policy.Mail{From: "a@good.example"})
 	func() {
 		defer func() {

@@ -119,9 +119,9 @@ func finish(t testing.TB, r *Recorder) {
 }
 
 // begin records a connection that the policy judges.
-func begin(r *Recorder, p *policy.Policy, facts policy.Connection, answers policy.Answers) (*Conn, Evaluator) {
-	conn := r.Connect(facts)
-	return conn, conn.Evaluator(p.NewSession(facts, conn.Answers(answers)))
+func begin(r *Recorder, p *policy.Policy, facts policy.Connection, answers policy.Answers) (*conn, Evaluator) {
+	conn := r.connect(facts)
+	return conn, conn.evaluator(p.NewSession(facts, conn.answers(answers)))
 }
 
 // one records a connection with one message.

@@ -11,8 +11,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"milterd/policy"
 )
 
 // Compression says how finished files are compressed.
@@ -134,8 +132,8 @@ type Stats struct {
 	Failing bool
 }
 
-// Recorder writes connections down. Its methods are safe for concurrent use; on a
-// nil Recorder Connect records nothing.
+// Recorder writes connections down. Its methods are safe for concurrent use; a nil
+// Recorder records nothing.
 type Recorder struct {
 	config Config
 	// random gives numbers in [0, 1) to sample with.
@@ -221,15 +219,6 @@ func (r *Recorder) Stats() Stats {
 		LeftOut: r.leftOut.Load(), Cut: r.cut.Load(),
 		Bytes: r.bytes.Load(), Files: r.files.Load(), Failing: r.failing.Load(),
 	}
-}
-
-// Connect begins the recording of one SMTP connection. It returns nil, whose methods
-// do nothing, where this connection is not among those that are recorded.
-func (r *Recorder) Connect(c policy.Connection) *Conn {
-	if r == nil || r.config.Sample < 1 && r.random() >= r.config.Sample {
-		return nil
-	}
-	return &Conn{recorder: r, facts: c, began: r.config.Now(), number: r.number.Add(1), share: new(share)}
 }
 
 // take queues a part of a connection, or drops it.

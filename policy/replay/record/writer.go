@@ -125,25 +125,24 @@ func (w *writer) part(p *part) {
 			w.recorder.config.Logger.Error("a session cannot be recorded", slog.Any("panic", value), slog.String("stack", string(debug.Stack())))
 		}
 	}()
-	if p.share.spent() {
+	if p.spent() {
 		w.recorder.cut.Add(uint64(len(p.messages)))
 		return
 	}
 	sessions, leftOut := p.sessions(w.redact)
 	cut := 0
 	for _, s := range sessions {
-		if p.share.spent() {
+		if p.spent() {
 			// Encoding it would be for nothing.
 			cut += len(s.Messages)
 			continue
 		}
 		w.line.Reset()
 		err := w.encoder.Encode(s)
-		fits := p.share.take(w.line.Len())
-		switch {
+		switch mayWrite := p.mayWrite(w.line.Len()); {
 		case err != nil || w.line.Len() > maxLine:
 			leftOut += len(s.Messages)
-		case !fits:
+		case !mayWrite:
 			cut += len(s.Messages)
 		default:
 			w.add(w.line.Bytes())
