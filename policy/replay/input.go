@@ -3,7 +3,6 @@ package replay
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -18,31 +17,35 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Bounds of what decompression may take: the window that zstd itself accepts
-// without being asked to, and the size of its header.
-const (
-	maxWindow = 128 << 20
-	sniffed   = 512
-)
-
 // Input is one file of sessions.
 type Input struct {
 	// Name stands in messages.
 	Name string
-	// Size is the number of bytes in the file, 0 where it is not known.
+	// Size is the number of bytes in the file, 0 if it is not known.
 	Size int64
 	// listed: it came from a directory, where milterd may be at work on it.
 	listed bool
-	// stdin is what is read where no file of that name is.
+	// stdin is what is read in place of a file.
 	stdin io.Reader
 }
 
-// endings of the files that are looked for in a directory, and how they may be
-// compressed.
+// The endings of session files, and those that say how they are compressed.
 var (
 	endings     = []string{".yaml", ".yml", ".jsonl", ".json"}
-	compression = []string{"", ".gz", ".zst"}
+	compression = []string{".gz", ".zst"}
 )
+
+// unpackedName is a name without the ending that says how it is compressed.
+func unpackedName(name string) string {
+	for _, ending := range compression {
+		name = strings.TrimSuffix(name, ending)
+	}
+	return name
+}
+
+func hasEnding(name string, endings []string) bool {
+	return slices.ContainsFunc(endings, func(ending string) bool { return strings.HasSuffix(name, ending) })
+}
 
 // Inputs lists the files that names stand for: a directory for the session files
 // in it and below it, in the order of their names, and "-" for stdin. Files of
@@ -58,18 +61,16 @@ func Inputs(names []string, stdin io.Reader) ([]Input, error) {
 			inputs = append(inputs, Input{Name: "stdin", stdin: stdin})
 			continue
 		}
-		info, err := os.Stat(name)
-		if err == nil && info.IsDir() {
-			files, err := directory(name)
-			inputs, errs = append(inputs, files...), append(errs, err)
-			continue
-		}
-		if err != nil {
+		switch info, err := os.Stat(name); {
+		case err != nil:
 			// Opening it will say why; others are read before and after it.
 			inputs = append(inputs, Input{Name: name})
-			continue
+		case info.IsDir():
+			files, err := directory(name)
+			inputs, errs = append(inputs, files...), append(errs, err)
+		default:
+			inputs = append(inputs, Input{Name: name, Size: info.Size()})
 		}
-		inputs = append(inputs, Input{Name: name, Size: info.Size()})
 	}
 	return inputs, errors.Join(errs...)
 }
@@ -81,18 +82,18 @@ func directory(name string) ([]Input, error) {
 	taken := make(map[string]bool)
 	err := filepath.WalkDir(name, func(path string, entry fs.DirEntry, err error) error {
 		hidden := path != name && strings.HasPrefix(filepath.Base(path), ".")
+		base := unpackedName(path)
 		switch {
 		case err != nil:
 			errs = append(errs, fmt.Errorf("read sessions: %w", err))
 			return nil
 		case hidden && entry.IsDir():
 			return fs.SkipDir
-		case hidden || entry.IsDir() || !isSessionFile(path):
+		case hidden || entry.IsDir() || !hasEnding(base, endings):
 			return nil
 		}
-		info, err := os.Stat(path)
-		var size int64
-		switch {
+		in := Input{Name: path, listed: true}
+		switch info, err := os.Stat(path); {
 		case errors.Is(err, fs.ErrNotExist) && entry.Type().IsRegular():
 			// It has gone just now: it may be there compressed.
 		case err != nil:
@@ -104,15 +105,13 @@ func directory(name string) ([]Input, error) {
 		case info.Size() == 0 && strings.HasSuffix(path, ".jsonl"):
 			return nil
 		default:
-			size = info.Size()
+			in.Size = info.Size()
 		}
 		// The plain one comes before the compressed ones.
-		base := unpackedName(path)
-		if strings.HasSuffix(base, ".jsonl") && taken[base] {
-			return nil
+		if !taken[base] || !strings.HasSuffix(base, ".jsonl") {
+			inputs = append(inputs, in)
 		}
 		taken[base] = true
-		inputs = append(inputs, Input{Name: path, Size: size, listed: true})
 		return nil
 	})
 	if len(inputs) == 0 && len(errs) == 0 {
@@ -121,33 +120,11 @@ func directory(name string) ([]Input, error) {
 	return inputs, errors.Join(append(errs, err)...)
 }
 
-func isSessionFile(name string) bool {
-	return slices.ContainsFunc(endings, func(ending string) bool {
-		return slices.ContainsFunc(compression, func(packed string) bool { return strings.HasSuffix(name, ending+packed) })
-	})
-}
-
-// byteOrderMark is what some editors begin a file of UTF-8 with. YAML allows it, JSON
-// does not.
-var byteOrderMark = []byte("\ufeff")
-
-// source is an open input, decompressed.
-type source struct {
-	io.Reader
-	// name is the file's, as it has been found.
-	name string
-	// format is that of the sessions in it.
-	format *format
-	// form is a further form that the data has; nil for none.
-	form  *Form
-	close []func() error
-}
-
 // Form is a further form of input, such as the log of an MTA. What a file is called
 // does not matter to it.
 type Form struct {
 	// Recognise reports whether a file of this form begins with head, its first
-	// 512 bytes, or all of it where there are less.
+	// 512 bytes, or all of it if there are less.
 	Recognise func(head []byte) bool
 	// Read makes sessions of a file and hands them over, each one newly made, until
 	// each is false. name is for Session.File, and for its errors, which begin with
@@ -161,52 +138,51 @@ type GoneError struct{ Name string }
 
 func (e *GoneError) Error() string { return e.Name + ": removed since its directory was listed" }
 
-// find opens the file, which may have been compressed since it was listed, and gives
-// the name that it has.
-func (in Input) find() (*os.File, string, error) {
-	f, err := os.Open(in.Name)
-	if !in.listed || !errors.Is(err, fs.ErrNotExist) {
-		return f, in.Name, err
-	}
-	for _, packed := range []string{".gz", ".zst"} {
-		name := unpackedName(in.Name) + packed
-		if f, err := os.Open(name); !errors.Is(err, fs.ErrNotExist) {
-			return f, name, err
-		}
-	}
-	return nil, in.Name, &GoneError{in.Name}
+// source is an open input, decompressed.
+type source struct {
+	io.Reader
+	// name is the file's, as it has been found.
+	name string
+	// format is that of the sessions in it, form a further form in place of that.
+	format *format
+	form   *Form
+	close  func()
 }
+
+// sniffed is how much is looked at to tell what a file is.
+const sniffed = 512
+
+// byteOrderMark is what some editors begin a file of UTF-8 with. YAML allows it, JSON
+// does not.
+var byteOrderMark = []byte("\ufeff")
 
 // open opens an input, which may be of a further form; read counts its bytes as
 // they are on the disk.
 func (in Input) open(read *atomic.Int64, forms ...Form) (*source, error) {
-	s := &source{name: in.Name}
+	s := &source{name: in.Name, format: yamlDocuments, close: func() {}}
 	raw := in.stdin
 	if raw == nil {
-		f, name, err := in.find()
+		f, err := in.find()
 		if err != nil {
-			return nil, fmt.Errorf("read sessions: %w", err)
+			return nil, err
 		}
-		in.Name, s.name = name, name
-		s.close = append(s.close, f.Close)
-		raw = f
+		s.name, s.close, raw = f.Name(), func() { f.Close() }, f
 	}
-	r, err := s.unpack(in.Name, counter{raw, read})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s:1: %w", in.Name, err), s.Close())
+	if err := s.unpack(counter{raw, read}); err != nil {
+		s.close()
+		return nil, fmt.Errorf("%s:1: %w", s.name, err)
 	}
-	begin := bufio.NewReaderSize(r, sniffed)
+	begin := bufio.NewReaderSize(s.Reader, sniffed)
 	head, _ := begin.Peek(sniffed)
 	s.Reader = begin
 	if i := slices.IndexFunc(forms, func(f Form) bool { return f.Recognise(head) }); i >= 0 {
 		s.form = &forms[i]
 	}
 	text, marked := bytes.CutPrefix(head, byteOrderMark)
-	base := unpackedName(in.Name)
-	s.format = yamlDocuments
-	if strings.HasSuffix(base, ".jsonl") || strings.HasSuffix(base, ".json") ||
+	base := unpackedName(s.name)
+	if hasEnding(base, endings[2:]) ||
 		// The name of standard input says nothing: a brace says JSON.
-		in.stdin != nil && !isSessionFile(base) && bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte("{")) {
+		in.stdin != nil && !hasEnding(base, endings) && bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte("{")) {
 		s.format = jsonLines
 	}
 	if marked && s.format == jsonLines {
@@ -216,36 +192,49 @@ func (in Input) open(read *atomic.Int64, forms ...Form) (*source, error) {
 	return s, nil
 }
 
-// unpack decompresses what is compressed: by its name, or by its first bytes.
-func (s *source) unpack(name string, raw io.Reader) (io.Reader, error) {
-	r := bufio.NewReaderSize(raw, 64<<10)
-	magic, _ := r.Peek(4)
-	switch {
-	case strings.HasSuffix(name, ".gz") || bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
-		packed, err := gzip.NewReader(r)
-		if err != nil {
-			return nil, unpackError(err)
+// find opens the file, which may have been compressed since it was listed.
+func (in Input) find() (*os.File, error) {
+	f, err := os.Open(in.Name)
+	if in.listed && errors.Is(err, fs.ErrNotExist) {
+		for _, ending := range compression {
+			if f, err = os.Open(unpackedName(in.Name) + ending); !errors.Is(err, fs.ErrNotExist) {
+				break
+			}
 		}
-		s.close = append(s.close, packed.Close)
-		return unpacker{packed}, nil
-	case strings.HasSuffix(name, ".zst") || bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		packed, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true))
-		if err != nil {
-			return nil, unpackError(err)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, &GoneError{in.Name}
 		}
-		s.close = append(s.close, func() error { packed.Close(); return nil })
-		return unpacker{packed}, nil
 	}
-	return r, nil
+	if err != nil {
+		return nil, fmt.Errorf("read sessions: %w", err)
+	}
+	return f, nil
 }
 
-// Close closes the file.
-func (s *source) Close() error {
-	var errs []error
-	for _, f := range slices.Backward(s.close) {
-		errs = append(errs, f())
+// maxWindow is what zstd itself accepts without being asked to.
+const maxWindow = 128 << 20
+
+// unpack decompresses what is compressed: by its name, or by its first bytes.
+func (s *source) unpack(raw io.Reader) error {
+	r := bufio.NewReaderSize(raw, 64<<10)
+	s.Reader = r
+	magic, _ := r.Peek(4)
+	switch {
+	case strings.HasSuffix(s.name, ".gz") || bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
+		packed, err := gzip.NewReader(r)
+		if err != nil {
+			return unpackError(err)
+		}
+		s.Reader = unpacker{packed}
+	case strings.HasSuffix(s.name, ".zst") || bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+		packed, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true))
+		if err != nil {
+			return unpackError(err)
+		}
+		file := s.close
+		s.Reader, s.close = unpacker{packed}, func() { packed.Close(); file() }
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // unpacker reads decompressed data.
@@ -265,18 +254,6 @@ func unpackError(err error) error {
 		return errors.New("compressed data ends too early")
 	}
 	return fmt.Errorf("compressed data: %w", err)
-}
-
-// unpackedName is a name without the ending that says how it is compressed.
-func unpackedName(name string) string {
-	return cmp.Or(cutSuffix(name, ".gz"), cutSuffix(name, ".zst"), name)
-}
-
-func cutSuffix(name, ending string) string {
-	if before, ok := strings.CutSuffix(name, ending); ok {
-		return before
-	}
-	return ""
 }
 
 // counter counts what is read.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"reflect"
 	"strconv"
 	"strings"
@@ -70,36 +71,35 @@ func (c *schemaCheck) keys(node *yaml.Node, t reflect.Type) {
 			continue
 		}
 		lines[key.Value] = key.Line
-		if field, ok := fieldOf(t, key.Value); ok {
-			c.value(value, field)
-		} else {
+		known := false
+		for name, of := range fields(t) {
+			if name == key.Value {
+				known = true
+				c.value(value, of)
+			}
+		}
+		if !known {
 			c.report(key.Line, "%s", unknownKey(key.Value, t))
 		}
 	}
 }
 
-// fieldOf is the type of what stands behind a key of a part of the schema.
-func fieldOf(t reflect.Type, key string) (reflect.Type, bool) {
-	for i := range t.NumField() {
-		if name := keyOf(t.Field(i)); name == key && name != "-" {
-			return t.Field(i).Type, true
+// fields are the keys of a part of the schema, with the types of what they hold.
+func fields(t reflect.Type) iter.Seq2[string, reflect.Type] {
+	return func(yield func(string, reflect.Type) bool) {
+		for i := range t.NumField() {
+			key, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
+			if key != "-" && !yield(key, t.Field(i).Type) {
+				return
+			}
 		}
 	}
-	return nil, false
 }
 
-func keyOf(f reflect.StructField) string {
-	key, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
-	return key
-}
-
-// keysOf lists the keys of a part of the schema.
 func keysOf(t reflect.Type) []string {
 	var keys []string
-	for i := range t.NumField() {
-		if key := keyOf(t.Field(i)); key != "-" {
-			keys = append(keys, key)
-		}
+	for key := range fields(t) {
+		keys = append(keys, key)
 	}
 	return keys
 }

@@ -154,7 +154,7 @@ func (s *Stream[R]) readInput(in Input, stopped *atomic.Bool, free <-chan *block
 		hand(b)
 		return
 	}
-	defer src.Close()
+	defer src.close()
 	if src.form != nil {
 		s.readForm(src, stopped, free, hand)
 		return
