@@ -146,7 +146,6 @@ type Recorder struct {
 	queue  chan *part
 	queued atomic.Int64
 
-	stop   chan struct{}
 	done   chan struct{}
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -173,7 +172,7 @@ func Open(config Config) (*Recorder, error) {
 func newRecorder(config Config) *Recorder {
 	r := &Recorder{
 		config: config, random: mathrand.Float64,
-		queue: make(chan *part, config.Buffer), stop: make(chan struct{}), done: make(chan struct{}),
+		queue: make(chan *part, config.Buffer), done: make(chan struct{}),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r
@@ -188,7 +187,7 @@ func (r *Recorder) start() {
 		var keeping sync.WaitGroup
 		keeping.Go(w.keeper.run)
 		w.run()
-		close(w.keeper.finished)
+		close(w.keeper.work)
 		keeping.Wait()
 	}()
 }
@@ -200,7 +199,7 @@ func (r *Recorder) Close(ctx context.Context) error {
 	r.mu.Lock()
 	if !r.closed {
 		r.closed = true
-		close(r.stop)
+		close(r.queue)
 	}
 	r.mu.Unlock()
 	select {

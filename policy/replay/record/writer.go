@@ -59,45 +59,21 @@ func newWriter(r *Recorder) *writer {
 	return w
 }
 
-// run writes until the Recorder is closed, and then what is queued.
+// run writes what is queued until the queue is closed. Once the Recorder's context is
+// over, the rest is lost.
 func (w *writer) run() {
 	w.keeper.wake()
 	defer w.end()
-	for {
+	for p := range w.recorder.queue {
+		if w.recorder.ctx.Err() != nil || w.pausing() {
+			w.lose(1)
+		} else {
+			w.part(p)
+		}
 		if len(w.recorder.queue) == 0 {
 			w.flush()
 		}
-		select {
-		case <-w.recorder.stop:
-			w.drain()
-			return
-		default:
-		}
-		select {
-		case p := <-w.recorder.queue:
-			w.part(p)
-		case <-w.recorder.stop:
-			w.drain()
-			return
-		}
-	}
-}
-
-// drain writes what is queued, as long as somebody waits for that.
-func (w *writer) drain() {
-	for {
-		select {
-		case p := <-w.recorder.queue:
-			if w.recorder.ctx.Err() != nil {
-				w.recorder.queued.Add(-int64(p.size))
-				w.lose(1)
-				continue
-			}
-			w.part(p)
-		default:
-			w.flush()
-			return
-		}
+		w.recorder.queued.Add(-int64(p.size))
 	}
 }
 
@@ -113,11 +89,6 @@ func (w *writer) end() {
 
 // part writes the sessions of a part of a connection.
 func (w *writer) part(p *part) {
-	defer w.recorder.queued.Add(-int64(p.size))
-	if w.pausing() {
-		w.lose(1)
-		return
-	}
 	// A mistake in here must not end the process, as it would take the mail with it.
 	defer func() {
 		if value := recover(); value != nil {
