@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,22 +13,19 @@ import (
 	"milterd/policy"
 )
 
-// note says what the verdicts rest on although the session does not tell it.
-func note(s *Session) string {
+// missingFacts says what the verdicts rest on although the session does not tell it.
+func missingFacts(s *Session) []string {
 	if s.Connect.Addr == "" || s.Connect.Resolve != "" {
-		return ""
+		return nil
 	}
-	return "connect.resolve is missing, so rdns passes unless it looks for itself (source: own), and the client's name entitles to nothing"
+	return []string{"connect.resolve is missing, so rdns passes unless it looks for itself (source: own), and the client's name entitles to nothing"}
 }
 
 // WriteText prints one session's verdicts, a line each, with what was expected
 // where that differs, and with the trace where explain is set.
 func WriteText(w io.Writer, s *Session, o Outcome, explain bool) error {
 	p := printer{w: w}
-	if n := note(s); n != "" {
-		p.printf("%s note: %s\n", s.ID, n)
-	}
-	for _, n := range s.Notes {
+	for _, n := range append(missingFacts(s), s.Notes...) {
 		p.printf("%s note: %s\n", s.ID, n)
 	}
 	for _, r := range o.Results {
@@ -202,30 +200,23 @@ func newEncoder(w io.Writer) *json.Encoder {
 type escaper struct{ w io.Writer }
 
 func (e escaper) Write(p []byte) (int, error) {
-	out, kept := p, 0
-	for i := 0; i < len(p); {
-		if p[i] < 0x7f {
-			i++
-			continue
-		}
-		r, size := utf8.DecodeRune(p[i:])
-		if unicode.In(r, unicode.Cc, unicode.Cf) {
-			if kept == 0 {
-				out = nil
+	out := p
+	if bytes.ContainsFunc(p, isUnprintable) {
+		out = nil
+		for _, r := range string(p) {
+			if !isUnprintable(r) {
+				out = utf8.AppendRune(out, r)
+				continue
 			}
-			out = append(out, p[kept:i]...)
 			for _, unit := range utf16.AppendRune(nil, r) {
 				out = fmt.Appendf(out, `\u%04x`, unit)
 			}
-			kept = i + size
 		}
-		i += size
-	}
-	if kept > 0 {
-		out = append(out, p[kept:]...)
 	}
 	if _, err := e.w.Write(out); err != nil {
 		return 0, err
 	}
 	return len(p), nil
 }
+
+func isUnprintable(r rune) bool { return r >= 0x7f && unicode.In(r, unicode.Cc, unicode.Cf) }

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"log/slog"
 	mathrand "math/rand/v2"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,12 +23,6 @@ const (
 	Gzip Compression = "gzip"
 	Zstd Compression = "zstd"
 	None Compression = "none"
-)
-
-// What Config leaves open.
-const (
-	defaultMaxSize = 64 << 20
-	defaultBuffer  = 1024
 )
 
 // minKey is the least length of a redaction key in octets: whoever guesses the key
@@ -81,27 +77,13 @@ func (c Config) withDefaults() (Config, error) {
 	case c.Redact && len(c.Key) > 0 && len(c.Key) < minKey:
 		return c, fmt.Errorf("redaction key of %d octets, expected %d at least", len(c.Key), minKey)
 	}
-	switch c.Compress {
-	case Gzip, Zstd, None:
-	case "":
-		c.Compress = Gzip
-	default:
+	c.MaxSize, c.Buffer, c.Sample = cmp.Or(c.MaxSize, 64<<20), cmp.Or(c.Buffer, 1024), cmp.Or(c.Sample, 1)
+	c.Compress, c.Logger = cmp.Or(c.Compress, Gzip), cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
+	if !slices.Contains([]Compression{Gzip, Zstd, None}, c.Compress) {
 		return c, fmt.Errorf("compression %q, expected gzip, zstd or none", c.Compress)
-	}
-	if c.MaxSize == 0 {
-		c.MaxSize = defaultMaxSize
-	}
-	if c.Buffer == 0 {
-		c.Buffer = defaultBuffer
-	}
-	if c.Sample == 0 {
-		c.Sample = 1
 	}
 	if c.Redact {
 		c.Headers, c.AllHeaders = nil, false
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.Redact && len(c.Key) == 0 {
 		c.Key = make([]byte, 32)
