@@ -48,7 +48,7 @@ func (c *Config) checkListeners(d *decoder) {
 func (c *Config) checkReach(s *sources) {
 	warn := func(key, format string, args ...any) { s.warn(c.name, c.lines[key], key+": "+format, args...) }
 	for _, address := range c.Listen.Map {
-		if !isLoopback(address) {
+		if reachable(address) {
 			warn("listen.map", "%s can be reached from other machines, and whoever can connect reads the access table and learns who may relay; keep it local", address)
 		}
 	}

@@ -27,7 +27,7 @@ func (c *Config) checkPlaces(s *sources) {
 	if g.File != "" && !sources {
 		warn("grants.file", "nothing makes grants here: expected control, dovecot, logs or drac as well")
 	}
-	if c.Listen.HTTP != "" && !isLoopback(c.Listen.HTTP) {
+	if c.Listen.HTTP != "" && reachable(c.Listen.HTTP) {
 		warn("listen.http", "%s can be reached from other machines, and asks nobody who they are", c.Listen.HTTP)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"milterd/milter/door"
 	"milterd/policy"
 	"milterd/policy/access"
 )
@@ -162,7 +163,7 @@ func checkPortKey(key string) error {
 	switch {
 	case (err == nil || strings.Trim(key, "0123456789") == "") && !isPort(key):
 		return fmt.Errorf("port %s, expected a number from 1 to 65535 without leading zeros", quote(key))
-	case !isName(key):
+	case !door.IsHostName(key):
 		return fmt.Errorf("%s, expected a port number or a daemon name (Name= in DAEMON_OPTIONS)", quote(key))
 	}
 	return nil

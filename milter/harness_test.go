@@ -17,6 +17,7 @@ import (
 	gomilter "github.com/d--j/go-milter"
 	"go.uber.org/goleak"
 
+	"milterd/milter/door"
 	"milterd/policy"
 )
 
@@ -161,7 +162,7 @@ func serve(t testing.TB, config Config) *testServer {
 		config.IdleGrace = time.Millisecond
 	}
 	ts.Server = NewServer(config)
-	ln, err := Listen("local:"+filepath.Join(t.TempDir(), "m.sock"), 0, "")
+	ln, err := door.Listen("local:"+filepath.Join(t.TempDir(), "m.sock"), 0, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"milterd/milter/door"
 	"milterd/policy"
 )
 
@@ -134,7 +135,7 @@ func TestServeAfterShutdown(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "s")
-	ln, err := Listen("local:"+path, 0, "")
+	ln, err := door.Listen("local:"+path, 0, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"milterd/configs"
 	"milterd/milter"
+	"milterd/milter/door"
 	"milterd/milter/socketmap"
 	"milterd/policy/replay/record"
 )
@@ -82,7 +83,7 @@ func openSockets(config *configs.Config, logger *slog.Logger) (*sockets, error) 
 func open(config configs.Listen, addresses []string) ([]net.Listener, error) {
 	var listeners []net.Listener
 	for _, address := range addresses {
-		ln, err := milter.Listen(address, config.SocketMode, config.SocketGroup)
+		ln, err := door.Listen(address, config.SocketMode, config.SocketGroup)
 		if err != nil {
 			for _, opened := range listeners {
 				err = errors.Join(err, opened.Close())

@@ -13,7 +13,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"milterd/milter"
+	"milterd/milter/door"
 	"milterd/policy"
 	"milterd/policy/grant"
 	"milterd/policy/grant/control"
@@ -62,10 +62,11 @@ func runGrants(o options, stdout, stderr io.Writer) int {
 type usageError struct{ error }
 
 func doGrants(ctx context.Context, address string, o grantOptions, stdout io.Writer) error {
-	_, path, err := milter.ParseAddress(address)
+	socket, err := door.ParseAddress(address)
 	if err != nil {
 		return fmt.Errorf("grants.control: %w", err)
 	}
+	_, path := socket.Dial()
 	addr, user, err := o.subject()
 	if err != nil {
 		return usageError{err}

@@ -9,11 +9,9 @@ import (
 	"net/netip"
 	"os"
 	"reflect"
-	"strings"
 	"time"
 
 	"milterd/configs"
-	"milterd/milter"
 	"milterd/milter/door"
 	"milterd/policy"
 	"milterd/policy/grant"
@@ -144,7 +142,7 @@ func (g *grantSources) openControl(config *configs.Config) error {
 	if config.Grants.ControlGroup != "" {
 		mode = 0o660
 	}
-	ln, err := milter.Listen(config.Grants.Control, mode, config.Grants.ControlGroup)
+	ln, err := door.Listen(config.Grants.Control, mode, config.Grants.ControlGroup)
 	if err != nil {
 		return fmt.Errorf("control: %w", err)
 	}
@@ -168,7 +166,7 @@ func (g *grantSources) openDovecot(config *configs.Config) error {
 	if g.dovecot, err = dovecot.New(dovecot.Config{Granter: g.keeper, Header: header, Logger: g.logger}); err != nil {
 		return err
 	}
-	ln, err := milter.Listen(c.Listen, config.Listen.SocketMode, config.Listen.SocketGroup)
+	ln, err := door.Listen(c.Listen, config.Listen.SocketMode, config.Listen.SocketGroup)
 	if err != nil {
 		return fmt.Errorf("dovecot: %w", err)
 	}
@@ -213,17 +211,9 @@ func (g *grantSources) openDRAC(config *configs.Config) error {
 	}); err != nil {
 		return err
 	}
-	network, address, err := datagramAddress(c.Listen)
+	conn, err := door.ListenPacket(c.Listen)
 	if err != nil {
 		return fmt.Errorf("drac: %w", err)
-	}
-	packet, err := net.ListenPacket(network, address)
-	if err != nil {
-		return fmt.Errorf("drac: %w", err)
-	}
-	conn, ok := packet.(*net.UDPConn)
-	if !ok {
-		return errors.Join(fmt.Errorf("drac: %s is not a UDP address", c.Listen), packet.Close())
 	}
 	g.add(conn.Close, func(ctx context.Context) error { return g.drac.Serve(ctx, conn) })
 	if addr, ok := conn.LocalAddr().(*net.UDPAddr); ok && c.RPCBind {
@@ -234,27 +224,6 @@ func (g *grantSources) openDRAC(config *configs.Config) error {
 		})
 	}
 	return nil
-}
-
-// datagramAddress reads the address of a UDP socket. Unlike that of a stream it may
-// have port 0, any port, which rpcbind is told.
-func datagramAddress(s string) (network, address string, err error) {
-	stream, anyPort := s, false
-	if scheme, rest, _ := strings.Cut(s, ":"); rest == "0" || strings.HasPrefix(rest, "0@") {
-		stream, anyPort = scheme+":1"+rest[1:], true
-	}
-	network, address, err = milter.ParseAddress(stream)
-	if err != nil {
-		return "", "", err
-	}
-	if anyPort {
-		host, _, err := net.SplitHostPort(address)
-		if err != nil {
-			return "", "", err
-		}
-		address = net.JoinHostPort(host, "0")
-	}
-	return strings.Replace(network, "tcp", "udp", 1), address, nil
 }
 
 // add takes a source in, with what closes it if it never runs.

@@ -15,6 +15,7 @@ import (
 
 	"milterd/configs"
 	"milterd/milter"
+	"milterd/milter/door"
 	"milterd/milter/socketmap"
 	"milterd/policy"
 )
@@ -81,9 +82,9 @@ func askDoors(config *configs.Config) []*askedDoor {
 	var asking sync.WaitGroup
 	for _, d := range all {
 		asking.Go(func() {
-			network, address, err := milter.ParseAddress(d.address)
+			address, err := door.ParseAddress(d.address)
 			if err == nil {
-				err = d.ask(network, address)
+				err = d.ask(address.Dial())
 			}
 			d.err = err
 		})

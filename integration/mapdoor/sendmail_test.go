@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"milterd/milter"
+	milterdoor "milterd/milter/door"
 	"milterd/milter/socketmap"
 	"milterd/policy"
 	"milterd/policy/access"
@@ -98,7 +98,7 @@ type door struct {
 
 func (s site) open(maps map[string]socketmap.Map) *door {
 	s.t.Helper()
-	ln, err := milter.Listen("local:"+s.path("map.sock"), 0o600, "")
+	ln, err := milterdoor.Listen("local:"+s.path("map.sock"), 0o600, "")
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -1,10 +1,9 @@
-package milter
+package door
 
 import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -18,107 +17,49 @@ import (
 // sendmail, as the group or as root, may connect; others may not.
 const DefaultSocketMode os.FileMode = 0o660
 
-// maxSocketPath is the longest path of a unix socket (sun_path on Linux,
-// without its NUL).
-const maxSocketPath = 107
-
-// ParseAddress reads a socket address in sendmail's notation and returns what
-// net.Listen takes:
-//
-//	local:/run/milterd/milter.sock   unix socket, also written unix:/path
-//	inet:8891@192.0.2.1              port and IPv4 address or host name
-//	inet:8891                        port on the IPv4 loopback address
-//	inet6:8891@2001:db8::1           port and IPv6 address or host name
-//	inet6:8891                       port on the IPv6 loopback address
-//
-// An address without a host means the loopback address only. (For libmilter it
-// means every address, which puts a filter without any authentication on the
-// network.) To listen on every address say so: inet:8891@0.0.0.0.
-func ParseAddress(s string) (network, address string, err error) {
-	kind, rest, found := strings.Cut(s, ":")
-	if !found {
-		return "", "", fmt.Errorf("socket address %q: expected local:/path, inet:port@host or inet6:port@host", s)
-	}
-	switch kind {
-	case "local", "unix":
-		if !filepath.IsAbs(rest) {
-			return "", "", fmt.Errorf("socket address %q: expected %s:/path with an absolute path", s, kind)
-		}
-		if strings.IndexByte(rest, 0) >= 0 {
-			return "", "", fmt.Errorf("socket address %q: a path cannot hold NUL", s)
-		}
-		path := filepath.Clean(rest)
-		if len(path) > maxSocketPath {
-			return "", "", fmt.Errorf("socket address %q: %d bytes of path, expected %d at most", s, len(path), maxSocketPath)
-		}
-		return "unix", path, nil
-	case "inet":
-		network, address, err = parseInet(rest, "tcp4", "127.0.0.1")
-	case "inet6":
-		network, address, err = parseInet(rest, "tcp6", "::1")
-	default:
-		err = fmt.Errorf("unknown kind %q, expected local, unix, inet or inet6", kind)
-	}
-	if err != nil {
-		return "", "", fmt.Errorf("socket address %q: %w", s, err)
-	}
-	return network, address, nil
-}
-
-// parseInet reads "port" or "port@host".
-func parseInet(s, network, loopback string) (string, string, error) {
-	portText, host, hasHost := strings.Cut(s, "@")
-	port, err := strconv.ParseUint(portText, 10, 16)
-	if err != nil || port == 0 {
-		return "", "", fmt.Errorf("port %q, expected 1 to 65535", portText)
-	}
-	if !hasHost {
-		host = loopback
-	}
-	if n := len(host); n > 2 && host[0] == '[' && host[n-1] == ']' {
-		host = host[1 : n-1]
-	}
-	if network == "tcp6" {
-		host = strings.TrimPrefix(host, "IPv6:")
-	}
-	if host == "" {
-		return "", "", errors.New("expected a host after @")
-	}
-	if addr, err := netip.ParseAddr(host); err == nil {
-		if addr.Is4() != (network == "tcp4") {
-			return "", "", fmt.Errorf("%s is not an address of this kind, inet takes IPv4 and inet6 takes IPv6", host)
-		}
-	} else if strings.ContainsAny(host, ":@/ \t") {
-		return "", "", fmt.Errorf("host %q, expected an address or a host name", host)
-	}
-	return network, net.JoinHostPort(host, strconv.FormatUint(port, 10)), nil
-}
-
 // Listen opens the socket that spec names, in ParseAddress's notation.
 //
 // A unix socket gets the mode (0 stands for DefaultSocketMode) and the group,
 // a name or a number, empty for the process's own; both mean nothing to TCP.
 // Its directory must exist; sendmail refuses one that others may write to. A
-// socket left behind by a dead process is replaced; one that somebody answers
+// socket left behind by a dead process is replaced; one that a process answers
 // on, or a file that is not a socket, is an error. Closing the listener
 // removes the socket, unless another one has taken its place.
 func Listen(spec string, mode os.FileMode, group string) (net.Listener, error) {
-	network, address, err := ParseAddress(spec)
+	a, err := ParseAddress(spec)
 	if err != nil {
 		return nil, err
 	}
-	if network == "unix" {
-		ln, err := listenUnix(address, mode, group)
-		if err != nil {
-			return nil, fmt.Errorf("listen on %s: %w", spec, err)
-		}
-		return ln, nil
+	var ln net.Listener
+	if a.network == "unix" {
+		ln, err = listenUnix(a.path, mode, group)
+	} else {
+		ln, err = net.Listen(a.Dial())
 	}
-	ln, err := net.Listen(network, address)
 	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", spec, err)
+		return nil, fmt.Errorf("listen on %s: %w", a, err)
 	}
 	return ln, nil
+}
+
+// ListenPacket opens the UDP socket that spec names, in ParsePacketAddress's
+// notation.
+func ListenPacket(spec string) (*net.UDPConn, error) {
+	a, err := ParsePacketAddress(spec)
+	if err != nil {
+		return nil, err
+	}
+	network, address := a.Dial()
+	network = strings.Replace(network, "tcp", "udp", 1)
+	addr, err := net.ResolveUDPAddr(network, address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", a, err)
+	}
+	conn, err := net.ListenUDP(network, addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", a, err)
+	}
+	return conn, nil
 }
 
 // listenUnix binds in a private directory beside the path, sets mode and

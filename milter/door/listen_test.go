@@ -1,4 +1,4 @@
-package milter
+package door
 
 import (
 	"fmt"
@@ -10,56 +10,6 @@ import (
 	"syscall"
 	"testing"
 )
-
-func TestParseAddress(t *testing.T) {
-	tests := []struct {
-		name, spec       string
-		network, address string
-		err              string
-	}{
-		{"a unix socket", "local:/run/milterd/milter.sock", "unix", "/run/milterd/milter.sock", ""},
-		{"its other spelling", "unix:/run/milterd/milter.sock", "unix", "/run/milterd/milter.sock", ""},
-		{"a path is tidied", "local:/run//milterd/./milter.sock", "unix", "/run/milterd/milter.sock", ""},
-		{"a port without host is loopback only", "inet:8891", "tcp4", "127.0.0.1:8891", ""},
-		{"a port and an address", "inet:8891@192.0.2.1", "tcp4", "192.0.2.1:8891", ""},
-		{"an address in brackets", "inet:8891@[192.0.2.1]", "tcp4", "192.0.2.1:8891", ""},
-		{"a port and a host name", "inet:8891@localhost", "tcp4", "localhost:8891", ""},
-		{"every address, said so", "inet:8891@0.0.0.0", "tcp4", "0.0.0.0:8891", ""},
-		{"an IPv6 port without host is loopback only", "inet6:8891", "tcp6", "[::1]:8891", ""},
-		{"an IPv6 address", "inet6:8891@2001:db8::1", "tcp6", "[2001:db8::1]:8891", ""},
-		{"an IPv6 address in brackets", "inet6:8891@[2001:db8::1]", "tcp6", "[2001:db8::1]:8891", ""},
-		{"an IPv6 address as sendmail writes it", "inet6:8891@IPv6:2001:db8::1", "tcp6", "[2001:db8::1]:8891", ""},
-
-		{"nothing", "", "", "", `socket address "": expected local:/path, inet:port@host or inet6:port@host`},
-		{"a bare path", "/run/x", "", "", `socket address "/run/x": expected local:/path, inet:port@host or inet6:port@host`},
-		{"an unknown kind", "tcp:8891", "", "", `socket address "tcp:8891": unknown kind "tcp", expected local, unix, inet or inet6`},
-		{"a relative path", "local:milter.sock", "", "", `socket address "local:milter.sock": expected local:/path with an absolute path`},
-		{"no path", "unix:", "", "", `socket address "unix:": expected unix:/path with an absolute path`},
-		{"a path with NUL", "unix:/run/\x00", "", "", `socket address "unix:/run/\x00": a path cannot hold NUL`},
-		{"a path beyond the kernel's limit", "local:/" + strings.Repeat("x", 107), "", "",
-			`socket address "local:/` + strings.Repeat("x", 107) + `": 108 bytes of path, expected 107 at most`},
-		{"no port", "inet:", "", "", `socket address "inet:": port "", expected 1 to 65535`},
-		{"port 0", "inet:0", "", "", `socket address "inet:0": port "0", expected 1 to 65535`},
-		{"a port too high", "inet:65536", "", "", `socket address "inet:65536": port "65536", expected 1 to 65535`},
-		{"host and port the wrong way round", "inet:localhost@8891", "", "", `socket address "inet:localhost@8891": port "localhost", expected 1 to 65535`},
-		{"an empty host", "inet:8891@", "", "", `socket address "inet:8891@": expected a host after @`},
-		{"IPv6 as inet", "inet:8891@::1", "", "", `socket address "inet:8891@::1": ::1 is not an address of this kind, inet takes IPv4 and inet6 takes IPv6`},
-		{"IPv4 as inet6", "inet6:8891@127.0.0.1", "", "", `socket address "inet6:8891@127.0.0.1": 127.0.0.1 is not an address of this kind, inet takes IPv4 and inet6 takes IPv6`},
-		{"a host that is none", "inet:8891@a b", "", "", `socket address "inet:8891@a b": host "a b", expected an address or a host name`},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			network, address, err := ParseAddress(tt.spec)
-			message := ""
-			if err != nil {
-				message = err.Error()
-			}
-			if network != tt.network || address != tt.address || message != tt.err {
-				t.Errorf("got  %q %q, %s\nwant %q %q, %s", network, address, message, tt.network, tt.address, tt.err)
-			}
-		})
-	}
-}
 
 // listenAt listens on a path and closes at the end of the test.
 func listenAt(t *testing.T, path string, mode os.FileMode, group string) net.Listener {
