@@ -39,6 +39,8 @@ var (
 		record: "document", sessions: "a YAML document", max: maxDocument,
 		first: firstDocument, last: lastDocument,
 	}
+	// otherForm is that of a Form, which reads by itself.
+	otherForm = &format{sessions: "a connection with a message"}
 )
 
 // marker begins a YAML document wherever it stands at the beginning of a line, with

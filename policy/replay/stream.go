@@ -149,7 +149,7 @@ func (s *Stream[R]) readInput(in Input, stopped *atomic.Bool, free <-chan *block
 	src, err := in.open(&s.read, s.Forms...)
 	if err != nil {
 		b := <-free
-		b.empty(in.Name, jsonLines)
+		b.empty(in.Name, otherForm)
 		b.err, b.last = err, true
 		hand(b)
 		return
@@ -173,7 +173,7 @@ func (s *Stream[R]) readInput(in Input, stopped *atomic.Bool, free <-chan *block
 func (s *Stream[R]) readForm(src *source, stopped *atomic.Bool, free <-chan *block[R], hand func(*block[R])) {
 	fresh := func() *block[R] {
 		b := <-free
-		b.empty(src.name, jsonLines)
+		b.empty(src.name, otherForm)
 		return b
 	}
 	b := fresh()
