@@ -3,6 +3,7 @@ package replay
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -168,7 +170,7 @@ func (in Input) open(read *atomic.Int64, forms ...Form) (*source, error) {
 		}
 		s.name, s.close, raw = f.Name(), func() { f.Close() }, f
 	}
-	if err := s.unpack(counter{raw, read}); err != nil {
+	if err := s.unpack(&counter{Reader: raw, all: read}); err != nil {
 		s.close()
 		return nil, fmt.Errorf("%s:1: %w", s.name, err)
 	}
@@ -194,7 +196,8 @@ func (in Input) open(read *atomic.Int64, forms ...Form) (*source, error) {
 
 // find opens the file, which may have been compressed since it was listed.
 func (in Input) find() (*os.File, error) {
-	f, err := os.Open(in.Name)
+	// A pipe that nothing writes to must not be waited for.
+	f, err := os.OpenFile(in.Name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if in.listed && errors.Is(err, fs.ErrNotExist) {
 		for _, ending := range compression {
 			if f, err = os.Open(unpackedName(in.Name) + ending); !errors.Is(err, fs.ErrNotExist) {
@@ -208,6 +211,10 @@ func (in Input) find() (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read sessions: %w", err)
 	}
+	if info, err := f.Stat(); err != nil || info.Mode()&fs.ModeDevice != 0 {
+		f.Close()
+		return nil, cmp.Or(err, fmt.Errorf("read sessions: %s is a device, expected a file, or - for standard input", in.Name))
+	}
 	return f, nil
 }
 
@@ -215,7 +222,7 @@ func (in Input) find() (*os.File, error) {
 const maxWindow = 128 << 20
 
 // unpack decompresses what is compressed: by its name, or by its first bytes.
-func (s *source) unpack(raw io.Reader) error {
+func (s *source) unpack(raw *counter) error {
 	r := bufio.NewReaderSize(raw, 64<<10)
 	s.Reader = r
 	magic, _ := r.Peek(4)
@@ -225,23 +232,37 @@ func (s *source) unpack(raw io.Reader) error {
 		if err != nil {
 			return unpackError(err)
 		}
-		s.Reader = unpacker{packed}
+		s.Reader = &unpacker{r: packed, packed: raw}
 	case strings.HasSuffix(s.name, ".zst") || bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
 		packed, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true))
 		if err != nil {
 			return unpackError(err)
 		}
 		file := s.close
-		s.Reader, s.close = unpacker{packed}, func() { packed.Close(); file() }
+		s.Reader, s.close = &unpacker{r: packed, packed: raw}, func() { packed.Close(); file() }
 	}
 	return nil
 }
 
-// unpacker reads decompressed data.
-type unpacker struct{ r io.Reader }
+// Compressed data may expand to a thousand times its size, as gzip does at most, and
+// beyond that to maxExpanded.
+const (
+	maxExpansion = 1000
+	maxExpanded  = 64 << 20
+)
 
-func (u unpacker) Read(p []byte) (int, error) {
+// unpacker reads decompressed data.
+type unpacker struct {
+	r      io.Reader
+	packed *counter
+	n      int64
+}
+
+func (u *unpacker) Read(p []byte) (int, error) {
 	n, err := u.r.Read(p)
+	if u.n += int64(n); u.n > maxExpanded+maxExpansion*u.packed.n {
+		return 0, fmt.Errorf("compressed data expands to more than %d times its size", maxExpansion)
+	}
 	if err != nil && err != io.EOF {
 		err = unpackError(err)
 	}
@@ -256,14 +277,16 @@ func unpackError(err error) error {
 	return fmt.Errorf("compressed data: %w", err)
 }
 
-// counter counts what is read.
+// counter counts what is read, of this file and of all.
 type counter struct {
 	io.Reader
-	read *atomic.Int64
+	n   int64
+	all *atomic.Int64
 }
 
-func (c counter) Read(p []byte) (int, error) {
+func (c *counter) Read(p []byte) (int, error) {
 	n, err := c.Reader.Read(p)
-	c.read.Add(int64(n))
+	c.n += int64(n)
+	c.all.Add(int64(n))
 	return n, err
 }

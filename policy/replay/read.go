@@ -58,6 +58,8 @@ func (d *decoder) sessions(p *piece, each func(*Session)) (count int) {
 		case len(text) == 0:
 		case len(text) > d.max:
 			p.unreadable.add(d.tooLong(d.name, line))
+		case large(text) && d.values(text) > maxValues:
+			p.unreadable.addf("%s:%d: %s of more than %d values", d.name, line, d.record, maxValues)
 		case d.format == yamlDocuments:
 			d.documents(record, line, &p.unreadable, counted)
 		default:
@@ -126,10 +128,6 @@ func (d *decoder) documents(text []byte, first int, bad *unreadable, each func(*
 		each(s)
 	}
 }
-
-// maxValues is how many values of a YAML document are looked at, those of its aliases
-// each time.
-const maxValues = 1 << 20
 
 var yamlLine = regexp.MustCompile(`^yaml: (?:unmarshal errors:\n\s*)?(?:line (\d+): )?`)
 

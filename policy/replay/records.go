@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // blockSize is about how many bytes are worked on at a time: enough that handing them
@@ -18,26 +20,31 @@ type format struct {
 	record, sessions string
 	// max is the largest size of a record in bytes.
 	max int
+	// values is about how many values a record has, or more.
+	values func(record []byte) int
 	// first finds where the first further record of data begins, last where the last
 	// one does; 0 if there is none.
 	first, last func(data []byte) int
 }
 
-// The largest sessions.
+// The largest sessions, in bytes and in values: a value of two bytes can take two hundred
+// in memory.
 const (
 	maxLine     = 4 << 20
 	maxDocument = 1 << 20
+	maxValues   = 256 << 10
 )
 
 var (
 	jsonLines = &format{
 		record: "line", sessions: "one JSON object a line", max: maxLine,
-		first: func(data []byte) int { return bytes.IndexByte(data, '\n') + 1 },
-		last:  func(data []byte) int { return bytes.LastIndexByte(data, '\n') + 1 },
+		first:  func(data []byte) int { return bytes.IndexByte(data, '\n') + 1 },
+		last:   func(data []byte) int { return bytes.LastIndexByte(data, '\n') + 1 },
+		values: jsonValues,
 	}
 	yamlDocuments = &format{
 		record: "document", sessions: "a YAML document", max: maxDocument,
-		first: firstDocument, last: lastDocument,
+		first: firstDocument, last: lastDocument, values: yamlValues,
 	}
 	// otherForm is that of a Form, which reads by itself.
 	otherForm = &format{sessions: "a connection with a message"}
@@ -74,6 +81,28 @@ func lastDocument(data []byte) int {
 func isMarker(data []byte, at int) bool {
 	behind := at + len(marker) - 1
 	return behind < len(data) && bytes.IndexByte([]byte(" \t\r\n"), data[behind]) >= 0
+}
+
+// jsonValues counts the tokens of a line, as far as it is JSON.
+func jsonValues(line []byte) (count int) {
+	d := jsontext.NewDecoder(bytes.NewBuffer(line), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	for {
+		if _, err := d.ReadToken(); err != nil {
+			return count
+		}
+		count++
+	}
+}
+
+// yamlValues counts what stands between the values of a document.
+func yamlValues(document []byte) (count int) {
+	for _, c := range document {
+		switch c {
+		case ',', ':', '-', '?', '[', '{', '\n':
+			count++
+		}
+	}
+	return count
 }
 
 // records takes data apart.
@@ -157,13 +186,17 @@ func (s *splitter) give(p *piece, data []byte) bool {
 // skip reads on to the end of a record that is too long.
 func (s *splitter) skip(p *piece, data []byte) bool {
 	p.unreadable.add(s.tooLong(s.name, s.line))
-	for !s.done {
+	for skipped := 0; !s.done; {
 		// A marker may have been read in part.
 		kept := len(data) - len(marker)
 		s.line += bytes.Count(data[:kept], newline)
 		data = append(data[:0], data[kept:]...)
 		n, err := s.r.Read(data[len(data):cap(data)])
 		data, s.done = data[:len(data)+n], err != nil
+		if skipped += n; skipped > maxIdle {
+			p.err = fmt.Errorf("%s: %s, the rest of the file is left out", s.name, withoutSession)
+			s.done = true
+		}
 		if end := s.first(data); end > 0 {
 			s.line += bytes.Count(data[:end], newline)
 			s.rest = append(s.rest, data[end:]...)
@@ -176,3 +209,6 @@ func (s *splitter) skip(p *piece, data []byte) bool {
 func (f *format) tooLong(name string, line int) error {
 	return fmt.Errorf("%s:%d: %s of more than %d bytes", name, line, f.record, f.max)
 }
+
+// large reports whether a record may take much memory, or time.
+func large(record []byte) bool { return len(record) > maxValues/2 }

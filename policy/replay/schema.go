@@ -79,7 +79,7 @@ func (c *schemaCheck) keys(node *yaml.Node, t reflect.Type) {
 			}
 		}
 		if !known {
-			c.report(key.Line, "%s", unknownKey(key.Value, t))
+			c.report(key.Line, unknownKey, key.Value, keysOf{t})
 		}
 	}
 }
@@ -96,16 +96,17 @@ func fields(t reflect.Type) iter.Seq2[string, reflect.Type] {
 	}
 }
 
-func keysOf(t reflect.Type) []string {
+const unknownKey = "unknown key %q, expected one of %v"
+
+// keysOf lists the keys of a part of the schema, once it is printed.
+type keysOf struct{ part reflect.Type }
+
+func (k keysOf) String() string {
 	var keys []string
-	for key := range fields(t) {
+	for key := range fields(k.part) {
 		keys = append(keys, key)
 	}
-	return keys
-}
-
-func unknownKey(key string, t reflect.Type) string {
-	return fmt.Sprintf("unknown key %q, expected one of %s", key, strings.Join(keysOf(t), ", "))
+	return strings.Join(keys, ", ")
 }
 
 // expected names what a type of the schema takes.
@@ -174,7 +175,7 @@ func jsonError(line []byte, err error) error {
 	case !errors.As(err, &wrong) || wrong.GoType == nil:
 		return fmt.Errorf("not a session: %s", strings.TrimPrefix(err.Error(), "json: "))
 	case errors.Is(wrong.Err, json.ErrUnknownName):
-		return errors.New(unknownKey(wrong.JSONPointer.LastToken(), wrong.GoType))
+		return fmt.Errorf(unknownKey, wrong.JSONPointer.LastToken(), keysOf{wrong.GoType})
 	case wrong.GoType.Kind() == reflect.String && strings.ContainsRune("tf0", rune(wrong.JSONKind)):
 		kind := map[jsontext.Kind]string{'0': "number", 't': "boolean", 'f': "boolean"}[wrong.JSONKind]
 		return fmt.Errorf("%s: a JSON %s, expected text", dotted(wrong.JSONPointer), kind)

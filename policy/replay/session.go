@@ -132,6 +132,10 @@ func badField(path, text string, args ...any) error {
 	return &fieldError{path: strings.Split(path, "."), text: fmt.Sprintf(text, args...)}
 }
 
+// maxCommands is how many messages and recipients a session may have: recordings and
+// imported logs stay far below.
+const maxCommands = 10_000
+
 // check finds values that no MTA reports. It gives a session without an id one.
 func (s *Session) check() error {
 	if s.ID == "" {
@@ -147,6 +151,16 @@ func (s *Session) check() error {
 	}
 	if len(s.Messages) == 0 {
 		return badField("messages", "no message, expected at least one")
+	}
+	commands := len(s.Messages)
+	for i := range s.Messages {
+		commands += len(s.Messages[i].Rcpt)
+	}
+	if commands > maxCommands {
+		return badField("messages", "%d messages and recipients, expected %d at most", commands, maxCommands)
+	}
+	if len(s.Expect) > 2*maxCommands {
+		return badField("expect", "%d verdicts, expected %d at most", len(s.Expect), 2*maxCommands)
 	}
 	for i, m := range s.Messages {
 		for j, h := range m.Headers {

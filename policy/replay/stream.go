@@ -31,6 +31,9 @@ type Stream[R any] struct {
 	// keep: sessions stay good.
 	keep bool
 	read atomic.Int64
+	// large is held while large sessions are worked on: one at a time, however many
+	// workers there are.
+	large sync.Mutex
 }
 
 // Read is how many bytes of the files have been read up to now.
@@ -45,19 +48,21 @@ type block[R any] struct {
 	// many sessions there were.
 	sessions []*Session
 	count    int
-	// last: the file has no further block.
+	// last: the file has no further block. enough is set when nothing more of it is
+	// wanted.
 	last   bool
+	enough *atomic.Bool
 	result R
 	// done has an element when the result is there.
 	done chan struct{}
 }
 
 // empty makes a block ready for another part of a file.
-func (b *block[R]) empty(name string, f *format) {
+func (b *block[R]) empty(name string, f *format, enough *atomic.Bool) {
 	if cap(b.data) > maxKept {
 		b.data = nil
 	}
-	b.name, b.format, b.piece, b.count, b.last = name, f, piece{data: b.data[:0]}, 0, false
+	b.name, b.format, b.piece, b.count, b.last, b.enough = name, f, piece{data: b.data[:0]}, 0, false, enough
 }
 
 // perWorker is how many blocks are under way for each worker: one that takes long
@@ -110,9 +115,10 @@ func (s *Stream[R]) Run(inputs []Input) error {
 	var file fileSummary
 	for b := range order {
 		<-b.done
-		err := errors.Join(file.unreadable.merge(b.unreadable), b.err)
-		file.sessions += b.count
-		file.failed = file.failed || err != nil
+		err := file.add(&b.piece, b.count)
+		if why := file.enough(); why != "" && !b.last && !b.enough.Swap(true) {
+			err = errors.Join(err, fmt.Errorf("%s: %s, the rest of the file is left out", b.name, why))
+		}
 		if b.last {
 			err = errors.Join(err, file.end(b.name, b.format))
 			file = fileSummary{}
@@ -133,7 +139,39 @@ type fileSummary struct {
 	unreadable unreadable
 	sessions   int
 	failed     bool
+	// idle is how many bytes have come since the last session.
+	idle int
 }
+
+// Bounds of a file that holds something else than sessions.
+const (
+	maxIdle       = 16 << 20
+	maxUnreadable = 100_000
+)
+
+// add takes the next piece, which has so many sessions, and gives what is wrong with it.
+func (f *fileSummary) add(p *piece, sessions int) error {
+	err := errors.Join(f.unreadable.merge(p.unreadable), p.err)
+	f.sessions += sessions
+	f.failed = f.failed || err != nil
+	if f.idle += len(p.data); sessions > 0 {
+		f.idle = 0
+	}
+	return err
+}
+
+// enough says why no more of the file is wanted.
+func (f *fileSummary) enough() string {
+	switch {
+	case f.unreadable.count() > maxUnreadable:
+		return fmt.Sprintf("more than %d mistakes", maxUnreadable)
+	case f.idle > maxIdle:
+		return withoutSession
+	}
+	return ""
+}
+
+var withoutSession = fmt.Sprintf("no session in %d bytes", maxIdle)
 
 // end is what is to be said at the end of a file.
 func (f *fileSummary) end(name string, as *format) error {
@@ -146,34 +184,35 @@ func (f *fileSummary) end(name string, as *format) error {
 // readInput cuts one file into blocks. What cannot be opened is a block too, with
 // an error.
 func (s *Stream[R]) readInput(in Input, stopped *atomic.Bool, free <-chan *block[R], hand func(*block[R])) {
+	enough := new(atomic.Bool)
 	src, err := in.open(&s.read, s.Forms...)
 	if err != nil {
 		b := <-free
-		b.empty(in.Name, otherForm)
+		b.empty(in.Name, otherForm, enough)
 		b.err, b.last = err, true
 		hand(b)
 		return
 	}
 	defer src.close()
 	if src.form != nil {
-		s.readForm(src, stopped, free, hand)
+		s.readForm(src, stopped, enough, free, hand)
 		return
 	}
 	pieces := newSplitter(src.format, src.name, src)
 	for more := true; more && !stopped.Load(); {
 		b := <-free
-		b.empty(src.name, src.format)
-		more = pieces.next(&b.piece)
+		b.empty(src.name, src.format, enough)
+		more = pieces.next(&b.piece) && !enough.Load()
 		b.last = !more
 		hand(b)
 	}
 }
 
 // readForm hands over the sessions of a file of a further form, some at a time.
-func (s *Stream[R]) readForm(src *source, stopped *atomic.Bool, free <-chan *block[R], hand func(*block[R])) {
+func (s *Stream[R]) readForm(src *source, stopped, enough *atomic.Bool, free <-chan *block[R], hand func(*block[R])) {
 	fresh := func() *block[R] {
 		b := <-free
-		b.empty(src.name, otherForm)
+		b.empty(src.name, otherForm, enough)
 		return b
 	}
 	b := fresh()
@@ -183,7 +222,7 @@ func (s *Stream[R]) readForm(src *source, stopped *atomic.Bool, free <-chan *blo
 			hand(b)
 			b = fresh()
 		}
-		return !stopped.Load()
+		return !stopped.Load() && !enough.Load()
 	})
 	b.err, b.last = err, true
 	hand(b)
@@ -191,6 +230,10 @@ func (s *Stream[R]) readForm(src *source, stopped *atomic.Bool, free <-chan *blo
 
 // workOn reads the sessions of a block and works on them.
 func (s *Stream[R]) workOn(b *block[R], reused *Session) {
+	if large(b.data) {
+		s.large.Lock()
+		defer s.large.Unlock()
+	}
 	d := decoder{format: b.format, name: b.name, reused: reused}
 	each := func(session *Session) { s.Each(b.result, session) }
 	b.count = d.sessions(&b.piece, each)
