@@ -14,14 +14,14 @@
 //
 // The way of a frame through this package:
 //
-//   - guard.go takes frames off the socket, whole and bounded, and frame.go
-//     checks their structure. Only then does the go-milter library see them,
-//     whose parser ends the process on a malformed frame.
-//   - session.go has one method for each callback, in the order of the
-//     dialogue: it collects facts and asks for verdicts.
+//   - accept.go takes connections, guard.go takes frames off them, whole and bounded,
+//     and frame.go checks their structure. Only then does the go-milter library see
+//     them, whose parser ends the process on a malformed frame.
+//   - session.go has one method for each callback, in the order of the dialogue. It
+//     collects facts (facts.go) and asks for verdicts.
 //   - reply.go turns a verdict into the answer.
-//   - server.go negotiates, counts, and starts and stops it all; listen.go
-//     opens the sockets.
+//   - server.go starts and stops it all, negotiate.go says what the MTA is asked for,
+//     and stats.go counts.
 //
 // When milterd is not there, sendmail does what the F= equate of its
 // INPUT_MAIL_FILTER line says. With F=T it answers 451 and the client comes

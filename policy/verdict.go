@@ -69,10 +69,11 @@ type Shadow struct {
 
 // Step is one check's part in a verdict.
 type Step struct {
-	// Check is the check's name: port, recipient, relay, friend,
-	// sender, sender_domain, client, rdns.
+	// Check is the check's name: port, recipient, relay, friend, sender, sender_domain,
+	// client, rdns, dnsbl or received.
 	Check string
-	// Result is pass, skip, shadow, exempt or the action the check asked for.
+	// Result is pass, accept, exempt, scrub or the action the check asked for. In shadow
+	// mode "shadow " stands before an action.
 	Result string
 	// Reason says why, in an administrator's words.
 	Reason string

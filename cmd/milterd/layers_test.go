@@ -33,7 +33,7 @@ var mayImport = map[string][]string{
 	"dnscheck":                   {"dnscheck/internal/zonefile"},
 	"dnscheck/dnstest":           {"dnscheck", "dnscheck/internal/zonefile"},
 
-	"milter/door":      nil,
+	"milter/door":      {"policy"},
 	"dnscheck/answers": {"dnscheck", "policy"},
 	"milter":           {"policy", "policy/access", "header", "milter/door"},
 	"milter/socketmap": {"policy", "policy/access", "milter/door"},

@@ -16,10 +16,10 @@ import (
 	"milterd/policy/access"
 )
 
-// DefaultMaxConnections is the connection limit where Config names none.
+// DefaultMaxConnections is the connection limit if Config names none.
 const DefaultMaxConnections = 4096
 
-// DefaultIdleTimeout is how long a connection may be silent where Config does not
+// DefaultIdleTimeout is how long a connection may be silent if Config does not
 // say: a little above the two hours that sendmail lets an SMTP client be
 // silent. A connection that is closed earlier costs its sendmail process a look-up.
 const DefaultIdleTimeout = 7210 * time.Second
@@ -177,8 +177,8 @@ func (s *Server) remove(c *conn) {
 // each connection, one with look-ups to answer when they are answered. What is
 // still open when ctx ends is cut off, and Shutdown returns ctx's error.
 //
-// sendmail asks about a message that is in progress, too: where both doors are
-// shut, the filter door is shut first.
+// sendmail asks about a message that is in progress, too: if both doors are to be shut,
+// the filter door is shut first.
 func (s *Server) Shutdown(ctx context.Context) error {
 	last := time.Now().Add(s.config.IdleGrace)
 	s.mu.Lock()

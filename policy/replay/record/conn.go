@@ -35,58 +35,26 @@ const (
 	lineOverhead = 32
 )
 
-// Evaluator judges the transactions of one SMTP connection, in order.
-type Evaluator interface {
-	Helo(name string, tls policy.TLS)
-	Mail(auth policy.Auth, m policy.Mail) policy.Verdict
-	Rcpt(r policy.Recipient) policy.Verdict
-	ScrubReason() string
-	EndOfMessage(headers []policy.HeaderField) policy.Verdict
-	Abort()
-}
-
-// Answers are live answers: their look-ups can be started early, and written down.
-type Answers interface {
-	policy.Answers
-	// Begin starts the look-ups that the checks need.
-	Begin(policy.Needs)
-	// Record gives what lists the answers so far, as zone-file lines.
-	Record() func() []string
-}
-
-// NewSession begins to judge a connection, and notes it if it is among those that are
-// recorded: then the Evaluator has a Close, which hands the connection over to be
-// written, and a SetQueueID. answers may be nil.
-func (r *Recorder) NewSession(p *policy.Policy, c policy.Connection, answers Answers) Evaluator {
-	conn := r.connect(c)
-	if answers == nil {
-		return conn.evaluator(p.NewSession(c, nil))
+// NewSession begins the evaluation of a connection by a policy, and notes it if it is in
+// the sample.
+func (r *Recorder) NewSession(p *policy.Policy, facts policy.Connection, answers policy.Answers) policy.Evaluator {
+	if r.config.Sample < 1 && r.random() >= r.config.Sample {
+		return p.NewSession(facts, answers)
 	}
-	if conn != nil {
-		conn.dns = answers.Record()
-	}
-	session := p.NewSession(c, conn.answers(answers))
-	answers.Begin(session.Needs())
-	return conn.evaluator(session)
+	c := &conn{recorder: r, dns: answers.Record(), origin: origin{
+		facts: facts, began: r.config.Now(), number: r.number.Add(1), written: new(atomic.Int64),
+	}}
+	c.Evaluator = p.NewSession(facts, &notedAnswers{answers, c})
+	return c
 }
 
-// connect begins to note a connection, if it is among those that are recorded.
-func (r *Recorder) connect(c policy.Connection) *conn {
-	if r == nil || r.config.Sample < 1 && r.random() >= r.config.Sample {
-		return nil
-	}
-	return &conn{origin: origin{
-		facts: c, began: r.config.Now(), number: r.number.Add(1), written: new(atomic.Int64),
-	}, recorder: r}
-}
-
-// conn is an Evaluator that notes one SMTP connection. It is used by one goroutine. nil
-// notes nothing.
+// conn notes one SMTP connection and hands everything on. It is used by one goroutine.
 type conn struct {
-	Evaluator
+	policy.Evaluator
 	origin
 	recorder *Recorder
-	dns      func() []string
+	// dns lists the DNS answers so far, as zone-file lines.
+	dns func() []string
 
 	helo string
 	tls  policy.TLS
@@ -100,6 +68,8 @@ type conn struct {
 	// count is the number of messages so far, commands and size are about messages.
 	count, commands, size int
 }
+
+var _ policy.Evaluator = (*conn)(nil)
 
 // origin is what all parts of a connection have in common.
 type origin struct {
@@ -163,14 +133,7 @@ type verdict struct {
 	grant  grantAnswer
 }
 
-// answers notes the relay grant that the policy asks for: once in a command.
-func (c *conn) answers(answers policy.Answers) policy.Answers {
-	if c == nil || answers == nil {
-		return answers
-	}
-	return &notedAnswers{answers, c}
-}
-
+// notedAnswers are answers whose relay grant is noted: it is asked for once in a command.
 type notedAnswers struct {
 	policy.Answers
 	conn *conn
@@ -183,21 +146,13 @@ func (n *notedAnswers) Grant() policy.GrantState {
 	return policy.GrantState(n.conn.grant - 1)
 }
 
-// evaluator hands everything on to inner and notes it.
-func (c *conn) evaluator(inner Evaluator) Evaluator {
-	if c == nil {
-		return inner
-	}
-	c.Evaluator = inner
-	return c
-}
-
 // SetQueueID adds the MTA's first queue id to the id of the session, so that it can be
 // found by what the MTA logs.
 func (c *conn) SetQueueID(id string) {
 	if c.queueID == "" {
 		c.queueID = id
 	}
+	c.Evaluator.SetQueueID(id)
 }
 
 // Helo ends a message.
@@ -263,12 +218,12 @@ func (c *conn) EndOfMessage(headers []policy.HeaderField) policy.Verdict {
 	return v
 }
 
-// ScrubReason may tell the policy of a grant.
-func (c *conn) ScrubReason() string {
+// Visibility may tell the policy of a grant.
+func (c *conn) Visibility() policy.Visibility {
 	c.grant = 0
-	reason := c.Evaluator.ScrubReason()
+	v := c.Evaluator.Visibility()
 	c.learn()
-	return reason
+	return v
 }
 
 // Abort says that a message is given up, or that it is over.
@@ -279,9 +234,8 @@ func (c *conn) Abort() {
 
 // Close hands the connection over to be written. It does not wait.
 func (c *conn) Close() {
-	if c != nil {
-		c.handOver()
-	}
+	c.handOver()
+	c.Evaluator.Close()
 }
 
 // handOver queues the messages so far.
@@ -306,9 +260,6 @@ func (c *conn) handOver() {
 // dnsLines are the DNS answers so far. A mistake in what gives them must not end the
 // mail session.
 func (c *conn) dnsLines() (lines []string, ok bool) {
-	if c.dns == nil {
-		return nil, true
-	}
 	defer func() {
 		if value := recover(); value != nil {
 			c.recorder.lost.Add(1)
