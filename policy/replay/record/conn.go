@@ -130,7 +130,9 @@ type message struct {
 type verdict struct {
 	action policy.Action
 	reply  policy.Reply
-	grant  grantAnswer
+	// tableText: the text of reply stands in the access table.
+	tableText bool
+	grant     grantAnswer
 }
 
 // notedAnswers are answers whose relay grant is noted: it is asked for once in a command.
@@ -276,7 +278,7 @@ func (c *conn) judged(v *policy.Verdict) verdict {
 	if c.grant == 0 && c.held {
 		c.grant = grantAnswerOf(policy.GrantHeld)
 	}
-	return verdict{action: v.Action, reply: v.Reply, grant: c.grant}
+	return verdict{action: v.Action, reply: v.Reply, tableText: v.TableText, grant: c.grant}
 }
 
 // learn notes what the policy knows of the grant from now on.
