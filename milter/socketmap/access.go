@@ -80,7 +80,7 @@ func (a *Access) answer(table *access.Table, key, value string, line int, ok boo
 	}
 	if refuses(key, value) {
 		if a.told.first(line, time.Now()) {
-			a.logger.Info("sendmail found an entry that refuses", "rule", fmt.Sprintf("%s:%d: %s %s", table.Name(), line, printable(key), printable(access.Shown(key, value))))
+			a.logger.Info("sendmail found an entry that refuses", "rule", fmt.Sprintf("%s:%d: %s %s", table.Name(), line, shown(key), shown(access.Shown(key, value))))
 		}
 	}
 	return Answer{OK, value}
