@@ -46,12 +46,8 @@ type decoder struct {
 	reused *Session
 }
 
-// sessions reads what a piece of the file holds, and counts it.
-func (d *decoder) sessions(p *piece, each func(*Session)) (count int) {
-	counted := func(s *Session) {
-		count++
-		each(s)
-	}
+// sessions reads what a piece of the file holds.
+func (d *decoder) sessions(p *piece, each func(*Session)) {
 	line := p.line
 	for record := range d.records(p.data) {
 		switch text := bytes.TrimSpace(record); {
@@ -61,13 +57,12 @@ func (d *decoder) sessions(p *piece, each func(*Session)) (count int) {
 		case large(text) && d.values(text) > maxValues:
 			p.unreadable.addf("%s:%d: %s of more than %d values", d.name, line, d.record, maxValues)
 		case d.format == yamlDocuments:
-			d.documents(record, line, &p.unreadable, counted)
+			d.documents(record, line, &p.unreadable, each)
 		default:
-			d.line(text, line, &p.unreadable, counted)
+			d.line(text, line, &p.unreadable, each)
 		}
 		line += bytes.Count(record, newline)
 	}
-	return count
 }
 
 // line reads one line of JSON. What is wrong with it is put in words only if they will

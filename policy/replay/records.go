@@ -194,7 +194,7 @@ func (s *splitter) skip(p *piece, data []byte) bool {
 		n, err := s.r.Read(data[len(data):cap(data)])
 		data, s.done = data[:len(data)+n], err != nil
 		if skipped += n; skipped > maxIdle {
-			p.err = fmt.Errorf("%s: %s, the rest of the file is left out", s.name, withoutSession)
+			p.err = fmt.Errorf("%s: %w", s.name, errIdle)
 			s.done = true
 		}
 		if end := s.first(data); end > 0 {
