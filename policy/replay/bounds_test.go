@@ -77,25 +77,30 @@ func TestAFewBytesDoNotTakeAllMemory(t *testing.T) {
 
 func TestTimeIsLinear(t *testing.T) {
 	p := fixture(t)
-	numbers := func(before, format, after string, n int) string {
+	numbered := func(format string, n int) string {
 		var b strings.Builder
 		for i := range n {
 			fmt.Fprintf(&b, format, i)
 		}
-		return before + b.String() + after
+		return b.String()
 	}
 	for _, c := range []struct {
-		name, before, format, after string
-		size                        int
-		want                        string
+		name string
+		size int
+		text func(size int) string
+		want string
 	}{
-		{"keys.yaml", "", "k%d: 1\n", "", 10_000, "keys.yaml:1: unknown key \"k0\""},
-		{"keys.jsonl", `{"messages":[{}],`, `"k%d":1,`, `"x":1}`, 10_000, "keys.jsonl:1: unknown key \"k0\""},
-		{"headers.jsonl", `{"messages":[{}],"expect":[{"stage":"eom","headers":[`, `["h%d","v"],`, `["x"]]}]}`, 10_000, ""},
-		{"expect.jsonl", `{"messages":[{"rcpt":[` + strings.Repeat("{},", 4000) + `{}]}],"expect":[`, `{"stage":"rcpt","arg":"x%d","action":"accept"},`, `{"stage":"eom","action":"accept"}]}`, 4000, ""},
+		{"keys.yaml", 10_000, func(n int) string { return numbered("k%d: 1\n", n) }, "keys.yaml:1: unknown key \"k0\""},
+		{"keys.jsonl", 10_000, func(n int) string { return "{" + numbered(`"k%d":1,`, n) + `"x":1}` }, "keys.jsonl:1: unknown key \"k0\""},
+		{"headers.jsonl", 10_000, func(n int) string {
+			return `{"messages":[{}],"expect":[{"stage":"eom","headers":[` + numbered(`["h%d","v"],`, n) + `["x"]]}]}`
+		}, ""},
+		{"expect.jsonl", 2000, func(n int) string {
+			return `{"messages":[{"rcpt":[` + numbered(`{"to":"y%d"},`, n) + `{}]}],"expect":[` + numbered(`{"stage":"rcpt","arg":"x%d","action":"accept"},`, n) + `{"stage":"eom","action":"accept"}]}`
+		}, ""},
 	} {
 		work := func(size int) {
-			err := Read(c.name, strings.NewReader(numbers(c.before, c.format, c.after, size)), func(s *Session) { RunUntraced(p, s, nil) })
+			err := Read(c.name, strings.NewReader(c.text(size)), func(s *Session) { RunUntraced(p, s, nil) })
 			if err == nil && c.want != "" || err != nil && (c.want == "" || !strings.HasPrefix(err.Error(), c.want)) {
 				t.Errorf("%s: error %.300v, want %s", c.name, err, c.want)
 			}
