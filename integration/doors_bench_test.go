@@ -3,7 +3,6 @@ package integration_test
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"syscall"
@@ -30,11 +29,7 @@ const (
 // It says how many SMTP sessions there were a second, and how much processor time
 // sendmail and milterd together took for each.
 func BenchmarkDoors(b *testing.B) {
-	if world.Missing != nil && os.Getenv("CI") == "true" {
-		b.Fatalf("a real sendmail cannot be started: %v", world.Missing)
-	} else if world.Missing != nil {
-		b.Skipf("a real sendmail cannot be started: %v", world.Missing)
-	}
+	needWorld(b)
 	options, err := harness.ReadScene("scenes/doors")
 	if err != nil {
 		b.Fatal(err)
