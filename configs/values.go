@@ -49,8 +49,8 @@ func parsed[T any](to *T, parse func(s string) (T, error)) func(value) {
 }
 
 // ownPath takes the path of a file or directory that milterd itself keeps, which
-// may be empty if optional, and makes it complete: what is relative begins in the
-// directory of the configuration.
+// may be empty if optional, and makes it complete: a relative path begins in
+// the directory of the configuration.
 func (c *Config) ownPath(to *string, optional bool) func(value) {
 	return parsed(to, func(s string) (string, error) {
 		switch {
@@ -127,7 +127,7 @@ func checked(to *string, check func(string) error) func(value) {
 	return parsed(to, func(s string) (string, error) { return s, check(s) })
 }
 
-// optional lets a check pass what is empty.
+// optional makes a check pass an empty text.
 func optional(check func(string) error) func(string) error {
 	return func(s string) error {
 		if s == "" {

@@ -48,8 +48,8 @@ const (
 	PieceQuoted
 	// PieceOperator is one of the operators.
 	PieceOperator
-	// PieceWord is a run of other characters; a backslash takes the next character
-	// into it, whatever it is.
+	// PieceWord is a run of other characters; a backslash takes any next
+	// character into it.
 	PieceWord
 )
 
