@@ -71,11 +71,7 @@ func doGrants(ctx context.Context, address string, o grantOptions, stdout io.Wri
 	if err != nil {
 		return usageError{err}
 	}
-	client, err := control.Dial(ctx, path)
-	if err != nil {
-		return fmt.Errorf("%w; is milterd running?", err)
-	}
-	defer client.Close()
+	client := control.NewClient(path)
 	var answer string
 	switch {
 	case o.list:

@@ -15,7 +15,6 @@ import (
 	"milterd/milter/door"
 	"milterd/policy"
 	"milterd/policy/grant"
-	"milterd/policy/grant/bolt"
 	"milterd/policy/grant/control"
 	"milterd/policy/grant/dovecot"
 	"milterd/policy/grant/drac"
@@ -92,7 +91,7 @@ func openStore(c *configs.Grants, logger *slog.Logger) (grant.Store, error) {
 			Prefix: c.Redis.Prefix, Timeout: c.Redis.Timeout, Logger: logger,
 		})
 	case c.File != "":
-		return bolt.Open(bolt.Config{Path: c.File, Max: c.Max, Logger: logger})
+		return grant.OpenFile(grant.FileConfig{Path: c.File, Max: c.Max, Logger: logger})
 	}
 	return nil, nil
 }
@@ -158,12 +157,8 @@ func (g *grantSources) openDovecot(config *configs.Config) error {
 	if c.Listen == "" {
 		return nil
 	}
-	header := ""
-	if c.Secret != "" {
-		header = "Authorization: Bearer " + string(c.Secret)
-	}
 	var err error
-	if g.dovecot, err = dovecot.New(dovecot.Config{Granter: g.keeper, Header: header, Logger: g.logger}); err != nil {
+	if g.dovecot, err = dovecot.New(dovecot.Config{Granter: g.keeper, Secret: string(c.Secret), Logger: g.logger}); err != nil {
 		return err
 	}
 	ln, err := door.Listen(c.Listen, config.Listen.SocketMode, config.Listen.SocketGroup)

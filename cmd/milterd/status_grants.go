@@ -4,7 +4,6 @@ import (
 	"strconv"
 
 	"milterd/policy/grant"
-	"milterd/policy/grant/bolt"
 	"milterd/policy/grant/dovecot"
 	"milterd/policy/grant/drac"
 	"milterd/policy/grant/maillog"
@@ -20,14 +19,14 @@ var (
 	grantTemporary   = counter("grant_temporary_lookups_total", "Questions whether a client holds a grant that the store could not answer.")
 	grantStoreErrors = counter("grant_store_errors_total", "Operations of the store of grants that failed.")
 
-	grantFilePending = gauge("grant_file_pending", "Grants that wait to be written to grants.file.")
-	grantFileWrites  = counter("grant_file_writes_total", "Transactions of grants.file.", "result")
-	grantFileFailing = gauge("grant_file_failing", "Whether the last transaction of grants.file failed.")
+	grantFilePending = gauge("grant_file_pending", "Changes that wait to be written to grants.file.")
+	grantFileWrites  = counter("grant_file_writes_total", "Snapshots of all grants, written to grants.file.", "result")
+	grantFileFailing = gauge("grant_file_failing", "Whether the last snapshot could not be written to grants.file.")
 )
 
 func (s samples) grants(g *grantSources) {
 	s.keeper(g.keeper.Stats())
-	if store, ok := g.store.(*bolt.Store); ok {
+	if store, ok := g.store.(*grant.File); ok {
 		s.grantFile(store.Stats())
 	}
 	if g.dovecot != nil {
@@ -60,11 +59,11 @@ func (s samples) keeper(stats grant.Stats) {
 	s.count(grantStoreErrors, stats.StoreErrors)
 }
 
-func (s samples) grantFile(stats bolt.Stats) {
+func (s samples) grantFile(stats grant.FileStats) {
 	s.add(grantFilePending, float64(stats.Pending))
 	s.count(grantFileWrites, stats.Writes, "success")
 	s.count(grantFileWrites, stats.Failures, "failure")
-	s.flag(grantFileFailing, stats.Problem != "")
+	s.flag(grantFileFailing, stats.Failing)
 }
 
 // Metrics of the sources of grants.

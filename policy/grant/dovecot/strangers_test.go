@@ -12,11 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"milterd/integration/testkit"
 	"milterd/policy/grant"
 )
-
-// patience is how long anything may take before a test fails.
-const patience = 30 * time.Second
 
 // patientServer waits as long as the tests do, unless one says otherwise.
 func patientServer(t *testing.T, k *keeper) *Server {
@@ -34,7 +32,7 @@ func dial(t *testing.T, ln net.Listener) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(testkit.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	return conn
@@ -133,55 +131,4 @@ func TestStrangersDoNotKeepDovecotOut(t *testing.T) {
 	if r := send(t, strangers[len(strangers)-1], "guess", 0, ""); r.StatusCode != http.StatusForbidden {
 		t.Errorf("answer to a stranger: %v", r)
 	}
-}
-
-func TestPlacesAreGivenUpAndTakenAgain(t *testing.T) {
-	p := &places{Listener: listen(t, "tcp", "127.0.0.1:0"), max: 2}
-	defer p.Close()
-	accept := func() *place {
-		t.Helper()
-		dial(t, p)
-		conn, err := p.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return conn.(*place)
-	}
-	open := func(want, strangers int) {
-		t.Helper()
-		if p.open != want || p.strangers.Len() != strangers {
-			t.Errorf("%d places taken, %d by strangers, want %d and %d", p.open, p.strangers.Len(), want, strangers)
-		}
-	}
-	a, b := accept(), accept()
-	open(2, 2)
-	keepPlace(withPlace(t.Context(), a))
-	open(2, 1)
-	c := accept()
-	if err := b.Conn.Close(); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("the oldest stranger is open (%v)", err)
-	}
-	b.Close()
-	open(2, 1)
-	keepPlace(withPlace(t.Context(), c))
-	open(2, 0)
-	// Nobody has to go: the next one is not let in, until a place is free.
-	refused := dial(t, p)
-	accepted := make(chan net.Conn)
-	go func() {
-		conn, _ := p.Accept()
-		accepted <- conn
-	}()
-	closed(t, refused)
-	a.Close()
-	a.Close()
-	dial(t, p)
-	if conn := <-accepted; conn == nil {
-		t.Fatal("no connection")
-	} else {
-		open(2, 1)
-		conn.Close()
-	}
-	c.Close()
-	open(0, 0)
 }

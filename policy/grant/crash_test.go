@@ -1,13 +1,11 @@
-package bolt_test
+package grant_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -18,8 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"milterd/integration/testkit"
 	"milterd/policy/grant"
-	"milterd/policy/grant/bolt"
 )
 
 // The test binary runs itself again for what must happen in another process.
@@ -37,7 +35,7 @@ func numbered(n int) netip.Addr {
 // writeUntilKilled grants one address after the other, ends some grants again, and
 // prints the number of each that is on disk.
 func writeUntilKilled(path string) int {
-	s, err := bolt.Open(bolt.Config{Path: path, Interval: time.Millisecond})
+	s, err := grant.OpenFile(grant.FileConfig{Path: path, Interval: time.Millisecond})
 	if err != nil {
 		fmt.Println("open:", err)
 		return 1
@@ -56,7 +54,7 @@ func writeUntilKilled(path string) int {
 			fmt.Println("put:", err)
 			return 1
 		}
-		if err := s.Flush(ctx); err != nil {
+		if err := s.Flush(); err != nil {
 			fmt.Println("flush:", err)
 			return 1
 		}
@@ -99,7 +97,7 @@ func TestFileOutlivesKilledWriters(t *testing.T) {
 			t.Fatalf("round %d: the writer ended by itself: %v", round, err)
 		}
 
-		s := open(t, bolt.Config{Path: path})
+		s := open(t, grant.FileConfig{Path: path})
 		for n := range acknowledged {
 			if _, ok, err := s.Get(t.Context(), numbered(n)); !ok || err != nil {
 				t.Errorf("round %d: grant %d was on disk, and is not there: %v", round, n, err)
@@ -121,31 +119,27 @@ func acknowledge(t *testing.T, all map[int]bool, line string) {
 	all[n] = true
 }
 
-func TestFileThatIsCutWhileOpenIsGivenUp(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "grants.db")
-	var log bytes.Buffer
-	s := open(t, bolt.Config{Path: path, Logger: slog.New(slog.NewTextHandler(&log, nil))})
-	put(t, s, first, "shin")
-	if err := s.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(path, 0); err != nil {
-		t.Fatal(err)
-	}
-	put(t, s, other, "kim")
-	for range 2 {
-		if err := s.Flush(t.Context()); err == nil {
-			t.Error("written to a file that is gone")
-		}
-	}
-	if _, ok, err := s.Get(t.Context(), other); !ok || err != nil {
-		t.Errorf("the grant does not hold in memory: %v", err)
-	}
-	if err := s.Close(); err == nil {
-		t.Error("closed without a word")
-	}
-	if n := strings.Count(log.String(), "cannot be written to disk"); n != 1 {
-		t.Errorf("logged %d times:\n%s", n, log.String())
+func TestFileThatIsGoneWhileOpenIsWrittenAgain(t *testing.T) {
+	for name, lose := range map[string]func(path string) error{
+		"cut":     func(path string) error { return os.Truncate(path, 0) },
+		"removed": os.Remove,
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "grants.db")
+			s := open(t, grant.FileConfig{Path: path})
+			put(t, s, first, "shin")
+			if err := s.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			if err := lose(path); err != nil {
+				t.Fatal(err)
+			}
+			put(t, s, other, "kim")
+			closeStore(t, s)
+			if n := records(t, path); n != 2 {
+				t.Errorf("%d grants in the file, want 2", n)
+			}
+		})
 	}
 }
 
@@ -189,10 +183,10 @@ func runOnSmallDisk(m *testing.M, dir string) int {
 
 // onSmallDisk is the test there.
 func onSmallDisk(t *testing.T, dir string) {
-	var log bytes.Buffer
-	s := open(t, bolt.Config{Path: filepath.Join(dir, "grants.db"), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	var log testkit.Log
+	s := open(t, grant.FileConfig{Path: filepath.Join(dir, "grants.db"), Logger: log.Logger()})
 	put(t, s, first, "shin")
-	if err := s.Flush(t.Context()); err != nil {
+	if err := s.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	filler, err := os.Create(filepath.Join(dir, "filler"))
@@ -208,12 +202,12 @@ func onSmallDisk(t *testing.T, dir string) {
 		put(t, s, numbered(1<<20+i), "")
 	}
 	for range 3 {
-		if err := s.Flush(t.Context()); err == nil {
+		if err := s.Flush(); err == nil {
 			t.Error("written to a full disk")
 		}
 	}
 	stats := s.Stats()
-	if stats.Failures < 3 || !strings.Contains(stats.Problem, "no space left") || stats.Pending == 0 || s.Failures() != stats.Failures {
+	if stats.Failures < 3 || !stats.Failing || stats.Pending == 0 || s.Failures() != stats.Failures {
 		t.Errorf("stats: %+v", stats)
 	}
 	if _, ok, err := s.Get(t.Context(), numbered(1<<20+4999)); !ok || err != nil {
@@ -229,17 +223,17 @@ func onSmallDisk(t *testing.T, dir string) {
 	if err := filler.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Flush(t.Context()); err != nil {
+	if err := s.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range []string{"cannot be written to disk", "are written to disk again"} {
+	for _, line := range []string{"cannot be written to disk: they hold until milterd ends", "no space left", "are written to disk again"} {
 		if n := strings.Count(log.String(), line); n != 1 {
 			t.Errorf("%q logged %d times:\n%s", line, n, log.String())
 		}
 	}
 	want := held(t, s)
 	closeStore(t, s)
-	s = open(t, bolt.Config{Path: filepath.Join(dir, "grants.db")})
+	s = open(t, grant.FileConfig{Path: filepath.Join(dir, "grants.db")})
 	if got := held(t, s); len(got) != len(want) {
 		t.Errorf("%d grants in the file, want %d", len(got), len(want))
 	}
