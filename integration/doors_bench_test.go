@@ -113,16 +113,7 @@ func envelopeFrom(addr string) error {
 	if _, err := conn.ReadReply(); err != nil {
 		return err
 	}
-	for _, line := range []string{"EHLO line20.access.example", "MAIL FROM:<a@good.example>", "RCPT TO:<shin@example.test>", "RSET", "QUIT"} {
-		reply, err := conn.Command(line)
-		if err != nil {
-			return fmt.Errorf("%s: %w", line, err)
-		}
-		if reply.Code >= 400 {
-			return fmt.Errorf("%s: %s", line, reply)
-		}
-	}
-	return nil
+	return sayAll(conn, "EHLO line20.access.example", "MAIL FROM:<a@good.example>", "RCPT TO:<shin@example.test>", "RSET", "QUIT")
 }
 
 // childrenTime is the processor time of all children that have ended, and theirs.
