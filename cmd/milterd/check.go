@@ -91,8 +91,12 @@ func loadRules(from place, stderr io.Writer) (*rules, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkDNS(config); err != nil {
-		return nil, err
+	if config.AsksDNS() {
+		client, err := dnscheck.NewClient(config.DNS.Client)
+		if err != nil {
+			return nil, fmt.Errorf("dns: %w", err)
+		}
+		_ = client.Close()
 	}
 	lookups, err := config.Lookups(nil, nil)
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"milterd/integration/testkit"
 )
 
 // generated writes n sessions into a directory with both configurations.
@@ -111,8 +113,8 @@ func TestWhatChangesIsPrinted(t *testing.T) {
 	_, text, _ := runDry(t, dir, "-against", "after.yaml", "day.jsonl")
 	_, objects, _ := runDry(t, dir, "-against", "after.yaml", "-json", "day.jsonl")
 	t.Chdir(wd)
-	golden(t, "against.txt", text)
-	golden(t, "against.jsonl", objects)
+	testkit.Golden(t, "testdata/against.txt", text)
+	testkit.Golden(t, "testdata/against.jsonl", objects)
 }
 
 func TestBadInputIsWorseThanAChange(t *testing.T) {

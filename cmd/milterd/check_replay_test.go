@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,25 +11,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"milterd/integration/testkit"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
-
-// golden compares a report with a file in testdata.
-func golden(t *testing.T, file, got string) {
-	t.Helper()
-	file = filepath.Join("testdata", file)
-	if *update {
-		write(t, "testdata", filepath.Base(file), got)
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", file, diff)
-	}
-}
 
 // runDry runs milterd -check in a directory.
 func runDry(t *testing.T, dir string, args ...string) (status int, stdout, stderr string) {
@@ -136,7 +119,7 @@ func TestASuiteInEachFormat(t *testing.T) {
 			if status != exitUsage || !strings.Contains(stderr, "milterd: suite/later/broken.yml:2: unknown key \"mesages\"") {
 				t.Errorf("exit status %d, stderr %q", status, stderr)
 			}
-			golden(t, c.file, stdout)
+			testkit.Golden(t, "testdata/"+c.file, stdout)
 		})
 	}
 }

@@ -15,7 +15,7 @@ import (
 // typedSession decides the one session that the command line describes, with what
 // the DNS says now, as it would be decided if that client came.
 func (c *checker) typedSession() int {
-	client, err := newClient(c.rules.config.DNS.Client, nil)
+	client, err := dnscheck.NewClient(c.rules.config.DNS.Client)
 	if err != nil {
 		return complain(c.stderr, fmt.Errorf("dns: %w", err))
 	}

@@ -35,19 +35,17 @@ type reloader struct {
 
 	// current is what new sessions are judged by.
 	current atomic.Pointer[door.Snapshot]
-	dns     dnsKeeper
-	// lookups is nil if no check asks the DNS.
-	lookups *answers.Lookups
+	// dns is nil before any check has asked.
+	dns atomic.Pointer[dnscheck.Live]
 	// grants is nil before openGrants, and where none are configured.
 	grants *grantSources
 
-	// config is what policy was made from, start is what milterd started with.
-	// They belong to the goroutine that loads.
+	// config is what policy was made from, start is what milterd started with, asks
+	// are the look-ups in force. They belong to the goroutine that loads.
 	config, start *configs.Config
+	asks          *answers.Lookups
 	warnings      []string
-	// lists has the health of the DNS lists, nil before any check has asked one.
-	lists   atomic.Pointer[dnscheck.Health]
-	outcome reloadOutcome
+	outcome       reloadOutcome
 	// failure is what kept the last reading from being put in force.
 	failure string
 }
@@ -81,7 +79,9 @@ func newReloader(from place, stderr io.Writer) *reloader {
 // close ends what the reloader has begun.
 func (r *reloader) close() {
 	r.watcher.close()
-	r.dns.close()
+	if live := r.dns.Load(); live != nil {
+		live.Close()
+	}
 	if r.grants != nil {
 		if err := r.grants.close(); err != nil {
 			r.logger.Error("close the store of relay grants", "error", err)
@@ -96,13 +96,14 @@ func (r *reloader) openGrants() error {
 	if r.grants, err = openGrants(r.config, r.logger); err != nil {
 		return err
 	}
-	r.publish(r.current.Load().Policy)
+	r.publish(r.current.Load().Policy, r.asks)
 	return nil
 }
 
-// publish puts a policy in force, with the look-ups and the grants that there are.
-func (r *reloader) publish(p *policy.Policy) {
-	r.current.Store(&door.Snapshot{Policy: p, Lookups: r.lookups, Grants: r.held()})
+// publish puts a policy in force, with its look-ups, nil for none, and the grants.
+func (r *reloader) publish(p *policy.Policy, lookups *answers.Lookups) {
+	r.asks = lookups
+	r.current.Store(&door.Snapshot{Policy: p, Lookups: lookups, Grants: r.held()})
 }
 
 // held is what the doors ask about grants; nil where there are none.
@@ -143,9 +144,8 @@ func (r *reloader) load(asked bool) error {
 	}
 	if r.logger == nil {
 		r.logger = newLogger(r.stderr, config.Log.Format, &r.level)
-		r.dns.logger = r.logger
 	}
-	lookups, err := r.dns.lookups(config)
+	lookups, err := r.lookups(config)
 	if err != nil {
 		return err
 	}
@@ -166,10 +166,8 @@ func (r *reloader) load(asked bool) error {
 	}
 	r.warnings = append(warnings, lost...)
 	r.config = config
-	r.lists.Store(r.dns.health)
 	r.outcome.loaded()
-	r.lookups = lookups
-	r.publish(p)
+	r.publish(p, lookups)
 	return nil
 }
 
@@ -219,7 +217,10 @@ func (r *reloader) reload(reason string) {
 	r.watcher.retry = false
 	r.outcome.reloaded(nil)
 	if reason == hangup {
-		r.dns.recheck()
+		// Something may have been mended that has DNS lists bypassed.
+		if live := r.dns.Load(); live != nil {
+			live.Health().Recheck()
+		}
 	}
 	r.inForce(reason)
 	if !reflect.DeepEqual(r.start.Listen, r.config.Listen) {

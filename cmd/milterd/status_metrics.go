@@ -81,11 +81,9 @@ func (c *statusCollector) Collect(to chan<- prometheus.Metric) {
 	send.filterDoor(c.doors.filter.Stats())
 	send.mapDoor(c.doors.maps.Stats(), c.doors.access.Granted())
 	send.policy(c.reloader.current.Load(), &c.reloader.outcome)
-	if client := c.reloader.dns.slot.client.Load(); client != nil {
-		send.dns(client.Stats())
-	}
-	if health := c.reloader.lists.Load(); health != nil {
-		send.lists(health.States())
+	if live := c.reloader.dns.Load(); live != nil {
+		send.dns(live.Stats())
+		send.lists(live.Health().States())
 	}
 	if g := c.reloader.grants; g != nil {
 		send.grants(g)

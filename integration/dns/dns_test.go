@@ -185,7 +185,7 @@ func TestASilentList(t *testing.T) {
 
 func TestHealth(t *testing.T) {
 	c := client(t, dnscheck.Config{})
-	health := dnscheck.NewHealth(dnscheck.HealthOptions{})
+	health := dnscheck.NewHealth(nil)
 	var all []dnscheck.List
 	for _, zone := range []string{"bl.test", "error.test", "everything.test", "empty.test"} {
 		all = append(all, dnscheck.List{Zone: zone, Weight: 1, IPv4: true, IPv6: zone == "bl.test"})
@@ -211,7 +211,7 @@ everything.test IPv4: the test entry that is on no list is listed: the zone answ
 		return strings.Join(lines, "\n")
 	}
 	testkit.Eventually(t, want, func() bool { return states() == want })
-	r := lists.Check(withPatience(t), c, netip.MustParseAddr("203.0.113.7"))
+	r := lists.Check(withPatience(t), lists.Resolver(c), netip.MustParseAddr("203.0.113.7"))
 	if r.Verdict != dnscheck.NotListed {
 		t.Errorf("got %s: lists that do not work refuse nobody", summary(r))
 	}

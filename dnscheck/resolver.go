@@ -1,3 +1,30 @@
+// Package dnscheck asks the DNS what a mail policy wants to know about a client
+// and a sender: whether the client's name and address belong together (iprev,
+// RFC 8601), whether an address or a name is on a block list or an allow list
+// (RFC 5782), and whether a sender's domain can receive mail (RFC 5321 section
+// 5.1, RFC 7505).
+//
+// # Answers
+//
+// Everything here asks through a Resolver, which gives a typed Result: the
+// records were Found, the name does not exist (NXDomain), it exists without such
+// records (NoData), or nothing is known for now (Temporary). The last is never
+// folded into one of the others: what a temporary failure means is for the
+// policy to say.
+//
+// A Client asks real servers and remembers what they say; Live is the Client in
+// force, which a reload exchanges. A Frozen resolver answers from zone-file
+// lines, so that a recorded session can be judged again, and a Recorder writes
+// those lines. All resolvers give the same Result: aliases are followed, records
+// are sorted, and the cause of a temporary failure is one of two values.
+//
+// # What the network may do
+//
+// Nothing an answer holds is trusted. A datagram that does not answer the
+// question asked is ignored and the wait goes on, because it may be forged;
+// aliases are followed a bounded number of steps; the number of records kept
+// is bounded; names are checked before they are asked for, and text is made
+// printable before it is shown.
 package dnscheck
 
 import (
@@ -8,25 +35,56 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/miekg/dns"
 )
 
-// Resolver answers questions about names. Lookup returns when there is an
-// answer or when ctx ends; it is called from many goroutines at once.
+// Resolver answers questions about names. It is used from many goroutines at once.
 //
 // The name may be in upper or lower case, with or without its final dot. A
 // string that cannot be a domain name (too long, an empty label, characters
-// that need escaping) does not exist: the result is NXDomain, and nobody is
+// that need escaping) does not exist: the result is NXDomain, and no server is
 // asked. The types are A, AAAA, PTR, MX and TXT.
 type Resolver interface {
+	// Lookup returns when there is an answer or when ctx ends.
 	Lookup(ctx context.Context, name string, qtype uint16) Result
+	// LookupCached is Lookup if that would not wait; otherwise ok is false. It
+	// spares checks that ask several questions at once a goroutine for each.
+	LookupCached(name string, qtype uint16) (result Result, ok bool)
+	// LookupFresh is Lookup past any cache, which neither gives the answer nor
+	// keeps it.
+	LookupFresh(ctx context.Context, name string, qtype uint16) Result
+}
+
+// lookupAll asks all questions at once and waits for all answers.
+func lookupAll(ctx context.Context, resolver Resolver, questions []question) []Result {
+	results := make([]Result, len(questions))
+	last := -1
+	var lookups sync.WaitGroup
+	for i, q := range questions {
+		var ok bool
+		if results[i], ok = resolver.LookupCached(q.name, q.qtype); ok {
+			continue
+		}
+		if previous := last; previous >= 0 {
+			lookups.Go(func() {
+				results[previous] = resolver.Lookup(ctx, questions[previous].name, questions[previous].qtype)
+			})
+		}
+		last = i
+	}
+	// The last one needs no goroutine of its own.
+	if last >= 0 {
+		results[last] = resolver.Lookup(ctx, questions[last].name, questions[last].qtype)
+	}
+	lookups.Wait()
+	return results
 }
 
 // Status says what kind of answer a look-up had.
 type Status uint8
 
-// The statuses. The zero value is the one that claims nothing.
 const (
 	// Temporary: not known for now; Result.Err says why.
 	Temporary Status = iota
@@ -39,18 +97,14 @@ const (
 )
 
 // String is the status in the words of a session's dns lines.
-func (s Status) String() string {
-	switch s {
-	case Temporary:
-		return "TEMPORARY"
-	case Found:
-		return "FOUND"
-	case NXDomain:
-		return "NXDOMAIN"
-	case NoData:
-		return "NODATA"
+func (s Status) String() string { return word(s, "TEMPORARY", "FOUND", "NXDOMAIN", "NODATA") }
+
+// word is the one of an enumeration's words that its value counts to.
+func word[E ~uint8](value E, words ...string) string {
+	if int(value) < len(words) {
+		return words[value]
 	}
-	return "status " + strconv.Itoa(int(s))
+	return strconv.Itoa(int(value))
 }
 
 // The causes of a temporary result. There are no others, so that a recorded
@@ -72,11 +126,11 @@ var (
 type Result struct {
 	Status Status
 	// Records are those of the type asked for at the end of the aliases, sorted
-	// and without duplicates, maxRecords at most. They are not empty exactly
-	// where Status is Found.
+	// and without duplicates, maxRecords at most. There are some exactly if Status
+	// is Found.
 	Records []Record
-	// Err is ErrTimeout, ErrServFail or ErrCanceled where Status is Temporary,
-	// and nil otherwise.
+	// Err is ErrTimeout, ErrServFail or ErrCanceled if Status is Temporary, and
+	// nil otherwise.
 	Err error
 }
 
@@ -187,9 +241,7 @@ func sorted(records []Record, ttl uint32) []Record {
 func (r Record) String() string {
 	data := ""
 	switch r.Type {
-	case dns.TypeA:
-		data = r.Addr.String()
-	case dns.TypeAAAA:
+	case dns.TypeA, dns.TypeAAAA:
 		data = r.Addr.String()
 	case dns.TypePTR:
 		data = r.Host
