@@ -71,8 +71,9 @@ func (s *session) Connect(host, family string, port uint16, addr string, m gomil
 	defer s.rescue("connect", &response)
 	s.endMessage()
 	s.endConnection()
-	s.client = connection(host, family, port, addr, m)
-	if s.current.Policy == nil {
+	var known bool
+	s.client, known = connection(host, family, port, addr, m)
+	if s.current.Policy == nil || !known {
 		return gomilter.RespContinue, nil
 	}
 	client := s.client.ClientAddr()

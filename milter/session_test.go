@@ -163,6 +163,8 @@ func TestConnectFacts(t *testing.T) {
 			policy.Connection{Addr: v6, Name: "localhost"}},
 		{"sendmail's 0 is no address", map[string]string{"{client_addr}": "0"}, "localhost", gomilter.FamilyUnknown, "",
 			policy.Connection{Name: "localhost"}},
+		{"an address with a zone, which no client has", map[string]string{"{client_addr}": "fe80::1%eth0"}, "localhost", gomilter.FamilyUnknown, "",
+			policy.Connection{Addr: netip.MustParseAddr("fe80::1"), Name: "localhost"}},
 		{"{client_name} is better than the host argument",
 			map[string]string{"{client_name}": "[203.0.113.8]", "{client_ptr}": "liar.example", "{client_resolve}": "FORGED"},
 			"liar.example", gomilter.FamilyInet, "203.0.113.8",
@@ -184,6 +186,22 @@ func TestConnectFacts(t *testing.T) {
 				t.Errorf("facts (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestAClientThatIsNotKnownIsNoLocalSubmission: a local submission may relay.
+func TestAClientThatIsNotKnownIsNoLocalSubmission(t *testing.T) {
+	for _, family := range []gomilter.ProtoFamily{gomilter.FamilyUnknown, gomilter.FamilyUnix} {
+		for _, addr := range []string{"unknown", "[UNIX: /run/x]", "203.0.113", "203.0.113.8 ", "IPv6:", "00", "0.0.0"} {
+			ts := serve(t, Config{})
+			c := client(t, ts.addr, map[string]string{"{client_addr}": addr})
+			begin(t, c, "localhost", family, "x")
+			action, err := c.Mail("a@good.example", "")
+			want(t, "MAIL", action, err, "451 4.3.0 Temporary system failure. Please try again later")
+			if told := ts.script.taken(); len(told) > 0 || !ts.log.Has("the facts of this connection are not known") {
+				t.Errorf("family %c, {client_addr} %q: the policy is told %v\n%s", family, addr, told, ts.log)
+			}
+		}
 	}
 }
 
