@@ -23,6 +23,8 @@ func TestDialogues(t *testing.T) {
 	for _, scene := range scenes {
 		t.Run(scene.name, func(t *testing.T) {
 			dialogues, options := readScene(t, scene.name, scene.dir)
+			// Every verdict has a line of its own then.
+			options.Config += "\nlog: {level: debug}\n"
 			play(t, start(t, options), dialogues)
 		})
 	}

@@ -1,8 +1,6 @@
 package milter
 
 import (
-	"fmt"
-	"log/slog"
 	"net/netip"
 	"strings"
 	"sync/atomic"
@@ -12,7 +10,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"milterd/integration/testkit"
 	"milterd/milter/door"
 	"milterd/policy"
 )
@@ -132,8 +129,8 @@ func TestFactsReachThePolicy(t *testing.T) {
 		mailNote{Mail: policy.Mail{Mailer: "esmtp", Host: "good.example.", Addr: "a@good.example"}},
 	)
 	for _, line := range []string{
-		"queue=5AMEPfGV012345 client=203.0.113.8 name=mx.good.example stage=mail",
-		"stage=eom check=\"\" action=accept",
+		"msg=accept queue=5AMEPfGV012345 client=203.0.113.8 name=mx.good.example daemon=MTA-v4 daemon_port=25 " +
+			`helo=mx.good.example auth=PLAIN:shin@example.test from=a@good.example to="shin@our.example x@other.example"`,
 	} {
 		if !strings.Contains(ts.log.String(), line) {
 			t.Errorf("the log does not hold %q:\n%s", line, ts.log.String())
@@ -431,34 +428,4 @@ func TestTooManyRecipients(t *testing.T) {
 	p.send(frame('M', "<>\x00"), rcpt)
 	p.expect("c")
 	p.expect("c")
-}
-
-func TestOneLineAVerdict(t *testing.T) {
-	for _, level := range []slog.Level{slog.LevelInfo, slog.LevelWarn} {
-		t.Run(level.String(), func(t *testing.T) {
-			log := &testkit.Log{}
-			ts := serve(t, Config{Logger: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: level}))})
-			verdict := policy.Verdict{
-				Action: policy.ActionReject, Check: "client", Rule: "access:7: Connect:203.0.113 REJECT",
-				Reply: policy.Reply{Code: 550, Enhanced: "5.7.1", Text: "Access denied"}, Reason: "the network is listed",
-			}
-			ts.script.verdict = func(policy.Stage, string) policy.Verdict { return verdict }
-			p := negotiated(t, ts.addr)
-			p.send(frame('D', "C{client_name}\x00mx.example\x00"), connectFrame("203.0.113.8"),
-				frame('D', "Mi\x005AME\x00"), frame('M', "<a\x01b@good.example>\x00"))
-			p.expect("y550 5.7.1 Access denied")
-
-			verdict.Stage, verdict.Arg = policy.StageMail, "a\x01b@good.example"
-			wanted := fmt.Sprintf(`"msg":%q,"queue":"5AME","client":"203.0.113.8","name":"mx.example","stage":"mail","check":"client","action":"reject"`, verdict.String())
-			if level > slog.LevelInfo {
-				if log.String() != "" {
-					t.Errorf("logged at level %v: %s", level, log.String())
-				}
-				return
-			}
-			if strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), wanted) {
-				t.Errorf("the log is not one line with %s:\n%s", wanted, log.String())
-			}
-		})
-	}
 }
