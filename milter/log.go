@@ -7,6 +7,7 @@ import (
 
 	"milterd/milter/door"
 	"milterd/policy"
+	"milterd/policy/printable"
 )
 
 // Bounds of what the line about a message names.
@@ -97,6 +98,6 @@ func (s *session) logTrace(v policy.Verdict) {
 	log := s.server.logger.With("queue", s.queueID, "client", door.ClientText(s.client.Addr), "daemon_port", s.client.DaemonPort, "stage", string(v.Stage))
 	log.Debug(v.String(), "action", string(v.Action))
 	for _, step := range v.Trace {
-		log.Debug("trace: "+step.String(), "arg", policy.Printable(v.Arg))
+		log.Debug("trace: "+step.String(), "arg", printable.Text(v.Arg))
 	}
 }

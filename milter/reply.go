@@ -1,11 +1,10 @@
 package milter
 
 import (
-	"strings"
-
 	gomilter "github.com/d--j/go-milter"
 
 	"milterd/policy"
+	"milterd/policy/printable"
 )
 
 // maxReplyLine is the longest SMTP reply line, CR LF included (RFC 5321
@@ -61,7 +60,7 @@ func replyResponse(r policy.Reply) (response *gomilter.Response, ok bool) {
 		}
 		text = r.Enhanced + " " + text
 	}
-	text = printable(text, maxReplyLine-len("550 ")-len("\r\n"))
+	text = replyText(text, maxReplyLine-len("550 ")-len("\r\n"))
 	response, err := gomilter.RejectWithCodeAndReason(uint16(r.Code), text)
 	if err != nil {
 		return nil, false
@@ -69,28 +68,9 @@ func replyResponse(r policy.Reply) (response *gomilter.Response, ok bool) {
 	return response, true
 }
 
-// printable makes s one line of ASCII of at most limit octets. A placeholder
-// in a configured reply can bring in whatever a peer sends as an address or a
-// name, so control characters, which could end the reply line early, and 8-bit
-// ones, which SMTP does not allow in a reply, become question marks.
-func printable(s string, limit int) string {
-	clean := true
-	for i := 0; i < len(s); i++ {
-		if s[i] < ' ' || s[i] > '~' {
-			clean = false
-			break
-		}
-	}
-	if !clean {
-		s = strings.Map(func(r rune) rune {
-			if r < ' ' || r > '~' {
-				return '?'
-			}
-			return r
-		}, s)
-	}
-	if len(s) > limit {
-		s = s[:limit]
-	}
-	return s
+// replyText makes s one line of ASCII of at most limit octets. A placeholder in a
+// configured reply can bring in whatever a peer sends as an address or a name.
+func replyText(s string, limit int) string {
+	s = printable.ASCII(s)
+	return s[:min(len(s), limit)]
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	gomilter "github.com/d--j/go-milter"
+	"golang.org/x/time/rate"
 
 	"milterd/milter/door"
 	"milterd/policy"
@@ -78,6 +79,7 @@ func NewServer(config Config) *Server {
 		logger:  config.Logger,
 		counter: s.counter,
 		conns:   make(map[*guardedConn]struct{}),
+		refusal: rate.Sometimes{Interval: refusalInterval},
 	}
 	options := []gomilter.Option{
 		gomilter.WithDynamicMilter(func(_ uint32, actions gomilter.OptAction, protocol gomilter.OptProtocol, _ gomilter.DataSize) gomilter.Milter {

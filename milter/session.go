@@ -191,7 +191,7 @@ func (s *session) EndOfMessage(m gomilter.Modifier) (response *gomilter.Response
 		return s.fail(verdict, "the MTA does not change the header: "+err.Error()), nil
 	}
 	if verdict.Action == policy.ActionQuarantine {
-		reason := printable(verdict.Reply.Text, maxReplyLine)
+		reason := replyText(verdict.Reply.Text, maxReplyLine)
 		if err := m.Quarantine(reason); err != nil {
 			// An MTA that cannot hold the message must not deliver it either.
 			return s.fail(verdict, "the MTA does not quarantine: "+err.Error()), nil

@@ -3,10 +3,10 @@ package policy
 import (
 	"fmt"
 	"strings"
-	"unicode"
 
 	"milterd/header"
 	"milterd/policy/access"
+	"milterd/policy/printable"
 )
 
 // Stage is the point of the SMTP dialogue that a verdict is given at.
@@ -144,21 +144,6 @@ func (v Verdict) String() string {
 	return Printable(b.String())
 }
 
-// Printable replaces what a terminal or a log might act on, control characters
-// and whatever else is not printable, by question marks. A hostile peer may send
-// it in any address or name.
-func Printable(s string) string {
-	// A lone octet such as 0x9b is a control character to some terminals.
-	s = strings.ToValidUTF8(s, "?")
-	for _, r := range s {
-		if !unicode.IsPrint(r) {
-			return strings.Map(func(r rune) rune {
-				if unicode.IsPrint(r) {
-					return r
-				}
-				return '?'
-			}, s)
-		}
-	}
-	return s
-}
+// Printable is the text with question marks in place of what a terminal or a log
+// might act on.
+func Printable(s string) string { return printable.Text(s) }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"milterd/policy"
+	"milterd/policy/printable"
 )
 
 // Line is a line of the log at level info: one about each message that was taken, at its
@@ -53,7 +54,7 @@ func (l *Line) Log(ctx context.Context, logger *slog.Logger) {
 	attrs := buf[:0]
 	add := func(key, value string) {
 		if value != "" {
-			attrs = append(attrs, slog.String(key, policy.Printable(value)))
+			attrs = append(attrs, slog.String(key, printable.Text(value)))
 		}
 	}
 	count := func(key string, n int) {

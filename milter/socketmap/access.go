@@ -82,7 +82,7 @@ func (a *Access) answer(table *access.Table, key, value string, line int, ok boo
 	if refuses(key, value) {
 		if a.told.first(line, time.Now()) {
 			refusal := refusalLine(key, value)
-			refusal.Rule = fmt.Sprintf("%s:%d: %s %s", table.Name(), line, printable(key), printable(access.Shown(key, value)))
+			refusal.Rule = fmt.Sprintf("%s:%d: %s %s", table.Name(), line, shown(key), shown(access.Shown(key, value)))
 			refusal.Log(context.Background(), a.logger)
 		}
 	}
@@ -109,9 +109,9 @@ func refusalLine(key, value string) door.Line {
 	if tag, rest, _ := strings.Cut(access.Fold(key), ":"); tag == "connect" {
 		client = rest
 	} else if tag == "from" {
-		line.From = printable(rest)
+		line.From = shown(rest)
 	} else if tag == "to" {
-		line.To = printable(rest)
+		line.To = shown(rest)
 	}
 	// Half an address, as sendmail asks for networks, is no client.
 	line.Client.Addr, _ = access.ParseAddr(client)

@@ -158,12 +158,12 @@ func TestAFloodOfMalformedRequestsDoesNotFloodTheLog(t *testing.T) {
 
 func TestNotesSayHowManyThereWere(t *testing.T) {
 	var log testkit.Log
-	var n notes
+	n := newNotes(time.Hour)
 	for range 3 {
 		n.warn(log.Logger(), noteUnknown, "unknown", "map", "a")
 	}
 	n.warn(log.Logger(), noteRefused, "refused")
-	n.kind[noteUnknown].next = time.Time{}
+	n[noteUnknown].Interval = time.Nanosecond
 	n.warn(log.Logger(), noteUnknown, "unknown", "map", "b")
 	var lines []string
 	for line := range strings.Lines(log.String()) {
