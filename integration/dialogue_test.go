@@ -23,8 +23,6 @@ func TestDialogues(t *testing.T) {
 	for _, scene := range scenes {
 		t.Run(scene.name, func(t *testing.T) {
 			dialogues, options := readScene(t, scene.name, scene.dir)
-			// Every verdict has a line of its own then.
-			options.Config += "\nlog: {level: debug}\n"
 			play(t, start(t, options), dialogues)
 		})
 	}
