@@ -157,7 +157,7 @@ func TestTheEmbeddedConfigurationHasTheDocumentedDefaults(t *testing.T) {
 				Forged:        reply("550 5.7.1 Relaying denied. IP name possibly forged {name}"),
 				GrantTemp:     reply("451 4.7.1 Relaying temporarily denied. Please try again later"),
 				TrustAuthMech: []string{"EXTERNAL", "DIGEST-MD5", "CRAM-MD5", "LOGIN", "PLAIN"},
-				LocalMailers:  []string{"local", "prog", "*file*", "*include*", "error", "discard", "procmail", "cyrus", "cyrusv2"},
+				LocalMailers:  []string{"local", "prog", "*file*", "*include*", "error", "discard", "procmail", "cyrus", "cyrusbb", "cyrusv2", "virtual", "lmtp", "dovecot", "maildrop", "mailman", "pop", "usenet"},
 			},
 			Sender: reject,
 			SenderDomain: policy.SenderDomainCheck{

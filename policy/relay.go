@@ -20,7 +20,7 @@ func (s *Session) checkRelay(e *evaluation) finding {
 
 func (s *Session) findRelay(e *evaluation) finding {
 	if why := s.trustedClient(e); why != "" && s.port.Relay != RelayNone {
-		e.entitled = true
+		e.verdict.Relay = why
 		return finding{action: ActionAccept, final: true, reason: why}
 	}
 	if why := s.recipientTaken(e); why != "" {
@@ -31,14 +31,14 @@ func (s *Session) findRelay(e *evaluation) finding {
 	}
 	if s.port.Relay == RelayEntitled || s.port.Relay == "" {
 		if why := s.clientEntitles(e); why != "" {
-			e.entitled = true
+			e.verdict.Relay = why
 			return pass(why)
 		}
 		if f, refused := s.unconfirmedName(e); refused {
 			return s.unlessGranted(e, f)
 		}
 		if why := s.nameEntitles(e); why != "" {
-			e.entitled = true
+			e.verdict.Relay = why
 			return pass(why)
 		}
 		return s.unlessGranted(e, s.relayDenied(e, notEntitled(e)))
@@ -74,7 +74,7 @@ func (e *evaluation) noteRelay() {
 		// The check has not run.
 		_ = s.findRelay(e)
 	}
-	s.message.relayed = e.entitled && s.recipientTaken(e) == ""
+	s.message.relayed = e.verdict.Relay != "" && s.recipientTaken(e) == ""
 	e.search.Probes = e.search.Probes[:before]
 }
 

@@ -32,8 +32,9 @@ var notLoaded = Answer{Temp, "the policy is not loaded"}
 // stands: their mail must flow.
 //
 // What sendmail refuses by an entry it refuses without a word to the filter door. So
-// entries that refuse are logged here, with their line, when sendmail asks for them:
-// each once in toldWindow, as a client can make it ask at will.
+// entries that refuse are logged here when sendmail asks for them, with what the key
+// tells of client, sender or recipient: each entry once in toldWindow, as a client can
+// make sendmail ask at will.
 type Access struct {
 	current func() door.Snapshot
 	logger  *slog.Logger
@@ -80,10 +81,41 @@ func (a *Access) answer(table *access.Table, key, value string, line int, ok boo
 	}
 	if refuses(key, value) {
 		if a.told.first(line, time.Now()) {
-			a.logger.Info("sendmail found an entry that refuses", "rule", fmt.Sprintf("%s:%d: %s %s", table.Name(), line, shown(key), shown(access.Shown(key, value))))
+			refusal := refusalLine(key, value)
+			refusal.Rule = fmt.Sprintf("%s:%d: %s %s", table.Name(), line, shown(key), shown(access.Shown(key, value)))
+			refusal.Log(context.Background(), a.logger)
 		}
 	}
 	return Answer{OK, value}
+}
+
+// refusalLine is what a key tells of the mail that its entry refuses.
+func refusalLine(key, value string) door.Line {
+	line := door.Line{Door: "map", Action: policy.ActionReject}
+	if v, err := access.ParseValue(value); err == nil {
+		switch {
+		case v.Kind == access.KindDiscard:
+			line.Action = policy.ActionDiscard
+		case v.Kind == access.KindQuarantine:
+			line.Action = policy.ActionQuarantine
+		case v.Kind == access.KindError:
+			reply := policy.Reply{Code: v.Reply.Code, Enhanced: v.Reply.Enhanced, Text: v.Text}
+			if line.Reply = reply.String(); reply.Temporary() {
+				line.Action = policy.ActionTempfail
+			}
+		}
+	}
+	client := key
+	if tag, rest, _ := strings.Cut(access.Fold(key), ":"); tag == "connect" {
+		client = rest
+	} else if tag == "from" {
+		line.From = shown(rest)
+	} else if tag == "to" {
+		line.To = shown(rest)
+	}
+	// Half an address, as sendmail asks for networks, is no client.
+	line.Client.Addr, _ = access.ParseAddr(client)
+	return line
 }
 
 // The bounds of toldLines: how long it remembers, and how many lines.

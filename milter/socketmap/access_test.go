@@ -145,13 +145,15 @@ func TestGrantsAreLaidOverTheAccessTable(t *testing.T) {
 func TestEntriesThatRefuseAreLogged(t *testing.T) {
 	var log testkit.Log
 	const text = "Connect:203.0.113.5 REJECT\nFrom:bad@good.example ERROR:5.7.1:550 no\n198.51.100 DISCARD\nConnect:192.0.2.0/24 REJECT\n" +
-		"Connect:203.0.113.6 OK\nGreetPause:203.0.113.5 5000\nSpam:x@example.test FRIEND\nTo:y@example.test RELAY\n"
+		"Connect:203.0.113.6 OK\nGreetPause:203.0.113.5 5000\nSpam:x@example.test FRIEND\nTo:y@example.test RELAY\nTo:late@example.test ERROR:4.2.1:450 later\nx@held.example QUARANTINE:look\n"
 	a := NewAccess(always(&policy.Policy{Access: table(t, text)}, nil), log.Logger())
 	for key, rule := range map[string]string{
-		"connect:203.0.113.5":   "access:1: connect:203.0.113.5 REJECT",
-		"from:bad@good.example": "access:2: from:bad@good.example ERROR:5.7.1:550 no",
-		"198.51.100":            "access:3: 198.51.100 DISCARD",
-		"connect:192.0.2.9":     "access:4: connect:192.0.2.9 REJECT",
+		"connect:203.0.113.5":   `msg=reject door=map client=203.0.113.5 rule="access:1: connect:203.0.113.5 REJECT"`,
+		"from:bad@good.example": `msg=reject door=map from=bad@good.example reply="550 5.7.1 no" rule="access:2: from:bad@good.example ERROR:5.7.1:550 no"`,
+		"198.51.100":            `msg=discard door=map rule="access:3: 198.51.100 DISCARD"`,
+		"connect:192.0.2.9":     `msg=reject door=map client=192.0.2.9 rule="access:4: connect:192.0.2.9 REJECT"`,
+		"to:late@example.test":  `msg=tempfail door=map to=late@example.test reply="450 4.2.1 later" rule="access:9: to:late@example.test ERROR:4.2.1:450 later"`,
+		"x@held.example":        `msg=quarantine door=map rule="access:10: x@held.example QUARANTINE:look"`,
 		"connect:203.0.113.6":   "", "greetpause:203.0.113.5": "", "spam:x@example.test": "", "to:y@example.test": "", "connect:203.0.113.7": "",
 	} {
 		before := len(log.String())
