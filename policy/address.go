@@ -287,7 +287,12 @@ func (p *Policy) domainName(tokens []string) (string, error) {
 	if tokens[0] == "." || strings.Contains(name, "..") || strings.ContainsAny(name, `:,@[]%!"\ `) {
 		return "", errAddress
 	}
-	if p.Hostname != "" && len(tokens) == dotted && p.isLocalhost(name) {
+	localhost := len(tokens) == dotted && p.isLocalhost(name)
+	if p.Domain == "" && len(tokens) == dotted-1 {
+		// The rule for "localhost . $m" takes "localhost." then.
+		localhost = access.Fold(name) == "localhost"
+	}
+	if p.Hostname != "" && localhost {
 		return p.Hostname, nil
 	}
 	return name, nil

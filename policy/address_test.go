@@ -152,3 +152,25 @@ func FuzzRecipient(f *testing.F) {
 		}
 	})
 }
+
+// TestLocalhostInOurOwnDomain has what ruleset 3 takes for this host: localhost . $m,
+// and where there is no $m, localhost with a dot behind it.
+func TestLocalhostInOurOwnDomain(t *testing.T) {
+	for _, c := range []struct{ domain, address, want string }{
+		{"example.test", "a@localhost", "mx.example.test"},
+		{"example.test", "a@localhost.example.test", "mx.example.test"},
+		{"example.test", "a@localhost.", "localhost"},
+		{"example.test", "a@localhost.other.example", "localhost.other.example"},
+		{"", "a@localhost", "mx.example.test"},
+		{"", "a@localhost.", "mx.example.test"},
+		{"", "a@LocalHost.", "mx.example.test"},
+		{"", "a@localhost.example.test", "localhost.example.test"},
+		{"", "a@mail.", "mail"},
+	} {
+		p := &Policy{Hostname: "mx.example.test", Domain: c.domain}
+		got, err := p.canonical(c.address)
+		if err != nil || got.domain != c.want {
+			t.Errorf("$m %q: %s is at %q (%v), expected %q", c.domain, c.address, got.domain, err, c.want)
+		}
+	}
+}
