@@ -312,11 +312,11 @@ func TestAShortenedAddressIsNoOtherClient(t *testing.T) {
 		out := s.test(config).transcript(session("["+tt.addr+"]", tt.addr, "OK", "a@other.example", "x@elsewhere.example"))
 		relays := result(out, "Basic_check_rcpt") == "RELAY"
 		if relays != tt.relays {
-			t.Errorf("%s (%s) relays: %t\n%s", tt.name, tt.addr, relays, out)
+			t.Errorf("%s (%s) relays: %t", tt.name, tt.addr, relays)
 		}
-		refused := strings.Contains(result(out, "Basic_check_relay"), "Access denied")
+		refused := strings.Contains(out, "returns: < REJECT >")
 		if refused != tt.refused {
-			t.Errorf("%s (%s) is refused: %t\n%s", tt.name, tt.addr, refused, out)
+			t.Errorf("%s (%s) finds a REJECT: %t", tt.name, tt.addr, refused)
 		}
 	}
 }
