@@ -28,7 +28,7 @@ type Grants struct {
 	ExcludeOwn bool
 	// Require are the only networks whose addresses get one; empty for all.
 	Require []netip.Prefix
-	// File is the database that keeps grants over a restart; empty for memory
+	// File keeps grants over a restart; empty for memory
 	// only. Its path is complete.
 	File  string
 	Redis Redis

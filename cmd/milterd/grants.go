@@ -9,13 +9,15 @@ import (
 	"net/netip"
 	"os"
 	"reflect"
+	"strconv"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"milterd/configs"
 	"milterd/milter/door"
 	"milterd/policy"
 	"milterd/policy/grant"
-	"milterd/policy/grant/bolt"
 	"milterd/policy/grant/control"
 	"milterd/policy/grant/dovecot"
 	"milterd/policy/grant/drac"
@@ -92,7 +94,7 @@ func openStore(c *configs.Grants, logger *slog.Logger) (grant.Store, error) {
 			Prefix: c.Redis.Prefix, Timeout: c.Redis.Timeout, Logger: logger,
 		})
 	case c.File != "":
-		return bolt.Open(bolt.Config{Path: c.File, Max: c.Max, Logger: logger})
+		return grant.OpenFile(grant.FileConfig{Path: c.File, Max: c.Max, Logger: logger})
 	}
 	return nil, nil
 }
@@ -158,12 +160,8 @@ func (g *grantSources) openDovecot(config *configs.Config) error {
 	if c.Listen == "" {
 		return nil
 	}
-	header := ""
-	if c.Secret != "" {
-		header = "Authorization: Bearer " + string(c.Secret)
-	}
 	var err error
-	if g.dovecot, err = dovecot.New(dovecot.Config{Granter: g.keeper, Header: header, Logger: g.logger}); err != nil {
+	if g.dovecot, err = dovecot.New(dovecot.Config{Granter: g.keeper, Secret: string(c.Secret), Logger: g.logger}); err != nil {
 		return err
 	}
 	ln, err := door.Listen(c.Listen, config.Listen.SocketMode, config.Listen.SocketGroup)
@@ -249,6 +247,24 @@ func (g *grantSources) run(ctx context.Context, start func(func())) {
 
 // reload puts other rules in force.
 func (g *grantSources) reload(c *configs.Grants) error { return g.keeper.Reload(grantRules(c)) }
+
+// register has a registry read what the store and the sources count.
+func (g *grantSources) register(r prometheus.Registerer) {
+	g.keeper.Register(r)
+	if store, ok := g.store.(*grant.File); ok {
+		store.Register(r)
+	}
+	if g.dovecot != nil {
+		g.dovecot.Register(r)
+	}
+	if g.drac != nil {
+		g.drac.Register(r)
+	}
+	for i, follower := range g.logs {
+		// A log is its place in grants.logs: its path and its expression are private.
+		follower.Register(prometheus.WrapRegistererWith(prometheus.Labels{"log": strconv.Itoa(i + 1)}, r))
+	}
+}
 
 // close closes the store, and what never ran. Sources close their own.
 func (g *grantSources) close() error {

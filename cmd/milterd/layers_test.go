@@ -20,15 +20,16 @@ var mayImport = map[string][]string{
 	"policy":           {"policy/access", "header"},
 	"policy/replay":    {"policy", "policy/access", "header"},
 
-	"policy/grant":         nil,
-	"policy/grant/bolt":    {"policy/grant"},
-	"policy/grant/redis":   {"policy/grant"},
-	"policy/grant/maillog": {"policy/grant"},
-	"policy/grant/dovecot": {"policy/grant"},
-	"policy/grant/drac":    {"policy/grant"},
-	"policy/grant/control": {"policy/grant"},
+	"policy/grant":           nil,
+	"policy/grant/httpserve": nil,
+	"policy/grant/redis":     {"policy/grant"},
+	"policy/grant/maillog":   {"policy/grant"},
+	"policy/grant/dovecot":   {"policy/grant", "policy/grant/httpserve"},
+	"policy/grant/drac":      {"policy/grant"},
+	"policy/grant/control":   {"policy/grant", "policy/grant/httpserve"},
 
 	"policy/replay/traffic": {"policy", "policy/replay"},
+	"policy/replay/dryrun":  {"policy", "policy/replay", "policy/replay/traffic", "configs", "dnscheck", "dnscheck/answers"},
 	"policy/replay/record":  {"policy", "policy/replay", "header"},
 
 	"dnscheck/internal/zonefile": nil,
@@ -39,7 +40,9 @@ var mayImport = map[string][]string{
 	"dnscheck/answers": {"dnscheck", "policy"},
 	"milter":           {"policy", "policy/access", "header", "milter/door"},
 	"milter/socketmap": {"policy", "policy/access", "milter/door"},
+	"milter/status":    {"policy", "milter", "milter/door", "milter/socketmap"},
 	"configs/sendmail": {"policy", "policy/access"},
+	"configs/watch":    nil,
 	"configs":          {"policy", "policy/access", "dnscheck", "dnscheck/answers", "header", "policy/grant", "configs/sendmail", "milter/door"},
 }
 
