@@ -104,7 +104,7 @@ func (g generator) classFile(u *setUp, name string) string {
 	if option == "" || g.chance(70) {
 		u.files[name] = text.String()
 	}
-	return option + "FILES/" + name + pick(g, "", " %s", " %[^\\#]", " %[^;]", " %*s %s", " %[a-z.]")
+	return option + "FILES/" + name + pick(g, "", " %s", " %[^\\#]", " %[^;]", " %[a-z.]")
 }
 
 // flawed are lines that makemap leaves out or that never match, and values with odd
