@@ -49,6 +49,23 @@ func (a address) String() string {
 	return a.localText() + "@" + a.domain
 }
 
+// full and user are the look-ups of the address and of its local part alone.
+func (a address) full() access.Item { return access.Item{Kind: a.kind('F'), Key: a.String()} }
+func (a address) user() access.Item {
+	return access.Item{Kind: a.kind('U'), Key: a.localText() + "@"}
+}
+
+// kind is the kind of a look-up that tries a local part without its +detail, too. A
+// plus sign within quotes begins none.
+func (a address) kind(kind byte) byte {
+	for _, t := range a.local {
+		if t[0] == '"' && strings.Contains(t, "+") {
+			return 'E'
+		}
+	}
+	return kind
+}
+
 // hostOperator reports whether a local part names a further host (class O).
 func hostOperator(local []string) bool {
 	for _, t := range local {

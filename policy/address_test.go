@@ -174,3 +174,27 @@ func TestLocalhostInOurOwnDomain(t *testing.T) {
 		}
 	}
 }
+
+// TestAPlusSignWithinQuotesBeginsNoDetail has what sendmail looks up of an address for
+// Spam: and From:, where it takes no quotes off.
+func TestAPlusSignWithinQuotesBeginsNoDetail(t *testing.T) {
+	table, _, err := access.Parse("access", strings.NewReader("bob@good.example OK\nbob@ RELAY\n"), access.Features{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for address, found := range map[string]bool{
+		`bob+news@good.example`: true, `"bob+news"@good.example`: false, `"bob"@good.example`: true, `"bob"+news@good.example`: true,
+		`"bob+news%x"@good.example`: false, `"bob+a"+b@good.example`: false, `"+bob"@good.example`: false,
+	} {
+		a, err := (&Policy{}).canonical(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, item := range []access.Item{a.full(), a.user()} {
+			search := access.Search{Table: table, Features: &access.Features{}}
+			if got := search.List(access.From, item).Found(); got != found {
+				t.Errorf("%s, look-up %c of %s: found %t, expected %t", address, item.Kind, item.Key, got, found)
+			}
+		}
+	}
+}
