@@ -125,7 +125,7 @@ func TestTheEmbeddedConfigurationHasTheDocumentedDefaults(t *testing.T) {
 			SocketMode: 0o660, MaxConnections: 4096,
 		},
 		Access: Access{
-			File:     "/etc/mail/access",
+			File: "/etc/mail/access", MaxSize: 256 << 20,
 			Features: access.Features{Skip: true, DelayChecks: true, Friend: true},
 		},
 		Domains: Domains{
@@ -244,7 +244,7 @@ func TestAFileOverridesTheDefaultsKeyByKey(t *testing.T) {
 		SocketMode:  0o666,
 		SocketGroup: "smmsp", MaxConnections: 10,
 	}
-	want.Access = Access{File: "access.txt", Features: access.Features{
+	want.Access = Access{File: "access.txt", MaxSize: 256 << 20, Features: access.Features{
 		BlocklistRecipients: true, DelayChecks: true, Hater: true, LookupDotDomain: true,
 		RelayMailFrom: true, RelayMailFromDomain: true,
 	}}

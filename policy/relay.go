@@ -164,8 +164,8 @@ func (s *Session) relayToRecipient(e *evaluation) access.Match {
 			return m
 		}
 	case f.RelayToFullAddress:
-		return e.search.List(access.To, access.Item{Kind: 'F', Key: full},
-			access.Item{Kind: 'D', Key: e.to.domain}, access.Item{Kind: 'F', Key: e.to.localText() + "@"})
+		return e.search.List(access.To, e.to.full(),
+			access.Item{Kind: 'D', Key: e.to.domain}, access.Item{Kind: e.to.kind('F'), Key: e.to.localText() + "@"})
 	}
 	return s.policy.relayTo(&e.search, e.to.domain)
 }
@@ -230,7 +230,7 @@ func (s *Session) senderEntitles(e *evaluation) string {
 	if !f.RelayMailFrom {
 		return ""
 	}
-	items := []access.Item{{Kind: 'F', Key: a.String()}}
+	items := []access.Item{a.full()}
 	if f.RelayMailFromDomain && f.RelayHostsOnly {
 		items = append(items, access.Item{Kind: 'E', Key: a.domain})
 	} else if f.RelayMailFromDomain {

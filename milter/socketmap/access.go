@@ -31,6 +31,9 @@ var notLoaded = Answer{Temp, "the policy is not loaded"}
 // (policy.GrantTemporary) is told to come again. For all others the table's answer
 // stands: their mail must flow.
 //
+// A key that sendmail has shortened is no client's address, whatever it reads as: it
+// matches neither a grant nor a network by prefix length.
+//
 // What sendmail refuses by an entry it refuses without a word to the filter door. So
 // entries that refuse are logged here when sendmail asks for them, with what the key
 // tells of client, sender or recipient: each entry once in toldWindow, as a client can
@@ -60,6 +63,10 @@ func (a *Access) Lookup(ctx context.Context, key string) Answer {
 		return notLoaded
 	}
 	table := now.Policy.Access
+	if shortened(ctx, key) {
+		value, line, ok := table.Entry(key)
+		return a.answer(table, key, value, line, ok)
+	}
 	if now.Grants != nil {
 		if addr, ok := clientOf(key); ok {
 			return a.lookupClient(ctx, now.Grants, table, key, addr)

@@ -194,3 +194,43 @@ func TestPasswordsAreNotLogged(t *testing.T) {
 		t.Errorf("a password is in the log:\n%s", ts.log)
 	}
 }
+
+// TestAShortenedKeyIsNoClient has the keys that sendmail asks for with
+// UseCompressedIPv6Addresses, on one connection: those it makes of a longer one read
+// as other clients' addresses.
+func TestAShortenedKeyIsNoClient(t *testing.T) {
+	const text = "Connect:2001:db8::/112\tREJECT\nConnect:2001:db8:0:0:0:0:1:0/112\tRELAY\nConnect:IPv6:2001:db8::2\tDISCARD\n"
+	grants := &grantTable{states: map[string]policy.GrantState{"2001:db8::1": policy.GrantHeld, "2001:db8::5": policy.GrantTemporary}}
+	for _, c := range []struct {
+		name string
+		keys []string
+		want string
+	}{
+		{"a client's own address in a network", []string{"connect:ipv6:2001:db8::9"}, "OK REJECT"},
+		{"one that a client outside of it is shortened to", []string{"connect:ipv6:2001:db8::9:8", "ipv6:2001:db8::9:8", "connect:ipv6:2001:db8::9"}, "NOTFOUND "},
+		{"without the untagged key between", []string{"connect:ipv6:2001:db8::9:8", "connect:ipv6:2001:db8::9"}, "NOTFOUND "},
+		{"in capitals", []string{"Connect:IPv6:2001:DB8::9:8", "IPv6:2001:DB8::9:8", "Connect:IPv6:2001:db8::9"}, "NOTFOUND "},
+		{"shortened twice", []string{"connect:ipv6:2001:db8::9:8:7", "ipv6:2001:db8::9:8:7", "connect:ipv6:2001:db8::9:8", "ipv6:2001:db8::9:8", "connect:ipv6:2001:db8::9"}, "NOTFOUND "},
+		{"a client that holds a grant", []string{"connect:ipv6:2001:db8::1"}, "OK RELAY"},
+		{"one that is shortened to it", []string{"connect:ipv6:2001:db8::1:8", "ipv6:2001:db8::1:8", "connect:ipv6:2001:db8::1"}, "NOTFOUND "},
+		{"one that is shortened to one that cannot be asked about", []string{"connect:ipv6:2001:db8::5:8", "connect:ipv6:2001:db8::5"}, "NOTFOUND "},
+		{"one that is shortened to an entry of sendmail's form", []string{"connect:ipv6:2001:db8::2:8", "connect:ipv6:2001:db8::2"}, "OK DISCARD"},
+		{"the next walk begins with the client itself", []string{"connect:ipv6:2001:db8::9:8", "connect:ipv6:2001:db8::9", "ipv6:2001:db8", "connect:ipv6:2001:db8::1"}, "OK RELAY"},
+		{"another client's address after one", []string{"connect:ipv6:2001:db8::18", "connect:ipv6:2001:db8::1"}, "OK RELAY"},
+		{"a longer one after its beginning", []string{"connect:ipv6:2001:db8::1", "connect:ipv6:2001:db8::1:8"}, "OK RELAY"},
+	} {
+		p := &policy.Policy{Access: table(t, text)}
+		server := serve(t, Config{Maps: map[string]Map{"access": NewAccess(always(p, grants), nil)}})
+		client := dial(t, server.addr)
+		for i, key := range c.keys {
+			client.send(netstring("access " + key))
+			got, err := client.read()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if i == len(c.keys)-1 && got != c.want {
+				t.Errorf("%s: %s is answered %q, expected %q", c.name, key, got, c.want)
+			}
+		}
+	}
+}
