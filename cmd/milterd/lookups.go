@@ -25,6 +25,7 @@ func (r *reloader) lookups(config *configs.Config) (*answers.Lookups, error) {
 		if live, err = dnscheck.NewLive(config.DNS.Client, r.logger); err != nil {
 			return nil, fmt.Errorf("dns: %w", err)
 		}
+		live.Register(r.registry)
 		r.dns.Store(live)
 	}
 	lookups, err := config.Lookups(live, live.Health())

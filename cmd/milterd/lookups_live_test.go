@@ -11,6 +11,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"milterd/configs/watch"
 	"milterd/dnscheck"
 	"milterd/dnscheck/dnstest"
 	"milterd/integration/testkit"
@@ -102,13 +103,13 @@ func TestTheDaemonProbesListsPastItsCache(t *testing.T) {
 		t.Fatalf("a probe and three look-ups: the server was asked %d times, expected twice", n)
 	}
 	for probes := 2; probes < 6; probes++ {
-		d.reload(hangup)
+		d.reload(watch.Hangup)
 		testkit.Eventually(t, "a probe reaches the server", func() bool { return server.Count(entryOnNone, dns.TypeA) == probes+1 })
 	}
 	if err := server.SetLines(listsLines(false)); err != nil {
 		t.Fatal(err)
 	}
-	d.reload(hangup)
+	d.reload(watch.Hangup)
 	testkit.Eventually(t, "the list works again", func() bool { return !strings.Contains(strings.Join(d.problems(), " "), "l3.example IPv4") })
 	if got := d.listed("203.0.113.8"); got.Verdict != dnscheck.Listed {
 		t.Errorf("once it works: %v", got.Entries)
