@@ -19,7 +19,7 @@ func (m *messageRedactor) address(s string) string {
 		return s
 	}
 	if len(s) > maxAddress {
-		// Nobody looks into it, here neither: only that it is too long counts.
+		// The policy does not look into it: only that it is too long counts.
 		return m.token(s) + strings.Repeat("x", maxAddress)
 	}
 	var b strings.Builder
@@ -53,7 +53,7 @@ func (m *messageRedactor) scan(b *strings.Builder, s string, quoted bool) {
 			end := closing(s, i)
 			b.WriteByte(c)
 			if i++; end < 0 {
-				// Not an address for anybody.
+				// It is no address.
 				continue
 			}
 			if c == '"' {
@@ -134,7 +134,7 @@ func (m *messageRedactor) run(b *strings.Builder, run string) {
 
 // domain keeps of a run that stands for a host what looks like one, and hides the
 // rest: the tail of a name in a certificate, for one. The first character of the rest
-// shows, as no domain may have it. Where dots follow, relaying may be decided on what
+// shows, as no domain may have it. If dots follow, relaying may be decided on what
 // is behind them, and the redacted address would be read in another way.
 func (m *messageRedactor) domain(b *strings.Builder, run string) {
 	end := hostEnd(run)

@@ -24,7 +24,7 @@ import (
 // another user. A name sorts by its time.
 var ourFile = regexp.MustCompile(`^(milterd-[0-9]{8}T[0-9]{6}\.[0-9]{6}Z(?:-[0-9]{2})?\.jsonl)(\.gz|\.zst)?(\.tmp)?$`)
 
-// strayAge is how old an empty file is that nobody will write to any more: a new one
+// strayAge is how old an empty file is that will not be written to any more: a new one
 // is empty, and not locked yet, for a moment.
 const strayAge = time.Hour
 
@@ -90,7 +90,7 @@ func (k *keeper) ours() ([]string, error) {
 		if !ourFile.MatchString(e.Name()) {
 			continue
 		}
-		// One that is gone by now is nobody's.
+		// It may be gone by now.
 		if info, err := e.Info(); err == nil && k.owns(info) {
 			names = append(names, e.Name())
 		}
@@ -105,7 +105,7 @@ func (k *keeper) owns(info fs.FileInfo) bool {
 	return ok && stat.Uid == k.uid
 }
 
-// free makes sure that no file of another user's is lost under a name.
+// free makes sure that no file of another user has the name.
 func (k *keeper) free(path string) error {
 	info, err := os.Lstat(path)
 	if err != nil && errors.Is(err, fs.ErrNotExist) {
@@ -199,7 +199,7 @@ func (k *keeper) pack(file *os.File, octets int64, target string) (err error) {
 	if err := errors.Join(k.free(temporary), k.free(target)); err != nil {
 		return err
 	}
-	// With the lock on the file nobody else is at it, so one that exists is stale.
+	// The lock on the file keeps others away, so one that exists is stale.
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
