@@ -212,7 +212,9 @@ func (k *keeper) pack(file *os.File, octets int64, target string) (err error) {
 			err = errors.Join(err, os.Remove(temporary))
 		}
 	}()
-	err = pack(k.recorder.ctx, out, io.NewSectionReader(file, 0, octets), k.recorder.config.Compress)
+	// At the end of the Recorder's time writing fails.
+	defer context.AfterFunc(k.recorder.ctx, func() { out.Close() })()
+	err = pack(out, io.NewSectionReader(file, 0, octets), k.recorder.config.Compress)
 	if err == nil {
 		err = out.Sync()
 	}
@@ -222,8 +224,7 @@ func (k *keeper) pack(file *os.File, octets int64, target string) (err error) {
 	return os.Rename(temporary, target)
 }
 
-// pack compresses, until ctx is over.
-func pack(ctx context.Context, to io.Writer, from io.Reader, how Compression) error {
+func pack(to io.Writer, from io.Reader, how Compression) error {
 	var packer io.WriteCloser
 	var err error
 	if how == Zstd {
@@ -235,21 +236,8 @@ func pack(ctx context.Context, to io.Writer, from io.Reader, how Compression) er
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(packer, &interruptible{ctx, from})
+	_, err = io.Copy(packer, from)
 	return errors.Join(err, packer.Close())
-}
-
-// interruptible is a reader that ends with a context.
-type interruptible struct {
-	ctx  context.Context
-	from io.Reader
-}
-
-func (r *interruptible) Read(b []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.from.Read(b)
 }
 
 // wholeLines is how much of a file are whole lines.
