@@ -69,7 +69,7 @@ func fixture(t testing.TB, features access.Features) *policy.Policy {
 	refuse := func(s string) policy.Outcome { return policy.Outcome{Action: policy.ActionReject, Reply: reply(t, s)} }
 	exempt := policy.Exempt{Authenticated: true, Relay: true, ConnectOK: true, Friend: true, Postmaster: true}
 	return &policy.Policy{
-		Access: parsed, Features: features, Hostname: "mx.example.test",
+		Access: parsed, Features: features, Hostname: "mx.example.test", Domain: "example.test", OwnDomains: policy.NewClass("example.test"),
 		Local: policy.NewClass("example.test", "mx.example.test"), Relay: policy.NewClass("192.0.2"),
 		Checks: policy.Checks{
 			Port:      policy.PortCheck{AuthRequired: reply(t, "530 5.7.0 Authentication required"), AuthRefused: reply(t, "503 5.5.1 not here"), TLSRequired: reply(t, "530 5.7.0 TLS")},
