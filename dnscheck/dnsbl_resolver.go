@@ -74,7 +74,7 @@ func (r *listResolver) find(name string) (found *list, zone *zoneHealth, onWire 
 			continue
 		}
 		if f := familyOf(labels); l.asks(f) {
-			found, zone = l, l.health[f]
+			found, zone, onWire = l, l.health[f], name
 			if l.Key != "" {
 				onWire = labels + l.onWire
 			}
