@@ -12,7 +12,7 @@
 //
 // [Load] and [Parse] only read the configuration. [Config.Policy] goes on to
 // read what it names, the access table, the domain files and sendmail.cf, and
-// makes the policy; [Config.Files] lists those files, for whoever watches them.
+// makes the policy; [Config.Files] lists those files, so that they can be watched.
 package configs
 
 import (
@@ -57,6 +57,9 @@ type Config struct {
 	name string
 	// entries is how many each file had when Policy read it.
 	entries map[string]int
+	// leftOut counts the entries that the access table then had and that cannot be
+	// used.
+	leftOut int
 	// lines has the line of each key that the file holds, by its path. A key
 	// in it is the administrator's word and wins over sendmail.cf.
 	lines map[string]int
@@ -144,7 +147,7 @@ func Parse(name string, data []byte) (*Config, error) {
 // Name is the file the configuration was read from, empty for the embedded one.
 func (c *Config) Name() string { return c.name }
 
-// overlay reads a configuration over what is there.
+// overlay reads a configuration; its keys replace the values from before.
 func (c *Config) overlay(name string, data []byte) error {
 	node, err := document(name, data)
 	if err != nil {
