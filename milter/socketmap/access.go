@@ -92,17 +92,15 @@ func (a *Access) answer(table *access.Table, key, value string, line int, ok boo
 // refusalLine is what a key tells of the mail that its entry refuses.
 func refusalLine(key, value string) door.Line {
 	line := door.Line{Door: "map", Action: policy.ActionReject}
-	if v, err := access.ParseValue(value); err == nil {
-		switch {
-		case v.Kind == access.KindDiscard:
-			line.Action = policy.ActionDiscard
-		case v.Kind == access.KindQuarantine:
-			line.Action = policy.ActionQuarantine
-		case v.Kind == access.KindError:
-			reply := policy.Reply{Code: v.Reply.Code, Enhanced: v.Reply.Enhanced, Text: v.Text}
-			if line.Reply = reply.String(); reply.Temporary() {
-				line.Action = policy.ActionTempfail
-			}
+	switch v := access.ParseValue(value); v.Kind {
+	case access.KindDiscard:
+		line.Action = policy.ActionDiscard
+	case access.KindQuarantine:
+		line.Action = policy.ActionQuarantine
+	case access.KindError:
+		reply := policy.Reply{Code: v.Reply.Code, Enhanced: v.Reply.Enhanced, Text: v.Text}
+		if line.Reply = reply.String(); reply.Temporary() {
+			line.Action = policy.ActionTempfail
 		}
 	}
 	client := key
