@@ -90,6 +90,8 @@ type Listen struct {
 type Access struct {
 	File     string
 	Features access.Features
+	// MaxSize is the most octets that the table may have.
+	MaxSize int64
 }
 
 // Domains are the names that are ours, and those we relay for.
