@@ -12,7 +12,9 @@ type rulesets map[string][]rule
 // rule is one rule: what it looks for and what it makes of that, without white space.
 type rule struct {
 	lhs, rhs string
-	line     int
+	// text is the right side with its white space, which texts need.
+	text string
+	line int
 }
 
 func (r rule) String() string { return r.lhs + " -> " + r.rhs }

@@ -11,6 +11,8 @@ type Filter struct {
 	// Flags say what happens to mail while the filter is down (F=): R refuses
 	// it, T and 4 defer it, and without any of them it is taken unfiltered.
 	Flags string
+	// Timeouts are the times that the filter may take (T=), such as S:10s;R:10s.
+	Timeouts string
 	// Used: the filter is named in InputMailFilters, of the file or of a daemon.
 	Used bool
 	// Line is where the sendmail.cf defines it.
@@ -30,20 +32,11 @@ func (p *parser) filter(rest string, number int) {
 			f.Socket = p.expand(value)
 		case key[0] == 'F' || key[0] == 'f':
 			f.Flags = value
+		case key[0] == 'T' || key[0] == 't':
+			f.Timeouts = value
 		}
 	}
 	p.config.Filters = append(p.config.Filters, f)
-}
-
-// daemonFilters notes the filters that one DaemonPortOptions names instead of
-// the file's own (InputMailFilters=a;b).
-func (p *parser) daemonFilters(value string) {
-	for field := range strings.SplitSeq(value, ",") {
-		key, list, _ := strings.Cut(field, "=")
-		if key = strings.TrimSpace(key); key != "" && (key[0] == 'I' || key[0] == 'i') {
-			p.inputFilters = append(p.inputFilters, filterNames(list)...)
-		}
-	}
 }
 
 func filterNames(list string) []string {

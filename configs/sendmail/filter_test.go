@@ -18,7 +18,8 @@ func TestFilters(t *testing.T) {
 		want       []Filter
 	}{
 		{"none", "O InputMailFilters=milterd\n", nil},
-		{"defined and asked", line + ", F=T, T=S:10s;R:10s;E:1m\nO InputMailFilters=other, milterd\n", milterd("T", true)},
+		{"defined and asked", line + ", F=T, T=S:10s;R:10s;E:1m\nO InputMailFilters=other, milterd\n", []Filter{
+			{Name: "milterd", Socket: "local:/run/milterd/milter.sock", Flags: "T", Timeouts: "S:10s;R:10s;E:1m", Used: true, Line: 1}}},
 		{"defined only, as MAIL_FILTER does", line + ", F=R\n", milterd("R", false)},
 		{"asked by one daemon", line + "\nO DaemonPortOptions=Name=MTA, Port=25, InputMailFilters=other;milterd\nO DaemonPortOptions=Name=MSA\n", milterd("", true)},
 		{"two, in one case or the other", "XA,F=4,S=inet:8891@localhost\nXb, S=inet6:1@[::1]\nO InputMailFilters=a\n", []Filter{
@@ -45,7 +46,7 @@ func TestAGeneratedSendmailCFGivesItsFilters(t *testing.T) {
 		c.Filters[i].Line = 0
 	}
 	want := []Filter{
-		{Name: "milterd", Socket: "local:/run/milterd/milter.sock", Flags: "T", Used: true},
+		{Name: "milterd", Socket: "local:/run/milterd/milter.sock", Flags: "T", Timeouts: "S:10s;R:10s;E:1m", Used: true},
 		{Name: "other", Socket: "inet:8891@localhost"},
 	}
 	if diff := cmp.Diff(want, c.Filters); diff != "" {
