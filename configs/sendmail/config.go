@@ -83,6 +83,10 @@ type ClassFile struct {
 type Problem struct {
 	Line int
 	Text string
+	// OpenRelay: sendmail relays for strangers by it.
+	OpenRelay bool
+	// Cure is what is to be written in the sendmail.mc, empty if Text says it.
+	Cure string
 }
 
 // Parse reads a sendmail.cf as sendmail would on a machine with the given full
