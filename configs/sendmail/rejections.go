@@ -27,6 +27,8 @@ type DNSList struct {
 // rules of one's own; a Fact without a line: such clients are taken.
 type RDNS struct {
 	Temp, Fail, Forged Fact
+	// Early: rules of one's own refuse before the access table is looked into.
+	Early bool
 }
 
 var (
@@ -47,7 +49,7 @@ func (p *parser) findRejections() {
 			}
 		}
 		if name != "Relay_ok" && name != "Basic_check_rcpt" {
-			p.config.RDNS.read(rules)
+			p.config.RDNS.read(rules, name != "Basic_check_relay")
 		}
 	}
 	c := p.config
@@ -113,7 +115,7 @@ func (l *DNSList) read(rules []rule) {
 
 // read reads the rules of one ruleset, if it looks at ${client_resolve}. The first
 // that finds a state counts.
-func (d *RDNS) read(rules []rule) {
+func (d *RDNS) read(rules []rule, early bool) {
 	looks := false
 	for _, r := range rules {
 		looks = looks || strings.Contains(r.rhs, "$&{client_resolve}")
@@ -124,6 +126,7 @@ func (d *RDNS) read(rules []rule) {
 		to := map[string]*Fact{"TEMP": &d.Temp, "FAIL": &d.Fail, "FORGED": &d.Forged}[m[1]]
 		if to.Line == 0 {
 			*to = Fact{replyText(r.text), r.line}
+			d.Early = d.Early || early
 		}
 	}
 }
