@@ -76,6 +76,15 @@ func (c *Config) Policy() (*policy.Policy, []string, error) {
 	return p, warnings, err
 }
 
+// SendmailCF is the path of the sendmail.cf that the configuration follows, empty if it
+// follows none.
+func (c *Config) SendmailCF() string {
+	if c.Sendmail.CF == "" {
+		return ""
+	}
+	return c.path(c.Sendmail.CF)
+}
+
 // ReadSendmailCF reads a sendmail.cf as sendmail would on this machine. The error is
 // about its text, unless the file could not be read.
 func ReadSendmailCF(path string) (*sendmail.Config, error) { return thisMachine().sendmailCF(path) }

@@ -99,7 +99,7 @@ func runDoctor(o *options, stdout, stderr io.Writer) int {
 	if err != nil {
 		return complain(stderr, err)
 	}
-	e := advice.Examined{Config: config, CF: cmp.Or(o.advice.cf, config.Sendmail.CF, defaultCF), Now: time.Now()}
+	e := advice.Examined{Config: config, CF: cmp.Or(o.advice.cf, config.SendmailCF(), defaultCF), Now: time.Now()}
 	if missing != "" {
 		e.Live = append(e.Live, found(configs.Warning, o.place().file(), missing))
 	}

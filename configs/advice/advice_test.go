@@ -112,3 +112,58 @@ func TestImportsOfEverySendmailMC(t *testing.T) {
 		})
 	}
 }
+
+func TestNamesThatDifferAreTold(t *testing.T) {
+	cf := generate(t, variant(t, "virtual"))
+	c, err := configs.Parse(filepath.Join(filepath.Dir(cf), "milterd.yaml"), []byte("access: {file: access}\ndomains: {hostname: mx.example.test, local: [own.example], relay: [two.example]}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := report(t, cf, c)
+	for _, want := range []string{
+		"milterd has mx.example.test, own.example, sendmail does not",
+		"one.example, milterd does not and refuses such mail",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+}
+
+// TestWhatLiesAround is about files and directories, and needs no sendmail.cf of m4.
+func TestWhatLiesAround(t *testing.T) {
+	dir := t.TempDir()
+	old := time.Now().Add(-20 * 24 * time.Hour)
+	open := filepath.Join(dir, "open")
+	if err := os.Mkdir(open, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(open, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	const yaml = "sendmail: {cf: sendmail.cf}\nmode: shadow\nlisten: {milter: 'local:DIR/open/s', map: []}\nchecks: {dnsbl: {lists: {bl.example: {}}}}\naccess: {file: access}\n"
+	for name, text := range map[string]string{
+		"sendmail.cf":  "Sparse=0\nC{TrustAuthMech}PLAIN\nO PrivacyOptions=goaway\nXm, S=local:" + open + "/s, F=T\nO InputMailFilters=m\nKaccess hash " + dir + "/access\n",
+		"access":       "Connect:198\tRELAY\nConnect:10\tRELAY\nConnect:203.0.113\tRELAY\nTo:198\tRELAY\n",
+		"access.db":    "",
+		"milterd.yaml": strings.ReplaceAll(yaml, "DIR", dir),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"access.db", "milterd.yaml"} {
+		if err := os.Chtimes(filepath.Join(dir, name), old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := configs.Load(filepath.Join(dir, "milterd.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for _, f := range Doctor(Examined{Config: c, CF: filepath.Join(dir, "sendmail.cf"), Resolver: "# none\nnameserver 8.8.8.8\nnameserver 192.0.2.53\n", Now: time.Now()}) {
+		b.WriteString(f.Severity.String() + ": " + f.String() + "\n    " + f.Cure + "\n")
+	}
+	testkit.Golden(t, filepath.Join("testdata", "around.findings"), strings.ReplaceAll(b.String(), dir, "DIR"))
+}

@@ -53,7 +53,7 @@ func Doctor(e Examined) []configs.Finding {
 		p.add(configs.Severe, "-cf /etc/mail/sendmail.cf", e.CF, 0, "the file of a submission program (FEATURE(msp)), which decides about no client: the server's is needed")
 	} else {
 		following, theirs, err := e.Config.Following(e.CF).Examine()
-		if e.Config.Sendmail.CF != e.CF {
+		if e.Config.SendmailCF() != e.CF {
 			p.failed(err)
 			found = append(found, theirs...)
 		}

@@ -242,9 +242,16 @@ func (p *patient) surroundings() {
 // directories looks for one that sendmail would not go through.
 func (p *patient) directories(socket string) {
 	for dir := filepath.Dir(socket); dir != "/" && dir != "."; dir = filepath.Dir(dir) {
-		if info, err := os.Stat(dir); err == nil && info.Mode()&0o002 != 0 {
-			p.add(configs.Severe, "chmod o-w "+dir, dir, 0, "every user of this machine can write to this directory, so sendmail calls %s unsafe and does not use it", socket)
+		info, err := os.Stat(dir)
+		if err != nil || info.Mode()&0o002 == 0 {
+			continue
 		}
+		cure := "chmod o-w " + dir
+		if info.Mode()&os.ModeSticky != 0 { // such as /tmp, which has to be so
+			cure = "listen: {milter: local:/run/milterd/milter.sock, map: local:/run/milterd/map.sock}"
+		}
+		p.add(configs.Severe, cure, dir, 0, "every user of this machine can write to this directory, so sendmail calls %s unsafe and does not use it", socket)
+		return
 	}
 }
 
