@@ -48,6 +48,9 @@ func generate(t *testing.T, mc string) string {
 // variant is a sendmail.mc of testdata; debian.mc is Debian's own.
 func variant(t *testing.T, name string) string {
 	t.Helper()
+	if _, err := os.Stat(cfDir + "/m4/cf.m4"); err != nil {
+		testkit.Missing(t, "needs the package sendmail-cf: "+err.Error())
+	}
 	path := filepath.Join("testdata", name+".mc")
 	if name == "debian" {
 		path = cfDir + "/debian/sendmail.mc"

@@ -12,7 +12,7 @@ import (
 
 var (
 	daemonOptions = regexp.MustCompile("(?m)^DAEMON_OPTIONS.*\n")
-	accessDB      = regexp.MustCompile("(?m)^FEATURE\\(`?access_db.*\n")
+	accessDB      = regexp.MustCompile(`(?m)^FEATURE\(\x60?access_db.*\n`)
 	firstMailer   = regexp.MustCompile("(?m)^(MAILER_DEFINITIONS|MAILER\\()")
 )
 
