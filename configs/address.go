@@ -10,7 +10,7 @@ import (
 	"milterd/milter/door"
 )
 
-// checkAddress says what is wrong with an address in sendmail's notation.
+// checkAddress checks an address in sendmail's notation.
 func checkAddress(s string) error {
 	_, err := door.ParseAddress(s)
 	return err
@@ -68,18 +68,15 @@ func isPort(s string) bool {
 	return err == nil && n >= 1 && n <= 65535 && strconv.Itoa(n) == s
 }
 
-// checkHostname says what is wrong with our own host name; it may be empty.
+// checkHostname checks our own host name.
 func checkHostname(s string) error {
-	if s == "" {
-		return nil
-	}
 	if !door.IsHostName(s) || strings.HasPrefix(s, ".") || strings.HasSuffix(s, ".") || strings.Contains(s, "..") {
 		return fmt.Errorf("%s, expected a host name such as mx.example.test", quote(s))
 	}
 	return nil
 }
 
-// checkClassEntry says what is wrong with an entry of class w or R.
+// checkClassEntry checks an entry of class w or R.
 func checkClassEntry(s string) error {
 	if strings.HasPrefix(s, "/") {
 		return nil

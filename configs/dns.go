@@ -123,7 +123,7 @@ func (c *Config) listSchema(zone string) (field, error) {
 				l.Kind = dnscheck.DomainList
 			}
 		}},
-		{name: "weight", value: signed(&l.Weight, 1_000_000)},
+		{name: "weight", value: integer(&l.Weight, -1_000_000, 1_000_000)},
 		{name: "exempt", value: func(v value) {
 			boolean(&l.Exempt)(v)
 			if l.Exempt && l.Weight > 0 {

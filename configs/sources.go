@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"milterd/configs/sendmail"
@@ -45,6 +46,7 @@ type class struct {
 // sources is where everything comes from that a policy needs beyond the
 // configuration itself, once sendmail.cf has had its say.
 type sources struct {
+	config *Config
 	problems
 	warnings []string
 	// entries counts what each file holds; one that need not be there holds
@@ -63,6 +65,7 @@ type sources struct {
 // sendmail.cf if there is one, else the default.
 func (c *Config) sources() *sources {
 	s := &sources{
+		config:     c,
 		entries:    make(map[string]int),
 		features:   c.Access.Features,
 		mechanisms: c.Checks.Relay.TrustAuthMech,
@@ -197,23 +200,11 @@ func (c *Config) Entries() map[string]int { return maps.Clone(c.entries) }
 // files.
 func (c *Config) Files() []string {
 	s := c.sources()
-	var files []string
-	for _, f := range append([]string{c.name, s.cf, s.access.path}, paths(s.local.files, s.relay.files)...) {
-		if f != "" {
-			files = append(files, f)
-		}
+	files := []string{c.name, s.cf, s.access.path}
+	for _, f := range slices.Concat(s.local.files, s.relay.files) {
+		files = append(files, f.path)
 	}
-	return files
-}
-
-func paths(lists ...[]source) []string {
-	var all []string
-	for _, list := range lists {
-		for _, f := range list {
-			all = append(all, f.path)
-		}
-	}
-	return all
+	return slices.DeleteFunc(files, func(path string) bool { return path == "" })
 }
 
 // failed reports a file that could not be read, or warns of one that need not
@@ -240,6 +231,11 @@ func (s *sources) failed(what string, from source, err error) {
 
 // maxSuspects bounds the warnings about the entries of one class file.
 const maxSuspects = 20
+
+// warnOf warns of a key.
+func (s *sources) warnOf(key, format string, args ...any) {
+	s.warn(s.config.name, s.config.lines[key], "%s: %s", key, fmt.Sprintf(format, args...))
+}
 
 func (s *sources) warn(file string, line int, format string, args ...any) {
 	s.warnings = append(s.warnings, Problem{File: file, Line: line, Text: fmt.Sprintf(format, args...)}.String())

@@ -52,12 +52,12 @@ func countNames(targets []target, counts []int, list string) {
 
 // reason says why a field that a signature covers is left alone.
 func (s signature) reason() string {
-	return "covered by " + s.field + " d=" + printable(s.domain) + " s=" + printable(s.selector)
+	return "covered by " + s.field + " d=" + tagText(s.domain) + " s=" + tagText(s.selector)
 }
 
-// printable is the value of a tag as far as it is fit to be shown: letters, digits
+// tagText is the value of a tag as far as it is fit to be shown: letters, digits
 // and what else stands in domain names.
-func printable(value string) string {
+func tagText(value string) string {
 	const most = 100
 	var b strings.Builder
 	for i := 0; i < len(value) && b.Len() < most; i++ {

@@ -234,6 +234,8 @@ func invalid(name, value string) string {
 	return ""
 }
 
+func isControl(r rune) bool { return r < ' ' || r == 0x7f }
+
 func TestNothingOfAClientIsLeft(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := clients().Draw(t, "client")

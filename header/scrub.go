@@ -18,7 +18,7 @@ func newScrubber(rules *Rules) *scrubber {
 	if checkFrom(from) != nil {
 		from = DefaultFrom
 	}
-	if checkBy(by) != nil {
+	if CheckBy(by) != nil {
 		by = DefaultBy
 	}
 	s.from, _ = lex(from)

@@ -6,17 +6,17 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"sync"
 	"time"
 
 	gomilter "github.com/d--j/go-milter"
+	"golang.org/x/time/rate"
 
 	"milterd/milter/door"
 	"milterd/policy"
 )
 
-// DefaultMaxConnections is the connection limit where Config names none.
+// DefaultMaxConnections is the connection limit if Config names none.
 const DefaultMaxConnections = 4096
 
 // idleTimeout is how long an MTA may be silent between two frames: libmilter's
@@ -24,27 +24,12 @@ const DefaultMaxConnections = 4096
 // client be silent.
 const idleTimeout = 7210 * time.Second
 
-// Evaluator judges the transactions of one SMTP connection, in order.
-// *policy.Session is the one that milterd uses. One that has a method Close() is told
-// of the end of the connection, and one with SetQueueID(string) of the MTA's ids for
-// its messages.
-type Evaluator interface {
-	Helo(name string, tls policy.TLS)
-	Mail(auth policy.Auth, m policy.Mail) policy.Verdict
-	Rcpt(r policy.Recipient) policy.Verdict
-	// ScrubReason says why the header of the current message will be changed,
-	// empty where it will not.
-	ScrubReason() string
-	EndOfMessage(headers []policy.HeaderField) policy.Verdict
-	Abort()
-}
-
 // Config is what a Server needs. Current is required.
 type Config struct {
 	// Current returns what is in force. It is asked once for each SMTP
 	// connection, which keeps what it got: a reload changes no dialogue that
 	// has begun.
-	Current func() Snapshot
+	Current func() door.Snapshot
 	// Logger gets one line a verdict, and what goes wrong. Default: none.
 	Logger *slog.Logger
 	// MaxConnections limits the connections from MTAs open at once; sendmail
@@ -55,38 +40,9 @@ type Config struct {
 	// IdleGrace is how long Shutdown leaves connections open that are not in
 	// the middle of a message. Default: 3 s.
 	IdleGrace time.Duration
-	// NewEvaluator begins the evaluation of one SMTP connection. Default:
-	// the policy's own NewSession.
-	NewEvaluator func(*policy.Policy, policy.Connection, Answers) Evaluator
-}
-
-// Snapshot is what one SMTP connection is judged by.
-type Snapshot struct {
-	Policy *policy.Policy
-	// NewAnswers makes the answers about one SMTP connection; nil if there is nothing
-	// to ask. ctx ends its look-ups, and panicked is told of panics in them.
-	NewAnswers func(ctx context.Context, c policy.Connection, panicked func(value any)) Answers
-	// Grants knows the relay grants; nil if there are none.
-	Grants Grants
-}
-
-// Answers are what the policy asks about one SMTP connection, looked up while the
-// client is busy with its own round trips.
-type Answers interface {
-	policy.Answers
-	// Begin starts the look-ups about the client that may be asked for.
-	Begin(needs policy.Needs)
-	// EndMessage gives up what is still being looked up about the current message.
-	EndMessage()
-	// Record has every question noted from now on, and returns what gives them and
-	// their answers as the dns lines of a recorded session.
-	Record() (lines func() []string)
-}
-
-// Grants says which clients hold a relay grant.
-type Grants interface {
-	// Grant is asked while a client waits; it answers in good time.
-	Grant(ctx context.Context, client netip.Addr) policy.GrantState
+	// NewEvaluator begins the evaluation of one SMTP connection. Default: the policy's
+	// own NewSession.
+	NewEvaluator func(*policy.Policy, policy.Connection, policy.Answers) policy.Evaluator
 }
 
 // Server answers MTAs. Its methods are safe for concurrent use.
@@ -111,7 +67,7 @@ func NewServer(config Config) *Server {
 		config.IdleGrace = 3 * time.Second
 	}
 	if config.NewEvaluator == nil {
-		config.NewEvaluator = NewPolicySession
+		config.NewEvaluator = policyEvaluator
 	}
 	config.Limits = config.Limits.withDefaults()
 	RouteLibraryWarnings(config.Logger)
@@ -123,6 +79,7 @@ func NewServer(config Config) *Server {
 		logger:  config.Logger,
 		counter: s.counter,
 		conns:   make(map[*guardedConn]struct{}),
+		refusal: rate.Sometimes{Interval: refusalInterval},
 	}
 	options := []gomilter.Option{
 		gomilter.WithDynamicMilter(func(_ uint32, actions gomilter.OptAction, protocol gomilter.OptProtocol, _ gomilter.DataSize) gomilter.Milter {
@@ -138,14 +95,8 @@ func NewServer(config Config) *Server {
 	return s
 }
 
-// NewPolicySession is the evaluator that milterd uses. The look-ups begin here.
-func NewPolicySession(p *policy.Policy, c policy.Connection, answers Answers) Evaluator {
-	if answers == nil {
-		return p.NewSession(c, nil)
-	}
-	session := p.NewSession(c, answers)
-	answers.Begin(session.Needs())
-	return session
+func policyEvaluator(p *policy.Policy, c policy.Connection, answers policy.Answers) policy.Evaluator {
+	return p.NewSession(c, answers)
 }
 
 // Serve takes connections from ln until Shutdown, and then returns nil. It
@@ -167,7 +118,7 @@ func (s *Server) Serve(ln net.Listener) error {
 // Connections that are not in the middle of a message stay open for
 // Config.IdleGrace and are then closed, each as soon as its message is done.
 // SMTP clients may be silent for hours, so there is no waiting for them; and
-// while they are waited for, nobody answers the new ones. sendmail treats the
+// while they are waited for, new ones get no answer. sendmail treats the
 // loss as its F= equate says: with F=T, the next MAIL of such a client is
 // answered 451 and its mail comes again, so nothing is lost and nothing gets
 // in unfiltered.
@@ -183,6 +134,18 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // Stats returns the counters of this moment.
 func (s *Server) Stats() Stats {
 	return s.counter.snapshot(s.guard.active())
+}
+
+// recovered counts and logs a panic of a callback; value is what recover()
+// returned in the deferred function that calls this. It reports whether there
+// was a panic at all.
+func (s *Server) recovered(callback string, value any, attrs ...any) bool {
+	if value == nil {
+		return false
+	}
+	s.counter.Panics.Add(1)
+	s.panics.Log(s.logger, "milter callback panicked", value, append(attrs, "callback", callback)...)
+	return true
 }
 
 var libraryWarnings sync.Once

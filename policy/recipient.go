@@ -18,6 +18,7 @@ func (p *Policy) recipientAddress(search *access.Search, to string) (address, er
 			return a, err
 		}
 		a.local = dequote(a.local)
+		a.quotedHost = quotedOperator(a.local)
 		if !hostOperator(a.local) || !p.relaysThrough(search, a.domain) {
 			return a, nil
 		}

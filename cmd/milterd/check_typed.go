@@ -31,7 +31,7 @@ func (c *checker) typedSession() int {
 	}
 	var answers func(policy.Connection) policy.Answers
 	if lookups != nil {
-		answers = func(conn policy.Connection) policy.Answers { return lookups.NewAnswers(ctx, conn, nil, nil) }
+		answers = func(conn policy.Connection) policy.Answers { return lookups.NewAnswers(ctx, conn, nil) }
 	}
 	outcome := replay.Run(c.rules.policy, s, answers)
 	if c.format == formatJSON {

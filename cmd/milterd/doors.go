@@ -115,18 +115,15 @@ type doors struct {
 
 func newDoors(r *reloader, recorder *record.Recorder) *doors {
 	limit := r.config.Listen.MaxConnections
-	current := func() socketmap.Snapshot {
-		now := r.current.Load()
-		return socketmap.Snapshot{Policy: now.Policy, Grants: now.Grants}
-	}
+	current := func() door.Snapshot { return *r.current.Load() }
 	d := &doors{access: socketmap.NewAccess(current, r.logger)}
 	config := milter.Config{
-		Current:        func() milter.Snapshot { return *r.current.Load() },
+		Current:        current,
 		Logger:         r.logger,
 		MaxConnections: limit,
 	}
 	if recorder != nil {
-		config.NewEvaluator = recorded(recorder)
+		config.NewEvaluator = recorder.NewSession
 	}
 	d.filter = milter.NewServer(config)
 	d.maps = socketmap.NewServer(socketmap.Config{

@@ -144,7 +144,7 @@ func TestLiveAndFrozenAnswersGiveTheSameVerdicts(t *testing.T) {
 		}
 		recorder := dnscheck.NewRecorder(live.Resolver)
 		live.Resolver = recorder
-		first := replay.Run(p, s, func(c policy.Connection) policy.Answers { return live.NewAnswers(t.Context(), c, nil, nil) })
+		first := replay.Run(p, s, func(c policy.Connection) policy.Answers { return live.NewAnswers(t.Context(), c, nil) })
 		s.DNS = recorder.Lines()
 		answers, _, err := recorded.Frozen(s.DNS)
 		if err != nil {
@@ -192,9 +192,8 @@ func TestWithAllDNSDeadEveryCheckTakesItsTemporaryResult(t *testing.T) {
 		c := policy.Connection{Addr: netip.AddrFrom4([4]byte{203, 0, byte(i >> 8), byte(i)}), Name: "[203.0.113.1]", Resolve: policy.ResolveTemp, DaemonPort: 25}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		answers := live.NewAnswers(ctx, c, nil, nil)
+		answers := live.NewAnswers(ctx, c, nil)
 		session := p.NewSession(c, answers)
-		answers.Begin(session.Needs())
 		session.Helo("mx.good.example", policy.TLS{})
 		session.Mail(policy.Auth{}, policy.Mail{From: ""})
 		return session.Rcpt(policy.Recipient{To: to, Mailer: "local"})
@@ -238,9 +237,8 @@ func TestLookupsBeginAtCONNECT(t *testing.T) {
 	}
 	begin := func(port uint16) *policy.Session {
 		c := policy.Connection{Addr: netip.MustParseAddr("203.0.113.1"), Name: "mail1.good.example", Resolve: policy.ResolveOK, DaemonPort: port}
-		answers := live.NewAnswers(t.Context(), c, nil, nil)
+		answers := live.NewAnswers(t.Context(), c, nil)
 		session := p.NewSession(c, answers)
-		answers.Begin(session.Needs())
 		return session
 	}
 	quiet := begin(2525)
@@ -328,9 +326,8 @@ func TestMessagesGivenUpLeaveNothingBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := policy.Connection{Addr: netip.MustParseAddr("203.0.113.1"), Name: "mail.good.example", Resolve: policy.ResolveOK, DaemonPort: 25}
-	answers := live.NewAnswers(t.Context(), c, nil, nil)
+	answers := live.NewAnswers(t.Context(), c, nil)
 	session := p.NewSession(c, answers)
-	answers.Begin(session.Needs())
 	session.Helo("mail.good.example", policy.TLS{})
 	before := runtime.NumGoroutine()
 	for i := range 500 {

@@ -19,7 +19,7 @@ import (
 	"milterd/configs"
 	"milterd/dnscheck"
 	"milterd/dnscheck/answers"
-	"milterd/milter"
+	"milterd/milter/door"
 	"milterd/policy"
 )
 
@@ -34,7 +34,7 @@ type reloader struct {
 	watcher *watcher
 
 	// current is what new sessions are judged by.
-	current atomic.Pointer[milter.Snapshot]
+	current atomic.Pointer[door.Snapshot]
 	dns     dnsKeeper
 	// lookups is nil if no check asks the DNS.
 	lookups *answers.Lookups
@@ -102,21 +102,11 @@ func (r *reloader) openGrants() error {
 
 // publish puts a policy in force, with the look-ups and the grants that there are.
 func (r *reloader) publish(p *policy.Policy) {
-	now := milter.Snapshot{Policy: p, Grants: r.held()}
-	lookups := r.lookups
-	if lookups == nil && now.Grants != nil {
-		lookups = &answers.Lookups{}
-	}
-	if lookups != nil {
-		now.NewAnswers = func(ctx context.Context, c policy.Connection, panicked func(any)) milter.Answers {
-			return lookups.NewAnswers(ctx, c, now.Grants, panicked)
-		}
-	}
-	r.current.Store(&now)
+	r.current.Store(&door.Snapshot{Policy: p, Lookups: r.lookups, Grants: r.held()})
 }
 
 // held is what the doors ask about grants; nil where there are none.
-func (r *reloader) held() milter.Grants {
+func (r *reloader) held() door.Grants {
 	if r.grants == nil {
 		return nil
 	}

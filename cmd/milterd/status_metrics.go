@@ -213,7 +213,7 @@ var (
 	lastReloadSuccess = gauge("config_last_reload_success_timestamp_seconds", "When a policy was put in force last, at the start or by a reload.")
 )
 
-func (s samples) policy(now *milter.Snapshot, outcome *reloadOutcome) {
+func (s samples) policy(now *door.Snapshot, outcome *reloadOutcome) {
 	if now != nil && now.Policy != nil {
 		s.add(accessEntries, float64(now.Policy.Access.Len()))
 	}

@@ -4,7 +4,6 @@ package answers
 
 import (
 	"context"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -40,10 +39,11 @@ type Lookups struct {
 // and run side by side, in time that the client spends on its own round trips;
 // who asks waits only for what is still missing. It is used by one goroutine.
 type Answers struct {
-	lookups *Lookups
-	grants  Grants
-	ctx     context.Context
-	conn    policy.Connection
+	policy.NoAnswers // about relay grants
+	lookups          *Lookups
+	ctx              context.Context
+	cancel           context.CancelFunc
+	conn             policy.Connection
 	// resolver is that of lookups, or a recorder before it.
 	resolver dnscheck.Resolver
 	panicked func(value any)
@@ -59,19 +59,27 @@ type Answers struct {
 	namesAsked []string
 }
 
-// Grants says which clients hold a relay grant.
-type Grants interface {
-	// Grant is asked while a client waits; it answers in good time.
-	Grant(ctx context.Context, client netip.Addr) policy.GrantState
-}
-
 var _ policy.Answers = (*Answers)(nil)
 
-// NewAnswers makes the answers about one connection. ctx ends its look-ups. grants
-// may be nil. panicked, which may be nil too, is told of panics in look-ups, from
+// NewAnswers makes the answers about one connection; without an l it is NoAnswers. ctx
+// ends its look-ups. panicked, which may be nil, is told of panics in look-ups, from
 // their goroutines.
-func (l *Lookups) NewAnswers(ctx context.Context, conn policy.Connection, grants Grants, panicked func(value any)) *Answers {
-	return &Answers{lookups: l, resolver: l.Resolver, grants: grants, ctx: ctx, conn: conn, panicked: panicked}
+func (l *Lookups) NewAnswers(ctx context.Context, conn policy.Connection, panicked func(value any)) policy.Answers {
+	if l == nil {
+		return policy.NoAnswers{}
+	}
+	a := &Answers{lookups: l, resolver: l.Resolver, ctx: ctx, conn: conn, panicked: panicked}
+	if !l.AtOnce {
+		a.ctx, a.cancel = context.WithCancel(ctx)
+	}
+	return a
+}
+
+// Close implements policy.Answers.
+func (a *Answers) Close() {
+	if a.cancel != nil {
+		a.cancel()
+	}
 }
 
 // Frozen answers from the dns lines of a recorded session. The resolver tells
@@ -88,29 +96,15 @@ func (l *Lookups) Frozen(lines []string) (func(policy.Connection) policy.Answers
 	// Recorded names have {key} in place of a list's query key.
 	lookups.Resolver, lookups.AtOnce = resolver, true
 	return func(c policy.Connection) policy.Answers {
-		return lookups.NewAnswers(context.Background(), c, nil, nil)
+		return lookups.NewAnswers(context.Background(), c, nil)
 	}, resolver, nil
 }
 
-// Record has every question to the DNS noted from now on, with its answer, and returns
-// what gives them as the dns lines of a recorded session. It is called before the
-// first question.
+// Record implements policy.Answers.
 func (a *Answers) Record() (lines func() []string) {
-	if a.resolver == nil {
-		return func() []string { return nil }
-	}
 	recorder := dnscheck.NewRecorder(a.resolver)
 	a.resolver = recorder
 	return recorder.Lines
-}
-
-// Grant asks whether the client holds a relay grant now: it may have come after the
-// client connected.
-func (a *Answers) Grant() policy.GrantState {
-	if a.grants == nil || !a.conn.Addr.IsValid() {
-		return policy.GrantNone
-	}
-	return a.grants.Grant(a.ctx, a.conn.Addr)
 }
 
 // future is a value that is being worked out.
@@ -154,8 +148,11 @@ func (f *future[T]) get() T {
 	return f.value
 }
 
-// Begin starts the look-ups about the client that may be asked for.
+// Begin implements policy.Answers.
 func (a *Answers) Begin(needs policy.Needs) {
+	if a.lookups.AtOnce {
+		return
+	}
 	if needs.ReverseDNS {
 		a.beginReverse()
 	}

@@ -121,8 +121,8 @@ func (d *door) close(t testing.TB) {
 }
 
 // served are the maps of a policy.
-func served(p *policy.Policy, grants socketmap.Grants) map[string]socketmap.Map {
-	current := func() socketmap.Snapshot { return socketmap.Snapshot{Policy: p, Grants: grants} }
+func served(p *policy.Policy, grants milterdoor.Grants) map[string]socketmap.Map {
+	current := func() milterdoor.Snapshot { return milterdoor.Snapshot{Policy: p, Grants: grants} }
 	return map[string]socketmap.Map{"access": socketmap.NewAccess(current, nil), "received": socketmap.NewReceived(current)}
 }
 

@@ -1,3 +1,8 @@
+// Package door has what the two doors into sendmail, the filter door and the map
+// door, share: socket addresses and the sockets opened there (address.go,
+// listen.go), a listener that outlives temporary errors (accept.go), the snapshot
+// of policy and grants that both answer from (snapshot.go), a log of panics that a
+// peer cannot flood (panics.go), and counters (stats.go).
 package door
 
 import (
@@ -8,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"milterd/policy/printable"
 )
 
 // maxSocketPath is the longest path of a unix socket (sun_path on Linux,
@@ -44,7 +51,7 @@ func ParseAddress(s string) (Address, error) { return parse(s, 1) }
 // port 0 stands for any port.
 func ParsePacketAddress(s string) (Address, error) {
 	if !strings.HasPrefix(s, "inet:") && !strings.HasPrefix(s, "inet6:") {
-		return Address{}, fmt.Errorf("%s is not a UDP address, expected inet:port@host or inet6:port@host, port 0 for any port", quote(s))
+		return Address{}, fmt.Errorf("%s is not a UDP address, expected inet:port@host or inet6:port@host, port 0 for any port", printable.Quote(s))
 	}
 	return parse(s, 0)
 }
@@ -71,19 +78,19 @@ func parse(s string, lowestPort int) (Address, error) {
 	case found && (kind == "inet" || kind == "inet6"):
 		return parseInet(s, kind, rest, lowestPort)
 	}
-	return Address{}, fmt.Errorf("%s is not an address, expected local:/path, inet:port@host or inet6:port@host", quote(s))
+	return Address{}, fmt.Errorf("%s is not an address, expected local:/path, inet:port@host or inet6:port@host", printable.Quote(s))
 }
 
 func parseLocal(s, kind, path string) (Address, error) {
 	switch {
 	case !strings.HasPrefix(path, "/"):
-		return Address{}, fmt.Errorf("%s: expected an absolute path after %q", quote(s), kind+":")
+		return Address{}, fmt.Errorf("%s: expected an absolute path after %q", printable.Quote(s), kind+":")
 	case strings.HasSuffix(path, "/"):
-		return Address{}, fmt.Errorf("%s is a directory, expected the path of a socket", quote(s))
+		return Address{}, fmt.Errorf("%s is a directory, expected the path of a socket", printable.Quote(s))
 	case len(path) > maxSocketPath:
-		return Address{}, fmt.Errorf("%s: a path of %d octets, expected %d at most", quote(s), len(path), maxSocketPath)
+		return Address{}, fmt.Errorf("%s: a path of %d octets, expected %d at most", printable.Quote(s), len(path), maxSocketPath)
 	case strings.ContainsFunc(path, unicode.IsControl):
-		return Address{}, fmt.Errorf("%s: expected a path without control characters", quote(s))
+		return Address{}, fmt.Errorf("%s: expected a path without control characters", printable.Quote(s))
 	}
 	return Address{text: s, network: "unix", path: filepath.Clean(path)}, nil
 }
@@ -96,7 +103,7 @@ func parseInet(s, kind, rest string, lowestPort int) (Address, error) {
 	portText, host, hasHost := strings.Cut(rest, "@")
 	port, err := strconv.Atoi(portText)
 	if err != nil || port < lowestPort || port > 65535 || strconv.Itoa(port) != portText {
-		return Address{}, fmt.Errorf("%s: expected a port from 1 to 65535 after %q", quote(s), kind+":")
+		return Address{}, fmt.Errorf("%s: expected a port from 1 to 65535 after %q", printable.Quote(s), kind+":")
 	}
 	a.port = uint16(port)
 	if !hasHost {
@@ -115,9 +122,9 @@ func parseInet(s, kind, rest string, lowestPort int) (Address, error) {
 	}
 	switch is4 := addr.Unmap().Is4(); {
 	case is4 && kind == "inet6":
-		return Address{}, fmt.Errorf("%s: an IPv4 address, which inet: is for (inet6: takes IPv6)", quote(s))
+		return Address{}, fmt.Errorf("%s: an IPv4 address, which inet: is for (inet6: takes IPv6)", printable.Quote(s))
 	case !is4 && kind == "inet":
-		return Address{}, fmt.Errorf("%s: an IPv6 address, which inet6: is for (inet: takes IPv4)", quote(s))
+		return Address{}, fmt.Errorf("%s: an IPv6 address, which inet6: is for (inet: takes IPv4)", printable.Quote(s))
 	case addr.Is4In6() || addr.Zone() != "" && !IsHostName(addr.Zone()):
 		return Address{}, a.notAHost()
 	}
@@ -142,7 +149,7 @@ func (a Address) named(name string) (Address, error) {
 }
 
 func (a Address) notAHost() error {
-	return fmt.Errorf("%s: expected a host name or an address after @", quote(a.text))
+	return fmt.Errorf("%s: expected a host name or an address after @", printable.Quote(a.text))
 }
 
 // IsHostName reports whether s can be a host or domain name, or a part of one.
@@ -193,13 +200,4 @@ func (a Address) Same(b Address) bool {
 func (a Address) MayBeSame(b Address) bool {
 	return a.Same(b) ||
 		a.network == b.network && a.port == b.port && a.path == b.path && !(a.addr.IsValid() && b.addr.IsValid())
-}
-
-// quote quotes a value for a message, shortened if it is very long.
-func quote(s string) string {
-	const most = 80
-	if len(s) > most {
-		return strconv.Quote(s[:most] + "...")
-	}
-	return strconv.Quote(s)
 }

@@ -3,6 +3,8 @@ package door
 import (
 	"strings"
 	"testing"
+
+	"milterd/policy/printable"
 )
 
 func TestParseAddress(t *testing.T) {
@@ -60,7 +62,7 @@ func TestParseAddress(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := ParseAddress(tt.spec)
 			if tt.err != "" {
-				if want := quote(tt.spec) + tt.err; err == nil || err.Error() != want {
+				if want := printable.Quote(tt.spec) + tt.err; err == nil || err.Error() != want {
 					t.Errorf("got  %v\nwant %s", err, want)
 				}
 				return
@@ -85,9 +87,9 @@ func TestParsePacketAddress(t *testing.T) {
 		"inet:0@192.0.2.1":   "192.0.2.1:0",
 		"inet6:0":            "[::1]:0",
 		"inet:900@localhost": "localhost:900",
-		"":                   quote("") + notUDP,
-		"local:/run/x":       quote("local:/run/x") + notUDP,
-		"inet:0@[":           quote("inet:0@[") + ": expected a host name or an address after @",
+		"":                   printable.Quote("") + notUDP,
+		"local:/run/x":       printable.Quote("local:/run/x") + notUDP,
+		"inet:0@[":           printable.Quote("inet:0@[") + ": expected a host name or an address after @",
 	} {
 		a, err := ParsePacketAddress(spec)
 		_, got := a.Dial()

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// DefaultSocketMode is the mode of a unix socket where Listen is given none:
+// DefaultSocketMode is the mode of a unix socket if Listen is given none:
 // sendmail, as the group or as root, may connect; others may not.
 const DefaultSocketMode os.FileMode = 0o660
 
@@ -63,7 +63,7 @@ func ListenPacket(spec string) (*net.UDPConn, error) {
 }
 
 // listenUnix binds in a private directory beside the path, sets mode and
-// group there, and then moves the socket into place. So nobody can connect
+// group there, and then moves the socket into place. So no process can connect
 // before mode and group are right, and the process's umask, which other
 // goroutines share, need not be touched.
 func listenUnix(path string, mode os.FileMode, group string) (net.Listener, error) {

@@ -34,27 +34,22 @@ const (
 	lineOverhead = 32
 )
 
-// Evaluator judges the transactions of one SMTP connection, in order.
-type Evaluator interface {
-	Helo(name string, tls policy.TLS)
-	Mail(auth policy.Auth, m policy.Mail) policy.Verdict
-	Rcpt(r policy.Recipient) policy.Verdict
-	ScrubReason() string
-	EndOfMessage(headers []policy.HeaderField) policy.Verdict
-	Abort()
+// NewSession begins the evaluation of a connection by a policy, and records it if it
+// is in the sample.
+func (r *Recorder) NewSession(p *policy.Policy, facts policy.Connection, answers policy.Answers) policy.Evaluator {
+	c := r.connect(facts)
+	if c == nil {
+		return p.NewSession(facts, answers)
+	}
+	c.dns = answers.Record()
+	c.inner = p.NewSession(facts, &noted{answers, c})
+	return c
 }
 
-// Conn notes one SMTP connection. A nil Conn notes nothing. It is used by one
-// goroutine:
-//
-//	conn := recorder.Connect(facts)
-//	session := p.NewSession(facts, conn.Answers(answers))
-//	evaluator := conn.Evaluator(session)
-//	...
-//	conn.Close()
-type Conn struct {
+// conn notes one SMTP connection on its way to inner.
+type conn struct {
 	recorder *Recorder
-	inner    Evaluator
+	inner    policy.Evaluator
 	facts    policy.Connection
 	began    time.Time
 	number   uint64
@@ -146,18 +141,10 @@ func (s *share) spent() bool { return s.octets.Load() >= maxOctets }
 // nothing may from then on.
 func (s *share) take(octets int) bool { return s.octets.Add(int64(octets)) <= maxOctets }
 
-// Answers notes the relay grant that the policy asks answers for. Within one command
-// it is asked for once.
-func (c *Conn) Answers(answers policy.Answers) policy.Answers {
-	if c == nil || answers == nil {
-		return answers
-	}
-	return &noted{answers, c}
-}
-
+// noted are answers whose relay grant is noted. Within one command it is asked for once.
 type noted struct {
 	policy.Answers
-	conn *Conn
+	conn *conn
 }
 
 func (n *noted) Grant() policy.GrantState {
@@ -167,40 +154,26 @@ func (n *noted) Grant() policy.GrantState {
 	return policy.GrantState(n.conn.grant - 1)
 }
 
-// Evaluator hands everything on to inner and notes it.
-func (c *Conn) Evaluator(inner Evaluator) Evaluator {
-	if c == nil {
-		return inner
-	}
-	c.inner = inner
-	return c
-}
-
-// SetDNS says where the DNS answers of the connection come from, as zone-file lines.
-// Evaluator's methods and Close call it.
-func (c *Conn) SetDNS(lines func() []string) {
-	if c != nil {
-		c.dns = lines
-	}
-}
+var _ policy.Evaluator = (*conn)(nil)
 
 // SetQueueID adds the MTA's first queue id to the id of the session, so that it can be
 // found by what the MTA logs.
-func (c *Conn) SetQueueID(id string) {
-	if c != nil && c.queueID == "" {
+func (c *conn) SetQueueID(id string) {
+	if c.queueID == "" {
 		c.queueID = id
 	}
+	c.inner.SetQueueID(id)
 }
 
 // Helo notes a client's name and the state of its TLS. It ends a message.
-func (c *Conn) Helo(name string, tls policy.TLS) {
+func (c *conn) Helo(name string, tls policy.TLS) {
 	c.inMessage = false
 	c.hello = &greeting{name, tls}
 	c.inner.Helo(name, tls)
 }
 
 // Mail notes the beginning of a message.
-func (c *Conn) Mail(auth policy.Auth, m policy.Mail) policy.Verdict {
+func (c *conn) Mail(auth policy.Auth, m policy.Mail) policy.Verdict {
 	c.inMessage = false
 	if c.commands >= maxPartCommands || c.size >= maxPartBytes {
 		c.handOver()
@@ -223,7 +196,7 @@ func (c *Conn) Mail(auth policy.Auth, m policy.Mail) policy.Verdict {
 }
 
 // Rcpt notes a recipient.
-func (c *Conn) Rcpt(r policy.Recipient) policy.Verdict {
+func (c *conn) Rcpt(r policy.Recipient) policy.Verdict {
 	c.grant = 0
 	v := c.inner.Rcpt(r)
 	judged := c.judged(&v)
@@ -242,7 +215,7 @@ func (c *Conn) Rcpt(r policy.Recipient) policy.Verdict {
 }
 
 // EndOfMessage notes the end of a message.
-func (c *Conn) EndOfMessage(headers []policy.HeaderField) policy.Verdict {
+func (c *conn) EndOfMessage(headers []policy.HeaderField) policy.Verdict {
 	c.grant = 0
 	v := c.inner.EndOfMessage(headers)
 	judged := c.judged(&v)
@@ -264,29 +237,28 @@ func (c *Conn) EndOfMessage(headers []policy.HeaderField) policy.Verdict {
 	return v
 }
 
-// ScrubReason hands the question on. The policy may learn of a grant by it.
-func (c *Conn) ScrubReason() string {
+// Visibility hands the question on. The policy may learn of a grant by it.
+func (c *conn) Visibility() policy.Visibility {
 	c.grant = 0
-	reason := c.inner.ScrubReason()
+	v := c.inner.Visibility()
 	c.learn()
-	return reason
+	return v
 }
 
 // Abort notes that a message is given up, or that it is over.
-func (c *Conn) Abort() {
+func (c *conn) Abort() {
 	c.inMessage = false
 	c.inner.Abort()
 }
 
 // Close hands the connection over to be written. It does not wait.
-func (c *Conn) Close() {
-	if c != nil {
-		c.handOver()
-	}
+func (c *conn) Close() {
+	c.handOver()
+	c.inner.Close()
 }
 
 // handOver queues the messages so far.
-func (c *Conn) handOver() {
+func (c *conn) handOver() {
 	c.inMessage = false
 	if len(c.messages) == 0 {
 		return
@@ -309,10 +281,7 @@ func (c *Conn) handOver() {
 
 // answers are the DNS answers so far. A mistake in what gives them must not end the
 // mail session.
-func (c *Conn) answers() (lines []string, ok bool) {
-	if c.dns == nil {
-		return nil, true
-	}
+func (c *conn) answers() (lines []string, ok bool) {
 	defer func() {
 		if value := recover(); value != nil {
 			c.recorder.lost.Add(1)
@@ -324,7 +293,7 @@ func (c *Conn) answers() (lines []string, ok bool) {
 }
 
 // judged is what is kept of a verdict.
-func (c *Conn) judged(v *policy.Verdict) verdict {
+func (c *conn) judged(v *policy.Verdict) verdict {
 	c.learn()
 	if c.grant == 0 && c.held {
 		c.grant = markOf(policy.GrantHeld)
@@ -333,27 +302,27 @@ func (c *Conn) judged(v *policy.Verdict) verdict {
 }
 
 // learn notes what the policy knows of the grant from now on.
-func (c *Conn) learn() {
+func (c *conn) learn() {
 	if c.grant != 0 {
 		c.held = c.grant == markOf(policy.GrantHeld)
 	}
 }
 
 // message is the one that the current command belongs to, if it is kept.
-func (c *Conn) message() *message {
+func (c *conn) message() *message {
 	if !c.inMessage {
 		return nil
 	}
 	return &c.messages[len(c.messages)-1]
 }
 
-func (c *Conn) note(size int) {
+func (c *conn) note(size int) {
 	c.commands++
 	c.size += size
 }
 
 // fits adds to the size of a message, if there is room.
-func (c *Conn) fits(m *message, size int) bool {
+func (c *conn) fits(m *message, size int) bool {
 	if m.size+size > maxMessageBytes {
 		return false
 	}
@@ -362,7 +331,7 @@ func (c *Conn) fits(m *message, size int) bool {
 }
 
 // cut ends what is kept of a message.
-func (c *Conn) cut(m *message) {
+func (c *conn) cut(m *message) {
 	m.cut = true
 	c.recorder.cut.Add(1)
 }

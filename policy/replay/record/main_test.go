@@ -119,14 +119,18 @@ func finish(t testing.TB, r *Recorder) {
 }
 
 // begin records a connection that the policy judges.
-func begin(r *Recorder, p *policy.Policy, facts policy.Connection, answers policy.Answers) (*Conn, Evaluator) {
-	conn := r.Connect(facts)
-	return conn, conn.Evaluator(p.NewSession(facts, conn.Answers(answers)))
+func begin(r *Recorder, p *policy.Policy, facts policy.Connection, answers policy.Answers) (*conn, policy.Evaluator) {
+	if answers == nil {
+		answers = policy.NoAnswers{}
+	}
+	e := r.NewSession(p, facts, answers)
+	c, _ := e.(*conn) // nil if it is not in the sample
+	return c, e
 }
 
 // one records a connection with one message.
 func one(r *Recorder, p *policy.Policy, from string, to ...string) {
-	conn, evaluator := begin(r, p, client("203.0.113.8"), nil)
+	_, evaluator := begin(r, p, client("203.0.113.8"), nil)
 	evaluator.Helo("client.example", policy.TLS{})
 	evaluator.Mail(policy.Auth{}, policy.Mail{From: from})
 	for _, to := range to {
@@ -134,7 +138,7 @@ func one(r *Recorder, p *policy.Policy, from string, to ...string) {
 	}
 	evaluator.EndOfMessage(nil)
 	evaluator.Abort()
-	conn.Close()
+	evaluator.Close()
 }
 
 // names lists a directory.

@@ -101,7 +101,7 @@ type said struct {
 }
 
 // dialogue has a client do what comes to its mind.
-func dialogue(rt *rapid.T, e Evaluator, a *answers) (live []said) {
+func dialogue(rt *rapid.T, e policy.Evaluator, a *answers) (live []said) {
 	for range rapid.IntRange(1, 8).Draw(rt, "messages") {
 		if rapid.IntRange(0, 3).Draw(rt, "helo?") == 0 {
 			g := rapid.SampledFrom(greetings).Draw(rt, "helo")
@@ -126,7 +126,7 @@ func dialogue(rt *rapid.T, e Evaluator, a *answers) (live []said) {
 			live = append(live, said{verdict: v})
 			taken, lost = taken || goes(v), v.Action == policy.ActionDiscard
 			if rapid.Bool().Draw(rt, "scrub reason") {
-				e.ScrubReason()
+				e.Visibility()
 			}
 		}
 		if taken && !lost && rapid.IntRange(0, 4).Draw(rt, "ends") > 0 {

@@ -223,13 +223,12 @@ func (r *Recorder) Stats() Stats {
 	}
 }
 
-// Connect begins the recording of one SMTP connection. It returns nil, whose methods
-// do nothing, where this connection is not among those that are recorded.
-func (r *Recorder) Connect(c policy.Connection) *Conn {
-	if r == nil || r.config.Sample < 1 && r.random() >= r.config.Sample {
+// connect begins to note a connection; nil if it is not in the sample.
+func (r *Recorder) connect(facts policy.Connection) *conn {
+	if r.config.Sample < 1 && r.random() >= r.config.Sample {
 		return nil
 	}
-	return &Conn{recorder: r, facts: c, began: r.config.Now(), number: r.number.Add(1), share: new(share)}
+	return &conn{recorder: r, facts: facts, began: r.config.Now(), number: r.number.Add(1), share: new(share)}
 }
 
 // take queues a part of a connection, or drops it.

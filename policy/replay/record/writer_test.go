@@ -277,7 +277,7 @@ func TestDNSAnswersThatWaitCount(t *testing.T) {
 	lines := []string{strings.Repeat("x", 1<<20)}
 	for range 100 {
 		conn, e := begin(r, &policy.Policy{}, client("203.0.113.8"), nil)
-		conn.SetDNS(func() []string { return lines })
+		conn.dns = func() []string { return lines }
 		e.Mail(policy.Auth{}, policy.Mail{From: "a@good.example"})
 		conn.Close()
 	}
@@ -299,7 +299,7 @@ func TestOneConnectionDoesNotCrowdTheOthersOut(t *testing.T) {
 	}
 	const messages = 2000
 	conn, e := begin(r, p, client("203.0.113.9"), nil)
-	conn.SetDNS(func() []string { return lines })
+	conn.dns = func() []string { return lines }
 	for i := range messages {
 		e.Mail(policy.Auth{}, policy.Mail{From: fmt.Sprintf("a@d%04d.bad.example", i%len(lines))})
 		e.Rcpt(policy.Recipient{To: "x@example.test", Mailer: "local"})
@@ -387,7 +387,7 @@ func TestAMistakeOfTheRecorderDoesNotEndTheProcess(t *testing.T) {
 	dir := t.TempDir()
 	r := open(t, Config{Dir: dir, Logger: slog.New(slog.NewTextHandler(said, nil))})
 	conn, e := begin(r, &policy.Policy{}, client("203.0.113.8"), nil)
-	conn.SetDNS(func() []string { panic("a mistake") })
+	conn.dns = func() []string { panic("a mistake") }
 	e.Mail(policy.Auth{}, policy.Mail{From: "a@good.example"})
 	conn.Close()
 	one(r, &policy.Policy{}, "b@good.example", "x@example.test")
