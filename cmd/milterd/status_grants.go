@@ -12,7 +12,7 @@ import (
 // Metrics of the relay grants.
 var (
 	grantsActive     = gauge("grants", "Relay grants in force; missing with grants.redis, which is not asked.")
-	grantLogins      = counter("grant_logins_total", "Logins that sources reported, by what came of them; refused: there was no room, invalid: no login.", "result")
+	grantLogins      = counter("grant_logins_total", "Logins that sources reported, by what came of them; refused: there was no room, invalid: no login, stale: an old one.", "result")
 	grantEnds        = counter("grant_ends_total", "Ends of relay grants, by reason; displaced: by a newer one of the same user.", "reason")
 	grantLookups     = counter("grant_lookups_total", "Questions whether a client holds a grant.")
 	grantUsed        = counter("grant_used_lookups_total", "Questions whether a client holds a grant that found one.")
@@ -50,6 +50,7 @@ func (s samples) keeper(stats grant.Stats) {
 	s.count(grantLogins, stats.Excluded, "excluded")
 	s.count(grantLogins, stats.Refused, "refused")
 	s.count(grantLogins, stats.Invalid, "invalid")
+	s.count(grantLogins, stats.Stale, "stale")
 	s.count(grantEnds, stats.Expired, "expired")
 	s.count(grantEnds, stats.Revoked, "revoked")
 	s.count(grantEnds, stats.Displaced, "displaced")
