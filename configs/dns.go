@@ -23,8 +23,7 @@ type DNS struct {
 	// Lists are the DNS lists by zone, Threshold is the score that refuses.
 	Lists     map[string]*List
 	Threshold int
-	// BadMX asks for the addresses of mail hosts; BadNetworks may hold none.
-	BadMX       bool
+	// BadNetworks are the networks that no mail host may be in.
 	BadNetworks []netip.Prefix
 	// Generic asks for generic names by the built-in rules, Patterns are rules
 	// of one's own.
@@ -224,10 +223,7 @@ func exemptSchema(x *policy.Exempt) []field {
 }
 
 func checkServer(s string) error {
-	if server, err := netip.ParseAddrPort(s); err == nil && server.Port() != 0 {
-		return nil
-	}
-	if _, err := netip.ParseAddr(strings.Trim(s, "[]")); err != nil {
+	if _, err := dnscheck.ParseServer(s); err != nil {
 		return fmt.Errorf("%s, expected the address of a DNS server, such as 192.0.2.53 or 127.0.0.1:5353", quote(s))
 	}
 	return nil
@@ -289,14 +285,15 @@ func (c *Config) Lookups(resolver dnscheck.Resolver, health *dnscheck.Health) (*
 	if err != nil {
 		return nil, err
 	}
-	if lists != nil {
-		resolver = lists.WithKeys(resolver)
-	}
-	return &answers.Lookups{
+	lookups := &answers.Lookups{
 		Resolver: resolver, Lists: lists, Generic: generic, Time: c.DNS.Deadline,
 		Mail: dnscheck.MailOptions{
 			BadMX:    c.Checks.SenderDomain.BadMX.Action != policy.ActionAccept,
 			Networks: c.DNS.BadNetworks,
 		},
-	}, nil
+	}
+	if lists != nil {
+		lookups.ListResolver = lists.Resolver(resolver)
+	}
+	return lookups, nil
 }

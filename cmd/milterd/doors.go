@@ -11,11 +11,13 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"milterd/configs"
 	"milterd/milter"
 	"milterd/milter/door"
 	"milterd/milter/socketmap"
+	"milterd/milter/status"
 	"milterd/policy/replay/record"
 )
 
@@ -141,7 +143,7 @@ func (d *doors) serve(s *sockets, logger *slog.Logger, run func(func()), failure
 		name      string
 		listeners []net.Listener
 		serve     func(net.Listener) error
-	}{{filterDoor, s.filter, d.filter.Serve}, {mapDoor, s.maps, d.maps.Serve}} {
+	}{{status.Filter, s.filter, d.filter.Serve}, {status.Map, s.maps, d.maps.Serve}} {
 		for _, ln := range door.listeners {
 			logger.Info("listening", "door", door.name, "address", ln.Addr().Network()+":"+ln.Addr().String())
 			run(func() {
@@ -153,6 +155,21 @@ func (d *doors) serve(s *sockets, logger *slog.Logger, run func(func()), failure
 			})
 		}
 	}
+}
+
+// problem is why mail is not decided, in one line; empty while it is.
+func (d *doors) problem() string {
+	if name := d.shut.Load(); name != nil {
+		return "the " + *name + " door is shut"
+	}
+	return ""
+}
+
+// register has a registry read what the doors count.
+func (d *doors) register(r prometheus.Registerer) {
+	d.filter.Register(r)
+	d.maps.Register(r)
+	d.access.Register(r)
 }
 
 // shutdown closes the filter door when its messages are done, and only then the map

@@ -9,7 +9,10 @@ import (
 	"net/netip"
 	"os"
 	"reflect"
+	"strconv"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"milterd/configs"
 	"milterd/milter/door"
@@ -244,6 +247,24 @@ func (g *grantSources) run(ctx context.Context, start func(func())) {
 
 // reload puts other rules in force.
 func (g *grantSources) reload(c *configs.Grants) error { return g.keeper.Reload(grantRules(c)) }
+
+// register has a registry read what the store and the sources count.
+func (g *grantSources) register(r prometheus.Registerer) {
+	g.keeper.Register(r)
+	if store, ok := g.store.(*grant.File); ok {
+		store.Register(r)
+	}
+	if g.dovecot != nil {
+		g.dovecot.Register(r)
+	}
+	if g.drac != nil {
+		g.drac.Register(r)
+	}
+	for i, follower := range g.logs {
+		// A log is its place in grants.logs: its path and its expression are private.
+		follower.Register(prometheus.WrapRegistererWith(prometheus.Labels{"log": strconv.Itoa(i + 1)}, r))
+	}
+}
 
 // close closes the store, and what never ran. Sources close their own.
 func (g *grantSources) close() error {

@@ -29,6 +29,7 @@ var mayImport = map[string][]string{
 	"policy/grant/control":   {"policy/grant", "policy/grant/httpserve"},
 
 	"policy/replay/traffic": {"policy", "policy/replay"},
+	"policy/replay/dryrun":  {"policy", "policy/replay", "policy/replay/traffic", "configs", "dnscheck", "dnscheck/answers"},
 	"policy/replay/record":  {"policy", "policy/replay", "header"},
 
 	"dnscheck/internal/zonefile": nil,
@@ -39,7 +40,9 @@ var mayImport = map[string][]string{
 	"dnscheck/answers": {"dnscheck", "policy"},
 	"milter":           {"policy", "policy/access", "header", "milter/door"},
 	"milter/socketmap": {"policy", "policy/access", "milter/door"},
+	"milter/status":    {"policy", "milter", "milter/door", "milter/socketmap"},
 	"configs/sendmail": {"policy", "policy/access"},
+	"configs/watch":    nil,
 	"configs":          {"policy", "policy/access", "dnscheck", "dnscheck/answers", "header", "policy/grant", "configs/sendmail", "milter/door"},
 }
 

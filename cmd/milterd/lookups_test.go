@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -19,7 +18,6 @@ import (
 
 	"milterd/configs"
 	"milterd/dnscheck"
-	"milterd/dnscheck/answers"
 	"milterd/dnscheck/dnstest"
 	"milterd/policy"
 	"milterd/policy/replay"
@@ -64,7 +62,7 @@ func dnsFixture(t *testing.T, text string) (*configs.Config, *policy.Policy) {
 	return config, p
 }
 
-func startDNS(t *testing.T, o dnstest.Options) *dnstest.Server {
+func startDNS(t testing.TB, o dnstest.Options) *dnstest.Server {
 	t.Helper()
 	server, err := dnstest.Start(o)
 	if err != nil {
@@ -143,7 +141,7 @@ func TestLiveAndFrozenAnswersGiveTheSameVerdicts(t *testing.T) {
 			t.Fatal(err)
 		}
 		recorder := dnscheck.NewRecorder(live.Resolver)
-		live.Resolver = recorder
+		live.Resolver, live.ListResolver = recorder, recorder.With(live.ListResolver)
 		first := replay.Run(p, s, func(c policy.Connection) policy.Answers { return live.NewAnswers(t.Context(), c, nil) })
 		s.DNS = recorder.Lines()
 		answers, _, err := recorded.Frozen(s.DNS)
@@ -268,52 +266,6 @@ func TestLookupsBeginAtCONNECT(t *testing.T) {
 	if v := session.Rcpt(policy.Recipient{To: "x@example.test", Mailer: "local"}); v.Action != policy.ActionAccept {
 		t.Errorf("verdict %s", v)
 	}
-}
-
-// TestAReloadKeepsTheResolver: its cache is worth something, and a reload that
-// fails changes nothing.
-func TestAReloadKeepsTheResolver(t *testing.T) {
-	config, _ := dnsFixture(t, dnsConfig)
-	again, _ := dnsFixture(t, dnsConfig+"log: {level: debug}\n")
-	other, _ := dnsFixture(t, strings.Replace(dnsConfig, "attempts: 1", "attempts: 2", 1))
-	quiet, _ := dnsFixture(t, "access: {file: access}\n")
-	broken, _ := dnsFixture(t, strings.Replace(dnsConfig, "attempts: 1", "attempts: 3", 1))
-	broken.DNS.Threshold = -1
-	keeper := dnsKeeper{logger: slog.New(slog.DiscardHandler)}
-	defer keeper.close()
-	take := func(c *configs.Config) *answers.Lookups {
-		t.Helper()
-		lookups, err := keeper.lookups(c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return lookups
-	}
-	client := func() *dnscheck.Client { return keeper.slot.client.Load() }
-	if take(quiet) != nil || client() != nil {
-		t.Error("a configuration that asks nothing has a resolver")
-	}
-	before := take(config)
-	first := client()
-	if take(again); client() != first {
-		t.Error("a reload without a change of dns made a new resolver")
-	}
-	if _, err := keeper.lookups(broken); err == nil || client() != first {
-		t.Errorf("a reload that fails (%v) replaced the resolver", err)
-	}
-	if take(other); client() == first {
-		t.Error("a change of dns did not make a new resolver")
-	}
-	// The connections of before have the new resolver: the old one is closed.
-	if err := first.Close(); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-	defer cancel()
-	if got := before.Resolver.Lookup(ctx, "a.example", dns.TypeA); got.Err == dnscheck.ErrCanceled {
-		t.Errorf("an old connection asks the closed resolver: %v", got.Err)
-	}
-	take(quiet)
 }
 
 // TestMessagesGivenUpLeaveNothingBehind begins message after message on silent

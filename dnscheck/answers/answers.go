@@ -3,6 +3,7 @@
 package answers
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -12,23 +13,23 @@ import (
 	"milterd/policy"
 )
 
-// DefaultLookupTime bounds the look-ups of one stage where Lookups.Time is 0. It
+// DefaultLookupTime bounds the look-ups of one stage if Lookups.Time is 0. It
 // leaves sendmail's time-out for an answer (10 s) some room.
 const DefaultLookupTime = 8 * time.Second
 
 // Lookups is what questions to the DNS are answered with.
 type Lookups struct {
-	// Resolver is asked about clients and senders. With keyed lists it is their
-	// WithKeys.
+	// Resolver is asked about clients and senders.
 	Resolver dnscheck.Resolver
-	// Lists are the DNS lists, nil for none.
-	Lists *dnscheck.Lists
+	// Lists are the DNS lists, nil for none, and ListResolver is their Resolver.
+	Lists        *dnscheck.Lists
+	ListResolver dnscheck.Resolver
 	// Mail says what is asked about a sender's domain.
 	Mail dnscheck.MailOptions
-	// Generic tells generic names, nil not at all.
+	// Generic knows the rules for generic names; nil without any.
 	Generic *dnscheck.Generic
 	// AtOnce: the resolver never waits, so nothing is gained by asking early, or in
-	// goroutines: each look-up is made when its answer is wanted, by who wants it.
+	// goroutines: each look-up is made when its answer is wanted.
 	AtOnce bool
 	// Time bounds the look-ups that begin at CONNECT, and those that begin at
 	// MAIL. What has no answer then is temporary.
@@ -37,16 +38,16 @@ type Lookups struct {
 
 // Answers are the DNS answers about one SMTP connection. Look-ups begin early
 // and run side by side, in time that the client spends on its own round trips;
-// who asks waits only for what is still missing. It is used by one goroutine.
+// a check waits only for what is still missing. It is used by one goroutine.
 type Answers struct {
 	policy.NoAnswers // about relay grants
 	lookups          *Lookups
 	ctx              context.Context
 	cancel           context.CancelFunc
 	conn             policy.Connection
-	// resolver is that of lookups, or a recorder before it.
-	resolver dnscheck.Resolver
-	panicked func(value any)
+	// resolver and listResolver are those of lookups, or recorders before them.
+	resolver, listResolver dnscheck.Resolver
+	panicked               func(value any)
 
 	reverse  *future[policy.ReverseDNS]
 	listings *future[policy.Listings]
@@ -68,7 +69,7 @@ func (l *Lookups) NewAnswers(ctx context.Context, conn policy.Connection, panick
 	if l == nil {
 		return policy.NoAnswers{}
 	}
-	a := &Answers{lookups: l, resolver: l.Resolver, ctx: ctx, conn: conn, panicked: panicked}
+	a := &Answers{lookups: l, resolver: l.Resolver, listResolver: l.ListResolver, ctx: ctx, conn: conn, panicked: panicked}
 	if !l.AtOnce {
 		a.ctx, a.cancel = context.WithCancel(ctx)
 	}
@@ -94,7 +95,7 @@ func (l *Lookups) Frozen(lines []string) (func(policy.Connection) policy.Answers
 	}
 	lookups := *l
 	// Recorded names have {key} in place of a list's query key.
-	lookups.Resolver, lookups.AtOnce = resolver, true
+	lookups.Resolver, lookups.ListResolver, lookups.AtOnce = resolver, resolver, true
 	return func(c policy.Connection) policy.Answers {
 		return lookups.NewAnswers(context.Background(), c, nil)
 	}, resolver, nil
@@ -103,13 +104,13 @@ func (l *Lookups) Frozen(lines []string) (func(policy.Connection) policy.Answers
 // Record implements policy.Answers.
 func (a *Answers) Record() (lines func() []string) {
 	recorder := dnscheck.NewRecorder(a.resolver)
-	a.resolver = recorder
+	a.resolver, a.listResolver = recorder, recorder.With(a.listResolver)
 	return recorder.Lines
 }
 
 // future is a value that is being worked out.
 type future[T any] struct {
-	// done is closed when the value is there; nil where it is from the beginning.
+	// done is closed when the value is there; nil if it is from the beginning.
 	done  chan struct{}
 	value T
 }
@@ -121,11 +122,7 @@ func launch[T any](a *Answers, parent context.Context, work func(context.Context
 		return &future[T]{value: work(parent)}
 	}
 	f := &future[T]{done: make(chan struct{})}
-	limit := a.lookups.Time
-	if limit <= 0 {
-		limit = DefaultLookupTime
-	}
-	ctx, cancel := context.WithTimeout(parent, limit)
+	ctx, cancel := context.WithTimeout(parent, cmp.Or(a.lookups.Time, DefaultLookupTime))
 	go func() {
 		defer close(f.done)
 		defer cancel()
@@ -140,8 +137,8 @@ func launch[T any](a *Answers, parent context.Context, work func(context.Context
 	return f
 }
 
-// get waits for the value. Every look-up ends with its context, so this does too.
-func (f *future[T]) get() T {
+// wait waits for the value. Every look-up ends with its context, so this does too.
+func (f *future[T]) wait() T {
 	if f.done != nil {
 		<-f.done
 	}
@@ -195,80 +192,63 @@ func (a *Answers) messageContext() context.Context {
 }
 
 // ReverseDNS waits for what the DNS says about the client's names.
-func (a *Answers) ReverseDNS() policy.ReverseDNS {
-	if a.reverse == nil {
-		a.beginReverse()
-	}
-	return a.reverse.get()
-}
+func (a *Answers) ReverseDNS() policy.ReverseDNS { return a.beginReverse().wait() }
 
 // Listings waits for what the address lists say about the client.
-func (a *Answers) Listings() policy.Listings {
-	if a.listings == nil {
-		a.beginListings()
-	}
-	return a.listings.get()
-}
+func (a *Answers) Listings() policy.Listings { return a.beginListings().wait() }
 
 // SenderDomain waits for what the DNS says about a sender's domain.
 func (a *Answers) SenderDomain(domain string) policy.SenderDomain {
-	if a.domain == nil || a.domainName != domain {
-		a.beginDomain(domain)
-	}
-	return a.domain.get()
+	return a.beginDomain(domain).wait()
 }
 
 // NameListings waits for what the domain lists say.
-func (a *Answers) NameListings(names []string) policy.Listings {
+func (a *Answers) NameListings(names []string) policy.Listings { return a.beginNames(names).wait() }
+
+// The methods below begin look-ups, unless they have begun.
+
+func (a *Answers) beginReverse() *future[policy.ReverseDNS] {
+	if a.reverse == nil {
+		a.reverse = launch(a, a.ctx, func(ctx context.Context) policy.ReverseDNS {
+			return reverseDNS(dnscheck.CheckIPRev(ctx, a.resolver, a.conn.Addr), a.lookups.Generic)
+		})
+	}
+	return a.reverse
+}
+
+func (a *Answers) beginListings() *future[policy.Listings] {
+	if a.listings == nil {
+		a.listings = launch(a, a.ctx, func(ctx context.Context) policy.Listings {
+			return listings(a.lookups.Lists.Check(ctx, a.listResolver, a.conn.Addr))
+		})
+	}
+	return a.listings
+}
+
+func (a *Answers) beginDomain(domain string) *future[policy.SenderDomain] {
+	if a.domain == nil || a.domainName != domain {
+		a.domainName = domain
+		a.domain = launch(a, a.messageContext(), func(ctx context.Context) policy.SenderDomain {
+			return senderDomain(dnscheck.CheckMailDomain(ctx, a.resolver, domain, a.lookups.Mail))
+		})
+	}
+	return a.domain
+}
+
+func (a *Answers) beginNames(names []string) *future[policy.Listings] {
 	if a.names == nil || !slices.Equal(a.namesAsked, names) {
-		a.beginNames(names)
+		a.namesAsked = names
+		a.names = launch(a, a.messageContext(), func(ctx context.Context) policy.Listings {
+			return listings(a.lookups.Lists.CheckNames(ctx, a.listResolver, names...))
+		})
 	}
-	return a.names.get()
+	return a.names
 }
 
-func (a *Answers) beginReverse() {
-	a.reverse = launch(a, a.ctx, func(ctx context.Context) policy.ReverseDNS {
-		return reverseDNS(dnscheck.CheckIPRev(ctx, a.resolver, a.conn.Addr), a.lookups.Generic)
-	})
-}
-
-func (a *Answers) beginListings() {
-	a.listings = launch(a, a.ctx, func(ctx context.Context) policy.Listings {
-		if a.lookups.Lists == nil {
-			return policy.Listings{Verdict: policy.NotListed}
-		}
-		return listings(a.lookups.Lists.Check(ctx, a.resolver, a.conn.Addr))
-	})
-}
-
-func (a *Answers) beginDomain(domain string) {
-	a.domainName = domain
-	a.domain = launch(a, a.messageContext(), func(ctx context.Context) policy.SenderDomain {
-		return senderDomain(dnscheck.CheckMailDomain(ctx, a.resolver, domain, a.lookups.Mail))
-	})
-}
-
-func (a *Answers) beginNames(names []string) {
-	a.namesAsked = names
-	a.names = launch(a, a.messageContext(), func(ctx context.Context) policy.Listings {
-		if a.lookups.Lists == nil {
-			return policy.Listings{Verdict: policy.NotListed}
-		}
-		return listings(a.lookups.Lists.CheckNames(ctx, a.resolver, names...))
-	})
-}
-
-// reverseDNS puts an iprev result into the policy's terms.
+// reverseDNS puts an iprev result into the policy's terms. What a table of this file
+// does not name is temporary.
 func reverseDNS(rev dnscheck.IPRev, generic *dnscheck.Generic) policy.ReverseDNS {
-	r := policy.ReverseDNS{Names: rev.Confirmed(), Detail: rev.String()}
-	switch rev.Status {
-	case dnscheck.IPRevPass:
-		r.Status = policy.RDNSPass
-	case dnscheck.IPRevFail:
-		r.Status = policy.RDNSMismatch
-	case dnscheck.IPRevPermError:
-		r.Status = policy.RDNSNone
-	}
+	r := policy.ReverseDNS{Status: rdnsStatus[rev.Status], Names: rev.Confirmed(), Detail: rev.String()}
 	if generic == nil || rev.Status != dnscheck.IPRevPass {
 		return r
 	}
@@ -278,34 +258,25 @@ func reverseDNS(rev dnscheck.IPRev, generic *dnscheck.Generic) policy.ReverseDNS
 	return r
 }
 
-// senderDomain puts a mail domain's result into the policy's terms. What is no
-// domain name at all cannot be delivered to either.
+var rdnsStatus = map[dnscheck.IPRevStatus]policy.RDNSStatus{
+	dnscheck.IPRevPass: policy.RDNSPass, dnscheck.IPRevFail: policy.RDNSMismatch, dnscheck.IPRevPermError: policy.RDNSNone,
+}
+
+// senderDomain puts a mail domain's result into the policy's terms.
 func senderDomain(d dnscheck.MailDomain) policy.SenderDomain {
-	r := policy.SenderDomain{Detail: "domain " + d.Domain + ": " + d.Status.String()}
-	switch d.Status {
-	case dnscheck.MailOK, dnscheck.MailLiteral:
-		r.Status = policy.DomainOK
-	case dnscheck.MailNoDomain, dnscheck.MailInvalid, dnscheck.MailInvalidIDN:
-		r.Status = policy.DomainMissing
-	case dnscheck.MailNull:
-		r.Status = policy.DomainNullMX
-	case dnscheck.MailBadMX:
-		r.Status = policy.DomainBadMX
-	}
-	return r
+	return policy.SenderDomain{Status: domainStatus[d.Status], Detail: d.String()}
+}
+
+// domainStatus: to what is no domain name at all, nothing can be delivered either.
+var domainStatus = map[dnscheck.MailStatus]policy.DomainStatus{
+	dnscheck.MailOK: policy.DomainOK, dnscheck.MailLiteral: policy.DomainOK,
+	dnscheck.MailNoDomain: policy.DomainMissing, dnscheck.MailInvalid: policy.DomainMissing, dnscheck.MailInvalidIDN: policy.DomainMissing,
+	dnscheck.MailNull: policy.DomainNullMX, dnscheck.MailBadMX: policy.DomainBadMX,
 }
 
 // listings puts a report of DNS lists into the policy's terms.
 func listings(report dnscheck.ListReport) policy.Listings {
-	l := policy.Listings{Score: report.Score}
-	switch report.Verdict {
-	case dnscheck.NotListed:
-		l.Verdict = policy.NotListed
-	case dnscheck.Listed:
-		l.Verdict = policy.Listed
-	case dnscheck.Exempted:
-		l.Verdict = policy.ListExempted
-	}
+	l := policy.Listings{Verdict: listVerdict[report.Verdict], Score: report.Score}
 	if l.Verdict == policy.ListsTemporary {
 		l.List = strings.Join(report.Unanswered(), " ")
 	} else if entry, ok := report.Decisive(); ok {
@@ -315,4 +286,8 @@ func listings(report dnscheck.ListReport) policy.Listings {
 		l.Details = append(l.Details, entry.String())
 	}
 	return l
+}
+
+var listVerdict = map[dnscheck.ListVerdict]policy.ListVerdict{
+	dnscheck.NotListed: policy.NotListed, dnscheck.Listed: policy.Listed, dnscheck.Exempted: policy.ListExempted,
 }
