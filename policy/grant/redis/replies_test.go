@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -239,5 +242,20 @@ func TestServerThatTurnsHostile(t *testing.T) {
 			clock.Advance(2 * time.Second)
 			return store.Ping(t.Context()) != nil == hostileNow
 		})
+	}
+}
+
+// TestTLS: rediss:// speaks TLS, and only to a server whose certificate is trusted.
+func TestTLS(t *testing.T) {
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	defer server.Close()
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	store, err := redis.New(redis.Config{Address: "rediss://" + server.Listener.Addr().String(), Timeout: testkit.Patience})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	if err := store.Ping(t.Context()); err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("got %v", err)
 	}
 }
