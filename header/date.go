@@ -86,7 +86,7 @@ func (w *writer) dateTokens() []token {
 // keepsDateComment says whether a comment behind the date stays: the name of a
 // time zone, the envelope's sender.
 func (w *writer) keepsDateComment(t token) bool {
-	text := lower(inside(t.text))
+	text := t.inner
 	switch {
 	case isZoneName(text):
 		return !w.hides(text)
@@ -131,7 +131,7 @@ func dateWords(date []token, client *traces) []bool {
 		case what&dateOdd != 0:
 			continue
 		case what == dateZone:
-			keep[i] = strings.ContainsAny(t.text, "0123456789") || formWords[lower(t.text)] || isParticle(t.text) || !client.named(lower(t.text))
+			keep[i] = strings.ContainsAny(t.text, "0123456789") || isOneOf(formWords, t.text) || isParticle(t.text) || !client.named(lower(t.text))
 			continue
 		case what&dateName != 0:
 			names++
@@ -232,7 +232,7 @@ func allDigits(s string) bool {
 }
 
 // isDateName reports whether a word is the name of a day or month, short or long.
-func isDateName(word string) bool { return dateNames[lower(strings.TrimSuffix(word, "."))] }
+func isDateName(word string) bool { return isOneOf(dateNames, strings.TrimSuffix(word, ".")) }
 
 // dateNames are those of English, and of other languages the ones that
 // looksLikeDateName does not find.

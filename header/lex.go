@@ -22,6 +22,8 @@ type token struct {
 	// about is what a comment is about.
 	about topic
 	text  string
+	// inner is a comment in lower case without its parentheses.
+	inner string
 }
 
 // maxToken is the longest word or comment that is kept, in octets. A line of a
@@ -80,7 +82,8 @@ func holdsBy(text string) bool {
 func commentOf(text string) token {
 	t := token{kind: kindComment, text: text}
 	if len(text) <= maxToken {
-		t.about = topicOf(lower(inside(text)))
+		t.inner = lower(inside(text))
+		t.about = topicOf(t.inner)
 	}
 	return t
 }
@@ -112,7 +115,11 @@ func commentText(s string, open int) string {
 	if open > 0 {
 		s = strings.TrimRight(s, `\`) + strings.Repeat(")", open)
 	}
-	return "(" + strings.Trim(oneLine(inside(s)), " ") + ")"
+	text := strings.Trim(oneLine(inside(s)), " ")
+	if len(text) == len(inside(s)) {
+		return s
+	}
+	return "(" + text + ")"
 }
 
 // wordEnd returns the end of the word that begins at i. White space, parentheses

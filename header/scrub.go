@@ -106,7 +106,7 @@ func (s *scrubber) tracesOf(r *received) *traces {
 			case tok.kind == kindWord && (p.clause == clauseFrom || p.clause == clauseNone):
 				t.word(tok.text)
 			case tok.kind == kindComment && (tok.about == aboutClient || p.clause == clauseFrom && tok.about != aboutTLS):
-				t.word(inside(tok.text))
+				t.word(tok.inner)
 			}
 		}
 	}
@@ -283,7 +283,7 @@ func (w *writer) comment(p part, behindHost bool, t token) {
 		w.out = append(w.out, t)
 		return
 	}
-	text := lower(inside(t.text))
+	text := t.inner
 	stays := !w.client
 	switch t.about {
 	case aboutTLS:
@@ -321,7 +321,7 @@ func (w *writer) isID(text string) bool {
 // Elsewhere it has to hold a version, and in a for clause nothing names the host's
 // software.
 func (w *writer) software(p part, t token) {
-	text := lower(inside(t.text))
+	text := t.inner
 	switch {
 	case w.version:
 		expected := p.clause == clauseNone || p.clause == clauseBy || p.clause == clauseWith

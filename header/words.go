@@ -31,7 +31,7 @@ var (
 
 // isLink reports whether a word is the name of a link that via may name, or of a
 // protocol, which some software writes there.
-func isLink(word string) bool { return links[lower(word)] || isProtocol(word) }
+func isLink(word string) bool { return isOneOf(links, word) || isProtocol(word) }
 
 var links = set("socket smtpd stdio rmail internet arpanet bitnet csnet janet phonenet x.25 x25 dialup news")
 
@@ -102,6 +102,20 @@ var numberedTLSWords = set("tls tlsv ssl sslv aes sha md dh dhe rsa ed p x xmlke
 var plainWords = set("using with version v bits bit key exchange server client signature digest did not present a no requested" +
 	" ok none fail yes over raw public protocol p trust trusted eq other unknown secured secure channel connection encryption" +
 	" keysize size suite strength temp software dane self signed invalid and on draft")
+
+// isOneOf looks a word up whose case does not count.
+func isOneOf(words map[string]bool, word string) bool {
+	var b [16]byte
+	if len(word) > len(b) {
+		return false
+	}
+	for i := range copy(b[:], word) {
+		if b[i] >= 'A' && b[i] <= 'Z' {
+			b[i] += 'a' - 'A'
+		}
+	}
+	return words[string(b[:len(word)])]
+}
 
 func set(words string) map[string]bool {
 	m := make(map[string]bool)
