@@ -15,13 +15,18 @@ import (
 
 // Exit statuses of a run.
 const (
-	// OK: everything is as expected, and with another configuration nothing changes.
+	// OK: everything is as expected, with another configuration nothing changes, a
+	// typed session is accepted.
 	OK = 0
 	// Difference: a verdict is not the expected one, or would change.
 	Difference = 1
 	// BadInput: something could not be read, or the results not be written. It counts
 	// more than a difference.
 	BadInput = 2
+	// Of a typed session that is not accepted: EX_TEMPFAIL and EX_NOPERM of
+	// sysexits.h. A refusal for good counts more than one for now.
+	Tempfail = 75
+	Reject   = 77
 )
 
 // Format is the form of a report.
