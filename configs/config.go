@@ -60,6 +60,8 @@ type Config struct {
 	// lines has the line of each key that the file holds, by its path. A key
 	// in it is the administrator's word and wins over sendmail.cf.
 	lines map[string]int
+	// draft is read in place of the access table, if not empty.
+	draft string
 	// machine is what sendmail finds out about the machine it runs on.
 	machine machine
 }
@@ -143,6 +145,10 @@ func Parse(name string, data []byte) (*Config, error) {
 
 // Name is the file the configuration was read from, empty for the embedded one.
 func (c *Config) Name() string { return c.name }
+
+// UseAccess has a draft read in place of the access table, whatever the configuration
+// and sendmail.cf say of it.
+func (c *Config) UseAccess(draft string) { c.draft = draft }
 
 // overlay reads a configuration over what is there.
 func (c *Config) overlay(name string, data []byte) error {

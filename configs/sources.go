@@ -77,6 +77,9 @@ func (c *Config) sources() *sources {
 	if c.Sendmail.CF != "" {
 		c.askSendmail(s)
 	}
+	if c.draft != "" {
+		s.access = source{path: c.draft, missing: mustExist}
+	}
 	if s.hostname == "" {
 		s.hostname = c.machine.name()
 	}

@@ -52,9 +52,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 // runCheck validates the configuration, or decides sessions. Results go to stdout,
 // complaints to stderr.
 func runCheck(o *options, stdout, stderr io.Writer) int {
-	rules, err := loadRules(o.place(), stderr)
+	draft, other := o.access, ""
+	if o.against != "" {
+		draft, other = "", o.access
+	}
+	rules, err := loadRules(o.place(), draft, stderr)
 	if err == nil && o.against != "" {
-		o.check.Against, err = loadRules(place{flag: o.against}, stderr)
+		o.check.Against, err = loadRules(place{flag: o.against}, other, stderr)
 	}
 	if err != nil {
 		return complain(stderr, err)
@@ -64,8 +68,9 @@ func runCheck(o *options, stdout, stderr io.Writer) int {
 	return dryrun.Run(rules, o.check)
 }
 
-// loadRules reads a configuration; what it warns of goes to stderr.
-func loadRules(from place, stderr io.Writer) (*dryrun.Rules, error) {
+// loadRules reads a configuration, with a draft of the access table if there is one;
+// what it warns of goes to stderr.
+func loadRules(from place, draft string, stderr io.Writer) (*dryrun.Rules, error) {
 	config, warning, err := from.load()
 	if err != nil {
 		return nil, err
@@ -73,6 +78,7 @@ func loadRules(from place, stderr io.Writer) (*dryrun.Rules, error) {
 	if warning != "" {
 		fmt.Fprintf(stderr, "milterd: warning: %s\n", warning)
 	}
+	config.UseAccess(draft)
 	return dryrun.NewRules(config, stderr)
 }
 

@@ -15,7 +15,9 @@ import (
 
 // options is the command line.
 type options struct {
-	config  string
+	config string
+	// access is a draft of the access table.
+	access  string
 	check   dryrun.Options
 	against string
 	typed   dryrun.Typed
@@ -40,7 +42,7 @@ func modes() []mode {
 		{nil, "[-config FILE]", "serve", nil, nil, runServe},
 		{[]string{"check"}, "-check [SESSION...]", "validate the configuration, or decide recorded sessions", checkFlags, finishCheck, runCheck},
 		{[]string{"check", "against"}, "-check -against FILE SESSION...", "say what another configuration would change", againstFlags, finishSessions, runCheck},
-		{[]string{"check", "client"}, "-check -client IP -from ADDRESS", "decide one session, asking the DNS now", typedFlags, finishTyped, runCheck},
+		{[]string{"check", "client"}, "-check -client IP -from ADDRESS", "decide one session, asking the DNS now: exit 0 accept, 75 tempfail, 77 reject", typedFlags, finishTyped, runCheck},
 		{[]string{"grant"}, "-grant IP [USER]", "have the running milterd relay for a client", nil, finishGrant, runGrants},
 		{[]string{"revoke"}, "-revoke IP|USER", "take relay grants back", nil, nil, runGrants},
 		{[]string{"grants"}, "-grants", "list the relay grants", nil, nil, runGrants},
@@ -113,6 +115,7 @@ func textFlag(f *flag.FlagSet, to *string, name, usage string) {
 
 // resultFlags have a meaning with every kind of dry run.
 func resultFlags(o *options, f *flag.FlagSet, formats ...dryrun.Format) {
+	textFlag(f, &o.access, "access", "a `FILE` in place of the access table; with -against, of the other one's")
 	set := func(s string) error {
 		format := dryrun.Format(s)
 		if !slices.Contains(formats, format) {
