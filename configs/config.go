@@ -57,6 +57,9 @@ type Config struct {
 	name string
 	// entries is how many each file had when Policy read it.
 	entries map[string]int
+	// leftOut counts the entries that the access table then had and that cannot be
+	// used.
+	leftOut int
 	// lines has the line of each key that the file holds, by its path. A key
 	// in it is the administrator's word and wins over sendmail.cf.
 	lines map[string]int

@@ -111,35 +111,12 @@ func TestRulesAreValidated(t *testing.T) {
 	}
 }
 
-// TestOnePassIsEnough: a second look at what was scrubbed is there for fields
-// that were made to read otherwise, not for any that an MTA writes.
-func TestOnePassIsEnough(t *testing.T) {
-	values := styles
-	for _, s := range readSamples(t) {
-		for _, f := range fieldsOf(s.header) {
-			values = append(values, f.Value)
-		}
-	}
-	for _, rules := range []string{"client", "version", "with", "client, version", "client, version, with"} {
-		s := newScrubber(rulesOf(t, rules))
-		for _, value := range values {
-			once, changed := s.pass(value)
-			if !changed {
-				continue
-			}
-			if twice, changed := s.pass(once); changed {
-				t.Errorf("%s: %q becomes %q and then %q", rules, value, once, twice)
-			}
-		}
-	}
-}
-
 func TestWhatIsTooLongForALineGoes(t *testing.T) {
 	long := strings.Repeat("x", maxToken+1)
 	for _, c := range []struct{ rules, value, want string }{
 		{"client", "from " + long + " (HELO laptop) by mx.example (laptop) id 1", "from SMTP by mx.example id 1"},
 		{"client", "from " + long + " by mx.example (laptop) id 1", "from SMTP by mx.example id 1"},
-		{"client", "from laptop.lan by mx.example (" + long + ") id 1 for " + long + "; Mon, 5 Feb 2024 10:00:00 +0100", "from SMTP by mx.example id 1 for; Mon, 5 Feb 2024 10:00:00 +0100"},
+		{"client", "from laptop.lan by mx.example (" + long + ") id 1 for " + long + "; Mon, 5 Feb 2024 10:00:00 +0100", "from SMTP by mx.example id 1; Mon, 5 Feb 2024 10:00:00 +0100"},
 		{"client", "from " + strings.Repeat("a.b ", 100) + "by mx.example (Postfix) id 1", "from SMTP by mx.example (Postfix) id 1"},
 		{"version X-Mailer", "Mutt " + long, "Mutt"},
 	} {

@@ -37,7 +37,7 @@ func (r *FieldRule) validate() error {
 	if err := CheckName(r.Name); err != nil {
 		return err
 	}
-	if equalFold(r.Name, "Received") {
+	if strings.EqualFold(r.Name, "Received") {
 		return errors.New("the Received fields of a message have rules of their own")
 	}
 	switch r.Action {

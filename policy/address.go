@@ -300,11 +300,5 @@ func (p *Policy) isLocalhost(name string) bool {
 		return false
 	}
 	domain = access.Fold(domain)
-	return !qualified || domain == "uucp" || domain == access.Fold(p.ownDomain())
-}
-
-// ownDomain is sendmail's $m: the host name without its first label.
-func (p *Policy) ownDomain() string {
-	_, domain, _ := strings.Cut(p.Hostname, ".")
-	return domain
+	return !qualified || domain == "uucp" || domain != "" && domain == access.Fold(p.Domain)
 }

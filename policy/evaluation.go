@@ -21,6 +21,8 @@ type finding struct {
 	exempt bool
 	// explains: the reason goes into the verdict even if everything is accepted.
 	explains bool
+	// tableText: the text of reply stands in the access table.
+	tableText bool
 }
 
 // keptLookup is a search whose match is the same for later commands.
@@ -136,7 +138,7 @@ func (s *Session) trace(v *Verdict, step Step) {
 // refuse takes a finding over into the verdict. A refusal outranks a quarantine.
 func (e *evaluation) refuse(name string, f finding) {
 	v := &e.verdict
-	v.Action, v.Reply, v.Check, v.Rule, v.Reason = f.action, f.reply, name, f.rule, f.reason
+	v.Action, v.Reply, v.Check, v.Rule, v.Reason, v.TableText = f.action, f.reply, name, f.rule, f.reason, f.tableText
 }
 
 // done ends the evaluation and remembers a quarantine for the message's end.
@@ -209,20 +211,23 @@ func (e *evaluation) configured(o Outcome, rule, reason string) finding {
 // entry makes a finding of an access table entry that does not accept.
 func (e *evaluation) entry(m access.Match, reject Reply, reason string) finding {
 	rule := e.rule(m.Probe)
+	var f finding
 	switch m.Value.Kind {
 	case access.KindReject:
 		return e.refusal(reject, rule, reason)
 	case access.KindDiscard:
 		return finding{action: ActionDiscard, rule: rule, reason: reason}
 	case access.KindQuarantine:
-		return finding{action: ActionQuarantine, reply: Reply{Text: m.Value.Text}, rule: rule, reason: reason}
+		f = finding{action: ActionQuarantine, reply: Reply{Text: m.Value.Text}, rule: rule, reason: reason}
 	case access.KindError:
 		// The text is the administrator's; placeholders are for configured replies.
-		return refusing(Reply{Code: m.Value.Reply.Code, Enhanced: m.Value.Reply.Enhanced, Text: m.Value.Text}, rule, reason)
+		f = refusing(Reply{Code: m.Value.Reply.Code, Enhanced: m.Value.Reply.Enhanced, Text: m.Value.Text}, rule, reason)
 	default:
 		// A keyword with no meaning here is a reply text to sendmail's rules.
-		return refusing(Reply{Code: 553, Enhanced: "5.3.0", Text: m.Probe.Value}, rule, reason)
+		f = refusing(Reply{Code: 553, Enhanced: "5.3.0", Text: m.Probe.Value}, rule, reason)
 	}
+	f.tableText = true
+	return f
 }
 
 // rule names an access table entry: FILE:LINE: KEY VALUE.

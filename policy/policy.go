@@ -12,6 +12,11 @@ type Policy struct {
 	// Hostname is sendmail's $j: the name that qualifies addresses without
 	// a domain. May be empty.
 	Hostname string
+	// Domain is sendmail's $m, the name of our own domain; may be empty.
+	Domain string
+	// OwnDomains is class m, which only FEATURE(relay_entire_domain) uses: Domain
+	// and others whose hosts are relayed for.
+	OwnDomains Class
 	// Local is class w: the domains whose mail is delivered here.
 	Local Class
 	// Relay is class R: the domains and networks that may be relayed to and

@@ -41,10 +41,10 @@ func (p *Policy) relaysThrough(search *access.Search, domain string) bool {
 
 // inOwnDomain is FEATURE(relay_entire_domain): $* $=m.
 func (p *Policy) inOwnDomain(name string) bool {
-	if !p.Features.RelayEntireDomain || p.ownDomain() == "" {
+	if !p.Features.RelayEntireDomain {
 		return false
 	}
-	_, ok := NewClass(p.ownDomain()).Suffix(name)
+	_, ok := p.OwnDomains.Suffix(name)
 	return ok
 }
 

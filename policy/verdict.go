@@ -43,6 +43,8 @@ type Verdict struct {
 	// Reply is what the client is told; zero for ActionAccept and
 	// ActionDiscard. For ActionQuarantine, Text is the reason.
 	Reply Reply
+	// TableText: the text of Reply stands in the access table. It may be about people.
+	TableText bool
 	// Check names the check that decided; empty when every check passed.
 	Check string
 	// Rule is what in the configuration decided: "FILE:LINE: KEY VALUE" for an

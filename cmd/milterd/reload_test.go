@@ -61,8 +61,8 @@ func TestAFileReachedThroughASymbolicLinkTakesEffectWhenTheLinkChanges(t *testin
 
 func TestABrokenAccessTableChangesNothingUntilItIsRepaired(t *testing.T) {
 	p := serving(t, baseConfig, rejectsBad)
-	write(t, p.dir, "access", "From:good.example\tREJECT\nFrom:bad.example\n")
-	p.waitLog(t, "level=ERROR", "the old policy stays in force", "access:2: key \\\"from:bad.example\\\" has no value")
+	write(t, p.dir, "access", "From:good.example\tREJECT\nFrom:bad.example\x00\n")
+	p.waitLog(t, "level=ERROR", "the old policy stays in force", "access:2: NUL octet")
 	if got := p.ask(t, "a@bad.example"); got != denied {
 		t.Errorf("reply to the one still refused: %q", got)
 	}

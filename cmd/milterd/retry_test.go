@@ -99,14 +99,14 @@ func TestAFailedReloadIsTriedAgainAndLoggedOnce(t *testing.T) {
 	}
 	failures := func() int { return strings.Count(log.String(), "level=ERROR") }
 
-	write(t, dir, "access", "one\n")
+	write(t, dir, "access", "\x00one\n")
 	for range 3 {
 		r.reload(watch.Retrying)
 	}
 	if failures() != 1 || !r.outcome.failing.Load() {
 		t.Errorf("%d failures logged, retry %v:\n%s", failures(), r.outcome.failing.Load(), log)
 	}
-	write(t, dir, "access", "two\n")
+	write(t, dir, "access", "\n\x00two\n")
 	r.reload(watch.Retrying)
 	r.reload(watch.Retrying)
 	if failures() != 2 {

@@ -87,8 +87,8 @@ func TestWhatIsWrongAtTheStartIsSaidAndEndsMilterd(t *testing.T) {
 	}{
 		{"a bad configuration", "mode: shadoww\nlogs: 1\n", "", exitUsage,
 			"milterd: DIR/milterd.yaml:1: mode: \"shadoww\", did you mean shadow?\nmilterd: DIR/milterd.yaml:2: unknown key logs, did you mean log?\n"},
-		{"a bad access table", baseConfig, "Connect:203.0.113.5\n", exitUsage,
-			"milterd: DIR/access:1: key \"connect:203.0.113.5\" has no value, expected KEY VALUE\n"},
+		{"a bad access table", baseConfig, "Connect:203.0.113.5\x00\n", exitUsage,
+			"milterd: DIR/access:1: NUL octet, expected text\n"},
 		{"a socket in a directory that does not exist",
 			strings.ReplaceAll(baseConfig, "milter.sock", "none/milter.sock"), "", exitFailure, "DIR/none"},
 		{"an unknown group", strings.ReplaceAll(baseConfig, "milter.sock}", "milter.sock, socket_group: no-such-group}"), "",

@@ -125,8 +125,8 @@ func refuses(key, value string) bool {
 			return false
 		}
 	}
-	v, err := access.ParseValue(value)
-	return err != nil || v.Outranks() && v.Kind != access.KindFriend && v.Kind != access.KindHater
+	v := access.ParseValue(value)
+	return v.Outranks() && v.Kind != access.KindFriend && v.Kind != access.KindHater
 }
 
 // lookupClient answers a key that is about a client's whole address.

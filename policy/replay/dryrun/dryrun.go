@@ -70,6 +70,10 @@ func Run(rules *Rules, o Options) int {
 		status = r.recorded()
 	default:
 		rules.describe(r.out)
+		if n := rules.config.LeftOut(); n > 0 {
+			fmt.Fprintf(o.Stderr, "milterd: %s: entries that are left out (see above): %d\n", rules.policy.Access.Name(), n)
+			status = BadInput
+		}
 	}
 	if err := r.out.Flush(); err != nil {
 		return r.cannotWrite(err)

@@ -156,3 +156,11 @@ func TestResultsThatCannotBeWrittenAreNotADifference(t *testing.T) {
 		}
 	}
 }
+
+func TestCheckFailsOnEntriesThatAreLeftOut(t *testing.T) {
+	table := "Connect:198.51.100.7/24\tREJECT\n" + rejectsBad + "From:x.example\n"
+	status, _, stderr := check(t, baseConfig, map[string]string{"access": table})
+	if status != BadInput || !strings.Contains(stderr, "DIR/access:1: ") || !strings.HasSuffix(stderr, "milterd: DIR/access: entries that are left out (see above): 2\n") {
+		t.Errorf("exit status %d, stderr %q", status, stderr)
+	}
+}

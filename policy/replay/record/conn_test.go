@@ -166,7 +166,7 @@ func TestAnObjectHoldsWhatThePolicyWasTold(t *testing.T) {
 	conn.Close()
 	finish(t, r)
 	want := &replay.Session{
-		File: "recording", Line: 1,
+		File: "recording.jsonl", Line: 1,
 		ID: "20261122T170000.000000Z-000001-4AMH0abc012345",
 		Connect: replay.Connect{
 			Addr: "2001:db8::8", Port: 40112, Name: "mail.client.example", PTR: "mail.client.example", Resolve: "OK",
@@ -320,7 +320,7 @@ func TestACommandWithoutAVerdictIsNotRecorded(t *testing.T) {
 	facts := client("203.0.113.8")
 	p := fixture(t, access.Features{DelayChecks: true})
 	conn, e := begin(r, p, facts, nil)
-	conn.inner = panicking{conn.inner}
+	conn.Evaluator = panicking{conn.Evaluator}
 	e.Mail(policy.Auth{}, policy.Mail{From: "a@good.example"})
 	func() {
 		defer func() {

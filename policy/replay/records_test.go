@@ -17,25 +17,19 @@ import (
 // before it.
 func linesOf(t testing.TB, r io.Reader) (lines []string, errs []string) {
 	t.Helper()
-	b := newBlocks("f", r)
-	var buf []byte
-	for {
-		block, first, err := b.next(buf)
-		if err == io.EOF {
-			if len(block) > 0 {
-				t.Error("a block comes with io.EOF")
-			}
-			return lines, errs
+	s := newSplitter(jsonLines, "f", r)
+	p := new(piece)
+	for more := true; more; {
+		more = s.next(p)
+		for line := range jsonLines.records(p.data) {
+			lines = append(lines, fmt.Sprintf("%d %s", p.line, bytes.TrimSuffix(line, newline)))
+			p.line++
 		}
-		for line := range bytes.Lines(block) {
-			lines = append(lines, fmt.Sprintf("%d %s", first, bytes.TrimSuffix(line, newline)))
-			first++
+		if p.err != nil {
+			errs = append(errs, p.err.Error())
 		}
-		if err != nil {
-			errs = append(errs, err.Error())
-		}
-		buf = block
 	}
+	return lines, errs
 }
 
 func TestBlocksHoldAllLines(t *testing.T) {
@@ -73,14 +67,14 @@ func TestALineThatIsTooLongIsPassedOver(t *testing.T) {
 		lines      []string
 		errs       []string
 	}{
-		{"between others", "a\n" + long + "\nb\n", []string{"1 a", "3 b"}, []string{"f:2: line of more than 4194304 bytes"}},
-		{"at the end", "a\n" + long, []string{"1 a"}, []string{"f:2: line of more than 4194304 bytes"}},
+		{"between others", "a\n" + long + "\nb\n", []string{"1 a", "3 b"}, []string{"f.jsonl:2: line of more than 4194304 bytes"}},
+		{"at the end", "a\n" + long, []string{"1 a"}, []string{"f.jsonl:2: line of more than 4194304 bytes"}},
 		{"much too long, twice", long + long + long + "\n" + long + long + long + "\nb", []string{"3 b"},
-			[]string{"f:1: line of more than 4194304 bytes", "f:2: line of more than 4194304 bytes"}},
+			[]string{"f.jsonl:1: line of more than 4194304 bytes", "f.jsonl:2: line of more than 4194304 bytes"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var ids []string
-			err := ReadJSON("f", strings.NewReader(strings.NewReplacer("a\n", `{"id":"1 a","messages":[{}]}`+"\n", "b", `{"id":"3 b","messages":[{}]}`).Replace(c.text)), func(s *Session) {
+			err := Read("f.jsonl", strings.NewReader(strings.NewReplacer("a\n", `{"id":"1 a","messages":[{}]}`+"\n", "b", `{"id":"3 b","messages":[{}]}`).Replace(c.text)), func(s *Session) {
 				if fmt.Sprint(s.Line) != s.ID[:1] {
 					t.Errorf("%s in line %d", s.ID, s.Line)
 				}
@@ -121,15 +115,14 @@ func TestASessionThatIsUsedAgainForgetsTheLast(t *testing.T) {
 	}
 	for _, first := range lines {
 		for _, second := range lines {
-			again := lineDecoder{name: "f", reused: new(Session)}
-			fresh := lineDecoder{name: "f"}
+			again := decoder{format: jsonLines, name: "f", reused: new(Session)}
+			fresh := decoder{format: jsonLines, name: "f"}
 			var got, want []Session
-			text := []byte(first + "\n" + second)
-			var bad broken
-			again.block(text, 1, &bad, func(s *Session) { got = append(got[:0], *s) })
-			fresh.block(text, 1, &bad, func(s *Session) { want = append(want[:0], *s) })
-			if err := bad.err("f"); err != nil {
-				t.Fatal(err)
+			text := &piece{data: []byte(first + "\n" + second), line: 1}
+			again.sessions(text, func(s *Session) { got = append(got[:0], *s) })
+			fresh.sessions(text, func(s *Session) { want = append(want[:0], *s) })
+			if text.unreadable.count() > 0 {
+				t.Fatal(text.unreadable)
 			}
 			if diff := cmp.Diff(fmt.Sprintf("%+v", want), fmt.Sprintf("%+v", got)); diff != "" {
 				t.Errorf("%s after %s (-fresh +again):\n%s", second, first, diff)
@@ -141,12 +134,14 @@ func TestASessionThatIsUsedAgainForgetsTheLast(t *testing.T) {
 // BenchmarkLines reads sessions as recordings have them.
 func BenchmarkLines(b *testing.B) {
 	line := []byte(`{"id":"x","connect":{"addr":"203.0.113.8","port":40112,"name":"mail.good.example","ptr":"mail.good.example","resolve":"OK","daemon":"MTA","daemon_port":25,"daemon_addr":"203.0.113.25"},"helo":"mail.good.example","tls":{"version":"TLSv1.3","cipher":"TLS_AES_256_GCM_SHA384","bits":256,"verify":"NO"},"messages":[{"mail":{"from":"a@good.example","args":["SIZE=1000","BODY=8BITMIME"],"mailer":"esmtp","host":"good.example.","addr":"a@good.example"},"rcpt":[{"to":"shin@example.test","mailer":"local","addr":"shin"}]}],"dns":["8.113.0.203.in-addr.arpa. 300 IN PTR mail.good.example.","mail.good.example. 300 IN A 203.0.113.8","good.example. 300 IN MX 10 mail.good.example.","8.113.0.203.bl.example. A NXDOMAIN"],"expect":[{"stage":"mail","arg":"a@good.example","action":"accept"},{"stage":"rcpt","arg":"shin@example.test","action":"accept"},{"stage":"eom","arg":"","action":"accept"}]}`)
-	d := lineDecoder{name: "f", reused: new(Session)}
+	d := decoder{format: jsonLines, name: "f", reused: new(Session)}
+	var bad unreadable
 	b.SetBytes(int64(len(line)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := d.line(line, 1, false); err != nil {
-			b.Fatal(err)
-		}
+		d.line(line, 1, &bad, func(*Session) {})
+	}
+	if bad.count() > 0 {
+		b.Fatal(bad)
 	}
 }

@@ -1,7 +1,9 @@
 package record
 
 import (
+	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"milterd/policy"
@@ -25,18 +27,18 @@ var plainArgs = map[string]*regexp.Regexp{
 }
 
 // args hides what ESMTP parameters say about people.
-func (v *veil) args(args []string) []string {
-	if v.redactor == nil || len(args) == 0 {
+func (m *messageRedactor) args(args []string) []string {
+	if m.redactor == nil || len(args) == 0 {
 		return args
 	}
 	hidden := make([]string, len(args))
 	for i, arg := range args {
-		hidden[i] = v.arg(arg)
+		hidden[i] = m.arg(arg)
 	}
 	return hidden
 }
 
-func (v *veil) arg(arg string) string {
+func (m *messageRedactor) arg(arg string) string {
 	name, value, ok := strings.Cut(arg, "=")
 	upper := strings.ToUpper(name)
 	if form := plainArgs[upper]; form != nil && form.MatchString(arg[len(name):]) {
@@ -46,26 +48,26 @@ func (v *veil) arg(arg string) string {
 		if plainArgs[upper] != nil {
 			return arg
 		}
-		return v.token(arg)
+		return m.token(arg)
 	}
 	switch {
 	case value == "":
 		return arg
 	case upper == "AUTH":
-		return name + "=" + toXtext(v.identity(fromXtext(value)))
+		return name + "=" + toXtext(m.identity(fromXtext(value)))
 	case upper == "ORCPT":
 		kind, address, _ := strings.Cut(value, ";")
 		if strings.EqualFold(kind, "rfc822") || strings.EqualFold(kind, "utf-8") {
-			return name + "=" + kind + ";" + toXtext(v.identity(fromXtext(address)))
+			return name + "=" + kind + ";" + toXtext(m.identity(fromXtext(address)))
 		}
 	}
-	return name + "=" + v.token(value)
+	return name + "=" + m.token(value)
 }
 
 // identity hides who somebody is. Of user@domain the domain stays; what has any other
 // form is hidden as a whole, as nothing is decided on it.
-func (v *veil) identity(s string) string {
-	if v.redactor == nil || s == "" || s == "<>" {
+func (m *messageRedactor) identity(s string) string {
+	if m.redactor == nil || s == "" || s == "<>" {
 		return s
 	}
 	user, domain, at := s, "", false
@@ -79,61 +81,47 @@ func (v *veil) identity(s string) string {
 		user = strings.NewReplacer(" ", "", "\t", "").Replace(user[1 : n-1])
 	}
 	if user == "" || user[0] == '/' || strings.ContainsAny(user, operators) || at && (domain == "" || hostEnd(domain) < len(domain)) {
-		return v.token(s)
+		return m.token(s)
 	}
-	return v.address(s)
+	return m.address(s)
 }
+
+var xtextOctet = regexp.MustCompile(`\+[0-9A-F]{2}`)
 
 // fromXtext decodes xtext (RFC 3461 section 4).
 func fromXtext(s string) string {
-	if !strings.Contains(s, "+") {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '+' && i+2 < len(s) {
-			high, low := strings.IndexByte(hexDigits, s[i+1]), strings.IndexByte(hexDigits, s[i+2])
-			if high >= 0 && low >= 0 {
-				b.WriteByte(byte(high<<4 | low))
-				i += 2
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
+	return xtextOctet.ReplaceAllStringFunc(s, func(octet string) string {
+		n, _ := strconv.ParseUint(octet[1:], 16, 8)
+		return string([]byte{byte(n)})
+	})
 }
-
-const hexDigits = "0123456789ABCDEF"
 
 // toXtext encodes xtext.
 func toXtext(s string) string {
 	var b strings.Builder
-	for i := range len(s) {
-		if c := s[i]; c < '!' || c > '~' || c == '+' || c == '=' {
-			b.WriteByte('+')
-			b.WriteByte(hexDigits[c>>4])
-			b.WriteByte(hexDigits[c&15])
-			continue
+	for _, c := range []byte(s) {
+		if c < '!' || c > '~' || c == '+' || c == '=' {
+			fmt.Fprintf(&b, "+%02X", c)
+		} else {
+			b.WriteByte(c)
 		}
-		b.WriteByte(s[i])
 	}
 	return b.String()
 }
 
 // auth hides the identities of SMTP AUTH. Those of EXTERNAL are out of certificates.
-func (v *veil) auth(a policy.Auth) replay.Auth {
-	hide := v.identity
-	if v.redactor != nil && strings.EqualFold(a.Type, "EXTERNAL") {
-		hide = v.wholly
+func (m *messageRedactor) auth(a policy.Auth) replay.Auth {
+	hide := m.identity
+	if m.redactor != nil && strings.EqualFold(a.Type, "EXTERNAL") {
+		hide = m.wholly
 	}
 	return replay.Auth{Type: a.Type, Authen: hide(a.Authen), Author: hide(a.Author), SSF: a.SSF}
 }
 
 // wholly hides a text, if there is one.
-func (v *veil) wholly(s string) string {
+func (m *messageRedactor) wholly(s string) string {
 	if s == "" {
 		return s
 	}
-	return v.token(s)
+	return m.token(s)
 }

@@ -10,11 +10,11 @@ import (
 
 func TestOfManyBrokenLinesTheFirstAreReported(t *testing.T) {
 	// Lines that fill several blocks, with good ones among them.
-	many := strings.Repeat("x\n", maxBroken-1) + jsonSessions("s", 1) + strings.Repeat("x\n", blockSize) + jsonSessions("s", 1)
+	many := strings.Repeat("x\n", maxReported-1) + jsonSessions("s", 1) + strings.Repeat("x\n", blockSize) + jsonSessions("s", 1)
 	dir := tree(t, map[string]string{
-		"a.jsonl": many, "b.jsonl": strings.Repeat("x\n", maxBroken+1), "c.jsonl": strings.Repeat("x\n", maxBroken),
-		"d.jsonl": strings.Repeat(strings.Repeat("x", maxLine+1)+"\n", 2) + strings.Repeat("x\n", maxBroken-1) + "x",
-		"e.yaml":  strings.Repeat("unknown: 1\n", 1) + numberedKeys(maxBroken+4),
+		"a.jsonl": many, "b.jsonl": strings.Repeat("x\n", maxReported+1), "c.jsonl": strings.Repeat("x\n", maxReported),
+		"d.jsonl": strings.Repeat(strings.Repeat("x", maxLine+1)+"\n", 2) + strings.Repeat("x\n", maxReported-1) + "x",
+		"e.yaml":  strings.Repeat("unknown: 1\n", 1) + numberedKeys(maxReported+4),
 	})
 	inputs, err := Inputs([]string{dir}, nil)
 	if err != nil {
@@ -44,8 +44,8 @@ func TestOfManyBrokenLinesTheFirstAreReported(t *testing.T) {
 	if diff := cmp.Diff(want, rest); diff != "" {
 		t.Errorf("the others (-want +got):\n%s", diff)
 	}
-	err = ReadJSON("f", strings.NewReader(many), func(*Session) {})
-	if n := strings.Count(err.Error(), "\n"); n != maxBroken || !strings.HasSuffix(err.Error(), "f: 65535 more lines cannot be read") {
+	err = Read("f.jsonl", strings.NewReader(many), func(*Session) {})
+	if n := strings.Count(err.Error(), "\n"); n != maxReported || !strings.HasSuffix(err.Error(), "f.jsonl: 65535 more lines cannot be read") {
 		t.Errorf("%d lines more than one of error, the last %q", n, err.Error()[max(0, len(err.Error())-100):])
 	}
 }
