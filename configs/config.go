@@ -19,6 +19,7 @@ import (
 	_ "embed"
 	"fmt"
 	"os"
+	"time"
 
 	"milterd/policy"
 	"milterd/policy/access"
@@ -86,6 +87,8 @@ type Listen struct {
 	SocketGroup string
 	// MaxConnections bounds the connections at a time, of each door.
 	MaxConnections int
+	// Shutdown is how long messages in progress may take to finish when milterd ends.
+	Shutdown time.Duration
 }
 
 // Access names the access table and the FEATUREs that change its use.
