@@ -17,7 +17,9 @@ import (
 type options struct {
 	config string
 	// access is a draft of the access table.
-	access  string
+	access string
+	// user is whom to check as.
+	user    string
 	check   dryrun.Options
 	against string
 	typed   dryrun.Typed
@@ -55,8 +57,8 @@ const usage = `
 SESSION is a file of sessions (.yaml, or .jsonl with one a line; .gz and .zst
 are decompressed), a directory of such files, or - for standard input.
 
-Without -config, ` + defaultConfig + ` is read if it exists,
-else the configuration built into milterd is in force.
+Without -config, ` + defaultConfig + ` is read. If there is no
+/etc/milterd either, the configuration built into milterd is in force.
 `
 
 // printUsage explains each flag of each mode.
@@ -143,6 +145,7 @@ func checkFlags(o *options, f *flag.FlagSet) {
 	resultFlags(o, f, dryrun.Text, dryrun.JSON, dryrun.TAP, dryrun.JUnit)
 	explainFlag(o, f)
 	sessionFlag(o, f)
+	textFlag(f, &o.user, "user", "the `NAME` of the user to check a configuration as; for root by default the service's ("+daemonUser+"), if it exists")
 }
 
 func againstFlags(o *options, f *flag.FlagSet) {
@@ -188,6 +191,9 @@ func finishCheck(o *options, f *flag.FlagSet) error {
 	}
 	if f.NArg() == 0 && o.check.Session == "" && o.check.Format == "" {
 		return nil
+	}
+	if o.user != "" {
+		return errors.New("-user is for the configuration, without sessions")
 	}
 	return finishSessions(o, f)
 }

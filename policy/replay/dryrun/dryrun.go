@@ -52,6 +52,9 @@ type Options struct {
 	Session string
 	// Against are other rules, whose verdicts are compared.
 	Against *Rules
+	// Places: a configuration that is described is also held against the directories
+	// and groups of this machine, as the user of this process.
+	Places bool
 	// Typed is a session to decide in place of recorded ones.
 	Typed *Typed
 	Stdin io.Reader
@@ -69,11 +72,7 @@ func Run(rules *Rules, o Options) int {
 	case len(o.Sessions) > 0:
 		status = r.recorded()
 	default:
-		rules.describe(r.out)
-		if n := rules.config.LeftOut(); n > 0 {
-			fmt.Fprintf(o.Stderr, "milterd: %s: entries that are left out (see above): %d\n", rules.policy.Access.Name(), n)
-			status = BadInput
-		}
+		status = r.describe()
 	}
 	if err := r.out.Flush(); err != nil {
 		return r.cannotWrite(err)
