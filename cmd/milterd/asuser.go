@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -24,12 +25,12 @@ const (
 // done if this process is that user's already, or if it is root's and the user of
 // milterd.service does not exist.
 func checkAsUser(o *options, stdout, stderr io.Writer) (status int, done bool) {
-	name, root := o.user, os.Geteuid() == 0
-	if name == "" && (!root || o.access != "") {
+	name, root := cmp.Or(o.user, daemonUser), os.Geteuid() == 0
+	if o.user == "" && (!root || o.access != "") {
 		return 0, false
 	}
-	u, err := user.Lookup(orDefault(name))
-	if name == "" && errors.As(err, new(user.UnknownUserError)) {
+	u, err := user.Lookup(name)
+	if o.user == "" && errors.As(err, new(user.UnknownUserError)) {
 		o.check.Places = true
 		return 0, false
 	}
@@ -39,7 +40,7 @@ func checkAsUser(o *options, stdout, stderr io.Writer) (status int, done bool) {
 	}
 	switch {
 	case err != nil:
-		return complain(stderr, fmt.Errorf("-user %s: %w", orDefault(name), err)), true
+		return complain(stderr, fmt.Errorf("-user %s: %w", name, err)), true
 	case int(credential.Uid) == os.Geteuid():
 		o.check.Places = true
 		return 0, false
@@ -65,13 +66,6 @@ func checkAsUser(o *options, stdout, stderr io.Writer) (status int, done bool) {
 		dryrun.Complain(stderr, fmt.Errorf("checked as the user %s; -user root checks as root", u.Username))
 	}
 	return status, true
-}
-
-func orDefault(name string) string {
-	if name == "" {
-		return daemonUser
-	}
-	return name
 }
 
 // credentialOf is what a process of a user's has, with the group that milterd.service

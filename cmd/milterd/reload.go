@@ -188,7 +188,7 @@ func (r *reloader) run(ctx context.Context, hangups <-chan os.Signal) {
 			return
 		case why.Unfinished != "":
 			r.failed(why.Unfinished+" changed", fmt.Errorf("%s: still being written after %v, and smaller than the one in force; "+
-				"it is read once it is left alone, or on SIGHUP", why.Unfinished, watch.UnfinishedLimit), false)
+				"it is read once it is left alone", why.Unfinished, watch.UnfinishedLimit), false)
 		default:
 			r.reload(why.Reason)
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -75,4 +76,34 @@ func TestTheEndIsBounded(t *testing.T) {
 	}
 	p.waitLog(t, "shutting down", "within=50ms")
 	p.waitLog(t, "shutdown cut connections off")
+}
+
+// TestASocketOfTheServiceManagerRefusesNobodyMeanwhile: what connects while milterd ends
+// waits for the next one.
+func TestASocketOfTheServiceManagerRefusesNobodyMeanwhile(t *testing.T) {
+	dir := newDir(t, baseConfig, "")
+	p := activated(t, dir, "", "milter.sock")
+	session, err := connect(p.socket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close() // milterd has cut it off
+	if _, err := mail(session, "a@good.example"); err != nil {
+		t.Fatal(err)
+	}
+	p.signal(t, syscall.SIGTERM)
+	p.waitLog(t, "shutting down")
+	waits := func(when string) {
+		t.Helper()
+		conn, err := net.Dial("unix", p.socket())
+		if err != nil {
+			t.Fatalf("%s: %v", when, err)
+		}
+		closing(t, conn)
+	}
+	waits("while it ends")
+	if status := p.end(t, syscall.SIGTERM); status != exitOK {
+		t.Errorf("exit status %d", status)
+	}
+	waits("after its end")
 }
