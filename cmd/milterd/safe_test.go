@@ -63,14 +63,8 @@ func TestWhatIsMissingAtTheStart(t *testing.T) {
 // longer than listen.shutdown.
 func TestTheEndIsBounded(t *testing.T) {
 	p := serving(t, strings.Replace(baseConfig, "milter.sock}", "milter.sock, shutdown: 50ms}", 1), "")
-	session, err := connect(p.socket())
-	if err != nil {
-		t.Fatal(err)
-	}
+	session := p.holding(t)
 	defer session.Close() // milterd has cut it off
-	if _, err := mail(session, "a@good.example"); err != nil {
-		t.Fatal(err)
-	}
 	if status := p.end(t, syscall.SIGTERM); status != exitOK {
 		t.Errorf("exit status %d", status)
 	}
@@ -83,14 +77,8 @@ func TestTheEndIsBounded(t *testing.T) {
 func TestASocketOfTheServiceManagerRefusesNobodyMeanwhile(t *testing.T) {
 	dir := newDir(t, baseConfig, "")
 	p := activated(t, dir, "", "milter.sock")
-	session, err := connect(p.socket())
-	if err != nil {
-		t.Fatal(err)
-	}
+	session := p.holding(t)
 	defer session.Close() // milterd has cut it off
-	if _, err := mail(session, "a@good.example"); err != nil {
-		t.Fatal(err)
-	}
 	p.signal(t, syscall.SIGTERM)
 	p.waitLog(t, "shutting down")
 	waits := func(when string) {
