@@ -12,7 +12,7 @@
 //
 // [Load] and [Parse] only read the configuration. [Config.Policy] goes on to
 // read what it names, the access table, the domain files and sendmail.cf, and
-// makes the policy; [Config.Files] lists those files, for whoever watches them.
+// makes the policy; [Config.Files] lists those files, so that they can be watched.
 package configs
 
 import (
@@ -156,7 +156,7 @@ func (c *Config) Name() string { return c.name }
 // and sendmail.cf say of it.
 func (c *Config) UseAccess(draft string) { c.draft = draft }
 
-// overlay reads a configuration over what is there.
+// overlay reads a configuration; its keys replace the values from before.
 func (c *Config) overlay(name string, data []byte) error {
 	node, err := document(name, data)
 	if err != nil {

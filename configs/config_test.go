@@ -3,7 +3,6 @@ package configs
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -18,13 +17,12 @@ import (
 
 	"milterd/dnscheck"
 	"milterd/header"
+	"milterd/integration/testkit"
 	"milterd/policy"
 	"milterd/policy/access"
 )
 
 var configType = reflect.TypeFor[Config]()
-
-var update = flag.Bool("update", false, "write the expected messages of testdata/bad")
 
 // load reads a configuration on a machine of a known name.
 func load(t *testing.T, path string) *Config {
@@ -67,20 +65,7 @@ func TestBadConfigurationsGiveTheirExactMessages(t *testing.T) {
 			if !errors.As(err, &problems) {
 				t.Errorf("the error is a %T, expected an *Error", err)
 			}
-			want := strings.TrimSuffix(file, ".yaml") + ".want"
-			got := err.Error() + "\n"
-			if *update {
-				if err := os.WriteFile(want, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			text, err := os.ReadFile(want)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(text), got); diff != "" {
-				t.Errorf("message (-want +got):\n%s", diff)
-			}
+			testkit.Golden(t, strings.TrimSuffix(file, ".yaml")+".want", err.Error()+"\n")
 		})
 	}
 }

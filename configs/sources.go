@@ -31,14 +31,14 @@ const (
 type source struct {
 	path    string
 	missing absence
-	// file and line are where it is named.
+	// file and line name it.
 	file string
 	line int
 	// format is how a class file is read.
 	format string
 }
 
-// class is where a class comes from.
+// class is a class before its files are read.
 type class struct {
 	names []string
 	files []source
@@ -123,7 +123,7 @@ func (c *Config) askSendmail(s *sources) {
 	if !c.explicit("access.features") {
 		s.features = cf.Features
 	}
-	// An option of sendmail, whatever the FEATUREs are said to be.
+	// An option of sendmail, also if the FEATUREs are configured.
 	s.features.CompressedIPv6 = cf.Features.CompressedIPv6
 	if !c.explicit("domains.hostname") {
 		s.hostname = cf.Hostname
@@ -152,7 +152,7 @@ func (c *Config) askSendmail(s *sources) {
 }
 
 // mapFromSendmail takes the access table that sendmail uses. Where sendmail has
-// none, or asks milterd or somebody else for it, the default file stays.
+// none, or asks a server for it, the default file stays.
 func (s *sources) mapFromSendmail(cf *sendmail.Config) {
 	switch {
 	case cf.Access.Text != "":

@@ -12,9 +12,9 @@ import (
 // one host of an a%b%c@d chain away.
 const maxAddressDepth = 20
 
-// maxAddress bounds the addresses that are taken apart. RFC 5321 section 4.5.3.1.3
+// MaxAddress bounds the addresses that are taken apart. RFC 5321 section 4.5.3.1.3
 // allows 256 octets; sendmail takes more.
-const maxAddress = 1024
+const MaxAddress = 1024
 
 // errAddress stands for an address that sendmail's ruleset 0 refuses, or that is
 // written in a way that nothing is decided on.
@@ -88,7 +88,7 @@ func (p *Policy) canonical(s string) (address, error) {
 // apart, and leaves all others to the long way.
 func (p *Policy) plain(s string) (address, bool) {
 	at := strings.IndexByte(s, '@')
-	if at < 1 || len(s) > maxAddress {
+	if at < 1 || len(s) > MaxAddress {
 		return address{}, false
 	}
 	local, domain := s[:at], s[at+1:]

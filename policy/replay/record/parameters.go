@@ -77,7 +77,10 @@ func (m *messageRedactor) identity(s string) string {
 	if i := strings.LastIndexByte(user, '@'); i >= 0 {
 		user, domain, at = user[:i], user[i+1:], true
 	}
-	if n := len(user); n > 1 && user[0] == '"' && closing(user, 0) == n-1 {
+	if user == "" {
+		return m.token(s)
+	}
+	if kind, n := policy.CutPiece(user, operators); kind == policy.PieceQuoted && n == len(user) {
 		user = strings.NewReplacer(" ", "", "\t", "").Replace(user[1 : n-1])
 	}
 	if user == "" || user[0] == '/' || strings.ContainsAny(user, operators) || at && (domain == "" || hostEnd(domain) < len(domain)) {
