@@ -95,6 +95,8 @@ type Listen struct {
 type Access struct {
 	File     string
 	Features access.Features
+	// MaxSize is the most octets that the table may have.
+	MaxSize int64
 }
 
 // Domains are the names that are ours, and those we relay for.
@@ -170,6 +172,7 @@ func (c *Config) overlay(name string, data []byte) error {
 	c.checkLists(d)
 	c.checkGrants(d)
 	c.checkRecord(d)
+	c.checkSecrets(d)
 	d.problems.redact(node)
 	return d.err()
 }

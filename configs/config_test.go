@@ -125,7 +125,7 @@ func TestTheEmbeddedConfigurationHasTheDocumentedDefaults(t *testing.T) {
 			SocketMode: 0o660, MaxConnections: 4096, Shutdown: 10 * time.Second,
 		},
 		Access: Access{
-			File:     "/etc/mail/access",
+			File: "/etc/mail/access", MaxSize: 256 << 20,
 			Features: access.Features{Skip: true, DelayChecks: true, Friend: true},
 		},
 		Domains: Domains{
@@ -157,7 +157,7 @@ func TestTheEmbeddedConfigurationHasTheDocumentedDefaults(t *testing.T) {
 				Forged:        reply("550 5.7.1 Relaying denied. IP name possibly forged {name}"),
 				GrantTemp:     reply("451 4.7.1 Relaying temporarily denied. Please try again later"),
 				TrustAuthMech: []string{"EXTERNAL", "DIGEST-MD5", "CRAM-MD5", "LOGIN", "PLAIN"},
-				LocalMailers:  []string{"local", "prog", "*file*", "*include*", "error", "discard", "procmail", "cyrus", "cyrusv2"},
+				LocalMailers:  []string{"local", "prog", "*file*", "*include*", "error", "discard", "procmail", "cyrus", "cyrusbb", "cyrusv2", "virtual", "lmtp", "dovecot", "maildrop", "mailman", "pop", "usenet"},
 			},
 			Sender: reject,
 			SenderDomain: policy.SenderDomainCheck{
@@ -244,7 +244,7 @@ func TestAFileOverridesTheDefaultsKeyByKey(t *testing.T) {
 		SocketMode:  0o666,
 		SocketGroup: "smmsp", MaxConnections: 10, Shutdown: 10 * time.Second,
 	}
-	want.Access = Access{File: "access.txt", Features: access.Features{
+	want.Access = Access{File: "access.txt", MaxSize: 256 << 20, Features: access.Features{
 		BlocklistRecipients: true, DelayChecks: true, Hater: true, LookupDotDomain: true,
 		RelayMailFrom: true, RelayMailFromDomain: true,
 	}}

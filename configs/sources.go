@@ -3,8 +3,10 @@ package configs
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -331,16 +333,25 @@ func tooBroad(name string) bool {
 // table reads the access table.
 func (s *sources) table() *access.Table {
 	s.entries[s.access.path] = 0
-	f, err := openFile(s.access.path, maxAccess)
+	most := s.config.Access.MaxSize
+	if info, err := os.Stat(s.access.path); err == nil && info.Size() > most {
+		s.add(s.access.path, 0, "the access table has %d octets, expected %s at most (access.max_size)", info.Size(), formatSize(most))
+		return nil
+	}
+	f, err := openFile(s.access.path, math.MaxInt64)
 	if err != nil {
 		s.failed("access table", s.access, err)
 		return nil
 	}
 	defer f.Close()
 	s.checkOthers(s.access.path, "the access table: who may relay", 0o002)
-	table, found, err := access.Parse(s.access.path, f, s.features)
+	limited := &io.LimitedReader{R: f, N: most + 1}
+	table, found, err := access.Parse(s.access.path, limited, s.features)
 	var problem access.Problem
 	switch {
+	case limited.N == 0:
+		s.add(s.access.path, 0, "the access table grew while it was read, expected %s at most (access.max_size)", formatSize(most))
+		return nil
 	case errors.As(err, &problem):
 		s.add(problem.File, problem.Line, "%s", problem.Text)
 		return nil

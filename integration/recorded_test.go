@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"milterd/integration/harness"
+	"milterd/milter/door"
 	"milterd/policy"
 	"milterd/policy/access"
 	"milterd/policy/replay"
@@ -127,7 +128,7 @@ func readRecording(t *testing.T, dir string) []*replay.Session {
 
 // clientOf names the client of a session as the log does.
 func clientOf(s *replay.Session) string {
-	return fmt.Sprintf("%s to port %d", s.Connection().ClientAddr(), s.Connect.DaemonPort)
+	return fmt.Sprintf("%s to port %d", door.ClientText(s.Connection().Addr), s.Connect.DaemonPort)
 }
 
 // replayed is a verdict of -check.

@@ -49,6 +49,23 @@ func (a address) String() string {
 	return a.localText() + "@" + a.domain
 }
 
+// full and user are the look-ups of the address and of its local part alone.
+func (a address) full() access.Item { return access.Item{Kind: a.kind('F'), Key: a.String()} }
+func (a address) user() access.Item {
+	return access.Item{Kind: a.kind('U'), Key: a.localText() + "@"}
+}
+
+// kind is the kind of a look-up that tries a local part without its +detail, too. A
+// plus sign within quotes begins none.
+func (a address) kind(kind byte) byte {
+	for _, t := range a.local {
+		if t[0] == '"' && strings.Contains(t, "+") {
+			return 'E'
+		}
+	}
+	return kind
+}
+
 // hostOperator reports whether a local part names a further host (class O).
 func hostOperator(local []string) bool {
 	for _, t := range local {
@@ -287,7 +304,12 @@ func (p *Policy) domainName(tokens []string) (string, error) {
 	if tokens[0] == "." || strings.Contains(name, "..") || strings.ContainsAny(name, `:,@[]%!"\ `) {
 		return "", errAddress
 	}
-	if p.Hostname != "" && len(tokens) == dotted && p.isLocalhost(name) {
+	localhost := len(tokens) == dotted && p.isLocalhost(name)
+	if p.Domain == "" && len(tokens) == dotted-1 {
+		// The rule for "localhost . $m" takes "localhost." then.
+		localhost = access.Fold(name) == "localhost"
+	}
+	if p.Hostname != "" && localhost {
 		return p.Hostname, nil
 	}
 	return name, nil

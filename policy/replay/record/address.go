@@ -124,7 +124,7 @@ func (m *messageRedactor) run(b *strings.Builder, run string) {
 
 // domain keeps of a run that stands for a host what looks like one, and hides the
 // rest: the tail of a name in a certificate, for one. The first character of the rest
-// shows, as no domain may have it. Where dots follow, relaying may be decided on what
+// shows, as no domain may have it. If dots follow, relaying may be decided on what
 // is behind them, and the redacted address would be read in another way.
 func (m *messageRedactor) domain(b *strings.Builder, run string) {
 	end := hostEnd(run)

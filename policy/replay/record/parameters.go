@@ -10,7 +10,7 @@ import (
 	"milterd/policy/replay"
 )
 
-// plainArgs are the ESMTP parameters that name nobody, with what they look like. A
+// plainArgs are the ESMTP parameters that name no person, with what they look like. A
 // client may write anything in their place.
 var plainArgs = map[string]*regexp.Regexp{
 	"SIZE":        regexp.MustCompile(`^=[0-9]{1,20}$`),
@@ -64,8 +64,8 @@ func (m *messageRedactor) arg(arg string) string {
 	return name + "=" + m.token(value)
 }
 
-// identity hides who somebody is. Of user@domain the domain stays; what has any other
-// form is hidden as a whole, as nothing is decided on it.
+// identity hides a login. Of user@domain the domain stays; any other form is hidden as
+// a whole, as nothing is decided on it.
 func (m *messageRedactor) identity(s string) string {
 	if m.redactor == nil || s == "" || s == "<>" {
 		return s
