@@ -146,7 +146,7 @@ func TestWhatLiesAround(t *testing.T) {
 	}
 	const yaml = "sendmail: {cf: sendmail.cf}\nmode: shadow\nlisten: {milter: 'local:DIR/open/s', map: []}\nchecks: {dnsbl: {lists: {bl.example: {}}}}\naccess: {file: access}\n"
 	for name, text := range map[string]string{
-		"sendmail.cf":  "Sparse=0\nC{TrustAuthMech}PLAIN\nO PrivacyOptions=goaway\nXm, S=local:" + open + "/s, F=T\nO InputMailFilters=m\nKaccess hash " + dir + "/access\n",
+		"sendmail.cf":  "Sparse=0\nC{TrustAuthMech}PLAIN\nO PrivacyOptions=goaway\nXm, S=local:" + open + "/s, F=T, T=R:2s\nO InputMailFilters=m\nKaccess hash " + dir + "/access\n",
 		"access":       "Connect:198\tRELAY\nConnect:10\tRELAY\nConnect:203.0.113\tRELAY\nTo:198\tRELAY\n",
 		"access.db":    "",
 		"milterd.yaml": strings.ReplaceAll(yaml, "DIR", dir),

@@ -19,17 +19,6 @@ import (
 
 // mta looks at the filter and the maps, beyond what the configuration itself warns of.
 func (p *patient) mta() {
-	for _, f := range p.cf.Filters {
-		if !f.Used || !p.ours(f.Socket) {
-			continue
-		}
-		for _, key := range []string{"S", "R"} {
-			if limit := timeoutOf(f.Timeouts, key); limit < p.Config.DNS.Deadline {
-				p.at(configs.Severe, f.Line, configs.FilterLine(f.Socket, timeouts(p.Config)),
-					"the filter %s has the time-out %s:%s, and milterd may take %s (dns.deadline): such mail is put off as if milterd were down", f.Name, key, limit, p.Config.DNS.Deadline)
-			}
-		}
-	}
 	leads := slices.ContainsFunc(p.cf.Filters, func(f sendmail.Filter) bool { return p.ours(f.Socket) })
 	for _, m := range p.cf.Sockets {
 		if m.Name == "received" && !(leads && p.cf.Received.Hides && p.cf.Access.Type == "socket") {
@@ -49,22 +38,6 @@ func (p *patient) ours(socket string) bool {
 		address, err := door.ParseAddress(s)
 		return err == nil && address.MayBeSame(theirs)
 	})
-}
-
-// timeoutOf reads one time-out of a filter (T=S:10s;R:10s). sendmail's own is 10 s.
-func timeoutOf(times, key string) time.Duration {
-	for part := range strings.SplitSeq(times, ";") {
-		name, value, _ := strings.Cut(strings.TrimSpace(part), ":")
-		if name == key {
-			if n, err := strconv.Atoi(value); err == nil {
-				return time.Duration(n) * time.Minute // sendmail takes minutes if there is no unit
-			}
-			if d, err := time.ParseDuration(value); err == nil {
-				return d
-			}
-		}
-	}
-	return 10 * time.Second
 }
 
 // relaying looks for what lets strangers relay.
