@@ -70,7 +70,7 @@ func TestWhatTheDoctorWarnsOfHappensAndIsCured(t *testing.T) {
 		{"no F=T", unfiltered, "no F=T", "", true, stranger, smtp, []string{"MAIL FROM:<>"}, "250 ", "451 4.3.2", true},
 		{"deferred delivery", "define(`confDELIVERY_MODE', `deferred')dnl", "DeliveryMode is deferred", "", false, stranger, smtp, foreign, "250 ", "550 5.7.1", false},
 		{"promiscuous_relay", "FEATURE(`promiscuous_relay')", "promiscuous_relay", "", false, stranger, smtp, foreign, "250 ", "550 5.7.1", false},
-		{"relay_local_from", "FEATURE(`relay_local_from')", "relay_local_from", "", false, stranger, smtp, []string{"MAIL FROM:<x@example.test>", foreign[1]}, "250 ", "550 5.7.1", false},
+		{"relay_local_from", "FEATURE(`relay_local_from')", "relay_local_from", "", false, stranger, smtp, []string{"MAIL FROM:<x@mx.example.test>", foreign[1]}, "250 ", "550 5.7.1", false},
 		{"class R is too wide", "RELAY_DOMAIN(`198')dnl", "class R has 198", "RELAY_DOMAIN(`10.1')dnl", false, stranger, smtp, foreign, "250 ", "550 5.7.1", false},
 		{"port 587 without a", submission, "port 587 does not demand AUTH", "", false, "127.0.0.1", "127.0.0.2:587", []string{"MAIL FROM:<>"}, "250 ", "530 5.7.0", false},
 		{"VRFY", "define(`confPRIVACY_FLAGS', `needmailhelo')dnl", "VRFY", "", false, stranger, smtp, []string{"VRFY postmaster"}, "250 ", "252 ", false},

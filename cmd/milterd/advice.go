@@ -10,8 +10,10 @@ import (
 	"io"
 	"maps"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -19,6 +21,7 @@ import (
 	"milterd/configs"
 	"milterd/configs/advice"
 	"milterd/integration/probe"
+	"milterd/milter/door"
 )
 
 // defaultCF is where a server's sendmail.cf is.
@@ -111,6 +114,8 @@ func runDoctor(o *options, stdout, stderr io.Writer) int {
 			e.Live = append(e.Live, found(configs.Severe, answer.Address, answer.String()+": mail is put off, or passes unfiltered"))
 		}
 	}
+	e.Live = append(e.Live, unreadable(o)...)
+	e.Live = append(e.Live, bypassed(config)...)
 	if !o.advice.offline {
 		e.Live = append(e.Live, listen(e.CF)...)
 	}
@@ -120,6 +125,61 @@ func runDoctor(o *options, stdout, stderr io.Writer) int {
 		return exitErrors
 	}
 	return gravity(findings)
+}
+
+// unreadable is what the user that milterd runs as cannot read or write, as -check finds
+// it.
+func unreadable(o *options) []configs.Finding {
+	var text strings.Builder
+	status, done := checkAsUser(&options{config: o.config}, io.Discard, &text)
+	if !done || status == exitOK {
+		return nil
+	}
+	var findings []configs.Finding
+	for line := range strings.Lines(text.String()) {
+		line = strings.TrimPrefix(strings.TrimSpace(line), "milterd: ")
+		if line != "" && !strings.HasPrefix(line, "warning: ") {
+			findings = append(findings, found(configs.Severe, "user "+daemonUser, line))
+		}
+	}
+	return findings
+}
+
+var bypassedList = regexp.MustCompile(`(?m)^milterd_dns_list_bypassed\{[^}]*list="([^"]*)"[^}]*\} 1$`)
+
+// maxMetrics bounds what is read of the status page.
+const maxMetrics = 4 << 20
+
+// bypassed asks the status page, if there is one, for the DNS lists that do not work.
+func bypassed(config *configs.Config) []configs.Finding {
+	if config.Listen.HTTP == "" {
+		return nil
+	}
+	address, err := door.ParseAddress(config.Listen.HTTP)
+	if err != nil {
+		return nil // checked when it was read
+	}
+	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			network, to := address.Dial()
+			return new(net.Dialer).DialContext(ctx, network, to)
+		},
+	}}
+	response, err := client.Get("http://milterd/metrics")
+	if err != nil {
+		return []configs.Finding{found(configs.Warning, config.Listen.HTTP, "the status page does not answer: "+err.Error())}
+	}
+	defer response.Body.Close()
+	page, err := io.ReadAll(io.LimitReader(response.Body, maxMetrics))
+	if err != nil {
+		return []configs.Finding{found(configs.Warning, config.Listen.HTTP, "the status page breaks off: "+err.Error())}
+	}
+	var findings []configs.Finding
+	for _, m := range bypassedList.FindAllSubmatch(page, -1) {
+		findings = append(findings, found(configs.Warning, "checks.dnsbl.lists", string(m[1])+" does not work, so it is left out: it is dead, lists everything, or does not answer this resolver; the log has the reason"))
+	}
+	return findings
 }
 
 // gravity is the exit status of the worst finding.

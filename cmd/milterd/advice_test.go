@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -113,6 +115,25 @@ func TestTheExitStatusOfTheProbe(t *testing.T) {
 				t.Errorf("exit status %d, expected %d\n%s%s", code, c.code, stdout.String(), stderr.String())
 			}
 		})
+	}
+}
+
+func TestTheDoctorTellsOfListsThatDoNotWork(t *testing.T) {
+	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, "milterd_dns_list_bypassed{for=\"address\",list=\"dead.example\"} 1\nmilterd_dns_list_bypassed{for=\"address\",list=\"well.example\"} 0\n")
+	}))
+	defer page.Close()
+	host, port, err := net.SplitHostPort(page.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := configs.Parse("x.yaml", []byte("listen: {http: 'inet:"+port+"@"+host+"'}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	findings := bypassed(config)
+	if len(findings) != 1 || !strings.HasPrefix(findings[0].Text, "dead.example does not work") {
+		t.Errorf("%v", findings)
 	}
 }
 
