@@ -116,7 +116,7 @@ func commentText(s string, open int) string {
 		s = strings.TrimRight(s, `\`) + strings.Repeat(")", open)
 	}
 	text := strings.Trim(oneLine(inside(s)), " ")
-	if len(text) == len(inside(s)) {
+	if text == inside(s) {
 		return s
 	}
 	return "(" + text + ")"
