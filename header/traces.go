@@ -35,7 +35,8 @@ func hostWords(text string) iter.Seq[hostWord] {
 	return func(yield func(hostWord) bool) {
 		for run := range strings.FieldsFuncSeq(text, isOutsideHost) {
 			slash := strings.Contains(run, "/")
-			for word := range strings.SplitSeq(run, "/") {
+			for word, rest := "", run; rest != ""; {
+				word, rest, _ = strings.Cut(rest, "/")
 				word = strings.Trim(word, ".-+@%")
 				if !strings.HasSuffix(word, "::") {
 					word = strings.TrimSuffix(word, ":")
