@@ -27,14 +27,14 @@ func isDate(tokens []token) bool {
 	for _, t := range tokens {
 		if t.kind == kindWord {
 			words++
-			all |= dateWordOf(t.text)
+			if all&dateTime == 0 || all&(dateNumber|dateName) == 0 {
+				all |= dateWordOf(t.text)
+			}
 		}
 	}
-	timed, day := all&dateTime != 0, all&dateNumber != 0 && all&dateName != 0
-	if all&dateOdd == 0 {
-		return words <= maxDateWords && (timed || day)
-	}
-	return words <= maxDateWords && timed && all&(dateNumber|dateName) != 0
+	timed, number, name := all&dateTime != 0, all&dateNumber != 0, all&dateName != 0
+	alone := all&dateOdd == 0 && (timed || number && name)
+	return words <= maxDateWords && (alone || timed && (number || name))
 }
 
 // dateWordOf says what a word may be; one with commas in it is several.
