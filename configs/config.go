@@ -1,12 +1,35 @@
+// Package configs reads milterd's configuration.
+//
+// The file milterd.yaml beside this source is built into the binary. It holds
+// every key with its default and a comment, and is the reference: what a user's
+// file does not say is taken from there, key by key.
+//
+// Reading is strict, because a mail server whose administrator believes that a
+// misspelt rule is in force is worse than one that does not start. An unknown
+// key, a duplicate key, a wrong type, a second document, an impossible value, an
+// anchor or a tag is a [Problem] with file and line, and all problems of a file
+// are reported at once.
+//
+// [Load] and [Parse] only read the configuration. [Config.Policy] goes on to
+// read what it names, the access table, the domain files and sendmail.cf, and
+// makes the policy; [Config.Files] lists those files, for whoever watches them.
 package configs
 
 import (
+	_ "embed"
 	"fmt"
 	"os"
 
 	"milterd/policy"
 	"milterd/policy/access"
 )
+
+//go:embed milterd.yaml
+var reference []byte
+
+// Reference is the embedded configuration: every key, its default and its
+// comment.
+func Reference() string { return string(reference) }
 
 // Config is a configuration: the embedded defaults, and what a user's file
 // says instead.
@@ -34,6 +57,9 @@ type Config struct {
 	name string
 	// entries is how many each file had when Policy read it.
 	entries map[string]int
+	// leftOut counts the entries that the access table then had and that cannot be
+	// used.
+	leftOut int
 	// lines has the line of each key that the file holds, by its path. A key
 	// in it is the administrator's word and wins over sendmail.cf.
 	lines map[string]int
@@ -123,9 +149,9 @@ func (c *Config) Name() string { return c.name }
 
 // overlay reads a configuration over what is there.
 func (c *Config) overlay(name string, data []byte) error {
-	node, found := document(name, data)
-	if len(found) > 0 {
-		return found.err()
+	node, err := document(name, data)
+	if err != nil {
+		return err
 	}
 	d := &decoder{name: name, lines: make(map[string]int), top: c.schema()}
 	value{decoder: d, node: node}.fields(d.top)
@@ -142,14 +168,11 @@ func (c *Config) overlay(name string, data []byte) error {
 // contradictions reports values that are right one by one, but not together.
 func (c *Config) contradictions(d *decoder) {
 	f := c.Access.Features
-	fail := func(format string, args ...any) {
-		d.add(d.name, d.lines["access.features"], "access.features: "+format, args...)
-	}
 	if f.Friend && f.Hater {
-		fail("friend and hater exclude each other")
+		d.wrong("access.features", "friend and hater exclude each other")
 	}
 	if (f.Friend || f.Hater) && !f.DelayChecks {
-		fail("friend and hater are parts of delay_checks, expected it in the list as well")
+		d.wrong("access.features", "friend and hater are parts of delay_checks, expected it in the list as well")
 	}
 }
 

@@ -1,8 +1,6 @@
 package configs
 
 import (
-	"net/netip"
-	"slices"
 	"strings"
 
 	"milterd/configs/sendmail"
@@ -107,50 +105,4 @@ func lost(isAccess bool) string {
 		return ""
 	}
 	return ", so what it refuses (REJECT) is taken"
-}
-
-// leadsTo reports whether one of milterd's addresses is what sendmail connects to.
-func leadsTo(own []string, socket string) bool {
-	return slices.ContainsFunc(own, func(address string) bool { return sameAddress(address, socket) })
-}
-
-// sameAddress compares addresses in sendmail's notation as far as that is
-// possible without asking the DNS: hosts of two kinds, a name and an address,
-// may be the same.
-func sameAddress(a, b string) bool {
-	schemeA, restA := splitScheme(a)
-	schemeB, restB := splitScheme(b)
-	if schemeA != schemeB {
-		return false
-	}
-	if schemeA == "local" {
-		return restA == restB
-	}
-	portA, hostA, _ := strings.Cut(restA, "@")
-	portB, hostB, _ := strings.Cut(restB, "@")
-	if portA != portB {
-		return false
-	}
-	addrA, isAddrA := hostAddr(hostA)
-	addrB, isAddrB := hostAddr(hostB)
-	return !isAddrA || !isAddrB || addrA == addrB || addrA.IsUnspecified() || addrB.IsUnspecified()
-}
-
-// splitScheme cuts local:, inet: or inet6: off; unix: is another word for local:,
-// and a path alone means it, too.
-func splitScheme(s string) (scheme, rest string) {
-	scheme, rest, ok := strings.Cut(s, ":")
-	switch {
-	case !ok:
-		return "local", s
-	case scheme == "unix":
-		return "local", rest
-	}
-	return scheme, rest
-}
-
-// hostAddr reads a literal address, with or without brackets.
-func hostAddr(host string) (netip.Addr, bool) {
-	addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
-	return addr, err == nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"milterd/milter/door"
 	"milterd/policy/grant"
 )
 
@@ -27,7 +28,7 @@ type Grants struct {
 	ExcludeOwn bool
 	// Require are the only networks whose addresses get one; empty for all.
 	Require []netip.Prefix
-	// File is the database that keeps grants over a restart; empty for memory
+	// File keeps grants over a restart; empty for memory
 	// only. Its path is complete.
 	File  string
 	Redis Redis
@@ -152,7 +153,10 @@ func redisAddress(to *string) func(value) {
 		case s == "":
 			*to = ""
 		case strings.HasPrefix(s, "/"), strings.HasPrefix(s, "local:"), strings.HasPrefix(s, "unix:"):
-			_, path := splitScheme(s)
+			path := s
+			if !strings.HasPrefix(s, "/") {
+				_, path, _ = strings.Cut(s, ":")
+			}
 			if err := checkLocal("local:" + path); err != nil {
 				v.fail("%v", err)
 				return
@@ -171,7 +175,7 @@ func isHostPort(s string) bool {
 		return at.Port() != 0
 	}
 	host, port, _ := strings.Cut(s, ":")
-	return isName(host) && isPort(port)
+	return door.IsHostName(host) && isPort(port)
 }
 
 // checkPrefix says what is wrong with the prefix of the keys in Redis, which are
@@ -296,7 +300,7 @@ func (c *Config) checkGrants(d *decoder) {
 	if g.DRAC.Listen != "" && len(g.DRAC.Allow) == 0 {
 		fail(d.said("grants.drac.listen", "grants.drac.allow"), "nobody may grant, expected at least one network in grants.drac.allow")
 	}
-	if _, rest := splitScheme(g.DRAC.Listen); strings.HasPrefix(rest, "0@") || rest == "0" {
+	if address, err := door.ParsePacketAddress(g.DRAC.Listen); err == nil && address.Port() == 0 {
 		if !g.DRAC.RPCBind {
 			fail(d.said("grants.drac.listen", "grants.drac.rpcbind"), "without rpcbind nobody learns which port it is, expected a port")
 		}

@@ -1,7 +1,6 @@
 package configs
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"milterd/configs/sendmail"
 	"milterd/policy/access"
@@ -198,28 +196,15 @@ func (t hostsTable) with(name string) hostsTable {
 }
 
 // machineName is this machine's full host name as far as its own files tell,
-// which is where sendmail looks first; empty if the machine has none. The DNS
-// is not asked, so that validating a configuration takes no time and gives the
-// same result everywhere.
+// which is where sendmail looks first; empty if the machine has none.
 func machineName() string {
 	short, err := os.Hostname()
-	if err != nil {
-		return ""
-	}
-	if strings.Contains(short, ".") {
+	if err != nil || strings.Contains(short, ".") {
 		return short
 	}
-	files := net.Resolver{
-		PreferGo: true,
-		Dial: func(context.Context, string, string) (net.Conn, error) {
-			return nil, errors.New("only files are asked")
-		},
+	text, err := readFile(hostsFile, maxHosts)
+	if lines := parseHosts(text).with(short); err == nil && len(lines) > 0 {
+		return lines[0].names[0]
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	full, err := files.LookupCNAME(ctx, short)
-	if err != nil {
-		return short
-	}
-	return strings.TrimSuffix(full, ".")
+	return short
 }

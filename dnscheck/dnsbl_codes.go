@@ -177,10 +177,6 @@ func defaultCodes(l List) []string {
 	return []string{"127.0.0.[2-11]"}
 }
 
-// bypassAnswer stands in a recorded session for the answer of a list that was
-// bypassed and not asked. It is one of the error answers, and no list gives it.
-var bypassAnswer = netip.AddrFrom4([4]byte{127, 255, 255, 0})
-
 // errorAnswer says what is wrong with an answer that is not about the address
 // or name asked for; empty where it is.
 func errorAnswer(answer netip.Addr, l List) string {

@@ -72,10 +72,7 @@ func (c *Client) askUDP(ctx context.Context, s *server, q question, edns bool) (
 	if err != nil {
 		return nil, err
 	}
-	var conn net.Conn
-	if s.sockets != nil {
-		conn = s.sockets.take()
-	}
+	conn := s.takeSocket()
 	if conn == nil {
 		if conn, err = new(net.Dialer).DialContext(ctx, "udp", s.addr.String()); err != nil {
 			return nil, err
@@ -88,8 +85,8 @@ func (c *Client) askUDP(ctx context.Context, s *server, q question, edns bool) (
 		reply, err = c.awaitUDP(conn, query, buffer[:])
 	}
 	// A socket that an answer may still come to is not used again.
-	if untouched := release(); untouched && err == nil && s.sockets != nil {
-		s.sockets.put(conn)
+	if untouched := release(); untouched && err == nil {
+		s.putSocket(conn)
 	} else {
 		_ = conn.Close()
 	}

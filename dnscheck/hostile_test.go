@@ -15,6 +15,7 @@ import (
 	"github.com/miekg/dns"
 
 	"milterd/dnscheck"
+	"milterd/integration/testkit"
 )
 
 // rawServer is a server whose answers a test makes octet by octet.
@@ -333,7 +334,7 @@ func TestTCP(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan dnscheck.Result, 1)
 		go func() { done <- c.Lookup(ctx, "a.example", dns.TypeA) }()
-		await(t, "the query over TCP is out", func() bool { return s.asked.Load() == 2 })
+		testkit.Eventually(t, "the query over TCP is out", func() bool { return s.asked.Load() == 2 })
 		cancel()
 		select {
 		case got := <-done:

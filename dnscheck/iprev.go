@@ -16,7 +16,6 @@ const maxPTR = 10
 // IPRevStatus is the outcome of an iprev check (RFC 8601 section 2.7.3).
 type IPRevStatus uint8
 
-// The statuses. The zero value is the one that claims nothing.
 const (
 	// IPRevTempError: not known for now. The PTR look-up had no answer, or no
 	// name was confirmed and the addresses of one had no answer. sendmail: TEMP.
@@ -32,23 +31,12 @@ const (
 
 // String is the status in the words of RFC 8601.
 func (s IPRevStatus) String() string {
-	switch s {
-	case IPRevTempError:
-		return "temperror"
-	case IPRevPass:
-		return "pass"
-	case IPRevFail:
-		return "fail"
-	case IPRevPermError:
-		return "permerror"
-	}
-	return "iprev status " + strconv.Itoa(int(s))
+	return word(s, "temperror", "pass", "fail", "permerror")
 }
 
 // NameStatus is what was found out about one PTR name.
 type NameStatus uint8
 
-// The statuses. The zero value is the one that claims nothing.
 const (
 	// NameTemporary: the look-up of its addresses had no answer.
 	NameTemporary NameStatus = iota
@@ -64,19 +52,7 @@ const (
 
 // String is the status in a word or two.
 func (s NameStatus) String() string {
-	switch s {
-	case NameTemporary:
-		return "no answer"
-	case NameConfirmed:
-		return "confirmed"
-	case NameMismatch:
-		return "other address"
-	case NameNoAddress:
-		return "no address"
-	case NameIgnored:
-		return "not a host name"
-	}
-	return "name status " + strconv.Itoa(int(s))
+	return word(s, "no answer", "confirmed", "other address", "no address", "not a host name")
 }
 
 // PTRName is one PTR name and what became of it.
@@ -132,7 +108,7 @@ func CheckIPRev(ctx context.Context, resolver Resolver, addr netip.Addr) IPRev {
 			asked = append(asked, name)
 		}
 	}
-	for i, forward := range together(ctx, resolver, questions) {
+	for i, forward := range lookupAll(ctx, resolver, questions) {
 		asked[i].Status = confirm(forward, addr)
 	}
 	rev.Status = rev.conclude()

@@ -34,7 +34,7 @@ func connection(host, family string, port uint16, addr string, m gomilter.Macros
 		return c
 	}
 	// A client without an address is taken for one of this host, which may relay.
-	// ${client_addr} knows better where the MTA cannot name the family.
+	// ${client_addr} knows better if the MTA cannot name the family.
 	if a, err := netip.ParseAddr(strings.TrimPrefix(m.Get(gomilter.MacroClientAddr), "IPv6:")); err == nil {
 		c.Addr = a.Unmap()
 	}

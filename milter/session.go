@@ -9,12 +9,13 @@ import (
 	gomilter "github.com/d--j/go-milter"
 
 	"milterd/header"
+	"milterd/milter/door"
 	"milterd/policy"
 )
 
 // session answers the callbacks of one filter connection: one SMTP connection
-// with any number of messages, or, where the MTA sends QUIT_NC, several SMTP
-// connections one after the other.
+// with any number of messages. If the MTA sends QUIT_NC, several SMTP connections come
+// one after the other.
 //
 // The library calls from one goroutine. A callback never returns an error,
 // which would drop the filter connection and leave the rest of the SMTP
@@ -28,15 +29,13 @@ type session struct {
 	scrubs bool
 
 	// One SMTP connection.
-	current  Snapshot
-	lookups  *Answers           // the DNS answers, nil where no check asks
-	endQuery context.CancelFunc // of the DNS look-ups
-	client   policy.Connection
-	helo     string
-	tls      policy.TLS
+	current door.Snapshot
+	client  policy.Connection
+	helo    string
+	tls     policy.TLS
 	// evaluator is nil before CONNECT, and for the rest of the SMTP connection
 	// when its facts could not be taken in: every MAIL is then refused for now.
-	evaluator Evaluator
+	evaluator policy.Evaluator
 
 	// One message.
 	inMessage  bool
@@ -59,7 +58,7 @@ func newSession(s *Server, scrubs bool) *session {
 func (s *session) NewConnection(gomilter.Modifier) error {
 	defer s.rescue("new connection", nil)
 	s.endConnection()
-	s.current = Snapshot{}
+	s.current = door.Snapshot{}
 	s.client, s.helo, s.tls = policy.Connection{}, "", policy.TLS{}
 	s.endMessage()
 	s.current = s.server.config.Current()
@@ -76,7 +75,9 @@ func (s *session) Connect(host, family string, port uint16, addr string, m gomil
 	if s.current.Policy == nil {
 		return gomilter.RespContinue, nil
 	}
-	s.evaluator = s.server.config.NewEvaluator(s.current.Policy, s.client, s.answers())
+	client := s.client.ClientAddr()
+	answers := s.current.Answers(s.ctx, s.client, func(value any) { s.server.recovered("look-up", value, "client", client) })
+	s.evaluator = s.server.config.NewEvaluator(s.current.Policy, s.client, answers)
 	return gomilter.RespContinue, nil
 }
 
@@ -130,7 +131,7 @@ func (s *session) RcptTo(to, args string, m gomilter.Modifier) (response *gomilt
 	s.recipients++
 	if s.recipients > s.server.config.Limits.Recipients {
 		return s.give(policy.Verdict{
-			Stage: policy.StageRcpt, Arg: to, Action: policy.ActionTempfail, Reply: crowdReply,
+			Stage: policy.StageRcpt, Arg: to, Action: policy.ActionTempfail, Reply: tooManyRecipients,
 			Reason: "this message has as many recipients as it may have",
 		}), nil
 	}
@@ -182,7 +183,7 @@ func (s *session) EndOfMessage(m gomilter.Modifier) (response *gomilter.Response
 		return s.fail(policy.Verdict{Stage: policy.StageEOM}, "no MAIL before it"), nil
 	}
 	s.inMessage = false
-	if !s.scrubs && s.evaluator.ScrubReason() != "" {
+	if !s.scrubs && s.evaluator.Visibility() == policy.ClientHidden {
 		// The policy has begun to scrub since the filter connection was made.
 		return s.fail(policy.Verdict{Stage: policy.StageEOM}, "the header has to be scrubbed, but was not asked for when this connection began"), nil
 	}
@@ -191,7 +192,7 @@ func (s *session) EndOfMessage(m gomilter.Modifier) (response *gomilter.Response
 		return s.fail(verdict, "the MTA does not change the header: "+err.Error()), nil
 	}
 	if verdict.Action == policy.ActionQuarantine {
-		reason := printable(verdict.Reply.Text, maxReplyLine)
+		reason := replyText(verdict.Reply.Text, maxReplyLine)
 		if err := m.Quarantine(reason); err != nil {
 			// An MTA that cannot hold the message must not deliver it either.
 			return s.fail(verdict, "the MTA does not quarantine: "+err.Error()), nil
@@ -237,46 +238,16 @@ func (s *session) Cleanup(gomilter.Modifier) {
 	s.endConnection()
 }
 
-// answers makes the answers of this SMTP connection, whose look-ups end with it;
-// nil where nothing is there to be asked.
-func (s *session) answers() *Answers {
-	lookups := s.current.Lookups
-	if lookups == nil {
-		if s.current.Grants == nil {
-			return nil
-		}
-		lookups = &Lookups{}
-	}
-	ctx, cancel := context.WithCancel(s.ctx)
-	s.endQuery = cancel
-	answers := lookups.NewAnswers(ctx, s.client, s.current.Grants)
-	client := s.client.ClientAddr()
-	answers.panicked = func(value any) { s.server.recovered("look-up", value, "client", client) }
-	s.lookups = answers
-	return answers
-}
-
 // endConnection ends what belongs to one SMTP connection.
 func (s *session) endConnection() {
 	evaluator := s.evaluator
 	s.evaluator = nil
-	s.endLookups()
-	if closer, ok := evaluator.(interface{ Close() }); ok {
-		closer.Close()
-	}
-}
-
-func (s *session) endLookups() {
-	if s.endQuery != nil {
-		s.endQuery()
-		s.endQuery, s.lookups = nil, nil
+	if evaluator != nil {
+		evaluator.Close()
 	}
 }
 
 func (s *session) endMessage() {
-	if s.lookups != nil {
-		s.lookups.EndMessage()
-	}
 	s.inMessage = false
 	s.from, s.authType = "", ""
 	s.queueID = ""
@@ -292,14 +263,14 @@ func (s *session) noteQueueID(m gomilter.Modifier) {
 		return
 	}
 	s.queueID = id
-	if named, ok := s.evaluator.(interface{ SetQueueID(string) }); ok {
-		named.SetQueueID(id)
+	if s.evaluator != nil {
+		s.evaluator.SetQueueID(id)
 	}
 }
 
 // give counts and logs a verdict and turns it into the answer.
 func (s *session) give(v policy.Verdict) *gomilter.Response {
-	response, ok := answer(v)
+	response, ok := responseTo(v)
 	if !ok {
 		return s.fail(v, "the verdict cannot be given: "+string(v.Action)+" "+v.Reply.String())
 	}
@@ -361,8 +332,8 @@ func (s *session) rescue(callback string, response **gomilter.Response) {
 	}
 }
 
-// rescueConnection does the same where the panic may have lost facts that the
-// rest of the SMTP connection rests on: it gets temporary failures only.
+// rescueConnection does the same if the panic may have lost facts that later commands
+// need: the rest of the SMTP connection gets temporary failures only.
 func (s *session) rescueConnection(callback string, response **gomilter.Response) {
 	if !s.recovered(callback, recover()) {
 		return

@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"milterd/integration/testkit"
+	"milterd/milter/door"
 	"milterd/policy"
 )
 
@@ -355,12 +357,12 @@ func TestAnotherConnectionOnTheSameFilterConnection(t *testing.T) {
 }
 
 func TestSnapshotIsKept(t *testing.T) {
-	old, young := &Snapshot{Policy: &policy.Policy{Hostname: "old"}}, &Snapshot{Policy: &policy.Policy{Hostname: "young"}}
-	var current atomic.Pointer[Snapshot]
+	old, young := &door.Snapshot{Policy: &policy.Policy{Hostname: "old"}}, &door.Snapshot{Policy: &policy.Policy{Hostname: "young"}}
+	var current atomic.Pointer[door.Snapshot]
 	current.Store(old)
 	ts := serve(t, Config{
-		Current: func() Snapshot { return *current.Load() },
-		NewEvaluator: func(p *policy.Policy, _ policy.Connection, _ *Answers) Evaluator {
+		Current: func() door.Snapshot { return *current.Load() },
+		NewEvaluator: func(p *policy.Policy, _ policy.Connection, _ policy.Answers) policy.Evaluator {
 			return &script{verdict: func(policy.Stage, string) policy.Verdict { return reject(550, "5.7.1", p.Hostname) }}
 		},
 	})
@@ -387,8 +389,8 @@ func TestThePolicyItselfIsTheDefault(t *testing.T) {
 			Mode: policy.ModeEnforce, Deny: denied, DenyAuth: denied, Temp: denied, Fail: denied, Forged: denied,
 		}},
 	}
-	current := func() Snapshot { return Snapshot{Policy: p} }
-	ts := serve(t, Config{Current: current, NewEvaluator: NewPolicySession})
+	current := func() door.Snapshot { return door.Snapshot{Policy: p} }
+	ts := serve(t, Config{Current: current, NewEvaluator: policyEvaluator})
 	peer := negotiated(t, ts.addr)
 	peer.begin()
 	peer.send(frame('D', "R{rcpt_mailer}\x00esmtp\x00{rcpt_host}\x00other.example.\x00{rcpt_addr}\x00x@other.example\x00"),
@@ -416,7 +418,7 @@ func TestTooManyRecipients(t *testing.T) {
 func TestOneLineAVerdict(t *testing.T) {
 	for _, level := range []slog.Level{slog.LevelInfo, slog.LevelWarn} {
 		t.Run(level.String(), func(t *testing.T) {
-			log := &lockedBuffer{}
+			log := &testkit.Log{}
 			ts := serve(t, Config{Logger: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: level}))})
 			verdict := policy.Verdict{
 				Action: policy.ActionReject, Check: "client", Rule: "access:7: Connect:203.0.113 REJECT",

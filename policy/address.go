@@ -27,6 +27,9 @@ type address struct {
 	local []string
 	// domain has no trailing dot; it is empty for an unqualified address.
 	domain string
+	// quotedHost: a quoted or escaped part of local holds an operator. The host at
+	// domain may take the quotes off and send the mail on to a further host.
+	quotedHost bool
 }
 
 // localText is the local part as a key of the access table: quotes removed.
@@ -50,6 +53,18 @@ func (a address) String() string {
 func hostOperator(local []string) bool {
 	for _, t := range local {
 		if t == "@" || t == "%" || t == "!" {
+			return true
+		}
+	}
+	return false
+}
+
+// quotedOperator reports whether quotes or a backslash hide an operator of class O in
+// a local part. sendmail's rulesets do not look into such a token, unless it is the
+// whole local part.
+func quotedOperator(local []string) bool {
+	for _, t := range local {
+		if len(t) > 1 && strings.ContainsAny(t, "@%!") {
 			return true
 		}
 	}
@@ -285,11 +300,5 @@ func (p *Policy) isLocalhost(name string) bool {
 		return false
 	}
 	domain = access.Fold(domain)
-	return !qualified || domain == "uucp" || domain == access.Fold(p.ownDomain())
-}
-
-// ownDomain is sendmail's $m: the host name without its first label.
-func (p *Policy) ownDomain() string {
-	_, domain, _ := strings.Cut(p.Hostname, ".")
-	return domain
+	return !qualified || domain == "uucp" || domain != "" && domain == access.Fold(p.Domain)
 }

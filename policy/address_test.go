@@ -23,6 +23,11 @@ func TestAddressTricksAreNotRelayed(t *testing.T) {
 		"x%other.example%example.test@example.test", "x(@example.test)@other.example", "x@other.example(@example.test)",
 		"x@other.example(", "x@example.test@other.example", `x\@example.test@other.example`, "x@other.example,y@example.test",
 		"x:@other.example", "x@example.test:25@other.example", "@", "@other.example", "x@", "%", "!", "x%", "!x", "",
+		`a"x@other.example"%relayed.example`, `a"x@other.example"@relayed.example`, `a:"x%other.example"@relayed.example`,
+		`"x%other.example"a@relayed.example`, `"x @other.example"@relayed.example`, `"<x@other.example>"@relayed.example`,
+		`"other.example!x"+d@relayed.example`, `a"other.example!x"@sub.relayed.example`, `x\@other.example@relayed.example`,
+		`x\%other.example@relayed.example`, `"x\@other.example"a@relayed.example`, `a"x@other.example"%relayed.example@example.test`,
+		`a."x@other.example"@relayed.example`, `"a(b)@other.example"@relayed.example`,
 		"x@notexample.test", "x@example.test.other.example", "x@relayed.example.other.example",
 	} {
 		for _, mailer := range []string{"esmtp", "relay", ""} {
@@ -36,11 +41,27 @@ func TestAddressTricksAreNotRelayed(t *testing.T) {
 	}
 	for _, to := range []string{
 		"x@example.test", "x@EXAMPLE.TEST.", "x%example.test@mx.example.test", "mx.example.test!x@example.test",
-		"@example.test:x@relayed.example", `"x y"@example.test`, "x+detail@relayed.example", "x@[203.0.113.25]", "x@localhost", "x",
+		"@example.test:x@relayed.example", `"x y"@example.test`, `"x y"@relayed.example`, `a"b"@relayed.example`, `a"x@other.example"@example.test`, "x+detail@relayed.example", "x@[203.0.113.25]", "x@localhost", "x",
 	} {
 		if v := decide(p, stranger, Auth{}, "a@good.example", to, "esmtp"); v.Action != ActionAccept {
 			t.Errorf("%q is refused: %s", to, v)
 		}
+	}
+}
+
+// TestAQuotedOperatorIsForTheEntitled: a client that may relay anywhere may write to
+// any local part, and the entries of its domain count for it.
+func TestAQuotedOperatorIsForTheEntitled(t *testing.T) {
+	p := fixture(t, table+"To:closed.example REJECT\nTo:open.example RELAY\n")
+	const to = `a"x@other.example"`
+	if v := decide(p, client("192.0.2.1", "FAIL"), Auth{}, "a@good.example", to+"@relayed.example", "esmtp"); v.Action != ActionAccept {
+		t.Error(v)
+	}
+	if v := decide(p, client("192.0.2.1", "FAIL"), Auth{}, "a@good.example", to+"@closed.example", "esmtp"); v.Check != "recipient" {
+		t.Error(v)
+	}
+	if v := decide(p, client("203.0.113.8", "mail.good.example"), Auth{}, "a@good.example", to+"@open.example", "esmtp"); v.Check != "relay" {
+		t.Error(v)
 	}
 }
 
@@ -123,7 +144,7 @@ func FuzzRecipient(f *testing.F) {
 		if a.domain != "" && !p.Local.Has(a.domain) && !relayed {
 			t.Errorf("%q is accepted for %q", to, a.domain)
 		}
-		if hostOperator(dequote(a.local)) {
+		if local := dequote(a.local); hostOperator(local) || quotedOperator(local) && !p.Local.Has(a.domain) && a.domain != "" {
 			t.Errorf("%q is accepted with a further host in %q", to, a.local)
 		}
 		if strings.ContainsAny(v.String(), "\r\n") {

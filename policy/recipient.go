@@ -18,6 +18,7 @@ func (p *Policy) recipientAddress(search *access.Search, to string) (address, er
 			return a, err
 		}
 		a.local = dequote(a.local)
+		a.quotedHost = quotedOperator(a.local)
 		if !hostOperator(a.local) || !p.relaysThrough(search, a.domain) {
 			return a, nil
 		}
@@ -40,10 +41,10 @@ func (p *Policy) relaysThrough(search *access.Search, domain string) bool {
 
 // inOwnDomain is FEATURE(relay_entire_domain): $* $=m.
 func (p *Policy) inOwnDomain(name string) bool {
-	if !p.Features.RelayEntireDomain || p.ownDomain() == "" {
+	if !p.Features.RelayEntireDomain {
 		return false
 	}
-	_, ok := NewClass(p.ownDomain()).Suffix(name)
+	_, ok := p.OwnDomains.Suffix(name)
 	return ok
 }
 

@@ -1,10 +1,11 @@
 // Command milterd is a relay and reverse-DNS policy daemon for sendmail. Without
-// -check it serves: sendmail asks it through the milter protocol at every step of
+// another mode it serves: sendmail asks it through the milter protocol at every step of
 // an SMTP dialogue. With -check it validates its configuration, or decides
 // recorded sessions, and exits.
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -17,6 +18,8 @@ import (
 	"strings"
 
 	"milterd/configs"
+	"milterd/milter/status"
+	"milterd/policy/replay/dryrun"
 )
 
 // defaultConfig is read where no -config is given, if there is such a file.
@@ -34,25 +37,82 @@ func main() {
 }
 
 func run(args []string, stdout, stderr io.Writer) int {
-	o, err := parseOptions(args)
+	m, o, err := parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, usage)
+		printUsage(stdout)
 		return exitOK
 	case err != nil:
-		fmt.Fprintf(stderr, "milterd: %v\n\n%s", err, usage)
+		fmt.Fprintf(stderr, "milterd: %v; milterd -h explains the flags\n", err)
 		return exitUsage
-	case o.version:
-		fmt.Fprintln(stdout, version())
-		return exitOK
-	case o.check:
-		return runCheck(o, stdout, stderr)
-	case o.grants.given():
-		return runGrants(o, stdout, stderr)
-	case o.health:
-		return runHealth(o, stdout, stderr)
 	}
-	return runServe(place{flag: o.config, fallback: defaultConfig}, stderr)
+	return m.run(o, stdout, stderr)
+}
+
+// runCheck validates the configuration, or decides sessions. Results go to stdout,
+// complaints to stderr.
+func runCheck(o *options, stdout, stderr io.Writer) int {
+	rules, err := loadRules(o.place(), stderr)
+	if err == nil && o.against != "" {
+		o.check.Against, err = loadRules(place{flag: o.against}, stderr)
+	}
+	if err != nil {
+		return complain(stderr, err)
+	}
+	o.check.Format = cmp.Or(o.check.Format, dryrun.Text)
+	o.check.Stdin, o.check.Stdout, o.check.Stderr = os.Stdin, stdout, stderr
+	return dryrun.Run(rules, o.check)
+}
+
+// loadRules reads a configuration; what it warns of goes to stderr.
+func loadRules(from place, stderr io.Writer) (*dryrun.Rules, error) {
+	config, warning, err := from.load()
+	if err != nil {
+		return nil, err
+	}
+	if warning != "" {
+		fmt.Fprintf(stderr, "milterd: warning: %s\n", warning)
+	}
+	return dryrun.NewRules(config, stderr)
+}
+
+func complain(stderr io.Writer, err error) int {
+	dryrun.Complain(stderr, err)
+	return exitUsage
+}
+
+// runHealth asks the running milterd at each of its doors, and prints a line for each.
+// Its exit status is the answer, for a container's health check: a configuration that
+// cannot be read is a failure like any other.
+func runHealth(o *options, stdout, stderr io.Writer) int {
+	config, _, err := o.place().load()
+	if err != nil {
+		complain(stderr, err)
+		return exitFailure
+	}
+	var doors []status.Door
+	for _, address := range config.Listen.Milter {
+		doors = append(doors, status.Door{Name: status.Filter, Address: address})
+	}
+	for _, address := range config.Listen.Map {
+		doors = append(doors, status.Door{Name: status.Map, Address: address, Optional: !config.MapWanted()})
+	}
+	code := exitOK
+	for _, answer := range status.Ask(doors) {
+		if _, err := fmt.Fprintln(stdout, answer); err != nil {
+			fmt.Fprintf(stderr, "milterd: write results: %v\n", err)
+			return exitFailure
+		}
+		if !answer.Well() {
+			code = exitFailure
+		}
+	}
+	return code
+}
+
+func runVersion(_ *options, stdout, _ io.Writer) int {
+	fmt.Fprintln(stdout, version())
+	return exitOK
 }
 
 // version says what this binary was built from.
@@ -80,6 +140,9 @@ type place struct {
 	// fallback is read without a flag, if there is such a file.
 	fallback string
 }
+
+// place is where a command line says that the configuration is.
+func (o *options) place() place { return place{flag: o.config, fallback: defaultConfig} }
 
 // file is the file that is, or would be, read.
 func (p place) file() string {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
+	"milterd/milter/status"
 	"milterd/policy/replay/record"
 )
 
@@ -22,7 +23,7 @@ import (
 const shutdownTimeout = 30 * time.Second
 
 // runServe answers sendmail until SIGTERM or SIGINT.
-func runServe(from place, stderr io.Writer) int {
+func runServe(o *options, _, stderr io.Writer) int {
 	// A signal that comes while milterd starts must not be lost, nor kill it:
 	// SIGHUP would.
 	hangups, ends := make(chan os.Signal, 1), make(chan os.Signal, 2)
@@ -35,7 +36,7 @@ func runServe(from place, stderr io.Writer) int {
 
 	log := newLogWriter(stderr)
 	defer log.close()
-	r := newReloader(from, log)
+	r := newReloader(o.place(), log)
 	defer r.close()
 	if err := r.load(true); err != nil {
 		for _, line := range complaints(err) {
@@ -70,8 +71,13 @@ func serve(r *reloader, d *doors, s *sockets, recorder *record.Recorder, hangups
 	var running sync.WaitGroup
 	d.serve(s, r.logger, running.Go, failures)
 	// The page goes last: until then it tells how the end goes.
-	page := serveStatus(s.status, newStatusPage(r, d, recorder), r.logger)
-	defer page.shutdown()
+	r.register(r.registry)
+	d.register(r.registry)
+	if recorder != nil {
+		recorder.Register(r.registry)
+	}
+	page := status.Serve(s.status, status.Page{Problem: d.problem, Metrics: r.registry.Handler()}, r.logger)
+	defer page.Shutdown()
 	reloading, stopReloading := context.WithCancel(context.Background())
 	defer stopReloading()
 	running.Go(func() { r.run(reloading, hangups) })
@@ -80,13 +86,13 @@ func serve(r *reloader, d *doors, s *sockets, recorder *record.Recorder, hangups
 	}
 	notify(r.logger, daemon.SdNotifyReady)
 
-	status := exitOK
+	code := exitOK
 	select {
 	case sig := <-ends:
 		r.logger.Info("shutting down: messages in progress may finish", "signal", sig.String(), "within", shutdownTimeout)
 	case err := <-failures:
 		r.logger.Error("shutting down: a listener failed", "error", err)
-		status = exitFailure
+		code = exitFailure
 	}
 	notify(r.logger, daemon.SdNotifyStopping)
 	stopReloading()
@@ -106,7 +112,7 @@ func serve(r *reloader, d *doors, s *sockets, recorder *record.Recorder, hangups
 	}
 	running.Wait()
 	d.stopped(r.logger)
-	return status
+	return code
 }
 
 // notify tells the service manager about a state, if there is one that listens.

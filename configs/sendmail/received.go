@@ -1,6 +1,9 @@
 package sendmail
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // scrubCondition begins what the Received field says where the macro that
 // milterd.m4 sets has a value.
@@ -47,7 +50,7 @@ func scrubbedForm(text string) (form, rest string) {
 func (p *parser) markAsked() {
 	for name, rules := range p.rules {
 		for _, rule := range rules {
-			if strings.Contains(rule, "{milterd_scrub}") && p.called(name) {
+			if strings.Contains(rule.rhs, "{milterd_scrub}") && p.called(name) {
 				p.config.Received.Asked = true
 			}
 		}
@@ -62,7 +65,7 @@ func (p *parser) called(name string) bool {
 	}
 	for other, rules := range p.rules {
 		for _, rule := range rules {
-			if other != name && (strings.Contains(rule, "$>"+name) || strings.Contains(rule, `$>"`+name+`"`)) {
+			if other != name && slices.Contains(rule.calls(), name) {
 				return true
 			}
 		}

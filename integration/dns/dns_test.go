@@ -184,7 +184,7 @@ func TestASilentList(t *testing.T) {
 
 func TestHealth(t *testing.T) {
 	c := client(t, dnscheck.Config{})
-	health := dnscheck.NewHealth(dnscheck.HealthOptions{})
+	health := dnscheck.NewHealth(nil)
 	var all []dnscheck.List
 	for _, zone := range []string{"bl.test", "error.test", "everything.test", "empty.test"} {
 		all = append(all, dnscheck.List{Zone: zone, Weight: 1, IPv4: true, IPv6: zone == "bl.test"})
@@ -215,7 +215,7 @@ everything.test IPv4: the test entry that is on no list is listed: the zone answ
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	r := lists.Check(withPatience(t), c, netip.MustParseAddr("203.0.113.7"))
+	r := lists.Check(withPatience(t), lists.Resolver(c), netip.MustParseAddr("203.0.113.7"))
 	if r.Verdict != dnscheck.NotListed {
 		t.Errorf("got %s: lists that do not work refuse nobody", summary(r))
 	}

@@ -72,6 +72,7 @@ func newPolicy(t *testing.T, f access.Features, table string) *policy.Policy {
 	reject := policy.TableCheck{Reject: mustReply(t, "550 5.7.1 Access denied")}
 	return &policy.Policy{
 		Access: mustParse(t, f, table), Features: f, Hostname: hostname,
+		Domain: "example.test", OwnDomains: policy.NewClass("example.test"),
 		Local: policy.NewClass(append([]string{hostname, "localhost", "mx", "[127.0.0.1]"}, localDomains...)...),
 		Relay: policy.NewClass(relayDomains...),
 		Checks: policy.Checks{

@@ -10,7 +10,7 @@ type Stats struct {
 	Active      int
 	// Refused counts the connections closed because there were too many.
 	Refused uint64
-	// AcceptErrors counts the passing errors of Accept, e.g. too many open
+	// AcceptErrors counts the temporary errors of Accept, e.g. too many open
 	// files.
 	AcceptErrors uint64
 	// Malformed counts the connections closed because of a malformed frame or

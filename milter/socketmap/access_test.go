@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"milterd/integration/testkit"
+	"milterd/milter/door"
 	"milterd/policy"
 	"milterd/policy/access"
 )
@@ -34,8 +36,8 @@ func table(t testing.TB, text string) *access.Table {
 }
 
 // always is a current function.
-func always(p *policy.Policy, grants Grants) func() Snapshot {
-	return func() Snapshot { return Snapshot{Policy: p, Grants: grants} }
+func always(p *policy.Policy, grants door.Grants) func() door.Snapshot {
+	return func() door.Snapshot { return door.Snapshot{Policy: p, Grants: grants} }
 }
 
 const accessText = `Connect:203.0.113.5	REJECT
@@ -77,8 +79,8 @@ func TestTheAccessMapServesTheTable(t *testing.T) {
 }
 
 func TestTheAccessMapUsesWhatIsInForce(t *testing.T) {
-	var now Snapshot
-	a := NewAccess(func() Snapshot { return now }, nil)
+	var now door.Snapshot
+	a := NewAccess(func() door.Snapshot { return now }, nil)
 	check := func(when string, want Answer) {
 		t.Helper()
 		if diff := cmp.Diff(want, a.Lookup(t.Context(), "connect:203.0.113.5")); diff != "" {
@@ -141,10 +143,10 @@ func TestGrantsAreLaidOverTheAccessTable(t *testing.T) {
 
 // TestEntriesThatRefuseAreLogged: sendmail refuses by them before it asks the filter.
 func TestEntriesThatRefuseAreLogged(t *testing.T) {
-	var log lockedBuffer
+	var log testkit.Log
 	const text = "Connect:203.0.113.5 REJECT\nFrom:bad@good.example ERROR:5.7.1:550 no\n198.51.100 DISCARD\nConnect:192.0.2.0/24 REJECT\n" +
 		"Connect:203.0.113.6 OK\nGreetPause:203.0.113.5 5000\nSpam:x@example.test FRIEND\nTo:y@example.test RELAY\n"
-	a := NewAccess(always(&policy.Policy{Access: table(t, text)}, nil), log.logger())
+	a := NewAccess(always(&policy.Policy{Access: table(t, text)}, nil), log.Logger())
 	for key, rule := range map[string]string{
 		"connect:203.0.113.5":   "access:1: connect:203.0.113.5 REJECT",
 		"from:bad@good.example": "access:2: from:bad@good.example ERROR:5.7.1:550 no",
@@ -184,7 +186,7 @@ func TestPasswordsAreNotLogged(t *testing.T) {
 	c.ask("access AuthInfo:smart.example", `OK "U:user" "P:TopSecretPw" "M:PLAIN"`)
 	c.ask("access connect:203.0.113.5", "OK REJECT")
 	for _, want := range []string{`key=AuthInfo:smart.example status=OK value="(not shown)"`, "key=connect:203.0.113.5 status=OK value=REJECT"} {
-		eventually(t, "the log has "+want, func() bool { return strings.Contains(ts.log.String(), want) })
+		testkit.Eventually(t, "the log has "+want, func() bool { return strings.Contains(ts.log.String(), want) })
 	}
 	if strings.Contains(ts.log.String(), "TopSecret") {
 		t.Errorf("a password is in the log:\n%s", ts.log)

@@ -108,7 +108,7 @@ func (c *conn) endBy(last time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.last = last
-	// Where this fails, so do the reads.
+	// If this fails, so do the reads.
 	_ = c.raw.SetReadDeadline(last)
 }
 
@@ -154,7 +154,7 @@ func (c *conn) flush() error {
 	return err
 }
 
-// ended counts and logs why a connection ended, where that is worth a word.
+// ended counts and logs a connection that ended for another reason than its client.
 func (c *conn) ended(err error) {
 	s := c.server
 	if malformed := malformedError(""); errors.As(err, &malformed) {

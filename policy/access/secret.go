@@ -24,3 +24,20 @@ func Shown(key, value string) string {
 func holdsPassword(value string) bool {
 	return strings.Contains(value, `"p:`) || strings.Contains(value, `"p=`)
 }
+
+// shownKey is a key as a message may show it: without what follows the tag AuthInfo
+// unless that can only be a host, and without what is written like a password. In
+// AuthInfo:host,"P:secret", where the white space is missing, the password is a part
+// of the key.
+func shownKey(key []byte) string {
+	text := string(key)
+	host, isAuth := strings.CutPrefix(text, secretTag)
+	isHost := strings.Trim(host, "abcdefghijklmnopqrstuvwxyz0123456789.-_[]:") == "" && !strings.HasPrefix(host, "p:") && !strings.Contains(host, ":p:")
+	switch {
+	case isAuth && !isHost:
+		return secretTag + notShown
+	case holdsPassword(text):
+		return notShown
+	}
+	return text
+}

@@ -38,8 +38,7 @@
 //
 // # The parts
 //
-// A Keeper applies these rules, logs and counts. It has a Store: Memory in this
-// package, a file (policy/grant/bolt), or a server that several machines share
-// (policy/grant/redis). Sources tell it of logins with Keeper.Login; those who
+// A Keeper applies these rules, logs and counts. It has a Store: Memory or File, or a
+// server that several machines share (policy/grant/redis). Sources tell it of logins with Keeper.Login; those who
 // decide about mail ask Keeper.Grant.
 package grant

@@ -13,20 +13,22 @@ import (
 // Grant lets one address relay until a time.
 type Grant struct {
 	// Addr is the client's address: exact, without a zone, IPv4 never mapped.
-	Addr netip.Addr
-	// User is who logged in last, empty where the source does not know.
-	User string
+	Addr netip.Addr `json:"addr"`
+	// User is who logged in last, empty if the source does not know.
+	User string `json:"user"`
 	// Source is where that login was seen, such as dovecot or maillog:imapd.
-	Source string
-	// Since is the first login of this grant, Expires its end.
-	Since, Expires time.Time
+	Source string `json:"source"`
+	// Since is the first login of this grant.
+	Since time.Time `json:"since"`
+	// Expires is its end.
+	Expires time.Time `json:"expires"`
 }
 
 // Login is one successful login over POP or IMAP.
 type Login struct {
 	// Addr is where it came from.
 	Addr netip.Addr
-	// User is who logged in, empty where the source does not know.
+	// User is who logged in, empty if the source does not know.
 	User string
 	// Source names the source.
 	Source string
@@ -52,9 +54,9 @@ var ErrFull = errors.New("too many relay grants")
 // by its own clock what has expired, and never gives out a grant that has. It is
 // used from many goroutines at once.
 type Store interface {
-	// Put grants or renews for ttl from now. Where maxPerUser is positive and the
+	// Put grants or renews for ttl from now. If maxPerUser is positive and the
 	// user is known, the user's grants with the oldest logins go until that many are
-	// left. It returns ErrFull where there is no room for a new grant.
+	// left. It returns ErrFull if there is no room for a new grant.
 	Put(ctx context.Context, login Login, ttl time.Duration, maxPerUser int) (Change, error)
 	// Get finds the grant of an address.
 	Get(ctx context.Context, addr netip.Addr) (Grant, bool, error)
@@ -65,36 +67,23 @@ type Store interface {
 	// List calls fn for each grant, in no order, until it returns false. A grant
 	// that changes meanwhile may be told before or after, or both.
 	List(ctx context.Context, fn func(Grant) bool) error
+	// Expire removes grants that have expired, max at most, and returns them. As
+	// many as max mean that there may be more. Keeper.Run calls it once a second.
+	Expire(ctx context.Context, max int) ([]Grant, error)
+	// Len is the number of grants, negative if the store does not know.
+	Len() int
+	// Remote says that the store is on another machine, and cannot always be asked.
+	Remote() bool
+	// Known says whether the address held an unexpired grant when a remote store
+	// could last be asked. It asks for nothing.
+	Known(addr netip.Addr) bool
+	// Failures counts failures that no other method returned.
+	Failures() uint64
 	// Close ends the use of the store.
 	Close() error
 }
 
-// Expirer is a Store that reports what expires. Keeper.Run asks it about once a
-// second.
-type Expirer interface {
-	// Expire removes grants that have expired, max at most, and returns them. As
-	// many as max mean that there may be more.
-	Expire(ctx context.Context, max int) ([]Grant, error)
-}
-
-// Counter is a Store that knows how many grants it has.
-type Counter interface {
-	Len() int
-}
-
-// Remote is a Store that cannot always be asked.
-type Remote interface {
-	// Known says whether the address held an unexpired grant when the store
-	// could last be asked. It asks nobody.
-	Known(addr netip.Addr) bool
-}
-
-// Background is a Store with failures of its own, beside those that its methods
-// return.
-type Background interface {
-	// Failures counts them.
-	Failures() uint64
-}
+var _, _ Store = (*Memory)(nil), (*File)(nil)
 
 // Change is what Put did.
 type Change struct {

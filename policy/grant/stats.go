@@ -15,7 +15,7 @@ type Stats struct {
 	Excluded, Refused, Invalid uint64
 	// StoreErrors counts the operations of the store that failed.
 	StoreErrors uint64
-	// Active is how many grants there are, -1 where the store does not know.
+	// Active is how many grants there are, negative if the store does not know.
 	Active int
 }
 
@@ -29,7 +29,7 @@ type counters struct {
 // Stats is what the keeper has done so far.
 func (k *Keeper) Stats() Stats {
 	n := &k.count
-	s := Stats{
+	return Stats{
 		Granted:     n.granted.Load(),
 		Renewed:     n.renewed.Load(),
 		Expired:     n.expired.Load(),
@@ -41,14 +41,7 @@ func (k *Keeper) Stats() Stats {
 		Excluded:    n.excluded.Load(),
 		Refused:     n.refused.Load(),
 		Invalid:     n.invalid.Load(),
-		StoreErrors: n.storeErrors.Load(),
-		Active:      -1,
+		StoreErrors: n.storeErrors.Load() + k.store.Failures(),
+		Active:      k.store.Len(),
 	}
-	if store, ok := k.store.(Background); ok {
-		s.StoreErrors += store.Failures()
-	}
-	if store, ok := k.store.(Counter); ok {
-		s.Active = store.Len()
-	}
-	return s
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -34,7 +35,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "forbidden", http.StatusForbidden)
 		return
 	}
-	keepPlace(r.Context())
+	if conn, ok := r.Context().Value(connKey{}).(net.Conn); ok {
+		s.strangers.remove(conn)
+	}
 	s.suspicious.Store(false)
 	switch {
 	case r.URL.Path != "/":
@@ -82,7 +85,7 @@ func (s *Server) malformed(w http.ResponseWriter, code int, text string) {
 
 // authorized compares the secret.
 func (s *Server) authorized(r *http.Request) bool {
-	values := r.Header[s.header]
+	values := r.Header["Authorization"]
 	if len(values) != 1 {
 		return false
 	}

@@ -53,7 +53,8 @@
 // out where it could matter. An identity of AUTH keeps its domain only as user@domain,
 // and not with the mechanism EXTERNAL.
 // So do the addresses, names and HELO names of clients, and issuers of verified
-// certificates. Header fields are not stored then. Rules about single people
+// certificates. Of a verdict whose reply or reason stands in the access table only the
+// action is kept. Header fields are not stored then. Rules about single people
 // (From:user@domain, CertSubject:) find nothing in a redacted recording, and what
 // they decided shows as a difference.
 //

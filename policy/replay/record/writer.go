@@ -59,45 +59,21 @@ func newWriter(r *Recorder) *writer {
 	return w
 }
 
-// run writes until the Recorder is closed, and then what is queued.
+// run writes what is queued until the queue is closed. Once the Recorder's context is
+// over, the rest is lost.
 func (w *writer) run() {
 	w.keeper.wake()
 	defer w.end()
-	for {
+	for p := range w.recorder.queue {
+		if w.recorder.ctx.Err() != nil || w.pausing() {
+			w.lose(1)
+		} else {
+			w.part(p)
+		}
 		if len(w.recorder.queue) == 0 {
 			w.flush()
 		}
-		select {
-		case <-w.recorder.stop:
-			w.drain()
-			return
-		default:
-		}
-		select {
-		case p := <-w.recorder.queue:
-			w.part(p)
-		case <-w.recorder.stop:
-			w.drain()
-			return
-		}
-	}
-}
-
-// drain writes what is queued, as long as somebody waits for that.
-func (w *writer) drain() {
-	for {
-		select {
-		case p := <-w.recorder.queue:
-			if w.recorder.ctx.Err() != nil {
-				w.recorder.queued.Add(-int64(p.size))
-				w.lose(1)
-				continue
-			}
-			w.part(p)
-		default:
-			w.flush()
-			return
-		}
+		w.recorder.queued.Add(-int64(p.size))
 	}
 }
 
@@ -113,11 +89,6 @@ func (w *writer) end() {
 
 // part writes the sessions of a part of a connection.
 func (w *writer) part(p *part) {
-	defer w.recorder.queued.Add(-int64(p.size))
-	if w.pausing() {
-		w.lose(1)
-		return
-	}
 	// A mistake in here must not end the process, as it would take the mail with it.
 	defer func() {
 		if value := recover(); value != nil {
@@ -125,25 +96,24 @@ func (w *writer) part(p *part) {
 			w.recorder.config.Logger.Error("a session cannot be recorded", slog.Any("panic", value), slog.String("stack", string(debug.Stack())))
 		}
 	}()
-	if p.share.spent() {
+	if p.spent() {
 		w.recorder.cut.Add(uint64(len(p.messages)))
 		return
 	}
 	sessions, leftOut := p.sessions(w.redact)
 	cut := 0
 	for _, s := range sessions {
-		if p.share.spent() {
+		if p.spent() {
 			// Encoding it would be for nothing.
 			cut += len(s.Messages)
 			continue
 		}
 		w.line.Reset()
 		err := w.encoder.Encode(s)
-		fits := p.share.take(w.line.Len())
-		switch {
+		switch mayWrite := p.mayWrite(w.line.Len()); {
 		case err != nil || w.line.Len() > maxLine:
 			leftOut += len(s.Messages)
-		case !fits:
+		case !mayWrite:
 			cut += len(s.Messages)
 		default:
 			w.add(w.line.Bytes())
