@@ -115,13 +115,17 @@ func runVersion(_ *options, stdout, _ io.Writer) int {
 	return exitOK
 }
 
+// release is the version that make build stamps (-ldflags -X); empty in a binary that
+// was built in another way.
+var release string
+
 // version says what this binary was built from.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return "milterd, unknown version, " + runtime.Version()
+		return "milterd " + cmp.Or(release, "of an unknown version") + ", " + runtime.Version()
 	}
-	text := "milterd " + info.Main.Version
+	text := "milterd " + cmp.Or(release, info.Main.Version)
 	for _, s := range info.Settings {
 		switch {
 		case s.Key == "vcs.revision":
