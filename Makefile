@@ -67,7 +67,7 @@ bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 soak:
-	MILTERD_TABLES=$(SOAK_TABLES) $(GO) test -count=1 -timeout 60m ./integration/rulesets
-	MILTERD_SESSIONS=100000 $(GO) test -count=1 -run TestWithAllServersDead ./dnscheck
+	MILTERD_TEST_TABLES=$(SOAK_TABLES) $(GO) test -count=1 -timeout 60m ./integration/rulesets
+	MILTERD_TEST_SESSIONS=100000 $(GO) test -count=1 -run TestWithAllServersDead ./dnscheck
 	$(GO) test -race -count=20 -timeout 60m ./milter ./policy/...
 	@sh .ci/fuzz $(SOAK_FUZZTIME)

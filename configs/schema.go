@@ -24,7 +24,7 @@ func (c *Config) schema() []field {
 			{name: "map", value: noneOrMore(&c.Listen.Map, checkAddress)},
 			{name: "http", value: checked(&c.Listen.HTTP, optional(checkAddress))},
 			{name: "socket_mode", value: fileMode(&c.Listen.SocketMode)},
-			{name: "socket_group", value: optionalText(&c.Listen.SocketGroup)},
+			{name: "socket_group", value: group(&c.Listen.SocketGroup)},
 			{name: "max_connections", value: integer(&c.Listen.MaxConnections, 1, 1_000_000)},
 		}},
 		{name: "access", section: []field{

@@ -159,7 +159,7 @@ func (p place) file() string {
 // load reads the configuration. Where no file is named and there is none, it is
 // the embedded one, with a warning: whoever has written a file means it.
 func (p place) load() (config *configs.Config, warning string, err error) {
-	config, err = configs.Load(p.file())
+	config, err = configs.Load(p.file(), os.Environ()...)
 	if p.flag != "" || !errors.Is(err, fs.ErrNotExist) {
 		return config, "", err
 	}
@@ -169,7 +169,7 @@ func (p place) load() (config *configs.Config, warning string, err error) {
 	if len(others) > 0 {
 		warning += "; " + others[0] + " is there, but not read: rename it, or use -config"
 	}
-	config, err = configs.Default()
+	config, err = configs.Default(os.Environ()...)
 	return config, warning, err
 }
 
