@@ -45,8 +45,10 @@ type Config struct {
 	Domains Domains
 	DNS     DNS
 	// Mode is enforce, or shadow for every check.
-	Mode   policy.Mode
-	Checks policy.Checks
+	Mode policy.Mode
+	// NATGuard is NATGuardAuto or NATGuardOff.
+	NATGuard string
+	Checks   policy.Checks
 	// Ports holds the rules of single listeners, by port number or daemon name.
 	Ports map[string]policy.Port
 	// Received says whose mail loses the traces of its client, and which.
@@ -70,6 +72,12 @@ type Config struct {
 	// machine is what sendmail finds out about the machine it runs on.
 	machine machine
 }
+
+// The values of Config.NATGuard.
+const (
+	NATGuardAuto = "auto" // see door.NATGuard
+	NATGuardOff  = "off"
+)
 
 // Listen says where milterd waits for sendmail. It takes effect at the start
 // only.

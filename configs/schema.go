@@ -38,6 +38,7 @@ func (c *Config) schema() []field {
 		}},
 		{name: "dns", section: c.dnsSchema()},
 		{name: "mode", value: oneOf(&c.Mode, policy.ModeEnforce, policy.ModeShadow)},
+		{name: "nat_guard", value: oneOf(&c.NATGuard, NATGuardAuto, NATGuardOff)},
 		{name: "checks", section: c.checksSchema()},
 		{name: "ports", each: c.portSchema},
 		{name: "received", section: c.receivedSchema()},

@@ -27,6 +27,10 @@ var notLoaded = Answer{Temp, "the policy is not loaded"}
 // Connect:, unless the table has an entry for that very address that refuses it. So
 // a network's REJECT does not keep out a user who has just logged in from there.
 //
+// If nearly all clients have one address that hides their own (door.NATGuard), the values
+// RELAY of this address, and of the networks that hold it, are not there, and neither are
+// its grants. What the table refuses stays refused.
+//
 // If the store of the grants cannot be asked, a client that was known to hold a grant
 // (policy.GrantTemporary) is told to come again. For all others the table's answer
 // stands: their mail must flow.
@@ -58,7 +62,14 @@ func (a *Access) Lookup(ctx context.Context, key string) Answer {
 	if now.Policy == nil {
 		return notLoaded
 	}
-	table := now.Policy.Access
+	table, shared := now.Policy.Access, now.NAT.Shared()
+	if shared.IsValid() && coversAddress(key, shared) {
+		answer := a.found(table, key)
+		if answer.Status == OK && access.ParseValue(answer.Value).Kind == access.KindRelay {
+			return Answer{Status: NotFound}
+		}
+		return answer
+	}
 	if now.Grants != nil {
 		if addr, ok := clientOf(key); ok {
 			return a.lookupClient(ctx, now.Grants, table, key, addr)
@@ -144,6 +155,26 @@ func (a *Access) lookupClient(ctx context.Context, grants door.Grants, table *ac
 		return Answer{Temp, "whether the client holds a relay grant cannot be asked for now"}
 	}
 	return a.found(table, key)
+}
+
+// coversAddress reports whether a key, connect:NETWORK or NETWORK alone, is about an
+// address or a network that holds it.
+func coversAddress(key string, addr netip.Addr) bool {
+	text := access.Fold(key)
+	text = strings.TrimPrefix(text, "connect:")
+	if whole, ok := access.ParseAddr(text); ok {
+		return whole == addr
+	}
+	full := access.Fold(access.FormatAddr(addr))
+	return text != "" && strings.HasPrefix(full, text) && strings.HasPrefix(full[len(text):]+"x", separator(addr))
+}
+
+// separator stands between the parts of an address.
+func separator(addr netip.Addr) string {
+	if addr.Is4() {
+		return "."
+	}
+	return ":"
 }
 
 // clientOf is the address in a key that asks about a client.

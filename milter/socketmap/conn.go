@@ -28,6 +28,8 @@ type conn struct {
 	in         []byte // read from the socket: in[start:end]
 	start, end int
 	out        []byte // answers that are not sent yet
+	// seen: the server has been told of the client.
+	seen bool
 
 	mu sync.Mutex
 	// last is when the connection ends, once the server is shutting down.
@@ -48,6 +50,7 @@ func (c *conn) serve() {
 			c.ended(err)
 			return
 		}
+		c.see(r)
 		c.out = c.server.answer(r).append(c.out)
 		if len(c.out) < maxPending {
 			continue
@@ -56,6 +59,18 @@ func (c *conn) serve() {
 			c.ended(err)
 			return
 		}
+	}
+}
+
+// see tells the server of the client once its address is asked for. sendmail makes a
+// connection for each of its clients.
+func (c *conn) see(r request) {
+	if c.seen || c.server.config.Seen == nil {
+		return
+	}
+	if client, ok := clientOf(string(r.key)); ok {
+		c.seen = true
+		c.server.config.Seen(client)
 	}
 }
 
