@@ -12,13 +12,14 @@
 //
 // [Load] and [Parse] only read the configuration. [Config.Policy] goes on to
 // read what it names, the access table, the domain files and sendmail.cf, and
-// makes the policy; [Config.Files] lists those files, for whoever watches them.
+// makes the policy; [Config.Files] lists those files, so that they can be watched.
 package configs
 
 import (
 	_ "embed"
 	"fmt"
 	"os"
+	"time"
 
 	"gopkg.in/yaml.v3"
 
@@ -69,6 +70,8 @@ type Config struct {
 	lines map[string]int
 	// settings has the keys that the environment has set. It wins over the file.
 	settings map[string]setting
+	// draft is read in place of the access table, if not empty.
+	draft string
 	// machine is what sendmail finds out about the machine it runs on.
 	machine machine
 }
@@ -96,12 +99,16 @@ type Listen struct {
 	SocketGroup string
 	// MaxConnections bounds the connections at a time, of each door.
 	MaxConnections int
+	// Shutdown is how long messages in progress may take to finish when milterd ends.
+	Shutdown time.Duration
 }
 
 // Access names the access table and the FEATUREs that change its use.
 type Access struct {
 	File     string
 	Features access.Features
+	// MaxSize is the most octets that the table may have.
+	MaxSize int64
 }
 
 // Domains are the names that are ours, and those we relay for.
@@ -165,7 +172,12 @@ func Parse(name string, data []byte, environ ...string) (*Config, error) {
 // Name is the file the configuration was read from, empty for the embedded one.
 func (c *Config) Name() string { return c.name }
 
-// overlay reads a configuration over what is there, and the environment over both.
+// UseAccess has a draft read in place of the access table, whatever the configuration
+// and sendmail.cf say of it.
+func (c *Config) UseAccess(draft string) { c.draft = draft }
+
+// overlay reads a configuration, and the environment over it; its keys replace the values
+// from before.
 func (c *Config) overlay(name string, node *yaml.Node, environ []string) error {
 	d := &decoder{name: name, lines: make(map[string]int), settings: c.settings, top: c.schema()}
 	value{decoder: d, node: node}.fields(d.top)
@@ -176,6 +188,7 @@ func (c *Config) overlay(name string, node *yaml.Node, environ []string) error {
 	c.checkLists(d)
 	c.checkGrants(d)
 	c.checkRecord(d)
+	c.checkSecrets(d)
 	d.problems.redact(node)
 	return d.err()
 }

@@ -33,7 +33,7 @@ type decoder struct {
 	lines map[string]int
 	// settings has the keys that the environment has set.
 	settings map[string]setting
-	// top is the whole schema, to tell where a misplaced key belongs.
+	// top is the whole schema. It shows the right place of a misplaced key.
 	top []field
 }
 
@@ -65,7 +65,7 @@ func (v value) given(key string) bool {
 }
 
 // plain reports anchors, aliases and tags, which would make a value come from
-// somewhere else or be something else than what is written.
+// somewhere else or mean something else than the text says.
 func (v value) plain() bool {
 	switch {
 	case v.node.Kind == yaml.AliasNode:

@@ -161,7 +161,12 @@ func twoMessages(conn *harness.Conn) error {
 	for range 2 {
 		lines = append(lines, "MAIL FROM:<a@good.example>", "RCPT TO:<shin@example.test>", "DATA", "Subject: many\r\n\r\nHello\r\n.")
 	}
-	for _, line := range append(lines, "QUIT") {
+	return sayAll(conn, append(lines, "QUIT")...)
+}
+
+// sayAll says the lines one after the other; each of them must be accepted.
+func sayAll(conn *harness.Conn, lines ...string) error {
+	for _, line := range lines {
 		reply, err := conn.Command(line)
 		if err != nil {
 			return fmt.Errorf("%s: %w", line, err)
@@ -237,7 +242,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	newcomer.say("QUIT", "221")
 	load.waitFor(t, after)
 
-	change(string(table)+"Connect:"+rejected+"\n", "reload failed, the old policy stays in force")
+	change(string(table)+"Connect:"+rejected+"\x00\n", "reload failed, the old policy stays in force")
 	judge("with a broken table", after)
 	if err := env.WriteFile("access", string(table)+rejections); err != nil {
 		t.Fatal(err)

@@ -20,7 +20,7 @@ func (s *Session) checkRelay(e *evaluation) finding {
 
 func (s *Session) findRelay(e *evaluation) finding {
 	if why := s.trustedClient(e); why != "" && s.port.Relay != RelayNone {
-		e.entitled = true
+		e.verdict.Relay = why
 		return finding{action: ActionAccept, final: true, reason: why}
 	}
 	if why := s.recipientTaken(e); why != "" {
@@ -32,10 +32,10 @@ func (s *Session) findRelay(e *evaluation) finding {
 	if s.port.Relay == RelayEntitled || s.port.Relay == "" {
 		byAddress := s.addressOrGrant(e)
 		if byAddress != "" && !s.conn.Shared {
-			return entitled(e, byAddress)
+			return relaying(e, byAddress)
 		}
 		if why := s.senderEntitles(e); why != "" {
-			return entitled(e, why)
+			return relaying(e, why)
 		}
 		if byAddress != "" {
 			return sharedMayNotRelay(e, byAddress)
@@ -47,7 +47,7 @@ func (s *Session) findRelay(e *evaluation) finding {
 			if s.conn.Shared {
 				return sharedMayNotRelay(e, why)
 			}
-			return entitled(e, why)
+			return relaying(e, why)
 		}
 		return s.unlessGranted(e, s.relayDenied(e, notEntitled(e)))
 	}
@@ -58,9 +58,9 @@ func notEntitled(e *evaluation) string {
 	return fmt.Sprintf("%s is not ours, and nothing entitles this client to relay", e.to.domain)
 }
 
-// entitled takes a recipient that is not ours from a client that may relay.
-func entitled(e *evaluation, why string) finding {
-	e.entitled = true
+// relaying takes a recipient that is not ours from a client that may relay.
+func relaying(e *evaluation, why string) finding {
+	e.verdict.Relay = why
 	return pass(why)
 }
 
@@ -100,7 +100,7 @@ func (e *evaluation) noteRelay() {
 		// The check has not run.
 		_ = s.findRelay(e)
 	}
-	s.message.relayed = e.entitled && s.recipientTaken(e) == ""
+	s.message.relayed = e.verdict.Relay != "" && s.recipientTaken(e) == ""
 	e.search.Probes = e.search.Probes[:before]
 }
 
@@ -190,8 +190,8 @@ func (s *Session) relayToRecipient(e *evaluation) access.Match {
 			return m
 		}
 	case f.RelayToFullAddress:
-		return e.search.List(access.To, access.Item{Kind: 'F', Key: full},
-			access.Item{Kind: 'D', Key: e.to.domain}, access.Item{Kind: 'F', Key: e.to.localText() + "@"})
+		return e.search.List(access.To, e.to.full(),
+			access.Item{Kind: 'D', Key: e.to.domain}, access.Item{Kind: e.to.kind('F'), Key: e.to.localText() + "@"})
 	}
 	return s.policy.relayTo(&e.search, e.to.domain)
 }
@@ -256,7 +256,7 @@ func (s *Session) senderEntitles(e *evaluation) string {
 	if !f.RelayMailFrom {
 		return ""
 	}
-	items := []access.Item{{Kind: 'F', Key: a.String()}}
+	items := []access.Item{a.full()}
 	if f.RelayMailFromDomain && f.RelayHostsOnly {
 		items = append(items, access.Item{Kind: 'E', Key: a.domain})
 	} else if f.RelayMailFromDomain {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,9 +36,13 @@ var notLoaded = Answer{Temp, "the policy is not loaded"}
 // (policy.GrantTemporary) is told to come again. For all others the table's answer
 // stands: their mail must flow.
 //
+// A key that sendmail has shortened is no client's address, whatever it reads as: it
+// matches neither a grant nor a network by prefix length.
+//
 // What sendmail refuses by an entry it refuses without a word to the filter door. So
-// entries that refuse are logged here, with their line, when sendmail asks for them:
-// each once in toldWindow, as a client can make it ask at will.
+// entries that refuse are logged here when sendmail asks for them, with what the key
+// tells of client, sender or recipient: each entry once in toldWindow, as a client can
+// make sendmail ask at will.
 type Access struct {
 	current func() door.Snapshot
 	logger  *slog.Logger
@@ -64,11 +69,11 @@ func (a *Access) Lookup(ctx context.Context, key string) Answer {
 	}
 	table, shared := now.Policy.Access, now.NAT.Shared()
 	if shared.IsValid() && coversAddress(key, shared) {
-		answer := a.found(table, key)
-		if answer.Status == OK && access.ParseValue(answer.Value).Kind == access.KindRelay {
-			return Answer{Status: NotFound}
-		}
-		return answer
+		return withoutRelay(a.found(table, key))
+	}
+	if shortened(ctx, key) {
+		value, line, ok := table.Entry(key)
+		return a.answer(table, key, value, line, ok)
 	}
 	if now.Grants != nil {
 		if addr, ok := clientOf(key); ok {
@@ -91,10 +96,39 @@ func (a *Access) answer(table *access.Table, key, value string, line int, ok boo
 	}
 	if refuses(key, value) {
 		if a.told.first(line, time.Now()) {
-			a.logger.Info("sendmail found an entry that refuses", "rule", fmt.Sprintf("%s:%d: %s %s", table.Name(), line, shown(key), shown(access.Shown(key, value))))
+			refusal := refusalLine(key, value)
+			refusal.Rule = fmt.Sprintf("%s:%d: %s %s", table.Name(), line, shown(key), shown(access.Shown(key, value)))
+			refusal.Log(context.Background(), a.logger)
 		}
 	}
 	return Answer{OK, value}
+}
+
+// refusalLine is what a key tells of the mail that its entry refuses.
+func refusalLine(key, value string) door.Line {
+	line := door.Line{Door: "map", Action: policy.ActionReject}
+	switch v := access.ParseValue(value); v.Kind {
+	case access.KindDiscard:
+		line.Action = policy.ActionDiscard
+	case access.KindQuarantine:
+		line.Action = policy.ActionQuarantine
+	case access.KindError:
+		reply := policy.Reply{Code: v.Reply.Code, Enhanced: v.Reply.Enhanced, Text: v.Text}
+		if line.Reply = reply.String(); reply.Temporary() {
+			line.Action = policy.ActionTempfail
+		}
+	}
+	client := key
+	if tag, rest, _ := strings.Cut(access.Fold(key), ":"); tag == "connect" {
+		client = rest
+	} else if tag == "from" {
+		line.From = shown(rest)
+	} else if tag == "to" {
+		line.To = shown(rest)
+	}
+	// Half an address, as sendmail asks for networks, is no client.
+	line.Client.Addr, _ = access.ParseAddr(client)
+	return line
 }
 
 // The bounds of toldLines: how long it remembers, and how many lines.
@@ -157,24 +191,27 @@ func (a *Access) lookupClient(ctx context.Context, grants door.Grants, table *ac
 	return a.found(table, key)
 }
 
+// withoutRelay is an answer, but that nothing is found in place of RELAY.
+func withoutRelay(a Answer) Answer {
+	if a.Status == OK && access.ParseValue(a.Value).Kind == access.KindRelay {
+		return Answer{Status: NotFound}
+	}
+	return a
+}
+
 // coversAddress reports whether a key, connect:NETWORK or NETWORK alone, is about an
 // address or a network that holds it.
 func coversAddress(key string, addr netip.Addr) bool {
-	text := access.Fold(key)
-	text = strings.TrimPrefix(text, "connect:")
-	if whole, ok := access.ParseAddr(text); ok {
-		return whole == addr
+	text := strings.TrimPrefix(access.Fold(key), "connect:")
+	separator, forms := ".", []string{addr.String()}
+	if addr.Is6() {
+		// sendmail shortens the form that it has: with zeros, or without.
+		separator, forms = ":", []string{access.Fold(access.FormatAddr(addr)), "ipv6:" + addr.String()}
 	}
-	full := access.Fold(access.FormatAddr(addr))
-	return text != "" && strings.HasPrefix(full, text) && strings.HasPrefix(full[len(text):]+"x", separator(addr))
-}
-
-// separator stands between the parts of an address.
-func separator(addr netip.Addr) string {
-	if addr.Is4() {
-		return "."
-	}
-	return ":"
+	return slices.ContainsFunc(forms, func(full string) bool {
+		rest, ok := strings.CutPrefix(full, text)
+		return ok && text != "" && (rest == "" || strings.HasPrefix(rest, separator))
+	})
 }
 
 // clientOf is the address in a key that asks about a client.

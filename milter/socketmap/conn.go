@@ -29,7 +29,8 @@ type conn struct {
 	start, end int
 	out        []byte // answers that are not sent yet
 	// seen: the server has been told of the client.
-	seen bool
+	seen     bool
+	previous string // the key of the last request
 
 	mu sync.Mutex
 	// last is when the connection ends, once the server is shutting down.
@@ -50,8 +51,10 @@ func (c *conn) serve() {
 			c.ended(err)
 			return
 		}
-		c.see(r)
-		c.out = c.server.answer(r).append(c.out)
+		key := string(r.key)
+		c.see(key)
+		c.out = c.server.answer(string(r.name), key, c.previous).append(c.out)
+		c.previous = key
 		if len(c.out) < maxPending {
 			continue
 		}
@@ -64,11 +67,11 @@ func (c *conn) serve() {
 
 // see tells the server of the client once its address is asked for. sendmail makes a
 // connection for each of its clients.
-func (c *conn) see(r request) {
+func (c *conn) see(key string) {
 	if c.seen || c.server.config.Seen == nil {
 		return
 	}
-	if client, ok := clientOf(string(r.key)); ok {
+	if client, ok := clientOf(key); ok {
 		c.seen = true
 		c.server.config.Seen(client)
 	}

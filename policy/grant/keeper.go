@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"strings"
 	"sync/atomic"
 	"time"
-	"unicode"
+
+	"milterd/policy/printable"
 )
 
 // Outcome is what became of a login.
@@ -29,11 +29,13 @@ const (
 	Full
 	// Invalid: this cannot be a login.
 	Invalid
+	// Stale: the login is older than a grant lasts.
+	Stale
 )
 
 // String is the outcome in a word.
 func (o Outcome) String() string {
-	return [...]string{"failed", "granted", "renewed", "excluded", "full", "invalid"}[o]
+	return [...]string{"failed", "granted", "renewed", "excluded", "full", "invalid", "stale"}[o]
 }
 
 // Result is the answer to a login.
@@ -44,6 +46,9 @@ type Result struct {
 	// Reason says why there is none.
 	Reason string
 }
+
+// lateness is how much later than a login its source may tell of it.
+const lateness = 5 * time.Second
 
 // Keeper applies the rules for relay grants, logs and counts. It is safe for
 // concurrent use.
@@ -104,6 +109,14 @@ func (k *Keeper) Login(ctx context.Context, login Login) (Result, error) {
 		k.count.excluded.Add(1)
 		return k.refuse(ctx, login, Excluded, "relay grant refused: excluded", why), nil
 	}
+	if !login.At.IsZero() {
+		// A source tells of a login a moment later, and its clock may be ahead.
+		if age := k.now().Sub(login.At).Abs(); age > r.ttl+lateness {
+			k.count.stale.Add(1)
+			return k.refuse(ctx, login, Stale, "relay grant refused: not a login of now",
+				fmt.Sprintf("its log says %s; are clock and zone of the log those of this machine?", login.At.Format(time.RFC3339))), nil
+		}
+	}
 	ctx, cancel := k.timeout(ctx)
 	defer cancel()
 	change, err := k.store.Put(ctx, login, r.ttl, r.maxPerUser)
@@ -141,7 +154,7 @@ func (k *Keeper) granted(ctx context.Context, c Change) Result {
 		k.count.granted.Add(1)
 		attrs := []slog.Attr{slog.Time("expires", g.Expires)}
 		if c.Replaced != "" {
-			attrs = append(attrs, slog.String("instead_of", printed(c.Replaced, MaxUser)))
+			attrs = append(attrs, slog.String("instead_of", printable.Short(c.Replaced, MaxUser, "…")))
 		}
 		k.log(ctx, slog.LevelInfo, "relay grant made", g.Addr, g.User, g.Source, attrs...)
 	}
@@ -187,7 +200,7 @@ func (k *Keeper) RevokeUser(ctx context.Context, user string) (int, error) {
 	for _, addr := range gone {
 		k.count.revoked.Add(1)
 		k.logger.LogAttrs(ctx, slog.LevelInfo, "relay grant revoked",
-			slog.String("client", addr.String()), slog.String("user", printed(user, MaxUser)))
+			slog.String("client", addr.String()), slog.String("user", printable.Short(user, MaxUser, "…")))
 	}
 	if err = k.stored(ctx, err); err != nil {
 		return len(gone), fmt.Errorf("revoke relay grants of %q: %w", user, err)
@@ -242,20 +255,7 @@ func (k *Keeper) log(ctx context.Context, level slog.Level, what string, addr ne
 	}
 	k.logger.LogAttrs(ctx, level, what, append([]slog.Attr{
 		slog.String("client", addr.String()),
-		slog.String("user", printed(user, MaxUser)),
-		slog.String("source", printed(source, MaxSource)),
+		slog.String("user", printable.Short(user, MaxUser, "…")),
+		slog.String("source", printable.Short(source, MaxSource, "…")),
 	}, attrs...)...)
-}
-
-// printed is a text with at most max octets, what cannot be printed replaced.
-func printed(text string, max int) string {
-	if len(text) > max {
-		text = text[:max] + "…"
-	}
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, text)
 }
