@@ -93,7 +93,7 @@ func TestNoTrickRelays(t *testing.T) {
 				t.Fatalf("%v\n%s", err, out)
 			}
 			seed := number(t, "MILTERD_TEST_SEED", uint64(time.Now().UnixNano()))
-			t.Logf("MILTERD_SEED=%d", seed)
+			t.Logf("MILTERD_TEST_SEED=%d", seed)
 			g := grammar{rand.New(rand.NewPCG(seed, 0))}
 			rcpts := slices.Clone(tricks)
 			for range number(t, "MILTERD_TEST_ATTACKS", 1000) {
