@@ -188,8 +188,9 @@ func (s *sources) classFromSendmail(from sendmail.Class) class {
 // missing.
 func (c *Config) source(key, path string, absent absence) source {
 	s := source{path: c.path(path), missing: absent, format: sendmail.WordsUpToComment}
-	if line, ok := c.lines[key]; ok {
-		s.file, s.line, s.missing = c.name, line, mustExist
+	if c.explicit(key) {
+		s.file, s.line = c.place(key)
+		s.missing = mustExist
 	}
 	return s
 }
@@ -263,7 +264,8 @@ const maxSuspects = 20
 
 // warnOf warns of a key.
 func (s *sources) warnOf(key, format string, args ...any) {
-	s.warn(s.config.name, s.config.lines[key], "%s: %s", key, fmt.Sprintf(format, args...))
+	file, line := s.config.place(key)
+	s.warn(file, line, "%s: %s", key, fmt.Sprintf(format, args...))
 }
 
 // read makes a class of its names and files.

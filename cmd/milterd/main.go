@@ -131,13 +131,17 @@ func runVersion(_ *options, stdout, _ io.Writer) int {
 	return exitOK
 }
 
+// release is the version that make build stamps (-ldflags -X); empty in a binary that
+// was built in another way.
+var release string
+
 // version says what this binary was built from.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return "milterd, unknown version, " + runtime.Version()
+		return "milterd " + cmp.Or(release, "of an unknown version") + ", " + runtime.Version()
 	}
-	text := "milterd " + info.Main.Version
+	text := "milterd " + cmp.Or(release, info.Main.Version)
 	for _, s := range info.Settings {
 		switch {
 		case s.Key == "vcs.revision":
@@ -172,7 +176,7 @@ func (p place) file() string {
 // only if there is no directory for one either: a service whose file is gone must not
 // begin to refuse mail.
 func (p place) load() (config *configs.Config, warning string, err error) {
-	config, err = configs.Load(p.file())
+	config, err = configs.Load(p.file(), os.Environ()...)
 	if p.flag != "" || !errors.Is(err, fs.ErrNotExist) {
 		return config, "", err
 	}
@@ -180,7 +184,7 @@ func (p place) load() (config *configs.Config, warning string, err error) {
 		return nil, "", fmt.Errorf("%w; expected that file, as its directory is there (with the line `mode: shadow` it refuses nothing, with `mode: enforce` it is the built-in configuration)%s",
 			err, p.misnamed())
 	}
-	config, err = configs.Default()
+	config, err = configs.Default(os.Environ()...)
 	return config, "no configuration file " + p.fallback + ", the built-in one is in force", err
 }
 
