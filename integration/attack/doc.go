@@ -4,6 +4,6 @@
 // message, and a stranger's message that arrives at a victim's mail host, or waits for
 // one, is a failure.
 //
-// The environment variables MILTERD_SEED and MILTERD_ATTACKS choose the seed and the
+// The environment variables MILTERD_TEST_SEED and MILTERD_TEST_ATTACKS choose the seed and the
 // number of the random recipients of each door.
 package attack

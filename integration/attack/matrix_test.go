@@ -92,11 +92,11 @@ func TestNoTrickRelays(t *testing.T) {
 			if out, err := exec.Command(world.Binary, "-config", harness.ConfigFile, "-grant", granted).CombinedOutput(); err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
-			seed := number(t, "MILTERD_SEED", uint64(time.Now().UnixNano()))
-			t.Logf("MILTERD_SEED=%d", seed)
+			seed := number(t, "MILTERD_TEST_SEED", uint64(time.Now().UnixNano()))
+			t.Logf("MILTERD_TEST_SEED=%d", seed)
 			g := grammar{rand.New(rand.NewPCG(seed, 0))}
 			rcpts := slices.Clone(tricks)
-			for range number(t, "MILTERD_ATTACKS", 1000) {
+			for range number(t, "MILTERD_TEST_ATTACKS", 1000) {
 				rcpts = append(rcpts, g.recipient())
 			}
 			a := attack{door: d.name, shadow: d.shadow, grants: !d.noGrants, rcpts: rcpts, tried: make(map[string]attempt), ofThisHost: make(map[string]bool)}
