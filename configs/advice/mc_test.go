@@ -13,7 +13,7 @@ import (
 var (
 	daemonOptions = regexp.MustCompile("(?m)^DAEMON_OPTIONS.*\n")
 	accessDB      = regexp.MustCompile(`(?m)^FEATURE\(\x60?access_db.*\n`)
-	firstMailer   = regexp.MustCompile("(?m)^(MAILER_DEFINITIONS|MAILER\\()")
+	firstMailer   = regexp.MustCompile(`(?m)^(MAILER_DEFINITIONS|MAILER\()`)
 )
 
 // with puts lines into a sendmail.mc as their comments say.
