@@ -3,6 +3,7 @@ package dnscheck
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // chunk is the longest string of a TXT record (RFC 1035 section 3.3).
@@ -55,11 +56,28 @@ func quoteTXT(text string) string {
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 // maxReason bounds the reason of a list, which goes into an SMTP reply.
-const maxReason = 199
+const maxReason = 200
 
 // Printable makes text from the network fit for a reply or a log line: printable
 // ASCII only, runs of anything else become one space, bounded in length.
 func Printable(text string) string {
-	text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }), " ")
-	return strings.TrimRight(text[:min(len(text), maxReason)], " ")
+	var b strings.Builder
+	space := false
+	for i := 0; i < len(text); {
+		r, size := utf8.DecodeRuneInString(text[i:])
+		i += size
+		if r <= ' ' || r > '~' {
+			space = b.Len() > 0
+			continue
+		}
+		if b.Len() >= maxReason-1 {
+			break
+		}
+		if space {
+			b.WriteByte(' ')
+			space = false
+		}
+		b.WriteByte(byte(r))
+	}
+	return b.String()
 }
