@@ -104,9 +104,9 @@ func (c *chain) negativeTTL(m *dns.Msg) (ttl time.Duration, ok bool) {
 	return unsaid, false
 }
 
-// lame says that a message is no answer but points to other servers, which a
+// isReferral says that a message is no answer but points to other servers, which a
 // resolver does not do (RFC 2308 section 2.2: NODATA or referral).
-func lame(m *dns.Msg) bool {
+func isReferral(m *dns.Msg) bool {
 	if m.Rcode != dns.RcodeSuccess || m.Authoritative || len(m.Answer) > 0 {
 		return false
 	}

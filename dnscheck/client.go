@@ -18,14 +18,14 @@ import (
 // Callers that ask the same question at the same time share one look-up. If the
 // caller that began it gives up, another takes it over.
 type Client struct {
-	config   Config
-	servers  *servers
-	cache    *otter.Cache[question, *cacheEntry]
-	stale    *otter.Cache[question, *cacheEntry] // nil without Config.StaleTTL
-	slots    chan struct{}
-	closing  context.Context
-	close    context.CancelFunc
-	counters counters
+	config  Config
+	servers *servers
+	cache   *otter.Cache[question, *cacheEntry]
+	stale   *otter.Cache[question, *cacheEntry] // nil without Config.StaleTTL
+	slots   chan struct{}
+	closing context.Context
+	close   context.CancelFunc
+	stats   Stats
 }
 
 var _ Resolver = (*Client)(nil)
@@ -69,26 +69,26 @@ func (c *Client) Close() error {
 // Lookup answers from the cache or asks the servers. It returns ErrCanceled as
 // soon as ctx is canceled, and ErrTimeout as soon as its deadline is over.
 func (c *Client) Lookup(ctx context.Context, name string, qtype uint16) Result {
-	c.counters.lookups.Add(1)
+	c.stats.Lookups.Add(1)
 	q, result, ok := c.known(name, qtype)
 	if ok {
 		return result
 	}
-	c.counters.waiting.Add(1)
-	defer c.counters.waiting.Add(-1)
-	a, err := c.cache.Get(ctx, q, (*loader)(c))
+	c.stats.Waiting.Add(1)
+	defer c.stats.Waiting.Add(-1)
+	a, err := c.cache.Get(ctx, q, otter.LoaderFunc[question, *cacheEntry](c.fill))
 	return c.result(a, err)
 }
 
 // LookupFresh asks the servers.
 func (c *Client) LookupFresh(ctx context.Context, name string, qtype uint16) Result {
-	c.counters.lookups.Add(1)
+	c.stats.Lookups.Add(1)
 	q, result, ok := c.valid(name, qtype)
 	if ok {
 		return result
 	}
-	c.counters.waiting.Add(1)
-	defer c.counters.waiting.Add(-1)
+	c.stats.Waiting.Add(1)
+	defer c.stats.Waiting.Add(-1)
 	a, err := c.load(ctx, q)
 	return c.result(&a, err)
 }
@@ -101,7 +101,7 @@ func (c *Client) result(a *cacheEntry, err error) Result {
 	case errors.Is(err, context.DeadlineExceeded) && c.closing.Err() == nil:
 		return temporary(ErrTimeout)
 	}
-	c.counters.canceled.Add(1)
+	c.stats.Canceled.Add(1)
 	return temporary(ErrCanceled)
 }
 
@@ -109,7 +109,7 @@ func (c *Client) result(a *cacheEntry, err error) Result {
 func (c *Client) LookupCached(name string, qtype uint16) (Result, bool) {
 	_, result, ok := c.known(name, qtype)
 	if ok {
-		c.counters.lookups.Add(1)
+		c.stats.Lookups.Add(1)
 	}
 	return result, ok
 }
@@ -123,7 +123,7 @@ func (c *Client) known(name string, qtype uint16) (q question, result Result, ok
 	if !ok {
 		return q, Result{}, false
 	}
-	c.counters.hits.Add(1)
+	c.stats.Hits.Add(1)
 	return q, a.Result, true
 }
 
@@ -141,15 +141,11 @@ func (c *Client) valid(name string, qtype uint16) (q question, result Result, ok
 	return question{name, qtype}, Result{}, false
 }
 
-// loader lets the cache ask the servers. The cache runs it in the goroutine of
-// the first caller and lets the others wait; if that one's context ends, and
-// so Load fails, the next caller runs it again.
-type loader Client
-
-// Load asks the servers. Its error is a context's: of a caller that gave up, or
-// of a look-up that had no turn in time; nothing is remembered then.
-func (l *loader) Load(ctx context.Context, q question) (*cacheEntry, error) {
-	c := (*Client)(l)
+// fill is what the cache runs to have an answer: in the goroutine of the first caller,
+// and the others wait. Its error is a context's: of a caller that gave up, or of a
+// look-up that had no turn in time; nothing is remembered then, and the next caller
+// runs it again.
+func (c *Client) fill(ctx context.Context, q question) (*cacheEntry, error) {
 	a, err := c.load(ctx, q)
 	if err != nil {
 		return nil, err
@@ -175,11 +171,6 @@ func (c *Client) load(ctx context.Context, q question) (cacheEntry, error) {
 	return c.resolve(ctx, q)
 }
 
-// Reload is not used: the cache has no refreshing.
-func (l *loader) Reload(ctx context.Context, q question, _ *cacheEntry) (*cacheEntry, error) {
-	return l.Load(ctx, q)
-}
-
 // acquire waits for a turn.
 func (c *Client) acquire(ctx context.Context) error {
 	select {
@@ -187,7 +178,7 @@ func (c *Client) acquire(ctx context.Context) error {
 		return nil
 	default:
 	}
-	c.counters.crowded.Add(1)
+	c.stats.Queued.Add(1)
 	select {
 	case c.slots <- struct{}{}:
 		return nil
@@ -207,7 +198,7 @@ func (c *Client) orStale(q question, a cacheEntry) cacheEntry {
 		return a
 	}
 	if old, ok := c.stale.GetIfPresent(q); ok {
-		c.counters.stale.Add(1)
+		c.stats.Stale.Add(1)
 		return cacheEntry{old.Result, min(old.ttl, c.config.TemporaryTTL)}
 	}
 	return a
@@ -227,7 +218,7 @@ func (c *Client) resolve(ctx context.Context, q question) (cacheEntry, error) {
 		a, done := follow.read(reply)
 		if done {
 			if a.Status == Temporary {
-				c.counters.loops.Add(1)
+				c.stats.Loops.Add(1)
 			}
 			return a, nil
 		}
@@ -276,10 +267,10 @@ func (c *Client) exchange(ctx context.Context, q question) (reply *dns.Msg, fail
 func (c *Client) useful(reply *dns.Msg) bool {
 	switch {
 	case reply.Rcode != dns.RcodeSuccess && reply.Rcode != dns.RcodeNameError:
-		c.counters.servFail.Add(1)
+		c.stats.ServFail.Add(1)
 		return false
-	case lame(reply):
-		c.counters.lame.Add(1)
+	case isReferral(reply):
+		c.stats.Referrals.Add(1)
 		return false
 	}
 	return true

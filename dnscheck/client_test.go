@@ -170,7 +170,7 @@ func TestTruncatedAnswersComeOverTCP(t *testing.T) {
 			t.Errorf("%s: got %d records and status %v, want %d", test.name, len(r.Records), r.Status, test.want)
 		}
 	}
-	if got := c.Stats().TCP; got != 3 {
+	if got := c.Stats().TCP.Load(); got != 3 {
 		t.Errorf("got %d queries over TCP, want 3", got)
 	}
 }
@@ -193,7 +193,7 @@ func TestWrongAnswersAreIgnored(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", test.name, got, test.want)
 		}
 	}
-	if got := c.Stats().Ignored; got != 5 {
+	if got := c.Stats().Ignored.Load(); got != 5 {
 		t.Errorf("got %d ignored messages, want 5", got)
 	}
 }
@@ -243,7 +243,7 @@ func TestAServerThatDoesNotAnswerIsPutLast(t *testing.T) {
 	for _, name := range []string{"mx.good.example", "two.example", "none.example", "alias.example", "lost.example"} {
 		c.Lookup(withPatience(t), name, dns.TypeA)
 	}
-	if got := c.Stats().Timeouts; got != 2 {
+	if got := c.Stats().Timeouts.Load(); got != 2 {
 		t.Errorf("got %d time-outs, want 2: then the first server is not asked first any more", got)
 	}
 }
@@ -253,7 +253,7 @@ func TestAllServersAreDead(t *testing.T) {
 	if got, want := says(c.Lookup(withPatience(t), "a.example", dns.TypeA)), "TEMPORARY | no answer in time"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	if got := c.Stats(); got.Timeouts != 2 || got.Network != 2 {
-		t.Errorf("got %d time-outs and %d refusals, want each server tried twice", got.Timeouts, got.Network)
+	if got := c.Stats(); got.Timeouts.Load() != 2 || got.Network.Load() != 2 {
+		t.Errorf("got %d time-outs and %d refusals, want each server tried twice", got.Timeouts.Load(), got.Network.Load())
 	}
 }

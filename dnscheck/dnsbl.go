@@ -143,8 +143,12 @@ func NewLists(lists []List, o ListOptions) (*Lists, error) {
 // asksTheSame says that two lists put the same questions, and would count an
 // answer twice.
 func (l *list) asksTheSame(other *list) bool {
-	sameFamily := l.IPv4 && other.IPv4 || l.IPv6 && other.IPv6
-	return l.zone == other.zone && l.Kind == other.Kind && (l.Kind == DomainList || sameFamily)
+	for f := range families {
+		if l.zone == other.zone && l.asks(f) && other.asks(f) {
+			return true
+		}
+	}
+	return false
 }
 
 func newList(config List) (*list, error) {

@@ -122,19 +122,6 @@ func about(d time.Duration) time.Time {
 	return time.Now().Add(time.Duration((0.5 + rand.Float64()) * float64(d)))
 }
 
-// families are the ways a list is asked.
-func (l *list) families() (all []family) {
-	switch {
-	case l.Kind == DomainList:
-		return []family{familyNames}
-	case l.IPv4 && l.IPv6:
-		return []family{familyIPv4, familyIPv6}
-	case l.IPv6:
-		return []family{familyIPv6}
-	}
-	return []family{familyIPv4}
-}
-
 // Run probes lists when their time has come, until ctx ends.
 func (h *Health) Run(ctx context.Context) {
 	var probes sync.WaitGroup
@@ -153,7 +140,8 @@ func (h *Health) Run(ctx context.Context) {
 	}
 }
 
-func (h *Health) poke() {
+// wakeRun has Run look again at which zones are due.
+func (h *Health) wakeRun() {
 	select {
 	case h.wake <- struct{}{}:
 	default:
@@ -233,7 +221,7 @@ func probeProblem(l *list, listed, unlisted Result) string {
 func (h *Health) conclude(zone *zoneHealth, setup int, silent bool, problem string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	defer h.poke()
+	defer h.wakeRun()
 	if zone.setup != setup {
 		return
 	}
@@ -310,7 +298,7 @@ func (z *zoneHealth) deferring() {
 	defer z.health.mu.Unlock()
 	if !z.defers && z.list.NoProbe {
 		z.next = time.Now().Add(holdFor)
-		z.health.poke()
+		z.health.wakeRun()
 	}
 	z.logDeferring()
 }
@@ -341,6 +329,6 @@ func (z *zoneHealth) failed(problem string) {
 	if z.bypassed.Load() == nil {
 		z.setup++
 		z.setProblem(problem)
-		z.health.poke()
+		z.health.wakeRun()
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -27,14 +26,8 @@ func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
 // String is the placeholder.
 func (s Secret) String() string { return redacted }
 
-// LogValue is the placeholder.
-func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
-
-// MarshalText gives the placeholder, to JSON and others.
+// MarshalText gives the placeholder, to logs, JSON and YAML.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
-
-// MarshalYAML gives the placeholder.
-func (s Secret) MarshalYAML() (any, error) { return redacted, nil }
 
 // bypassAnswer stands in a recorded session for the answer of a list that was
 // bypassed and not asked. It is one of the error answers, and no list gives it.

@@ -248,8 +248,8 @@ func TestListsStopEarly(t *testing.T) {
 			if ctx.Err() != nil {
 				t.Error("the silent list was waited for")
 			}
-			if got := c.Stats(); got.Waiting != 0 || got.Canceled != 1 {
-				t.Errorf("got %d look-ups under way and %d canceled, want 0 and 1", got.Waiting, got.Canceled)
+			if got := c.Stats(); got.Waiting.Load() != 0 || got.Canceled.Load() != 1 {
+				t.Errorf("got %d look-ups under way and %d canceled, want 0 and 1", got.Waiting.Load(), got.Canceled.Load())
 			}
 		})
 	}

@@ -10,7 +10,10 @@ import (
 func (h *Health) adopt(l *list) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, f := range l.families() {
+	for f := range families {
+		if !l.asks(f) {
+			continue
+		}
 		key := zoneKey{l.zone, f}
 		zone := h.zones[key]
 		if zone == nil {
@@ -71,7 +74,7 @@ func (h *Health) Watch(lists *Lists, resolver Resolver) {
 		}
 		zone.resolver = resolver
 	}
-	h.poke()
+	h.wakeRun()
 }
 
 // Recheck probes all lists that are bypassed at once, and has those that must
@@ -82,7 +85,7 @@ func (h *Health) Recheck() {
 	for _, zone := range h.zones {
 		zone.recheck()
 	}
-	h.poke()
+	h.wakeRun()
 }
 
 // recheck makes the probe of a bypassed list due.

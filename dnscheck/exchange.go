@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"strings"
@@ -49,9 +48,9 @@ func (c *Client) ask(ctx context.Context, s *server, q question, edns bool) (*dn
 		return reply, nil
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() != nil {
-		c.counters.timeouts.Add(1)
+		c.stats.Timeouts.Add(1)
 	} else {
-		c.counters.network.Add(1)
+		c.stats.Network.Add(1)
 	}
 	return nil, fmt.Errorf("ask dns server %s: %w", s.addr, err)
 }
@@ -94,7 +93,7 @@ func (c *Client) askUDP(ctx context.Context, s *server, q question, edns bool) (
 		}
 	}
 	release := interruptible(ctx, conn)
-	c.counters.queries.Add(1)
+	c.stats.Queries.Add(1)
 	var reply *dns.Msg
 	if _, err = conn.Write(packet); err == nil {
 		reply, err = c.awaitUDP(conn, query, buffer[:])
@@ -128,7 +127,7 @@ func (c *Client) awaitUDP(conn net.Conn, query *dns.Msg, buffer []byte) (*dns.Ms
 		if reply, ok := readReply(buffer[:n], query); ok {
 			return reply, nil
 		}
-		c.counters.ignored.Add(1)
+		c.stats.Ignored.Add(1)
 	}
 }
 
@@ -144,24 +143,19 @@ func (c *Client) askTCP(ctx context.Context, s *server, q question, edns bool) (
 	}
 	defer func() { _ = conn.Close() }()
 	defer interruptible(ctx, conn)()
-	c.counters.queries.Add(1)
-	c.counters.tcp.Add(1)
-	// Length and message go out together: some servers expect that.
-	framed := binary.BigEndian.AppendUint16(make([]byte, 0, 2+len(packet)), uint16(len(packet)))
-	if _, err := conn.Write(append(framed, packet...)); err != nil {
+	c.stats.Queries.Add(1)
+	c.stats.TCP.Add(1)
+	framed := dns.Conn{Conn: conn}
+	if _, err := framed.Write(packet); err != nil {
 		return nil, err
 	}
-	var length [2]byte
-	if _, err := io.ReadFull(conn, length[:]); err != nil {
-		return nil, err
-	}
-	message := make([]byte, binary.BigEndian.Uint16(length[:]))
-	if _, err := io.ReadFull(conn, message); err != nil {
+	message, err := framed.ReadMsgHeader(nil)
+	if err != nil {
 		return nil, err
 	}
 	reply, ok := readReply(message, query)
 	if !ok || reply.Truncated {
-		c.counters.ignored.Add(1)
+		c.stats.Ignored.Add(1)
 		return nil, errMalformed
 	}
 	return reply, nil

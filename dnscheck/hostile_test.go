@@ -189,8 +189,8 @@ func TestForgedAndBrokenMessagesArePassedOver(t *testing.T) {
 			if got, want := says(c.Lookup(withPatience(t), "a.example", dns.TypeA)), "FOUND | 300 IN A 203.0.113.5"; got != want {
 				t.Errorf("got %s, want %s", got, want)
 			}
-			if got := c.Stats(); got.Ignored != 1 || got.Queries != 1 {
-				t.Errorf("got %d messages ignored of %d queries, want 1 of 1", got.Ignored, got.Queries)
+			if got := c.Stats(); got.Ignored.Load() != 1 || got.Queries.Load() != 1 {
+				t.Errorf("got %d messages ignored of %d queries, want 1 of 1", got.Ignored.Load(), got.Queries.Load())
 			}
 		})
 	}
@@ -262,7 +262,7 @@ func TestAliasesAreFollowedFromMessageToMessage(t *testing.T) {
 	if got := s.asked.Load(); got > 3+9 {
 		t.Errorf("the server was asked %d times", got)
 	}
-	if got := c.Stats().Loops; got != 1 {
+	if got := c.Stats().Loops.Load(); got != 1 {
 		t.Errorf("counted %d loops, want 1", got)
 	}
 }

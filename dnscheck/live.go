@@ -72,9 +72,6 @@ func (l *Live) retire(c *Client) {
 // Health is that of the lists in force.
 func (l *Live) Health() *Health { return l.health }
 
-// Stats are those of the Client in force: a reload that changes it begins them anew.
-func (l *Live) Stats() Stats { return l.client.Load().Stats() }
-
 // Close ends all look-ups.
 func (l *Live) Close() {
 	l.close()

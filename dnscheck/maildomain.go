@@ -120,16 +120,12 @@ func CheckMailDomain(ctx context.Context, resolver Resolver, domain string, o Ma
 // mailName is the name to ask for.
 func mailName(domain string) (string, MailStatus) {
 	domain = strings.TrimSuffix(domain, ".")
-	for i := range len(domain) {
-		if domain[i] < 0x80 {
-			continue
-		}
+	if strings.ContainsFunc(domain, func(r rune) bool { return r >= utf8.RuneSelf }) {
 		ascii, err := idna.Lookup.ToASCII(domain)
 		if err != nil || !utf8.ValidString(domain) {
 			return Printable(domain), MailInvalidIDN
 		}
 		domain = strings.TrimSuffix(ascii, ".")
-		break
 	}
 	// sendmail and the DNS allow one label; underscores are common in practice.
 	name, ok := canonicalName(domain)
@@ -141,20 +137,12 @@ func mailName(domain string) (string, MailStatus) {
 
 // isLiteral says that a domain is an address literal (RFC 5321 section 4.1.3).
 func isLiteral(domain string) bool {
-	text, ok := strings.CutPrefix(domain, "[")
-	if !ok {
+	if len(domain) < len("[]") || domain[0] != '[' || domain[len(domain)-1] != ']' {
 		return false
 	}
-	if text, ok = strings.CutSuffix(text, "]"); !ok {
-		return false
-	}
-	const tag = "ipv6:"
-	if len(text) > len(tag) && strings.EqualFold(text[:len(tag)], tag) {
-		addr, err := netip.ParseAddr(text[len(tag):])
-		return err == nil && addr.Is6() && addr.Zone() == ""
-	}
+	text, isIPv6 := strings.CutPrefix(asciiLower(domain[1:len(domain)-1]), "ipv6:")
 	addr, err := netip.ParseAddr(text)
-	return err == nil && addr.Is4()
+	return err == nil && addr.Is6() == isIPv6 && addr.Zone() == ""
 }
 
 // takeHosts reads the MX records. A null MX counts only if there is no other

@@ -79,17 +79,12 @@ func canonicalTarget(name string) (string, bool) {
 
 // asciiLower folds A to Z, as the DNS compares names (RFC 4343), and nothing else.
 func asciiLower(s string) string {
-	for i := range len(s) {
-		if 'A' <= s[i] && s[i] <= 'Z' {
-			return strings.Map(func(r rune) rune {
-				if 'A' <= r && r <= 'Z' {
-					return r + 'a' - 'A'
-				}
-				return r
-			}, s)
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r + 'a' - 'A'
 		}
-	}
-	return s
+		return r
+	}, s)
 }
 
 // hostName is the canonical name if it can be the name of a host: letters,
@@ -97,32 +92,16 @@ func asciiLower(s string) string {
 // one not a number (RFC 1123 section 2.1, RFC 3696 section 2).
 func hostName(name string) (string, bool) {
 	name, ok := canonicalName(name)
-	if !ok || strings.Count(name, ".") < 2 {
+	labels := strings.Split(strings.TrimSuffix(name, "."), ".")
+	if !ok || len(labels) < 2 || !hostCharacters(name) {
 		return "", false
 	}
-	digits := true
-	for i := range len(name) {
-		c := name[i]
-		switch {
-		case c == '.':
-			if i+1 < len(name) {
-				digits = true
-			}
-			continue
-		case '0' <= c && c <= '9':
-			continue
-		case 'a' <= c && c <= 'z', c == '_':
-		case c == '-':
-			first := i == 0 || name[i-1] == '.'
-			if first || name[i+1] == '.' {
-				return "", false
-			}
-		default:
+	for _, label := range labels {
+		if label[0] == '-' || label[len(label)-1] == '-' {
 			return "", false
 		}
-		digits = false
 	}
-	return name, !digits
+	return name, strings.Trim(labels[len(labels)-1], "0123456789") != ""
 }
 
 // hostCharacters says that a name in lower case has no other characters than

@@ -114,20 +114,15 @@ type serverSet []*server
 // order is the servers in the order to ask them: those that answer, as they are
 // listed, then those that lately did not.
 func (set serverSet) order(now time.Time) serverSet {
-	behind := func(s *server) bool { return s.behindUntil.Load() > now.UnixNano() }
-	if !slices.ContainsFunc(set, behind) {
-		return set
-	}
-	ordered := make(serverSet, 0, 2*len(set))
-	var last serverSet
-	for _, s := range set {
-		if behind(s) {
-			last = append(last, s)
-		} else {
-			ordered = append(ordered, s)
+	behind := func(s *server) int {
+		if s.behindUntil.Load() > now.UnixNano() {
+			return 1
 		}
+		return 0
 	}
-	return append(ordered, last...)
+	ordered := slices.Clone(set)
+	slices.SortStableFunc(ordered, func(a, b *server) int { return behind(a) - behind(b) })
+	return ordered
 }
 
 // servers is the list of servers, from the configuration or from a file that is

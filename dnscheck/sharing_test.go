@@ -48,7 +48,7 @@ func TestACanceledCallerTakesNobodyAlong(t *testing.T) {
 	for range cap(others) {
 		go func() { others <- c.Lookup(withPatience(t), "a.example", dns.TypeA) }()
 	}
-	testkit.Eventually(t, "the others wait", func() bool { return c.Stats().Waiting == 1+cap(others) })
+	testkit.Eventually(t, "the others wait", func() bool { return c.Stats().Waiting.Load() == int64(1+cap(others)) })
 	cancel()
 	if got := <-first; got.Err != dnscheck.ErrCanceled {
 		t.Errorf("the canceled one: got %s", says(got))
@@ -118,7 +118,7 @@ func TestLookupsUnderWayAreBounded(t *testing.T) {
 	}
 	waiting := make(chan dnscheck.Result, 1)
 	go func() { waiting <- c.Lookup(withPatience(t), "a.example", dns.TypeA) }()
-	testkit.Eventually(t, "the second one waits", func() bool { return c.Stats().Crowded == 2 })
+	testkit.Eventually(t, "the second one waits", func() bool { return c.Stats().Queued.Load() == 2 })
 	cancel()
 	<-done
 	if got := <-waiting; got.Status != dnscheck.Found {

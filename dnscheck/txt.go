@@ -1,6 +1,7 @@
 package dnscheck
 
 import (
+	"fmt"
 	"strings"
 	"unicode/utf8"
 )
@@ -43,10 +44,7 @@ func quoteTXT(text string) string {
 			b.WriteByte('\\')
 			b.WriteByte(c)
 		case c < ' ' || c > '~':
-			b.WriteByte('\\')
-			b.WriteByte('0' + c/100)
-			b.WriteByte('0' + c/10%10)
-			b.WriteByte('0' + c%10)
+			fmt.Fprintf(&b, `\%03d`, c)
 		default:
 			b.WriteByte(c)
 		}

@@ -36,7 +36,7 @@ func (t *tally) count(v *policy.Verdict) {
 	}
 	switch {
 	case v.Stage != policy.StageRcpt:
-	case refuses(v.Action):
+	case !v.Action.Accepts():
 		t.refused++
 	default:
 		if t.taken < maxNamedRecipients {
@@ -49,15 +49,10 @@ func (t *tally) count(v *policy.Verdict) {
 	}
 }
 
-// refuses reports whether a message, or a recipient of it, does not go on.
-func refuses(a policy.Action) bool {
-	return a != policy.ActionAccept && a != policy.ActionQuarantine
-}
-
 // log writes one line about a refusal, or about a message that was taken.
 func (s *session) log(v policy.Verdict) {
 	s.tally.count(&v)
-	if refuses(v.Action) || v.Stage == policy.StageEOM {
+	if !v.Action.Accepts() || v.Stage == policy.StageEOM {
 		s.logLine(&v)
 	}
 	s.logTrace(v)
@@ -76,7 +71,7 @@ func (s *session) logLine(v *policy.Verdict) {
 			line.To, line.Recipients = strings.Join(t.recipients[:t.taken], " "), 0
 		}
 	}
-	if refuses(v.Action) {
+	if !v.Action.Accepts() {
 		line.Stage, line.Reason = v.Stage, v.Reason
 	}
 	if v.Stage == policy.StageRcpt {

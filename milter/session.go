@@ -55,7 +55,7 @@ func newSession(s *Server, scrubs bool) *session {
 // NewConnection begins an SMTP connection. It comes again on QUIT_NC, without
 // a Cleanup before it, so nothing of the connection before may stay.
 func (s *session) NewConnection(gomilter.Modifier) error {
-	defer s.rescue("new connection", nil)
+	defer s.tempfailOnPanic("new connection", nil)
 	s.endConnection()
 	s.current = door.Snapshot{}
 	s.client, s.helo, s.tls = policy.Connection{}, "", policy.TLS{}
@@ -67,7 +67,7 @@ func (s *session) NewConnection(gomilter.Modifier) error {
 // Connect takes the client's address and names. Nothing is refused here: the
 // client would not see the reason, and has had no chance to authenticate.
 func (s *session) Connect(host, family string, port uint16, addr string, m gomilter.Modifier) (response *gomilter.Response, err error) {
-	defer s.rescue("connect", &response)
+	defer s.tempfailOnPanic("connect", &response)
 	s.endMessage()
 	s.endConnection()
 	var known bool
@@ -86,7 +86,7 @@ func (s *session) Connect(host, family string, port uint16, addr string, m gomil
 // after STARTTLS. The macros have to be read now, as the library forgets them
 // with the first message.
 func (s *session) Helo(name string, m gomilter.Modifier) (response *gomilter.Response, err error) {
-	defer s.rescueConnection("helo", &response)
+	defer s.tempfailAllOnPanic("helo", &response)
 	s.endMessage()
 	s.helo, s.tls = name, tlsState(m)
 	if s.evaluator != nil {
@@ -98,7 +98,7 @@ func (s *session) Helo(name string, m gomilter.Modifier) (response *gomilter.Res
 // MailFrom begins a message. What the macros say of AUTH counts for this
 // message only, and is taken anew for the next.
 func (s *session) MailFrom(from, args string, m gomilter.Modifier) (response *gomilter.Response, err error) {
-	defer s.rescue("mail", &response)
+	defer s.tempfailOnPanic("mail", &response)
 	s.endMessage()
 	s.noteQueueID(m)
 	s.from, s.auth = from, authState(m)
@@ -124,7 +124,7 @@ func (s *session) MailFrom(from, args string, m gomilter.Modifier) (response *go
 
 // RcptTo judges one recipient.
 func (s *session) RcptTo(to, args string, m gomilter.Modifier) (response *gomilter.Response, err error) {
-	defer s.rescue("rcpt", &response)
+	defer s.tempfailOnPanic("rcpt", &response)
 	s.noteQueueID(m)
 	if !s.inMessage {
 		return s.fail(policy.Verdict{Stage: policy.StageRcpt, Arg: to}, "no MAIL before it"), nil
@@ -177,7 +177,7 @@ func (s *session) BodyChunk([]byte, gomilter.Modifier) (*gomilter.Response, erro
 // EndOfMessage judges the message as a whole. It is the only stage at which an
 // MTA takes the order to quarantine.
 func (s *session) EndOfMessage(m gomilter.Modifier) (response *gomilter.Response, err error) {
-	defer s.rescue("end of message", &response)
+	defer s.tempfailOnPanic("end of message", &response)
 	s.noteQueueID(m)
 	if !s.inMessage {
 		return s.fail(policy.Verdict{Stage: policy.StageEOM}, "no MAIL before it"), nil
@@ -218,7 +218,7 @@ func change(m gomilter.Modifier, edits []header.Edit) error {
 // Abort ends a message early. It also comes after the end of a message, and
 // the library makes one up when the MTA goes back to an earlier stage.
 func (s *session) Abort(gomilter.Modifier) error {
-	defer s.rescueConnection("abort", nil)
+	defer s.tempfailAllOnPanic("abort", nil)
 	s.endMessage()
 	if s.evaluator != nil {
 		s.evaluator.Abort()
@@ -234,7 +234,7 @@ func (s *session) Unknown(string, gomilter.Modifier) (*gomilter.Response, error)
 // Cleanup ends the filter connection.
 func (s *session) Cleanup(gomilter.Modifier) {
 	defer s.cancel()
-	defer s.rescueConnection("cleanup", nil)
+	defer s.tempfailAllOnPanic("cleanup", nil)
 	s.endConnection()
 }
 
@@ -285,16 +285,16 @@ func (s *session) fail(v policy.Verdict, reason string) *gomilter.Response {
 	return s.give(v)
 }
 
-// rescue, deferred, turns a panic into a temporary failure of this command.
-func (s *session) rescue(callback string, response **gomilter.Response) {
+// tempfailOnPanic, deferred, turns a panic into a temporary failure of this command.
+func (s *session) tempfailOnPanic(callback string, response **gomilter.Response) {
 	if s.recovered(callback, recover()) && response != nil {
 		*response = failure()
 	}
 }
 
-// rescueConnection does the same if the panic may have lost facts that later commands
+// tempfailAllOnPanic does the same if the panic may have lost facts that later commands
 // need: the rest of the SMTP connection gets temporary failures only.
-func (s *session) rescueConnection(callback string, response **gomilter.Response) {
+func (s *session) tempfailAllOnPanic(callback string, response **gomilter.Response) {
 	if !s.recovered(callback, recover()) {
 		return
 	}

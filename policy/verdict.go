@@ -33,6 +33,9 @@ const (
 	ActionEdit Action = "edit"
 )
 
+// Accepts reports whether a message, or a recipient of it, goes on.
+func (a Action) Accepts() bool { return a == ActionAccept || a == ActionQuarantine }
+
 // Verdict is the decision for one MAIL or RCPT command or one message, with
 // everything that led to it.
 type Verdict struct {

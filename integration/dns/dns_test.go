@@ -74,7 +74,7 @@ func TestIPRev(t *testing.T) {
 			}, test.want)
 		})
 	}
-	if c.Stats().TCP == 0 {
+	if c.Stats().TCP.Load() == 0 {
 		t.Error("no answer came over TCP")
 	}
 }
@@ -278,7 +278,7 @@ func TestALyingServer(t *testing.T) {
 	if !got.Has(netip.MustParseAddr("203.0.113.5")) || len(got.Records) != 1 {
 		t.Errorf("got %v, want 203.0.113.5", got)
 	}
-	if got := c.Stats().Ignored; got != 2 {
+	if got := c.Stats().Ignored.Load(); got != 2 {
 		t.Errorf("ignored %d messages, want 2", got)
 	}
 }
@@ -296,9 +296,9 @@ func TestARepeatedClientCostsNoQuery(t *testing.T) {
 		dnscheck.CheckMailDomain(ctx, c, "good.example", dnscheck.MailOptions{BadMX: true})
 	}
 	check()
-	queries := c.Stats().Queries
+	queries := c.Stats().Queries.Load()
 	check()
-	if got := c.Stats().Queries; got != queries || queries == 0 {
+	if got := c.Stats().Queries.Load(); got != queries || queries == 0 {
 		t.Errorf("%d queries, then %d", queries, got)
 	}
 }

@@ -157,10 +157,10 @@ func (f *File) Expire(ctx context.Context, max int) ([]Grant, error) {
 
 func (f *File) changed() {
 	f.pending.Add(1)
-	f.poke()
+	f.wakeWriter()
 }
 
-func (f *File) poke() {
+func (f *File) wakeWriter() {
 	select {
 	case f.wake <- struct{}{}:
 	default:
@@ -182,7 +182,7 @@ func (f *File) write(ctx context.Context) {
 			start := time.Now()
 			if err := f.Flush(); err != nil {
 				pause = min(2*max(pause, DefaultInterval), maxPause)
-				f.poke()
+				f.wakeWriter()
 				continue
 			}
 			// A large file takes a tenth of the time at most.

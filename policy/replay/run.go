@@ -141,7 +141,7 @@ func (r *runner) expectation(stage policy.Stage, arg string) int {
 func (r *runner) message(number int, m *Message) {
 	mail := r.policy.Mail(policy.Auth(r.session.Auth), policy.Mail(m.Mail))
 	r.add(number, 0, mail, nil)
-	if !goesOn(mail) {
+	if !mail.Action.Accepts() {
 		r.policy.Abort()
 		if mail.Action == policy.ActionDiscard {
 			r.seemsTaken(m.Rcpt)
@@ -157,7 +157,7 @@ func (r *runner) message(number int, m *Message) {
 			r.seemsTaken(m.Rcpt[i+1:])
 			return
 		}
-		accepted = accepted || goesOn(v)
+		accepted = accepted || v.Action.Accepts()
 	}
 	if !accepted {
 		r.policy.Abort()
@@ -182,11 +182,6 @@ func (r *runner) meet(stage policy.Stage, arg string) {
 		x := &r.session.Expect[i]
 		r.met[i] = x.Action == "" && len(x.Headers) == 0 && strings.HasPrefix(x.Reply, "250")
 	}
-}
-
-// goesOn reports whether the transaction continues after a verdict.
-func goesOn(v policy.Verdict) bool {
-	return v.Action == policy.ActionAccept || v.Action == policy.ActionQuarantine
 }
 
 // add notes a verdict and compares it, and the header that the message leaves with,
@@ -216,7 +211,7 @@ func (x *Expect) matches(v policy.Verdict) bool {
 		return false
 	}
 	if strings.HasPrefix(x.Reply, "250") {
-		return goesOn(v) || v.Action == policy.ActionDiscard
+		return v.Action.Accepts() || v.Action == policy.ActionDiscard
 	}
 	return x.Reply == "" || x.Reply == v.Reply.String()
 }

@@ -38,7 +38,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if conn, ok := r.Context().Value(connKey{}).(net.Conn); ok {
-		s.strangers.remove(conn)
+		s.unauthenticated.remove(conn)
 	}
 	s.suspicious.Store(false)
 	switch {

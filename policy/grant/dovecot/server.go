@@ -42,8 +42,8 @@ const (
 	maxBody        = 64 << 10
 	maxHeader      = 16 << 10
 	maxConnections = 256
-	// maxStrangers bounds the connections that have not shown the secret.
-	maxStrangers = maxConnections / 2
+	// maxUnauthenticated bounds the connections that have not shown the secret.
+	maxUnauthenticated = maxConnections / 2
 )
 
 // timeouts are how long a connection is waited for.
@@ -67,10 +67,10 @@ type Server struct {
 	logger  *slog.Logger
 	// digest is the hash of what the Authorization field must be, so that a comparison
 	// takes the same time whatever it is compared to.
-	digest    [sha256.Size]byte
-	timeouts  timeouts
-	count     counters
-	strangers strangers
+	digest          [sha256.Size]byte
+	timeouts        timeouts
+	count           counters
+	unauthenticated unauthenticated
 	// suspicious: the last request had no secret, or another.
 	suspicious atomic.Bool
 }
@@ -105,7 +105,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	server := &http.Server{
 		Handler:           s,
 		ConnContext:       withConn,
-		ConnState:         s.strangers.watch,
+		ConnState:         s.unauthenticated.watch,
 		ReadHeaderTimeout: s.timeouts.header,
 		ReadTimeout:       s.timeouts.request,
 		WriteTimeout:      s.timeouts.request,
@@ -119,35 +119,35 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	return nil
 }
 
-// strangers are the connections that have not shown the secret, in the order in which
+// unauthenticated are the connections that have not shown the secret, in the order in which
 // they came. Every user of this machine may be able to connect: one who opens connections
-// without end takes places away from other strangers only, those that have waited longest
+// without end takes places away from others of these only, those that have waited longest
 // first, and never from Dovecot.
-type strangers struct {
+type unauthenticated struct {
 	mu    sync.Mutex
 	conns []net.Conn
 }
 
 // watch is told of each connection that begins or ends.
-func (s *strangers) watch(conn net.Conn, state http.ConnState) {
+func (u *unauthenticated) watch(conn net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.conns = append(s.conns, conn)
-		if len(s.conns) > maxStrangers {
-			s.conns[0].Close()
-			s.conns = s.conns[1:]
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.conns = append(u.conns, conn)
+		if len(u.conns) > maxUnauthenticated {
+			u.conns[0].Close()
+			u.conns = u.conns[1:]
 		}
 	case http.StateClosed:
-		s.remove(conn)
+		u.remove(conn)
 	}
 }
 
-func (s *strangers) remove(conn net.Conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.conns = slices.DeleteFunc(s.conns, func(c net.Conn) bool { return c == conn })
+func (u *unauthenticated) remove(conn net.Conn) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.conns = slices.DeleteFunc(u.conns, func(c net.Conn) bool { return c == conn })
 }
 
 // connKey is the key of a request's connection in its context.

@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	// linger is how long a file that lost its place is read on after its last line:
+	// readRotatedFor is how long a file that lost its place is read on after its last line:
 	// a server goes on writing to it until it is told of the rotation.
-	linger = time.Minute
+	readRotatedFor = time.Minute
 	// maxFiles bounds how many files are read at once, those and the one in place.
 	maxFiles = 16
 )
@@ -163,7 +163,7 @@ func (t *tailer) catchUp(ctx context.Context) {
 		}
 	}
 	for i, l := range t.files[:max(0, len(t.files)-1)] {
-		l.done = l.done || time.Since(l.quiet) > linger || len(t.files)-i > maxFiles
+		l.done = l.done || time.Since(l.quiet) > readRotatedFor || len(t.files)-i > maxFiles
 	}
 	t.files = slices.DeleteFunc(t.files, func(l *file) bool {
 		if l.done {

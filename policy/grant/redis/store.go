@@ -30,8 +30,8 @@ type Store struct {
 	// seen are the grants that the server told of, mine those made here.
 	seen, mine *grant.Memory
 	unreadable atomic.Uint64
-	// tellStrange bounds the lines about values that are not grants.
-	tellStrange rate.Sometimes
+	// tellUnreadable bounds the lines about values that are not grants.
+	tellUnreadable rate.Sometimes
 }
 
 // New makes a store. It does not wait for the server.
@@ -51,7 +51,7 @@ func New(c Config) (*Store, error) {
 		seen:    grant.NewMemory(seenAddrs, c.Now),
 		mine:    grant.NewMemory(seenAddrs, c.Now),
 
-		tellStrange: rate.Sometimes{Interval: time.Minute},
+		tellUnreadable: rate.Sometimes{Interval: time.Minute},
 	}, nil
 }
 
@@ -251,7 +251,7 @@ func (s *Store) addrs(keys []string, prefix string) []netip.Addr {
 	for _, key := range keys {
 		addr, err := netip.ParseAddr(strings.TrimPrefix(key, prefix))
 		if err != nil || addr != grant.Canonical(addr) {
-			s.strange(key, errors.New("its name has no address"))
+			s.noteUnreadable(key, errors.New("its name has no address"))
 			continue
 		}
 		addrs = append(addrs, addr)

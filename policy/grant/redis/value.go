@@ -53,7 +53,7 @@ func (s *Store) read(ctx context.Context, addrs []netip.Addr) ([]grant.Grant, er
 		}
 		g, err := parse(addr, value, left, err)
 		if err != nil {
-			s.strange(s.addrKey(addr), err)
+			s.noteUnreadable(s.addrKey(addr), err)
 			continue
 		}
 		g.Expires = s.config.Now().Add(left)
@@ -90,10 +90,10 @@ func parse(addr netip.Addr, value string, left time.Duration, err error) (grant.
 	return grant.Grant{Addr: addr, User: login.User, Source: login.Source, Since: since}, nil
 }
 
-// strange notes a key that is not a grant's.
-func (s *Store) strange(key string, why error) {
+// noteUnreadable notes a key that is not a grant's.
+func (s *Store) noteUnreadable(key string, why error) {
 	s.unreadable.Add(1)
-	s.tellStrange.Do(func() {
+	s.tellUnreadable.Do(func() {
 		s.config.Logger.Warn("a key in redis is not a relay grant", "key", fmt.Sprintf("%.200q", key), "reason", why)
 	})
 }

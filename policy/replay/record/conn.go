@@ -81,8 +81,8 @@ type origin struct {
 	written *atomic.Int64
 }
 
-// spent reports whether nothing more of the connection is written.
-func (o *origin) spent() bool { return o.written.Load() >= maxOctets }
+// overLimit reports whether nothing more of the connection is written.
+func (o *origin) overLimit() bool { return o.written.Load() >= maxOctets }
 
 // mayWrite reports whether so many octets more may be written. If they may not, nothing
 // may from then on.
@@ -167,7 +167,7 @@ func (c *conn) Helo(name string, tls policy.TLS) {
 func (c *conn) Mail(auth policy.Auth, m policy.Mail) policy.Verdict {
 	c.inMessage = false
 	if c.commands >= maxPartCommands || c.size >= maxPartBytes {
-		c.handOver()
+		c.queueMessages()
 	}
 	c.grant = 0
 	v := c.Evaluator.Mail(auth, m)
@@ -236,19 +236,19 @@ func (c *conn) Abort() {
 
 // Close hands the connection over to be written. It does not wait.
 func (c *conn) Close() {
-	c.handOver()
+	c.queueMessages()
 	c.Evaluator.Close()
 }
 
-// handOver queues the messages so far.
-func (c *conn) handOver() {
+// queueMessages queues the messages so far.
+func (c *conn) queueMessages() {
 	c.inMessage = false
 	if len(c.messages) == 0 {
 		return
 	}
 	p := &part{origin: c.origin, messages: c.messages, size: c.size}
 	c.messages, c.commands, c.size = nil, 0, 0
-	if p.spent() {
+	if p.overLimit() {
 		c.recorder.cut.Add(uint64(len(p.messages)))
 		return
 	}

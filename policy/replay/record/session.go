@@ -70,8 +70,8 @@ type builder struct {
 	grant grantAnswer
 }
 
-// stretch is a run of recipients of one message that had the same relay grant.
-type stretch struct {
+// grantRun is a run of recipients of one message that had the same relay grant.
+type grantRun struct {
 	from, to int
 	grant    grantAnswer
 }
@@ -79,7 +79,7 @@ type stretch struct {
 // message adds one message, unless it cannot be recorded.
 func (b *builder) message(m *message) bool {
 	recipients := m.reachable()
-	runs, whole := m.stretches(recipients)
+	runs, whole := m.grantRuns(recipients)
 	written, expect, ok := b.write(m, recipients, whole && len(runs) == 1)
 	if !ok {
 		return false
@@ -108,17 +108,17 @@ func (b *builder) message(m *message) bool {
 	return true
 }
 
-// stretches cuts a message where its relay grant changes. whole says that a replay of
+// grantRuns cuts a message where its relay grant changes. whole says that a replay of
 // its commands ends as the message has ended.
-func (m *message) stretches(recipients int) (runs []stretch, whole bool) {
-	run := stretch{grant: m.verdicts[0].grant}
+func (m *message) grantRuns(recipients int) (runs []grantRun, whole bool) {
+	run := grantRun{grant: m.verdicts[0].grant}
 	for i := range recipients {
 		if g := m.verdicts[1+i].grant; run.grant == 0 {
 			run.grant = g
 		} else if g != 0 && g != run.grant {
 			run.to = i
 			runs = append(runs, run)
-			run = stretch{from: i, grant: g}
+			run = grantRun{from: i, grant: g}
 		}
 	}
 	run.to = recipients
@@ -132,7 +132,7 @@ func (m *message) stretches(recipients int) (runs []stretch, whole bool) {
 
 // reachable is how many recipients a replay comes to.
 func (m *message) reachable() int {
-	if !m.verdicts[0].goesOn() {
+	if !m.verdicts[0].action.Accepts() {
 		return 0
 	}
 	discarded := slices.IndexFunc(m.verdicts[1:], func(v verdict) bool { return v.action == policy.ActionDiscard })
@@ -145,17 +145,12 @@ func (m *message) reachable() int {
 // reachesEnd reports whether a replay comes to the end of the message.
 func (m *message) reachesEnd(recipients int) bool {
 	given := m.verdicts[1 : 1+recipients]
-	return slices.ContainsFunc(given, verdict.goesOn) && given[recipients-1].action != policy.ActionDiscard
-}
-
-// goesOn reports whether the transaction continues after a verdict.
-func (v verdict) goesOn() bool {
-	return v.action == policy.ActionAccept || v.action == policy.ActionQuarantine
+	return slices.ContainsFunc(given, func(v verdict) bool { return v.action.Accepts() }) && given[recipients-1].action != policy.ActionDiscard
 }
 
 // begin makes sure that open can take a message in; later says that run is not the
 // first of the message.
-func (b *builder) begin(m *message, run stretch, later bool) {
+func (b *builder) begin(m *message, run grantRun, later bool) {
 	if b.open != nil && !later && m.said == b.said && (run.grant == 0 || b.grant == 0 || run.grant == b.grant) {
 		if b.grant == 0 {
 			b.grant, b.open.Grants = run.grant, b.grants(run.grant)

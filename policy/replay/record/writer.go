@@ -96,14 +96,14 @@ func (w *writer) part(p *part) {
 			w.recorder.config.Logger.Error("a session cannot be recorded", slog.Any("panic", value), slog.String("stack", string(debug.Stack())))
 		}
 	}()
-	if p.spent() {
+	if p.overLimit() {
 		w.recorder.cut.Add(uint64(len(p.messages)))
 		return
 	}
 	sessions, leftOut := p.sessions(w.redact)
 	cut := 0
 	for _, s := range sessions {
-		if p.spent() {
+		if p.overLimit() {
 			// Encoding it would be for nothing.
 			cut += len(s.Messages)
 			continue
