@@ -16,9 +16,12 @@
 package configs
 
 import (
+	"cmp"
 	_ "embed"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 
 	"milterd/policy"
 	"milterd/policy/access"
@@ -51,6 +54,7 @@ type Config struct {
 	Received policy.Scrub
 	Grants   Grants
 	Record   Record
+	Status   Status
 	Log      Log
 
 	// name is the file the configuration came from, empty for the embedded one.
@@ -103,6 +107,17 @@ type Domains struct {
 	Local, Relay []string
 }
 
+// Status is about the page for people at Listen.HTTP.
+type Status struct {
+	// Hosts are names that browsers may ask for the page under.
+	Hosts []string
+	// Token is asked of TCP clients; TokenFile names a file whose first line it is.
+	Token     Secret
+	TokenFile string
+	// Private: the page never shows whom mail is from or for.
+	Private bool
+}
+
 // Log says what is logged to stderr, and how.
 type Log struct {
 	// Level is debug, info, warn or error.
@@ -148,6 +163,15 @@ func Parse(name string, data []byte) (*Config, error) {
 
 // Name is the file the configuration was read from, empty for the embedded one.
 func (c *Config) Name() string { return c.name }
+
+// Said lists the keys that the file itself holds, in its order, and calls each with
+// its line.
+func (c *Config) Said(each func(key string, line int)) {
+	keys := slices.SortedFunc(maps.Keys(c.lines), func(a, b string) int { return cmp.Or(c.lines[a]-c.lines[b], cmp.Compare(a, b)) })
+	for _, key := range keys {
+		each(key, c.lines[key])
+	}
+}
 
 // overlay reads a configuration; its keys replace the values from before.
 func (c *Config) overlay(name string, data []byte) error {

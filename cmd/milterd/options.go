@@ -20,6 +20,10 @@ type options struct {
 	against string
 	typed   dryrun.Typed
 	grants  grantOptions
+	// json: the report is for programs.
+	json bool
+	// recordings are where a report is made of.
+	recordings []string
 }
 
 // mode is one of the things that milterd does. Each has flags of its own.
@@ -45,6 +49,7 @@ func modes() []mode {
 		{[]string{"revoke"}, "-revoke IP|USER", "take relay grants back", nil, nil, runGrants},
 		{[]string{"grants"}, "-grants", "list the relay grants", nil, nil, runGrants},
 		{[]string{"health"}, "-health", "exit 0 if the running milterd answers at its doors", nil, nil, runHealth},
+		{[]string{"report"}, "-report [SESSION...]", "say what became of mail, in the running milterd or of recorded sessions", reportFlags, finishReport, runReport},
 		{[]string{"version"}, "-version", "say what this binary was built from", nil, nil, runVersion},
 	}
 }

@@ -42,7 +42,7 @@ type Line struct {
 	// Edits are the fields that were changed, Shadow what checks in shadow mode would
 	// have done.
 	Edits  string
-	Shadow []string
+	Shadow []policy.Shadow
 }
 
 // Log writes the line. The keys that a client has no say in come first.
@@ -85,8 +85,18 @@ func (l *Line) Log(ctx context.Context, logger *slog.Logger) {
 	add("rule", l.Rule)
 	add("reason", l.Reason)
 	add("edits", l.Edits)
-	add("shadow", strings.Join(l.Shadow, "; "))
+	if len(l.Shadow) > 0 {
+		add("shadow", shadowText(l.Shadow))
+	}
 	logger.LogAttrs(ctx, slog.LevelInfo, string(l.Action), attrs...)
+}
+
+func shadowText(all []policy.Shadow) string {
+	texts := make([]string, len(all))
+	for i, s := range all {
+		texts[i] = s.String()
+	}
+	return strings.Join(texts, "; ")
 }
 
 // ClientText is an address as the log has it (RFC 5952); empty without one.
