@@ -1,8 +1,10 @@
 package tally
 
 import (
+	"cmp"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -16,23 +18,33 @@ func (s *Snapshot) Hide() {
 	for i := range s.Verdicts {
 		s.Verdicts[i].hide()
 	}
-	hideNames(s.Clients, hideText)
-	hideNames(s.Users, hideUser)
-	hideNames(s.RefusedRecipients, hideText)
-	for _, list := range [][]Name{s.Shadow.Checks, s.Shadow.Networks, s.Shadow.Names, s.Shadow.Domains} {
+	hideNames(&s.Clients, hideText)
+	hideNames(&s.Users, hideUser)
+	hideNames(&s.RefusedRecipients, hideText)
+	for _, list := range []*[]Name{&s.Shadow.Checks, &s.Shadow.Networks, &s.Shadow.Names, &s.Shadow.Domains} {
 		hideNames(list, func(name string) string { return name })
 	}
 }
 
-func hideNames(list []Name, hide func(string) string) {
-	for i := range list {
-		n := &list[i]
+// hideNames hides names. Those that are the same then are counted together.
+func hideNames(list *[]Name, hide func(string) string) {
+	names, places := *list, make(map[string]int)
+	*list = names[:0]
+	for _, n := range names {
 		n.Name = hide(n.Name)
+		if at, ok := places[n.Name]; ok {
+			(*list)[at].Count += n.Count
+			(*list)[at].Over += n.Over
+			continue
+		}
+		places[n.Name] = len(*list)
 		if x := n.Example; x != nil {
 			x.Name, x.Client = hideHost(x.Name), hideText(x.Client)
 			x.From, x.To = hideText(x.From), hideText(x.To)
 		}
+		*list = append(*list, n)
 	}
+	slices.SortStableFunc(*list, func(a, b Name) int { return cmp.Compare(b.Count, a.Count) })
 }
 
 func (v *Verdict) hide() {
@@ -88,7 +100,7 @@ func hideHost(name string) string {
 
 var (
 	localParts = regexp.MustCompile(`(?:"[^"]*"|[^\s<>"@,;()]+)@`)
-	addresses  = regexp.MustCompile(`[0-9A-Fa-f.:]*[0-9A-Fa-f][.:][0-9A-Fa-f.:]*`)
+	addresses  = regexp.MustCompile(`(?i:IPv6:)?[0-9A-Fa-f.:]*[0-9A-Fa-f][.:][0-9A-Fa-f.:]*`)
 )
 
 // hideText hides the local parts and addresses that stand in a text.
@@ -97,6 +109,9 @@ func hideText(text string) string {
 	return addresses.ReplaceAllStringFunc(text, func(found string) string {
 		// What stands before and behind an address may look like a part of it.
 		word := strings.Trim(strings.TrimRight(found, ".:"), ".")
+		if len(word) > len("IPv6:") && strings.EqualFold(word[:len("IPv6:")], "IPv6:") {
+			word = word[len("IPv6:"):]
+		}
 		addr, err := netip.ParseAddr(word)
 		if err != nil {
 			if at := strings.LastIndexByte(word, ':'); at >= 0 {
