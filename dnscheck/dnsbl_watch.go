@@ -10,6 +10,7 @@ import (
 func (h *Health) adopt(l *list) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	l.duration = h.duration.WithLabelValues(l.Name)
 	for _, f := range l.families() {
 		key := zoneKey{l.zone, f}
 		zone := h.zones[key]

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	gomilter "github.com/d--j/go-milter"
 
@@ -98,6 +99,7 @@ func (s *session) Helo(name string, m gomilter.Modifier) (response *gomilter.Res
 // message only, and is taken anew for the next.
 func (s *session) MailFrom(from, args string, m gomilter.Modifier) (response *gomilter.Response, err error) {
 	defer s.rescue("mail", &response)
+	defer s.server.counter.took(policy.StageMail, time.Now())
 	s.endMessage()
 	s.noteQueueID(m)
 	s.from, s.auth = from, authState(m)
@@ -124,6 +126,7 @@ func (s *session) MailFrom(from, args string, m gomilter.Modifier) (response *go
 // RcptTo judges one recipient.
 func (s *session) RcptTo(to, args string, m gomilter.Modifier) (response *gomilter.Response, err error) {
 	defer s.rescue("rcpt", &response)
+	defer s.server.counter.took(policy.StageRcpt, time.Now())
 	s.noteQueueID(m)
 	if !s.inMessage {
 		return s.fail(policy.Verdict{Stage: policy.StageRcpt, Arg: to}, "no MAIL before it"), nil
@@ -177,6 +180,7 @@ func (s *session) BodyChunk([]byte, gomilter.Modifier) (*gomilter.Response, erro
 // MTA takes the order to quarantine.
 func (s *session) EndOfMessage(m gomilter.Modifier) (response *gomilter.Response, err error) {
 	defer s.rescue("end of message", &response)
+	defer s.server.counter.took(policy.StageEOM, time.Now())
 	s.noteQueueID(m)
 	if !s.inMessage {
 		return s.fail(policy.Verdict{Stage: policy.StageEOM}, "no MAIL before it"), nil

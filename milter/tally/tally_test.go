@@ -83,6 +83,9 @@ func TestMinutesAndHoursPass(t *testing.T) {
 
 // TestAMillionClients sends a million clients with long texts, and looks at the memory.
 func TestAMillionClients(t *testing.T) {
+	if raced {
+		t.Skip("the race detector makes it slow, and there is one goroutine only")
+	}
 	heap := func() uint64 {
 		var m runtime.MemStats
 		runtime.GC()
