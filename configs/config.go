@@ -22,6 +22,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"milterd/policy"
@@ -169,12 +170,14 @@ func Parse(name string, data []byte) (*Config, error) {
 // Name is the file the configuration was read from, empty for the embedded one.
 func (c *Config) Name() string { return c.name }
 
-// Said lists the keys that the file itself holds, in its order, and calls each with
-// its line.
+// Said calls each with every key that the file itself holds, in its order, and the key's
+// line. Sections are left out, as their keys are there.
 func (c *Config) Said(each func(key string, line int)) {
 	keys := slices.SortedFunc(maps.Keys(c.lines), func(a, b string) int { return cmp.Or(c.lines[a]-c.lines[b], cmp.Compare(a, b)) })
-	for _, key := range keys {
-		each(key, c.lines[key])
+	for i, key := range keys {
+		if i+1 == len(keys) || !strings.HasPrefix(keys[i+1], key+".") {
+			each(key, c.lines[key])
+		}
 	}
 }
 

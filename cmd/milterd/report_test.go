@@ -20,7 +20,7 @@ func reportAbout(dir string, args ...string) (code int, stdout, stderr string) {
 }
 
 func TestTheReportOutlivesAReload(t *testing.T) {
-	p := serving(t, statusConfig+"checks: {client: {mode: shadow}}\n", rejectsBad)
+	p := serving(t, statusConfig+"checks: {client: {mode: shadow}}\nlog: {level: error}\n", rejectsBad)
 	if got := p.ask(t, "a@bad.example"); got != denied {
 		t.Errorf("reply %q", got)
 	}

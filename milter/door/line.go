@@ -66,10 +66,10 @@ func (l *Line) Log(ctx context.Context, logger *slog.Logger) {
 	add("stage", string(l.Stage))
 	add("queue", l.Queue)
 	add("client", ClientText(l.Client.Addr))
-	add("name", unbracketed(l.Client.Name))
+	add("name", HostText(l.Client.Name))
 	if l.Client.Resolve != policy.ResolveOK {
 		add("resolve", string(l.Client.Resolve))
-		add("ptr", unbracketed(l.Client.PTR))
+		add("ptr", HostText(l.Client.PTR))
 	}
 	add("daemon", l.Client.DaemonName)
 	count("daemon_port", int(l.Client.DaemonPort))
@@ -107,7 +107,8 @@ func ClientText(a netip.Addr) string {
 	return a.Unmap().String()
 }
 
-func unbracketed(name string) string {
+// HostText is a name or a PTR as the log has it; empty if it is an address in brackets.
+func HostText(name string) string {
 	if strings.HasPrefix(name, "[") {
 		return ""
 	}

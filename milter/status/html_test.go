@@ -207,3 +207,13 @@ func TestPagesForLooking(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkPage(b *testing.B) {
+	page := pageOf(mixed(10_000), Access{})
+	b.ReportAllocs()
+	for b.Loop() {
+		if w := get(page, "/", here, "localhost", nil); w.Code != http.StatusOK {
+			b.Fatal(w.Code)
+		}
+	}
+}

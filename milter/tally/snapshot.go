@@ -92,11 +92,10 @@ func (t *Tally) Snapshot(now time.Time) *Snapshot {
 	s.Since, s.Total = t.since, t.total
 	lines := t.copyLines()
 	minute, checks := t.minute, slices.Clone(t.checks)
+	t.mu.Unlock()
 	for k := range names {
 		*names[k] = t.names(kind(k), now)
 	}
-	t.mu.Unlock()
-
 	for i := range lines {
 		s.Verdicts = append(s.Verdicts, lines[i].verdict())
 	}
@@ -122,32 +121,44 @@ func (t *Tally) copyLines() []slot {
 	return lines
 }
 
-// names are the most frequent ones of the last day.
+// names are the most frequent ones of the last day. The lock is held for one table at a
+// time, as clients wait for it.
 func (t *Tally) names(k kind, now time.Time) []Name {
 	sum := make(map[string]*Name)
-	for i := range t.hours {
-		h := &t.hours[i]
-		if age := now.Unix()/3600 - h.at; !t.endless && (age < 0 || age >= hoursKept) {
-			continue
-		}
-		for _, it := range h.tables[k].order {
-			n := sum[it.name]
-			if n == nil {
-				n = &Name{Name: it.name}
-				sum[it.name] = n
-			}
-			n.Count, n.Over = n.Count+it.count, n.Over+it.over
-			if len(it.example) > 0 {
-				n.Example = example(it.example)
-			}
-		}
+	last, first := now.Unix()/3600, now.Unix()/3600-hoursKept+1
+	if t.endless {
+		first, last = 0, 0
 	}
-	var all []Name
+	for at := first; at <= last; at++ {
+		t.addNames(sum, k, at)
+	}
+	all := make([]Name, 0, len(sum))
 	for _, n := range sum {
 		all = append(all, *n)
 	}
 	slices.SortFunc(all, func(a, b Name) int { return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Name, b.Name)) })
-	return slices.Clip(all[:min(len(all), mostNames)])
+	return slices.Clone(all[:min(len(all), mostNames)])
+}
+
+// addNames adds those of an hour. Examples of later hours take the place of earlier ones.
+func (t *Tally) addNames(sum map[string]*Name, k kind, at int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	h := &t.hours[at%hoursKept]
+	if h.at != at {
+		return
+	}
+	for _, it := range h.tables[k].order {
+		n := sum[it.name]
+		if n == nil {
+			n = &Name{Name: it.name}
+			sum[it.name] = n
+		}
+		n.Count, n.Over = n.Count+it.count, n.Over+it.over
+		if len(it.example) > 0 {
+			n.Example = example(it.example)
+		}
+	}
 }
 
 func example(packed []byte) *Example {

@@ -211,7 +211,7 @@ func (t *Tally) name(h *hour, line *door.Line, shadowed bool) {
 		t.scratch = network.AppendTo(t.scratch[:0])
 		h.tables[shadowNetworks].add(t.scratch, t.example)
 	}
-	t.add(h, shadowNames, parent(line.Client.Name), t.example)
+	t.add(h, shadowNames, parent(door.HostText(line.Client.Name)), t.example)
 	t.add(h, shadowDomains, domain(line.From), t.example)
 }
 
@@ -226,7 +226,7 @@ func (t *Tally) add(h *hour, k kind, name string, example []byte) {
 // exemplify puts the example of a line together: fields as in slot.
 func (t *Tally) exemplify(line *door.Line) {
 	t.example = t.example[:0]
-	for _, text := range [...]string{line.Queue, line.Client.Name, line.From, line.To} {
+	for _, text := range [...]string{line.Queue, door.HostText(line.Client.Name), line.From, line.To} {
 		t.example = append(bounded(t.example, text, maxName), 0)
 	}
 	if line.Client.Addr.IsValid() {
@@ -237,9 +237,6 @@ func (t *Tally) exemplify(line *door.Line) {
 // parent is the domain that a client's name is in. Names of dial-up clients differ in
 // their first label.
 func parent(name string) string {
-	if strings.HasPrefix(name, "[") {
-		return ""
-	}
 	if _, above, ok := strings.Cut(name, "."); ok && strings.Contains(above, ".") {
 		return above
 	}

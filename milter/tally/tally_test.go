@@ -62,6 +62,15 @@ func TestWhatShadowWouldHaveRefused(t *testing.T) {
 	}
 }
 
+func TestAnAddressInBracketsIsNoName(t *testing.T) {
+	c := New(start)
+	c.Add(start, shadowed("[IPv6:2001:db8:1:2::3]", "a@x.example", "rdns"))
+	s := c.Snapshot(start)
+	if s.Verdicts[0].Name != "" || len(s.Shadow.Names) > 0 || s.Shadow.Checks[0].Example.Name != "" {
+		t.Errorf("%+v, %+v", s.Verdicts[0], s.Shadow)
+	}
+}
+
 func TestMinutesAndHoursPass(t *testing.T) {
 	c := New(start)
 	line := refusal(1)
@@ -133,6 +142,18 @@ func BenchmarkAdd(b *testing.B) {
 	for i := range b.N {
 		line := refusal(i % 1_000_000)
 		c.Add(start, &line)
+	}
+}
+
+func BenchmarkSnapshot(b *testing.B) {
+	c := New(start)
+	for i := range 200_000 {
+		line := *shadowed(fmt.Sprint("h.net", i%500, ".example"), fmt.Sprint("a@d", i%700, ".example"), "dnsbl")
+		c.Add(start.Add(time.Duration(i)*430*time.Millisecond), &line)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		c.Snapshot(start.Add(200_000 * 430 * time.Millisecond))
 	}
 }
 
