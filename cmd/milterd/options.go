@@ -28,6 +28,8 @@ type options struct {
 	json bool
 	// recordings are where a report is made of.
 	recordings []string
+	advice  adviceOptions
+	probe   probeOptions
 }
 
 // mode is one of the things that milterd does. Each has flags of its own.
@@ -52,6 +54,10 @@ func modes() []mode {
 		{[]string{"grant"}, "-grant IP [USER]", "have the running milterd relay for a client", nil, finishGrant, runGrants},
 		{[]string{"revoke"}, "-revoke IP|USER", "take relay grants back", nil, nil, runGrants},
 		{[]string{"grants"}, "-grants", "list the relay grants", nil, nil, runGrants},
+		{[]string{"doctor"}, "-doctor", "say what is wrong with this sendmail and this milterd together", doctorFlags, nil, runDoctor},
+		{[]string{"mc"}, "-mc", "print the lines for sendmail.mc", mcFlags, nil, runMC},
+		{[]string{"import"}, "-import", "print the configuration that does what a sendmail.cf does", cfFlag, nil, runImport},
+		{[]string{"probe"}, "-probe HOST[:PORT]...", "find out from outside whether a server relays for strangers", probeFlags, finishProbe, runProbe},
 		{[]string{"health"}, "-health", "exit 0 if the running milterd answers at its doors", nil, nil, runHealth},
 		{[]string{"report"}, "-report [SESSION...]", "say what became of mail, in the running milterd or of recorded sessions", reportFlags, finishReport, runReport},
 		{[]string{"version"}, "-version", "say what this binary was built from", nil, nil, runVersion},
