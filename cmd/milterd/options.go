@@ -28,8 +28,8 @@ type options struct {
 	json bool
 	// recordings are where a report is made of.
 	recordings []string
-	advice  adviceOptions
-	probe   probeOptions
+	advice     adviceOptions
+	probe      probeOptions
 }
 
 // mode is one of the things that milterd does. Each has flags of its own.
