@@ -1,4 +1,4 @@
-// Package status tells other programs how milterd is. It reads what others count and
+// Package status tells people and programs how milterd is. It reads what others count and
 // decides nothing. It also asks at the doors of a milterd that runs, as sendmail does.
 package status
 
