@@ -16,9 +16,13 @@
 package configs
 
 import (
+	"cmp"
 	_ "embed"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -56,6 +60,7 @@ type Config struct {
 	Received policy.Scrub
 	Grants   Grants
 	Record   Record
+	Status   Status
 	Log      Log
 
 	// name is the file the configuration came from, empty for the embedded one.
@@ -120,6 +125,17 @@ type Domains struct {
 	Local, Relay []string
 }
 
+// Status is about the page for people at Listen.HTTP.
+type Status struct {
+	// Hosts are names that browsers may ask for the page under.
+	Hosts []string
+	// Token is asked of TCP clients; TokenFile names a file whose first line it is.
+	Token     Secret
+	TokenFile string
+	// Private: the page never shows whom mail is from or for.
+	Private bool
+}
+
 // Log says what is logged to stderr, and how.
 type Log struct {
 	// Level is debug, info, warn or error.
@@ -171,6 +187,17 @@ func Parse(name string, data []byte, environ ...string) (*Config, error) {
 
 // Name is the file the configuration was read from, empty for the embedded one.
 func (c *Config) Name() string { return c.name }
+
+// Said calls each with every key that the file itself holds, in its order, and the key's
+// line. Sections are left out, as their keys are there.
+func (c *Config) Said(each func(key string, line int)) {
+	keys := slices.SortedFunc(maps.Keys(c.lines), func(a, b string) int { return cmp.Or(c.lines[a]-c.lines[b], cmp.Compare(a, b)) })
+	for i, key := range keys {
+		if i+1 == len(keys) || !strings.HasPrefix(keys[i+1], key+".") {
+			each(key, c.lines[key])
+		}
+	}
+}
 
 // UseAccess has a draft read in place of the access table, whatever the configuration
 // and sendmail.cf say of it.

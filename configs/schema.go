@@ -47,6 +47,12 @@ func (c *Config) schema() []field {
 		{name: "received", section: c.receivedSchema()},
 		{name: "grants", section: c.grantsSchema()},
 		{name: "record", section: c.recordSchema()},
+		{name: "status", section: []field{
+			{name: "hosts", value: list(&c.Status.Hosts, checkHostname)},
+			{name: "token", value: secret(&c.Status.Token, "a token")},
+			{name: "token_file", value: c.ownPath(&c.Status.TokenFile, true)},
+			{name: "private", value: boolean(&c.Status.Private)},
+		}},
 		{name: "log", section: []field{
 			{name: "level", value: oneOf(&c.Log.Level, "debug", "info", "warn", "error")},
 			{name: "format", value: oneOf(&c.Log.Format, "text", "json")},

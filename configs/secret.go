@@ -58,6 +58,7 @@ func (p problems) redact(top *yaml.Node) {
 	}
 	found.section(descend(top, "grants", "redis"), "password")
 	found.section(descend(top, "grants", "dovecot"), "secret")
+	found.section(descend(top, "status"), "token")
 	// A value in place of this section is a directory.
 	if section := descend(top, "record"); section != nil && section.Kind == yaml.MappingNode {
 		found.section(section, "redact_key")
@@ -189,11 +190,12 @@ type secretKey struct {
 }
 
 func (c *Config) secrets() []secretKey {
-	redis, dovecot, record := &c.Grants.Redis, &c.Grants.Dovecot, &c.Record
+	redis, dovecot, record, status := &c.Grants.Redis, &c.Grants.Dovecot, &c.Record, &c.Status
 	return []secretKey{
 		{"grants.redis.password", &redis.Password, redis.PasswordFile, 1, ""},
 		{"grants.dovecot.secret", &dovecot.Secret, dovecot.SecretFile, 16, "who guesses it can grant"},
 		{"record.redact_key", &record.RedactKey, record.RedactKeyFile, 16, "who guesses the key learns the names"},
+		{"status.token", &status.Token, status.TokenFile, 16, "who guesses it reads whom mail is from and for"},
 	}
 }
 

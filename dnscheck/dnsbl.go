@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // ListKind says what a list lists.
@@ -85,6 +86,19 @@ type list struct {
 	key *regexp.Regexp
 	// health of each family it is asked about; nil without ListOptions.Health.
 	health [families]*zoneHealth
+	// duration counts how long it took to answer; nil without ListOptions.Health.
+	duration prometheus.Observer
+}
+
+// lookUp asks the list.
+func (l *list) lookUp(ctx context.Context, resolver Resolver, question string) Result {
+	began := time.Now()
+	result := resolver.Lookup(ctx, question, dns.TypeA)
+	// A look-up that is given up says nothing about the list.
+	if l.duration != nil && ctx.Err() == nil {
+		l.duration.Observe(time.Since(began).Seconds())
+	}
+	return result
 }
 
 // asks says whether the list is asked about such names.
@@ -317,7 +331,7 @@ func (r *ListReport) ask(ctx context.Context, resolver Resolver) {
 	}
 	replies := make(chan reply, len(unknown))
 	for _, e := range unknown {
-		go func() { replies <- reply{e, resolver.Lookup(ctx, e.question, dns.TypeA)} }()
+		go func() { replies <- reply{e, e.list.lookUp(ctx, resolver, e.question)} }()
 	}
 	for range unknown {
 		got := <-replies

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // family is one of the ways a list can be asked. Each works or fails by itself:
@@ -74,6 +75,9 @@ type Health struct {
 	mu    sync.Mutex
 	zones map[zoneKey]*zoneHealth
 	wake  chan struct{}
+
+	// duration is how long lists took to answer, by list.
+	duration *prometheus.HistogramVec
 }
 
 type zoneKey struct {
@@ -114,7 +118,7 @@ func NewHealth(log *slog.Logger) *Health {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Health{log: log, zones: make(map[zoneKey]*zoneHealth), wake: make(chan struct{}, 1)}
+	return &Health{log: log, zones: make(map[zoneKey]*zoneHealth), wake: make(chan struct{}, 1), duration: newListDuration()}
 }
 
 // about is a time from half of d to one and a half.

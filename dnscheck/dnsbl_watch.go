@@ -10,6 +10,7 @@ import (
 func (h *Health) adopt(l *list) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	l.duration = h.duration.WithLabelValues(l.Name)
 	for f := range families {
 		if !l.asks(f) {
 			continue

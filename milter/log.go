@@ -24,14 +24,16 @@ type tally struct {
 	// relay says why the client may relay to the first recipient that needs it.
 	relay string
 	// shadow is what checks in shadow mode would have done, each thing once.
-	shadow []string
+	shadow []policy.Shadow
 }
 
 // count adds a verdict to the tally.
 func (t *tally) count(v *policy.Verdict) {
 	for _, s := range v.Shadow {
-		if text := s.String(); len(t.shadow) < maxNamedShadows && !slices.Contains(t.shadow, text) {
-			t.shadow = append(t.shadow, text)
+		// Reasons differ where the line would be the same.
+		same := func(other policy.Shadow) bool { other.Reason = s.Reason; return other == s }
+		if len(t.shadow) < maxNamedShadows && !slices.ContainsFunc(t.shadow, same) {
+			t.shadow = append(t.shadow, s)
 		}
 	}
 	switch {
@@ -78,11 +80,12 @@ func (s *session) logLine(v *policy.Verdict) {
 		line.To = v.Arg
 	}
 	if v.Stage != policy.StageEOM {
-		for _, shadow := range v.Shadow {
-			line.Shadow = append(line.Shadow, shadow.String())
-		}
+		line.Shadow = v.Shadow
 	}
 	line.Log(s.ctx, s.server.logger)
+	if s.server.config.Noted != nil {
+		s.server.config.Noted(line)
+	}
 }
 
 // logTrace writes a verdict and how it came about, at level debug.

@@ -11,7 +11,7 @@ import (
 // Register has a registry read the server's counters.
 func (s *Server) Register(r prometheus.Registerer) {
 	s.counter.Register(r, "filter", s.guard.active)
-	r.MustRegister(verdictMetrics{s.counter})
+	r.MustRegister(verdictMetrics{s.counter}, s.counter.duration)
 }
 
 var verdictsTotal = prometheus.NewDesc("milterd_verdicts_total",

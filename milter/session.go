@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	gomilter "github.com/d--j/go-milter"
 
@@ -99,6 +100,7 @@ func (s *session) Helo(name string, m gomilter.Modifier) (response *gomilter.Res
 // message only, and is taken anew for the next.
 func (s *session) MailFrom(from, args string, m gomilter.Modifier) (response *gomilter.Response, err error) {
 	defer s.tempfailOnPanic("mail", &response)
+	defer s.server.counter.took(policy.StageMail, time.Now())
 	s.endMessage()
 	s.noteQueueID(m)
 	s.from, s.auth = from, authState(m)
@@ -125,6 +127,7 @@ func (s *session) MailFrom(from, args string, m gomilter.Modifier) (response *go
 // RcptTo judges one recipient.
 func (s *session) RcptTo(to, args string, m gomilter.Modifier) (response *gomilter.Response, err error) {
 	defer s.tempfailOnPanic("rcpt", &response)
+	defer s.server.counter.took(policy.StageRcpt, time.Now())
 	s.noteQueueID(m)
 	if !s.inMessage {
 		return s.fail(policy.Verdict{Stage: policy.StageRcpt, Arg: to}, "no MAIL before it"), nil
@@ -178,6 +181,7 @@ func (s *session) BodyChunk([]byte, gomilter.Modifier) (*gomilter.Response, erro
 // MTA takes the order to quarantine.
 func (s *session) EndOfMessage(m gomilter.Modifier) (response *gomilter.Response, err error) {
 	defer s.tempfailOnPanic("end of message", &response)
+	defer s.server.counter.took(policy.StageEOM, time.Now())
 	s.noteQueueID(m)
 	if !s.inMessage {
 		return s.fail(policy.Verdict{Stage: policy.StageEOM}, "no MAIL before it"), nil

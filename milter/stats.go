@@ -2,6 +2,9 @@ package milter
 
 import (
 	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"milterd/milter/door"
 	"milterd/policy"
@@ -31,10 +34,21 @@ type counters struct {
 
 	mu       sync.Mutex
 	verdicts map[VerdictKey]uint64
+
+	// duration is how long callbacks took, by stage.
+	duration *prometheus.HistogramVec
 }
 
 func newCounters() *counters {
-	return &counters{verdicts: make(map[VerdictKey]uint64)}
+	return &counters{verdicts: make(map[VerdictKey]uint64), duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "milterd_callback_duration_seconds", Help: "How long MTAs waited for a verdict, look-ups in the DNS included.",
+		Buckets: []float64{.0001, .001, .01, .05, .1, .25, .5, 1, 2.5, 5, 10},
+	}, []string{"stage"})}
+}
+
+// took counts how long a callback took that began at a moment.
+func (c *counters) took(stage policy.Stage, began time.Time) {
+	c.duration.WithLabelValues(string(stage)).Observe(time.Since(began).Seconds())
 }
 
 func (c *counters) verdict(v policy.Verdict) {

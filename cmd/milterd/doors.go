@@ -119,10 +119,13 @@ type doors struct {
 func newDoors(r *reloader, recorder *record.Recorder) *doors {
 	limit := r.config.Listen.MaxConnections
 	current := func() door.Snapshot { return *r.current.Load() }
+	noted := func(line door.Line) { r.tally.Add(time.Now(), &line) }
 	d := &doors{access: socketmap.NewAccess(current, r.logger)}
+	d.access.Noted = noted
 	config := milter.Config{
 		Current:        current,
 		Logger:         r.logger,
+		Noted:          noted,
 		MaxConnections: limit,
 	}
 	if recorder != nil {

@@ -100,7 +100,9 @@ func TestGrantsThatCheckAcceptsAlsoOpen(t *testing.T) {
 			t.Fatalf("%s: no files (%v)", pattern, err)
 		}
 		for _, file := range files {
-			texts[file] = ""
+			if filepath.Base(file) != "alerts.yaml" { // rules for Prometheus
+				texts[file] = ""
+			}
 		}
 	}
 	for name, text := range texts {

@@ -56,7 +56,7 @@ var documentedMetric = regexp.MustCompile("(?m)^\\| `(milterd_[a-z_]+)` \\| (\\w
 
 func documentedMetrics(t *testing.T) map[string]described {
 	t.Helper()
-	text, err := os.ReadFile("metrics.md")
+	text, err := os.ReadFile("../../configs/manual/milterd-metrics.7.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func documentedMetrics(t *testing.T) map[string]described {
 		all[m[1]] = described{m[2], strings.TrimPrefix(m[3], "–"), m[4]}
 	}
 	if n := strings.Count(string(text), "\n| `"); n != len(all) {
-		t.Fatalf("metrics.md has %d rows, of which %d can be read", n, len(all))
+		t.Fatalf("milterd-metrics(7) has %d rows, of which %d can be read", n, len(all))
 	}
 	return all
 }
@@ -73,6 +73,9 @@ func documentedMetrics(t *testing.T) map[string]described {
 var (
 	helpOfMetric = regexp.MustCompile(`(?m)^# HELP (milterd_\w+) (.*)$`)
 	typeOfMetric = regexp.MustCompile(`(?m)^# TYPE (milterd_\w+) (.*)$`)
+	// partOfHistogram is what a histogram's name has at its end in a sample.
+	partOfHistogram = regexp.MustCompile(`_(bucket|sum|count)$`)
+
 	metricSample = regexp.MustCompile(`(?m)^(milterd_\w+)(?:\{(.*)\})? [-+.0-9e]+$`)
 	labelName    = regexp.MustCompile(`(\w+)="[^"]*"`)
 )
@@ -88,9 +91,14 @@ func servedMetrics(page string) map[string]described {
 		all[m[1]] = metric
 	}
 	for _, m := range metricSample.FindAllStringSubmatch(page, -1) {
-		metric := all[m[1]]
-		metric.Labels = strings.Join(strings.Fields(labelName.ReplaceAllString(strings.ReplaceAll(m[2], ",", " "), "$1")), " ")
-		all[m[1]] = metric
+		name := m[1]
+		if whole := partOfHistogram.ReplaceAllString(name, ""); all[whole].Type == "histogram" {
+			name = whole
+		}
+		metric := all[name]
+		labels := strings.Fields(labelName.ReplaceAllString(strings.ReplaceAll(m[2], ",", " "), "$1"))
+		metric.Labels = strings.Join(slices.DeleteFunc(labels, func(label string) bool { return label == "le" }), " ")
+		all[name] = metric
 	}
 	return all
 }
@@ -134,7 +142,7 @@ func TestTheMetricsAreThoseOfTheDocumentation(t *testing.T) {
 		t.Fatalf("status %d\n%s", status, page)
 	}
 	if diff := cmp.Diff(documentedMetrics(t), servedMetrics(page)); diff != "" {
-		t.Errorf("metrics (-metrics.md +page):\n%s", diff)
+		t.Errorf("metrics (-milterd-metrics(7) +page):\n%s", diff)
 	}
 	for _, want := range []string{"go_goroutines ", "process_open_fds "} {
 		if !strings.Contains(page, "\n"+want) {
@@ -184,7 +192,7 @@ func TestTheDocumentationNamesEveryMetric(t *testing.T) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		if _, ok := documented[name]; !ok {
-			t.Errorf("metrics.md has no %s", name)
+			t.Errorf("milterd-metrics(7) has no %s", name)
 		}
 	}
 }

@@ -24,8 +24,12 @@ type options struct {
 	against string
 	typed   dryrun.Typed
 	grants  grantOptions
-	advice  adviceOptions
-	probe   probeOptions
+	// json: the report is for programs.
+	json bool
+	// recordings are where a report is made of.
+	recordings []string
+	advice     adviceOptions
+	probe      probeOptions
 }
 
 // mode is one of the things that milterd does. Each has flags of its own.
@@ -55,6 +59,7 @@ func modes() []mode {
 		{[]string{"import"}, "-import", "print the configuration that does what a sendmail.cf does", cfFlag, nil, runImport},
 		{[]string{"probe"}, "-probe HOST[:PORT]...", "find out from outside whether a server relays for strangers", probeFlags, finishProbe, runProbe},
 		{[]string{"health"}, "-health", "exit 0 if the running milterd answers at its doors", nil, nil, runHealth},
+		{[]string{"report"}, "-report [SESSION...]", "say what became of mail, in the running milterd or of recorded sessions", reportFlags, finishReport, runReport},
 		{[]string{"version"}, "-version", "say what this binary was built from", nil, nil, runVersion},
 	}
 }

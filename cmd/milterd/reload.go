@@ -22,6 +22,7 @@ import (
 	"milterd/dnscheck/answers"
 	"milterd/milter/door"
 	"milterd/milter/status"
+	"milterd/milter/tally"
 	"milterd/policy"
 )
 
@@ -57,10 +58,15 @@ type reloader struct {
 	outcome       reloadOutcome
 	// failure is what kept the last reading from being put in force.
 	failure string
+
+	// tally counts what becomes of mail, whatever is in force.
+	tally *tally.Tally
+	// page is what the status page tells of all this.
+	page atomic.Pointer[pageFacts]
 }
 
 func newReloader(from place, stderr io.Writer) *reloader {
-	return &reloader{from: from, stderr: stderr, watcher: watch.New(pollInterval)}
+	return &reloader{from: from, stderr: stderr, watcher: watch.New(pollInterval), tally: tally.New(time.Now())}
 }
 
 // close ends what the reloader has begun.
@@ -232,6 +238,7 @@ func (r *reloader) failed(reason string, err error, known bool) {
 	r.watcher.Failed()
 	r.outcome.reloaded(err)
 	r.failure = err.Error()
+	r.tellPage(r.failure)
 	if known {
 		return
 	}
@@ -254,6 +261,7 @@ func (r *reloader) inForce(reason string) {
 	for _, w := range r.warnings {
 		r.logger.Warn("configuration: " + w)
 	}
+	r.tellPage("")
 }
 
 // newLogger makes the log; level can change while it is in use.

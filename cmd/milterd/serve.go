@@ -71,7 +71,7 @@ func serve(r *reloader, d *doors, s *sockets, recorder *record.Recorder, hangups
 		recorder.Register(r.registry)
 	}
 	// The page goes last: until then it tells how the end goes.
-	page := status.Serve(s.status, status.Page{Problem: d.problem, Metrics: r.registry.Handler()}, r.logger)
+	page := status.Serve(s.status, status.Page{Problem: d.problem, Metrics: r.registry.Handler(), Report: r.report(d.problem), Access: r.pageAccess}, r.logger)
 	defer page.Shutdown()
 	reloading, stopReloading := context.WithCancel(context.Background())
 	defer stopReloading()

@@ -72,7 +72,7 @@ func TestHealthzTellsWhetherMailIsDecided(t *testing.T) {
 	}
 }
 
-func TestThePageHasTwoPathsAndTakesNothing(t *testing.T) {
+func TestThePageHasFourPathsAndTakesNothing(t *testing.T) {
 	p := serving(t, statusConfig, "")
 	p.waitLog(t, "listening", "door=status")
 	cases := []struct {
@@ -81,13 +81,17 @@ func TestThePageHasTwoPathsAndTakesNothing(t *testing.T) {
 	}{
 		{"the head of the metrics", http.MethodHead, "/metrics", http.StatusOK},
 		{"a query changes nothing", http.MethodGet, "/healthz?verbose", http.StatusOK},
-		{"the root", http.MethodGet, "/", http.StatusNotFound},
+		{"the page for people", http.MethodGet, "/", http.StatusOK},
+		{"its head", http.MethodHead, "/", http.StatusOK},
+		{"the report", http.MethodGet, "/report.json", http.StatusOK},
+		{"a form for the page", http.MethodPost, "/", http.StatusMethodNotAllowed},
+		{"a path of no name", http.MethodGet, "/index.html", http.StatusNotFound},
 		{"a path below", http.MethodGet, "/metrics/", http.StatusNotFound},
 		{"a path that leads to one", http.MethodGet, "//metrics", http.StatusNotFound},
 		{"the profiler", http.MethodGet, "/debug/pprof/", http.StatusNotFound},
 		{"a form", http.MethodPost, "/healthz", http.StatusMethodNotAllowed},
 		{"a change", http.MethodPut, "/metrics", http.StatusMethodNotAllowed},
-		{"a form for a path that there is not", http.MethodPost, "/", http.StatusNotFound},
+		{"a form for a path that there is not", http.MethodPost, "/none", http.StatusNotFound},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

@@ -42,7 +42,7 @@ type Line struct {
 	// Edits are the fields that were changed, Shadow what checks in shadow mode would
 	// have done.
 	Edits  string
-	Shadow []string
+	Shadow []policy.Shadow
 }
 
 // Log writes the line. The keys that a client has no say in come first.
@@ -66,10 +66,10 @@ func (l *Line) Log(ctx context.Context, logger *slog.Logger) {
 	add("stage", string(l.Stage))
 	add("queue", l.Queue)
 	add("client", ClientText(l.Client.Addr))
-	add("name", unbracketed(l.Client.Name))
+	add("name", HostText(l.Client.Name))
 	if l.Client.Resolve != policy.ResolveOK {
 		add("resolve", string(l.Client.Resolve))
-		add("ptr", unbracketed(l.Client.PTR))
+		add("ptr", HostText(l.Client.PTR))
 	}
 	add("daemon", l.Client.DaemonName)
 	count("daemon_port", int(l.Client.DaemonPort))
@@ -85,8 +85,18 @@ func (l *Line) Log(ctx context.Context, logger *slog.Logger) {
 	add("rule", l.Rule)
 	add("reason", l.Reason)
 	add("edits", l.Edits)
-	add("shadow", strings.Join(l.Shadow, "; "))
+	if len(l.Shadow) > 0 {
+		add("shadow", shadowText(l.Shadow))
+	}
 	logger.LogAttrs(ctx, slog.LevelInfo, string(l.Action), attrs...)
+}
+
+func shadowText(all []policy.Shadow) string {
+	texts := make([]string, len(all))
+	for i, s := range all {
+		texts[i] = s.String()
+	}
+	return strings.Join(texts, "; ")
 }
 
 // ClientText is an address as the log has it (RFC 5952); empty without one.
@@ -97,7 +107,8 @@ func ClientText(a netip.Addr) string {
 	return a.Unmap().String()
 }
 
-func unbracketed(name string) string {
+// HostText is a name or a PTR as the log has it; empty if it is an address in brackets.
+func HostText(name string) string {
 	if strings.HasPrefix(name, "[") {
 		return ""
 	}

@@ -23,7 +23,7 @@ func TestTheManualNamesEveryKey(t *testing.T) {
 	line := Line{
 		Action: policy.ActionReject, Door: "map", Stage: policy.StageRcpt, Queue: "5AME", Helo: "h", Auth: policy.Auth{Type: "PLAIN", Authen: "shin"},
 		Client: policy.Connection{Addr: netip.MustParseAddr("2001:db8::8"), Name: "n", PTR: "p", Resolve: policy.ResolveForged, DaemonName: "MTA", DaemonPort: 25},
-		From:   "a@x", To: "b@y", Recipients: 6, Refused: 1, Relay: "r", Check: "c", Rule: "r", Reply: "r", Reason: "r", Edits: "e", Shadow: []string{"s", "t"},
+		From:   "a@x", To: "b@y", Recipients: 6, Refused: 1, Relay: "r", Check: "c", Rule: "r", Reply: "r", Reason: "r", Edits: "e", Shadow: []policy.Shadow{{Check: "s"}},
 	}
 	line.Log(t.Context(), slog.New(slog.NewJSONHandler(&out, nil)))
 	var keys []string

@@ -44,6 +44,9 @@ var notLoaded = Answer{Temp, "the policy is not loaded"}
 // tells of client, sender or recipient: each entry once in toldWindow, as a client can
 // make sendmail ask at will.
 type Access struct {
+	// Noted, if it is not nil, is told of each line about a refusal, whatever the level
+	// of the log, while sendmail waits. It is set before the first look-up.
+	Noted   func(door.Line)
 	current func() door.Snapshot
 	logger  *slog.Logger
 	granted atomic.Uint64
@@ -99,6 +102,9 @@ func (a *Access) answer(table *access.Table, key, value string, line int, ok boo
 			refusal := refusalLine(key, value)
 			refusal.Rule = fmt.Sprintf("%s:%d: %s %s", table.Name(), line, shown(key), shown(access.Shown(key, value)))
 			refusal.Log(context.Background(), a.logger)
+			if a.Noted != nil {
+				a.Noted(refusal)
+			}
 		}
 	}
 	return Answer{OK, value}

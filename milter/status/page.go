@@ -1,4 +1,4 @@
-// Package status tells other programs how milterd is. It reads what others count and
+// Package status tells people and programs how milterd is. It reads what others count and
 // decides nothing. It also asks at the doors of a milterd that runs, as sendmail does.
 package status
 
@@ -25,27 +25,39 @@ const (
 	shutdownTime = time.Second
 )
 
-// Page tells how milterd is in numbers only: it names no client, no user and no secret. It answers
+// reportPath is where the report is as JSON.
+const reportPath = "/report.json"
+
+// Page answers
 //
-//	GET /healthz  200 "ok" while mail is decided, else 503 and a line that says why not
-//	GET /metrics  the metrics, as Prometheus reads them
+//	GET /             a page for people: what becomes of mail, and what is in force
+//	GET /report.json  the same for programs
+//	GET /healthz      200 "ok" while mail is decided, else 503 and a line that says why not
+//	GET /metrics      the metrics, as Prometheus reads them
 //
-// and 404 or 405 to anything else.
+// and 404 or 405 to anything else. The first two show whom mail is from and for, so
+// Access says for whom they are there. The others name no client, no user and no secret.
 type Page struct {
 	// Problem says in one line why mail is not decided, empty while it is.
 	Problem func() string
 	Metrics http.Handler
+	// Report makes a report of this moment, which the page may change.
+	Report func() *Report
+	// Access is asked at each request.
+	Access func() Access
 }
 
 // ServeHTTP answers one request.
 func (p Page) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	answer := p.Metrics
 	switch request.URL.Path {
+	case "/", reportPath:
+		answer = http.HandlerFunc(p.report)
 	case "/metrics":
 	case "/healthz":
 		answer = http.HandlerFunc(p.healthz)
 	default:
-		http.Error(w, "not found: expected /healthz or /metrics", http.StatusNotFound)
+		http.Error(w, "not found: expected /, "+reportPath+", /healthz or /metrics", http.StatusNotFound)
 		return
 	}
 	if request.Method != http.MethodGet && request.Method != http.MethodHead {

@@ -18,7 +18,7 @@ const maxScrapes = 4
 
 // Registry has the metrics of all parts of milterd, each registered by the part that
 // counts: nothing is counted for the metrics alone. No counter is a difference of two
-// that are read one after the other, as it could go down. cmd/milterd/metrics.md says
+// that are read one after the other, as it could go down. milterd-metrics(7) says
 // what they mean.
 type Registry struct {
 	*prometheus.Registry

@@ -54,3 +54,12 @@ func (r *Rules) frozen(s *replay.Session) (func(policy.Connection) policy.Answer
 	}
 	return given, resolver, nil
 }
+
+// Decide decides a recorded session.
+func (r *Rules) Decide(s *replay.Session) (replay.Outcome, error) {
+	answers, _, err := r.frozen(s)
+	if err != nil {
+		return replay.Outcome{}, err
+	}
+	return replay.RunUntraced(r.policy, s, answers), nil
+}

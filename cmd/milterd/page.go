@@ -1,0 +1,57 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"milterd/configs"
+	"milterd/milter/status"
+)
+
+// pageFacts is what the status page tells of the configuration in force.
+type pageFacts struct {
+	inForce status.InForce
+	access  status.Access
+}
+
+// tellPage has the status page tell what is in force from now on. failure is what keeps
+// the files as they are now from being so.
+func (r *reloader) tellPage(failure string) {
+	p := r.current.Load().Policy
+	facts := &pageFacts{
+		inForce: status.InForce{
+			Config: r.config.Name(), Mode: string(r.config.Mode), Hostname: p.Hostname,
+			Access: p.Access.Name(), Entries: p.Access.Len(), Features: strings.Join(configs.FeatureNames(p.Features), " "),
+			Local: p.Local.Len(), Relay: p.Relay.Len(), Since: time.Unix(r.outcome.last.Load(), 0),
+			Failure: failure, Warnings: r.warnings,
+		},
+		access: accessOf(r.config, p.Hostname),
+	}
+	r.config.Said(func(key string, line int) {
+		facts.inForce.Settings = append(facts.inForce.Settings, status.Setting{Key: key, Place: fmt.Sprintf("%s:%d", r.config.Name(), line)})
+	})
+	r.page.Store(facts)
+}
+
+func accessOf(config *configs.Config, hostname string) status.Access {
+	return status.Access{
+		Hosts: append(slices.Clone(config.Status.Hosts), hostname),
+		Token: string(config.Status.Token), Private: config.Status.Private,
+	}
+}
+
+func (r *reloader) pageAccess() status.Access { return r.page.Load().access }
+
+// report makes reports of what the running milterd does.
+func (r *reloader) report(problem func() string) func() *status.Report {
+	return func() *status.Report {
+		facts := r.page.Load()
+		inForce := facts.inForce
+		return &status.Report{
+			Version: version(), Problem: problem(), Snapshot: r.tally.Snapshot(time.Now()),
+			InForce: &inForce, State: status.State(r.registry),
+		}
+	}
+}

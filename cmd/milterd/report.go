@@ -1,0 +1,135 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"milterd/configs"
+	"milterd/milter/door"
+	"milterd/milter/status"
+	"milterd/milter/tally"
+	"milterd/policy"
+	"milterd/policy/replay"
+	"milterd/policy/replay/dryrun"
+)
+
+func reportFlags(o *options, f *flag.FlagSet) {
+	f.BoolVar(&o.json, "json", false, "print JSON, as the status page has it at /report.json")
+}
+
+func finishReport(o *options, f *flag.FlagSet) error {
+	o.recordings = f.Args()
+	return nil
+}
+
+// runReport prints what became of mail: in the running milterd, which tells at
+// listen.http, or of recorded sessions, as this configuration decides them.
+func runReport(o *options, stdout, stderr io.Writer) int {
+	config, _, err := o.place().load()
+	if err != nil {
+		return complain(stderr, err)
+	}
+	report, err := reportOf(o, config, stderr)
+	if err != nil {
+		dryrun.Complain(stderr, err)
+		return exitFailure
+	}
+	if o.json {
+		err = json.NewEncoder(stdout).Encode(report)
+	} else {
+		_, err = io.WriteString(stdout, report.Text())
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "milterd: write results: %v\n", err)
+		return exitFailure
+	}
+	return exitOK
+}
+
+func reportOf(o *options, config *configs.Config, stderr io.Writer) (*status.Report, error) {
+	if len(o.recordings) > 0 {
+		return recordedReport(o.recordings, config, stderr)
+	}
+	if config.Listen.HTTP == "" {
+		return nil, errors.New("listen.http is empty, so the running milterd cannot be asked; name a directory of recordings, or set it")
+	}
+	// This reads status.token_file. What else is wrong does not matter here.
+	if _, _, err := config.Policy(); err != nil && config.Status.TokenFile != "" && config.Status.Token == "" {
+		return nil, err
+	}
+	return status.Fetch(config.Listen.HTTP, string(config.Status.Token))
+}
+
+// recordedReport is about recorded sessions. Recordings do not say when a message came:
+// it counts as of the time when its file was written last.
+func recordedReport(names []string, config *configs.Config, stderr io.Writer) (*status.Report, error) {
+	rules, err := dryrun.NewRules(config, stderr)
+	if err != nil {
+		return nil, err
+	}
+	inputs, err := replay.Inputs(names, os.Stdin)
+	if err != nil {
+		return nil, err
+	}
+	counted, last := tally.NewEndless(), time.Time{}
+	for _, in := range inputs {
+		at := time.Now()
+		if info, err := os.Stat(in.Name); err == nil {
+			at = info.ModTime()
+		}
+		if at.After(last) {
+			last = at
+		}
+		var failed error
+		err := replay.ReadFile(in.Name, func(s *replay.Session) {
+			outcome, err := rules.Decide(s)
+			if err != nil {
+				failed = errors.Join(failed, err)
+				return
+			}
+			tallySession(counted, at, s, outcome)
+		})
+		if err := errors.Join(err, failed); err != nil {
+			return nil, err
+		}
+	}
+	return &status.Report{Recordings: strings.Join(names, " "), Snapshot: counted.Snapshot(last)}, nil
+}
+
+// tallySession counts what the filter door would have logged about a session.
+func tallySession(to *tally.Tally, at time.Time, s *replay.Session, outcome replay.Outcome) {
+	var shadow []policy.Shadow
+	var taken []string
+	for _, r := range outcome.Results {
+		v := &r.Verdict
+		if r.Step == 0 {
+			shadow, taken = nil, nil
+		}
+		shadow = append(shadow, v.Shadow...)
+		passes := v.Action == policy.ActionAccept || v.Action == policy.ActionQuarantine
+		if v.Stage == policy.StageRcpt && passes {
+			taken = append(taken, v.Arg)
+		}
+		if passes && v.Stage != policy.StageEOM {
+			continue
+		}
+		line := door.Line{
+			Action: v.Action, Stage: v.Stage, Queue: s.ID, Client: s.Connection(), Helo: s.HELO, Auth: policy.Auth(s.Auth),
+			From: door.SenderText(s.Messages[r.Message-1].Mail.From), To: v.Arg,
+			Check: v.Check, Rule: v.Rule, Reply: v.Reply.String(), Reason: v.Reason, Relay: v.Relay, Shadow: v.Shadow,
+		}
+		switch v.Stage {
+		case policy.StageMail:
+			line.To = ""
+		case policy.StageEOM:
+			line.To, line.Edits, line.Shadow = strings.Join(taken, " "), v.EditList(), shadow
+		}
+		to.Add(at, &line)
+	}
+}

@@ -1,0 +1,79 @@
+package status
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"milterd/milter/tally"
+	"milterd/policy/printable"
+)
+
+// barWidth is how many characters the longest bar has.
+const barWidth = 24
+
+// Text is the report for a terminal.
+func (r *Report) Text() string {
+	var b strings.Builder
+	if r.Recordings != "" {
+		fmt.Fprintf(&b, "recorded sessions: %s\n", r.Recordings)
+	}
+	if f := r.InForce; f != nil {
+		fmt.Fprintf(&b, "%s: mode %s since %s, %d access entries\n", f.Hostname, f.Mode, f.Since.Format("2006-01-02 15:04:05"), f.Entries)
+		if f.Failure != "" {
+			fmt.Fprintf(&b, "the files as they are now cannot be used: %s\n", f.Failure)
+		}
+	}
+	if r.Problem != "" {
+		fmt.Fprintf(&b, "mail is not decided: %s\n", r.Problem)
+	}
+	fmt.Fprintf(&b, "%d lines since %s\n", r.Total, r.Since.Format("2006-01-02 15:04:05"))
+	textOf(&b, "Last hour", seriesNames(r.Hour.Sum))
+	textOf(&b, "Last day", seriesNames(r.Day.Sum))
+	textOf(&b, "Shadow would have refused, by check", r.Shadow.Checks)
+	textOf(&b, "Shadow would have refused, by sender domain", r.Shadow.Domains)
+	textOf(&b, "Shadow would have refused, by client network", r.Shadow.Networks)
+	textOf(&b, "Shadow would have refused, by client name", r.Shadow.Names)
+	textOf(&b, "Clients", r.Clients)
+	textOf(&b, "Users", r.Users)
+	textOf(&b, "Refused recipients", r.RefusedRecipients)
+	return oneByOne(b.String())
+}
+
+// oneByOne makes each line printable.
+func oneByOne(text string) string {
+	lines := strings.Split(text, "\n")
+	for i := range lines {
+		lines[i] = printable.Text(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}
+
+func seriesNames(sum tally.Bar) []tally.Name {
+	names := []tally.Name{{Name: "accepted", Count: sum.Accepted}, {Name: "of them shadow would refuse", Count: sum.Shadow}, {Name: "put off (4xx)", Count: sum.Tempfailed}}
+	for _, c := range refusals(sum) {
+		names = append(names, tally.Name{Name: "refused by " + c.Name, Count: c.Count})
+	}
+	return names
+}
+
+// textOf writes a list of names with bars; an empty one is left out.
+func textOf(b *strings.Builder, title string, names []tally.Name) {
+	if len(names) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n%s\n", title)
+	most := uint64(1)
+	for _, n := range names {
+		most = max(most, n.Count)
+	}
+	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+	for _, n := range names {
+		bar := strings.Repeat("█", int((n.Count*barWidth+most-1)/most))
+		fmt.Fprintf(w, "  %s\t%7d\t%s\n", printable.Text(n.Name), n.Count, bar)
+		if x := n.Example; x != nil {
+			fmt.Fprintf(w, "\t\te.g. %s to %s %s %s %s\n", x.From, x.To, x.Client, x.Name, x.Queue)
+		}
+	}
+	_ = w.Flush() // writing to a strings.Builder cannot fail
+}
