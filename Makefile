@@ -10,6 +10,7 @@ GOVULNCHECK = $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 FUZZTIME ?= 2000x
 SOAK_TABLES ?= 1000
 SOAK_FUZZTIME ?= 2m
+SOAK_ATTACKS ?= 50000
 
 UNIT = $(shell $(GO) list ./... | grep -v '/integration')
 
@@ -69,5 +70,6 @@ bench:
 soak:
 	MILTERD_TEST_TABLES=$(SOAK_TABLES) $(GO) test -count=1 -timeout 60m ./integration/rulesets
 	MILTERD_TEST_SESSIONS=100000 $(GO) test -count=1 -run TestWithAllServersDead ./dnscheck
+	MILTERD_TEST_ATTACKS=$(SOAK_ATTACKS) $(GO) test -count=1 -timeout 60m ./integration/attack
 	$(GO) test -race -count=20 -timeout 60m ./milter ./policy/...
 	@sh .ci/fuzz $(SOAK_FUZZTIME)

@@ -101,15 +101,8 @@ func runHealth(o *options, stdout, stderr io.Writer) int {
 		complain(stderr, err)
 		return exitFailure
 	}
-	var doors []status.Door
-	for _, address := range config.Listen.Milter {
-		doors = append(doors, status.Door{Name: status.Filter, Address: address})
-	}
-	for _, address := range config.Listen.Map {
-		doors = append(doors, status.Door{Name: status.Map, Address: address, Optional: !config.MapWanted()})
-	}
 	code := exitOK
-	for _, answer := range status.Ask(doors) {
+	for _, answer := range askDoors(config) {
 		if _, err := fmt.Fprintln(stdout, answer); err != nil {
 			fmt.Fprintf(stderr, "milterd: write results: %v\n", err)
 			return exitFailure
@@ -119,6 +112,18 @@ func runHealth(o *options, stdout, stderr io.Writer) int {
 		}
 	}
 	return code
+}
+
+// askDoors asks the running milterd at each of its doors.
+func askDoors(config *configs.Config) []status.Answer {
+	var doors []status.Door
+	for _, address := range config.Listen.Milter {
+		doors = append(doors, status.Door{Name: status.Filter, Address: address})
+	}
+	for _, address := range config.Listen.Map {
+		doors = append(doors, status.Door{Name: status.Map, Address: address, Optional: !config.MapWanted()})
+	}
+	return status.Ask(doors)
 }
 
 func runVersion(_ *options, stdout, _ io.Writer) int {
