@@ -10,6 +10,7 @@ package container
 import (
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -104,7 +105,7 @@ func outside() (int, error) {
 
 // packages are those of the example's sendmail image. With them in the base image, its
 // build finds nothing left to download.
-const packages = "ca-certificates,make,sendmail-bin,sendmail-cf,m4,sasl2-bin,libsasl2-modules,busybox"
+const packages = "ca-certificates,make,sendmail-bin,sendmail-cf,m4,sensible-mda,procmail,sasl2-bin,libsasl2-modules,libsasl2-modules-db,busybox"
 
 // baseSystem is the archive of a small Debian, made once.
 func baseSystem() (string, error) {
@@ -113,7 +114,7 @@ func baseSystem() (string, error) {
 		return "", err
 	}
 	dir := filepath.Join(cache, "milterd-tests")
-	archive := filepath.Join(dir, "bookworm-base.tar")
+	archive := filepath.Join(dir, fmt.Sprintf("bookworm-%08x.tar", crc32.ChecksumIEEE([]byte(packages))))
 	if _, err := os.Stat(archive); err == nil {
 		return archive, nil
 	}

@@ -2,14 +2,17 @@ package container
 
 import (
 	"encoding/json"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"milterd/dnscheck/dnstest"
+	"milterd/integration/harness"
 	"milterd/integration/testkit"
 )
 
@@ -28,30 +31,40 @@ func TestPod(t *testing.T) {
 	names, err := dnstest.Start(dnstest.Options{Addr: resolver + ":53", Lines: []string{
 		"8.113.0.203.in-addr.arpa. PTR mail.good.example.", "mail.good.example. A " + good,
 		"40.113.0.203.in-addr.arpa. PTR mail.bad.example.", "mail.bad.example. A " + refused,
-		"good.example. MX 10 mail.good.example.",
+		"good.example. MX 10 mail.good.example.", "example.test. MX 10 mx.example.test.", "mx.example.test. A 203.0.113.25",
 		"other.example. MX 10 mail.other.example.", "mail.other.example. A " + mailHost,
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer names.Close()
+	sink := listenAs(t, mailHost)
 	e := &engine{t, dir}
 	e.build(base)
 
 	t.Run("image", func(t *testing.T) { checkImage(t, &engine{t, dir}) })
 	t.Run("health check", func(t *testing.T) { checkHealth(t, &engine{t, dir}) })
 	t.Run("sockets", func(t *testing.T) {
-		p := e.play(t)
+		// As Kubernetes makes an emptyDir.
+		e.do("volume", "create", "sockets")
+		if err := os.Chmod(e.do("volume", "inspect", "sockets", "--format", "{{.Mountpoint}}"), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		// The other host has port 25 in the same network.
+		p := e.play(t, "hostPort: 25}", "hostPort: 2525}")
 		p.shadow()
+		p.mailOut(sink)
 		p.reload()
 		p.health()
 		p.killed()
 	})
 	t.Run("tcp", func(t *testing.T) {
+		// sendmail and milterd meet at the loopback address of the pod.
 		const socket = "local:/run/milterd/sockets/milter.sock"
-		p := e.play(t, `"`+socket+`"`, "inet:8893@127.0.0.1", "milter: "+socket, "milter: inet:8893", "mode: shadow", "mode: enforce")
+		p := e.play(t, `"`+socket+`"`, "inet:8893@127.0.0.1", "milter: "+socket, "milter: inet:8893", "mode: shadow", "mode: enforce", "hostPort: 25}", "hostPort: 2525}", "relay: []", "relay: ['10.89']")
 		p.expect(good, "postmaster@example.test", messageTaken)
 		p.expect(refused, "postmaster@example.test", accessDenied)
+		p.gateway()
 	})
 }
 
@@ -89,13 +102,16 @@ func checkHealth(t *testing.T, e *engine) {
 func (p *pod) shadow() {
 	p.expect(good, "postmaster@example.test", messageTaken)
 	p.expect(refused, "postmaster@example.test", messageTaken)
+	testkit.Eventually(p.t, "the message is delivered", func() bool {
+		return strings.Contains(p.logs("mail-sendmail"), "mailer=local") && strings.Contains(p.logs("mail-sendmail"), "stat=Sent")
+	})
 	verdict := false
 	for line := range strings.Lines(p.logs("mail-milterd")) {
 		var entry map[string]any
 		if err := json.Unmarshal([]byte(line), &entry); err != nil {
 			p.t.Errorf("not a line of JSON: %s", line)
 		}
-		verdict = verdict || entry["client"] == refused && strings.Contains(line, "would")
+		verdict = verdict || entry["client"] == refused && strings.Contains(line, `"shadow":"reject 550 5.7.1`)
 	}
 	if !verdict {
 		p.t.Errorf("no line tells of what would be refused")
@@ -106,6 +122,71 @@ func (p *pod) shadow() {
 	}
 	if owner := info.Sys().(*syscall.Stat_t).Uid; info.Mode().Perm() != 0o750 || owner != 10025 {
 		p.t.Errorf("the sockets' directory has mode %v and owner %d", info.Mode(), owner)
+	}
+}
+
+// gateway: who comes through the port of the host has the address of the bridge, whose
+// network may relay. That makes an open relay, until milterd sees that all have it.
+func (p *pod) gateway() {
+	const port = "127.0.0.1:2525"
+	p.do("exec", "mail-sendmail", "sh", "-c", "echo 10.89 >>/etc/mail/relay-domains && kill -HUP 1")
+	testkit.Eventually(p.t, "sendmail relays for the bridge", func() bool {
+		conn, err := net.Dial("tcp", p.addr+":25")
+		return err == nil && conn.Close() == nil && strings.HasPrefix(p.send("127.0.0.1", port, "x@other.example"), messageTaken)
+	})
+	for range 60 {
+		conn, err := harness.Dial("127.0.0.1", port)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		if _, err := conn.ReadReply(); err != nil {
+			p.t.Fatal(err)
+		}
+		conn.Close()
+	}
+	if got := p.send("127.0.0.1", port, "x@other.example"); !strings.HasPrefix(got, "451 4.7.1") {
+		p.t.Errorf("relaying for anyone behind the gateway: %q", got)
+	}
+	if got := p.send("127.0.0.1", port, "postmaster@example.test"); !strings.HasPrefix(got, messageTaken) {
+		p.t.Errorf("mail to us from behind the gateway: %q", got)
+	}
+	if log := p.logs("mail-milterd"); strings.Count(log, "nearly all clients have one private address") != 1 {
+		p.t.Error("it is not logged, once")
+	}
+}
+
+// mailOut: who logs in at the submission port is relayed, and milterd has seen it.
+func (p *pod) mailOut(sink <-chan string) {
+	p.do("exec", "mail-sendmail", "sh", "-c", "echo secret | saslpasswd2 -p -c -u mx.example.test shin")
+	conn, err := harness.Dial(good, p.addr+":587")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.ReadReply(); err != nil {
+		p.t.Fatal(err)
+	}
+	if _, err := conn.Command("EHLO client.example"); err != nil {
+		p.t.Fatal(err)
+	}
+	if reply, err := conn.Auth("PLAIN", "shin", "secret"); err != nil || reply.Code != 235 {
+		p.t.Fatalf("AUTH: %v, %v", reply, err)
+	}
+	for _, line := range []string{"MAIL FROM:<shin@example.test>", "RCPT TO:<x@other.example>", "DATA", "Subject: out\r\n\r\nhello\r\n."} {
+		if reply, err := conn.Command(line); err != nil || reply.Code >= 400 {
+			p.t.Fatalf("%s: %v, %v", line, reply, err)
+		}
+	}
+	select {
+	case recipient := <-sink:
+		if !strings.EqualFold(recipient, "RCPT TO:<x@other.example>") {
+			p.t.Errorf("another host got mail by %s", recipient)
+		}
+	case <-time.After(testkit.Patience):
+		p.t.Fatal("the message does not arrive at the other host")
+	}
+	if log := p.logs("mail-milterd"); !strings.Contains(log, `"to":"x@other.example"`) {
+		p.t.Error("milterd has not seen the message that left")
 	}
 }
 

@@ -2,12 +2,14 @@ package container
 
 import (
 	"net"
+	"net/textproto"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"milterd/integration/harness"
 	"milterd/integration/testkit"
@@ -170,6 +172,69 @@ func (p *pod) becomes(from, recipient, want string) {
 // volume is where a volume is on this machine.
 func (p *pod) volume(name string) string {
 	return p.do("volume", "inspect", name, "--format", "{{.Mountpoint}}")
+}
+
+// listenAs is a mail server at an address, which takes everything. It sends the RCPT
+// commands that it has heard.
+func listenAs(t *testing.T, addr string) <-chan string {
+	t.Helper()
+	ln, err := net.Listen("tcp", addr+":25")
+	if err != nil {
+		t.Fatal(err)
+	}
+	heard := make(chan string, 16)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			takeMail(conn, heard)
+		}
+	}()
+	t.Cleanup(func() {
+		ln.Close()
+		<-done
+	})
+	return heard
+}
+
+// takeMail speaks the server's half of SMTP on one connection.
+func takeMail(conn net.Conn, heard chan<- string) {
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(testkit.Patience))
+	text := textproto.NewConn(conn)
+	reply := "220 sink"
+	for {
+		if text.PrintfLine("%s", reply) != nil {
+			return
+		}
+		line, err := text.ReadLine()
+		verb, _, _ := strings.Cut(strings.ToUpper(line), " ")
+		switch {
+		case err != nil:
+			return
+		case verb == "RCPT":
+			heard <- line
+			reply = "250 ok"
+		case verb == "DATA":
+			if text.PrintfLine("354 go on") != nil {
+				return
+			}
+			if _, err := text.ReadDotBytes(); err != nil {
+				return
+			}
+			reply = "250 ok"
+		case verb == "EHLO":
+			reply = "502 no"
+		case verb == "QUIT":
+			reply = "221 bye"
+		default:
+			reply = "250 ok"
+		}
+	}
 }
 
 // need skips the test if the machine lacks something.

@@ -21,9 +21,8 @@ const DefaultSocketMode os.FileMode = 0o660
 //
 // A unix socket gets the mode (0 stands for DefaultSocketMode) and the group,
 // a name or a number, empty for the process's own; both mean nothing to TCP.
-// sendmail refuses a directory that others may write to, and a volume that containers
-// share is often one: so a directory that does not exist is made, with mode 0750 and
-// the socket's group, but not those above it. A socket left behind by a dead process is replaced; one that a process answers
+// A directory that does not exist is made, with mode 0750 and the socket's group, but not
+// those above it; sendmail refuses the socket if others may write to any of them. A socket left behind by a dead process is replaced; one that a process answers
 // on, or a file that is not a socket, is an error. Closing the listener
 // removes the socket, unless another one has taken its place.
 func Listen(spec string, mode os.FileMode, group string) (net.Listener, error) {
