@@ -12,7 +12,7 @@
 //
 // [Load] and [Parse] only read the configuration. [Config.Policy] goes on to
 // read what it names, the access table, the domain files and sendmail.cf, and
-// makes the policy; [Config.Files] lists those files, for whoever watches them.
+// makes the policy; [Config.Files] lists those files, so that they can be watched.
 package configs
 
 import (
@@ -90,6 +90,8 @@ type Listen struct {
 type Access struct {
 	File     string
 	Features access.Features
+	// MaxSize is the most octets that the table may have.
+	MaxSize int64
 }
 
 // Domains are the names that are ours, and those we relay for.
@@ -147,7 +149,7 @@ func Parse(name string, data []byte) (*Config, error) {
 // Name is the file the configuration was read from, empty for the embedded one.
 func (c *Config) Name() string { return c.name }
 
-// overlay reads a configuration over what is there.
+// overlay reads a configuration; its keys replace the values from before.
 func (c *Config) overlay(name string, data []byte) error {
 	node, err := document(name, data)
 	if err != nil {

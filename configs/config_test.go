@@ -3,7 +3,6 @@ package configs
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -18,13 +17,12 @@ import (
 
 	"milterd/dnscheck"
 	"milterd/header"
+	"milterd/integration/testkit"
 	"milterd/policy"
 	"milterd/policy/access"
 )
 
 var configType = reflect.TypeFor[Config]()
-
-var update = flag.Bool("update", false, "write the expected messages of testdata/bad")
 
 // load reads a configuration on a machine of a known name.
 func load(t *testing.T, path string) *Config {
@@ -67,20 +65,7 @@ func TestBadConfigurationsGiveTheirExactMessages(t *testing.T) {
 			if !errors.As(err, &problems) {
 				t.Errorf("the error is a %T, expected an *Error", err)
 			}
-			want := strings.TrimSuffix(file, ".yaml") + ".want"
-			got := err.Error() + "\n"
-			if *update {
-				if err := os.WriteFile(want, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			text, err := os.ReadFile(want)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(text), got); diff != "" {
-				t.Errorf("message (-want +got):\n%s", diff)
-			}
+			testkit.Golden(t, strings.TrimSuffix(file, ".yaml")+".want", err.Error()+"\n")
 		})
 	}
 }
@@ -140,7 +125,7 @@ func TestTheEmbeddedConfigurationHasTheDocumentedDefaults(t *testing.T) {
 			SocketMode: 0o660, MaxConnections: 4096,
 		},
 		Access: Access{
-			File:     "/etc/mail/access",
+			File: "/etc/mail/access", MaxSize: 256 << 20,
 			Features: access.Features{Skip: true, DelayChecks: true, Friend: true},
 		},
 		Domains: Domains{
@@ -172,7 +157,7 @@ func TestTheEmbeddedConfigurationHasTheDocumentedDefaults(t *testing.T) {
 				Forged:        reply("550 5.7.1 Relaying denied. IP name possibly forged {name}"),
 				GrantTemp:     reply("451 4.7.1 Relaying temporarily denied. Please try again later"),
 				TrustAuthMech: []string{"EXTERNAL", "DIGEST-MD5", "CRAM-MD5", "LOGIN", "PLAIN"},
-				LocalMailers:  []string{"local", "prog", "*file*", "*include*", "error", "discard", "procmail", "cyrus", "cyrusv2"},
+				LocalMailers:  []string{"local", "prog", "*file*", "*include*", "error", "discard", "procmail", "cyrus", "cyrusbb", "cyrusv2", "virtual", "lmtp", "dovecot", "maildrop", "mailman", "pop", "usenet"},
 			},
 			Sender: reject,
 			SenderDomain: policy.SenderDomainCheck{
@@ -259,7 +244,7 @@ func TestAFileOverridesTheDefaultsKeyByKey(t *testing.T) {
 		SocketMode:  0o666,
 		SocketGroup: "smmsp", MaxConnections: 10,
 	}
-	want.Access = Access{File: "access.txt", Features: access.Features{
+	want.Access = Access{File: "access.txt", MaxSize: 256 << 20, Features: access.Features{
 		BlocklistRecipients: true, DelayChecks: true, Hater: true, LookupDotDomain: true,
 		RelayMailFrom: true, RelayMailFromDomain: true,
 	}}

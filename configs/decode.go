@@ -31,7 +31,7 @@ type decoder struct {
 	problems
 	// lines has the line of every key that the file holds, by path.
 	lines map[string]int
-	// top is the whole schema, to tell where a misplaced key belongs.
+	// top is the whole schema. It shows the right place of a misplaced key.
 	top []field
 }
 
@@ -59,7 +59,7 @@ func (v value) given(key string) bool {
 }
 
 // plain reports anchors, aliases and tags, which would make a value come from
-// somewhere else or be something else than what is written.
+// somewhere else or mean something else than the text says.
 func (v value) plain() bool {
 	switch {
 	case v.node.Kind == yaml.AliasNode:

@@ -91,7 +91,7 @@ func (c *Config) checkMaps(s *sources, cf *sendmail.Config) {
 	}
 }
 
-// mapDoor is where the map door is, in words.
+// mapDoor lists the addresses of the map door for a message.
 func (c *Config) mapDoor() string {
 	if len(c.Listen.Map) == 0 {
 		return "empty"

@@ -154,10 +154,8 @@ func parseHosts(text []byte) hostsTable {
 
 // names are the names of an address, from the first line that has it.
 func (t hostsTable) names(addr netip.Addr) []string {
-	for _, line := range t {
-		if line.addr == addr {
-			return line.names
-		}
+	if i := slices.IndexFunc(t, func(l hostsLine) bool { return l.addr == addr }); i >= 0 {
+		return t[i].names
 	}
 	return nil
 }
@@ -186,13 +184,9 @@ func (t hostsTable) ofMachine(full string) []string {
 
 // with are the lines that hold a name.
 func (t hostsTable) with(name string) hostsTable {
-	var lines hostsTable
-	for _, line := range t {
-		if slices.ContainsFunc(line.names, func(n string) bool { return strings.EqualFold(n, name) }) {
-			lines = append(lines, line)
-		}
-	}
-	return lines
+	return slices.DeleteFunc(slices.Clone(t), func(l hostsLine) bool {
+		return !slices.ContainsFunc(l.names, func(n string) bool { return strings.EqualFold(n, name) })
+	})
 }
 
 // machineName is this machine's full host name as far as its own files tell,

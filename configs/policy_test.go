@@ -354,6 +354,32 @@ func TestFilesThatSendmailNeedsAreMissedOnTheLineThatNamesThem(t *testing.T) {
 	}
 }
 
+// TestATableIsBounded has files that are larger than they look, or never end.
+func TestATableIsBounded(t *testing.T) {
+	dir := write(t, map[string]string{"sparse": "From:a.example\tREJECT\n", "hole": "From:a.example\tREJECT\n", "good": "From:a.example\tREJECT\n"})
+	for name, octets := range map[string]int64{"sparse": 2 << 30, "hole": 200 << 20} {
+		if err := os.Truncate(filepath.Join(dir, name), octets); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct{ file, most, want string }{
+		{"sparse", "", "DIR/sparse: the access table has 2147483648 octets, expected 256MiB at most (access.max_size)"},
+		{"hole", "", "DIR/hole:2: NUL octet, expected text"},
+		{"hole", ", max_size: 100MiB", "DIR/hole: the access table has 209715200 octets, expected 100MiB at most (access.max_size)"},
+		{"/proc/kallsyms", ", max_size: 64KiB", "/proc/kallsyms: the access table grew while it was read, expected 64KiB at most (access.max_size)"},
+		{"good", ", max_size: 64KiB", ""},
+	} {
+		_, _, err := parse(t, dir, "access: {file: "+c.file+c.most+"}\ndomains: {local: [], relay: []}\n").Policy()
+		got := ""
+		if err != nil {
+			got = strings.ReplaceAll(err.Error(), dir, "DIR")
+		}
+		if got != c.want {
+			t.Errorf("%s%s: %q, expected %q", c.file, c.most, got, c.want)
+		}
+	}
+}
+
 // TestAnOptionalMapThatIsNotThereIsEmpty: K... -o FILE. Where makemap's FILE.db is
 // there, sendmail has a table, and milterd must not go without.
 func TestAnOptionalMapThatIsNotThereIsEmpty(t *testing.T) {

@@ -21,7 +21,7 @@ type Record struct {
 	// most.
 	Sample float64
 	// Redact puts tokens in place of what names people, made with RedactKey, so that
-	// equal ones stay equal. An empty key stands for one that nobody knows.
+	// equal ones stay equal. An empty key stands for a random one that is not kept.
 	Redact bool
 	// RedactKey is that of RedactKeyFile once Policy has read it.
 	RedactKey     Secret
@@ -61,7 +61,7 @@ func (c *Config) recordSchema() []field {
 // minRedactKey is the least length of a redaction key, in octets.
 const minRedactKey = 16
 
-// checkRecord reports what is right key by key, and cannot be together.
+// checkRecord reports values that are right one by one, but not together.
 func (c *Config) checkRecord(d *decoder) {
 	r := &c.Record
 	if r.RedactKey != "" && r.RedactKeyFile != "" {

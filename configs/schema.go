@@ -30,6 +30,7 @@ func (c *Config) schema() []field {
 		{name: "access", section: []field{
 			{name: "file", value: checked(&c.Access.File, checkFile)},
 			{name: "features", value: features(&c.Access.Features)},
+			{name: "max_size", value: size(&c.Access.MaxSize, 64*kib, 2*gib)},
 		}},
 		{name: "domains", section: []field{
 			{name: "hostname", value: checked(&c.Domains.Hostname, optional(checkHostname))},

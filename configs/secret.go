@@ -23,12 +23,12 @@ var harmless = map[string]bool{
 	"ipv4": true, "ipv6": true, "null": true,
 }
 
-// Secret is a password or a key. It is never shown: whatever prints it prints a
+// Secret is a password or a key. It is never shown: printing it prints a
 // placeholder.
 type Secret = dnscheck.Secret
 
-// secret takes a password or a key; what says what is expected. A number is one
-// too, and nothing of it is ever shown.
+// secret takes a password or a key; what names it in messages. A number is one too,
+// and nothing of it is ever shown.
 func secret(to *Secret, what string) func(value) {
 	return func(v value) {
 		if v.node.Kind != yaml.ScalarNode || v.node.Tag == "!!null" || strings.ContainsAny(v.node.Value, " \t\r\n") {

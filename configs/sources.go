@@ -3,8 +3,10 @@ package configs
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,14 +33,14 @@ const (
 type source struct {
 	path    string
 	missing absence
-	// file and line are where it is named.
+	// file and line name it.
 	file string
 	line int
 	// format is how a class file is read.
 	format string
 }
 
-// class is where a class comes from.
+// class is a class before its files are read.
 type class struct {
 	names []string
 	files []source
@@ -120,7 +122,7 @@ func (c *Config) askSendmail(s *sources) {
 	if !c.explicit("access.features") {
 		s.features = cf.Features
 	}
-	// An option of sendmail, whatever the FEATUREs are said to be.
+	// An option of sendmail, also if the FEATUREs are configured.
 	s.features.CompressedIPv6 = cf.Features.CompressedIPv6
 	if !c.explicit("domains.hostname") {
 		s.hostname = cf.Hostname
@@ -149,7 +151,7 @@ func (c *Config) askSendmail(s *sources) {
 }
 
 // mapFromSendmail takes the access table that sendmail uses. Where sendmail has
-// none, or asks milterd or somebody else for it, the default file stays.
+// none, or asks a server for it, the default file stays.
 func (s *sources) mapFromSendmail(cf *sendmail.Config) {
 	switch {
 	case cf.Access.Text != "":
@@ -325,16 +327,25 @@ func tooBroad(name string) bool {
 // table reads the access table.
 func (s *sources) table() *access.Table {
 	s.entries[s.access.path] = 0
-	f, err := openFile(s.access.path, maxAccess)
+	most := s.config.Access.MaxSize
+	if info, err := os.Stat(s.access.path); err == nil && info.Size() > most {
+		s.add(s.access.path, 0, "the access table has %d octets, expected %s at most (access.max_size)", info.Size(), formatSize(most))
+		return nil
+	}
+	f, err := openFile(s.access.path, math.MaxInt64)
 	if err != nil {
 		s.failed("access table", s.access, err)
 		return nil
 	}
 	defer f.Close()
 	s.checkOthers(s.access.path, "the access table: who may relay", 0o002)
-	table, found, err := access.Parse(s.access.path, f, s.features)
+	limited := &io.LimitedReader{R: f, N: most + 1}
+	table, found, err := access.Parse(s.access.path, limited, s.features)
 	var problem access.Problem
 	switch {
+	case limited.N == 0:
+		s.add(s.access.path, 0, "the access table grew while it was read, expected %s at most (access.max_size)", formatSize(most))
+		return nil
 	case errors.As(err, &problem):
 		s.add(problem.File, problem.Line, "%s", problem.Text)
 		return nil

@@ -36,26 +36,32 @@ func quoteHint(n *yaml.Node) string {
 	return fmt.Sprintf(" (quote it: %s)", quote(n.Value))
 }
 
-// ownPath takes the path of a file or directory that milterd itself keeps, which
-// may be empty if optional, and makes it complete: what is relative begins in the
-// directory of the configuration.
-func (c *Config) ownPath(to *string, optional bool) func(value) {
+// parsed takes what parse makes of text.
+func parsed[T any](to *T, parse func(s string) (T, error)) func(value) {
 	return text(func(v value, s string) {
-		switch {
-		case s == "" && !optional:
-			v.fail("no file name")
-		case strings.IndexFunc(s, unicode.IsControl) >= 0, strings.TrimSpace(s) != s:
-			v.fail("%s, expected a file name", quote(s))
-		case s == "":
-			*to = ""
-		default:
-			path, err := filepath.Abs(c.path(s))
-			if err != nil {
-				v.fail("%s: %v", quote(s), err)
-				return
-			}
-			*to = path
+		got, err := parse(s)
+		if err != nil {
+			v.fail("%v", err)
+			return
 		}
+		*to = got
+	})
+}
+
+// ownPath takes the path of a file or directory that milterd itself keeps, which
+// may be empty if optional, and makes it complete: a relative path begins in
+// the directory of the configuration.
+func (c *Config) ownPath(to *string, optional bool) func(value) {
+	return parsed(to, func(s string) (string, error) {
+		switch {
+		case s == "" && optional:
+			return "", nil
+		case s == "":
+			return "", errors.New("no file name")
+		case strings.ContainsFunc(s, unicode.IsControl), strings.TrimSpace(s) != s:
+			return "", fmt.Errorf("%s, expected a file name", quote(s))
+		}
+		return filepath.Abs(c.path(s))
 	})
 }
 
@@ -101,39 +107,27 @@ const maxReply = 510
 
 // reply takes an SMTP reply.
 func reply(to *policy.Reply) func(value) {
-	return text(func(v value, s string) {
+	return parsed(to, func(s string) (policy.Reply, error) {
 		if !printable.IsASCII(s) {
-			v.fail("reply %s, expected printable ASCII on one line", quote(s))
-			return
+			return policy.Reply{}, fmt.Errorf("reply %s, expected printable ASCII on one line", quote(s))
 		}
 		if len(s) > maxReply {
-			v.fail("reply %s: %d octets, expected %d at most", quote(s), len(s), maxReply)
-			return
+			return policy.Reply{}, fmt.Errorf("reply %s: %d octets, expected %d at most", quote(s), len(s), maxReply)
 		}
 		r, err := policy.ParseReply(s)
 		if err == nil {
 			err = r.CheckPlaceholders()
 		}
-		if err != nil {
-			v.fail("%v", err)
-			return
-		}
-		*to = r
+		return r, err
 	})
 }
 
 // checked takes text that check finds nothing wrong with.
 func checked(to *string, check func(string) error) func(value) {
-	return text(func(v value, s string) {
-		if err := check(s); err != nil {
-			v.fail("%v", err)
-			return
-		}
-		*to = s
-	})
+	return parsed(to, func(s string) (string, error) { return s, check(s) })
 }
 
-// optional lets a check pass what is empty.
+// optional makes a check pass an empty text.
 func optional(check func(string) error) func(string) error {
 	return func(s string) error {
 		if s == "" {

@@ -14,7 +14,7 @@ const maxAliases = 8
 type cacheEntry struct {
 	Result
 	// ttl is what the DNS says: the least of the records', or RFC 2308's for a
-	// negative answer. It is negative where the answer does not say.
+	// negative answer. It is negative if the answer does not say.
 	ttl time.Duration
 }
 
@@ -23,7 +23,7 @@ const unsaid = time.Duration(-1)
 
 // chain follows one look-up along its aliases, through one message or several.
 type chain struct {
-	name  string // where the aliases have led so far
+	name  string // to which the aliases have led so far
 	qtype uint16
 	steps int
 	ttl   uint32 // the least of the aliases'
@@ -33,7 +33,7 @@ func newChain(q question) *chain {
 	return &chain{name: q.name, qtype: q.qtype, ttl: 1<<31 - 1}
 }
 
-// step goes along an alias; false where there have been too many.
+// step goes along an alias; false if there have been too many.
 func (c *chain) step(alias *dns.CNAME) bool {
 	target, ok := canonicalTarget(alias.Target)
 	if c.steps++; !ok || c.steps > maxAliases {
@@ -45,7 +45,7 @@ func (c *chain) step(alias *dns.CNAME) bool {
 }
 
 // collect takes the records of the chain's name and type out of rrs. Without
-// any, alias is where the name leads, if it does.
+// any, alias is the name's CNAME record, if it has one.
 func (c *chain) collect(rrs []dns.RR) (records []Record, alias *dns.CNAME) {
 	for _, rr := range rrs {
 		header := rr.Header()

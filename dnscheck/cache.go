@@ -56,8 +56,8 @@ func (c cacheClock) NowNano() int64 { return c.now().UnixNano() }
 func (c cacheClock) Tick(d time.Duration) <-chan time.Time { return time.Tick(d) }
 
 // listError says that an answer is one by which DNS lists report that they did
-// not look (127.255.255.0/24), whatever it says of its time to live. It is not
-// about the name, and holds until whoever runs the list is content again.
+// not look (127.255.255.0/24). It is not about the name, so its time to live does
+// not count.
 func listError(a *cacheEntry) bool {
 	return slices.ContainsFunc(a.Records, func(r Record) bool {
 		return r.Addr.Is4() && listErrors.Contains(r.Addr)

@@ -80,7 +80,7 @@ func (c *Client) Lookup(ctx context.Context, name string, qtype uint16) Result {
 	return c.result(a, err)
 }
 
-// LookupFresh asks the servers, whatever the cache knows.
+// LookupFresh asks the servers.
 func (c *Client) LookupFresh(ctx context.Context, name string, qtype uint16) Result {
 	c.counters.lookups.Add(1)
 	q, result, ok := c.valid(name, qtype)
@@ -142,7 +142,7 @@ func (c *Client) valid(name string, qtype uint16) (q question, result Result, ok
 }
 
 // loader lets the cache ask the servers. The cache runs it in the goroutine of
-// the first caller and lets the others wait; where that one's context ends, and
+// the first caller and lets the others wait; if that one's context ends, and
 // so Load fails, the next caller runs it again.
 type loader Client
 
@@ -241,13 +241,13 @@ func (c *Client) exchange(ctx context.Context, q question) (reply *dns.Msg, fail
 	failure = ErrTimeout
 	tried := false
 	var useless serverSet // answered, but cannot tell: asking again is in vain
-	for range c.config.Attempts {
+	for attempt := range c.config.Attempts {
 		now := c.config.now()
 		for _, server := range c.servers.get(now).order(now) {
 			if slices.Contains(useless, server) {
 				continue
 			}
-			reply, err := c.ask(ctx, server, q)
+			reply, err := c.ask(ctx, server, q, attempt == 0)
 			switch {
 			case err == nil && c.useful(reply):
 				server.answered()

@@ -35,7 +35,7 @@ type Config struct {
 	CacheBytes   int64
 	CacheEntries int
 	// MinTTL and MaxTTL are floor and ceiling of the time an answer is
-	// remembered, whatever its own time to live. Defaults 5 s and 1 h.
+	// remembered. Defaults 5 s and 1 h.
 	MinTTL, MaxTTL time.Duration
 	// NegativeTTL is the ceiling for names that do not exist or have no such
 	// records. Default 15 min.
@@ -48,7 +48,7 @@ type Config struct {
 	// that cannot be had (RFC 8767). Default 0: never.
 	StaleTTL time.Duration
 
-	// Log hears of changes to the list of servers; nil for nobody.
+	// Log is told of changes to the list of servers; nil for no log.
 	Log *slog.Logger
 
 	// now is the clock of the cache; tests set it.

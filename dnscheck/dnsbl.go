@@ -39,7 +39,7 @@ const (
 type List struct {
 	// Name is what the list is called in reports; by default it is Zone.
 	Name string
-	// Zone is where it is asked, such as bl.example. Where the list gives each
+	// Zone is what its names end in, such as bl.example. If the list gives each
 	// customer a key, {key} stands for it: {key}.bl.example.
 	Zone string
 	// Key is the query key; it goes where {key} stands in Zone, and nowhere else.
@@ -48,13 +48,13 @@ type List struct {
 	// Weight is what a listing adds to the score. It is negative for an allow
 	// list; with 0 a listing is only noted.
 	Weight int
-	// Exempt is for an allow list whose word is final: what it lists is not
-	// refused, whatever the score.
+	// Exempt is for an allow list that is final: what it lists is not refused,
+	// however high the score.
 	Exempt bool
 	// Codes are the answers that count as a listing; the default is a careful
 	// choice for the kind of list.
 	Codes []Code
-	// IPv4 and IPv6 are the families an address list is asked about; both where
+	// IPv4 and IPv6 are the families an address list is asked about; both if
 	// neither is set.
 	IPv4, IPv6 bool
 	// TXT asks for the reason of a listing too.

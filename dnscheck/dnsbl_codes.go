@@ -11,7 +11,7 @@ import (
 // or a name for.
 type Code struct {
 	text string
-	// octets are the first and last value of each octet; mask, where it is not
+	// octets are the first and last value of each octet; mask, if it is not
 	// zero, stands for any of its bits in the last octet instead.
 	octets [4]octetRange
 	mask   byte
@@ -165,8 +165,8 @@ func (c Code) Holds(answer netip.Addr) bool {
 	return c.octets[0].first != 0
 }
 
-// defaultCodes are the answers that count where a list does not name any. They
-// are few on purpose: an answer that nobody asked for refuses no mail.
+// defaultCodes are the answers that count if a list does not name any. They are few
+// on purpose: an answer that the administrator does not know of refuses no mail.
 func defaultCodes(l List) []string {
 	switch {
 	case l.Kind == DomainList:
@@ -178,7 +178,7 @@ func defaultCodes(l List) []string {
 }
 
 // errorAnswer says what is wrong with an answer that is not about the address
-// or name asked for; empty where it is.
+// or name asked for; empty if it is.
 func errorAnswer(answer netip.Addr, l List) string {
 	if !answer.Is4() {
 		return "not an IPv4 address"

@@ -46,8 +46,8 @@ type ListEntry struct {
 	Answers []netip.Addr
 	// Detail says why the status is ListUnusable.
 	Detail string
-	// Reason is the list's own text about the listing, printable, where
-	// List.TXT asks for it and it came in time.
+	// Reason is the list's own text about the listing, printable, if List.TXT asks
+	// for it and it came in time.
 	Reason string
 
 	list     *list
@@ -122,8 +122,8 @@ type ListReport struct {
 	threshold int
 }
 
-// tally is where the score stands, and how far the lists for which open says so
-// could still move it.
+// tally is the score so far, and how far the lists for which open says so could
+// still move it.
 type tally struct {
 	score, up, down       int
 	exempted, couldExempt bool
@@ -160,21 +160,19 @@ func (r *ListReport) decided() bool {
 	return t.exempted || t.score+t.up < r.threshold || t.score+t.down >= r.threshold && !t.couldExempt
 }
 
-// conclude reaches the verdict. Without an answer a list is as good as silent,
-// unless the administrator would rather wait for it and it would make a
-// difference.
+// conclude reaches the verdict. A list without an answer does not count, unless the
+// administrator would rather wait for it and it would make a difference.
 func (r *ListReport) conclude() {
 	t := r.tally(ListEntry.awaited)
 	r.Score = t.score
+	enough := t.score >= r.threshold
 	switch {
 	case t.exempted:
 		r.Verdict = Exempted
-	case t.score >= r.threshold && (t.score+t.down < r.threshold || t.couldExempt):
+	case enough && (t.score+t.down < r.threshold || t.couldExempt), !enough && t.score+t.up >= r.threshold:
 		r.Verdict = ListsTemporary
-	case t.score >= r.threshold:
+	case enough:
 		r.Verdict = Listed
-	case t.score+t.up >= r.threshold:
-		r.Verdict = ListsTemporary
 	default:
 		r.Verdict = NotListed
 	}

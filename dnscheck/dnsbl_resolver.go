@@ -17,11 +17,11 @@ const keyPlace = "{key}"
 
 const redacted = "[redacted]"
 
-// Secret is a text that is never shown: whatever prints, logs or encodes it
-// gets a placeholder.
+// Secret is a text that is never shown: printed, logged or encoded it is a
+// placeholder.
 type Secret string
 
-// Format writes the placeholder, whatever the verb.
+// Format writes the placeholder, for every verb.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
 
 // String is the placeholder.

@@ -75,7 +75,7 @@ func (h *Health) Watch(lists *Lists, resolver Resolver) {
 }
 
 // Recheck probes all lists that are bypassed at once, and has those that must
-// not be probed asked again: for an administrator who has mended something.
+// not be probed asked again. It is for when something may have been mended.
 func (h *Health) Recheck() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

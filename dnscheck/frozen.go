@@ -155,8 +155,8 @@ const maxRecorded = 1000
 // Recorder is a Resolver for one session: it hands questions on and keeps the
 // answers, so that the session can be written down with what its verdicts rest on.
 // With gives one more Resolver that records into the same session.
-// A definite answer stays the same for as long as the session lasts, whatever the
-// DNS says later: that is what a replay will see. A temporary one is asked for
+// A definite answer stays the same for as long as the session lasts: that is what a
+// replay will see. A temporary one is asked for
 // again, as the session must not fare worse for being recorded, and the first
 // definite answer takes its place. After maxRecorded different questions further
 // ones are handed on without being kept: a replay finds no answer to them.

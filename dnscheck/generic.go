@@ -20,12 +20,7 @@ const (
 // of its own, and so it is off unless rules are given.
 type Generic struct {
 	builtin  bool
-	patterns []pattern
-}
-
-type pattern struct {
-	text   string
-	regexp *regexp.Regexp
+	patterns []*regexp.Regexp
 }
 
 // GenericMatch is a name that a rule takes for generic.
@@ -52,7 +47,7 @@ func NewGeneric(builtin bool, patterns []string) (*Generic, error) {
 		if err != nil {
 			return nil, fmt.Errorf("generic names: %w", err)
 		}
-		g.patterns = append(g.patterns, pattern{text, compiled})
+		g.patterns = append(g.patterns, compiled)
 	}
 	return g, nil
 }
@@ -79,8 +74,8 @@ func (g *Generic) match(addr netip.Addr, name string) string {
 		}
 	}
 	for _, p := range g.patterns {
-		if p.regexp.MatchString(name) {
-			return p.text
+		if p.MatchString(name) {
+			return p.String()
 		}
 	}
 	return ""

@@ -267,19 +267,6 @@ func TestAliasesAreFollowedFromMessageToMessage(t *testing.T) {
 	}
 }
 
-func TestAServerWithoutEDNS(t *testing.T) {
-	s := serveRaw(t, func(query *dns.Msg) [][]byte {
-		if query.IsEdns0() != nil {
-			return [][]byte{packed(t, new(dns.Msg).SetRcode(query, dns.RcodeFormatError))}
-		}
-		return [][]byte{packed(t, answering(t, query, "a.example. 300 IN A 203.0.113.5"))}
-	}, nil)
-	c := dial(t, nil, dnscheck.Config{Servers: []string{s.addr()}, TryTimeout: patience, Attempts: 1})
-	if got, want := says(c.Lookup(withPatience(t), "a.example", dns.TypeA)), "FOUND | 300 IN A 203.0.113.5"; got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-}
-
 func TestTCP(t *testing.T) {
 	truncated := func(query *dns.Msg) [][]byte {
 		m := answering(t, query, "a.example. 300 IN A 192.0.2.66", "a.example. 300 IN A 192.0.2.67")

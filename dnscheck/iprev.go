@@ -69,7 +69,7 @@ type IPRev struct {
 	Status IPRevStatus
 	// Names are the PTR names, in the order of the alphabet.
 	Names []PTRName
-	// Omitted is how many further names there were, which nobody looked at.
+	// Omitted is how many further names there were, which were not looked at.
 	Omitted int
 	// Err is why the PTR look-up itself had no answer.
 	Err error
@@ -79,7 +79,7 @@ type IPRev struct {
 // hold the client's address (forward-confirmed reverse DNS). All names are asked
 // for at once, for the records of the client's family only: others cannot match.
 //
-// One confirmed name is enough to pass, whatever became of the rest. Without
+// One confirmed name is enough to pass. Without
 // one, a name that had no answer makes the result temporary, because it might
 // have been the one. Names that no host can have (labels of other characters, a
 // single label, an address) confirm nothing.
@@ -160,8 +160,7 @@ func (r *IPRev) conclude() IPRevStatus {
 	return status
 }
 
-// Confirmed are the confirmed names, the first of them being the client's name
-// where one is needed.
+// Confirmed are the confirmed names.
 func (r IPRev) Confirmed() []string {
 	var names []string
 	for _, name := range r.Names {

@@ -66,7 +66,7 @@ type MailHost struct {
 	// Name is in lower case and without its final dot, in printable characters:
 	// what a host name does not have is escaped as in a zone file.
 	Name string
-	// Addrs are its addresses, where they were asked for.
+	// Addrs are its addresses, if they were asked for.
 	Addrs []netip.Addr
 	// Err says why its addresses are not, or not all, known.
 	Err error
@@ -157,7 +157,7 @@ func isLiteral(domain string) bool {
 	return err == nil && addr.Is4()
 }
 
-// takeHosts reads the MX records. A null MX counts only where there is no other
+// takeHosts reads the MX records. A null MX counts only if there is no other
 // record (RFC 7505 section 3); beside others it is passed over, as no mail can
 // be sent to it.
 func (m *MailDomain) takeHosts(records []Record) {

@@ -92,7 +92,7 @@ func asciiLower(s string) string {
 	return s
 }
 
-// hostName is the canonical name where it can be the name of a host: letters,
+// hostName is the canonical name if it can be the name of a host: letters,
 // digits, hyphens and, as is common, underscores; two labels or more; the last
 // one not a number (RFC 1123 section 2.1, RFC 3696 section 2).
 func hostName(name string) (string, bool) {

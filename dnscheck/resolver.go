@@ -186,7 +186,7 @@ func supported(qtype uint16) bool {
 	return false
 }
 
-// newRecord takes over a record of a supported type; false where it is of
+// newRecord takes over a record of a supported type; false if it is of
 // another type or its data cannot be used.
 func newRecord(rr dns.RR) (Record, bool) {
 	record := Record{Type: rr.Header().Rrtype, TTL: rr.Header().Ttl}

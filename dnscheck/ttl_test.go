@@ -38,7 +38,7 @@ func TestHowLongAnswersAreRemembered(t *testing.T) {
 		{"no data likewise", dnscheck.Config{}, func(m *dns.Msg) { soa(m, 3600, 60) }, time.Minute},
 		{"NXDOMAIN for the negative ceiling at most", dnscheck.Config{NegativeTTL: time.Minute}, func(m *dns.Msg) { m.Rcode = dns.RcodeNameError; soa(m, 86400, 86400) }, time.Minute},
 		{"NXDOMAIN without an SOA for the floor", dnscheck.Config{MinTTL: 7 * time.Second}, func(m *dns.Msg) { m.Rcode = dns.RcodeNameError }, 7 * time.Second},
-		{"failures for a moment", dnscheck.Config{TemporaryTTL: 3 * time.Second}, func(m *dns.Msg) { m.Rcode = dns.RcodeServerFailure }, 3 * time.Second},
+		{"failures for a moment", dnscheck.Config{TemporaryTTL: 3 * time.Second}, func(m *dns.Msg) { m.SetEdns0(1232, false).Rcode = dns.RcodeServerFailure }, 3 * time.Second},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := serveRaw(t, func(query *dns.Msg) [][]byte {

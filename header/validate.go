@@ -15,8 +15,8 @@ const (
 	maxName  = 76
 )
 
-// Validate reports what is wrong with the texts of rules. Plan takes the defaults
-// in place of a From or By that is refused here.
+// Validate checks the texts of rules. Plan takes the defaults in place of a From or
+// By that is refused here.
 func (r *Rules) Validate() error {
 	if err := checkFrom(r.From); err != nil {
 		return fmt.Errorf("from: %w", err)
@@ -32,7 +32,6 @@ func (r *Rules) Validate() error {
 	return nil
 }
 
-// validate reports what is wrong with a rule.
 func (r *FieldRule) validate() error {
 	if err := CheckName(r.Name); err != nil {
 		return err

@@ -59,7 +59,7 @@ func mayBeLong(command byte) bool { return command == cmdHeader || command == cm
 type FrameError struct {
 	// Command is the frame's command byte; 0 if the frame ended before it.
 	Command byte
-	// Reason says what is wrong with the frame.
+	// Reason is the rule that the frame breaks.
 	Reason string
 }
 
@@ -124,7 +124,7 @@ type frameChecker struct {
 	headerBytes int
 }
 
-// check reports what is wrong with a frame, nil if nothing is.
+// check returns a *FrameError for a malformed frame.
 func (c *frameChecker) check(command byte, data []byte) error {
 	reason := c.problem(command, data)
 	if reason == "" {

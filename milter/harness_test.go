@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -61,6 +62,13 @@ func (s *script) taken() []any {
 	notes := s.notes
 	s.notes = nil
 	return notes
+}
+
+// all is what was noted up to now, and stays noted.
+func (s *script) all() []any {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.notes)
 }
 
 func (s *script) begin(_ *policy.Policy, c policy.Connection, _ policy.Answers) policy.Evaluator {

@@ -3,7 +3,6 @@ package milter
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"strings"
 
 	gomilter "github.com/d--j/go-milter"
@@ -38,12 +37,12 @@ type session struct {
 	evaluator policy.Evaluator
 
 	// One message.
-	inMessage  bool
-	from       string
-	authType   string
-	queueID    string
-	recipients int
-	headers    []policy.HeaderField
+	inMessage bool
+	from      string
+	auth      policy.Auth
+	queueID   string
+	headers   []policy.HeaderField
+	tally     tally
 }
 
 var _ gomilter.Milter = (*session)(nil)
@@ -71,11 +70,12 @@ func (s *session) Connect(host, family string, port uint16, addr string, m gomil
 	defer s.rescue("connect", &response)
 	s.endMessage()
 	s.endConnection()
-	s.client = connection(host, family, port, addr, m)
-	if s.current.Policy == nil {
+	var known bool
+	s.client, known = connection(host, family, port, addr, m)
+	if s.current.Policy == nil || !known {
 		return gomilter.RespContinue, nil
 	}
-	client := s.client.ClientAddr()
+	client := door.ClientText(s.client.Addr)
 	answers := s.current.Answers(s.ctx, s.client, func(value any) { s.server.recovered("look-up", value, "client", client) })
 	s.evaluator = s.server.config.NewEvaluator(s.current.Policy, s.client, answers)
 	return gomilter.RespContinue, nil
@@ -100,7 +100,7 @@ func (s *session) MailFrom(from, args string, m gomilter.Modifier) (response *go
 	defer s.rescue("mail", &response)
 	s.endMessage()
 	s.noteQueueID(m)
-	s.from, s.authType = from, m.Get(gomilter.MacroAuthType)
+	s.from, s.auth = from, authState(m)
 	if s.evaluator == nil {
 		return s.fail(policy.Verdict{Stage: policy.StageMail, Arg: from}, "the facts of this connection are not known"), nil
 	}
@@ -109,7 +109,7 @@ func (s *session) MailFrom(from, args string, m gomilter.Modifier) (response *go
 		s.tls = tls
 		s.evaluator.Helo(s.helo, tls)
 	}
-	verdict := s.evaluator.Mail(authState(m), policy.Mail{
+	verdict := s.evaluator.Mail(s.auth, policy.Mail{
 		From:   from,
 		Args:   strings.Fields(args),
 		Mailer: m.Get(gomilter.MacroMailMailer),
@@ -128,8 +128,7 @@ func (s *session) RcptTo(to, args string, m gomilter.Modifier) (response *gomilt
 	if !s.inMessage {
 		return s.fail(policy.Verdict{Stage: policy.StageRcpt, Arg: to}, "no MAIL before it"), nil
 	}
-	s.recipients++
-	if s.recipients > s.server.config.Limits.Recipients {
+	if s.tally.taken+s.tally.refused >= s.server.config.Limits.Recipients {
 		return s.give(policy.Verdict{
 			Stage: policy.StageRcpt, Arg: to, Action: policy.ActionTempfail, Reply: tooManyRecipients,
 			Reason: "this message has as many recipients as it may have",
@@ -249,10 +248,10 @@ func (s *session) endConnection() {
 
 func (s *session) endMessage() {
 	s.inMessage = false
-	s.from, s.authType = "", ""
+	s.from, s.auth = "", policy.Auth{}
 	s.queueID = ""
-	s.recipients = 0
 	s.headers = nil
+	s.tally = tally{}
 }
 
 // noteQueueID keeps the queue id for the log. sendmail has it from the
@@ -277,46 +276,6 @@ func (s *session) give(v policy.Verdict) *gomilter.Response {
 	s.server.counter.verdict(v)
 	s.log(v)
 	return response
-}
-
-// log writes the one line of a verdict. With what it holds of the client, the
-// session can be written down for -check.
-func (s *session) log(v policy.Verdict) {
-	if !s.server.logger.Enabled(s.ctx, slog.LevelInfo) {
-		return
-	}
-	// A JSON log goes to terminals as well.
-	s.server.logger.LogAttrs(s.ctx, slog.LevelInfo, v.String(),
-		slog.String("queue", s.queueID),
-		slog.String("client", s.client.ClientAddr()),
-		slog.String("name", policy.Printable(s.client.Name)),
-		slog.String("stage", string(v.Stage)),
-		slog.String("check", v.Check),
-		slog.String("action", string(v.Action)),
-		slog.String("rule", policy.Printable(v.Rule)),
-		slog.String("reply", policy.Printable(v.Reply.String())),
-		slog.String("resolve", string(s.client.Resolve)),
-		slog.String("ptr", policy.Printable(s.client.PTR)),
-		slog.String("helo", policy.Printable(s.helo)),
-		slog.String("daemon", policy.Printable(s.client.DaemonName)),
-		slog.Int("daemon_port", int(s.client.DaemonPort)),
-		slog.String("auth", policy.Printable(s.authType)),
-		slog.String("from", policy.Printable(s.from)))
-	s.logTrace(v)
-}
-
-// logTrace writes how a verdict came about, at level Debug.
-func (s *session) logTrace(v policy.Verdict) {
-	if !s.server.logger.Enabled(s.ctx, slog.LevelDebug) {
-		return
-	}
-	for _, step := range v.Trace {
-		s.server.logger.LogAttrs(s.ctx, slog.LevelDebug, "trace: "+step.String(),
-			slog.String("queue", s.queueID),
-			slog.String("client", s.client.ClientAddr()),
-			slog.String("stage", string(v.Stage)),
-			slog.String("arg", policy.Printable(v.Arg)))
-	}
 }
 
 // fail gives a temporary failure in place of v.
@@ -346,5 +305,5 @@ func (s *session) rescueConnection(callback string, response **gomilter.Response
 }
 
 func (s *session) recovered(callback string, value any) bool {
-	return s.server.recovered(callback, value, "queue", s.queueID, "client", s.client.ClientAddr())
+	return s.server.recovered(callback, value, "queue", s.queueID, "client", door.ClientText(s.client.Addr))
 }

@@ -152,3 +152,49 @@ func FuzzRecipient(f *testing.F) {
 		}
 	})
 }
+
+// TestLocalhostInOurOwnDomain has what ruleset 3 takes for this host: localhost . $m,
+// and where there is no $m, localhost with a dot behind it.
+func TestLocalhostInOurOwnDomain(t *testing.T) {
+	for _, c := range []struct{ domain, address, want string }{
+		{"example.test", "a@localhost", "mx.example.test"},
+		{"example.test", "a@localhost.example.test", "mx.example.test"},
+		{"example.test", "a@localhost.", "localhost"},
+		{"example.test", "a@localhost.other.example", "localhost.other.example"},
+		{"", "a@localhost", "mx.example.test"},
+		{"", "a@localhost.", "mx.example.test"},
+		{"", "a@LocalHost.", "mx.example.test"},
+		{"", "a@localhost.example.test", "localhost.example.test"},
+		{"", "a@mail.", "mail"},
+	} {
+		p := &Policy{Hostname: "mx.example.test", Domain: c.domain}
+		got, err := p.canonical(c.address)
+		if err != nil || got.domain != c.want {
+			t.Errorf("$m %q: %s is at %q (%v), expected %q", c.domain, c.address, got.domain, err, c.want)
+		}
+	}
+}
+
+// TestAPlusSignWithinQuotesBeginsNoDetail has what sendmail looks up of an address for
+// Spam: and From:, where it takes no quotes off.
+func TestAPlusSignWithinQuotesBeginsNoDetail(t *testing.T) {
+	table, _, err := access.Parse("access", strings.NewReader("bob@good.example OK\nbob@ RELAY\n"), access.Features{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for address, found := range map[string]bool{
+		`bob+news@good.example`: true, `"bob+news"@good.example`: false, `"bob"@good.example`: true, `"bob"+news@good.example`: true,
+		`"bob+news%x"@good.example`: false, `"bob+a"+b@good.example`: false, `"+bob"@good.example`: false,
+	} {
+		a, err := (&Policy{}).canonical(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, item := range []access.Item{a.full(), a.user()} {
+			search := access.Search{Table: table, Features: &access.Features{}}
+			if got := search.List(access.From, item).Found(); got != found {
+				t.Errorf("%s, look-up %c of %s: found %t, expected %t", address, item.Kind, item.Key, got, found)
+			}
+		}
+	}
+}

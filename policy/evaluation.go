@@ -57,8 +57,6 @@ type evaluation struct {
 	// to is the recipient as the relay rules see it, valid unless toErr.
 	to    address
 	toErr error
-	// entitled: the client may relay, and the recipient was taken for that.
-	entitled bool
 	// friend says why the recipient is spared the checks on the client.
 	friend string
 	// answers are the DNS answers that the check at work has used.

@@ -96,8 +96,8 @@ type RelayCheck struct {
 	GrantTemp Reply
 	// TrustAuthMech lists the SASL mechanisms whose users may relay.
 	TrustAuthMech []string
-	// LocalMailers lists the delivery agents ({rcpt_mailer}) that deliver on
-	// this host.
+	// LocalMailers lists the delivery agents ({rcpt_mailer}) that deliver on this host.
+	// What goes to another one is local if its domain is in class w.
 	LocalMailers []string
 }
 

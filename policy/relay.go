@@ -20,7 +20,7 @@ func (s *Session) checkRelay(e *evaluation) finding {
 
 func (s *Session) findRelay(e *evaluation) finding {
 	if why := s.trustedClient(e); why != "" && s.port.Relay != RelayNone {
-		e.entitled = true
+		e.verdict.Relay = why
 		return finding{action: ActionAccept, final: true, reason: why}
 	}
 	if why := s.recipientTaken(e); why != "" {
@@ -31,14 +31,14 @@ func (s *Session) findRelay(e *evaluation) finding {
 	}
 	if s.port.Relay == RelayEntitled || s.port.Relay == "" {
 		if why := s.clientEntitles(e); why != "" {
-			e.entitled = true
+			e.verdict.Relay = why
 			return pass(why)
 		}
 		if f, refused := s.unconfirmedName(e); refused {
 			return s.unlessGranted(e, f)
 		}
 		if why := s.nameEntitles(e); why != "" {
-			e.entitled = true
+			e.verdict.Relay = why
 			return pass(why)
 		}
 		return s.unlessGranted(e, s.relayDenied(e, notEntitled(e)))
@@ -74,7 +74,7 @@ func (e *evaluation) noteRelay() {
 		// The check has not run.
 		_ = s.findRelay(e)
 	}
-	s.message.relayed = e.entitled && s.recipientTaken(e) == ""
+	s.message.relayed = e.verdict.Relay != "" && s.recipientTaken(e) == ""
 	e.search.Probes = e.search.Probes[:before]
 }
 
@@ -164,8 +164,8 @@ func (s *Session) relayToRecipient(e *evaluation) access.Match {
 			return m
 		}
 	case f.RelayToFullAddress:
-		return e.search.List(access.To, access.Item{Kind: 'F', Key: full},
-			access.Item{Kind: 'D', Key: e.to.domain}, access.Item{Kind: 'F', Key: e.to.localText() + "@"})
+		return e.search.List(access.To, e.to.full(),
+			access.Item{Kind: 'D', Key: e.to.domain}, access.Item{Kind: e.to.kind('F'), Key: e.to.localText() + "@"})
 	}
 	return s.policy.relayTo(&e.search, e.to.domain)
 }
@@ -230,7 +230,7 @@ func (s *Session) senderEntitles(e *evaluation) string {
 	if !f.RelayMailFrom {
 		return ""
 	}
-	items := []access.Item{{Kind: 'F', Key: a.String()}}
+	items := []access.Item{a.full()}
 	if f.RelayMailFromDomain && f.RelayHostsOnly {
 		items = append(items, access.Item{Kind: 'E', Key: a.domain})
 	} else if f.RelayMailFromDomain {

@@ -52,6 +52,8 @@ type Verdict struct {
 	Rule string
 	// Reason says in one sentence why, in an administrator's words.
 	Reason string
+	// Relay says why the client may relay, if that was asked and it may.
+	Relay string
 	// Shadow holds the refusals that checks in shadow mode would have given.
 	Shadow []Shadow
 	// Edits are the changes to the message's header, at its end only.
@@ -68,6 +70,14 @@ type Shadow struct {
 	Rule   string
 	Reason string
 }
+
+// String is the one-line form, without the reason.
+func (s Shadow) String() string {
+	return fmt.Sprintf("%s %s (%s, %s)", s.Action, s.Reply, s.Check, s.Rule)
+}
+
+// EditList names the fields that are changed: "Received 1, X-Mailer 1 deleted".
+func (v *Verdict) EditList() string { return editList(v.Edits) }
 
 // Step is one check's part in a verdict.
 type Step struct {
@@ -131,7 +141,7 @@ func (v Verdict) String() string {
 		fmt.Fprintf(&b, " [edits: %s]", editList(v.Edits))
 	}
 	for _, s := range v.Shadow {
-		fmt.Fprintf(&b, " [shadow: %s %s (%s, %s)]", s.Action, s.Reply, s.Check, s.Rule)
+		fmt.Fprintf(&b, " [shadow: %s]", s)
 	}
 	return Printable(b.String())
 }

@@ -225,6 +225,7 @@ func TestAHalfWrittenAccessTableIsNotPutInForce(t *testing.T) {
 		}
 	}
 	p.waitReply(t, "a@last.example", denied)
+	p.waitLog(t, "access changed")
 	if n := strings.Count(p.log.String(), "access changed"); n != 1 {
 		t.Errorf("%d tables were put in force:\n%s", n, p.log)
 	}

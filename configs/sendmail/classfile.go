@@ -22,7 +22,7 @@ type Entry struct {
 // is a comment; of any other the format, one of scanf, says what counts, and each
 // word of that is an entry. It fails on a format that milterd does not know.
 func ParseClassFile(data []byte, format string) ([]Entry, error) {
-	f, err := parseFormat(format)
+	counts, err := parseFormat(format)
 	if err != nil {
 		return nil, err
 	}
@@ -33,9 +33,10 @@ func ParseClassFile(data []byte, format string) ([]Entry, error) {
 		if strings.HasPrefix(line, "#") {
 			continue
 		}
-		text, _ := f.scan(line)
-		for _, word := range strings.Fields(text) {
-			entries = append(entries, Entry{Name: word, Line: number, Marked: strings.HasPrefix(word, byteOrderMark)})
+		if match := counts.FindStringSubmatch(line); match != nil {
+			for _, word := range strings.Fields(match[1]) {
+				entries = append(entries, Entry{Name: word, Line: number, Marked: strings.HasPrefix(word, byteOrderMark)})
+			}
 		}
 	}
 	return entries, nil

@@ -9,7 +9,7 @@ type Map struct {
 	// FEATURE(access_db).
 	Type string
 	// Text is the text file the map is made from, and File what makemap makes of
-	// it; both are empty where milterd could read no text.
+	// it; both are empty if the map is not made of a text.
 	Text, File string
 	// Socket is the address of a map of type socket, in sendmail's notation.
 	Socket string

@@ -99,12 +99,14 @@ var (
 // have there: a map, a class, or an address.
 func (r rule) own() string {
 	for _, m := range asked.FindAllStringSubmatch(r.rhs, -1) {
-		switch m[1] {
-		case "access", "dequote", "mxserved", "bestmx", "arith", "macro", "milterd_macro":
+		switch name := m[1]; name {
+		case "access", "dequote", "mxserved", "bestmx", "arith", "macro":
 		case "drac":
 			return "the map of FEATURE(drac)"
 		default:
-			return "the map " + m[1]
+			if !strings.HasPrefix(name, "milterd") {
+				return "the map " + name
+			}
 		}
 	}
 	if r.rhs != "$@RELAY" && r.rhs != "$#RELAY" && r.rhs != "$@OK" && r.rhs != "$#OK" {

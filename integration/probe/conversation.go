@@ -10,6 +10,8 @@ import (
 	"net/textproto"
 	"strings"
 	"time"
+
+	"milterd/policy/printable"
 )
 
 // maxReply bounds the octets of one reply. RFC 5321 allows lines of 512.
@@ -28,7 +30,7 @@ type Reply struct {
 // String is the reply on one line, cut to what a table has room for.
 func (r Reply) String() string {
 	text := fmt.Sprintf("%03d %s", r.Code, strings.ReplaceAll(r.Text, "\n", " / "))
-	return printable(text)
+	return shown(text)
 }
 
 // conversation is one SMTP connection.
@@ -179,17 +181,5 @@ func (c *conversation) close() {
 	_ = c.conn.Close()
 }
 
-// printable replaces what could not be printed and cuts what is long.
-func printable(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 || r == '\ufffd' {
-			return '?'
-		}
-		return r
-	}, strings.ToValidUTF8(text, "?"))
-	const room = 300
-	if len(text) > room {
-		return strings.ToValidUTF8(text[:room], "") + "…"
-	}
-	return text
-}
+// shown is text of a server fit to be printed, shortened if it is long.
+func shown(text string) string { return printable.Short(text, 300, "…") }

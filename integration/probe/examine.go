@@ -75,7 +75,7 @@ func (e *examination) inClear() error {
 		return err
 	}
 	e.own = e.ownDomain(c)
-	e.report.Domain = printable(e.own)
+	e.report.Domain = shown(e.own)
 	e.look(c)
 	return e.matrix(&c, "after EHLO", forms)
 }
@@ -147,11 +147,11 @@ func (e *examination) again(c **conversation) bool {
 
 // try names one recipient and takes it back.
 func (e *examination) try(c *conversation, stage string, f form) Attempt {
-	a := Attempt{Form: f.name, Stage: stage, Mail: printable("MAIL " + f.mail), Rcpt: printable("RCPT " + f.rcpt), ours: f.ours}
+	a := Attempt{Form: f.name, Stage: stage, Mail: shown("MAIL " + f.mail), Rcpt: shown("RCPT " + f.rcpt), ours: f.ours}
 	for _, line := range []string{"MAIL " + f.mail, "RCPT " + f.rcpt} {
 		reply, err := c.command(line)
 		if err != nil {
-			a.Outcome, a.Reply = NoAnswer, printable(err.Error())
+			a.Outcome, a.Reply = NoAnswer, shown(err.Error())
 			return a
 		}
 		a.Reply = reply.String()

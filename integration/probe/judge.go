@@ -36,7 +36,7 @@ func Judge(message io.Reader, server string) ([]Leak, error) {
 			return by != nil && strings.EqualFold(by[1], server)
 		})
 		if first < 0 {
-			return nil, fmt.Errorf("no Received field is by %s: the message has not passed it, or it has another name", printable(server))
+			return nil, fmt.Errorf("no Received field is by %s: the message has not passed it, or it has another name", shown(server))
 		}
 		received = received[first:]
 	}
@@ -44,7 +44,7 @@ func Judge(message io.Reader, server string) ([]Leak, error) {
 	for _, value := range received {
 		value = strings.Join(strings.Fields(value), " ")
 		if from := fromClause.FindStringSubmatch(value); from != nil && strings.ContainsAny(from[1], ".[@") {
-			leaks = append(leaks, Leak{Where: "Received", What: "names the client", Text: printable(from[1])})
+			leaks = append(leaks, Leak{Where: "Received", What: "names the client", Text: shown(from[1])})
 		}
 		if found := version(dateless(value)); found != "" {
 			leaks = append(leaks, Leak{Where: "Received", What: "tells the version of the software", Text: found})
@@ -52,7 +52,7 @@ func Judge(message io.Reader, server string) ([]Leak, error) {
 	}
 	for _, name := range tellingFields {
 		for _, value := range m.Header[name] {
-			leaks = append(leaks, Leak{Where: name, What: "tells about the client", Text: printable(value)})
+			leaks = append(leaks, Leak{Where: name, What: "tells about the client", Text: shown(value)})
 		}
 	}
 	return leaks, nil

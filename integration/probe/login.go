@@ -17,7 +17,7 @@ func mechanisms(c *conversation) []string {
 	if !ok {
 		return nil
 	}
-	return strings.Fields(strings.ToUpper(printable(args)))
+	return strings.Fields(strings.ToUpper(shown(args)))
 }
 
 // newClient makes the client's half of a mechanism, nil for one that the probe does not
@@ -141,18 +141,18 @@ func (e *examination) rightPassword() {
 func (e *examination) relayAs(mechanism string, client sasl.Client) Login {
 	l := Login{Mechanism: mechanism}
 	if err := e.wait(); err != nil {
-		l.Reply = printable(err.Error())
+		l.Reply = shown(err.Error())
 		return l
 	}
 	c, err := e.secured()
 	if err != nil {
-		l.Reply = printable(err.Error())
+		l.Reply = shown(err.Error())
 		return l
 	}
 	defer c.close()
 	reply, err := c.login(client)
 	if err != nil {
-		l.Reply = printable(err.Error())
+		l.Reply = shown(err.Error())
 		return l
 	}
 	l.Reply = reply.String()

@@ -24,9 +24,9 @@ var (
 func version(text string) string {
 	text = enhancedCode.ReplaceAllString(text, "")
 	if found := softwareText.FindString(text); found != "" {
-		return printable(found)
+		return shown(found)
 	}
-	return printable(numberText.FindString(addressText.ReplaceAllString(text, " ")))
+	return shown(numberText.FindString(addressText.ReplaceAllString(text, " ")))
 }
 
 // look examines what the server tells anybody who connects.
@@ -79,7 +79,7 @@ func (r *Report) lookAtTLS(state *tls.ConnectionState, now time.Time) {
 		return
 	}
 	leaf := state.PeerCertificates[0]
-	r.TLS.Subject, r.TLS.Until = printable(leaf.Subject.String()), leaf.NotAfter.UTC()
+	r.TLS.Subject, r.TLS.Until = shown(leaf.Subject.String()), leaf.NotAfter.UTC()
 	switch {
 	case now.After(leaf.NotAfter):
 		r.Leaks = append(r.Leaks, Leak{Where: "TLS", What: "the certificate ended on " + leaf.NotAfter.Format(time.DateOnly)})

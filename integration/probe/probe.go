@@ -128,7 +128,7 @@ func probePort(ctx context.Context, o Options, host string, addr netip.Addr, por
 		r.note("probed over loopback, which a mail server often lets relay: from another host the result may be another one")
 	}
 	if err := e.run(); err != nil {
-		r.Error = printable(err.Error())
+		r.Error = shown(err.Error())
 	}
 	r.Conclude()
 	return r

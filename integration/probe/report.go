@@ -79,7 +79,7 @@ type Report struct {
 
 func (r *Report) add(a Attempt) { r.Attempts = append(r.Attempts, a) }
 
-func (r *Report) note(text string) { r.Notes = append(r.Notes, printable(text)) }
+func (r *Report) note(text string) { r.Notes = append(r.Notes, shown(text)) }
 
 // accepted are the attempts that the server took.
 func (r *Report) accepted() (all []Attempt, relays bool) {

@@ -56,7 +56,7 @@ func ParsePacketAddress(s string) (Address, error) {
 	return parse(s, 0)
 }
 
-// ParseSendmail reads an address of sendmail.cf, where the kind may be in capital
+// ParseSendmail reads an address of sendmail.cf. There the kind may be in capital
 // letters, and a path alone means a unix socket (milter_open in sendmail's
 // milter.c).
 func ParseSendmail(s string) (Address, error) {

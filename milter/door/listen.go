@@ -155,7 +155,8 @@ func groupID(group string) (int, error) {
 // connection.
 const answerTime = time.Second
 
-// checkReplaceable reports why what is at path may not be replaced.
+// checkReplaceable returns an error if there is a file at path that may not be
+// replaced.
 func checkReplaceable(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, os.ErrNotExist) {

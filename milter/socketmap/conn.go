@@ -28,6 +28,7 @@ type conn struct {
 	in         []byte // read from the socket: in[start:end]
 	start, end int
 	out        []byte // answers that are not sent yet
+	previous   string // the key of the last request
 
 	mu sync.Mutex
 	// last is when the connection ends, once the server is shutting down.
@@ -48,7 +49,9 @@ func (c *conn) serve() {
 			c.ended(err)
 			return
 		}
-		c.out = c.server.answer(r).append(c.out)
+		key := string(r.key)
+		c.out = c.server.answer(string(r.name), key, c.previous).append(c.out)
+		c.previous = key
 		if len(c.out) < maxPending {
 			continue
 		}

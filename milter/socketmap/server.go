@@ -215,29 +215,28 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return fmt.Errorf("shut down the map server: %w", ctx.Err())
 }
 
-// answer looks one key up.
-func (s *Server) answer(r request) Answer {
-	m, ok := s.maps[string(r.name)]
+// answer looks one key up; previous is the one before it on the same connection.
+func (s *Server) answer(name, key, previous string) Answer {
+	m, ok := s.maps[name]
 	if !ok {
 		s.unknown.count(Temp)
-		s.notes.warn(s.logger, noteUnknown, "look-up in a map that does not exist", "map", shown(string(r.name)))
+		s.notes.warn(s.logger, noteUnknown, "look-up in a map that does not exist", "map", shown(name))
 		return s.unknownAnswer
 	}
-	key := string(r.key)
-	a := s.lookup(m, string(r.name), key)
+	a := s.lookup(afterKey(s.ctx, previous), m, name, key)
 	if problem := a.problem(); problem != "" {
-		s.notes.warn(s.logger, noteUnusable, "an answer cannot be given: "+problem, "map", string(r.name), "key", shown(key))
+		s.notes.warn(s.logger, noteUnusable, "an answer cannot be given: "+problem, "map", name, "key", shown(key))
 		a = Answer{Temp, "an answer that cannot be given"}
 	}
 	m.counter.count(a.Status)
 	if s.logger.Enabled(s.ctx, slog.LevelDebug) {
-		s.logger.Debug("map look-up", "map", string(r.name), "key", shown(key), "status", string(a.Status), "value", shown(access.Shown(key, a.Value)))
+		s.logger.Debug("map look-up", "map", name, "key", shown(key), "status", string(a.Status), "value", shown(access.Shown(key, a.Value)))
 	}
 	return a
 }
 
 // lookup asks the map and outlives its panics.
-func (s *Server) lookup(m Map, name, key string) (a Answer) {
+func (s *Server) lookup(ctx context.Context, m Map, name, key string) (a Answer) {
 	defer func() {
 		if value := recover(); value != nil {
 			s.counter.Panics.Add(1)
@@ -245,7 +244,7 @@ func (s *Server) lookup(m Map, name, key string) (a Answer) {
 			a = Answer{Temp, "internal error"}
 		}
 	}()
-	return m.Lookup(s.ctx, key)
+	return m.Lookup(ctx, key)
 }
 
 // maxLogged is how much of a name or key the log shows.

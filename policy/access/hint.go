@@ -107,10 +107,13 @@ func (p *parser) look(e entry) (hintKind, string) {
 		}
 		return hintTag, fmt.Sprintf("the tag %s: is not one sendmail knows, so this entry never matches", e.tag)
 	}
-	if !usesValues(e.tag) {
+	secret := Shown(string(e.key), e.text) != e.text
+	switch {
+	case !usesValues(e.tag) && secret:
+		return hintNone, ""
+	case !usesValues(e.tag):
 		return lookAtNumber(e)
-	}
-	if Shown(string(e.key), e.text) != e.text {
+	case secret:
 		return hintPassword, "the value is written like that of an AuthInfo: entry; without this tag clients can come to read it, as the text of a reply"
 	}
 	if e.rest == "" {

@@ -66,11 +66,11 @@ func (p *parser) lookAtFeature(e entry) (hintKind, string) {
 	case e.tag == "from" && k == KindRelay && !f.RelayMailFrom:
 		return hintUseless, "without the feature relay_mail_from, RELAY for a sender lets it relay no more than OK does"
 	case e.tag == "from" && k == KindRelay && !f.RelayMailFromDomain && !strings.Contains(e.rest, "@"):
-		return hintUseless, "relay_mail_from without the argument domain looks whole addresses up only, so this entry lets nobody relay"
+		return hintUseless, "relay_mail_from without the argument domain looks whole addresses up only, so this entry has no effect"
 	case (e.tag == "to" || e.tag == "") && k == KindRelay && strings.Contains(e.rest, "@") && !f.RelayToFullAddress:
-		return hintUseless, "without the feature relaytofulladdress, RELAY for a single address lets nobody relay to it; write the domain alone"
+		return hintUseless, "without the feature relaytofulladdress, RELAY for a single address has no effect on relaying; write the domain alone"
 	case e.tag == "to" && !f.BlocklistRecipients && k != KindRelay && k != KindSkip:
-		return hintToOnly, "without the feature blocklist_recipients a To: entry is looked up to decide about relaying only; it refuses nobody"
+		return hintToOnly, "without the feature blocklist_recipients a To: entry is looked up to decide about relaying only; it does not refuse mail"
 	}
 	return hintNone, ""
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	mathbits "math/bits"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -25,15 +26,9 @@ const byteOrderMark = "\xef\xbb\xbf"
 // match, is left out: that is a problem which is not a Warning, see also
 // [Table.LeftOut]. Parse fails if the text cannot be read, or is none (a [Problem]).
 func Parse(name string, r io.Reader, f Features) (*Table, []Problem, error) {
-	text, err := io.ReadAll(io.LimitReader(r, maxText+1))
+	text, err := readText(name, r)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read access table %s: %w", name, err)
-	}
-	if len(text) > maxText {
-		return nil, nil, fmt.Errorf("read access table %s: more than %d bytes", name, maxText)
-	}
-	if end := bytes.IndexByte(text, 0); end >= 0 {
-		return nil, nil, Problem{File: name, Line: 1 + bytes.Count(text[:end], []byte("\n")), Text: "NUL octet, expected text"}
+		return nil, nil, err
 	}
 	p := parser{
 		table:    &Table{name: name, text: text, seed: maphash.MakeSeed()},
@@ -43,6 +38,28 @@ func Parse(name string, r io.Reader, f Features) (*Table, []Problem, error) {
 	p.table.slots = make([]slot, indexSize(text))
 	p.parse()
 	return p.table, append(p.urgent, p.problems...), nil
+}
+
+// readText reads a table up to its end, or to the first octet that no text has: a
+// file with a hole in it may be many times larger than the disk.
+func readText(name string, r io.Reader) ([]byte, error) {
+	var text []byte
+	for {
+		text = slices.Grow(text, 64<<10)
+		n, err := r.Read(text[len(text):cap(text)])
+		if end := bytes.IndexByte(text[len(text):len(text)+n], 0); end >= 0 {
+			return nil, Problem{File: name, Line: 1 + bytes.Count(text[:len(text)+end], []byte("\n")), Text: "NUL octet, expected text"}
+		}
+		text = text[:len(text)+n]
+		switch {
+		case len(text) > maxText:
+			return nil, fmt.Errorf("read access table %s: more than %d bytes", name, maxText)
+		case err == io.EOF:
+			return text, nil
+		case err != nil:
+			return nil, fmt.Errorf("read access table %s: %w", name, err)
+		}
+	}
 }
 
 // indexSize is the number of slots for the entries of a text: a power of two

@@ -6,7 +6,7 @@ import "strings"
 // to another host when it authenticates there.
 const secretTag = "authinfo:"
 
-// notShown stands in place of a value that nobody may read.
+// notShown stands in place of a password.
 const notShown = "(not shown)"
 
 // Shown is the value of a key, TAG:KEY or KEY in any case, as a log or a message may

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -123,7 +124,7 @@ func (l Login) Valid() error {
 	switch {
 	case !l.Addr.IsValid():
 		return errors.New("no address")
-	case l.Source == "" || len(l.Source) > MaxSource || !printable(l.Source):
+	case l.Source == "" || len(l.Source) > MaxSource || hasControl(l.Source):
 		return fmt.Errorf("source of %d octets, expected 1 to %d printable ones", len(l.Source), MaxSource)
 	}
 	return ValidUser(l.User)
@@ -138,18 +139,13 @@ func ValidUser(user string) error {
 		return fmt.Errorf("user name of %d octets, the limit is %d", len(user), MaxUser)
 	case !utf8.ValidString(user):
 		return errors.New("user name is not valid UTF-8")
-	case !printable(user):
+	case hasControl(user):
 		return errors.New("user name has control characters")
 	}
 	return nil
 }
 
-// printable says that a text has no control characters nor line separators.
-func printable(text string) bool {
-	for _, r := range text {
-		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
-			return false
-		}
-	}
-	return true
+// hasControl reports whether a text has control characters or line separators.
+func hasControl(text string) bool {
+	return strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' })
 }

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"strings"
 	"sync/atomic"
 	"time"
-	"unicode"
+
+	"milterd/policy/printable"
 )
 
 // Outcome is what became of a login.
@@ -141,7 +141,7 @@ func (k *Keeper) granted(ctx context.Context, c Change) Result {
 		k.count.granted.Add(1)
 		attrs := []slog.Attr{slog.Time("expires", g.Expires)}
 		if c.Replaced != "" {
-			attrs = append(attrs, slog.String("instead_of", printed(c.Replaced, MaxUser)))
+			attrs = append(attrs, slog.String("instead_of", printable.Short(c.Replaced, MaxUser, "…")))
 		}
 		k.log(ctx, slog.LevelInfo, "relay grant made", g.Addr, g.User, g.Source, attrs...)
 	}
@@ -187,7 +187,7 @@ func (k *Keeper) RevokeUser(ctx context.Context, user string) (int, error) {
 	for _, addr := range gone {
 		k.count.revoked.Add(1)
 		k.logger.LogAttrs(ctx, slog.LevelInfo, "relay grant revoked",
-			slog.String("client", addr.String()), slog.String("user", printed(user, MaxUser)))
+			slog.String("client", addr.String()), slog.String("user", printable.Short(user, MaxUser, "…")))
 	}
 	if err = k.stored(ctx, err); err != nil {
 		return len(gone), fmt.Errorf("revoke relay grants of %q: %w", user, err)
@@ -242,20 +242,7 @@ func (k *Keeper) log(ctx context.Context, level slog.Level, what string, addr ne
 	}
 	k.logger.LogAttrs(ctx, level, what, append([]slog.Attr{
 		slog.String("client", addr.String()),
-		slog.String("user", printed(user, MaxUser)),
-		slog.String("source", printed(source, MaxSource)),
+		slog.String("user", printable.Short(user, MaxUser, "…")),
+		slog.String("source", printable.Short(source, MaxSource, "…")),
 	}, attrs...)...)
-}
-
-// printed is a text with at most max octets, what cannot be printed replaced.
-func printed(text string, max int) string {
-	if len(text) > max {
-		text = text[:max] + "…"
-	}
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, text)
 }

@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// Text puts a question mark in place of every control character and of whatever
-// else is not printable. A hostile peer may send those in any address or name.
+// Text puts a question mark in place of every character that is not printable. A
+// hostile peer may send control characters in any address or name.
 func Text(s string) string { return Replace(s, '?') }
 
 // Replace puts a character of the caller's choice there.

@@ -22,7 +22,7 @@ func missingFacts(s *Session) []string {
 }
 
 // WriteText prints one session's verdicts, a line each, with what was expected
-// where that differs, and with the trace where explain is set.
+// if that differs, and with the trace if explain is set.
 func WriteText(w io.Writer, s *Session, o Outcome, explain bool) error {
 	p := printer{w: w}
 	for _, n := range append(missingFacts(s), s.Notes...) {

@@ -15,7 +15,7 @@ type Result struct {
 	// then the end.
 	Step    int
 	Verdict policy.Verdict
-	// Differences are what is not as expected.
+	// Differences list all that is not as expected.
 	Differences []Difference
 }
 

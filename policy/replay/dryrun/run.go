@@ -95,10 +95,8 @@ func (r *run) nothingDecided() error {
 		return nil
 	case r.Session != "":
 		return fmt.Errorf("no session has the id %q", r.Session)
-	case r.cases != nil:
-		return errors.New("no session was there to decide")
 	}
-	return nil
+	return errors.New("no session was there to decide")
 }
 
 // stream decides the sessions of all files, and complains of what cannot be read.

@@ -191,12 +191,16 @@ func TestProgress(t *testing.T) {
 func TestAReportWithoutTestsIsNotAPassedOne(t *testing.T) {
 	dir := newDir(t, baseConfig, rejectsBad)
 	write(t, dir, "one.jsonl", numberedSessions(1))
-	for _, sub := range []string{"links", "begun", "nothing"} {
+	for _, sub := range []string{"links", "begun", "nothing", "files"} {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	write(t, dir, "begun/a.jsonl", "")
+	write(t, dir, "blank.jsonl", "\n\n")
+	write(t, dir, "files/blank.jsonl", "\n\n")
+	write(t, dir, "comments.yaml", "# nothing\n")
+	write(t, dir, "traffic.log", "00007 >>> 220 mx.example.test ESMTP\n00007 <<< QUIT\n00007 >>> 221 bye\n")
 	if err := os.Symlink("nowhere", filepath.Join(dir, "links", "a.yaml")); err != nil {
 		t.Fatal(err)
 	}
@@ -208,8 +212,14 @@ func TestAReportWithoutTestsIsNotAPassedOne(t *testing.T) {
 		{"a recording that has just begun", "begun: no session files, ", []string{"begun"}},
 		{"a directory with nothing in it", "nothing: no session files, ", []string{"nothing"}},
 		{"a session that is not there", "no session has the id", []string{"-session", "s-5", "one.jsonl"}},
+		{"blank lines", "blank.jsonl:1: no session, expected one JSON object a line", []string{"blank.jsonl"}},
+		{"comments", "comments.yaml:1: no session, expected a YAML document", []string{"comments.yaml"}},
+		{"blank lines in a directory", "files/blank.jsonl:1: no session, ", []string{"files"}},
+		{"a log in which nothing is sent", "traffic.log:1: no session, expected a connection with a message", []string{"traffic.log"}},
+		{"standard input that is empty", "stdin:1: no session, expected a YAML document", []string{"-"}},
+		{"a device", "read sessions: /dev/null is a device, ", []string{"/dev/null"}},
 	} {
-		for format, failing := range map[string]string{"tap": "not ok 1 - " + c.message, "junit": `type="unreadable"`} {
+		for format, failing := range map[string]string{"tap": "not ok 1 - " + c.message, "junit": `type="unreadable"`, "text": "", "json": ""} {
 			status, stdout, stderr := runDry(t, dir, append([]string{"-format", format}, c.args...)...)
 			if status != BadInput || !strings.Contains(stdout, failing) || !strings.HasPrefix(stderr, "milterd: "+c.message) {
 				t.Errorf("%s, %s: exit status %d, stderr %q, stdout:\n%s", c.name, format, status, stderr, stdout)

@@ -45,24 +45,34 @@ func (r *run) typed() int {
 }
 
 func (r *Rules) decideTyped(ctx context.Context, t *Typed) (replay.Outcome, *replay.Session, []string, error) {
-	client, err := dnscheck.NewClient(r.config.DNS.Client)
+	live, err := dnscheck.NewLive(r.config.DNS.Client, nil)
 	if err != nil {
 		return replay.Outcome{}, nil, nil, fmt.Errorf("dns: %w", err)
 	}
-	defer client.Close()
-	s, notes, err := t.session(ctx, r.policy, client)
+	defer live.Close()
+	s, notes, err := t.session(ctx, r.policy, live)
 	if err != nil {
 		return replay.Outcome{}, nil, nil, err
 	}
-	lookups, err := r.config.Lookups(client, nil)
+	lookups, err := r.config.Lookups(live, live.Health())
 	if err != nil {
 		return replay.Outcome{}, nil, nil, err
 	}
 	var answers func(policy.Connection) policy.Answers
 	if lookups != nil {
+		// Lists are probed as the daemon does it.
+		if err := live.Use(r.config.DNS.Client, lookups.Lists); err != nil {
+			return replay.Outcome{}, nil, nil, fmt.Errorf("dns: %w", err)
+		}
 		answers = func(conn policy.Connection) policy.Answers { return lookups.NewAnswers(ctx, conn, nil) }
 	}
-	return replay.Run(r.policy, s, answers), s, notes, nil
+	outcome := replay.Run(r.policy, s, answers)
+	for _, list := range live.Health().States() {
+		if list.Problem != "" {
+			notes = append(notes, fmt.Sprintf("the dns list %s is bypassed for %s: %s", list.List, list.For, list.Problem))
+		}
+	}
+	return outcome, s, notes, nil
 }
 
 // session makes a session of the facts on the command line, and notes what was

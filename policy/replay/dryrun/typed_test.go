@@ -18,7 +18,7 @@ dns: {servers: [SERVER], try_timeout: 500ms, attempts: 1}
 checks:
   sender_domain: {mode: enforce}
   rdns: {source: own, forged: {action: reject}}
-  dnsbl: {lists: {bl.example: {probe: false}}}
+  dnsbl: {lists: {bl.example: {probe: false}, wild.example: {families: [ipv4]}}}
 `
 
 var typedZone = []string{
@@ -29,6 +29,8 @@ var typedZone = []string{
 	"12.113.0.203.in-addr.arpa. PTR listed.good.example.", "listed.good.example. A 203.0.113.12", "12.113.0.203.bl.example. A 127.0.0.2",
 	"8.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa. PTR six.good.example.", "six.good.example. AAAA 2001:db8::8",
 	"good.example. MX 10 mail.good.example.",
+	"14.113.0.203.in-addr.arpa. PTR wild.good.example.", "wild.good.example. A 203.0.113.14", "14.113.0.203.wild.example. A 127.0.0.2",
+	"1.0.0.127.wild.example. A 127.0.0.2", "2.0.0.127.wild.example. A 127.0.0.2",
 }
 
 func TestATypedSessionIsDecided(t *testing.T) {
@@ -52,6 +54,9 @@ func TestATypedSessionIsDecided(t *testing.T) {
 		{"no PTR record", []string{"-client", "203.0.113.99", "-from", "", "-to", "x@example.test"}, []string{
 			"sendmail would say FAIL", "tempfail 450 4.7.25 Access denied. IP name lookup failed 203.0.113.99"}},
 		{"a list has the client", []string{"-client", "203.0.113.12", "-from", "", "-to", "x@example.test"}, []string{"550 5.7.1 Rejected: 203.0.113.12 listed at bl.example"}},
+		{"a list that lists everything is bypassed, as by the daemon", []string{"-client", "203.0.113.14", "-from", "", "-to", "x@example.test"}, []string{
+			"203.0.113.14 note: the dns list wild.example is bypassed for IPv4: the test entry that is on no list is listed: the zone answers for everything",
+			"203.0.113.14 rcpt <x@example.test>: accept"}},
 		{"nobody relays without a password", []string{"-client", "203.0.113.8", "-from", "a@good.example", "-to", "x@other.example, y@example.test"}, []string{
 			"<x@other.example> goes to the mailer esmtp, <y@example.test> goes to the mailer local", "rcpt <x@other.example>: reject 550 5.7.1 Relaying denied", "rcpt <y@example.test>: accept"}},
 		{"with one they do", []string{"-client", "203.0.113.8", "-port", "587", "-auth", "PLAIN:shin@example.test", "-from", "shin@example.test", "-to", "x@other.example"}, []string{

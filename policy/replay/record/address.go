@@ -8,24 +8,20 @@ import (
 	"milterd/policy"
 )
 
-// maxAddress is the longest address that the policy takes apart. Redaction must not
-// carry one across it, in either direction.
-const maxAddress = 1024
-
 // address hides the local part of an address, and keeps its form: the operators that
 // relaying is decided by, quotes, and every host.
 func (m *messageRedactor) address(s string) string {
 	if m.redactor == nil || s == "" {
 		return s
 	}
-	if len(s) > maxAddress {
-		// Nobody looks into it, here neither: only that it is too long counts.
-		return m.token(s) + strings.Repeat("x", maxAddress)
+	if len(s) > policy.MaxAddress {
+		// The policy does not look into it: only that it is too long counts.
+		return m.token(s) + strings.Repeat("x", policy.MaxAddress)
 	}
 	var b strings.Builder
 	m.scan(&b, s, false)
 	hidden := b.String()
-	if len(hidden) > maxAddress {
+	if len(hidden) > policy.MaxAddress {
 		m.fits = false
 	}
 	if strings.Contains(s, "@") {
@@ -42,79 +38,73 @@ const (
 	joints = ".+/^"
 )
 
-// scan redacts an address or, in quotes, what stands between them. A run of other
+// cutPiece cuts the next piece off an address or, in quotes, off the text between
+// them, where a parenthesis begins no comment.
+func cutPiece(s string, quoted bool) (policy.Piece, int) {
+	if quoted && s[0] == '(' {
+		return policy.PieceOperator, 1
+	}
+	return policy.CutPiece(s, operators)
+}
+
+// scan redacts an address or, in quotes, the text between them. A run of other
 // characters is a host, and stays as far as it looks like one, behind @ or % and
 // before !; comments and quoted strings are looked into.
 func (m *messageRedactor) scan(b *strings.Builder, s string, quoted bool) {
 	host, literal := false, false
-	for i := 0; i < len(s); {
-		switch c := s[i]; {
-		case c == '"' && !quoted, c == '(' && !quoted:
-			end := closing(s, i)
-			b.WriteByte(c)
-			if i++; end < 0 {
-				// Not an address for anybody.
-				continue
+	for s != "" {
+		kind, n := cutPiece(s, quoted)
+		piece := s[:n]
+		s = s[n:]
+		switch kind {
+		case policy.PieceQuoted:
+			b.WriteByte('"')
+			m.scan(b, piece[1:n-1], true)
+			b.WriteByte('"')
+		case policy.PieceComment:
+			b.WriteByte('(')
+			if n > len("()") {
+				b.WriteString(m.token(piece[1 : n-1]))
 			}
-			if c == '"' {
-				m.scan(b, s[i:end], true)
-			} else if end > i {
-				b.WriteString(m.token(s[i:end]))
+			b.WriteByte(')')
+		case policy.PieceWord:
+			switch {
+			case public(piece):
+				b.WriteString(piece)
+			case host || beforeBang(s, quoted):
+				m.domain(b, piece)
+			default:
+				m.run(b, piece)
 			}
-			b.WriteByte(s[end])
-			i = end + 1
-		case c == '\\' && i+1 == len(s) || c < ' ' || c == 0x7f || strings.IndexByte(operators, c) >= 0:
-			switch c {
-			case '@', '%':
+			host = literal
+		default:
+			b.WriteString(piece)
+			switch piece {
+			case "@", "%":
 				host, literal = true, false
-			case '[':
+			case "[":
 				literal = host
-			case ']':
+			case "]":
 				host, literal = false, false
-			case ' ', '\t':
+			case " ", "\t":
 			default:
 				host = host && literal
 			}
-			b.WriteByte(c)
-			i++
-		default:
-			end := runEnd(s, i)
-			switch run := s[i:end]; {
-			case public(run):
-				b.WriteString(run)
-			case host || beforeBang(s[end:], quoted):
-				m.domain(b, run)
-			default:
-				m.run(b, run)
-			}
-			host = literal
-			i = end
 		}
 	}
 }
 
-// beforeBang reports whether what stands before rest is a host in a path of them:
+// beforeBang reports whether a run that rest follows is a host in a path of them:
 // nothing but blanks, comments and further runs separate it from the next !.
 func beforeBang(rest string, quoted bool) bool {
-	for i := 0; i < len(rest); {
-		switch c := rest[i]; {
-		case c == '!':
-			return true
-		case c == ' ' || c == '\t':
-			i++
-		case c == '(' && !quoted:
-			end := closing(rest, i)
-			if end < 0 {
-				return false
-			}
-			i = end + 1
+	for rest != "" {
+		kind, n := cutPiece(rest, quoted)
+		switch kind {
+		case policy.PieceBlank, policy.PieceComment, policy.PieceWord:
 		default:
-			end := runEnd(rest, i)
-			if end == i {
-				return false
-			}
-			i = end
+			return rest[0] == '!'
 		}
+		rest = rest[n:]
 	}
 	return false
 }
@@ -134,7 +124,7 @@ func (m *messageRedactor) run(b *strings.Builder, run string) {
 
 // domain keeps of a run that stands for a host what looks like one, and hides the
 // rest: the tail of a name in a certificate, for one. The first character of the rest
-// shows, as no domain may have it. Where dots follow, relaying may be decided on what
+// shows, as no domain may have it. If dots follow, relaying may be decided on what
 // is behind them, and the redacted address would be read in another way.
 func (m *messageRedactor) domain(b *strings.Builder, run string) {
 	end := hostEnd(run)
@@ -186,41 +176,4 @@ func core(run string) (from, to int) {
 // public reports whether a local part is one that everybody has.
 func public(local string) bool {
 	return strings.EqualFold(local, "postmaster") || strings.EqualFold(local, "abuse")
-}
-
-// runEnd is the index behind the run that begins at i; a backslash takes the next
-// character into it.
-func runEnd(s string, i int) int {
-	for ; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '\\':
-			if i+1 == len(s) {
-				return i
-			}
-			i++
-		case c < ' ' || c == 0x7f || strings.IndexByte(operators, c) >= 0:
-			return i
-		}
-	}
-	return i
-}
-
-// closing is the index of the character that ends the quoted string or the comment
-// begun at i, or -1.
-func closing(s string, i int) int {
-	comment := s[i] == '('
-	depth := 1
-	for i++; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '\\':
-			i++
-		case c == '(' && comment:
-			depth++
-		case c == ')' && comment, c == '"' && !comment:
-			if depth--; depth == 0 {
-				return i
-			}
-		}
-	}
-	return -1
 }

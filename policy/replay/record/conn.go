@@ -179,7 +179,7 @@ func (c *conn) Mail(auth policy.Auth, m policy.Mail) policy.Verdict {
 		return v
 	}
 	c.messages = append(c.messages, message{
-		Message: replay.Message{Mail: replay.Mail(m)}, number: c.count, said: said{c.helo, c.tls, auth}, verdicts: []verdict{judged},
+		Message: replay.Message{Mail: replay.Mail(m)}, number: c.count, said: said{c.helo, c.tls, auth}, verdicts: append(make([]verdict, 0, 4), judged),
 	})
 	c.inMessage = true
 	c.fits(&c.messages[len(c.messages)-1], size)

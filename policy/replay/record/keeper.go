@@ -24,7 +24,7 @@ import (
 // another user. A name sorts by its time.
 var ourFile = regexp.MustCompile(`^(milterd-[0-9]{8}T[0-9]{6}\.[0-9]{6}Z(?:-[0-9]{2})?\.jsonl)(\.gz|\.zst)?(\.tmp)?$`)
 
-// strayAge is how old an empty file is that nobody will write to any more: a new one
+// strayAge is how old an empty file is that will not be written to any more: a new one
 // is empty, and not locked yet, for a moment.
 const strayAge = time.Hour
 
@@ -90,7 +90,7 @@ func (k *keeper) ours() ([]string, error) {
 		if !ourFile.MatchString(e.Name()) {
 			continue
 		}
-		// One that is gone by now is nobody's.
+		// It may be gone by now.
 		if info, err := e.Info(); err == nil && k.owns(info) {
 			names = append(names, e.Name())
 		}
@@ -105,7 +105,7 @@ func (k *keeper) owns(info fs.FileInfo) bool {
 	return ok && stat.Uid == k.uid
 }
 
-// free makes sure that no file of another user's is lost under a name.
+// free makes sure that no file of another user has the name.
 func (k *keeper) free(path string) error {
 	info, err := os.Lstat(path)
 	if err != nil && errors.Is(err, fs.ErrNotExist) {
@@ -199,7 +199,7 @@ func (k *keeper) pack(file *os.File, octets int64, target string) (err error) {
 	if err := errors.Join(k.free(temporary), k.free(target)); err != nil {
 		return err
 	}
-	// With the lock on the file nobody else is at it, so one that exists is stale.
+	// The lock on the file keeps others away, so one that exists is stale.
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -212,7 +212,9 @@ func (k *keeper) pack(file *os.File, octets int64, target string) (err error) {
 			err = errors.Join(err, os.Remove(temporary))
 		}
 	}()
-	err = pack(k.recorder.ctx, out, io.NewSectionReader(file, 0, octets), k.recorder.config.Compress)
+	// At the end of the Recorder's time writing fails.
+	defer context.AfterFunc(k.recorder.ctx, func() { out.Close() })()
+	err = pack(out, io.NewSectionReader(file, 0, octets), k.recorder.config.Compress)
 	if err == nil {
 		err = out.Sync()
 	}
@@ -222,8 +224,7 @@ func (k *keeper) pack(file *os.File, octets int64, target string) (err error) {
 	return os.Rename(temporary, target)
 }
 
-// pack compresses, until ctx is over.
-func pack(ctx context.Context, to io.Writer, from io.Reader, how Compression) error {
+func pack(to io.Writer, from io.Reader, how Compression) error {
 	var packer io.WriteCloser
 	var err error
 	if how == Zstd {
@@ -235,21 +236,8 @@ func pack(ctx context.Context, to io.Writer, from io.Reader, how Compression) er
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(packer, &interruptible{ctx, from})
+	_, err = io.Copy(packer, from)
 	return errors.Join(err, packer.Close())
-}
-
-// interruptible is a reader that ends with a context.
-type interruptible struct {
-	ctx  context.Context
-	from io.Reader
-}
-
-func (r *interruptible) Read(b []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.from.Read(b)
 }
 
 // wholeLines is how much of a file are whole lines.

@@ -10,7 +10,7 @@ import (
 	"milterd/policy/replay"
 )
 
-// plainArgs are the ESMTP parameters that name nobody, with what they look like. A
+// plainArgs are the ESMTP parameters that name no person, with what they look like. A
 // client may write anything in their place.
 var plainArgs = map[string]*regexp.Regexp{
 	"SIZE":        regexp.MustCompile(`^=[0-9]{1,20}$`),
@@ -64,8 +64,8 @@ func (m *messageRedactor) arg(arg string) string {
 	return name + "=" + m.token(value)
 }
 
-// identity hides who somebody is. Of user@domain the domain stays; what has any other
-// form is hidden as a whole, as nothing is decided on it.
+// identity hides a login. Of user@domain the domain stays; any other form is hidden as
+// a whole, as nothing is decided on it.
 func (m *messageRedactor) identity(s string) string {
 	if m.redactor == nil || s == "" || s == "<>" {
 		return s
@@ -77,7 +77,10 @@ func (m *messageRedactor) identity(s string) string {
 	if i := strings.LastIndexByte(user, '@'); i >= 0 {
 		user, domain, at = user[:i], user[i+1:], true
 	}
-	if n := len(user); n > 1 && user[0] == '"' && closing(user, 0) == n-1 {
+	if user == "" {
+		return m.token(s)
+	}
+	if kind, n := policy.CutPiece(user, operators); kind == policy.PieceQuoted && n == len(user) {
 		user = strings.NewReplacer(" ", "", "\t", "").Replace(user[1 : n-1])
 	}
 	if user == "" || user[0] == '/' || strings.ContainsAny(user, operators) || at && (domain == "" || hostEnd(domain) < len(domain)) {

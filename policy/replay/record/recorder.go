@@ -25,8 +25,8 @@ const (
 	None Compression = "none"
 )
 
-// minKey is the least length of a redaction key in octets: whoever guesses the key
-// can find local parts by trying them.
+// minKey is the least length of a redaction key in octets: with a key that is
+// guessed local parts can be found by trying them.
 const minKey = 16
 
 // maxQueued bounds the octets that may wait to be written, in addition to

@@ -167,7 +167,7 @@ func (w *writer) flush() {
 
 func lines(b []byte) uint64 { return uint64(bytes.Count(b, []byte{'\n'})) }
 
-// write appends the pending lines to the file. Where not all fit, the file ends with
+// write appends the pending lines to the file. If not all fit, the file ends with
 // the last whole one, and the others are lost.
 func (w *writer) write() error {
 	if err := w.open(); err != nil {
@@ -192,7 +192,7 @@ func (w *writer) write() error {
 	return errors.Join(err, w.finish())
 }
 
-// open makes sure that there is a file to write to. One that somebody has moved away
+// open makes sure that there is a file to write to. One that was moved away
 // is not written to any longer.
 func (w *writer) open() error {
 	now := w.recorder.config.Now()
@@ -257,7 +257,7 @@ func (w *writer) failed(err error) {
 	w.until = w.recorder.config.Now().Add(w.pause)
 }
 
-// works notes that writing works, and says so where it did not.
+// works notes that writing works, and says so if it did not before.
 func (w *writer) works() {
 	if w.pause == 0 {
 		return
@@ -310,7 +310,7 @@ func create(dir string, now time.Time) (*os.File, error) {
 		if err != nil {
 			return nil, fmt.Errorf("begin a recording: %w", err)
 		}
-		// Where the file system knows no locks the file is written all the same.
+		// If the file system knows no locks the file is written all the same.
 		_ = lock(file)
 		return file, nil
 	}

@@ -39,7 +39,7 @@ type connection struct {
 	unconfirmed client
 	helo        string
 	tls         bool
-	// auth is the mechanism, empty where it is not known although authenticated is
+	// auth is the mechanism, empty if it is not known although authenticated is
 	// set.
 	auth          string
 	authenticated bool
