@@ -19,6 +19,7 @@ import (
 	_ "embed"
 	"fmt"
 	"os"
+	"time"
 
 	"milterd/policy"
 	"milterd/policy/access"
@@ -63,6 +64,8 @@ type Config struct {
 	// lines has the line of each key that the file holds, by its path. A key
 	// in it is the administrator's word and wins over sendmail.cf.
 	lines map[string]int
+	// draft is read in place of the access table, if not empty.
+	draft string
 	// machine is what sendmail finds out about the machine it runs on.
 	machine machine
 }
@@ -84,6 +87,8 @@ type Listen struct {
 	SocketGroup string
 	// MaxConnections bounds the connections at a time, of each door.
 	MaxConnections int
+	// Shutdown is how long messages in progress may take to finish when milterd ends.
+	Shutdown time.Duration
 }
 
 // Access names the access table and the FEATUREs that change its use.
@@ -148,6 +153,10 @@ func Parse(name string, data []byte) (*Config, error) {
 
 // Name is the file the configuration was read from, empty for the embedded one.
 func (c *Config) Name() string { return c.name }
+
+// UseAccess has a draft read in place of the access table, whatever the configuration
+// and sendmail.cf say of it.
+func (c *Config) UseAccess(draft string) { c.draft = draft }
 
 // overlay reads a configuration; its keys replace the values from before.
 func (c *Config) overlay(name string, data []byte) error {

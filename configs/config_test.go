@@ -122,7 +122,7 @@ func TestTheEmbeddedConfigurationHasTheDocumentedDefaults(t *testing.T) {
 		Listen: Listen{
 			Milter:     []string{"local:/run/milterd/milter.sock"},
 			Map:        []string{"local:/run/milterd/map.sock"},
-			SocketMode: 0o660, MaxConnections: 4096,
+			SocketMode: 0o660, MaxConnections: 4096, Shutdown: 10 * time.Second,
 		},
 		Access: Access{
 			File: "/etc/mail/access", MaxSize: 256 << 20,
@@ -242,7 +242,7 @@ func TestAFileOverridesTheDefaultsKeyByKey(t *testing.T) {
 		Map:         []string{"local:/run/milterd/maps", "inet:8893"},
 		HTTP:        "inet:9180@0.0.0.0",
 		SocketMode:  0o666,
-		SocketGroup: "smmsp", MaxConnections: 10,
+		SocketGroup: "smmsp", MaxConnections: 10, Shutdown: 10 * time.Second,
 	}
 	want.Access = Access{File: "access.txt", MaxSize: 256 << 20, Features: access.Features{
 		BlocklistRecipients: true, DelayChecks: true, Hater: true, LookupDotDomain: true,

@@ -2,6 +2,7 @@ package configs
 
 import (
 	"strings"
+	"time"
 
 	"milterd/configs/sendmail"
 )
@@ -37,6 +38,10 @@ func (c *Config) checkFilters(s *sources, cf *sendmail.Config) {
 			s.warn(s.cf, f.Line, "the filter %s has F=R: mail is refused for good while milterd is down; F=T defers it", f.Name)
 		case !strings.ContainsAny(f.Flags, "T4"):
 			s.warn(s.cf, f.Line, "the filter %s has no F=T: mail is taken unfiltered while milterd is down", f.Name)
+		}
+		if c.AsksDNS() && f.Reply > 0 && f.Reply <= c.DNS.Deadline {
+			s.warn(s.cf, f.Line, "the filter %s has T=R:%v, and dns.deadline is %v: sendmail gives milterd up before a slow DNS has answered; write T=`S:10s;R:%v;E:1m' in INPUT_MAIL_FILTER (MILTERD_TIMEOUTS of milterd.m4), or lower dns.deadline",
+				f.Name, f.Reply, c.DNS.Deadline, (c.DNS.Deadline + 2*time.Second).Truncate(time.Second))
 		}
 	}
 	if ours {

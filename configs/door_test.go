@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -151,5 +152,48 @@ func TestWhatOthersCouldReachAndWhatNothingComesOfIsWarnedAbout(t *testing.T) {
 			}
 			wantWarnings(t, warnings, c.want)
 		})
+	}
+}
+
+func TestAFilterThatWaitsTooShortIsWarnedOf(t *testing.T) {
+	for _, c := range []struct{ name, times, config, want string }{
+		{"long enough", ", T=S:10s;R:10s;E:1m", "", ""},
+		{"sendmail's default", "", "", ""},
+		{"too short", ", T=R:2s", "", "the filter milterd has T=R:2s, and dns.deadline is 8s: "},
+		{"too short by nothing", ", T=S:1s;R:8s", "", "write T=`S:10s;R:10s;E:1m' in INPUT_MAIL_FILTER"},
+		{"a deadline that is lower", ", T=R:2s", "dns: {deadline: 1500ms}\n", ""},
+		{"no check that asks", ", T=R:2s", "checks: {sender_domain: {mode: off}}\n", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := write(t, map[string]string{"access": "", "sendmail.cf": "Xmilterd, S=local:/run/milterd/milter.sock, F=T" + c.times +
+				"\nO InputMailFilters=milterd\nKaccess hash DIR/access\nC{TrustAuthMech}PLAIN\nScheck_rcpt\n"})
+			text := "sendmail: {cf: sendmail.cf}\naccess: {file: access}\n" + c.config
+			if !strings.Contains(text, "checks:") {
+				text += "checks: {sender_domain: {mode: enforce}}\n"
+			}
+			_, warnings := build(t, dir, text)
+			got := strings.Join(warnings, "\n")
+			if c.want == "" && strings.Contains(got, "dns.deadline") || !strings.Contains(got, c.want) {
+				t.Errorf("warnings:\n%s\nexpected %q", got, c.want)
+			}
+		})
+	}
+}
+
+// TestATableThatSendmailAsksMilterdForHasToBeThere: without it nothing is refused.
+func TestATableThatSendmailAsksMilterdForHasToBeThere(t *testing.T) {
+	const asked = "Kaccess socket OPTION-T<TMPF> local:/run/milterd/map.sock\nScheck_rcpt\n"
+	for option, want := range map[string]string{"": "sendmail.cf:1: access table: ", "-o ": ""} {
+		dir := write(t, map[string]string{"sendmail.cf": strings.Replace(asked, "OPTION", option, 1)})
+		config, err := Parse(filepath.Join(dir, "milterd.yaml"), []byte("sendmail: {cf: sendmail.cf}\ndomains: {local: [], relay: []}\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The default, on this machine, may be there.
+		config.Access.File = filepath.Join(dir, "access")
+		_, _, err = config.Policy()
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("options %q: error %v, expected %q", option, err, want)
+		}
 	}
 }

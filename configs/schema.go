@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"gopkg.in/yaml.v3"
 
@@ -26,6 +27,7 @@ func (c *Config) schema() []field {
 			{name: "socket_mode", value: fileMode(&c.Listen.SocketMode)},
 			{name: "socket_group", value: optionalText(&c.Listen.SocketGroup)},
 			{name: "max_connections", value: integer(&c.Listen.MaxConnections, 1, 1_000_000)},
+			{name: "shutdown", value: duration(&c.Listen.Shutdown, 0, 10*time.Minute)},
 		}},
 		{name: "access", section: []field{
 			{name: "file", value: checked(&c.Access.File, checkFile)},

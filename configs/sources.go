@@ -84,6 +84,9 @@ func (c *Config) sources() *sources {
 	if c.Sendmail.CF != "" {
 		c.askSendmail(s)
 	}
+	if c.draft != "" {
+		s.access = source{path: c.draft, missing: mustExist}
+	}
 	if s.hostname == "" {
 		s.hostname = c.machine.name()
 	}
@@ -160,6 +163,9 @@ func (s *sources) mapFromSendmail(cf *sendmail.Config) {
 		if _, err := os.Stat(cf.Access.File); cf.Access.Optional && errors.Is(err, fs.ErrNotExist) {
 			s.access.missing = warnMissing
 		}
+	case cf.Access.Type == "socket" && leadsTo(s.config.Listen.Map, cf.Access.Socket) && !cf.Access.Optional:
+		// sendmail's rules ask milterd alone, and an empty table refuses nobody.
+		s.access.missing, s.access.file, s.access.line = mustExist, s.cf, cf.Access.Line
 	case cf.Access.Type == "":
 		s.warn(s.cf, 0, "no FEATURE(access_db), so sendmail looks nothing up in %s", s.access.path)
 	}

@@ -65,7 +65,7 @@ func openSockets(config *configs.Config, logger *slog.Logger) (*sockets, error) 
 	}
 	if len(s.status) == 0 && listen.HTTP != "" {
 		if s.status, err = open(listen, []string{listen.HTTP}); err != nil {
-			return nil, errors.Join(fmt.Errorf("listen.http: %w", err), s.close())
+			logger.Warn("no status page (listen.http) until milterd is restarted; mail does not depend on it", "error", err)
 		}
 	}
 	if len(s.maps) > 0 {

@@ -112,14 +112,8 @@ func TestTheMapDoorStaysOpenForTheMessagesInProgress(t *testing.T) {
 	p.waitLog(t, "listening", "door=map")
 	before := dialMap(t, p.mapSocket())
 	before.expect(t, "access connect:203.0.113.5", "OK REJECT")
-	session, err := connect(p.socket())
-	if err != nil {
-		t.Fatal(err)
-	}
+	session := p.holding(t)
 	defer closing(t, session)
-	if _, err := mail(session, "a@good.example"); err != nil {
-		t.Fatal(err)
-	}
 	p.signal(t, syscall.SIGTERM)
 	testkit.Eventually(t, "the filter door takes nobody any more", func() bool {
 		conn, err := net.Dial("unix", p.socket())

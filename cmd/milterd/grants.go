@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"reflect"
 	"strconv"
 	"time"
 
@@ -276,13 +275,3 @@ func (g *grantSources) close() error {
 	}
 	return errors.Join(errs...)
 }
-
-// fixed is the part of the configuration that a reload does not change.
-func fixed(c configs.Grants) configs.Grants {
-	c.TTL, c.MaxPerUser, c.Exclude, c.ExcludeOwn, c.Require = 0, 0, nil, false, nil
-	c.Redis.Timeout = 0
-	return c
-}
-
-// sameSources reports whether two configurations have the same store and sources.
-func sameSources(a, b configs.Grants) bool { return reflect.DeepEqual(fixed(a), fixed(b)) }

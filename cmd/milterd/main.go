@@ -52,9 +52,18 @@ func run(args []string, stdout, stderr io.Writer) int {
 // runCheck validates the configuration, or decides sessions. Results go to stdout,
 // complaints to stderr.
 func runCheck(o *options, stdout, stderr io.Writer) int {
-	rules, err := loadRules(o.place(), stderr)
+	if o.check.Typed == nil && o.against == "" && len(o.check.Sessions) == 0 {
+		if status, done := checkAsUser(o, stdout, stderr); done {
+			return status
+		}
+	}
+	draft, other := o.access, ""
+	if o.against != "" {
+		draft, other = "", o.access
+	}
+	rules, err := loadRules(o.place(), draft, stderr)
 	if err == nil && o.against != "" {
-		o.check.Against, err = loadRules(place{flag: o.against}, stderr)
+		o.check.Against, err = loadRules(place{flag: o.against}, other, stderr)
 	}
 	if err != nil {
 		return complain(stderr, err)
@@ -64,8 +73,9 @@ func runCheck(o *options, stdout, stderr io.Writer) int {
 	return dryrun.Run(rules, o.check)
 }
 
-// loadRules reads a configuration; what it warns of goes to stderr.
-func loadRules(from place, stderr io.Writer) (*dryrun.Rules, error) {
+// loadRules reads a configuration, with a draft of the access table if there is one;
+// what it warns of goes to stderr.
+func loadRules(from place, draft string, stderr io.Writer) (*dryrun.Rules, error) {
 	config, warning, err := from.load()
 	if err != nil {
 		return nil, err
@@ -73,6 +83,7 @@ func loadRules(from place, stderr io.Writer) (*dryrun.Rules, error) {
 	if warning != "" {
 		fmt.Fprintf(stderr, "milterd: warning: %s\n", warning)
 	}
+	config.UseAccess(draft)
 	return dryrun.NewRules(config, stderr)
 }
 
@@ -152,21 +163,30 @@ func (p place) file() string {
 	return p.fallback
 }
 
-// load reads the configuration. Where no file is named and there is none, it is
-// the embedded one, with a warning: whoever has written a file means it.
+// load reads the configuration. Without a flag, the embedded one counts, with a warning,
+// only if there is no directory for one either: a service whose file is gone must not
+// begin to refuse mail.
 func (p place) load() (config *configs.Config, warning string, err error) {
 	config, err = configs.Load(p.file())
 	if p.flag != "" || !errors.Is(err, fs.ErrNotExist) {
 		return config, "", err
 	}
-	warning = "no configuration file " + p.fallback + ", the built-in one is in force"
-	// A pattern without special characters but the last cannot be malformed.
-	others, _ := filepath.Glob(strings.TrimSuffix(p.fallback, filepath.Ext(p.fallback)) + ".*")
-	if len(others) > 0 {
-		warning += "; " + others[0] + " is there, but not read: rename it, or use -config"
+	if _, statErr := os.Stat(filepath.Dir(p.fallback)); !errors.Is(statErr, fs.ErrNotExist) {
+		return nil, "", fmt.Errorf("%w; expected that file, as its directory is there (with the line `mode: shadow` it refuses nothing, with `mode: enforce` it is the built-in configuration)%s",
+			err, p.misnamed())
 	}
 	config, err = configs.Default()
-	return config, warning, err
+	return config, "no configuration file " + p.fallback + ", the built-in one is in force", err
+}
+
+// misnamed tells of a file that may be meant.
+func (p place) misnamed() string {
+	// A pattern without special characters but the last cannot be malformed.
+	others, _ := filepath.Glob(strings.TrimSuffix(p.fallback, filepath.Ext(p.fallback)) + ".*")
+	if len(others) == 0 {
+		return ""
+	}
+	return "; " + others[0] + " is there, but not read: rename it, or use -config"
 }
 
 // complaints are the lines of an error: a bad configuration has one for each

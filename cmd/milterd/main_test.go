@@ -41,6 +41,9 @@ func TestCommandLine(t *testing.T) {
 		{"a configuration", "-config /etc/x.yaml", &options{config: "/etc/x.yaml"}, ""},
 		{"the version", "-version", &options{}, ""},
 		{"health", "-config x.yaml -health", &options{config: "x.yaml"}, ""},
+		{"validation as a user", "-check -user milterd -access d", &options{user: "milterd", access: "d"}, ""},
+		{"sessions as a user", "-check -user milterd a.yaml", nil, "-user is for the configuration, without sessions"},
+		{"a typed session as a user", "-check -user milterd -client 203.0.113.8 -from a", nil, "flag -user is not defined with -check -client, it goes with -check"},
 		{"validation", "-check -config x", &options{config: "x"}, ""},
 		{"sessions", "-check -explain -json a.yaml b.jsonl", files(dryrun.Options{Explain: true, Format: "json"}, "a.yaml", "b.jsonl"), ""},
 		{"standard input", "-check -", files(dryrun.Options{}, "-"), ""},
@@ -155,26 +158,33 @@ func TestRunWithoutServing(t *testing.T) {
 
 func TestWithoutAFlagTheDefaultConfigurationCountsIfThereIsOne(t *testing.T) {
 	dir := t.TempDir()
-	from := place{fallback: filepath.Join(dir, "milterd.yaml")}
-	load := func(want, wantWarning string) {
+	from := place{fallback: filepath.Join(dir, "etc", "milterd.yaml")}
+	load := func(want, wantWarning, wantErr string) {
 		t.Helper()
+		name := ""
 		config, warning, err := from.load()
 		if err != nil {
-			t.Fatal(err)
+			if got := strings.ReplaceAll(err.Error(), dir, "DIR"); wantErr == "" || !strings.Contains(got, wantErr) {
+				t.Errorf("error %q, expected %q", got, wantErr)
+			}
+			return
 		}
-		if warning = strings.ReplaceAll(warning, dir, "DIR"); config.Name() != want || warning != wantWarning {
-			t.Errorf("configuration %q, warning %q; expected %q, %q", config.Name(), warning, want, wantWarning)
+		name = config.Name()
+		if warning = strings.ReplaceAll(warning, dir, "DIR"); name != want || warning != wantWarning || wantErr != "" {
+			t.Errorf("configuration %q, warning %q; expected %q, %q, error %q", name, warning, want, wantWarning, wantErr)
 		}
 	}
-	load("", "no configuration file DIR/milterd.yaml, the built-in one is in force")
-	write(t, dir, "milterd.yml", "mode: shadow\n")
-	load("", "no configuration file DIR/milterd.yaml, the built-in one is in force; DIR/milterd.yml is there, but not read: rename it, or use -config")
-	write(t, dir, "milterd.yaml", "mode: shadow\n")
-	load(from.fallback, "")
-	write(t, dir, "milterd.yaml", "mode: shadoww\n")
-	if _, _, err := from.load(); err == nil {
-		t.Error("a bad configuration was passed over")
+	load("", "no configuration file DIR/etc/milterd.yaml, the built-in one is in force", "")
+	if err := os.Mkdir(filepath.Join(dir, "etc"), 0o755); err != nil {
+		t.Fatal(err)
 	}
+	load("", "", "read configuration: stat DIR/etc/milterd.yaml: no such file or directory; expected that file, as its directory is there")
+	write(t, dir, "etc/milterd.yml", "mode: shadow\n")
+	load("", "", "; DIR/etc/milterd.yml is there, but not read: rename it, or use -config")
+	write(t, dir, "etc/milterd.yaml", "mode: shadow\n")
+	load(from.fallback, "", "")
+	write(t, dir, "etc/milterd.yaml", "mode: shadoww\n")
+	load("", "", "did you mean shadow?")
 	from.flag = filepath.Join(dir, "other.yaml")
 	if _, _, err := from.load(); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a named file that is missing: %v", err)

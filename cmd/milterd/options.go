@@ -15,7 +15,11 @@ import (
 
 // options is the command line.
 type options struct {
-	config  string
+	config string
+	// access is a draft of the access table.
+	access string
+	// user is whom to check as.
+	user    string
 	check   dryrun.Options
 	against string
 	typed   dryrun.Typed
@@ -40,7 +44,7 @@ func modes() []mode {
 		{nil, "[-config FILE]", "serve", nil, nil, runServe},
 		{[]string{"check"}, "-check [SESSION...]", "validate the configuration, or decide recorded sessions", checkFlags, finishCheck, runCheck},
 		{[]string{"check", "against"}, "-check -against FILE SESSION...", "say what another configuration would change", againstFlags, finishSessions, runCheck},
-		{[]string{"check", "client"}, "-check -client IP -from ADDRESS", "decide one session, asking the DNS now", typedFlags, finishTyped, runCheck},
+		{[]string{"check", "client"}, "-check -client IP -from ADDRESS", "decide one session, asking the DNS now: exit 0 accept, 75 tempfail, 77 reject", typedFlags, finishTyped, runCheck},
 		{[]string{"grant"}, "-grant IP [USER]", "have the running milterd relay for a client", nil, finishGrant, runGrants},
 		{[]string{"revoke"}, "-revoke IP|USER", "take relay grants back", nil, nil, runGrants},
 		{[]string{"grants"}, "-grants", "list the relay grants", nil, nil, runGrants},
@@ -53,8 +57,8 @@ const usage = `
 SESSION is a file of sessions (.yaml, or .jsonl with one a line; .gz and .zst
 are decompressed), a directory of such files, or - for standard input.
 
-Without -config, ` + defaultConfig + ` is read if it exists,
-else the configuration built into milterd is in force.
+Without -config, ` + defaultConfig + ` is read. If there is no
+/etc/milterd either, the configuration built into milterd is in force.
 `
 
 // printUsage explains each flag of each mode.
@@ -113,6 +117,7 @@ func textFlag(f *flag.FlagSet, to *string, name, usage string) {
 
 // resultFlags have a meaning with every kind of dry run.
 func resultFlags(o *options, f *flag.FlagSet, formats ...dryrun.Format) {
+	textFlag(f, &o.access, "access", "a `FILE` in place of the access table; with -against, of the other one's")
 	set := func(s string) error {
 		format := dryrun.Format(s)
 		if !slices.Contains(formats, format) {
@@ -140,6 +145,7 @@ func checkFlags(o *options, f *flag.FlagSet) {
 	resultFlags(o, f, dryrun.Text, dryrun.JSON, dryrun.TAP, dryrun.JUnit)
 	explainFlag(o, f)
 	sessionFlag(o, f)
+	textFlag(f, &o.user, "user", "the `NAME` of the user to check a configuration as; for root by default the service's ("+daemonUser+"), if it exists")
 }
 
 func againstFlags(o *options, f *flag.FlagSet) {
@@ -185,6 +191,9 @@ func finishCheck(o *options, f *flag.FlagSet) error {
 	}
 	if f.NArg() == 0 && o.check.Session == "" && o.check.Format == "" {
 		return nil
+	}
+	if o.user != "" {
+		return errors.New("-user is for the configuration, without sessions")
 	}
 	return finishSessions(o, f)
 }

@@ -215,6 +215,19 @@ func mail(session *gomilter.ClientSession, sender string) (string, error) {
 	return strings.TrimSpace(action.SMTPReply), nil
 }
 
+// holding begins a message and leaves it open.
+func (p *process) holding(t *testing.T) *gomilter.ClientSession {
+	t.Helper()
+	session, err := connect(p.socket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := mail(session, "a@good.example"); err != nil {
+		t.Fatal(err)
+	}
+	return session
+}
+
 // ask tells what a new client's MAIL is answered.
 func (p *process) ask(t *testing.T, sender string) string {
 	t.Helper()

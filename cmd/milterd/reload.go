@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
-	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -110,12 +110,11 @@ func (r *reloader) load(asked bool) error {
 	r.watcher.Refresh()
 	r.watcher.Add(configFile)
 	config, missing, err := r.from.load()
+	if r.config != nil && r.config.Name() != "" && (missing != "" || errors.Is(err, fs.ErrNotExist)) {
+		return fmt.Errorf("%s: no such file any more; what it said stays in force until it is there again", configFile)
+	}
 	if err != nil {
 		return err
-	}
-	if missing != "" && r.config != nil && r.config.Name() != "" {
-		// Whoever removes the file may be about to write it anew.
-		return fmt.Errorf("%s: no such file any more; to put the built-in configuration in force, restart milterd", configFile)
 	}
 	files := append(config.Files(), configFile)
 	r.watcher.Add(files...)
@@ -123,10 +122,10 @@ func (r *reloader) load(asked bool) error {
 	if err != nil {
 		return err
 	}
-	lost := emptied(r.config, config)
-	if len(lost) > 0 && !asked {
-		// Whoever empties a file, or takes it away, may be about to write it anew.
-		return errors.New(strings.Join(lost, "\n") + "\nif that is meant, send SIGHUP")
+	lost, gone := emptied(r.config, config)
+	if len(lost) > 0 && (gone || !asked) {
+		// A program that takes a file away, or empties it, may be about to write it anew.
+		return errors.New(strings.Join(lost, "\n"))
 	}
 	if r.logger == nil {
 		r.logger = newLogger(r.stderr, config.Log.Format, &r.level)
@@ -157,20 +156,27 @@ func (r *reloader) load(asked bool) error {
 	return nil
 }
 
-// emptied tells of files that have lost all their entries. That can be meant; more
-// often a program that writes the file is not done, or has failed.
-func emptied(before, now *configs.Config) []string {
+// emptied tells of files that have lost all their entries, and whether one of them is
+// gone. That can be meant; more often a program that writes the file is not done, or has
+// failed.
+func emptied(before, now *configs.Config) (lost []string, gone bool) {
 	if before == nil {
-		return nil
+		return nil, false
 	}
-	var warnings []string
 	entries := now.Entries()
 	for _, file := range slices.Sorted(maps.Keys(entries)) {
-		if had := before.Entries()[file]; had > 0 && entries[file] == 0 {
-			warnings = append(warnings, fmt.Sprintf("%s: no entries any more, %d before", file, had))
+		had := before.Entries()[file]
+		if had == 0 || entries[file] > 0 {
+			continue
 		}
+		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+			gone = true
+			lost = append(lost, fmt.Sprintf("%s: no such file any more, %d entries before; expected it there again, though it may be empty", file, had))
+			continue
+		}
+		lost = append(lost, fmt.Sprintf("%s: no entries any more, %d before", file, had))
 	}
-	return warnings
+	return lost, gone
 }
 
 // run reloads on SIGHUP and when files change, until ctx ends.
@@ -182,7 +188,7 @@ func (r *reloader) run(ctx context.Context, hangups <-chan os.Signal) {
 			return
 		case why.Unfinished != "":
 			r.failed(why.Unfinished+" changed", fmt.Errorf("%s: still being written after %v, and smaller than the one in force; "+
-				"it is read once it is left alone, or on SIGHUP", why.Unfinished, watch.UnfinishedLimit), false)
+				"it is read once it is left alone", why.Unfinished, watch.UnfinishedLimit), false)
 		default:
 			r.reload(why.Reason)
 		}
@@ -208,17 +214,8 @@ func (r *reloader) reload(reason string) {
 		}
 	}
 	r.inForce(reason)
-	if !reflect.DeepEqual(r.start.Listen, r.config.Listen) {
-		r.logger.Warn("a change under listen: takes effect at the next start only", "config", r.config.Name())
-	}
-	if !sameSources(r.start.Grants, r.config.Grants) {
-		r.logger.Warn("a change of grants.file, redis, control, dovecot, logs, drac or max takes effect at the next start only", "config", r.config.Name())
-	}
-	if !reflect.DeepEqual(r.start.Record, r.config.Record) {
-		r.logger.Warn("a change under record: takes effect at the next start only", "config", r.config.Name())
-	}
-	if r.start.Log.Format != r.config.Log.Format {
-		r.logger.Warn("a change of log.format takes effect at the next start only", "config", r.config.Name())
+	for _, w := range r.config.NeedRestart(r.start) {
+		r.logger.Warn(w, "config", r.config.Name())
 	}
 }
 

@@ -66,7 +66,7 @@ func remove(t *testing.T, dir, name string) {
 func TestAConfigurationThatVanishesDoesNotBecomeTheBuiltInOne(t *testing.T) {
 	dir, log := reloading(t, baseConfig, rejectsBad)
 	remove(t, dir, "milterd.yaml")
-	waitLine(t, log, "milterd.yaml: no such file any more; to put the built-in configuration in force, restart milterd", 1)
+	waitLine(t, log, "milterd.yaml: no such file any more; what it said stays in force until it is there again", 1)
 	if strings.Contains(log.String(), "built in") || strings.Count(log.String(), "policy in force") != 1 {
 		t.Errorf("something else than the file was put in force:\n%s", log)
 	}
@@ -76,7 +76,7 @@ func TestAConfigurationThatVanishesDoesNotBecomeTheBuiltInOne(t *testing.T) {
 
 func TestTheBuiltInConfigurationIsInForceWithAWarning(t *testing.T) {
 	log := new(testkit.Log)
-	r := newReloader(place{fallback: filepath.Join(t.TempDir(), "milterd.yaml")}, log)
+	r := newReloader(place{fallback: filepath.Join(t.TempDir(), "none", "milterd.yaml")}, log)
 	defer closing(t, closer(r.watcher.Close))
 	if err := r.load(true); err != nil {
 		t.Fatal(err)
@@ -156,7 +156,7 @@ func TestAFileThatIsEmptiedOrTakenAwayNeedsAHangup(t *testing.T) {
 	if n := r.current.Load().Policy.Access.Len(); n != 1 {
 		t.Errorf("%d entries in force after the file was emptied, want the old one", n)
 	}
-	for _, want := range []string{"no entries any more, 1 before", "if that is meant, send SIGHUP", "the old policy stays in force"} {
+	for _, want := range []string{"no entries any more, 1 before", "the old policy stays in force"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log does not say %q:\n%s", want, log.String())
 		}
@@ -164,6 +164,42 @@ func TestAFileThatIsEmptiedOrTakenAwayNeedsAHangup(t *testing.T) {
 	r.reload(watch.Hangup)
 	if n := r.current.Load().Policy.Access.Len(); n != 0 {
 		t.Errorf("%d entries in force after SIGHUP, want none", n)
+	}
+	if strings.Contains(log.String(), "SIGHUP takes") || strings.Contains(log.String(), "send SIGHUP") {
+		t.Errorf("the log advises what opens the door:\n%s", log.String())
+	}
+}
+
+// TestAFileThatIsGoneOpensNothing: neither when that is noticed nor on SIGHUP, which a
+// program that rotates logs may send.
+func TestAFileThatIsGoneOpensNothing(t *testing.T) {
+	dir := newDir(t, "sendmail: {cf: DIR/sendmail.cf}\nlisten: {milter: local:DIR/milter.sock}\nchecks: {rdns: {mode: off}}\n", rejectsBad)
+	write(t, dir, "sendmail.cf", "V10/Berkeley\nDjmx.example.test\nKaccess hash -o -T<TMPF> "+filepath.Join(dir, "access")+".db\nFR-o "+filepath.Join(dir, "relay")+"\nScheck_rcpt\n")
+	write(t, dir, "relay", "a.example\n")
+	log := new(testkit.Log)
+	r := newReloader(place{flag: filepath.Join(dir, "milterd.yaml")}, log)
+	defer closing(t, closer(r.watcher.Close))
+	if err := r.load(true); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"access", "relay"} {
+		text, err := os.ReadFile(filepath.Join(dir, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		remove(t, dir, file)
+		for _, reason := range []string{file + " changed", watch.Hangup} {
+			r.reload(reason)
+			p := r.current.Load().Policy
+			if p.Access.Len() != 1 || !p.Relay.Has("a.example") || !log.Has("the old policy stays in force") {
+				t.Errorf("%s gone, %s: something else is in force; log:\n%s", file, reason, log)
+			}
+		}
+		write(t, dir, file, string(text))
+	}
+	r.reload(watch.Hangup)
+	if r.outcome.failing.Load() {
+		t.Errorf("not in order once the files are back:\n%s", log)
 	}
 }
 

@@ -10,17 +10,12 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
-	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"milterd/milter/status"
 	"milterd/policy/replay/record"
 )
-
-// shutdownTimeout is how long messages in progress get to finish after SIGTERM.
-// systemd waits 90 s before it kills.
-const shutdownTimeout = 30 * time.Second
 
 // runServe answers sendmail until SIGTERM or SIGINT.
 func runServe(o *options, _, stderr io.Writer) int {
@@ -70,12 +65,12 @@ func serve(r *reloader, d *doors, s *sockets, recorder *record.Recorder, hangups
 	failures := make(chan error, len(s.filter)+len(s.maps))
 	var running sync.WaitGroup
 	d.serve(s, r.logger, running.Go, failures)
-	// The page goes last: until then it tells how the end goes.
 	r.register(r.registry)
 	d.register(r.registry)
 	if recorder != nil {
 		recorder.Register(r.registry)
 	}
+	// The page goes last: until then it tells how the end goes.
 	page := status.Serve(s.status, status.Page{Problem: d.problem, Metrics: r.registry.Handler()}, r.logger)
 	defer page.Shutdown()
 	reloading, stopReloading := context.WithCancel(context.Background())
@@ -86,10 +81,10 @@ func serve(r *reloader, d *doors, s *sockets, recorder *record.Recorder, hangups
 	}
 	notify(r.logger, daemon.SdNotifyReady)
 
-	code := exitOK
+	code, within := exitOK, r.start.Listen.Shutdown
 	select {
 	case sig := <-ends:
-		r.logger.Info("shutting down: messages in progress may finish", "signal", sig.String(), "within", shutdownTimeout)
+		r.logger.Info("shutting down: messages in progress may finish", "signal", sig.String(), "within", within)
 	case err := <-failures:
 		r.logger.Error("shutting down: a listener failed", "error", err)
 		code = exitFailure
@@ -97,7 +92,7 @@ func serve(r *reloader, d *doors, s *sockets, recorder *record.Recorder, hangups
 	notify(r.logger, daemon.SdNotifyStopping)
 	stopReloading()
 
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	go func() {
 		// A second signal ends the patience.

@@ -39,14 +39,8 @@ func TestServingAnswersAndEndsOnSIGTERMAndSIGINT(t *testing.T) {
 
 func TestAMessageInProgressFinishesAfterSIGTERM(t *testing.T) {
 	p := serving(t, baseConfig, "")
-	session, err := connect(p.socket())
-	if err != nil {
-		t.Fatal(err)
-	}
+	session := p.holding(t)
 	defer closing(t, session)
-	if _, err := mail(session, "a@good.example"); err != nil {
-		t.Fatal(err)
-	}
 	p.signal(t, syscall.SIGTERM)
 	p.waitLog(t, "shutting down", "signal=terminated")
 	action, err := session.Rcpt("shin@example.test", "")
@@ -63,14 +57,8 @@ func TestAMessageInProgressFinishesAfterSIGTERM(t *testing.T) {
 
 func TestASecondSignalEndsThePatience(t *testing.T) {
 	p := serving(t, baseConfig, "")
-	session, err := connect(p.socket())
-	if err != nil {
-		t.Fatal(err)
-	}
+	session := p.holding(t)
 	defer session.Close() // milterd has cut it off
-	if _, err := mail(session, "a@good.example"); err != nil {
-		t.Fatal(err)
-	}
 	p.signal(t, syscall.SIGTERM)
 	p.waitLog(t, "shutting down")
 	if status := p.end(t, syscall.SIGTERM); status != 0 {

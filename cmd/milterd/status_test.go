@@ -51,14 +51,8 @@ func TestHealthzTellsWhetherMailIsDecided(t *testing.T) {
 	if status, body := p.page(t, http.MethodGet, "/healthz"); status != http.StatusOK || body != "ok\n" {
 		t.Errorf("%d %q", status, body)
 	}
-	session, err := connect(p.socket())
-	if err != nil {
-		t.Fatal(err)
-	}
+	session := p.holding(t)
 	defer closing(t, session)
-	if _, err := mail(session, "a@good.example"); err != nil {
-		t.Fatal(err)
-	}
 	p.signal(t, syscall.SIGTERM)
 	p.waitLog(t, "shutting down")
 	status, body := 0, ""
@@ -104,16 +98,19 @@ func TestThePageHasTwoPathsAndTakesNothing(t *testing.T) {
 	}
 }
 
-func TestAPageThatCannotBeOpenedEndsMilterd(t *testing.T) {
-	p := launch(t, newDir(t, strings.ReplaceAll(statusConfig, "http.sock", "none/http.sock"), ""))
-	if status := p.waitEnd(t); status != exitFailure {
-		t.Errorf("exit status %d, expected %d", status, exitFailure)
+func TestAPageThatCannotBeOpenedIsWarnedOf(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if want := "milterd: listen.http: listen on local:" + p.dir + "/none/http.sock"; !strings.Contains(p.log.String(), want) {
-		t.Errorf("log %s, expected %s", p.log, want)
-	}
-	if _, err := os.Stat(p.socket()); err == nil {
-		t.Error("the socket of the filter door is still there")
+	defer closing(t, taken)
+	_, port, _ := net.SplitHostPort(taken.Addr().String())
+	for _, address := range []string{"local:DIR/none/http.sock", "inet:" + port + "@127.0.0.1"} {
+		p := serving(t, strings.ReplaceAll(statusConfig, "local:DIR/http.sock", address), rejectsBad)
+		p.waitLog(t, "level=WARN", "no status page (listen.http)", "listen on")
+		if got := p.ask(t, "a@bad.example"); got != denied {
+			t.Errorf("%s: reply %q", address, got)
+		}
 	}
 }
 

@@ -71,6 +71,10 @@ func (p *parser) findRelayOptions() {
 	if _, ok := p.rules["Basic_check_rcpt"]; ok && !p.rules.has("Basic_check_rcpt", "$>\"Relay_ok\"") {
 		p.problem(0, "FEATURE(promiscuous_relay) is in force: sendmail relays for everybody, milterd does not")
 	}
+	// The FEATURE looks into a table that is there when m4 comes to it.
+	if pause := p.rules["greet_pause"]; len(pause) > 0 && p.config.Access.Type != "" && !p.rules.has("greet_pause", "<!GreetPause>") {
+		p.problem(pause[0].line, "FEATURE(`greet_pause') stands before the access table in sendmail.mc, so entries GreetPause: have no effect; put FEATURE(`access_db'), or the include of milterd.m4, before it")
+	}
 	if p.rules.has("Rcpt_ok", "$(mxserved") {
 		p.problem(0, "FEATURE(relay_based_on_MX) is in force: milterd does not follow it; list the domains in domains.relay")
 	}

@@ -13,8 +13,14 @@ import (
 )
 
 // describe says what a valid configuration puts in force.
-func (r *Rules) describe(out io.Writer) {
-	config, p := r.config, r.policy
+func (r *run) describe() int {
+	config, p, out := r.rules.config, r.rules.policy, r.out
+	if r.Places {
+		if err := config.CheckPlaces(); err != nil {
+			Complain(r.Stderr, err)
+			return BadInput
+		}
+	}
 	for _, line := range []struct{ what, text string }{
 		{"configuration", cmp.Or(config.Name(), "built in") + ", valid"},
 		{"listen", strings.Join(config.Listen.Milter, " ")},
@@ -28,6 +34,7 @@ func (r *Rules) describe(out io.Writer) {
 		{"scrubbing", describeScrub(config.Mode, p)},
 		{"relay grants", describeGrants(&config.Grants)},
 		{"recording", describeRecord(&config.Record)},
+		{"needs a restart", configs.StartOnly()},
 	} {
 		fmt.Fprintf(out, "%-14s %s\n", line.what, line.text)
 	}
@@ -49,6 +56,11 @@ func (r *Rules) describe(out io.Writer) {
 		fmt.Fprintf(out, "  check %-13s %s%s\n", check.name, modeInForce(config.Mode, check.mode), note)
 	}
 	describePorts(out, p)
+	if n := config.LeftOut(); n > 0 {
+		fmt.Fprintf(r.Stderr, "milterd: %s: entries that are left out (see above): %d\n", p.Access.Name(), n)
+		return BadInput
+	}
+	return OK
 }
 
 // describeScrub says whose mail loses the traces of its client.

@@ -15,13 +15,18 @@ import (
 
 // Exit statuses of a run.
 const (
-	// OK: everything is as expected, and with another configuration nothing changes.
+	// OK: everything is as expected, with another configuration nothing changes, a
+	// typed session is accepted.
 	OK = 0
 	// Difference: a verdict is not the expected one, or would change.
 	Difference = 1
 	// BadInput: something could not be read, or the results not be written. It counts
 	// more than a difference.
 	BadInput = 2
+	// Of a typed session that is not accepted: EX_TEMPFAIL and EX_NOPERM of
+	// sysexits.h. A refusal for good counts more than one for now.
+	Tempfail = 75
+	Reject   = 77
 )
 
 // Format is the form of a report.
@@ -47,6 +52,9 @@ type Options struct {
 	Session string
 	// Against are other rules, whose verdicts are compared.
 	Against *Rules
+	// Places: a configuration that is described is also held against the directories
+	// and groups of this machine, as the user of this process.
+	Places bool
 	// Typed is a session to decide in place of recorded ones.
 	Typed *Typed
 	Stdin io.Reader
@@ -64,11 +72,7 @@ func Run(rules *Rules, o Options) int {
 	case len(o.Sessions) > 0:
 		status = r.recorded()
 	default:
-		rules.describe(r.out)
-		if n := rules.config.LeftOut(); n > 0 {
-			fmt.Fprintf(o.Stderr, "milterd: %s: entries that are left out (see above): %d\n", rules.policy.Access.Name(), n)
-			status = BadInput
-		}
+		status = r.describe()
 	}
 	if err := r.out.Flush(); err != nil {
 		return r.cannotWrite(err)

@@ -41,7 +41,21 @@ func (r *run) typed() int {
 	if err != nil {
 		return r.cannotWrite(err)
 	}
-	return OK
+	return statusOf(outcome)
+}
+
+// statusOf is the exit status for a typed session: the worst that its client is told.
+func statusOf(outcome replay.Outcome) int {
+	status := OK
+	for i := range outcome.Results {
+		switch outcome.Results[i].Verdict.Action {
+		case policy.ActionReject:
+			return Reject
+		case policy.ActionTempfail:
+			status = Tempfail
+		}
+	}
+	return status
 }
 
 func (r *Rules) decideTyped(ctx context.Context, t *Typed) (replay.Outcome, *replay.Session, []string, error) {

@@ -38,39 +38,40 @@ func TestATypedSessionIsDecided(t *testing.T) {
 	config := strings.ReplaceAll(typedConfig, "SERVER", server.Addr())
 	dir := newDir(t, config, rejectsBad)
 	for _, c := range []struct {
-		name string
-		args []string
-		want []string
+		name   string
+		status int
+		args   []string
+		want   []string
 	}{
-		{"a mail host", []string{"-client", "203.0.113.8", "-from", "<a@good.example>", "-to", "x@example.test"}, []string{
+		{"a mail host", OK, []string{"-client", "203.0.113.8", "-from", "<a@good.example>", "-to", "x@example.test"}, []string{
 			"203.0.113.8 note: looked up: iprev pass: mail.good.example confirmed; sendmail would say OK",
 			"203.0.113.8 note: assumed: <x@example.test> goes to the mailer local",
 			"203.0.113.8 note: assumed: a connection to port 25 without TLS, no daemon name, no relay grant",
 			"203.0.113.8 mail <a@good.example>: accept",
 			"203.0.113.8 rcpt <x@example.test>: accept: delivered on this host (local)",
 			"203.0.113.8 eom: accept"}},
-		{"IPv6 and the null sender", []string{"-client", "IPv6:2001:db8::8", "-from", "", "-to", "x@example.test"}, []string{
+		{"IPv6 and the null sender", OK, []string{"-client", "IPv6:2001:db8::8", "-from", "", "-to", "x@example.test"}, []string{
 			"sendmail would say OK", "2001:db8::8 rcpt <x@example.test>: accept"}},
-		{"no PTR record", []string{"-client", "203.0.113.99", "-from", "", "-to", "x@example.test"}, []string{
+		{"no PTR record", Tempfail, []string{"-client", "203.0.113.99", "-from", "", "-to", "x@example.test"}, []string{
 			"sendmail would say FAIL", "tempfail 450 4.7.25 Access denied. IP name lookup failed 203.0.113.99"}},
-		{"a list has the client", []string{"-client", "203.0.113.12", "-from", "", "-to", "x@example.test"}, []string{"550 5.7.1 Rejected: 203.0.113.12 listed at bl.example"}},
-		{"a list that lists everything is bypassed, as by the daemon", []string{"-client", "203.0.113.14", "-from", "", "-to", "x@example.test"}, []string{
+		{"a list has the client", Reject, []string{"-client", "203.0.113.12", "-from", "", "-to", "x@example.test"}, []string{"550 5.7.1 Rejected: 203.0.113.12 listed at bl.example"}},
+		{"a list that lists everything is bypassed, as by the daemon", OK, []string{"-client", "203.0.113.14", "-from", "", "-to", "x@example.test"}, []string{
 			"203.0.113.14 note: the dns list wild.example is bypassed for IPv4: the test entry that is on no list is listed: the zone answers for everything",
 			"203.0.113.14 rcpt <x@example.test>: accept"}},
-		{"nobody relays without a password", []string{"-client", "203.0.113.8", "-from", "a@good.example", "-to", "x@other.example, y@example.test"}, []string{
+		{"nobody relays without a password", Reject, []string{"-client", "203.0.113.8", "-from", "a@good.example", "-to", "x@other.example, y@example.test"}, []string{
 			"<x@other.example> goes to the mailer esmtp, <y@example.test> goes to the mailer local", "rcpt <x@other.example>: reject 550 5.7.1 Relaying denied", "rcpt <y@example.test>: accept"}},
-		{"with one they do", []string{"-client", "203.0.113.8", "-port", "587", "-auth", "PLAIN:shin@example.test", "-from", "shin@example.test", "-to", "x@other.example"}, []string{
+		{"with one they do", OK, []string{"-client", "203.0.113.8", "-port", "587", "-auth", "PLAIN:shin@example.test", "-from", "shin@example.test", "-to", "x@other.example"}, []string{
 			"port 587", "rcpt <x@other.example>: accept: authenticated as shin@example.test with PLAIN"}},
-		{"on the submission port they must", []string{"-client", "203.0.113.8", "-port", "587", "-from", ""}, []string{"mail <>: reject 530 5.7.0 Authentication required"}},
-		{"an address that hides another host", []string{"-client", "203.0.113.8", "-from", "", "-to", "x%other.example@example.test"}, []string{
+		{"on the submission port they must", Reject, []string{"-client", "203.0.113.8", "-port", "587", "-from", ""}, []string{"mail <>: reject 530 5.7.0 Authentication required"}},
+		{"an address that hides another host", Reject, []string{"-client", "203.0.113.8", "-from", "", "-to", "x%other.example@example.test"}, []string{
 			"is judged by its domain alone", "rcpt <x%other.example@example.test>: reject 550 5.7.1 Relaying denied"}},
-		{"explained", []string{"-explain", "-client", "203.0.113.8", "-helo", "h.example", "-from", "a@good.example", "-to", "x@example.test"}, []string{
+		{"explained", OK, []string{"-explain", "-client", "203.0.113.8", "-helo", "h.example", "-from", "a@good.example", "-to", "x@example.test"}, []string{
 			"    rdns       pass", "iprev pass: mail.good.example confirmed", "sendmail says OK"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			status, stdout, stderr := runDry(t, dir, c.args...)
-			if status != OK || stderr != "" {
-				t.Errorf("exit status %d, stderr %q", status, stderr)
+			if status != c.status || stderr != "" {
+				t.Errorf("exit status %d, expected %d, stderr %q", status, c.status, stderr)
 			}
 			rest := stdout
 			for _, want := range c.want {
@@ -93,7 +94,7 @@ func TestATypedSessionAsJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil {
 		t.Fatal(err)
 	}
-	if status != OK || len(lines) != 2 || last.Session != "203.0.113.8" || last.Stage != "rcpt" || last.Action != "reject" || last.Check != "sender" {
+	if status != Reject || len(lines) != 2 || last.Session != "203.0.113.8" || last.Stage != "rcpt" || last.Action != "reject" || last.Check != "sender" {
 		t.Errorf("exit status %d, %d verdicts, the last %+v", status, len(lines), last)
 	}
 }
