@@ -47,6 +47,7 @@ func (c *Config) schema() []field {
 		{name: "grants", section: c.grantsSchema()},
 		{name: "record", section: c.recordSchema()},
 		{name: "log", section: []field{
+			{name: "to", value: oneOf(&c.Log.To, LogStderr, LogSyslog)},
 			{name: "level", value: oneOf(&c.Log.Level, "debug", "info", "warn", "error")},
 			{name: "format", value: oneOf(&c.Log.Format, "text", "json")},
 		}},
