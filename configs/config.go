@@ -180,6 +180,7 @@ func (c *Config) overlay(name string, data []byte) error {
 	c.checkLists(d)
 	c.checkGrants(d)
 	c.checkRecord(d)
+	c.checkSecrets(d)
 	d.problems.redact(node)
 	return d.err()
 }

@@ -152,38 +152,35 @@ func (c *Config) listSchema(zone string) (field, error) {
 // maxServers is how many DNS servers a resolver takes.
 const maxServers = 16
 
-// checkLists reports what is right key by key, and cannot be together.
+// checkLists reports values that are right one by one, but not together.
 func (c *Config) checkLists(d *decoder) {
 	names := make(map[string]string)
 	for _, zone := range slices.Sorted(maps.Keys(c.DNS.Lists)) {
 		l := c.DNS.Lists[zone]
 		path := "checks.dnsbl.lists." + zone
-		fail := func(format string, args ...any) {
-			d.add(d.name, d.lines[path], "%s: %s", path, fmt.Sprintf(format, args...))
-		}
 		if _, err := dnscheck.NewLists([]dnscheck.List{l.List}, dnscheck.ListOptions{}); err != nil {
-			fail("%v", err)
+			d.wrong(path, "%v", err)
 		}
 		if other, taken := names[c.DNS.listName(zone)]; taken {
-			fail("its name is that of %s; give one of them a name", other)
+			d.wrong(path, "its name is that of %s; give one of them a name", other)
 		}
 		names[c.DNS.listName(zone)] = zone
 		if l.Kind == dnscheck.DomainList && (l.Exempt || l.Weight < 0) {
-			fail("a list of names cannot be an allow list: clients choose the names they give")
+			d.wrong(path, "a list of names cannot be an allow list: clients choose the names they give")
 		}
 		key := string(l.Key)
 		if key != "" && (strings.Contains(zone, key) || strings.Contains(l.Name, key) || strings.Contains(l.Reply.Text, key)) {
-			fail("the query key stands outside key: as well; it would be shown")
+			d.wrong(path, "the query key stands outside key: as well; it would be shown")
 		}
 	}
 	if _, err := c.DNS.NewGeneric(); err != nil {
-		d.add(d.name, d.lines["checks.rdns.generic.patterns"], "checks.rdns.generic.patterns: %v", err)
+		d.wrong("checks.rdns.generic.patterns", "%v", err)
 	}
 	if c.DNS.Client.MinTTL > c.DNS.Client.MaxTTL {
-		d.add(d.name, d.lines["dns.min_ttl"], "dns.min_ttl: %v is above dns.max_ttl, %v", c.DNS.Client.MinTTL, c.DNS.Client.MaxTTL)
+		d.wrong("dns.min_ttl", "%v is above dns.max_ttl, %v", c.DNS.Client.MinTTL, c.DNS.Client.MaxTTL)
 	}
 	if n := len(c.DNS.Client.Servers); n > maxServers {
-		d.add(d.name, d.lines["dns.servers"], "dns.servers: %d servers, expected %d at most", n, maxServers)
+		d.wrong("dns.servers", "%d servers, expected %d at most", n, maxServers)
 	}
 }
 

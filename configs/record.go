@@ -58,18 +58,9 @@ func (c *Config) recordSchema() []field {
 	}
 }
 
-// minRedactKey is the least length of a redaction key, in octets.
-const minRedactKey = 16
-
 // checkRecord reports values that are right one by one, but not together.
 func (c *Config) checkRecord(d *decoder) {
 	r := &c.Record
-	if r.RedactKey != "" && r.RedactKeyFile != "" {
-		d.wrong(d.said("record.redact_key", "record.redact_key_file"), "expected one of redact_key and redact_key_file")
-	}
-	if key := string(r.RedactKey); key != "" && len(key) < minRedactKey {
-		d.wrong("record.redact_key", "%d octets, expected %d at least: who guesses the key learns the names", len(key), minRedactKey)
-	}
 	if r.Redact && (r.AllHeaders || len(r.Headers) > 0) {
 		d.wrong(d.said("record.redact", "record.headers"), "what people write into other fields cannot be redacted, expected redact: false or no headers")
 	}

@@ -177,37 +177,63 @@ func pairs(n *yaml.Node) iter.Seq2[*yaml.Node, *yaml.Node] {
 // maxSecretFile is the longest file that a secret is read from.
 const maxSecretFile = 4096
 
+// secretKey is a key for a secret. Beside it stands one of the same name and _file,
+// for a file that holds the secret.
+type secretKey struct {
+	key  string
+	to   *Secret
+	path string
+	// least is the shortest secret in octets; the risk of a shorter one is why.
+	least int
+	why   string
+}
+
+func (c *Config) secrets() []secretKey {
+	redis, dovecot, record := &c.Grants.Redis, &c.Grants.Dovecot, &c.Record
+	return []secretKey{
+		{"grants.redis.password", &redis.Password, redis.PasswordFile, 1, ""},
+		{"grants.dovecot.secret", &dovecot.Secret, dovecot.SecretFile, 16, "who guesses it can grant"},
+		{"record.redact_key", &record.RedactKey, record.RedactKeyFile, 16, "who guesses the key learns the names"},
+	}
+}
+
+// checkSecrets reports secrets that are given twice or are too short.
+func (c *Config) checkSecrets(d *decoder) {
+	for _, secret := range c.secrets() {
+		name := secret.key[strings.LastIndexByte(secret.key, '.')+1:]
+		if *secret.to != "" && secret.path != "" {
+			d.wrong(d.said(secret.key, secret.key+"_file"), "expected one of %s and %s_file", name, name)
+		}
+		if n := len(*secret.to); n > 0 && n < secret.least {
+			d.wrong(secret.key, "%d octets, expected %d at least: %s", n, secret.least, secret.why)
+		}
+	}
+}
+
 // readSecrets reads the files that hold passwords and keys.
 func (c *Config) readSecrets(s *sources) {
-	for _, secret := range []struct {
-		key, path string
-		to        *Secret
-		least     int
-	}{
-		{"grants.redis.password_file", c.Grants.Redis.PasswordFile, &c.Grants.Redis.Password, 1},
-		{"grants.dovecot.secret_file", c.Grants.Dovecot.SecretFile, &c.Grants.Dovecot.Secret, minDovecotSecret},
-		{"record.redact_key_file", c.Record.RedactKeyFile, &c.Record.RedactKey, minRedactKey},
-	} {
+	for _, secret := range c.secrets() {
 		if secret.path == "" {
 			continue
 		}
-		from := source{path: secret.path, file: c.name, line: c.lines[secret.key]}
+		key := secret.key + "_file"
+		from := source{path: secret.path, file: c.name, line: c.lines[key]}
 		data, err := readFile(secret.path, maxSecretFile)
 		if err != nil {
-			s.failed(secret.key, from, err)
+			s.failed(key, from, err)
 			continue
 		}
 		line, _, _ := bytes.Cut(data, []byte("\n"))
 		line = bytes.TrimSuffix(line, []byte("\r"))
 		if len(line) == 0 || firstBadText(line) > 0 || bytes.ContainsAny(line, " \t\r") {
-			s.add(from.file, from.line, "%s: the first line of %s is not a word", secret.key, secret.path)
+			s.add(from.file, from.line, "%s: the first line of %s is not a word", key, secret.path)
 			continue
 		}
 		if len(line) < secret.least {
-			s.add(from.file, from.line, "%s: the first line of %s has %d octets, expected %d at least", secret.key, secret.path, len(line), secret.least)
+			s.add(from.file, from.line, "%s: the first line of %s has %d octets, expected %d at least", key, secret.path, len(line), secret.least)
 			continue
 		}
 		*secret.to = Secret(line)
-		s.checkOthers(secret.path, secret.key, 0o006)
+		s.checkOthers(secret.path, key, 0o006)
 	}
 }

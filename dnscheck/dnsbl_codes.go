@@ -99,16 +99,11 @@ func (c *Code) widen(length string) error {
 
 // onlyErrors says that nothing in the code could ever be a listing.
 func (c *Code) onlyErrors() bool {
-	if c.octets[1].first == 255 && c.octets[2].first == 255 {
-		return true
+	var first, last [4]byte
+	for i, octet := range c.octets {
+		first[i], last[i] = octet.first, octet.last
 	}
-	for _, octet := range c.octets {
-		if octet.first != octet.last {
-			return false
-		}
-	}
-	addr := netip.AddrFrom4([4]byte{c.octets[0].first, c.octets[1].first, c.octets[2].first, c.octets[3].first})
-	return errorAnswer(addr, List{}) != ""
+	return first[1] == 255 && first[2] == 255 || first == last && errorAnswer(netip.AddrFrom4(first), List{}) != ""
 }
 
 func parseRange(text string) (octetRange, error) {

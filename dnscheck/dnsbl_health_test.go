@@ -333,3 +333,23 @@ func TestProbesAreSpread(t *testing.T) {
 		}
 	})
 }
+
+// Of two lists, one below the other's zone, each has the health of its own.
+func TestListsBelowEachOther(t *testing.T) {
+	lists := []dnscheck.List{
+		{Name: "all", Zone: "dbl.example", Kind: dnscheck.DomainList, Weight: 1},
+		{Name: "below", Zone: "new.dbl.example", Kind: dnscheck.DomainList, Weight: 1},
+	}
+	for _, order := range [][]dnscheck.List{lists, {lists[1], lists[0]}} {
+		cure(t, "first "+order[0].Name, order, func(t *testing.T, f *infirmary) {
+			f.world.set("spam.example.new.dbl.example. A 127.255.255.254", "spam.example.dbl.example. A 127.0.1.2",
+				"test.dbl.example. A 127.0.1.2", "invalid.dbl.example. NXDOMAIN", "test.new.dbl.example. A 127.0.1.2", "invalid.new.dbl.example. NXDOMAIN")
+			f.run()
+			synctest.Wait()
+			got := f.lists.CheckNames(t.Context(), f.lists.Resolver(f.world), "spam.example")
+			if want := "all names: ok\nbelow names: the list does not answer public or open resolvers"; got.Verdict != dnscheck.Listed || f.states() != want {
+				t.Errorf("got %s\nstates:\n%s\nwant:\n%s", reports(got), f.states(), want)
+			}
+		})
+	}
+}

@@ -64,23 +64,23 @@ var _ Resolver = (*listResolver)(nil)
 // A Client does not ask for a name that still has {key} in it.
 func (l *Lists) Resolver(resolver Resolver) Resolver { return &listResolver{resolver, l.lists} }
 
-// find is the list that a name belongs to, and the name with the list's key.
-func (r *listResolver) find(name string) (*list, *zoneHealth, string) {
+// find is the list that a name belongs to, and the name with the list's key. Of lists
+// whose zones are one below the other it is the lowest.
+func (r *listResolver) find(name string) (found *list, zone *zoneHealth, onWire string) {
+	onWire = name
 	for _, l := range r.lists {
 		labels, ok := strings.CutSuffix(name, l.zone)
-		if !ok || !strings.HasSuffix(labels, ".") {
+		if !ok || !strings.HasSuffix(labels, ".") || found != nil && len(l.zone) < len(found.zone) {
 			continue
 		}
-		f := familyOf(labels)
-		if !l.asks(f) {
-			continue
+		if f := familyOf(labels); l.asks(f) {
+			found, zone, onWire = l, l.health[f], name
+			if l.Key != "" {
+				onWire = labels + l.onWire
+			}
 		}
-		if l.Key != "" {
-			name = labels + l.onWire
-		}
-		return l, l.health[f], name
 	}
-	return nil, nil, name
+	return found, zone, onWire
 }
 
 // familyOf tells by what stands before the zone how a list is asked.

@@ -12,13 +12,23 @@ import (
 	"milterd/dnscheck/internal/zonefile"
 )
 
-// The words of a session's dns lines.
-const (
-	wordNXDomain = "NXDOMAIN"
-	wordNoData   = "NODATA"
-	wordServFail = "SERVFAIL"
-	wordTimeout  = "TIMEOUT"
-)
+// The words of a session's dns lines, for results without records.
+var words = map[string]Result{
+	"NXDOMAIN": {Status: NXDomain},
+	"NODATA":   {Status: NoData},
+	"SERVFAIL": {Err: ErrServFail},
+	"TIMEOUT":  {Err: ErrTimeout},
+}
+
+// word is the word for a result without records.
+func (r Result) word() string {
+	for word, result := range words {
+		if r.Status == result.Status && r.Err == result.Err {
+			return word
+		}
+	}
+	return "TIMEOUT"
+}
 
 // Frozen is a Resolver that knows a few zone-file lines and asks no server. It
 // answers at once and always the same. A session recorded with its answers is judged
@@ -44,11 +54,8 @@ type Frozen struct {
 // without. CNAME records are followed.
 func NewFrozen(lines []string) (*Frozen, error) {
 	zone, err := zonefile.Parse(lines, func(word string) bool {
-		switch word {
-		case wordNXDomain, wordNoData, wordServFail, wordTimeout:
-			return true
-		}
-		return false
+		_, ok := words[word]
+		return ok
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read frozen answers: %w", err)
@@ -69,8 +76,8 @@ func (f *Frozen) Lookup(_ context.Context, name string, qtype uint16) Result {
 	c := newChain(question{name, qtype})
 	for {
 		q := zonefile.Question{Name: c.name, Type: qtype}
-		if words := f.zone.WordsFor(q); len(words) > 0 {
-			return wordResult(words[0])
+		if spoken := f.zone.WordsFor(q); len(spoken) > 0 {
+			return words[spoken[0]]
 		}
 		if records, _ := c.collect(f.zone.Records[q]); len(records) > 0 {
 			return found(sorted(records, c.ttl))
@@ -121,32 +128,6 @@ func (f *Frozen) LookupFresh(ctx context.Context, name string, qtype uint16) Res
 }
 
 var _ Resolver = (*Frozen)(nil)
-
-// wordResult is what a word stands for.
-func wordResult(word string) Result {
-	switch word {
-	case wordNXDomain:
-		return Result{Status: NXDomain}
-	case wordNoData:
-		return Result{Status: NoData}
-	case wordServFail:
-		return temporary(ErrServFail)
-	}
-	return temporary(ErrTimeout)
-}
-
-// word is the word for a result without records.
-func (r Result) word() string {
-	switch {
-	case r.Status == NXDomain:
-		return wordNXDomain
-	case r.Status == NoData:
-		return wordNoData
-	case r.Err == ErrServFail:
-		return wordServFail
-	}
-	return wordTimeout
-}
 
 // maxRecorded bounds the questions of one session. A session asks a few dozen;
 // only a client that goes on inventing senders asks more.

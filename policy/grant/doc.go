@@ -19,7 +19,8 @@
 //
 // Addresses that stand for many clients get none: loopback (a web mail program
 // logs in from there for everyone), private networks, link-local addresses, the
-// shared space of carriers' NATs (RFC 6598) and this machine's own addresses.
+// shared space of carriers' NATs (RFC 6598) and this machine's own addresses. So do IPv6
+// addresses that hold one of these: of NAT64, 6to4, IPv4-compatible and IPv4-translated.
 // Config.Exclude names the networks, Config.Require narrows them down to a list,
 // and both hold again when a grant is looked up.
 //

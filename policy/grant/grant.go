@@ -33,6 +33,8 @@ type Login struct {
 	User string
 	// Source names the source.
 	Source string
+	// At is when it was, zero if the source tells of logins as they happen.
+	At time.Time
 }
 
 // The bounds of what a login may say, in octets. A user name has room for the

@@ -29,11 +29,13 @@ const (
 	Full
 	// Invalid: this cannot be a login.
 	Invalid
+	// Stale: the login is older than a grant lasts.
+	Stale
 )
 
 // String is the outcome in a word.
 func (o Outcome) String() string {
-	return [...]string{"failed", "granted", "renewed", "excluded", "full", "invalid"}[o]
+	return [...]string{"failed", "granted", "renewed", "excluded", "full", "invalid", "stale"}[o]
 }
 
 // Result is the answer to a login.
@@ -44,6 +46,9 @@ type Result struct {
 	// Reason says why there is none.
 	Reason string
 }
+
+// lateness is how much later than a login its source may tell of it.
+const lateness = 5 * time.Second
 
 // Keeper applies the rules for relay grants, logs and counts. It is safe for
 // concurrent use.
@@ -103,6 +108,14 @@ func (k *Keeper) Login(ctx context.Context, login Login) (Result, error) {
 	if why := k.excluded(r, login.Addr); why != "" {
 		k.count.excluded.Add(1)
 		return k.refuse(ctx, login, Excluded, "relay grant refused: excluded", why), nil
+	}
+	if !login.At.IsZero() {
+		// A source tells of a login a moment later, and its clock may be ahead.
+		if age := k.now().Sub(login.At).Abs(); age > r.ttl+lateness {
+			k.count.stale.Add(1)
+			return k.refuse(ctx, login, Stale, "relay grant refused: not a login of now",
+				fmt.Sprintf("its log says %s; are clock and zone of the log those of this machine?", login.At.Format(time.RFC3339))), nil
+		}
 	}
 	ctx, cancel := k.timeout(ctx)
 	defer cancel()

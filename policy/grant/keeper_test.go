@@ -149,6 +149,33 @@ level=INFO msg="relay grant expired" client=203.0.113.2 user=kim source=test sin
 	}
 }
 
+func TestOldLoginsGrantNothing(t *testing.T) {
+	f := newFixture(t, grant.Config{TTL: 10 * time.Minute})
+	for _, tt := range []struct {
+		age  time.Duration
+		want grant.Outcome
+	}{
+		{0, grant.Granted}, {time.Second, grant.Renewed}, {10 * time.Minute, grant.Renewed}, {10*time.Minute + 4*time.Second, grant.Renewed},
+		{10*time.Minute + 6*time.Second, grant.Stale}, {time.Hour, grant.Stale}, {58 * 24 * time.Hour, grant.Stale},
+		{-10 * time.Minute, grant.Renewed}, {-time.Hour, grant.Stale}, {-364 * 24 * time.Hour, grant.Stale},
+	} {
+		r, err := f.Login(t.Context(), grant.Login{Addr: parse("203.0.113.1"), Source: "test", At: morning.Add(-tt.age)})
+		if err != nil || r.Outcome != tt.want {
+			t.Errorf("a login of %v ago: %v, %v, want %v", tt.age, r.Outcome, err, tt.want)
+		}
+	}
+	if n := strings.Count(f.log.String(), `msg="relay grant refused: not a login of now"`); n != 1 || f.Stats().Stale != 5 {
+		t.Errorf("%d lines, stats %+v:\n%s", n, f.Stats(), &f.log)
+	}
+	// A reload with a longer ttl takes older logins.
+	if err := f.Reload(grant.Config{TTL: 2 * time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := f.Login(t.Context(), grant.Login{Addr: parse("203.0.113.2"), Source: "test", At: morning.Add(-time.Hour)}); err != nil || r.Outcome != grant.Granted {
+		t.Errorf("after the reload: %v, %v", r.Outcome, err)
+	}
+}
+
 func TestReloadChangesTheRules(t *testing.T) {
 	f := newFixture(t, grant.Config{})
 	f.play([]step{{"login 203.0.113.1 shin", "granted"}, {"login 198.51.100.1 shin", "granted"}})

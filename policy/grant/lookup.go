@@ -66,8 +66,9 @@ func (k *Keeper) excluded(r *rules, addr netip.Addr) string {
 		return why
 	}
 	if r.own != nil {
+		inner, _ := embedded(addr)
 		for _, own := range r.own() {
-			if addr == Canonical(own) {
+			if own = Canonical(own); own == addr || own == inner {
 				return "an address of this machine"
 			}
 		}

@@ -187,6 +187,16 @@ func (m *Memory) put(g Grant) error {
 	key := g.Addr.As16()
 	h, ok := m.addrs[key]
 	switch {
+	case ok && h.User == g.User:
+		g.User = h.User
+		theirs := m.users[h.User]
+		if at := slices.Index(theirs, h); at >= 0 {
+			copy(theirs[at:], theirs[at+1:])
+			theirs[len(theirs)-1] = h
+		}
+		h.Grant = g
+		heap.Fix(&m.queue, h.queued)
+		return nil
 	case ok:
 		m.leaveUser(h)
 		h.Grant = g

@@ -13,9 +13,9 @@ func (k *Keeper) Register(r prometheus.Registerer) {
 	}
 	n := &k.count
 	for result, n := range map[string]*atomic.Uint64{
-		"granted": &n.granted, "renewed": &n.renewed, "excluded": &n.excluded, "refused": &n.refused, "invalid": &n.invalid,
+		"granted": &n.granted, "renewed": &n.renewed, "excluded": &n.excluded, "refused": &n.refused, "invalid": &n.invalid, "stale": &n.stale,
 	} {
-		read("milterd_grant_logins_total", "Logins that sources reported, by what came of them; refused: there was no room, invalid: no login.", prometheus.Labels{"result": result}, n.Load)
+		read("milterd_grant_logins_total", "Logins that sources reported, by what came of them; refused: there was no room, invalid: no login, stale: an old one.", prometheus.Labels{"result": result}, n.Load)
 	}
 	for reason, n := range map[string]*atomic.Uint64{"expired": &n.expired, "revoked": &n.revoked, "displaced": &n.displaced} {
 		read("milterd_grant_ends_total", "Ends of relay grants, by reason; displaced: by a newer one of the same user.", prometheus.Labels{"reason": reason}, n.Load)

@@ -12,7 +12,8 @@ type Stats struct {
 	Lookups, Used, Temporary uint64
 	// Excluded counts the logins from addresses that get no grant, Refused those
 	// that found the store full, Invalid those that could not be logins.
-	Excluded, Refused, Invalid uint64
+	// Stale counts those that were older than a grant lasts.
+	Excluded, Refused, Invalid, Stale uint64
 	// StoreErrors counts the operations of the store that failed.
 	StoreErrors uint64
 	// Active is how many grants there are, negative if the store does not know.
@@ -22,7 +23,7 @@ type Stats struct {
 type counters struct {
 	granted, renewed, expired, revoked, displaced atomic.Uint64
 	lookups, used, temporary                      atomic.Uint64
-	excluded, refused, invalid                    atomic.Uint64
+	excluded, refused, invalid, stale             atomic.Uint64
 	storeErrors                                   atomic.Uint64
 }
 
@@ -41,6 +42,7 @@ func (k *Keeper) Stats() Stats {
 		Excluded:    n.excluded.Load(),
 		Refused:     n.refused.Load(),
 		Invalid:     n.invalid.Load(),
+		Stale:       n.stale.Load(),
 		StoreErrors: n.storeErrors.Load() + k.store.Failures(),
 		Active:      k.store.Len(),
 	}

@@ -75,21 +75,7 @@ type Server struct {
 	suspicious atomic.Bool
 }
 
-// Stats counts what a Server has done since it began.
-type Stats struct {
-	// Allows and Reports count the requests of either kind.
-	Allows, Reports uint64
-	// Logins counts the reports that asked for a grant; Failed those of them that the
-	// Granter returned an error for.
-	Logins, Failed uint64
-	// Unsuccessful counts the reports of logins that failed, Ignored those of other
-	// protocols, or without an address or a name.
-	Unsuccessful, Ignored uint64
-	// Forbidden counts the requests without the secret, Malformed those that could
-	// not be read.
-	Forbidden, Malformed uint64
-}
-
+// counters count what a Server has done since it began: see Register.
 type counters struct {
 	allows, reports, logins, failed, unsuccessful, ignored, forbidden, malformed atomic.Uint64
 }
@@ -106,21 +92,6 @@ func New(c Config) (*Server, error) {
 		granter: c.Granter, logger: c.Logger,
 		digest: sha256.Sum256([]byte(strings.TrimRight("Bearer "+c.Secret, " \t"))), timeouts: defaultTimeouts(),
 	}, nil
-}
-
-// Stats is what the server has done so far.
-func (s *Server) Stats() Stats {
-	n := &s.count
-	return Stats{
-		Allows:       n.allows.Load(),
-		Reports:      n.reports.Load(),
-		Logins:       n.logins.Load(),
-		Failed:       n.failed.Load(),
-		Unsuccessful: n.unsuccessful.Load(),
-		Ignored:      n.ignored.Load(),
-		Forbidden:    n.forbidden.Load(),
-		Malformed:    n.malformed.Load(),
-	}
 }
 
 // Serve answers on a listener until ctx ends, then lets requests under way finish, and

@@ -334,7 +334,6 @@ func TestNewRefuses(t *testing.T) {
 		{"no format", func(c *Config) { c.Format = Format{} }, "follow login log /var/log/mail.log: no format"},
 		{"no granter", func(c *Config) { c.Granter = nil }, "follow login log /var/log/mail.log: nobody to ask for grants"},
 		{"a negative interval", func(c *Config) { c.Poll = -1 }, "follow login log /var/log/mail.log: poll interval -1ns, expected a positive one"},
-		{"a long source", func(c *Config) { c.Source = strings.Repeat("a", 65) }, "follow login log /var/log/mail.log: source of 65 octets, expected 64 at most"},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
@@ -355,17 +354,16 @@ func (k sourceKeeper) Login(_ context.Context, l grant.Login) (grant.Result, err
 	return grant.Result{}, nil
 }
 
-func TestSource(t *testing.T) {
-	for source, want := range map[string]string{"": "maillog:uw", "maillog:imap-host": "maillog:imap-host"} {
-		k := make(sourceKeeper, 1)
-		f, err := New(Config{Path: "unused", Format: named(t, "uw"), Granter: k, Source: source})
-		if err != nil {
-			t.Fatal(err)
-		}
-		f.line(t.Context(), []byte("Nov 22 10:00:00 mx imapd[1]: Login user=shin host=h [203.0.113.8]"))
-		got := <-k
-		if diff := cmp.Diff(grant.Login{Addr: netip.MustParseAddr("203.0.113.8"), User: "shin", Source: want}, got, compareAddrs); diff != "" {
-			t.Errorf("login (-want +got):\n%s", diff)
-		}
+func TestSourceAndTime(t *testing.T) {
+	k := make(sourceKeeper, 1)
+	now := time.Date(2027, 1, 1, 0, 0, 5, 0, time.UTC)
+	f, err := New(Config{Path: "unused", Format: named(t, "uw"), Granter: k, Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.line(t.Context(), []byte("Dec 31 23:59:59 mx imapd[1]: Login user=shin host=h [203.0.113.8]"), time.Time{})
+	want := grant.Login{Addr: netip.MustParseAddr("203.0.113.8"), User: "shin", Source: "maillog:uw", At: time.Date(2026, 12, 31, 23, 59, 59, 0, time.UTC)}
+	if diff := cmp.Diff(want, <-k, compareAddrs); diff != "" {
+		t.Errorf("login (-want +got):\n%s", diff)
 	}
 }

@@ -90,7 +90,7 @@ func (c Config) options() (*redis.Options, error) {
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
 	if strings.HasPrefix(c.Address, "/") {
-		o.Network = "unix"
+		o.Network, o.Dialer = "unix", dialer(nil)
 		return o, nil
 	}
 	address, withTLS := strings.CutPrefix(o.Addr, "rediss://")
@@ -99,9 +99,11 @@ func (c Config) options() (*redis.Options, error) {
 		// Not shown: a password may stand in it.
 		return nil, errors.New("address is not host:port, redis://host:port, rediss://host:port or the path of a unix socket")
 	}
-	if o.Addr = address; withTLS {
-		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
+	var config *tls.Config
+	if withTLS {
+		config = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
 	}
+	o.Addr, o.Dialer = address, dialer(config)
 	return o, nil
 }
 

@@ -79,12 +79,23 @@ func (s *Store) do(ctx context.Context, what string, operation func(context.Cont
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
 	defer cancel()
-	err := operation(ctx)
+	err := recovered(ctx, operation)
 	s.breaker.done(err)
 	if err != nil {
 		return fmt.Errorf("redis: %s: %w", what, err)
 	}
 	return nil
+}
+
+// recovered runs an operation. A reply that go-redis has no answer for is an error of the
+// server's, and not the end of the process.
+func recovered(ctx context.Context, operation func(context.Context) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v", errReply, p)
+		}
+	}()
+	return operation(ctx)
 }
 
 func (s *Store) addrKey(addr netip.Addr) string { return s.config.Prefix + "addr:" + addr.String() }
