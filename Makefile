@@ -66,3 +66,5 @@ soak:
 	MILTERD_SESSIONS=100000 $(GO) test -count=1 -run TestWithAllServersDead ./dnscheck
 	$(GO) test -race -count=20 -timeout 60m ./milter ./policy/...
 	@sh .ci/fuzz $(SOAK_FUZZTIME)
+
+include configs/packaging/package.mk
