@@ -73,3 +73,5 @@ soak:
 	MILTERD_TEST_ATTACKS=$(SOAK_ATTACKS) $(GO) test -count=1 -timeout 60m ./integration/attack
 	$(GO) test -race -count=20 -timeout 60m ./milter ./policy/...
 	@sh .ci/fuzz $(SOAK_FUZZTIME)
+
+include configs/packaging/package.mk

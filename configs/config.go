@@ -136,13 +136,21 @@ type Status struct {
 	Private bool
 }
 
-// Log says what is logged to stderr, and how.
+// Log says what is logged, where to, and how.
 type Log struct {
+	// To is LogStderr or LogSyslog.
+	To string
 	// Level is debug, info, warn or error.
 	Level string
 	// Format is text or json.
 	Format string
 }
+
+// Where the log can go.
+const (
+	LogStderr = "stderr"
+	LogSyslog = "syslog"
+)
 
 // Default is the embedded configuration, with what the variables of environ
 // (NAME=VALUE) set.

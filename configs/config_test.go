@@ -203,7 +203,7 @@ func TestTheEmbeddedConfigurationHasTheDocumentedDefaults(t *testing.T) {
 		},
 		Record: Record{MaxSize: 64 << 20, Compress: "gzip", Sample: 1, Redact: true, Headers: []string{}, Buffer: 4096},
 		Status: Status{Hosts: []string{}},
-		Log:    Log{Level: "info", Format: "text"},
+		Log:    Log{To: LogStderr, Level: "info", Format: "text"},
 	}
 	if diff := cmp.Diff(want, c, sameConfig()); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
@@ -274,7 +274,7 @@ func TestAFileOverridesTheDefaultsKeyByKey(t *testing.T) {
 	want.Ports["25"] = policy.Port{Auth: policy.AuthRefuse, Relay: policy.RelayNone, Received: policy.ReceivedKeep, Checks: map[string]policy.Mode{"rdns": policy.ModeOff}}
 	changeHeaderGrantsAndRecord(t, want)
 	want.Ports["MSA"] = policy.Port{Auth: policy.AuthRequire, TLS: policy.TLSRequire, Relay: policy.RelayAuthenticated, Received: policy.ReceivedScrub}
-	want.Log = Log{Level: "debug", Format: "json"}
+	want.Log = Log{To: LogSyslog, Level: "debug", Format: "json"}
 	if diff := cmp.Diff(want, c, sameConfig()); diff != "" {
 		t.Errorf("configuration (-want +got):\n%s", diff)
 	}

@@ -26,7 +26,7 @@ func TestTheEnvironmentWinsOverTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	want.Mode = policy.ModeShadow
-	want.Log = Log{Level: "warn", Format: "json"}
+	want.Log = Log{To: LogStderr, Level: "warn", Format: "json"}
 	want.Listen.Milter, want.Listen.Map, want.Listen.HTTP = []string{"inet:8893"}, nil, "local:/run/milterd/http.sock"
 	want.Access.File, want.Domains.Hostname = "/tables/access", "mx.example.test"
 	file := []byte("mode: enforce\nlog: {level: debug, format: text}\nlisten: {milter: inet:1, map: inet:2, http: inet:3}\naccess: {file: a}\ndomains: {hostname: other.example.test}\n")

@@ -16,6 +16,7 @@ func startOnly() []startPart {
 			return g
 		}},
 		{"under record:", func(c *Config) any { return c.Record }},
+		{"of log.to", func(c *Config) any { return c.Log.To }},
 		{"of log.format", func(c *Config) any { return c.Log.Format }},
 	}
 }

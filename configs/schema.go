@@ -54,6 +54,7 @@ func (c *Config) schema() []field {
 			{name: "private", value: boolean(&c.Status.Private)},
 		}},
 		{name: "log", section: []field{
+			{name: "to", value: oneOf(&c.Log.To, LogStderr, LogSyslog)},
 			{name: "level", value: oneOf(&c.Log.Level, "debug", "info", "warn", "error")},
 			{name: "format", value: oneOf(&c.Log.Format, "text", "json")},
 		}},

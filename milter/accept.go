@@ -25,8 +25,14 @@ type guard struct {
 	logger  *slog.Logger
 	counter *counters
 
-	mu    sync.Mutex
-	conns map[*guardedConn]struct{}
+	mu        sync.Mutex
+	conns     map[*guardedConn]struct{}
+	listeners []*guardedListener
+	// draining: no further connection is accepted.
+	draining bool
+	// underway counts the calls of Accept, and the connections that it has returned
+	// and the library has not begun to serve.
+	underway sync.WaitGroup
 	// closeIdle: connections that are not in the middle of a message are
 	// closed as soon as they have nothing more to do.
 	closeIdle bool
@@ -53,6 +59,7 @@ func (g *guard) admit(raw net.Conn) *guardedConn {
 	refused := len(g.conns) >= g.max
 	if !refused {
 		g.conns[c] = struct{}{}
+		g.underway.Add(1)
 	}
 	g.mu.Unlock()
 
@@ -75,6 +82,36 @@ func (g *guard) active() int {
 	return len(g.conns)
 }
 
+// stopAccepting closes the listeners and returns when the library serves all
+// connections that were accepted. Had it begun to shut down before, it would close
+// those that it does not serve yet. The listeners tell the library that they are
+// closed only when it closes them itself.
+func (g *guard) stopAccepting() {
+	g.mu.Lock()
+	g.draining = true
+	for _, l := range g.listeners {
+		l.Listener.Close()
+	}
+	g.mu.Unlock()
+	g.underway.Wait()
+}
+
+// accepting counts a call of Accept, unless there shall be none any more.
+func (g *guard) accepting() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.draining {
+		g.underway.Add(1)
+	}
+	return !g.draining
+}
+
+func (g *guard) drains() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.draining
+}
+
 // releaseIdle closes every connection that is not in the middle of a message,
 // and the others when they come to that point.
 func (g *guard) releaseIdle() {
@@ -95,29 +132,57 @@ func (g *guard) releaseIdle() {
 // guardedListener hands out guarded connections.
 type guardedListener struct {
 	*door.Listener
-	guard *guard
+	guard  *guard
+	closed chan struct{}
+	once   sync.Once
 }
 
 func (g *guard) listener(ln net.Listener) *guardedListener {
-	return &guardedListener{
+	l := &guardedListener{
 		Listener: door.NewListener(ln, func(err error, pause time.Duration) {
 			g.counter.AcceptErrors.Add(1)
 			g.logger.Warn("accept milter connection, trying again", "error", err, "pause", pause)
 		}),
-		guard: g,
+		guard:  g,
+		closed: make(chan struct{}),
 	}
+	g.mu.Lock()
+	g.listeners = append(g.listeners, l)
+	g.mu.Unlock()
+	return l
 }
 
 // Accept returns the next connection within the limit. It returns an error
 // only when the listener is closed or broken: an error here would end Serve.
 func (l *guardedListener) Accept() (net.Conn, error) {
-	for {
-		raw, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		if c := l.guard.admit(raw); c != nil {
+	for l.guard.accepting() {
+		c, err := l.accept()
+		if c != nil {
 			return c, nil
 		}
+		if err != nil && !l.guard.drains() {
+			return nil, err
+		}
 	}
+	<-l.closed
+	return nil, net.ErrClosed
+}
+
+// accept returns a connection, or none if it was refused.
+func (l *guardedListener) accept() (net.Conn, error) {
+	defer l.guard.underway.Done()
+	raw, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	if c := l.guard.admit(raw); c != nil {
+		return c, nil
+	}
+	return nil, nil
+}
+
+// Close closes the listener, and ends an Accept that waits for it.
+func (l *guardedListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	"milterd/milter/door"
@@ -35,6 +36,8 @@ type guardedConn struct {
 	out         []byte // an answer that is not complete yet
 	lastCommand byte
 
+	begun sync.Once // when the library serves it
+
 	readDeadline  time.Time // what the library asked for
 	writeDeadline time.Time
 
@@ -46,6 +49,7 @@ type guardedConn struct {
 
 // Read hands on checked frames only.
 func (c *guardedConn) Read(p []byte) (int, error) {
+	c.begun.Do(c.guard.underway.Done)
 	if c.ready == 0 {
 		if c.failure == nil {
 			c.failure = c.nextFrame()

@@ -126,6 +126,7 @@ func (s *Server) Serve(ln net.Listener) error {
 // answered 451 and its mail comes again, so nothing is lost and nothing gets
 // in unfiltered.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.guard.stopAccepting()
 	timer := time.AfterFunc(s.config.IdleGrace, s.guard.releaseIdle)
 	defer timer.Stop()
 	if err := s.library.Shutdown(ctx); err != nil && !errors.Is(err, net.ErrClosed) {

@@ -24,13 +24,13 @@ const logFlush = 2 * time.Second
 // that stops reading, a full pipe or disk, must not stop mail: when too much waits, lines
 // are dropped and counted, and the count is told when there is room.
 type logWriter struct {
-	to   io.Writer
 	wake chan struct{} // for the first line after a rest
 	end  chan struct{}
 	once sync.Once
 	done chan struct{}
 
 	mu      sync.Mutex
+	to      io.Writer
 	waiting []byte
 	dropped int
 }
@@ -39,6 +39,13 @@ func newLogWriter(to io.Writer) *logWriter {
 	w := &logWriter{to: to, wake: make(chan struct{}, 1), end: make(chan struct{}), done: make(chan struct{})}
 	go w.run()
 	return w
+}
+
+// redirect has what waits, and all that comes, written to another place.
+func (w *logWriter) redirect(to io.Writer) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.to = to
 }
 
 // Write takes one line. It never waits and never fails.
@@ -81,15 +88,15 @@ func (w *logWriter) run() {
 // memory of those lines, for the next time.
 func (w *logWriter) writeOut(spare []byte) []byte {
 	w.mu.Lock()
-	lines, dropped := w.waiting, w.dropped
+	to, lines, dropped := w.to, w.waiting, w.dropped
 	w.waiting, w.dropped = spare, 0
 	w.mu.Unlock()
 	// What cannot be written is lost: there is nowhere to say so.
 	if len(lines) > 0 {
-		_, _ = w.to.Write(lines)
+		_, _ = to.Write(lines)
 	}
 	if dropped > 0 {
-		_, _ = fmt.Fprintf(w.to, "milterd: %d log lines dropped: the reader of the log is too slow\n", dropped)
+		_, _ = fmt.Fprintf(to, "milterd: %d log lines dropped: the reader of the log is too slow\n", dropped)
 	}
 	if cap(lines) > keptLog {
 		return nil

@@ -64,13 +64,14 @@ func launch(t *testing.T, dir string, env ...string) *process {
 // the directory, under names with colons between them.
 func activated(t *testing.T, dir, names string, sockets ...string) *process {
 	t.Helper()
-	binary, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := newProcess(dir, "/bin/sh", "-c", fmt.Sprintf(`LISTEN_PID=$$ LISTEN_FDS=%d LISTEN_FDNAMES=%s exec "$0" "$@"`, len(sockets), names),
-		binary, "-config", filepath.Join(dir, "milterd.yaml"))
-	for _, name := range sockets {
+	return takeOver(t, dir, names, hold(t, dir, sockets...))
+}
+
+// hold opens listening sockets, as a service manager does.
+func hold(t *testing.T, dir string, names ...string) []*os.File {
+	t.Helper()
+	var held []*os.File
+	for _, name := range names {
 		ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, name), Net: "unix"})
 		if err != nil {
 			t.Fatal(err)
@@ -81,8 +82,21 @@ func activated(t *testing.T, dir, names string, sockets ...string) *process {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { closing(t, file) })
-		p.ExtraFiles = append(p.ExtraFiles, file)
+		held = append(held, file)
 	}
+	return held
+}
+
+// takeOver starts milterd on sockets that a service manager holds.
+func takeOver(t *testing.T, dir, names string, held []*os.File) *process {
+	t.Helper()
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newProcess(dir, "/bin/sh", "-c", fmt.Sprintf(`LISTEN_PID=$$ LISTEN_FDS=%d LISTEN_FDNAMES=%s exec "$0" "$@"`, len(held), names),
+		binary, "-config", filepath.Join(dir, "milterd.yaml"))
+	p.ExtraFiles = held
 	p.run(t)
 	return p
 }

@@ -140,7 +140,7 @@ func (r *reloader) load(asked bool) error {
 		return errors.New(strings.Join(lost, "\n"))
 	}
 	if r.logger == nil {
-		r.logger = newLogger(r.stderr, config.Log.Format, &r.level)
+		r.logger = newLogger(r.stderr, config.Log, &r.level)
 		r.registry = status.NewRegistry(r.logger)
 		r.nat = door.NewNATGuard(r.logger)
 	}
@@ -265,12 +265,23 @@ func (r *reloader) inForce(reason string) {
 }
 
 // newLogger makes the log; level can change while it is in use.
-func newLogger(w io.Writer, format string, level *slog.LevelVar) *slog.Logger {
+func newLogger(w io.Writer, config configs.Log, level *slog.LevelVar) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
-	if format == "json" {
+	if config.To == configs.LogSyslog {
+		options.ReplaceAttr = withoutTime
+	}
+	if config.Format == "json" {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
 	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// withoutTime leaves out the time of a record: syslog has its own.
+func withoutTime(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
 }
 
 // logLevel is the level of a name that the configuration has validated.

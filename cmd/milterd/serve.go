@@ -39,6 +39,7 @@ func runServe(o *options, _, stderr io.Writer) int {
 		}
 		return exitUsage
 	}
+	sendLog(log, r.config.Log, r.logger)
 	r.inForce("start")
 
 	if err := r.openGrants(); err != nil {
@@ -79,6 +80,7 @@ func serve(r *reloader, d *doors, s *sockets, recorder *record.Recorder, hangups
 	if r.grants != nil {
 		r.grants.run(reloading, running.Go)
 	}
+	running.Go(func() { watchdog(reloading, s, r.logger) })
 	notify(r.logger, daemon.SdNotifyReady)
 
 	code, within := exitOK, r.start.Listen.Shutdown

@@ -71,7 +71,7 @@ type Server struct {
 	conns     map[*conn]struct{}
 	listeners map[*door.Listener]struct{}
 	closing   bool
-	running   sync.WaitGroup // the connections
+	running   sync.WaitGroup // the connections, and the calls of Serve
 }
 
 // servedMap is a map and its counters.
@@ -125,6 +125,7 @@ func (s *Server) Serve(ln net.Listener) error {
 	if !s.addListener(listener) {
 		return nil
 	}
+	defer s.running.Done()
 	for {
 		raw, err := listener.Accept()
 		if err != nil {
@@ -142,6 +143,7 @@ func (s *Server) addListener(ln *door.Listener) bool {
 	defer s.mu.Unlock()
 	if !s.closing {
 		s.listeners[ln] = struct{}{}
+		s.running.Add(1)
 	}
 	return !s.closing
 }
@@ -159,16 +161,17 @@ func (s *Server) admit(raw net.Conn) {
 	s.counter.Connections.Add(1)
 	c := newConn(s, raw)
 	s.mu.Lock()
-	closing, refused := s.closing, len(s.conns) >= s.config.MaxConnections
-	if !closing && !refused {
+	refused := len(s.conns) >= s.config.MaxConnections
+	if !refused {
 		s.conns[c] = struct{}{}
+		if s.closing {
+			// It was accepted just before; its client has asked, or is about to.
+			c.endBy(time.Now().Add(s.config.IdleGrace))
+		}
 		s.running.Go(c.serve)
 	}
 	s.mu.Unlock()
-	switch {
-	case closing:
-		raw.Close()
-	case refused:
+	if refused {
 		s.counter.Refused.Add(1)
 		s.notes.warn(s.logger, noteRefused, "map connection refused: too many connections", "limit", s.config.MaxConnections, "peer", door.PeerName(raw))
 		raw.Close()

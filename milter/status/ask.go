@@ -77,13 +77,19 @@ func Ask(doors []Door) []Answer {
 
 func (d Door) ask() error {
 	address, err := door.ParseAddress(d.Address)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case d.Name == Map:
-		return askMap(address.Dial())
 	}
-	return askFilter(address.Dial())
+	network, at := address.Dial()
+	return AskAt(d.Name, network, at)
+}
+
+// AskAt asks at one address of the door Filter or Map, as net.Dial takes it.
+func AskAt(name, network, address string) error {
+	if name == Map {
+		return askMap(network, address)
+	}
+	return askFilter(network, address)
 }
 
 // askFilter negotiates as sendmail does at the beginning of a connection, and
