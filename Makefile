@@ -71,6 +71,6 @@ bench:
 soak:
 	MILTERD_TEST_TABLES=$(SOAK_TABLES) $(GO) test -count=1 -timeout 60m ./integration/rulesets
 	MILTERD_TEST_SESSIONS=100000 $(GO) test -count=1 -run TestWithAllServersDead ./dnscheck
-	MILTERD_TEST_ATTACKS=$(SOAK_ATTACKS) MILTERD_SOAK=$(SOAK_MAIL) $(GO) test -count=1 -timeout 60m ./integration/attack
+	MILTERD_TEST_ATTACKS=$(SOAK_ATTACKS) MILTERD_TEST_SOAK=$(SOAK_MAIL) $(GO) test -count=1 -timeout 60m ./integration/attack
 	$(GO) test -race -count=20 -timeout 60m ./milter ./policy/...
 	@sh .ci/fuzz $(SOAK_FUZZTIME)

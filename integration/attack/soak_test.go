@@ -39,9 +39,9 @@ func TestNothingIsLostOrLetThroughMeanwhile(t *testing.T) {
 		MC: "FEATURE(`promiscuous_relay')dnl\n",
 	})
 	s := &soak{env: env, taken: make(map[string]bool)}
-	seed := number(t, "MILTERD_SEED", uint64(time.Now().UnixNano()))
-	sessions := int64(number(t, "MILTERD_SOAK", 600))
-	t.Logf("MILTERD_SEED=%d", seed)
+	seed := number(t, "MILTERD_TEST_SEED", uint64(time.Now().UnixNano()))
+	sessions := int64(number(t, "MILTERD_TEST_SOAK", 600))
+	t.Logf("MILTERD_TEST_SEED=%d", seed)
 	var rounds [4]map[string]float64
 	for round := range rounds {
 		s.round(t, rand.New(rand.NewPCG(seed, uint64(round))), sessions/int64(len(rounds)))
