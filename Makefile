@@ -11,6 +11,7 @@ FUZZTIME ?= 2000x
 SOAK_TABLES ?= 1000
 SOAK_FUZZTIME ?= 2m
 SOAK_ATTACKS ?= 50000
+SOAK_MAIL ?= 20000
 
 UNIT = $(shell $(GO) list ./... | grep -v '/integration')
 
@@ -70,7 +71,7 @@ bench:
 soak:
 	MILTERD_TEST_TABLES=$(SOAK_TABLES) $(GO) test -count=1 -timeout 60m ./integration/rulesets
 	MILTERD_TEST_SESSIONS=100000 $(GO) test -count=1 -run TestWithAllServersDead ./dnscheck
-	MILTERD_TEST_ATTACKS=$(SOAK_ATTACKS) $(GO) test -count=1 -timeout 60m ./integration/attack
+	MILTERD_TEST_ATTACKS=$(SOAK_ATTACKS) MILTERD_TEST_SOAK=$(SOAK_MAIL) $(GO) test -count=1 -timeout 60m ./integration/attack
 	$(GO) test -race -count=20 -timeout 60m ./milter ./policy/...
 	@sh .ci/fuzz $(SOAK_FUZZTIME)
 

@@ -86,7 +86,7 @@ func TestNoTrickRelays(t *testing.T) {
 			env := start(t, harness.Options{
 				Include: d.include, Access: d.access, DNS: records, Config: config + d.extra, Files: map[string]string{"access": relays + limits},
 				LocalHostNames: own + "\n", RelayDomains: partner + "\n", Mailboxes: []string{"shin"}, Users: map[string]string{"shin": "secret"},
-				MC: d.mc + "define(`confBAD_RCPT_THROTTLE', `0')dnl\ndefine(`confMIN_QUEUE_AGE', `0')dnl\n",
+				MC: d.mc,
 			})
 			mailHosts := startSinks(t, "198.51.100.80", "2001:db8::80", partnerHost, senderHost)
 			if out, err := exec.Command(world.Binary, "-config", harness.ConfigFile, "-grant", granted).CombinedOutput(); err != nil {
