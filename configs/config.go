@@ -1,12 +1,36 @@
+// Package configs reads milterd's configuration.
+//
+// The file milterd.yaml beside this source is built into the binary. It holds
+// every key with its default and a comment, and is the reference: what a user's
+// file does not say is taken from there, key by key.
+//
+// Reading is strict, because a mail server whose administrator believes that a
+// misspelt rule is in force is worse than one that does not start. An unknown
+// key, a duplicate key, a wrong type, a second document, an impossible value, an
+// anchor or a tag is a [Problem] with file and line, and all problems of a file
+// are reported at once.
+//
+// [Load] and [Parse] only read the configuration. [Config.Policy] goes on to
+// read what it names, the access table, the domain files and sendmail.cf, and
+// makes the policy; [Config.Files] lists those files, so that they can be watched.
 package configs
 
 import (
+	_ "embed"
 	"fmt"
 	"os"
+	"time"
 
 	"milterd/policy"
 	"milterd/policy/access"
 )
+
+//go:embed milterd.yaml
+var reference []byte
+
+// Reference is the embedded configuration: every key, its default and its
+// comment.
+func Reference() string { return string(reference) }
 
 // Config is a configuration: the embedded defaults, and what a user's file
 // says instead.
@@ -34,9 +58,14 @@ type Config struct {
 	name string
 	// entries is how many each file had when Policy read it.
 	entries map[string]int
+	// leftOut counts the entries that the access table then had and that cannot be
+	// used.
+	leftOut int
 	// lines has the line of each key that the file holds, by its path. A key
 	// in it is the administrator's word and wins over sendmail.cf.
 	lines map[string]int
+	// draft is read in place of the access table, if not empty.
+	draft string
 	// machine is what sendmail finds out about the machine it runs on.
 	machine machine
 }
@@ -58,12 +87,16 @@ type Listen struct {
 	SocketGroup string
 	// MaxConnections bounds the connections at a time, of each door.
 	MaxConnections int
+	// Shutdown is how long messages in progress may take to finish when milterd ends.
+	Shutdown time.Duration
 }
 
 // Access names the access table and the FEATUREs that change its use.
 type Access struct {
 	File     string
 	Features access.Features
+	// MaxSize is the most octets that the table may have.
+	MaxSize int64
 }
 
 // Domains are the names that are ours, and those we relay for.
@@ -121,11 +154,15 @@ func Parse(name string, data []byte) (*Config, error) {
 // Name is the file the configuration was read from, empty for the embedded one.
 func (c *Config) Name() string { return c.name }
 
-// overlay reads a configuration over what is there.
+// UseAccess has a draft read in place of the access table, whatever the configuration
+// and sendmail.cf say of it.
+func (c *Config) UseAccess(draft string) { c.draft = draft }
+
+// overlay reads a configuration; its keys replace the values from before.
 func (c *Config) overlay(name string, data []byte) error {
-	node, found := document(name, data)
-	if len(found) > 0 {
-		return found.err()
+	node, err := document(name, data)
+	if err != nil {
+		return err
 	}
 	d := &decoder{name: name, lines: make(map[string]int), top: c.schema()}
 	value{decoder: d, node: node}.fields(d.top)
@@ -135,6 +172,7 @@ func (c *Config) overlay(name string, data []byte) error {
 	c.checkLists(d)
 	c.checkGrants(d)
 	c.checkRecord(d)
+	c.checkSecrets(d)
 	d.problems.redact(node)
 	return d.err()
 }
@@ -142,14 +180,11 @@ func (c *Config) overlay(name string, data []byte) error {
 // contradictions reports values that are right one by one, but not together.
 func (c *Config) contradictions(d *decoder) {
 	f := c.Access.Features
-	fail := func(format string, args ...any) {
-		d.add(d.name, d.lines["access.features"], "access.features: "+format, args...)
-	}
 	if f.Friend && f.Hater {
-		fail("friend and hater exclude each other")
+		d.wrong("access.features", "friend and hater exclude each other")
 	}
 	if (f.Friend || f.Hater) && !f.DelayChecks {
-		fail("friend and hater are parts of delay_checks, expected it in the list as well")
+		d.wrong("access.features", "friend and hater are parts of delay_checks, expected it in the list as well")
 	}
 }
 

@@ -4,15 +4,16 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
 
 	"gopkg.in/yaml.v3"
+
+	"milterd/policy/printable"
 )
 
 // The decoder walks the YAML nodes itself: the strictness of yaml.v3 stops at
 // the first error, and is lost in values that decode themselves.
 
-// field is one key of a section. Exactly one of section, each and value is set.
+// field is one key of a section.
 type field struct {
 	name string
 	// section holds the keys below this one.
@@ -20,7 +21,7 @@ type field struct {
 	// each makes the field of an entry, for a section whose keys the
 	// administrator chooses.
 	each func(key string) (field, error)
-	// value takes the key's value.
+	// value takes the key's value, also if it is a section.
 	value func(v value)
 }
 
@@ -30,7 +31,7 @@ type decoder struct {
 	problems
 	// lines has the line of every key that the file holds, by path.
 	lines map[string]int
-	// top is the whole schema, to tell where a misplaced key belongs.
+	// top is the whole schema. It shows the right place of a misplaced key.
 	top []field
 }
 
@@ -46,6 +47,11 @@ func (v value) fail(format string, args ...any) {
 	v.add(v.name, v.node.Line, "%s: %s", v.path, fmt.Sprintf(format, args...))
 }
 
+// wrong reports a problem of a key.
+func (d *decoder) wrong(key, format string, args ...any) {
+	d.add(d.name, d.lines[key], "%s: %s", key, fmt.Sprintf(format, args...))
+}
+
 // given reports whether the value's section holds a key.
 func (v value) given(key string) bool {
 	_, ok := v.lines[join(v.path, key)]
@@ -53,7 +59,7 @@ func (v value) given(key string) bool {
 }
 
 // plain reports anchors, aliases and tags, which would make a value come from
-// somewhere else or be something else than what is written.
+// somewhere else or mean something else than the text says.
 func (v value) plain() bool {
 	switch {
 	case v.node.Kind == yaml.AliasNode:
@@ -116,9 +122,8 @@ func (v value) keys(visit func(key string, below value)) {
 		v.add(v.name, v.node.Line, "%s: %s, expected keys and values", v.title(), kind(v.node))
 		return
 	}
-	for i := 0; i+1 < len(v.node.Content); i += 2 {
-		key := v.node.Content[i]
-		below := value{decoder: v.decoder, path: join(v.path, key.Value), node: v.node.Content[i+1]}
+	for key, node := range pairs(v.node) {
+		below := value{decoder: v.decoder, path: join(v.path, key.Value), node: node}
 		name := value{decoder: v.decoder, path: v.title(), node: key}
 		if key.Tag == "!!merge" {
 			name.fail("a merge key (<<), expected the keys themselves")
@@ -145,14 +150,7 @@ func (v value) keys(visit func(key string, below value)) {
 }
 
 // isKey reports whether s could be a key, so that it can be shown as it is.
-func isKey(s string) bool {
-	for _, r := range s {
-		if !unicode.IsPrint(r) {
-			return false
-		}
-	}
-	return s != "" && len(s) <= 255
-}
+func isKey(s string) bool { return s != "" && len(s) <= 255 && printable.Text(s) == s }
 
 // said is the last of some keys that the file itself holds, or the last one.
 func (d *decoder) said(keys ...string) string {
@@ -196,54 +194,4 @@ func kind(n *yaml.Node) string {
 		return strings.Trim(quote(n.Value), `"`)
 	}
 	return quote(n.Value)
-}
-
-// sectionHint says how to write a section that was given a plain value.
-func (v value) sectionHint(fields []field) string {
-	names := make([]string, len(fields))
-	for i, f := range fields {
-		names[i] = f.name
-	}
-	if !slices.Contains(names, "mode") {
-		return " (" + strings.Join(names, ", ") + ")"
-	}
-	key := v.path[strings.LastIndexByte(v.path, '.')+1:]
-	mode := strings.ToLower(v.node.Value)
-	switch mode {
-	case "enforce", "shadow", "off":
-	case "no", "false":
-		mode = "off"
-	case "yes", "true", "on":
-		mode = "enforce"
-	default:
-		return " (" + strings.Join(names, ", ") + ")"
-	}
-	return fmt.Sprintf("; write %s: {mode: %s}", key, mode)
-}
-
-// hint says what an unknown key was probably meant to be.
-func (d *decoder) hint(key string, fields []field) string {
-	names := make([]string, len(fields))
-	for i, f := range fields {
-		names[i] = f.name
-	}
-	if near := nearest(key, names); near != "" {
-		return fmt.Sprintf(", did you mean %s?", near)
-	}
-	if elsewhere := placesOf(key, "", d.top); len(elsewhere) > 0 {
-		return fmt.Sprintf(", did you mean %s?", strings.Join(elsewhere, " or "))
-	}
-	return ", expected one of " + strings.Join(names, ", ")
-}
-
-// placesOf lists the paths that end in a key.
-func placesOf(key, path string, fields []field) []string {
-	var places []string
-	for _, f := range fields {
-		if f.name == key {
-			places = append(places, join(path, f.name))
-		}
-		places = append(places, placesOf(key, join(path, f.name), f.section)...)
-	}
-	return places
 }

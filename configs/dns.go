@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"milterd/dnscheck"
+	"milterd/dnscheck/answers"
 	"milterd/policy"
 )
 
@@ -22,8 +23,7 @@ type DNS struct {
 	// Lists are the DNS lists by zone, Threshold is the score that refuses.
 	Lists     map[string]*List
 	Threshold int
-	// BadMX asks for the addresses of mail hosts; BadNetworks may hold none.
-	BadMX       bool
+	// BadNetworks are the networks that no mail host may be in.
 	BadNetworks []netip.Prefix
 	// Generic asks for generic names by the built-in rules, Patterns are rules
 	// of one's own.
@@ -122,7 +122,7 @@ func (c *Config) listSchema(zone string) (field, error) {
 				l.Kind = dnscheck.DomainList
 			}
 		}},
-		{name: "weight", value: signed(&l.Weight, 1_000_000)},
+		{name: "weight", value: integer(&l.Weight, -1_000_000, 1_000_000)},
 		{name: "exempt", value: func(v value) {
 			boolean(&l.Exempt)(v)
 			if l.Exempt && l.Weight > 0 {
@@ -152,38 +152,35 @@ func (c *Config) listSchema(zone string) (field, error) {
 // maxServers is how many DNS servers a resolver takes.
 const maxServers = 16
 
-// checkLists reports what is right key by key, and cannot be together.
+// checkLists reports values that are right one by one, but not together.
 func (c *Config) checkLists(d *decoder) {
 	names := make(map[string]string)
 	for _, zone := range slices.Sorted(maps.Keys(c.DNS.Lists)) {
 		l := c.DNS.Lists[zone]
 		path := "checks.dnsbl.lists." + zone
-		fail := func(format string, args ...any) {
-			d.add(d.name, d.lines[path], "%s: %s", path, fmt.Sprintf(format, args...))
-		}
 		if _, err := dnscheck.NewLists([]dnscheck.List{l.List}, dnscheck.ListOptions{}); err != nil {
-			fail("%v", err)
+			d.wrong(path, "%v", err)
 		}
 		if other, taken := names[c.DNS.listName(zone)]; taken {
-			fail("its name is that of %s; give one of them a name", other)
+			d.wrong(path, "its name is that of %s; give one of them a name", other)
 		}
 		names[c.DNS.listName(zone)] = zone
 		if l.Kind == dnscheck.DomainList && (l.Exempt || l.Weight < 0) {
-			fail("a list of names cannot be an allow list: clients choose the names they give")
+			d.wrong(path, "a list of names cannot be an allow list: clients choose the names they give")
 		}
 		key := string(l.Key)
 		if key != "" && (strings.Contains(zone, key) || strings.Contains(l.Name, key) || strings.Contains(l.Reply.Text, key)) {
-			fail("the query key stands outside key: as well; it would be shown")
+			d.wrong(path, "the query key stands outside key: as well; it would be shown")
 		}
 	}
 	if _, err := c.DNS.NewGeneric(); err != nil {
-		d.add(d.name, d.lines["checks.rdns.generic.patterns"], "checks.rdns.generic.patterns: %v", err)
+		d.wrong("checks.rdns.generic.patterns", "%v", err)
 	}
 	if c.DNS.Client.MinTTL > c.DNS.Client.MaxTTL {
-		d.add(d.name, d.lines["dns.min_ttl"], "dns.min_ttl: %v is above dns.max_ttl, %v", c.DNS.Client.MinTTL, c.DNS.Client.MaxTTL)
+		d.wrong("dns.min_ttl", "%v is above dns.max_ttl, %v", c.DNS.Client.MinTTL, c.DNS.Client.MaxTTL)
 	}
 	if n := len(c.DNS.Client.Servers); n > maxServers {
-		d.add(d.name, d.lines["dns.servers"], "dns.servers: %d servers, expected %d at most", n, maxServers)
+		d.wrong("dns.servers", "%d servers, expected %d at most", n, maxServers)
 	}
 }
 
@@ -223,10 +220,7 @@ func exemptSchema(x *policy.Exempt) []field {
 }
 
 func checkServer(s string) error {
-	if server, err := netip.ParseAddrPort(s); err == nil && server.Port() != 0 {
-		return nil
-	}
-	if _, err := netip.ParseAddr(strings.Trim(s, "[]")); err != nil {
+	if _, err := dnscheck.ParseServer(s); err != nil {
 		return fmt.Errorf("%s, expected the address of a DNS server, such as 192.0.2.53 or 127.0.0.1:5353", quote(s))
 	}
 	return nil
@@ -272,4 +266,31 @@ func checkPattern(s string) error {
 		return fmt.Errorf("%s: %w", quote(s), err)
 	}
 	return nil
+}
+
+// Lookups makes what DNS questions are answered with, by this resolver; nil if no
+// check asks any. health, if not nil, has lists that are broken left out.
+func (c *Config) Lookups(resolver dnscheck.Resolver, health *dnscheck.Health) (*answers.Lookups, error) {
+	if !c.AsksDNS() {
+		return nil, nil
+	}
+	lists, err := c.DNS.NewLists(health)
+	if err != nil {
+		return nil, err
+	}
+	generic, err := c.DNS.NewGeneric()
+	if err != nil {
+		return nil, err
+	}
+	lookups := &answers.Lookups{
+		Resolver: resolver, Lists: lists, Generic: generic, Time: c.DNS.Deadline,
+		Mail: dnscheck.MailOptions{
+			BadMX:    c.Checks.SenderDomain.BadMX.Action != policy.ActionAccept,
+			Networks: c.DNS.BadNetworks,
+		},
+	}
+	if lists != nil {
+		lookups.ListResolver = lists.Resolver(resolver)
+	}
+	return lookups, nil
 }

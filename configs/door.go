@@ -1,9 +1,8 @@
 package configs
 
 import (
-	"net/netip"
-	"slices"
 	"strings"
+	"time"
 
 	"milterd/configs/sendmail"
 )
@@ -39,6 +38,10 @@ func (c *Config) checkFilters(s *sources, cf *sendmail.Config) {
 			s.warn(s.cf, f.Line, "the filter %s has F=R: mail is refused for good while milterd is down; F=T defers it", f.Name)
 		case !strings.ContainsAny(f.Flags, "T4"):
 			s.warn(s.cf, f.Line, "the filter %s has no F=T: mail is taken unfiltered while milterd is down", f.Name)
+		}
+		if c.AsksDNS() && f.Reply > 0 && f.Reply <= c.DNS.Deadline {
+			s.warn(s.cf, f.Line, "the filter %s has T=R:%v, and dns.deadline is %v: sendmail gives milterd up before a slow DNS has answered; write T=`S:10s;R:%v;E:1m' in INPUT_MAIL_FILTER (MILTERD_TIMEOUTS of milterd.m4), or lower dns.deadline",
+				f.Name, f.Reply, c.DNS.Deadline, (c.DNS.Deadline + 2*time.Second).Truncate(time.Second))
 		}
 	}
 	if ours {
@@ -93,7 +96,7 @@ func (c *Config) checkMaps(s *sources, cf *sendmail.Config) {
 	}
 }
 
-// mapDoor is where the map door is, in words.
+// mapDoor lists the addresses of the map door for a message.
 func (c *Config) mapDoor() string {
 	if len(c.Listen.Map) == 0 {
 		return "empty"
@@ -107,50 +110,4 @@ func lost(isAccess bool) string {
 		return ""
 	}
 	return ", so what it refuses (REJECT) is taken"
-}
-
-// leadsTo reports whether one of milterd's addresses is what sendmail connects to.
-func leadsTo(own []string, socket string) bool {
-	return slices.ContainsFunc(own, func(address string) bool { return sameAddress(address, socket) })
-}
-
-// sameAddress compares addresses in sendmail's notation as far as that is
-// possible without asking the DNS: hosts of two kinds, a name and an address,
-// may be the same.
-func sameAddress(a, b string) bool {
-	schemeA, restA := splitScheme(a)
-	schemeB, restB := splitScheme(b)
-	if schemeA != schemeB {
-		return false
-	}
-	if schemeA == "local" {
-		return restA == restB
-	}
-	portA, hostA, _ := strings.Cut(restA, "@")
-	portB, hostB, _ := strings.Cut(restB, "@")
-	if portA != portB {
-		return false
-	}
-	addrA, isAddrA := hostAddr(hostA)
-	addrB, isAddrB := hostAddr(hostB)
-	return !isAddrA || !isAddrB || addrA == addrB || addrA.IsUnspecified() || addrB.IsUnspecified()
-}
-
-// splitScheme cuts local:, inet: or inet6: off; unix: is another word for local:,
-// and a path alone means it, too.
-func splitScheme(s string) (scheme, rest string) {
-	scheme, rest, ok := strings.Cut(s, ":")
-	switch {
-	case !ok:
-		return "local", s
-	case scheme == "unix":
-		return "local", rest
-	}
-	return scheme, rest
-}
-
-// hostAddr reads a literal address, with or without brackets.
-func hostAddr(host string) (netip.Addr, bool) {
-	addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
-	return addr, err == nil
 }

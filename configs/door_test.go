@@ -1,9 +1,20 @@
 package configs
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
+
+// wantWarnings compares warnings with those expected, one a line.
+func wantWarnings(t *testing.T, warnings []string, want string) {
+	t.Helper()
+	if diff := cmp.Diff(want, strings.Join(warnings, "\n")); diff != "" {
+		t.Errorf("warnings (-want +got):\n%s", diff)
+	}
+}
 
 func TestAFilterThatMailCouldPassByIsWarnedAbout(t *testing.T) {
 	const filter = "Xmilterd, S=local:/run/milterd/milter.sock, F=T\n"
@@ -24,6 +35,10 @@ func TestAFilterThatMailCouldPassByIsWarnedAbout(t *testing.T) {
 			"DIR/sendmail.cf: no INPUT_MAIL_FILTER leads to listen.milter (inet:8891@127.0.0.1), so sendmail does not ask milterd; there is m (S=inet:8892@127.0.0.1)"},
 		{"another address", "inet:8891@127.0.0.1", "Xm, S=inet:8891@127.0.0.2, F=T\nO InputMailFilters=m\n",
 			"DIR/sendmail.cf: no INPUT_MAIL_FILTER leads to listen.milter (inet:8891@127.0.0.1), so sendmail does not ask milterd; there is m (S=inet:8891@127.0.0.2)"},
+		{"a path in another spelling", "", "Xm, S=Local:/run//milterd/milter.sock, F=T\nO InputMailFilters=m\n", ""},
+		{"an address with its mark", "inet6:8891@2001:db8::1", "Xm, S=inet6:8891@[IPv6:2001:db8:0::1], F=T\nO InputMailFilters=m\n", ""},
+		{"an address that milterd without a host does not listen on", "inet:8891", "Xm, S=inet:8891@127.0.0.2, F=T\nO InputMailFilters=m\n",
+			"DIR/sendmail.cf: no INPUT_MAIL_FILTER leads to listen.milter (inet:8891), so sendmail does not ask milterd; there is m (S=inet:8891@127.0.0.2)"},
 		{"another kind of address", "inet:8891@127.0.0.1", "Xm, S=inet6:8891, F=T\nO InputMailFilters=m\n",
 			"DIR/sendmail.cf: no INPUT_MAIL_FILTER leads to listen.milter (inet:8891@127.0.0.1), so sendmail does not ask milterd; there is m (S=inet6:8891)"},
 		{"a filter that is not asked", "", filter,
@@ -43,9 +58,7 @@ func TestAFilterThatMailCouldPassByIsWarnedAbout(t *testing.T) {
 				text += "listen: {milter: " + c.listen + "}\n"
 			}
 			_, warnings := build(t, dir, text)
-			if got := strings.Join(warnings, "\n"); got != c.want {
-				t.Errorf("warnings:\n%s\nexpected:\n%s", got, c.want)
-			}
+			wantWarnings(t, warnings, c.want)
 		})
 	}
 }
@@ -84,9 +97,7 @@ func TestAMapThatLeadsPastMilterdIsWarnedAbout(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dir := write(t, map[string]string{"sendmail.cf": c.cf + filters + "C{TrustAuthMech}PLAIN\nScheck_rcpt\n", "access": "Connect:203.0.113.5\tREJECT\n"})
 			p, warnings := build(t, dir, "sendmail: {cf: sendmail.cf}\naccess: {file: access}\n"+c.config)
-			if got := strings.Join(warnings, "\n"); got != c.want {
-				t.Errorf("warnings:\n%s\nexpected:\n%s", got, c.want)
-			}
+			wantWarnings(t, warnings, c.want)
 			if p.Access.Len() != 1 {
 				t.Errorf("%d entries in the access table", p.Access.Len())
 			}
@@ -139,9 +150,50 @@ func TestWhatOthersCouldReachAndWhatNothingComesOfIsWarnedAbout(t *testing.T) {
 			for i := range warnings {
 				warnings[i] = strings.ReplaceAll(warnings[i], dir, "DIR")
 			}
-			if got := strings.Join(warnings, "\n"); got != c.want {
-				t.Errorf("warnings:\n%s\nexpected:\n%s", got, c.want)
+			wantWarnings(t, warnings, c.want)
+		})
+	}
+}
+
+func TestAFilterThatWaitsTooShortIsWarnedOf(t *testing.T) {
+	for _, c := range []struct{ name, times, config, want string }{
+		{"long enough", ", T=S:10s;R:10s;E:1m", "", ""},
+		{"sendmail's default", "", "", ""},
+		{"too short", ", T=R:2s", "", "the filter milterd has T=R:2s, and dns.deadline is 8s: "},
+		{"too short by nothing", ", T=S:1s;R:8s", "", "write T=`S:10s;R:10s;E:1m' in INPUT_MAIL_FILTER"},
+		{"a deadline that is lower", ", T=R:2s", "dns: {deadline: 1500ms}\n", ""},
+		{"no check that asks", ", T=R:2s", "checks: {sender_domain: {mode: off}}\n", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := write(t, map[string]string{"access": "", "sendmail.cf": "Xmilterd, S=local:/run/milterd/milter.sock, F=T" + c.times +
+				"\nO InputMailFilters=milterd\nKaccess hash DIR/access\nC{TrustAuthMech}PLAIN\nScheck_rcpt\n"})
+			text := "sendmail: {cf: sendmail.cf}\naccess: {file: access}\n" + c.config
+			if !strings.Contains(text, "checks:") {
+				text += "checks: {sender_domain: {mode: enforce}}\n"
+			}
+			_, warnings := build(t, dir, text)
+			got := strings.Join(warnings, "\n")
+			if c.want == "" && strings.Contains(got, "dns.deadline") || !strings.Contains(got, c.want) {
+				t.Errorf("warnings:\n%s\nexpected %q", got, c.want)
 			}
 		})
+	}
+}
+
+// TestATableThatSendmailAsksMilterdForHasToBeThere: without it nothing is refused.
+func TestATableThatSendmailAsksMilterdForHasToBeThere(t *testing.T) {
+	const asked = "Kaccess socket OPTION-T<TMPF> local:/run/milterd/map.sock\nScheck_rcpt\n"
+	for option, want := range map[string]string{"": "sendmail.cf:1: access table: ", "-o ": ""} {
+		dir := write(t, map[string]string{"sendmail.cf": strings.Replace(asked, "OPTION", option, 1)})
+		config, err := Parse(filepath.Join(dir, "milterd.yaml"), []byte("sendmail: {cf: sendmail.cf}\ndomains: {local: [], relay: []}\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The default, on this machine, may be there.
+		config.Access.File = filepath.Join(dir, "access")
+		_, _, err = config.Policy()
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("options %q: error %v, expected %q", option, err, want)
+		}
 	}
 }

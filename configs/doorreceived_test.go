@@ -50,9 +50,7 @@ func TestAReceivedFieldThatShowsClientsAllTheSameIsWarnedAbout(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dir := write(t, map[string]string{"access": "", "sendmail.cf": c.cf + filters + "C{TrustAuthMech}PLAIN\nScheck_rcpt\n"})
 			_, warnings := build(t, dir, "sendmail: {cf: sendmail.cf}\naccess: {file: access}\n"+c.config)
-			if got := strings.Join(warnings, "\n"); got != c.want {
-				t.Errorf("warnings:\n%s\nexpected:\n%s", got, c.want)
-			}
+			wantWarnings(t, warnings, c.want)
 		})
 	}
 }

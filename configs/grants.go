@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -10,6 +11,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"milterd/milter/door"
 	"milterd/policy/grant"
 )
 
@@ -27,7 +29,7 @@ type Grants struct {
 	ExcludeOwn bool
 	// Require are the only networks whose addresses get one; empty for all.
 	Require []netip.Prefix
-	// File is the database that keeps grants over a restart; empty for memory
+	// File keeps grants over a restart; empty for memory
 	// only. Its path is complete.
 	File  string
 	Redis Redis
@@ -144,25 +146,20 @@ func (c *Config) grantsSchema() []field {
 // redisAddress takes the address of a Redis server. A password in it would be
 // shown wherever the address is.
 func redisAddress(to *string) func(value) {
-	return text(func(v value, s string) {
+	return parsed(to, func(s string) (string, error) {
 		host := strings.TrimPrefix(strings.TrimPrefix(s, "redis://"), "rediss://")
 		switch {
 		case strings.Contains(s, "@"):
-			v.fail("a name or a password in the address; username, password and password_file are for them")
-		case s == "":
-			*to = ""
-		case strings.HasPrefix(s, "/"), strings.HasPrefix(s, "local:"), strings.HasPrefix(s, "unix:"):
-			_, path := splitScheme(s)
-			if err := checkLocal("local:" + path); err != nil {
-				v.fail("%v", err)
-				return
-			}
-			*to = path
-		case !isHostPort(host):
-			v.fail("%s, expected host:port, redis://host:port, rediss://host:port (with TLS) or local:/path", quote(s))
-		default:
-			*to = s
+			return "", errors.New("a name or a password in the address; username, password and password_file are for them")
+		case strings.HasPrefix(s, "/"):
+			return s, checkLocal("local:" + s)
+		case strings.HasPrefix(s, "local:"), strings.HasPrefix(s, "unix:"):
+			_, path, _ := strings.Cut(s, ":")
+			return path, checkLocal("local:" + path)
+		case s != "" && !isHostPort(host):
+			return "", fmt.Errorf("%s, expected host:port, redis://host:port, rediss://host:port (with TLS) or local:/path", quote(s))
 		}
+		return s, nil
 	})
 }
 
@@ -171,7 +168,7 @@ func isHostPort(s string) bool {
 		return at.Port() != 0
 	}
 	host, port, _ := strings.Cut(s, ":")
-	return isName(host) && isPort(port)
+	return door.IsHostName(host) && isPort(port)
 }
 
 // checkPrefix says what is wrong with the prefix of the keys in Redis, which are
@@ -265,40 +262,25 @@ func checkLoginRegexp(s string) error {
 	return nil
 }
 
-// minDovecotSecret is the least length of Dovecot's secret, in octets.
-const minDovecotSecret = 16
-
-// checkGrants reports what is right key by key, and cannot be together.
+// checkGrants reports values that are right one by one, but not together.
 func (c *Config) checkGrants(d *decoder) {
 	g := &c.Grants
-	fail := func(key, format string, args ...any) {
-		d.add(d.name, d.lines[key], "%s: %s", key, fmt.Sprintf(format, args...))
-	}
 	if g.File != "" && g.Redis.Address != "" {
-		fail(d.said("grants.file", "grants.redis.address"), "a file and Redis cannot both keep the grants, expected one of grants.file and grants.redis.address")
-	}
-	if g.Redis.Password != "" && g.Redis.PasswordFile != "" {
-		fail(d.said("grants.redis.password", "grants.redis.password_file"), "expected one of password and password_file")
-	}
-	if g.Dovecot.Secret != "" && g.Dovecot.SecretFile != "" {
-		fail(d.said("grants.dovecot.secret", "grants.dovecot.secret_file"), "expected one of secret and secret_file")
+		d.wrong(d.said("grants.file", "grants.redis.address"), "a file and Redis cannot both keep the grants, expected one of grants.file and grants.redis.address")
 	}
 	if g.Dovecot.Listen != "" && g.Dovecot.Secret == "" && g.Dovecot.SecretFile == "" {
 		// A socket as well: its mode and group are those of the doors for sendmail.
-		fail("grants.dovecot.listen", "whoever can connect to %s could grant, so a secret or a secret_file is needed", g.Dovecot.Listen)
-	}
-	if secret := string(g.Dovecot.Secret); secret != "" && len(secret) < minDovecotSecret {
-		fail("grants.dovecot.secret", "%d octets, expected %d at least: who guesses it can grant", len(secret), minDovecotSecret)
+		d.wrong("grants.dovecot.listen", "whoever can connect to %s could grant, so a secret or a secret_file is needed", g.Dovecot.Listen)
 	}
 	if g.DRAC.Listen != "" && everybody(g.DRAC.Allow) {
-		fail(d.said("grants.drac.listen", "grants.drac.allow"), "these networks are everybody, who could then relay; expected those of the POP and IMAP servers")
+		d.wrong(d.said("grants.drac.listen", "grants.drac.allow"), "these networks are everybody, who could then relay; expected those of the POP and IMAP servers")
 	}
 	if g.DRAC.Listen != "" && len(g.DRAC.Allow) == 0 {
-		fail(d.said("grants.drac.listen", "grants.drac.allow"), "nobody may grant, expected at least one network in grants.drac.allow")
+		d.wrong(d.said("grants.drac.listen", "grants.drac.allow"), "nobody may grant, expected at least one network in grants.drac.allow")
 	}
-	if _, rest := splitScheme(g.DRAC.Listen); strings.HasPrefix(rest, "0@") || rest == "0" {
+	if address, err := door.ParsePacketAddress(g.DRAC.Listen); err == nil && address.Port() == 0 {
 		if !g.DRAC.RPCBind {
-			fail(d.said("grants.drac.listen", "grants.drac.rpcbind"), "without rpcbind nobody learns which port it is, expected a port")
+			d.wrong(d.said("grants.drac.listen", "grants.drac.rpcbind"), "without rpcbind nobody learns which port it is, expected a port")
 		}
 	}
 }

@@ -2,6 +2,7 @@ package configs
 
 import (
 	"os"
+	"path/filepath"
 
 	"milterd/policy"
 )
@@ -38,7 +39,7 @@ func (c *Config) checkListeners(d *decoder) {
 				continue
 			}
 			key := d.said(a.key, b.key)
-			d.add(d.name, d.lines[key], "%s: %s (%s) and %s (%s) are one address, expected one for each", key, a.address, a.key, b.address, b.key)
+			d.wrong(key, "%s (%s) and %s (%s) are one address, expected one for each", a.address, a.key, b.address, b.key)
 		}
 	}
 }
@@ -46,33 +47,56 @@ func (c *Config) checkListeners(d *decoder) {
 // checkReach warns of what others than sendmail could reach, and of rules that
 // nothing can come of.
 func (c *Config) checkReach(s *sources) {
-	warn := func(key, format string, args ...any) { s.warn(c.name, c.lines[key], key+": "+format, args...) }
 	for _, address := range c.Listen.Map {
-		if !isLoopback(address) {
-			warn("listen.map", "%s can be reached from other machines, and whoever can connect reads the access table and learns who may relay; keep it local", address)
+		if reachable(address) {
+			s.warnOf("listen.map", "%s can be reached from other machines, and whoever can connect reads the access table and learns who may relay; keep it local", address)
 		}
 	}
-	c.checkGrantsReach(s)
-	r := &c.Received
-	if r.Mode != policy.ModeOff && r.Granted && !c.GrantsConfigured() {
-		warn("received.whose", "granted, but grants has no source, store or control socket, so there are none")
+	if c.Listen.HTTP != "" && reachable(c.Listen.HTTP) {
+		s.warnOf("listen.http", "%s can be reached from other machines, and asks nobody who they are", c.Listen.HTTP)
 	}
-	if c.GrantsConfigured() && len(c.Listen.Map) == 0 {
-		warn("listen.map", "empty, so sendmail's own rules know nothing of grants and go on refusing to relay")
-	}
-}
-
-// checkGrantsReach warns of what lets every user of this machine grant relays, or
-// read who holds one.
-func (c *Config) checkGrantsReach(s *sources) {
+	// Every user of this machine who could grant relays, or read who holds one.
 	g := &c.Grants
 	if d := &g.DRAC; d.Listen != "" && !d.ReservedPort && overlaps(d.Allow, c.machine.networks()) {
-		const key = "grants.drac.reserved_port"
-		s.warn(c.name, c.lines[key], "%s: false, and grants.drac.allow has addresses of this machine: every user of it can grant a relay to any address", key)
+		s.warnOf("grants.drac.reserved_port", "false, and grants.drac.allow has addresses of this machine: every user of it can grant a relay to any address")
 	}
 	if g.File != "" {
 		s.checkOthers(g.File, "grants.file", 0o006)
 	}
+	r := &c.Received
+	if r.Mode != policy.ModeOff && r.Granted && !c.GrantsConfigured() {
+		s.warnOf("received.whose", "granted, but grants has no source, store or control socket, so there are none")
+	}
+	if c.GrantsConfigured() && len(c.Listen.Map) == 0 {
+		s.warnOf("listen.map", "empty, so sendmail's own rules know nothing of grants and go on refusing to relay")
+	}
+}
+
+// checkPlaces warns of files and directories that milterd would need to have.
+func (c *Config) checkPlaces(s *sources) {
+	g := &c.Grants
+	if g.File != "" && !isDir(filepath.Dir(g.File)) {
+		s.warnOf("grants.file", "there is no directory %s, and milterd does not start without", filepath.Dir(g.File))
+	}
+	// The directory itself is made at the start.
+	if dir := c.Record.Dir; dir != "" && !isDir(filepath.Dir(dir)) {
+		s.warnOf("record.dir", "there is no directory %s, so nothing will be recorded", filepath.Dir(dir))
+	} else if info, err := os.Stat(dir); dir != "" && err == nil && !info.IsDir() {
+		s.warnOf("record.dir", "%s is not a directory, so nothing will be recorded", dir)
+	}
+	for _, l := range g.Logs {
+		if _, err := os.Stat(l.File); os.IsNotExist(err) {
+			s.warnOf("grants.logs", "%s: no such file (yet)", l.File)
+		}
+	}
+	if g.File != "" && g.Control == "" && g.Dovecot.Listen == "" && len(g.Logs) == 0 && g.DRAC.Listen == "" {
+		s.warnOf("grants.file", "nothing makes grants here: expected control, dovecot, logs or drac as well")
+	}
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // checkOthers warns of a file that every user of this machine can read or write,

@@ -1,7 +1,6 @@
 package configs
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"milterd/configs/sendmail"
 	"milterd/policy/access"
@@ -156,10 +154,8 @@ func parseHosts(text []byte) hostsTable {
 
 // names are the names of an address, from the first line that has it.
 func (t hostsTable) names(addr netip.Addr) []string {
-	for _, line := range t {
-		if line.addr == addr {
-			return line.names
-		}
+	if i := slices.IndexFunc(t, func(l hostsLine) bool { return l.addr == addr }); i >= 0 {
+		return t[i].names
 	}
 	return nil
 }
@@ -188,38 +184,21 @@ func (t hostsTable) ofMachine(full string) []string {
 
 // with are the lines that hold a name.
 func (t hostsTable) with(name string) hostsTable {
-	var lines hostsTable
-	for _, line := range t {
-		if slices.ContainsFunc(line.names, func(n string) bool { return strings.EqualFold(n, name) }) {
-			lines = append(lines, line)
-		}
-	}
-	return lines
+	return slices.DeleteFunc(slices.Clone(t), func(l hostsLine) bool {
+		return !slices.ContainsFunc(l.names, func(n string) bool { return strings.EqualFold(n, name) })
+	})
 }
 
 // machineName is this machine's full host name as far as its own files tell,
-// which is where sendmail looks first; empty if the machine has none. The DNS
-// is not asked, so that validating a configuration takes no time and gives the
-// same result everywhere.
+// which is where sendmail looks first; empty if the machine has none.
 func machineName() string {
 	short, err := os.Hostname()
-	if err != nil {
-		return ""
-	}
-	if strings.Contains(short, ".") {
+	if err != nil || strings.Contains(short, ".") {
 		return short
 	}
-	files := net.Resolver{
-		PreferGo: true,
-		Dial: func(context.Context, string, string) (net.Conn, error) {
-			return nil, errors.New("only files are asked")
-		},
+	text, err := readFile(hostsFile, maxHosts)
+	if lines := parseHosts(text).with(short); err == nil && len(lines) > 0 {
+		return lines[0].names[0]
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	full, err := files.LookupCNAME(ctx, short)
-	if err != nil {
-		return short
-	}
-	return strings.TrimSuffix(full, ".")
+	return short
 }

@@ -1,38 +1,106 @@
 package configs
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
+	"slices"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"milterd/milter/door"
 )
 
-// checkPlaces warns of files and directories that milterd would need to have.
-func (c *Config) checkPlaces(s *sources) {
-	warn := func(key, format string, args ...any) { s.warn(c.name, c.lines[key], key+": "+format, args...) }
-	if file := c.Grants.File; file != "" && !isDir(filepath.Dir(file)) {
-		warn("grants.file", "there is no directory %s, and milterd does not start without", filepath.Dir(file))
-	}
-	// The directory itself is made at the start.
-	if dir := c.Record.Dir; dir != "" && !isDir(filepath.Dir(dir)) {
-		warn("record.dir", "there is no directory %s, so nothing will be recorded", filepath.Dir(dir))
-	} else if info, err := os.Stat(dir); dir != "" && err == nil && !info.IsDir() {
-		warn("record.dir", "%s is not a directory, so nothing will be recorded", dir)
-	}
-	for _, l := range c.Grants.Logs {
-		if _, err := os.Stat(l.File); os.IsNotExist(err) {
-			warn("grants.logs", "%s: no such file (yet)", l.File)
-		}
-	}
-	g := &c.Grants
-	sources := g.Control != "" || g.Dovecot.Listen != "" || len(g.Logs) > 0 || g.DRAC.Listen != ""
-	if g.File != "" && !sources {
-		warn("grants.file", "nothing makes grants here: expected control, dovecot, logs or drac as well")
-	}
-	if c.Listen.HTTP != "" && !isLoopback(c.Listen.HTTP) {
-		warn("listen.http", "%s can be reached from other machines, and asks nobody who they are", c.Listen.HTTP)
-	}
+// madeAtStart reports whether milterd.service has a directory made at each start.
+func madeAtStart(dir string) bool {
+	return dir == "/run/milterd" || dir == "/var/run/milterd" || dir == "/var/lib/milterd"
 }
 
-func isDir(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.IsDir()
+// CheckPlaces finds what would keep milterd from starting, or from writing what it is
+// to write, if it ran as the user of this process: directories that are not there or
+// not open to it, and groups. The error is an [*Error] that holds every problem.
+func (c *Config) CheckPlaces() error {
+	var p problems
+	check := func(key string, err error) {
+		if err != nil {
+			p.add(c.name, c.lines[key], "%s: %v", key, err)
+		}
+	}
+	for _, l := range c.listeners() {
+		address, err := door.ParseAddress(l.address)
+		if err != nil {
+			continue // checked when it was read
+		}
+		if network, path := address.Dial(); network == "unix" {
+			check(l.key, writable(filepath.Dir(path)))
+		}
+	}
+	check("listen.socket_group", ownGroup(c.Listen.SocketGroup))
+	check("grants.control_group", ownGroup(c.Grants.ControlGroup))
+	if c.Grants.File != "" {
+		check("grants.file", writable(filepath.Dir(c.Grants.File)))
+	}
+	for _, l := range c.Grants.Logs {
+		if err := unix.Faccessat(unix.AT_FDCWD, l.File, unix.R_OK, unix.AT_EACCESS); errors.Is(err, fs.ErrPermission) {
+			check("grants.logs", fmt.Errorf("%s: %w", l.File, err))
+		}
+	}
+	if dir := c.Record.Dir; dir != "" {
+		if !isDir(dir) {
+			dir = filepath.Dir(dir)
+		}
+		// Without a directory mail goes on, which has been warned of.
+		if isDir(dir) {
+			check("record.dir", writable(dir))
+		}
+	}
+	return p.err()
+}
+
+// writable reports why files cannot be made in a directory.
+func writable(dir string) error {
+	err := unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && madeAtStart(dir):
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("there is no directory %s", dir)
+	case err != nil:
+		return fmt.Errorf("the user that milterd runs as (%s) must be able to write to %s: %w", userName(), dir, err)
+	}
+	return nil
+}
+
+// ownGroup reports why a socket cannot be given to a group: the process must be in it.
+func ownGroup(name string) error {
+	if name == "" {
+		return nil
+	}
+	id, err := strconv.Atoi(name)
+	if err != nil {
+		group, err := user.LookupGroup(name)
+		if err != nil {
+			return err
+		}
+		if id, err = strconv.Atoi(group.Gid); err != nil {
+			return err
+		}
+	}
+	groups, err := os.Getgroups()
+	if err != nil || os.Geteuid() == 0 || os.Getegid() == id || slices.Contains(groups, id) {
+		return err
+	}
+	return fmt.Errorf("the user that milterd runs as (%s) is not in the group %s, so it cannot give its sockets to it; SupplementaryGroups=%s in milterd.service puts it there", userName(), name, name)
+}
+
+// userName is whom this process belongs to.
+func userName() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return strconv.Itoa(os.Geteuid())
 }

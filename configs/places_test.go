@@ -48,3 +48,30 @@ func TestPlacesThatMilterdNeeds(t *testing.T) {
 		})
 	}
 }
+
+func TestPlacesOfTheDaemonsUser(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ name, text, want string }{
+		{"the defaults", "mode: shadow\n", ""},
+		{"directories that are there", "listen: {milter: local:DIR/a, map: local:DIR/b}\ngrants: {file: DIR/g, control: local:DIR/c, control_group: '0'}\nrecord: {dir: DIR/new}\n", ""},
+		{"no directory for a socket", "listen: {milter: local:DIR/none/a}\n", "milterd.yaml:1: listen.milter: there is no directory DIR/none"},
+		{"a file in its place", "listen: {map: [local:DIR/file/a]}\n", "milterd.yaml:1: listen.map: the user that milterd runs as ("},
+		{"a group that there is not", "listen: {socket_group: no-such-group}\n", "milterd.yaml:1: listen.socket_group: group: unknown group no-such-group"},
+		{"another one", "grants: {control: local:DIR/c, control_group: no-such-group}\n", "milterd.yaml:1: grants.control_group: group: unknown group no-such-group"},
+		{"no directory for grants", "grants: {file: DIR/none/g, control: local:DIR/c}\n", "milterd.yaml:1: grants.file: there is no directory DIR/none"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			config, err := Parse(filepath.Join(dir, "milterd.yaml"), []byte(strings.ReplaceAll(c.text, "DIR", dir)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = config.CheckPlaces()
+			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(strings.ReplaceAll(err.Error(), dir, "DIR"), c.want)) {
+				t.Errorf("error %v, expected %q", err, c.want)
+			}
+		})
+	}
+}

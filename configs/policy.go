@@ -17,9 +17,13 @@ func (c *Config) Policy() (*policy.Policy, []string, error) {
 	p := &policy.Policy{
 		Features: s.features,
 		Hostname: s.hostname,
+		Domain:   s.domain,
 		Local:    s.read("class w", s.local),
 		Relay:    s.read("class R", s.relay),
 		Access:   s.table(),
+
+		OwnDomains: s.read("class m", s.ownDomains),
+
 		Shadow:   c.Mode == policy.ModeShadow,
 		Checks:   c.Checks,
 		Ports:    maps.Clone(c.Ports),
@@ -34,6 +38,6 @@ func (c *Config) Policy() (*policy.Policy, []string, error) {
 	if err := s.err(); err != nil {
 		return nil, s.warnings, err
 	}
-	c.entries = s.entries
+	c.entries, c.leftOut = s.entries, s.leftOut
 	return p, s.warnings, nil
 }

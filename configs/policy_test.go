@@ -143,14 +143,49 @@ domains:
 	want := []string{
 		dir + "/milterd.yaml:3: class w: stat /no/such/file: no such file or directory",
 		dir + "/milterd.yaml:3: class w: stat /no/such/other: no such file or directory",
-		dir + `/access:1: key "one" has no value, expected KEY VALUE`,
-		dir + `/access:3: key "two" has no value, expected KEY VALUE`,
 	}
 	if diff := cmp.Diff(want, strings.Split(err.Error(), "\n")); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
 	}
-	if len(warnings) > 0 {
-		t.Errorf("warnings %q", warnings)
+	want = []string{
+		dir + `/access:1: key "one" has no value, expected KEY VALUE; the entry is left out`,
+		dir + `/access:3: key "two" has no value, expected KEY VALUE; the entry is left out`,
+	}
+	if diff := cmp.Diff(want, warnings); diff != "" {
+		t.Errorf("warnings (-want +got):\n%s", diff)
+	}
+}
+
+func TestEntriesThatCannotBeUsedAreLeftOutAndCounted(t *testing.T) {
+	for table, want := range map[string]int{
+		"Connect:198.51.100.7/24\tREJECT\nConnect:203.0.113.0/255.255.255.0\tREJECT\nConnect:192.0.2.9\tREJECT\n": 2,
+		"Connect:192.0.2.9\tREJECT\nFrom:a.example\t550 " + strings.Repeat("x", 1010) + "\n":                      1,
+		"Connect:192.0.2.9\tREJECT\n From:a.example\tREJECT\nFrom:b.example\n":                                    2,
+		"Connect:192.0.2.9\tREJECT\nConnect:::ffff:192.0.2.0/120\tRELAY\nConnect:2001:db8::/129\tRELAY\n":         2,
+		"\xef\xbb\xbfFrom:a.example\tREJECT\nConnect:192.0.2.9\tREJECT\n":                                         1,
+		"\xef\xbb\xbf# a comment\nConnect:192.0.2.9\tREJECT\n":                                                    0,
+		"Connect:192.0.2.9\tREJECT\nFrom:a.example\t999 what\n":                                                   0,
+		"Connect:192.0.2.9\tREJECT\n": 0,
+	} {
+		dir := write(t, map[string]string{"access": table})
+		c := parse(t, dir, "access: {file: access}\ndomains: {local: [], relay: []}\n")
+		p, warnings, err := c.Policy()
+		if err != nil {
+			t.Errorf("%q: %v", table, err)
+			continue
+		}
+		leftOut := 0
+		for _, w := range warnings {
+			if strings.HasSuffix(w, "; the entry is left out") {
+				leftOut++
+			}
+		}
+		if c.LeftOut() != want || leftOut != want {
+			t.Errorf("%q: %d left out, %d of that in warnings, expected %d", table, c.LeftOut(), leftOut, want)
+		}
+		if value, _, _ := p.Access.Lookup("connect:192.0.2.9"); value != "REJECT" {
+			t.Errorf("%q: the good entry is %q", table, value)
+		}
 	}
 }
 
@@ -244,7 +279,7 @@ func TestASendmailCFFillsInWhatHasNoExplicitKey(t *testing.T) {
 	}
 	dir := write(t, files)
 	fromCF := access.Features{Skip: true, RelayEntireDomain: true, CompressedIPv6: true}
-	fromCFNames := append([]string{"cf.example.test", "named.example.test", "mx.cf.example.test", "vm.example.test", "vm"}, always...)
+	fromCFNames := append([]string{"cf.example.test", "named.example.test", "mx.cf.example.test", "vm.example.test"}, always...)
 	cases := []struct {
 		name, text string
 		check      func(t *testing.T, p *policy.Policy)
@@ -316,6 +351,109 @@ func TestFilesThatSendmailNeedsAreMissedOnTheLineThatNamesThem(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, strings.Split(strings.ReplaceAll(err.Error(), dir, "DIR"), "\n")); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+}
+
+// TestATableIsBounded has files that are larger than they look, or never end.
+func TestATableIsBounded(t *testing.T) {
+	dir := write(t, map[string]string{"sparse": "From:a.example\tREJECT\n", "hole": "From:a.example\tREJECT\n", "good": "From:a.example\tREJECT\n"})
+	for name, octets := range map[string]int64{"sparse": 2 << 30, "hole": 200 << 20} {
+		if err := os.Truncate(filepath.Join(dir, name), octets); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct{ file, most, want string }{
+		{"sparse", "", "DIR/sparse: the access table has 2147483648 octets, expected 256MiB at most (access.max_size)"},
+		{"hole", "", "DIR/hole:2: NUL octet, expected text"},
+		{"hole", ", max_size: 100MiB", "DIR/hole: the access table has 209715200 octets, expected 100MiB at most (access.max_size)"},
+		{"/proc/kallsyms", ", max_size: 64KiB", "/proc/kallsyms: the access table grew while it was read, expected 64KiB at most (access.max_size)"},
+		{"good", ", max_size: 64KiB", ""},
+	} {
+		_, _, err := parse(t, dir, "access: {file: "+c.file+c.most+"}\ndomains: {local: [], relay: []}\n").Policy()
+		got := ""
+		if err != nil {
+			got = strings.ReplaceAll(err.Error(), dir, "DIR")
+		}
+		if got != c.want {
+			t.Errorf("%s%s: %q, expected %q", c.file, c.most, got, c.want)
+		}
+	}
+}
+
+// TestAnOptionalMapThatIsNotThereIsEmpty: K... -o FILE. Where makemap's FILE.db is
+// there, sendmail has a table, and milterd must not go without.
+func TestAnOptionalMapThatIsNotThereIsEmpty(t *testing.T) {
+	for _, c := range []struct{ name, options, there, wrong string }{
+		{"neither text nor map", "-T<TMPF> -o", "", ""},
+		{"neither, with -o first", "-o -T<TMPF>", "", ""},
+		{"not optional", "-T<TMPF>", "", "sendmail.cf:2: access table: stat DIR/map: no such file or directory"},
+		{"a map without its text", "-o -T<TMPF>", "map.db", "sendmail.cf:2: access table: stat DIR/map: no such file or directory"},
+		{"a text without its map", "-o -T<TMPF>", "map", ""},
+	} {
+		files := map[string]string{"sendmail.cf": filters + "Kaccess hash " + c.options + " DIR/map\nC{TrustAuthMech}PLAIN\nSD\n"}
+		if c.there != "" {
+			files[c.there] = ""
+		}
+		dir := write(t, files)
+		p, warnings, err := parse(t, dir, "sendmail: {cf: sendmail.cf}\n").Policy()
+		if c.wrong != "" {
+			if err == nil || strings.ReplaceAll(err.Error(), dir, "DIR") != "DIR/"+strings.Replace(c.wrong, ":2:", ":3:", 1) {
+				t.Errorf("%s: %v, expected %s", c.name, err, c.wrong)
+			}
+			continue
+		}
+		want := ""
+		if c.there == "" {
+			want = dir + "/map: no such file, taken as empty (access table)"
+		}
+		if err != nil || p.Access.Len() != 0 || strings.Join(warnings, "\n") != want {
+			t.Errorf("%s: %v, warnings %q, expected %q", c.name, err, warnings, want)
+		}
+	}
+}
+
+// TestClassesWithTheirFiles takes class R with what it takes in, and class m.
+func TestClassesWithTheirFiles(t *testing.T) {
+	dir := write(t, map[string]string{
+		"sendmail.cf": filters + "C{TrustAuthMech}PLAIN\nC{VirtHost}v1.example\nF{VirtHost}DIR/virthosts %[^\\#]\nCR$={VirtHost}\nF{G}DIR/none\n" +
+			"Dmown.example\nCm second.example\nFm-o DIR/more\nFw-o DIR/names\nKaccess hash -o DIR/access\nSRcpt_ok\nR$+ < @ $* $=m >\t$@ RELAY\n",
+		"virthosts": "v2.example v3.example # v4.example\n",
+		"more":      "third.example\nexample\n",
+		"names":     "\xef\xbb\xbfmarked.example\nlocalhost\nvm\nmail\n",
+	})
+	p, warnings, err := parse(t, dir, "sendmail: {cf: sendmail.cf}\n").Policy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "class R", p.Relay.Entries(), []string{"v1.example", "v2.example", "v3.example"})
+	equal(t, "class m", p.OwnDomains.Entries(), []string{"example", "own.example", "second.example", "third.example"})
+	if p.Domain != "own.example" {
+		t.Errorf("$m is %q", p.Domain)
+	}
+	want := []string{
+		"DIR/access: no such file, taken as empty (access table)",
+		`DIR/more:2: class m: "example" relays for everything below it`,
+		"DIR/names:1: class w: the file begins with a UTF-8 byte order mark, which sendmail takes for a part of the first name; save it without one",
+		`DIR/names:4: class w: "mail" stands for USER@mail alone, expected a full name such as mail.example.com`,
+	}
+	for i := range warnings {
+		warnings[i] = strings.ReplaceAll(warnings[i], dir, "DIR")
+	}
+	slices.Sort(warnings)
+	if diff := cmp.Diff(want, warnings); diff != "" {
+		t.Errorf("warnings (-want +got):\n%s", diff)
+	}
+}
+
+// TestOwnDomainsWithoutASendmailCF: $m is what follows the first label of the host
+// name, as long as that is no top-level domain.
+func TestOwnDomainsWithoutASendmailCF(t *testing.T) {
+	dir := write(t, map[string]string{"access": ""})
+	for host, want := range map[string]string{"mx.example.test": "example.test", "shop.example": "", "mx": ""} {
+		p, _ := build(t, dir, "access: {file: access, features: [relay_entire_domain]}\ndomains: {hostname: "+host+", local: [], relay: []}\n")
+		if got := strings.Join(p.OwnDomains.Entries(), " "); p.Domain != want || got != want {
+			t.Errorf("%s: $m %q, class m %q, expected %q", host, p.Domain, got, want)
+		}
 	}
 }
 

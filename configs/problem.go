@@ -10,7 +10,7 @@ import (
 // Problem is one thing wrong with a configuration or with a file it names.
 type Problem struct {
 	File string
-	// Line is the line in File, 0 where the file as a whole is meant.
+	// Line is the line in File, 0 if the file as a whole is meant.
 	Line int
 	// Text says what is wrong and what was expected.
 	Text string
@@ -45,7 +45,7 @@ func (e *Error) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// problems collects what is wrong with a configuration.
+// problems collects the problems of a configuration.
 type problems []Problem
 
 func (p *problems) add(file string, line int, format string, args ...any) {

@@ -10,7 +10,6 @@ import (
 const (
 	maxSendmailCF = 8 << 20
 	maxClassFile  = 64 << 20
-	maxAccess     = 2 << 30
 )
 
 // openFile opens a regular file of a bounded size. A device or a named pipe

@@ -1,7 +1,6 @@
 package configs
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -29,8 +28,8 @@ func (c *Config) receivedSchema() []field {
 		{name: "client", value: boolean(&r.Rules.Client)},
 		{name: "version", value: boolean(&r.Rules.Version)},
 		{name: "with", value: boolean(&r.Rules.With)},
-		{name: "from", value: checked(&r.Rules.From, checkFromText)},
-		{name: "by", value: checked(&r.Rules.By, checkByText)},
+		{name: "from", value: checked(&r.Rules.From, header.CheckFrom)},
+		{name: "by", value: checked(&r.Rules.By, header.CheckBy)},
 		{name: "fields", each: c.headerFieldSchema},
 	}
 }
@@ -46,111 +45,6 @@ func portReceived(p *policy.Port) func(value) {
 		rule(v)
 	}
 }
-
-func checkReceivedText(s string) error {
-	if !isPrintable(s) {
-		return fmt.Errorf("%s, expected printable ASCII on one line", quote(s))
-	}
-	return nil
-}
-
-// checkReceivedRules has the last word on the texts: the scrubbing would put others in
-// the place of those that it cannot use.
-func checkReceivedRules(s string, rules header.Rules) error {
-	if err := rules.Validate(); err != nil {
-		return fmt.Errorf("%s: %w", quote(s), errors.Unwrap(err))
-	}
-	return nil
-}
-
-// checkFromText says what is wrong with the text in place of a client: a from
-// clause (RFC 5321 section 4.4) of one name, with comments behind it. Anything
-// more would begin another clause of the field.
-func checkFromText(s string) error {
-	if err := checkReceivedText(s); err != nil {
-		return err
-	}
-	rest, ok := strings.CutPrefix(s, "from ")
-	name, rest := cutAtom(rest)
-	if !ok || name == "" {
-		return fmt.Errorf(`%s, expected "from " and a name, such as "from SMTP"`, quote(s))
-	}
-	for rest != "" {
-		var err error
-		text, spaced := strings.CutPrefix(rest, " ")
-		if !spaced || !strings.HasPrefix(text, "(") {
-			return fmt.Errorf("%s: expected nothing but comments in parentheses behind the name, each after a blank", quote(s))
-		}
-		if rest, err = cutComment(text); err != nil {
-			return fmt.Errorf("%s: %w", quote(s), err)
-		}
-	}
-	return checkReceivedRules(s, header.Rules{From: s})
-}
-
-// checkByText says what is wrong with the text in place of mail software: a
-// comment, or nothing.
-func checkByText(s string) error {
-	if s == "" {
-		return nil
-	}
-	if err := checkReceivedText(s); err != nil {
-		return err
-	}
-	if !strings.HasPrefix(s, "(") {
-		return fmt.Errorf(`%s, expected a comment in parentheses, such as "(SMTP server)", or ""`, quote(s))
-	}
-	rest, err := cutComment(s)
-	switch {
-	case err != nil:
-		return fmt.Errorf("%s: %w", quote(s), err)
-	case rest != "":
-		return fmt.Errorf("%s: expected nothing behind the comment", quote(s))
-	}
-	return checkReceivedRules(s, header.Rules{By: s})
-}
-
-// cutAtom cuts the name off the front: a domain, or an address in brackets.
-func cutAtom(s string) (name, rest string) {
-	end := strings.IndexFunc(s, func(r rune) bool {
-		return r != '.' && r != '[' && r != ']' && r != ':' && !isAtomText(r)
-	})
-	if end < 0 {
-		end = len(s)
-	}
-	return s[:end], s[end:]
-}
-
-// isAtomText reports whether a character may stand in an atom (RFC 5322 section
-// 3.2.3).
-func isAtomText(r rune) bool {
-	return r > ' ' && r < 0x7f && !strings.ContainsRune(`()<>[]:;@\,."`, r)
-}
-
-// cutComment cuts the comment off the front.
-func cutComment(s string) (rest string, err error) {
-	depth := 0
-	for i := range len(s) {
-		switch s[i] {
-		case '(':
-			depth++
-		case ')':
-			depth--
-		}
-		if depth == 0 {
-			return s[i+1:], nil
-		}
-	}
-	return "", errors.New("a parenthesis is not closed")
-}
-
-func isPrintable(s string) bool {
-	return strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) < 0
-}
-
-// maxFieldText bounds what is written into a header field. A line holds 998
-// octets, with its name.
-const maxFieldText = 500
 
 // headerFieldSchema takes the rule for one header field.
 func (c *Config) headerFieldSchema(name string) (field, error) {
@@ -169,7 +63,7 @@ func (c *Config) headerFieldSchema(name string) (field, error) {
 		switch {
 		case v.node.Kind == yaml.MappingNode:
 			action = header.Replace
-			v.fields([]field{{name: "replace", value: checked(&rule.Text, checkFieldText)}})
+			v.fields([]field{{name: "replace", value: checked(&rule.Text, header.CheckValue)}})
 			if !v.given("replace") {
 				v.fail("no replace, expected {replace: TEXT}")
 			}
@@ -181,33 +75,9 @@ func (c *Config) headerFieldSchema(name string) (field, error) {
 	}}, nil
 }
 
-func checkFieldText(s string) error {
-	switch {
-	case s == "":
-		return errors.New("an empty text; remove takes the field away")
-	case !isPrintable(s) || strings.TrimSpace(s) != s:
-		return fmt.Errorf("%s, expected printable ASCII on one line, without blanks around it", quote(s))
-	case len(s) > maxFieldText:
-		return fmt.Errorf("%s: %d octets, expected %d at most", quote(s), len(s), maxFieldText)
-	}
-	return nil
-}
-
-// maxFieldName bounds the name of a header field.
-const maxFieldName = 100
-
-// checkFieldName says what is wrong with the name of a header field (RFC 5322
-// section 3.6.8).
-func checkFieldName(s string) error {
-	if s == "" || len(s) > maxFieldName || strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == ':' }) >= 0 {
-		return fmt.Errorf("%s, expected the name of a header field, such as X-Mailer", quote(s))
-	}
-	return nil
-}
-
 // checkRuleName refuses rules for fields that mail cannot do without.
 func checkRuleName(s string) error {
-	if err := checkFieldName(s); err != nil {
+	if err := header.CheckName(s); err != nil {
 		return err
 	}
 	if why := needed(strings.ToLower(s)); why != "" {

@@ -1,9 +1,10 @@
 package configs
 
 import (
-	"fmt"
 	"slices"
 	"strings"
+
+	"milterd/header"
 )
 
 // Record says whether sessions are recorded, and what of them.
@@ -20,7 +21,7 @@ type Record struct {
 	// most.
 	Sample float64
 	// Redact puts tokens in place of what names people, made with RedactKey, so that
-	// equal ones stay equal. An empty key stands for one that nobody knows.
+	// equal ones stay equal. An empty key stands for a random one that is not kept.
 	Redact bool
 	// RedactKey is that of RedactKeyFile once Policy has read it.
 	RedactKey     Secret
@@ -49,7 +50,7 @@ func (c *Config) recordSchema() []field {
 		{name: "redact_key_file", value: c.ownPath(&r.RedactKeyFile, true)},
 		{name: "headers", value: func(v value) {
 			var names []string
-			list(&names, checkFieldName)(v)
+			list(&names, header.CheckName)(v)
 			r.AllHeaders = slices.Contains(names, "all")
 			r.Headers = slices.DeleteFunc(names, func(name string) bool { return name == "all" })
 		}},
@@ -57,30 +58,18 @@ func (c *Config) recordSchema() []field {
 	}
 }
 
-// minRedactKey is the least length of a redaction key, in octets.
-const minRedactKey = 16
-
-// checkRecord reports what is right key by key, and cannot be together.
+// checkRecord reports values that are right one by one, but not together.
 func (c *Config) checkRecord(d *decoder) {
 	r := &c.Record
-	fail := func(key, format string, args ...any) {
-		d.add(d.name, d.lines[key], "%s: %s", key, fmt.Sprintf(format, args...))
-	}
-	if r.RedactKey != "" && r.RedactKeyFile != "" {
-		fail(d.said("record.redact_key", "record.redact_key_file"), "expected one of redact_key and redact_key_file")
-	}
-	if key := string(r.RedactKey); key != "" && len(key) < minRedactKey {
-		fail("record.redact_key", "%d octets, expected %d at least: who guesses the key learns the names", len(key), minRedactKey)
-	}
 	if r.Redact && (r.AllHeaders || len(r.Headers) > 0) {
-		fail(d.said("record.redact", "record.headers"), "what people write into other fields cannot be redacted, expected redact: false or no headers")
+		d.wrong(d.said("record.redact", "record.headers"), "what people write into other fields cannot be redacted, expected redact: false or no headers")
 	}
 	if r.AllHeaders && len(r.Headers) > 0 {
-		fail("record.headers", "all stands for every field, expected [all] or names")
+		d.wrong("record.headers", "all stands for every field, expected [all] or names")
 	}
 	for i, name := range r.Headers {
 		if slices.ContainsFunc(r.Headers[:i], func(other string) bool { return strings.EqualFold(other, name) }) {
-			fail("record.headers", "%s is listed twice; the case of a field's name does not count", quote(name))
+			d.wrong("record.headers", "%s is listed twice; the case of a field's name does not count", quote(name))
 		}
 	}
 }

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"gopkg.in/yaml.v3"
 
+	"milterd/milter/door"
 	"milterd/policy"
 	"milterd/policy/access"
 )
@@ -16,7 +18,7 @@ import (
 func (c *Config) schema() []field {
 	return []field{
 		{name: "sendmail", section: []field{
-			{name: "cf", value: file(&c.Sendmail.CF, true)},
+			{name: "cf", value: checked(&c.Sendmail.CF, optional(checkFile))},
 		}},
 		{name: "listen", section: []field{
 			{name: "milter", value: oneOrMore(&c.Listen.Milter, checkAddress)},
@@ -25,13 +27,15 @@ func (c *Config) schema() []field {
 			{name: "socket_mode", value: fileMode(&c.Listen.SocketMode)},
 			{name: "socket_group", value: optionalText(&c.Listen.SocketGroup)},
 			{name: "max_connections", value: integer(&c.Listen.MaxConnections, 1, 1_000_000)},
+			{name: "shutdown", value: duration(&c.Listen.Shutdown, 0, 10*time.Minute)},
 		}},
 		{name: "access", section: []field{
-			{name: "file", value: file(&c.Access.File, false)},
+			{name: "file", value: checked(&c.Access.File, checkFile)},
 			{name: "features", value: features(&c.Access.Features)},
+			{name: "max_size", value: size(&c.Access.MaxSize, 64*kib, 2*gib)},
 		}},
 		{name: "domains", section: []field{
-			{name: "hostname", value: hostname(&c.Domains.Hostname)},
+			{name: "hostname", value: checked(&c.Domains.Hostname, optional(checkHostname))},
 			{name: "local", value: list(&c.Domains.Local, checkClassEntry)},
 			{name: "relay", value: list(&c.Domains.Relay, checkClassEntry)},
 		}},
@@ -68,8 +72,8 @@ func (c *Config) checksSchema() []field {
 			{name: "fail", value: reply(&k.Relay.Fail)},
 			{name: "forged", value: reply(&k.Relay.Forged)},
 			{name: "grant_temp", value: reply(&k.Relay.GrantTemp)},
-			{name: "trust_auth_mech", value: list(&k.Relay.TrustAuthMech, checkMechanism)},
-			{name: "local_mailers", value: list(&k.Relay.LocalMailers, checkMailer)},
+			{name: "trust_auth_mech", value: list(&k.Relay.TrustAuthMech, matching(`(?i)[a-z0-9_-]{1,20}`, "a SASL mechanism such as PLAIN"))},
+			{name: "local_mailers", value: list(&k.Relay.LocalMailers, matching(`[^ \t\r\n,]+`, "the name of a delivery agent such as local"))},
 		}},
 		{name: "sender", section: tableSchema(&k.Sender)},
 		{name: "sender_domain", section: c.senderDomainSchema()},
@@ -104,55 +108,42 @@ func outcomeSchema(o *policy.Outcome) []field {
 	}
 }
 
-// portSchema lists the keys of one listener. What it does not say stays empty: a
-// daemon name takes it from its port's number, and a number from the defaults.
+// portSchema reads one listener. What it does not say stays empty: a daemon name
+// takes it from its port's number, and a number from the defaults.
 func (c *Config) portSchema(key string) (field, error) {
 	if err := checkPortKey(key); err != nil {
 		return field{}, err
 	}
-	if _, ok := c.Ports[key]; !ok {
+	p := c.Ports[key]
+	fields := []field{
+		{name: "auth", value: oneOf(&p.Auth, policy.AuthRequire, policy.AuthAllow, policy.AuthRefuse)},
+		{name: "tls", value: oneOf(&p.TLS, policy.TLSAllow, policy.TLSRequire)},
+		{name: "relay", value: oneOf(&p.Relay, policy.RelayEntitled, policy.RelayAuthenticated, policy.RelayNone)},
+		{name: "checks", value: portChecks(&p)},
+		{name: "received", value: portReceived(&p)},
+	}
+	return field{name: key, section: fields, value: func(v value) {
+		v.fields(fields)
 		if c.Ports == nil {
 			c.Ports = make(map[string]policy.Port)
 		}
-		c.Ports[key] = policy.Port{}
-	}
-	// A map's values have no address: each value is put back when it is read.
-	put := func(change func(p *policy.Port) func(value)) func(value) {
-		return func(v value) {
-			p := c.Ports[key]
-			change(&p)(v)
-			c.Ports[key] = p
-		}
-	}
-	return field{name: key, section: []field{
-		{name: "auth", value: put(func(p *policy.Port) func(value) {
-			return oneOf(&p.Auth, policy.AuthRequire, policy.AuthAllow, policy.AuthRefuse)
-		})},
-		{name: "tls", value: put(func(p *policy.Port) func(value) {
-			return oneOf(&p.TLS, policy.TLSAllow, policy.TLSRequire)
-		})},
-		{name: "relay", value: put(func(p *policy.Port) func(value) {
-			return oneOf(&p.Relay, policy.RelayEntitled, policy.RelayAuthenticated, policy.RelayNone)
-		})},
-		{name: "checks", value: put(portChecks)},
-		{name: "received", value: put(portReceived)},
+		c.Ports[key] = p
 	}}, nil
 }
 
 // portChecks takes the modes of single checks on a port.
 func portChecks(p *policy.Port) func(value) {
-	modes := make(map[string]policy.Mode)
-	var fields []field
-	for _, name := range []string{"port", "recipient", "relay", "sender", "sender_domain", "client", "rdns", "dnsbl", "received"} {
-		fields = append(fields, field{name: name, value: func(v value) {
-			var m policy.Mode
-			mode(&m)(v)
-			modes[name] = m
-		}})
-	}
 	return func(v value) {
+		p.Checks = make(map[string]policy.Mode)
+		var fields []field
+		for _, name := range []string{"port", "recipient", "relay", "sender", "sender_domain", "client", "rdns", "dnsbl", "received"} {
+			fields = append(fields, field{name: name, value: func(v value) {
+				var m policy.Mode
+				mode(&m)(v)
+				p.Checks[name] = m
+			}})
+		}
 		v.fields(fields)
-		p.Checks = modes
 	}
 }
 
@@ -162,66 +153,41 @@ func checkPortKey(key string) error {
 	switch {
 	case (err == nil || strings.Trim(key, "0123456789") == "") && !isPort(key):
 		return fmt.Errorf("port %s, expected a number from 1 to 65535 without leading zeros", quote(key))
-	case !isName(key):
+	case !door.IsHostName(key):
 		return fmt.Errorf("%s, expected a port number or a daemon name (Name= in DAEMON_OPTIONS)", quote(key))
 	}
 	return nil
 }
 
-func checkMechanism(s string) error {
-	if s == "" || len(s) > 20 || strings.Trim(strings.ToUpper(s), "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "" {
-		return fmt.Errorf("%s, expected a SASL mechanism such as PLAIN", quote(s))
-	}
-	return nil
-}
-
-func checkMailer(s string) error {
-	if s == "" || strings.ContainsAny(s, " \t\r\n,") {
-		return fmt.Errorf("%s, expected the name of a delivery agent such as local", quote(s))
-	}
-	return nil
-}
-
-func hostname(to *string) func(value) {
-	return text(func(v value, s string) {
-		if err := checkHostname(s); err != nil {
-			v.fail("%v", err)
-			return
-		}
-		*to = s
-	})
-}
-
-// feature is a FEATURE's name in a configuration, and its switch.
+// feature is a FEATURE, named as in sendmail.mc, and its switch.
 type feature struct {
 	name string
-	on   func(*access.Features) *bool
+	on   *bool
 }
 
-// featureList names the FEATUREs as sendmail.mc does.
-func featureList() []feature {
+func featureList(f *access.Features) []feature {
 	return []feature{
-		{"skip", func(f *access.Features) *bool { return &f.Skip }},
-		{"blocklist_recipients", func(f *access.Features) *bool { return &f.BlocklistRecipients }},
-		{"delay_checks", func(f *access.Features) *bool { return &f.DelayChecks }},
-		{"friend", func(f *access.Features) *bool { return &f.Friend }},
-		{"hater", func(f *access.Features) *bool { return &f.Hater }},
-		{"lookupdotdomain", func(f *access.Features) *bool { return &f.LookupDotDomain }},
-		{"relay_hosts_only", func(f *access.Features) *bool { return &f.RelayHostsOnly }},
-		{"relay_entire_domain", func(f *access.Features) *bool { return &f.RelayEntireDomain }},
-		{"relay_mail_from", func(f *access.Features) *bool { return &f.RelayMailFrom }},
-		{"relay_mail_from_domain", func(f *access.Features) *bool { return &f.RelayMailFromDomain }},
-		{"relay_local_from", func(f *access.Features) *bool { return &f.RelayLocalFrom }},
-		{"relaytofulladdress", func(f *access.Features) *bool { return &f.RelayToFullAddress }},
-		{"use_client_ptr", func(f *access.Features) *bool { return &f.UseClientPTR }},
+		{"skip", &f.Skip},
+		{"blocklist_recipients", &f.BlocklistRecipients},
+		{"delay_checks", &f.DelayChecks},
+		{"friend", &f.Friend},
+		{"hater", &f.Hater},
+		{"lookupdotdomain", &f.LookupDotDomain},
+		{"relay_hosts_only", &f.RelayHostsOnly},
+		{"relay_entire_domain", &f.RelayEntireDomain},
+		{"relay_mail_from", &f.RelayMailFrom},
+		{"relay_mail_from_domain", &f.RelayMailFromDomain},
+		{"relay_local_from", &f.RelayLocalFrom},
+		{"relaytofulladdress", &f.RelayToFullAddress},
+		{"use_client_ptr", &f.UseClientPTR},
 	}
 }
 
 // FeatureNames lists the FEATUREs that are on, named as in a configuration.
 func FeatureNames(f access.Features) []string {
 	var names []string
-	for _, known := range featureList() {
-		if *known.on(&f) {
+	for _, known := range featureList(&f) {
+		if *known.on {
 			names = append(names, known.name)
 		}
 	}
@@ -236,9 +202,7 @@ func features(to *access.Features) func(value) {
 			return
 		}
 		var on access.Features
-		v.words(v.node.Content, func(name string) error {
-			return switchOn(&on, name)
-		})
+		v.words(v.node.Content, func(name string) error { return switchOn(&on, name) })
 		// The argument of relay_mail_from brings the FEATURE with it.
 		on.RelayMailFrom = on.RelayMailFrom || on.RelayMailFromDomain
 		*to = on
@@ -247,9 +211,9 @@ func features(to *access.Features) func(value) {
 
 func switchOn(f *access.Features, name string) error {
 	var names []string
-	for _, known := range featureList() {
+	for _, known := range featureList(f) {
 		if known.name == name {
-			*known.on(f) = true
+			*known.on = true
 			return nil
 		}
 		names = append(names, known.name)

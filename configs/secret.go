@@ -3,6 +3,7 @@ package configs
 import (
 	"bytes"
 	"cmp"
+	"iter"
 	"maps"
 	"net/netip"
 	"slices"
@@ -22,12 +23,12 @@ var harmless = map[string]bool{
 	"ipv4": true, "ipv6": true, "null": true,
 }
 
-// Secret is a password or a key. It is never shown: whatever prints it prints a
+// Secret is a password or a key. It is never shown: printing it prints a
 // placeholder.
 type Secret = dnscheck.Secret
 
-// secret takes a password or a key; what says what is expected. A number is one
-// too, and nothing of it is ever shown.
+// secret takes a password or a key; what names it in messages. A number is one too,
+// and nothing of it is ever shown.
 func secret(to *Secret, what string) func(value) {
 	return func(v value) {
 		if v.node.Kind != yaml.ScalarNode || v.node.Tag == "!!null" || strings.ContainsAny(v.node.Value, " \t\r\n") {
@@ -42,20 +43,27 @@ func secret(to *Secret, what string) func(value) {
 // is a part of any message: its place would tell more than it hides.
 const shortest = 4
 
+// suspects are the texts that could be secrets.
+type suspects map[string]bool
+
 // redact takes what may be a secret out of the problems. One is easily put in the
 // wrong place, or written so that YAML takes it for something else, and the
 // messages about that go to a terminal and to the log.
 func (p problems) redact(top *yaml.Node) {
-	suspects := make(map[string]bool)
-	suspectLists(top, suspects)
-	suspectSection(descend(top, "grants", "redis"), "password", suspects)
-	suspectSection(descend(top, "grants", "dovecot"), "secret", suspects)
+	found := make(suspects)
+	if lists := descend(top, "checks", "dnsbl", "lists"); lists != nil && lists.Kind == yaml.MappingNode {
+		for _, list := range pairs(lists) {
+			found.list(list, "")
+		}
+	}
+	found.section(descend(top, "grants", "redis"), "password")
+	found.section(descend(top, "grants", "dovecot"), "secret")
 	// A value in place of this section is a directory.
 	if section := descend(top, "record"); section != nil && section.Kind == yaml.MappingNode {
-		suspectSection(section, "redact_key", suspects)
+		found.section(section, "redact_key")
 	}
 	// What holds another goes first, or a part of it would be left.
-	longest := slices.SortedFunc(maps.Keys(suspects), func(a, b string) int {
+	longest := slices.SortedFunc(maps.Keys(found), func(a, b string) int {
 		return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b))
 	})
 	for i := range p {
@@ -65,83 +73,68 @@ func (p problems) redact(top *yaml.Node) {
 	}
 }
 
-// suspectSection collects what could be the secret of a section: all that stands
-// for it, a value in place of the section, and a key that has swallowed its value.
-func suspectSection(section *yaml.Node, secret string, suspects map[string]bool) {
+func (s suspects) add(texts ...string) {
+	for _, text := range texts {
+		if len(text) >= shortest {
+			s[text] = true
+		}
+	}
+}
+
+// section adds what could be the secret of a section: all that stands for it, a
+// value in place of the section, and a key that has swallowed its value.
+func (s suspects) section(section *yaml.Node, secret string) {
 	if section == nil {
 		return
 	}
 	if section.Kind != yaml.MappingNode {
-		suspectAll(section, suspects)
+		s.all(section)
 		return
 	}
-	for i := 0; i+1 < len(section.Content); i += 2 {
-		key := section.Content[i].Value
-		if len(key) >= shortest && strings.ContainsAny(key, ":=") {
-			suspects[key] = true
+	for key, value := range pairs(section) {
+		if strings.ContainsAny(key.Value, ":=") {
+			s.add(key.Value)
 		}
-		if key == secret {
-			suspectAll(section.Content[i+1], suspects)
+		if key.Value == secret {
+			s.all(value)
 		}
 	}
 }
 
-// suspectAll collects every text of a node, with what YAML takes for the name of an
-// anchor or of a tag.
-func suspectAll(n *yaml.Node, suspects map[string]bool) {
-	texts := []string{n.Value, n.Anchor}
+// all adds every text of a node, with what YAML takes for the name of an anchor or
+// of a tag.
+func (s suspects) all(n *yaml.Node) {
+	s.add(n.Value, n.Anchor)
 	if n.Style&yaml.TaggedStyle != 0 {
-		texts = append(texts, n.Tag)
-	}
-	for _, text := range texts {
-		if len(text) >= shortest {
-			suspects[text] = true
-		}
+		s.add(n.Tag)
 	}
 	for _, below := range n.Content {
-		suspectAll(below, suspects)
+		s.all(below)
 	}
 }
 
-// suspectLists collects what could be the query key of a DNS list.
-func suspectLists(top *yaml.Node, suspects map[string]bool) {
-	lists := descend(top, "checks", "dnsbl", "lists")
-	if lists == nil || lists.Kind != yaml.MappingNode {
-		return
-	}
-	known := make(map[string]bool)
-	if list, err := new(Config).listSchema("zone.example"); err == nil {
-		for _, f := range list.section {
-			known[f.name] = true
-		}
-	}
-	for i := 1; i < len(lists.Content); i += 2 {
-		suspect(lists.Content[i], "", known, suspects)
-	}
-}
-
-// suspect collects what could be a key: every value that is not one of the words,
-// numbers and codes a list takes, and every name of a key that is none.
-func suspect(n *yaml.Node, name string, known, suspects map[string]bool) {
+// list adds what could be the query key of a DNS list: every value that is not one
+// of the words, numbers and codes a list takes, and every key that has swallowed
+// its value.
+func (s suspects) list(n *yaml.Node, name string) {
 	switch n.Kind {
 	case yaml.MappingNode:
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			key := n.Content[i].Value
-			if !known[key] && strings.ContainsAny(key, ":=") {
-				suspects[key] = true
+		for key, value := range pairs(n) {
+			if strings.ContainsAny(key.Value, ":=") {
+				s[key.Value] = true
 			}
-			if key == "key" {
-				suspectAll(n.Content[i+1], suspects)
+			if key.Value == "key" {
+				s.all(value)
 			}
-			suspect(n.Content[i+1], key, known, suspects)
+			s.list(value, key.Value)
 		}
 	case yaml.SequenceNode:
 		for _, item := range n.Content {
-			suspect(item, name, known, suspects)
+			s.list(item, name)
 		}
 	case yaml.ScalarNode:
-		if n.Value != "" && name != "reply" && name != "name" && !innocent(n.Value) {
-			suspects[n.Value] = true
+		if name != "reply" && name != "name" && !innocent(n.Value) {
+			s[n.Value] = true
 		}
 	}
 }
@@ -156,16 +149,16 @@ func innocent(text string) bool {
 	return err == nil || len(text) < 6 || harmless[text]
 }
 
-// descend follows keys down a document.
+// descend follows keys down a document; nil if one of them is not there.
 func descend(n *yaml.Node, path ...string) *yaml.Node {
 	for _, step := range path {
 		if n == nil || n.Kind != yaml.MappingNode {
 			return nil
 		}
 		var next *yaml.Node
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			if n.Content[i].Value == step {
-				next = n.Content[i+1]
+		for key, value := range pairs(n) {
+			if key.Value == step {
+				next = value
 			}
 		}
 		n = next
@@ -173,40 +166,74 @@ func descend(n *yaml.Node, path ...string) *yaml.Node {
 	return n
 }
 
+// pairs are the keys and values of a mapping.
+func pairs(n *yaml.Node) iter.Seq2[*yaml.Node, *yaml.Node] {
+	return func(yield func(key, value *yaml.Node) bool) {
+		for i := 0; i+1 < len(n.Content) && yield(n.Content[i], n.Content[i+1]); i += 2 {
+		}
+	}
+}
+
 // maxSecretFile is the longest file that a secret is read from.
 const maxSecretFile = 4096
 
+// secretKey is a key for a secret. Beside it stands one of the same name and _file,
+// for a file that holds the secret.
+type secretKey struct {
+	key  string
+	to   *Secret
+	path string
+	// least is the shortest secret in octets; the risk of a shorter one is why.
+	least int
+	why   string
+}
+
+func (c *Config) secrets() []secretKey {
+	redis, dovecot, record := &c.Grants.Redis, &c.Grants.Dovecot, &c.Record
+	return []secretKey{
+		{"grants.redis.password", &redis.Password, redis.PasswordFile, 1, ""},
+		{"grants.dovecot.secret", &dovecot.Secret, dovecot.SecretFile, 16, "who guesses it can grant"},
+		{"record.redact_key", &record.RedactKey, record.RedactKeyFile, 16, "who guesses the key learns the names"},
+	}
+}
+
+// checkSecrets reports secrets that are given twice or are too short.
+func (c *Config) checkSecrets(d *decoder) {
+	for _, secret := range c.secrets() {
+		name := secret.key[strings.LastIndexByte(secret.key, '.')+1:]
+		if *secret.to != "" && secret.path != "" {
+			d.wrong(d.said(secret.key, secret.key+"_file"), "expected one of %s and %s_file", name, name)
+		}
+		if n := len(*secret.to); n > 0 && n < secret.least {
+			d.wrong(secret.key, "%d octets, expected %d at least: %s", n, secret.least, secret.why)
+		}
+	}
+}
+
 // readSecrets reads the files that hold passwords and keys.
 func (c *Config) readSecrets(s *sources) {
-	for _, secret := range []struct {
-		key, path string
-		to        *Secret
-		least     int
-	}{
-		{"grants.redis.password_file", c.Grants.Redis.PasswordFile, &c.Grants.Redis.Password, 1},
-		{"grants.dovecot.secret_file", c.Grants.Dovecot.SecretFile, &c.Grants.Dovecot.Secret, minDovecotSecret},
-		{"record.redact_key_file", c.Record.RedactKeyFile, &c.Record.RedactKey, minRedactKey},
-	} {
+	for _, secret := range c.secrets() {
 		if secret.path == "" {
 			continue
 		}
-		from := source{path: secret.path, file: c.name, line: c.lines[secret.key]}
+		key := secret.key + "_file"
+		from := source{path: secret.path, file: c.name, line: c.lines[key]}
 		data, err := readFile(secret.path, maxSecretFile)
 		if err != nil {
-			s.failed(secret.key, from, err)
+			s.failed(key, from, err)
 			continue
 		}
 		line, _, _ := bytes.Cut(data, []byte("\n"))
 		line = bytes.TrimSuffix(line, []byte("\r"))
 		if len(line) == 0 || firstBadText(line) > 0 || bytes.ContainsAny(line, " \t\r") {
-			s.add(from.file, from.line, "%s: the first line of %s is not a word", secret.key, secret.path)
+			s.add(from.file, from.line, "%s: the first line of %s is not a word", key, secret.path)
 			continue
 		}
 		if len(line) < secret.least {
-			s.add(from.file, from.line, "%s: the first line of %s has %d octets, expected %d at least", secret.key, secret.path, len(line), secret.least)
+			s.add(from.file, from.line, "%s: the first line of %s has %d octets, expected %d at least", key, secret.path, len(line), secret.least)
 			continue
 		}
 		*secret.to = Secret(line)
-		s.checkOthers(secret.path, secret.key, 0o006)
+		s.checkOthers(secret.path, key, 0o006)
 	}
 }

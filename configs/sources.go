@@ -3,9 +3,13 @@ package configs
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
+	"math"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"milterd/configs/sendmail"
@@ -29,14 +33,14 @@ const (
 type source struct {
 	path    string
 	missing absence
-	// file and line are where it is named.
+	// file and line name it.
 	file string
 	line int
-	// firstWord is how a class file is read.
-	firstWord bool
+	// format is how a class file is read.
+	format string
 }
 
-// class is where a class comes from.
+// class is a class before its files are read.
 type class struct {
 	names []string
 	files []source
@@ -45,6 +49,7 @@ type class struct {
 // sources is where everything comes from that a policy needs beyond the
 // configuration itself, once sendmail.cf has had its say.
 type sources struct {
+	config *Config
 	problems
 	warnings []string
 	// entries counts what each file holds; one that need not be there holds
@@ -55,14 +60,19 @@ type sources struct {
 	access       source
 	features     access.Features
 	hostname     string
+	domain       string
 	local, relay class
+	ownDomains   class
 	mechanisms   []string
+	// leftOut counts the entries of the access table that cannot be used.
+	leftOut int
 }
 
 // sources settles where everything comes from: an explicit key, else
 // sendmail.cf if there is one, else the default.
 func (c *Config) sources() *sources {
 	s := &sources{
+		config:     c,
 		entries:    make(map[string]int),
 		features:   c.Access.Features,
 		mechanisms: c.Checks.Relay.TrustAuthMech,
@@ -74,8 +84,15 @@ func (c *Config) sources() *sources {
 	if c.Sendmail.CF != "" {
 		c.askSendmail(s)
 	}
+	if c.draft != "" {
+		s.access = source{path: c.draft, missing: mustExist}
+	}
 	if s.hostname == "" {
 		s.hostname = c.machine.name()
+	}
+	if s.cf == "" {
+		s.domain = sendmail.DomainOf(s.hostname)
+		s.ownDomains.names = strings.Fields(s.domain)
 	}
 	// sendmail has these in class w on every machine.
 	s.local.names = append(s.local.names, "localhost", "[127.0.0.1]", "[IPv6:0:0:0:0:0:0:0:1]")
@@ -108,10 +125,14 @@ func (c *Config) askSendmail(s *sources) {
 	if !c.explicit("access.features") {
 		s.features = cf.Features
 	}
-	// An option of sendmail, whatever the FEATUREs are said to be.
+	// An option of sendmail, also if the FEATUREs are configured.
 	s.features.CompressedIPv6 = cf.Features.CompressedIPv6
 	if !c.explicit("domains.hostname") {
 		s.hostname = cf.Hostname
+	}
+	s.domain = cf.Domain
+	if s.features.RelayEntireDomain {
+		s.ownDomains = s.classFromSendmail(cf.OwnDomains)
 	}
 	if !c.explicit("domains.local") {
 		s.local = s.classFromSendmail(cf.Local)
@@ -133,11 +154,18 @@ func (c *Config) askSendmail(s *sources) {
 }
 
 // mapFromSendmail takes the access table that sendmail uses. Where sendmail has
-// none, or asks milterd or somebody else for it, the default file stays.
+// none, or asks a server for it, the default file stays.
 func (s *sources) mapFromSendmail(cf *sendmail.Config) {
 	switch {
 	case cf.Access.Text != "":
 		s.access = source{path: cf.Access.Text, missing: mustExist, file: s.cf, line: cf.Access.Line}
+		// Where only the text is gone, sendmail still has its table.
+		if _, err := os.Stat(cf.Access.File); cf.Access.Optional && errors.Is(err, fs.ErrNotExist) {
+			s.access.missing = warnMissing
+		}
+	case cf.Access.Type == "socket" && leadsTo(s.config.Listen.Map, cf.Access.Socket) && !cf.Access.Optional:
+		// sendmail's rules ask milterd alone, and an empty table refuses nobody.
+		s.access.missing, s.access.file, s.access.line = mustExist, s.cf, cf.Access.Line
 	case cf.Access.Type == "":
 		s.warn(s.cf, 0, "no FEATURE(access_db), so sendmail looks nothing up in %s", s.access.path)
 	}
@@ -151,7 +179,7 @@ func (s *sources) classFromSendmail(from sendmail.Class) class {
 			missing = mayBeMissing
 		}
 		to.files = append(to.files, source{
-			path: f.Path, missing: missing, file: s.cf, line: f.Line, firstWord: f.FirstWord,
+			path: f.Path, missing: missing, file: s.cf, line: f.Line, format: f.Format,
 		})
 	}
 	return to
@@ -160,7 +188,7 @@ func (s *sources) classFromSendmail(from sendmail.Class) class {
 // source is a file named by a key; absent says what it means if the default is
 // missing.
 func (c *Config) source(key, path string, absent absence) source {
-	s := source{path: c.path(path), missing: absent}
+	s := source{path: c.path(path), missing: absent, format: sendmail.WordsUpToComment}
 	if line, ok := c.lines[key]; ok {
 		s.file, s.line, s.missing = c.name, line, mustExist
 	}
@@ -192,28 +220,21 @@ func (c *Config) path(p string) string {
 // when Policy last made a policy of them.
 func (c *Config) Entries() map[string]int { return maps.Clone(c.entries) }
 
+// LeftOut is how many entries of the access table cannot be used and were left out
+// when Policy last made a policy. The daemon goes on without them; to -check they
+// are errors.
+func (c *Config) LeftOut() int { return c.leftOut }
+
 // Files lists every file that the policy depends on, whether there is one or
 // not: the configuration itself, sendmail.cf, the access table and the domain
 // files.
 func (c *Config) Files() []string {
 	s := c.sources()
-	var files []string
-	for _, f := range append([]string{c.name, s.cf, s.access.path}, paths(s.local.files, s.relay.files)...) {
-		if f != "" {
-			files = append(files, f)
-		}
+	files := []string{c.name, s.cf, s.access.path}
+	for _, f := range slices.Concat(s.local.files, s.relay.files, s.ownDomains.files) {
+		files = append(files, f.path)
 	}
-	return files
-}
-
-func paths(lists ...[]source) []string {
-	var all []string
-	for _, list := range lists {
-		for _, f := range list {
-			all = append(all, f.path)
-		}
-	}
-	return all
+	return slices.DeleteFunc(files, func(path string) bool { return path == "" })
 }
 
 // failed reports a file that could not be read, or warns of one that need not
@@ -241,20 +262,23 @@ func (s *sources) failed(what string, from source, err error) {
 // maxSuspects bounds the warnings about the entries of one class file.
 const maxSuspects = 20
 
-func (s *sources) warn(file string, line int, format string, args ...any) {
-	s.warnings = append(s.warnings, Problem{File: file, Line: line, Text: fmt.Sprintf(format, args...)}.String())
+// warnOf warns of a key.
+func (s *sources) warnOf(key, format string, args ...any) {
+	s.warn(s.config.name, s.config.lines[key], "%s: %s", key, fmt.Sprintf(format, args...))
 }
 
-// tooBroad reports whether an entry of class R is a whole top-level domain, or all
-// of IPv6.
-func tooBroad(name string) bool {
-	name = strings.ToLower(strings.Trim(name, "."))
-	return name == "" || name == "ipv6" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz-") == ""
+func (s *sources) warn(file string, line int, format string, args ...any) {
+	s.warnings = append(s.warnings, Problem{File: file, Line: line, Text: fmt.Sprintf(format, args...)}.String())
 }
 
 // read makes a class of its names and files.
 func (s *sources) read(what string, from class) policy.Class {
 	names := from.names
+	for _, name := range names {
+		if what != "class w" && tooBroad(name) {
+			s.warn(s.cf, 0, "%s: %s relays for everything below it", what, quote(name))
+		}
+	}
 	for _, f := range from.files {
 		s.entries[f.path] = 0
 		data, err := readFile(f.path, maxClassFile)
@@ -262,46 +286,83 @@ func (s *sources) read(what string, from class) policy.Class {
 			s.failed(what, f, err)
 			continue
 		}
-		suspect := 0
-		entries := sendmail.ParseClassFile(data, f.firstWord)
+		suspects := 0
+		entries, err := sendmail.ParseClassFile(data, f.format)
+		if err != nil {
+			s.add(f.path, 0, "%s: %v", what, err)
+		}
 		s.entries[f.path] = len(entries)
 		for _, e := range entries {
 			names = append(names, e.Name)
-			if err := checkClassEntry(strings.TrimPrefix(e.Name, ".")); err != nil && suspect < maxSuspects {
-				suspect++
-				s.warn(f.path, e.Line, "%s: %v", what, err)
+			wrong := s.suspect(what, e.Name)
+			if e.Marked {
+				wrong = "the file begins with a UTF-8 byte order mark, which sendmail takes for a part of the first name; save it without one"
 			}
-			if what == "class R" && tooBroad(e.Name) && suspect < maxSuspects {
-				suspect++
-				s.warn(f.path, e.Line, "%s: %s relays for everything below it", what, quote(e.Name))
+			if wrong != "" && suspects < maxSuspects {
+				suspects++
+				s.warn(f.path, e.Line, "%s: %s", what, wrong)
 			}
 		}
 	}
 	return policy.NewClass(names...)
 }
 
+// suspect says why an entry of a class is hardly meant as it stands, or nothing.
+func (s *sources) suspect(what, name string) string {
+	if err := checkClassEntry(strings.TrimPrefix(name, ".")); err != nil {
+		return err.Error()
+	}
+	host, _, _ := strings.Cut(s.hostname, ".")
+	switch {
+	case !tooBroad(name):
+	case what != "class w":
+		return quote(name) + " relays for everything below it"
+	case !strings.EqualFold(name, "localhost") && !strings.EqualFold(name, host):
+		return fmt.Sprintf("%s stands for USER@%s alone, expected a full name such as %s.example.com", quote(name), name, name)
+	}
+	return ""
+}
+
+// tooBroad reports whether an entry of a class is a name without a dot, which is a
+// whole top-level domain where a class holds domains, or all of IPv6.
+func tooBroad(name string) bool {
+	name = strings.ToLower(strings.Trim(name, "."))
+	return name == "" || name == "ipv6" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz-") == ""
+}
+
 // table reads the access table.
 func (s *sources) table() *access.Table {
 	s.entries[s.access.path] = 0
-	f, err := openFile(s.access.path, maxAccess)
+	most := s.config.Access.MaxSize
+	if info, err := os.Stat(s.access.path); err == nil && info.Size() > most {
+		s.add(s.access.path, 0, "the access table has %d octets, expected %s at most (access.max_size)", info.Size(), formatSize(most))
+		return nil
+	}
+	f, err := openFile(s.access.path, math.MaxInt64)
 	if err != nil {
 		s.failed("access table", s.access, err)
 		return nil
 	}
 	defer f.Close()
 	s.checkOthers(s.access.path, "the access table: who may relay", 0o002)
-	table, found, err := access.Parse(s.access.path, f, s.features)
-	if err != nil {
+	limited := &io.LimitedReader{R: f, N: most + 1}
+	table, found, err := access.Parse(s.access.path, limited, s.features)
+	var problem access.Problem
+	switch {
+	case limited.N == 0:
+		s.add(s.access.path, 0, "the access table grew while it was read, expected %s at most (access.max_size)", formatSize(most))
+		return nil
+	case errors.As(err, &problem):
+		s.add(problem.File, problem.Line, "%s", problem.Text)
+		return nil
+	case err != nil:
 		s.add(s.access.path, 0, "%v", err)
 		return nil
 	}
 	s.entries[s.access.path] = table.Len()
 	for _, p := range found {
-		if p.Warning {
-			s.warn(p.File, p.Line, "%s", p.Text)
-			continue
-		}
-		s.add(p.File, p.Line, "%s", p.Text)
+		s.warn(p.File, p.Line, "%s", p.Text)
 	}
+	s.leftOut = table.LeftOut()
 	return table
 }

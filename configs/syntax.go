@@ -3,8 +3,10 @@ package configs
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -20,39 +22,32 @@ const maxConfig = 1 << 20
 // is the square of the number of lines.
 const maxSearchedLines = 1000
 
-// document reads the one YAML document of a configuration and returns its top
-// node, or nil and the problems.
-func document(name string, data []byte) (*yaml.Node, problems) {
-	var found problems
+// document reads the one YAML document of a configuration and returns its top node.
+// The error is an [*Error].
+func document(name string, data []byte) (*yaml.Node, error) {
+	fail := func(line int, format string, args ...any) (*yaml.Node, error) {
+		return nil, &Error{[]Problem{{name, line, fmt.Sprintf(format, args...)}}}
+	}
 	if len(data) > maxConfig {
-		found.add(name, 0, "%d octets, expected %d at most", len(data), maxConfig)
-		return nil, found
+		return fail(0, "%d octets, expected %d at most", len(data), maxConfig)
 	}
 	if line := firstBadText(data); line > 0 {
-		found.add(name, line, "not UTF-8 text, or a control character")
-		return nil, found
+		return fail(line, "not UTF-8 text, or a control character")
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, second yaml.Node
 	err := decoder.Decode(&doc)
-	if errors.Is(err, io.EOF) {
-		found.add(name, 1, "the file is empty, expected at least one section")
-		return nil, found
-	}
 	if err == nil {
-		err = decoder.Decode(&second)
-		if err == nil {
-			found.add(name, second.Line, "a second document begins here, expected one")
-			return nil, found
+		if err = decoder.Decode(&second); err == nil {
+			return fail(second.Line, "a second document begins here, expected one")
 		}
 	}
-	if !errors.Is(err, io.EOF) {
-		found = append(found, syntaxProblem(name, data, err))
-		return nil, found
-	}
-	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 {
-		found.add(name, 1, "the file is empty, expected at least one section")
-		return nil, found
+	switch {
+	case !errors.Is(err, io.EOF):
+		line, text := syntaxProblem(data, err)
+		return fail(line, "not YAML: %s", text)
+	case doc.Kind != yaml.DocumentNode || len(doc.Content) != 1:
+		return fail(1, "the file is empty, expected at least one section")
 	}
 	return doc.Content[0], nil
 }
@@ -76,10 +71,10 @@ func firstBadText(data []byte) int {
 
 var yamlErrorLine = regexp.MustCompile(`^line (\d+): (.*)$`)
 
-// syntaxProblem turns an error of the YAML parser into a problem.
-func syntaxProblem(name string, data []byte, err error) Problem {
-	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	line := 1
+// syntaxProblem says in an administrator's words what the YAML parser is missing, and
+// on which line.
+func syntaxProblem(data []byte, err error) (line int, text string) {
+	line, text = 1, strings.TrimPrefix(err.Error(), "yaml: ")
 	if m := yamlErrorLine.FindStringSubmatch(text); m != nil {
 		line, _ = strconv.Atoi(m[1])
 		text = m[2]
@@ -87,14 +82,16 @@ func syntaxProblem(name string, data []byte, err error) Problem {
 	if n := brokenLine(data); n > 0 {
 		line = n
 	}
+	lines := strings.Split(string(data), "\n")
+	lines = lines[:min(len(lines), line)]
 	switch {
-	case tabIndented(data, line):
+	case tabIndented(lines[len(lines)-1]):
 		text = "a tab in the indentation, expected spaces"
 	case strings.HasPrefix(text, "unknown anchor"), strings.HasPrefix(text, "did not find expected alphabetic"):
 		text = "* begins an alias and & an anchor, which are not taken here; quote a value that begins so"
 	case strings.HasPrefix(text, "mapping values are not allowed"):
 		text = "a second colon; quote a value that holds one"
-		if belowValue(data, line) {
+		if belowValue(lines) {
 			text = "the line is indented deeper than the one above, which has its value already; keys of one section begin in the same column"
 		}
 	case text == "did not find expected key", text == "did not find expected <document start>":
@@ -102,7 +99,7 @@ func syntaxProblem(name string, data []byte, err error) Problem {
 	case text == "found unexpected end of stream":
 		text = "a quote is not closed"
 	}
-	return Problem{File: name, Line: line, Text: "not YAML: " + text}
+	return line, text
 }
 
 // maxSearchedBytes bounds what all the attempts of brokenLine parse together.
@@ -136,17 +133,14 @@ func isYAML(data []byte) bool {
 	}
 }
 
-// belowValue reports whether a line is indented as if it belonged to the one
+// belowValue reports whether the last line is indented as if it belonged to the one
 // above, although that has a value on its own line.
-func belowValue(data []byte, line int) bool {
-	lines := strings.Split(string(data), "\n")
-	if line < 1 || line > len(lines) {
-		return false
-	}
-	for n := line - 2; n >= 0; n-- {
-		above := strings.TrimRight(lines[n], " \t\r")
+func belowValue(lines []string) bool {
+	last := len(lines) - 1
+	for _, above := range slices.Backward(lines[:last]) {
+		above = strings.TrimRight(above, " \t\r")
 		if text := strings.TrimLeft(above, " "); text != "" && text[0] != '#' {
-			return indentation(lines[line-1]) > indentation(above) && !strings.HasSuffix(above, ":")
+			return indentation(lines[last]) > indentation(above) && !strings.HasSuffix(above, ":")
 		}
 	}
 	return false
@@ -155,12 +149,6 @@ func belowValue(data []byte, line int) bool {
 func indentation(line string) int { return len(line) - len(strings.TrimLeft(line, " ")) }
 
 // tabIndented reports whether a line begins with white space that holds a tab.
-func tabIndented(data []byte, line int) bool {
-	lines := strings.Split(string(data), "\n")
-	if line < 1 || line > len(lines) {
-		return false
-	}
-	text := lines[line-1]
-	indent := text[:len(text)-len(strings.TrimLeft(text, " \t"))]
-	return strings.Contains(indent, "\t")
+func tabIndented(line string) bool {
+	return strings.HasPrefix(strings.TrimLeft(line, " "), "\t")
 }

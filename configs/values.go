@@ -1,27 +1,21 @@
 package configs
 
 import (
+	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"unicode"
 
 	"gopkg.in/yaml.v3"
 
 	"milterd/policy"
+	"milterd/policy/printable"
 )
 
-// quote shows a value in a message, shortened if need be.
-func quote(s string) string {
-	const most = 80
-	if len(s) > most {
-		return strconv.Quote(s[:most] + "...")
-	}
-	return strconv.Quote(s)
-}
+// quote shows a value in a message.
+func quote(s string) string { return printable.Quote(s) }
 
 // text takes a string.
 func text(set func(v value, s string)) func(value) {
@@ -42,109 +36,33 @@ func quoteHint(n *yaml.Node) string {
 	return fmt.Sprintf(" (quote it: %s)", quote(n.Value))
 }
 
-// optionalText takes a string, which may be empty but must be of one line.
-func optionalText(to *string) func(value) {
+// parsed takes what parse makes of text.
+func parsed[T any](to *T, parse func(s string) (T, error)) func(value) {
 	return text(func(v value, s string) {
-		if strings.ContainsAny(s, "\r\n\t") {
-			v.fail("%s, expected one line", quote(s))
+		got, err := parse(s)
+		if err != nil {
+			v.fail("%v", err)
 			return
 		}
-		*to = s
-	})
-}
-
-// file takes the name of a file, which may be empty if optional.
-func file(to *string, optional bool) func(value) {
-	return text(func(v value, s string) {
-		switch {
-		case s == "" && !optional:
-			v.fail("no file name")
-		case strings.ContainsAny(s, "\r\n\t"), strings.TrimSpace(s) != s:
-			v.fail("%s, expected a file name", quote(s))
-		case strings.HasSuffix(s, ".db"):
-			v.fail("%s is a compiled map, expected the text file it was made from", quote(s))
-		default:
-			*to = s
-		}
+		*to = got
 	})
 }
 
 // ownPath takes the path of a file or directory that milterd itself keeps, which
-// may be empty if optional, and makes it complete: what is relative begins in the
-// directory of the configuration.
+// may be empty if optional, and makes it complete: a relative path begins in
+// the directory of the configuration.
 func (c *Config) ownPath(to *string, optional bool) func(value) {
-	return text(func(v value, s string) {
+	return parsed(to, func(s string) (string, error) {
 		switch {
-		case s == "" && !optional:
-			v.fail("no file name")
-		case strings.IndexFunc(s, unicode.IsControl) >= 0, strings.TrimSpace(s) != s:
-			v.fail("%s, expected a file name", quote(s))
+		case s == "" && optional:
+			return "", nil
 		case s == "":
-			*to = ""
-		default:
-			path, err := filepath.Abs(c.path(s))
-			if err != nil {
-				v.fail("%s: %v", quote(s), err)
-				return
-			}
-			*to = path
+			return "", errors.New("no file name")
+		case strings.ContainsFunc(s, unicode.IsControl), strings.TrimSpace(s) != s:
+			return "", fmt.Errorf("%s, expected a file name", quote(s))
 		}
+		return filepath.Abs(c.path(s))
 	})
-}
-
-// boolean takes true or false.
-func boolean(to *bool) func(value) {
-	return func(v value) {
-		switch {
-		case v.node.Kind == yaml.ScalarNode && v.node.Tag == "!!bool" && strings.EqualFold(v.node.Value, "true"):
-			*to = true
-		case v.node.Kind == yaml.ScalarNode && v.node.Tag == "!!bool" && strings.EqualFold(v.node.Value, "false"):
-			*to = false
-		default:
-			v.fail("%s, expected true or false", kind(v.node))
-		}
-	}
-}
-
-var decimal = regexp.MustCompile(`^(0|[1-9][0-9]{0,8})$`)
-
-// integer takes a decimal number within bounds.
-func integer(to *int, least, most int) func(value) {
-	return func(v value) {
-		if v.node.Kind != yaml.ScalarNode || v.node.Tag != "!!int" || v.node.Style != 0 {
-			v.fail("%s, expected a number from %d to %d", kind(v.node), least, most)
-			return
-		}
-		if !decimal.MatchString(v.node.Value) {
-			v.fail("%s, expected a decimal number without leading zeros", quote(v.node.Value))
-			return
-		}
-		n, err := strconv.Atoi(v.node.Value)
-		if err != nil || n < least || n > most {
-			v.fail("%s, expected a number from %d to %d", kind(v.node), least, most)
-			return
-		}
-		*to = n
-	}
-}
-
-var octalMode = regexp.MustCompile(`^0?[0-7]{3}$`)
-
-// fileMode takes permissions in octal, as chmod does. They must be quoted:
-// YAML's versions do not agree whether 0660 is octal.
-func fileMode(to *os.FileMode) func(value) {
-	return func(v value) {
-		if v.node.Kind != yaml.ScalarNode || v.node.Tag != "!!str" || !octalMode.MatchString(v.node.Value) {
-			v.fail(`%s, expected permissions in octal and quotes, such as "0660"`, kind(v.node))
-			return
-		}
-		n, err := strconv.ParseUint(v.node.Value, 8, 32)
-		if err != nil {
-			v.fail("%s: %v", quote(v.node.Value), err)
-			return
-		}
-		*to = os.FileMode(n)
-	}
 }
 
 // oneOf takes one of some words.
@@ -189,41 +107,27 @@ const maxReply = 510
 
 // reply takes an SMTP reply.
 func reply(to *policy.Reply) func(value) {
-	return text(func(v value, s string) {
-		for _, c := range []byte(s) {
-			if c < ' ' || c > '~' {
-				v.fail("reply %s, expected printable ASCII on one line", quote(s))
-				return
-			}
+	return parsed(to, func(s string) (policy.Reply, error) {
+		if !printable.IsASCII(s) {
+			return policy.Reply{}, fmt.Errorf("reply %s, expected printable ASCII on one line", quote(s))
 		}
 		if len(s) > maxReply {
-			v.fail("reply %s: %d octets, expected %d at most", quote(s), len(s), maxReply)
-			return
+			return policy.Reply{}, fmt.Errorf("reply %s: %d octets, expected %d at most", quote(s), len(s), maxReply)
 		}
 		r, err := policy.ParseReply(s)
 		if err == nil {
 			err = r.CheckPlaceholders()
 		}
-		if err != nil {
-			v.fail("%v", err)
-			return
-		}
-		*to = r
+		return r, err
 	})
 }
 
 // checked takes text that check finds nothing wrong with.
 func checked(to *string, check func(string) error) func(value) {
-	return text(func(v value, s string) {
-		if err := check(s); err != nil {
-			v.fail("%v", err)
-			return
-		}
-		*to = s
-	})
+	return parsed(to, func(s string) (string, error) { return s, check(s) })
 }
 
-// optional lets a check pass what is empty.
+// optional makes a check pass an empty text.
 func optional(check func(string) error) func(string) error {
 	return func(s string) error {
 		if s == "" {
@@ -231,6 +135,35 @@ func optional(check func(string) error) func(string) error {
 		}
 		return check(s)
 	}
+}
+
+// matching checks text against an expression; expected says what it stands for.
+func matching(expression, expected string) func(string) error {
+	whole := regexp.MustCompile(`^(?:` + expression + `)$`)
+	return func(s string) error {
+		if !whole.MatchString(s) {
+			return fmt.Errorf("%s, expected %s", quote(s), expected)
+		}
+		return nil
+	}
+}
+
+// optionalText takes text on one line, which may be empty.
+func optionalText(to *string) func(value) {
+	return checked(to, matching(`[^\r\n\t]*`, "one line"))
+}
+
+// checkFile checks the name of a file.
+func checkFile(s string) error {
+	switch {
+	case s == "":
+		return errors.New("no file name")
+	case strings.ContainsAny(s, "\r\n\t"), strings.TrimSpace(s) != s:
+		return fmt.Errorf("%s, expected a file name", quote(s))
+	case strings.HasSuffix(s, ".db"):
+		return fmt.Errorf("%s is a compiled map, expected the text file it was made from", quote(s))
+	}
+	return nil
 }
 
 // list takes a list of words; check sees each of them.
@@ -264,9 +197,7 @@ func oneOrMore(to *[]string, check func(string) error) func(value) {
 func noneOrMore(to *[]string, check func(string) error) func(value) {
 	some := oneOrMore(to, check)
 	return func(v value) {
-		empty := v.node.Kind == yaml.ScalarNode && v.node.Tag == "!!str" && v.node.Value == "" ||
-			v.node.Kind == yaml.SequenceNode && len(v.node.Content) == 0
-		if empty {
+		if v.node.Tag == "!!str" && v.node.Value == "" || v.node.Kind == yaml.SequenceNode && len(v.node.Content) == 0 {
 			*to = nil
 			return
 		}

@@ -10,11 +10,11 @@ import (
 // maxAliases bounds how many CNAME records one look-up follows.
 const maxAliases = 8
 
-// answer is a result with the time it may be remembered.
-type answer struct {
+// cacheEntry is a result with the time it may be remembered.
+type cacheEntry struct {
 	Result
 	// ttl is what the DNS says: the least of the records', or RFC 2308's for a
-	// negative answer. It is negative where the answer does not say.
+	// negative answer. It is negative if the answer does not say.
 	ttl time.Duration
 }
 
@@ -23,7 +23,7 @@ const unsaid = time.Duration(-1)
 
 // chain follows one look-up along its aliases, through one message or several.
 type chain struct {
-	name  string // where the aliases have led so far
+	name  string // to which the aliases have led so far
 	qtype uint16
 	steps int
 	ttl   uint32 // the least of the aliases'
@@ -33,7 +33,7 @@ func newChain(q question) *chain {
 	return &chain{name: q.name, qtype: q.qtype, ttl: 1<<31 - 1}
 }
 
-// step goes along an alias; false where there have been too many.
+// step goes along an alias; false if there have been too many.
 func (c *chain) step(alias *dns.CNAME) bool {
 	target, ok := canonicalTarget(alias.Target)
 	if c.steps++; !ok || c.steps > maxAliases {
@@ -45,7 +45,7 @@ func (c *chain) step(alias *dns.CNAME) bool {
 }
 
 // collect takes the records of the chain's name and type out of rrs. Without
-// any, alias is where the name leads, if it does.
+// any, alias is the name's CNAME record, if it has one.
 func (c *chain) collect(rrs []dns.RR) (records []Record, alias *dns.CNAME) {
 	for _, rr := range rrs {
 		header := rr.Header()
@@ -67,30 +67,30 @@ func (c *chain) collect(rrs []dns.RR) (records []Record, alias *dns.CNAME) {
 
 // read takes what a message says. With done false the message ends in an alias
 // whose target is to be asked for: the chain has moved there.
-func (c *chain) read(m *dns.Msg) (a answer, done bool) {
+func (c *chain) read(m *dns.Msg) (a cacheEntry, done bool) {
 	asked := c.name
 	for {
 		records, alias := c.collect(m.Answer)
 		if len(records) > 0 {
 			records = sorted(records, c.ttl)
 			ttl := time.Duration(records[0].TTL) * time.Second
-			return answer{found(records), ttl}, true
+			return cacheEntry{found(records), ttl}, true
 		}
 		if alias == nil {
 			break
 		}
 		if !c.step(alias) {
-			return answer{temporary(ErrServFail), unsaid}, true
+			return cacheEntry{temporary(ErrServFail), unsaid}, true
 		}
 	}
 	ttl, hasSOA := c.negativeTTL(m)
 	switch {
 	case m.Rcode == dns.RcodeNameError:
-		return answer{Result{Status: NXDomain}, ttl}, true
+		return cacheEntry{Result{Status: NXDomain}, ttl}, true
 	case c.name == asked || hasSOA:
-		return answer{Result{Status: NoData}, ttl}, true
+		return cacheEntry{Result{Status: NoData}, ttl}, true
 	}
-	return answer{}, false
+	return cacheEntry{}, false
 }
 
 // negativeTTL is how long a negative answer may be remembered: the lesser of the

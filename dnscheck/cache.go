@@ -17,7 +17,7 @@ const (
 )
 
 // entryWeight is about the memory an answer takes.
-func entryWeight(q question, a *answer) uint32 {
+func entryWeight(q question, a *cacheEntry) uint32 {
 	bytes := entryBytes + len(q.name) + recordBytes*len(a.Records)
 	for _, record := range a.Records {
 		bytes += len(record.Host) + len(record.Text)
@@ -26,17 +26,17 @@ func entryWeight(q question, a *answer) uint32 {
 }
 
 // newCache makes a cache whose answers live for lifetime.
-func newCache(config Config, lifetime func(*answer) time.Duration) (*otter.Cache[question, *answer], error) {
+func newCache(config Config, lifetime func(*cacheEntry) time.Duration) (*otter.Cache[question, *cacheEntry], error) {
 	// The cache has one bound. An entry that weighs at least its share of the
 	// bytes makes that one serve for the number of entries as well.
 	entries := int64(config.CacheEntries)
 	least := uint32(min((config.CacheBytes+entries-1)/entries, 1<<30))
-	cache, err := otter.New(&otter.Options[question, *answer]{
+	cache, err := otter.New(&otter.Options[question, *cacheEntry]{
 		MaximumWeight: uint64(config.CacheBytes),
-		Weigher: func(q question, a *answer) uint32 {
+		Weigher: func(q question, a *cacheEntry) uint32 {
 			return max(least, entryWeight(q, a))
 		},
-		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[question, *answer]) time.Duration {
+		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[question, *cacheEntry]) time.Duration {
 			return lifetime(e.Value)
 		}),
 		Clock:  cacheClock{config.now},
@@ -56,9 +56,9 @@ func (c cacheClock) NowNano() int64 { return c.now().UnixNano() }
 func (c cacheClock) Tick(d time.Duration) <-chan time.Time { return time.Tick(d) }
 
 // listError says that an answer is one by which DNS lists report that they did
-// not look (127.255.255.0/24), whatever it says of its time to live. It is not
-// about the name, and holds until whoever runs the list is content again.
-func listError(a *answer) bool {
+// not look (127.255.255.0/24). It is not about the name, so its time to live does
+// not count.
+func listError(a *cacheEntry) bool {
 	return slices.ContainsFunc(a.Records, func(r Record) bool {
 		return r.Addr.Is4() && listErrors.Contains(r.Addr)
 	})
@@ -67,7 +67,7 @@ func listError(a *answer) bool {
 var listErrors = netip.PrefixFrom(netip.AddrFrom4([4]byte{127, 255, 255, 0}), 24)
 
 // lifetime is how long an answer is remembered.
-func (c *Client) lifetime(a *answer) time.Duration {
+func (c *Client) lifetime(a *cacheEntry) time.Duration {
 	switch {
 	case a.Status == Temporary || listError(a):
 		return max(c.config.TemporaryTTL, time.Millisecond)

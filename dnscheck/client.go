@@ -15,18 +15,20 @@ import (
 // meant for recursive resolvers, best one on the same host; it does not walk
 // the DNS from its root by itself.
 //
-// Callers that ask the same question at the same time share one look-up. Where
-// the one who began it gives up, another takes it over.
+// Callers that ask the same question at the same time share one look-up. If the
+// caller that began it gives up, another takes it over.
 type Client struct {
 	config   Config
 	servers  *servers
-	cache    *otter.Cache[question, *answer]
-	stale    *otter.Cache[question, *answer] // nil without Config.StaleTTL
+	cache    *otter.Cache[question, *cacheEntry]
+	stale    *otter.Cache[question, *cacheEntry] // nil without Config.StaleTTL
 	slots    chan struct{}
 	closing  context.Context
 	close    context.CancelFunc
 	counters counters
 }
+
+var _ Resolver = (*Client)(nil)
 
 // NewClient makes a client; Close ends it.
 func NewClient(config Config) (*Client, error) {
@@ -42,7 +44,7 @@ func NewClient(config Config) (*Client, error) {
 		return nil, err
 	}
 	if config.StaleTTL > 0 {
-		c.stale, err = newCache(config, func(a *answer) time.Duration { return c.lifetime(a) + config.StaleTTL })
+		c.stale, err = newCache(config, func(a *cacheEntry) time.Duration { return c.lifetime(a) + config.StaleTTL })
 		if err != nil {
 			c.cache.StopAllGoroutines()
 			return nil, err
@@ -75,11 +77,11 @@ func (c *Client) Lookup(ctx context.Context, name string, qtype uint16) Result {
 	c.counters.waiting.Add(1)
 	defer c.counters.waiting.Add(-1)
 	a, err := c.cache.Get(ctx, q, (*loader)(c))
-	return c.outcome(a, err)
+	return c.result(a, err)
 }
 
-// fresh is Lookup past the cache, which neither gives the answer nor keeps it.
-func (c *Client) fresh(ctx context.Context, name string, qtype uint16) Result {
+// LookupFresh asks the servers.
+func (c *Client) LookupFresh(ctx context.Context, name string, qtype uint16) Result {
 	c.counters.lookups.Add(1)
 	q, result, ok := c.valid(name, qtype)
 	if ok {
@@ -88,11 +90,11 @@ func (c *Client) fresh(ctx context.Context, name string, qtype uint16) Result {
 	c.counters.waiting.Add(1)
 	defer c.counters.waiting.Add(-1)
 	a, err := c.load(ctx, q)
-	return c.outcome(&a, err)
+	return c.result(&a, err)
 }
 
-// outcome is what a caller is told of a look-up.
-func (c *Client) outcome(a *answer, err error) Result {
+// result is what a caller is told of a look-up.
+func (c *Client) result(a *cacheEntry, err error) Result {
 	switch {
 	case err == nil:
 		return a.Result
@@ -103,8 +105,8 @@ func (c *Client) outcome(a *answer, err error) Result {
 	return temporary(ErrCanceled)
 }
 
-// peek is Lookup where nobody has to be asked.
-func (c *Client) peek(name string, qtype uint16) (Result, bool) {
+// LookupCached answers from the cache.
+func (c *Client) LookupCached(name string, qtype uint16) (Result, bool) {
 	_, result, ok := c.known(name, qtype)
 	if ok {
 		c.counters.lookups.Add(1)
@@ -112,7 +114,7 @@ func (c *Client) peek(name string, qtype uint16) (Result, bool) {
 	return result, ok
 }
 
-// known is the result where there is nothing to ask, or else the question.
+// known is the result if there is nothing to ask, or else the question.
 func (c *Client) known(name string, qtype uint16) (q question, result Result, ok bool) {
 	if q, result, ok = c.valid(name, qtype); ok {
 		return q, result, true
@@ -125,14 +127,14 @@ func (c *Client) known(name string, qtype uint16) (q question, result Result, ok
 	return q, a.Result, true
 }
 
-// valid is the result where the question cannot be asked, or else the question.
+// valid is the result if the question cannot be asked, or else the question.
 func (c *Client) valid(name string, qtype uint16) (q question, result Result, ok bool) {
 	name, ok = canonicalName(name)
 	if !ok {
 		return question{}, Result{Status: NXDomain}, true
 	}
-	// A name with a place for a list's key is for WithKeys to fill in, and not
-	// for the network.
+	// A name with a place for a list's key is not for the network: Lists.Resolver
+	// fills it in.
 	if !supported(qtype) || strings.Contains(name, keyPlace) {
 		return question{}, temporary(ErrServFail), true
 	}
@@ -140,13 +142,13 @@ func (c *Client) valid(name string, qtype uint16) (q question, result Result, ok
 }
 
 // loader lets the cache ask the servers. The cache runs it in the goroutine of
-// the first caller and lets the others wait; where that one's context ends, and
+// the first caller and lets the others wait; if that one's context ends, and
 // so Load fails, the next caller runs it again.
 type loader Client
 
 // Load asks the servers. Its error is a context's: of a caller that gave up, or
 // of a look-up that had no turn in time; nothing is remembered then.
-func (l *loader) Load(ctx context.Context, q question) (*answer, error) {
+func (l *loader) Load(ctx context.Context, q question) (*cacheEntry, error) {
 	c := (*Client)(l)
 	a, err := c.load(ctx, q)
 	if err != nil {
@@ -159,22 +161,22 @@ func (l *loader) Load(ctx context.Context, q question) (*answer, error) {
 }
 
 // load asks the servers when it is this look-up's turn.
-func (c *Client) load(ctx context.Context, q question) (answer, error) {
+func (c *Client) load(ctx context.Context, q question) (cacheEntry, error) {
 	if err := c.closing.Err(); err != nil {
-		return answer{}, err
+		return cacheEntry{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
 	defer context.AfterFunc(c.closing, cancel)()
 	if err := c.acquire(ctx); err != nil {
-		return answer{}, err
+		return cacheEntry{}, err
 	}
 	defer func() { <-c.slots }()
 	return c.resolve(ctx, q)
 }
 
 // Reload is not used: the cache has no refreshing.
-func (l *loader) Reload(ctx context.Context, q question, _ *answer) (*answer, error) {
+func (l *loader) Reload(ctx context.Context, q question, _ *cacheEntry) (*cacheEntry, error) {
 	return l.Load(ctx, q)
 }
 
@@ -196,7 +198,7 @@ func (c *Client) acquire(ctx context.Context) error {
 
 // orStale keeps a good answer for bad times, and in bad times gives it
 // (RFC 8767). It is remembered as the temporary failure would have been.
-func (c *Client) orStale(q question, a answer) answer {
+func (c *Client) orStale(q question, a cacheEntry) cacheEntry {
 	if listError(&a) {
 		return a
 	}
@@ -206,21 +208,21 @@ func (c *Client) orStale(q question, a answer) answer {
 	}
 	if old, ok := c.stale.GetIfPresent(q); ok {
 		c.counters.stale.Add(1)
-		return answer{old.Result, min(old.ttl, c.config.TemporaryTTL)}
+		return cacheEntry{old.Result, min(old.ttl, c.config.TemporaryTTL)}
 	}
 	return a
 }
 
 // resolve asks the servers and follows aliases from message to message.
-func (c *Client) resolve(ctx context.Context, q question) (answer, error) {
+func (c *Client) resolve(ctx context.Context, q question) (cacheEntry, error) {
 	follow := newChain(q)
 	for {
 		reply, failure, err := c.exchange(ctx, question{follow.name, q.qtype})
 		if err != nil {
-			return answer{}, err
+			return cacheEntry{}, err
 		}
 		if failure != nil {
-			return answer{temporary(failure), unsaid}, nil
+			return cacheEntry{temporary(failure), unsaid}, nil
 		}
 		a, done := follow.read(reply)
 		if done {
@@ -239,13 +241,13 @@ func (c *Client) exchange(ctx context.Context, q question) (reply *dns.Msg, fail
 	failure = ErrTimeout
 	tried := false
 	var useless serverSet // answered, but cannot tell: asking again is in vain
-	for range c.config.Attempts {
+	for attempt := range c.config.Attempts {
 		now := c.config.now()
 		for _, server := range c.servers.get(now).order(now) {
 			if slices.Contains(useless, server) {
 				continue
 			}
-			reply, err := c.ask(ctx, server, q)
+			reply, err := c.ask(ctx, server, q, attempt == 0)
 			switch {
 			case err == nil && c.useful(reply):
 				server.answered()
@@ -255,8 +257,8 @@ func (c *Client) exchange(ctx context.Context, q question) (reply *dns.Msg, fail
 				failure = ErrServFail
 				useless = append(useless, server)
 			case ctx.Err() != nil:
-				// Who gave up after a whole try went by has still learned that
-				// the servers do not answer, and saves the next one the wait.
+				// After a whole try without an answer the servers are known not to
+				// answer, which saves the next caller the wait.
 				if tried && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 					return nil, failure, nil
 				}

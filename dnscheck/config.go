@@ -1,11 +1,9 @@
 package dnscheck
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/netip"
-	"strings"
 	"time"
 )
 
@@ -28,7 +26,8 @@ type Config struct {
 	// attempts together. Default 5 s.
 	Timeout time.Duration
 	// MaxQueries bounds the look-ups that are under way at the servers at one
-	// time; further ones wait for their turn. Default 512.
+	// time; further ones wait for their turn. Default 2048: one connection can have a
+	// few dozen, so it takes many clients on dead servers to use them up.
 	MaxQueries int
 
 	// CacheBytes and CacheEntries bound the cache: about so much memory, and no
@@ -36,7 +35,7 @@ type Config struct {
 	CacheBytes   int64
 	CacheEntries int
 	// MinTTL and MaxTTL are floor and ceiling of the time an answer is
-	// remembered, whatever its own time to live. Defaults 5 s and 1 h.
+	// remembered. Defaults 5 s and 1 h.
 	MinTTL, MaxTTL time.Duration
 	// NegativeTTL is the ceiling for names that do not exist or have no such
 	// records. Default 15 min.
@@ -49,7 +48,7 @@ type Config struct {
 	// that cannot be had (RFC 8767). Default 0: never.
 	StaleTTL time.Duration
 
-	// Log hears of changes to the list of servers; nil for nobody.
+	// Log is told of changes to the list of servers; nil for no log.
 	Log *slog.Logger
 
 	// now is the clock of the cache; tests set it.
@@ -64,78 +63,45 @@ const (
 
 // withDefaults fills in what was left out, and refuses what cannot be.
 func (c Config) withDefaults() (Config, error) {
-	set := func(d *time.Duration, value time.Duration) {
-		if *d == 0 {
-			*d = value
+	for _, d := range []struct {
+		name       string
+		value      *time.Duration
+		defaultsTo time.Duration
+	}{
+		{"try timeout", &c.TryTimeout, 1500 * time.Millisecond},
+		{"timeout", &c.Timeout, 5 * time.Second},
+		{"minimum ttl", &c.MinTTL, 5 * time.Second},
+		{"maximum ttl", &c.MaxTTL, time.Hour},
+		{"negative ttl", &c.NegativeTTL, 15 * time.Minute},
+		{"temporary ttl", &c.TemporaryTTL, 5 * time.Second},
+		{"stale ttl", &c.StaleTTL, 0},
+	} {
+		if *d.value < 0 {
+			return c, fmt.Errorf("dns %s: %v is negative", d.name, *d.value)
 		}
+		*d.value = cmp.Or(*d.value, d.defaultsTo)
 	}
-	set(&c.TryTimeout, 1500*time.Millisecond)
-	set(&c.Timeout, 5*time.Second)
-	set(&c.MinTTL, 5*time.Second)
-	set(&c.MaxTTL, time.Hour)
-	set(&c.NegativeTTL, 15*time.Minute)
-	set(&c.TemporaryTTL, 5*time.Second)
-	number := func(n *int, value int) {
-		if *n == 0 {
-			*n = value
-		}
-	}
-	number(&c.Attempts, 2)
-	number(&c.MaxQueries, 512)
-	number(&c.CacheEntries, 200_000)
-	if c.CacheBytes == 0 {
-		c.CacheBytes = 32 << 20
-	}
-	if c.ResolvConf == "" {
-		c.ResolvConf = "/etc/resolv.conf"
-	}
+	c.Attempts = cmp.Or(c.Attempts, 2)
+	c.MaxQueries = cmp.Or(c.MaxQueries, 2048)
+	c.CacheEntries = cmp.Or(c.CacheEntries, 200_000)
+	c.CacheBytes = cmp.Or(c.CacheBytes, 32<<20)
+	c.ResolvConf = cmp.Or(c.ResolvConf, "/etc/resolv.conf")
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	if c.now == nil {
 		c.now = time.Now
 	}
-	for _, d := range []struct {
-		name  string
-		value time.Duration
-	}{
-		{"try timeout", c.TryTimeout}, {"timeout", c.Timeout}, {"minimum ttl", c.MinTTL},
-		{"maximum ttl", c.MaxTTL}, {"negative ttl", c.NegativeTTL}, {"temporary ttl", c.TemporaryTTL},
-	} {
-		if d.value < 0 {
-			return c, fmt.Errorf("dns %s: %v is negative", d.name, d.value)
-		}
-	}
-	if c.StaleTTL < 0 {
-		return c, fmt.Errorf("dns stale ttl: %v is negative", c.StaleTTL)
-	}
-	if c.MinTTL > c.MaxTTL {
+	switch {
+	case c.MinTTL > c.MaxTTL:
 		return c, fmt.Errorf("dns minimum ttl %v is above the maximum ttl %v", c.MinTTL, c.MaxTTL)
-	}
-	if c.Attempts < 1 || c.Attempts > maxAttempts {
+	case c.Attempts < 1 || c.Attempts > maxAttempts:
 		return c, fmt.Errorf("dns attempts: %d, expected 1 to %d", c.Attempts, maxAttempts)
-	}
-	if c.MaxQueries < 1 || c.CacheEntries < 1 || c.CacheBytes < 1 {
+	case c.MaxQueries < 1 || c.CacheEntries < 1 || c.CacheBytes < 1:
 		return c, fmt.Errorf("dns limits: queries %d, cache entries %d and bytes %d must be positive",
 			c.MaxQueries, c.CacheEntries, c.CacheBytes)
-	}
-	if len(c.Servers) > maxServers {
+	case len(c.Servers) > maxServers:
 		return c, fmt.Errorf("dns servers: %d, expected %d at most", len(c.Servers), maxServers)
 	}
 	return c, nil
-}
-
-// serverAddr is the address and port of a server; port 53 where none is given.
-func serverAddr(s string) (netip.AddrPort, error) {
-	if addr, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
-		return netip.AddrPortFrom(addr, 53), nil
-	}
-	host, _, err := net.SplitHostPort(s)
-	if err == nil {
-		if server, parseErr := netip.ParseAddrPort(s); parseErr == nil && server.Port() != 0 {
-			return server, nil
-		}
-		err = fmt.Errorf("%q is not an address with a port", host)
-	}
-	return netip.AddrPort{}, fmt.Errorf("dns server %q: expected an address or address:port: %w", s, err)
 }

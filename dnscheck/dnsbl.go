@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -38,7 +39,7 @@ const (
 type List struct {
 	// Name is what the list is called in reports; by default it is Zone.
 	Name string
-	// Zone is where it is asked, such as bl.example. Where the list gives each
+	// Zone is what its names end in, such as bl.example. If the list gives each
 	// customer a key, {key} stands for it: {key}.bl.example.
 	Zone string
 	// Key is the query key; it goes where {key} stands in Zone, and nowhere else.
@@ -47,13 +48,13 @@ type List struct {
 	// Weight is what a listing adds to the score. It is negative for an allow
 	// list; with 0 a listing is only noted.
 	Weight int
-	// Exempt is for an allow list whose word is final: what it lists is not
-	// refused, whatever the score.
+	// Exempt is for an allow list that is final: what it lists is not refused,
+	// however high the score.
 	Exempt bool
 	// Codes are the answers that count as a listing; the default is a careful
 	// choice for the kind of list.
 	Codes []Code
-	// IPv4 and IPv6 are the families an address list is asked about; both where
+	// IPv4 and IPv6 are the families an address list is asked about; both if
 	// neither is set.
 	IPv4, IPv6 bool
 	// TXT asks for the reason of a listing too.
@@ -78,12 +79,21 @@ const (
 // list is a List made ready.
 type list struct {
 	List
-	zone string // canonical, with {key} in its place
-	// health of the three ways it can be asked; nil where nobody watches.
-	health [askedKinds]*zoneState
+	// zone is canonical, with {key} in its place; onWire has the key itself.
+	zone, onWire string
+	// key finds the key in answers; nil without one.
+	key *regexp.Regexp
+	// health of each family it is asked about; nil without ListOptions.Health.
+	health [families]*zoneHealth
 }
 
-// Lists are the lists that a client, or the names it gives, are checked against.
+// asks says whether the list is asked about such names.
+func (l *list) asks(f family) bool {
+	return l.Kind == DomainList && f == familyNames || l.Kind == AddressList && (l.IPv4 && f == familyIPv4 || l.IPv6 && f == familyIPv6)
+}
+
+// Lists are the lists that a client, or the names it gives, are checked against; nil
+// for none.
 type Lists struct {
 	lists     []*list
 	threshold int
@@ -157,14 +167,15 @@ func newList(config List) (*list, error) {
 	case config.Exempt && config.Weight > 0:
 		return nil, errors.New("a list that exempts cannot have a positive weight")
 	}
+	ready := &list{zone: zone, onWire: zone}
 	if config.Key != "" {
-		onWire := strings.ReplaceAll(zone, keyPlace, string(config.Key))
 		if !hostCharacters(asciiLower(string(config.Key))) {
 			return nil, errors.New("the key holds characters that a name cannot have")
 		}
-		if onWire, ok = canonicalName(onWire); !ok || len(onWire) > maxZone {
+		if ready.onWire, ok = canonicalName(strings.ReplaceAll(zone, keyPlace, string(config.Key))); !ok || len(ready.onWire) > maxZone {
 			return nil, errors.New("with its key the zone is no name, or too long")
 		}
+		ready.key = regexp.MustCompile("(?i)" + regexp.QuoteMeta(string(config.Key)))
 	}
 	if !config.IPv4 && !config.IPv6 {
 		config.IPv4, config.IPv6 = true, true
@@ -179,41 +190,32 @@ func newList(config List) (*list, error) {
 		}
 	}
 	config.Codes = slices.Clone(config.Codes)
-	return &list{List: config, zone: zone}, nil
+	ready.List = config
+	return ready, nil
 }
-
-// asked is one question to one list.
-type asked struct {
-	list    *list
-	subject string // the name it is about, empty for the client's address
-	labels  string // what stands before the zone
-	kind    askedKind
-	entry   *ListEntry
-}
-
-func (a asked) question() string { return a.labels + a.list.zone }
 
 // Check asks the address lists about a client's address, all of them at once,
 // and returns when the verdict cannot change any more or ctx ends. Addresses
-// that are not public are on no list, and nobody is asked. See WithKeys for the
+// that are not public are on no list, and no list is asked. See Resolver for the
 // resolver.
 func (l *Lists) Check(ctx context.Context, resolver Resolver, addr netip.Addr) ListReport {
 	addr = addr.Unmap().WithZone("")
-	r := ListReport{Addr: addr}
-	if !Public(addr) {
-		return r
+	if l == nil || !Public(addr) {
+		return ListReport{Verdict: NotListed}
 	}
-	kind, labels := askedIPv4, reverseLabels(addr)
+	r := ListReport{threshold: l.threshold}
+	f, labels := familyIPv4, reverseLabels(addr)
 	if !addr.Is4() {
-		kind = askedIPv6
+		f = familyIPv6
 	}
-	var questions []asked
+	r.Entries = make([]ListEntry, 0, len(l.lists))
 	for _, list := range l.lists {
-		if list.Kind == AddressList && (kind == askedIPv4 && list.IPv4 || kind == askedIPv6 && list.IPv6) {
-			questions = append(questions, asked{list: list, labels: labels, kind: kind})
+		if list.asks(f) {
+			r.Entries = append(r.Entries, list.entry(f, "", labels))
 		}
 	}
-	return l.run(ctx, resolver, r, questions)
+	r.run(ctx, resolver)
+	return r
 }
 
 // maxNames bounds the names that are looked up for one client.
@@ -225,22 +227,25 @@ const maxNames = 16
 // Addresses, address literals, names of one label and those of the reverse zones
 // are passed over, as are names after the first sixteen.
 func (l *Lists) CheckNames(ctx context.Context, resolver Resolver, names ...string) ListReport {
-	var r ListReport
+	if l == nil {
+		return ListReport{Verdict: NotListed}
+	}
+	r := ListReport{threshold: l.threshold}
 	for _, name := range names {
 		if name, ok := listableName(name); ok && !slices.Contains(r.Names, name) && len(r.Names) < maxNames {
 			r.Names = append(r.Names, name)
 		}
 	}
-	var questions []asked
 	for _, list := range l.lists {
 		if list.Kind != DomainList {
 			continue
 		}
 		for _, name := range r.Names {
-			questions = append(questions, asked{list: list, subject: name, labels: name + ".", kind: askedName})
+			r.Entries = append(r.Entries, list.entry(familyNames, name, name+"."))
 		}
 	}
-	return l.run(ctx, resolver, r, questions)
+	r.run(ctx, resolver)
+	return r
 }
 
 // listableName is the name as domain lists are asked about it.
@@ -256,73 +261,45 @@ func listableName(name string) (string, bool) {
 	return strings.TrimSuffix(name, "."), true
 }
 
-// run asks the questions and reports.
-func (l *Lists) run(ctx context.Context, resolver Resolver, r ListReport, questions []asked) ListReport {
-	r.threshold = l.threshold
-	r.Entries = make([]ListEntry, len(questions))
-	pending := 0
-	for i := range questions {
-		q := &questions[i]
-		q.entry = &r.Entries[i]
-		*q.entry = ListEntry{
-			List: q.list.Name, Name: q.subject, Weight: q.list.Weight, Exempt: q.list.Exempt,
-			list: q.list, pending: true,
-		}
-		if q.list.bypassed(q.kind) {
-			bypass(resolver, *q)
-			continue
-		}
-		pending++
+// entry is a question to the list that has no answer yet.
+func (l *list) entry(f family, name, labels string) ListEntry {
+	return ListEntry{
+		List: l.Name, Name: name, Weight: l.Weight, Exempt: l.Exempt,
+		list: l, family: f, question: labels + l.zone, pending: true,
 	}
-	if pending > 0 && !r.decided() {
-		l.ask(ctx, resolver, &r, questions)
+}
+
+// run asks the questions and reaches the verdict.
+func (r *ListReport) run(ctx context.Context, resolver Resolver) {
+	if !r.decided() {
+		r.ask(ctx, resolver)
 	}
 	for i := range r.Entries {
 		r.Entries[i].pending = false
 	}
 	r.conclude()
 	// A client that went away has not waited for an answer.
-	if open := r.open(); len(open) > 0 && !errors.Is(ctx.Err(), context.Canceled) {
-		for _, q := range questions {
-			if slices.ContainsFunc(open, func(e ListEntry) bool { return e.list == q.list }) {
-				q.list.defers(q.kind)
-			}
+	if !errors.Is(ctx.Err(), context.Canceled) {
+		for _, e := range r.open() {
+			e.list.health[e.family].deferring()
 		}
 	}
 	if r.Verdict == Listed {
-		askReasons(ctx, resolver, questions)
+		r.askReasons(ctx, resolver)
 	}
-	return r
-}
-
-// bypassResult stands for the answer of a list that is bypassed.
-func bypassResult() Result { return found([]Record{{Type: dns.TypeA, Addr: bypassAnswer}}) }
-
-// bypass settles a question that is not asked, and lets a Recorder know. Where
-// the session has an answer from before, that one stays.
-func bypass(resolver Resolver, q asked) {
-	result := bypassResult()
-	if recorder, ok := resolver.(*Recorder); ok {
-		if name, ok := canonicalName(q.question()); ok {
-			result = recorder.note(question{name, dns.TypeA}, result)
-		}
-	}
-	q.entry.take(q.list, result)
 }
 
 // ask puts all questions at once and takes the answers as they come. As soon as
 // the verdict stands it gives up the rest, and takes what had an answer all the
 // same: a Recorder has noted that as well.
-func (l *Lists) ask(ctx context.Context, resolver Resolver, r *ListReport, questions []asked) {
-	unknown := questions[:0:0]
-	for _, q := range questions {
-		if !q.entry.pending {
-			continue
-		}
-		if result, ok := q.atHand(resolver); ok {
-			q.entry.take(q.list, result)
+func (r *ListReport) ask(ctx context.Context, resolver Resolver) {
+	var unknown []*ListEntry
+	for i := range r.Entries {
+		e := &r.Entries[i]
+		if result, ok := resolver.LookupCached(e.question, dns.TypeA); ok {
+			e.take(result)
 		} else {
-			unknown = append(unknown, q)
+			unknown = append(unknown, e)
 		}
 	}
 	if len(unknown) == 0 || r.decided() {
@@ -331,28 +308,19 @@ func (l *Lists) ask(ctx context.Context, resolver Resolver, r *ListReport, quest
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type reply struct {
-		question asked
-		result   Result
+		to     *ListEntry
+		result Result
 	}
 	replies := make(chan reply, len(unknown))
-	for _, q := range unknown {
-		go func() { replies <- reply{q, q.lookup(ctx, resolver)} }()
+	for _, e := range unknown {
+		go func() { replies <- reply{e, resolver.Lookup(ctx, e.question, dns.TypeA)} }()
 	}
 	for range unknown {
 		got := <-replies
-		got.question.settle(got.result)
+		got.to.take(got.result)
 		if r.decided() {
 			cancel()
 		}
-	}
-}
-
-// settle takes an answer that has just come in. Only such a one says something
-// of the list: one from a cache may be of a time when it did not work.
-func (a asked) settle(result Result) {
-	a.entry.take(a.list, result)
-	if a.entry.Status == ListUnusable && !result.Has(bypassAnswer) {
-		a.list.unusable(a.kind, a.entry.Detail)
 	}
 }
 
@@ -361,18 +329,18 @@ const maxReasonWait = 500 * time.Millisecond
 
 // askReasons asks for the texts of listings, all at once. Those that take long
 // are left out.
-func askReasons(ctx context.Context, resolver Resolver, questions []asked) {
+func (r *ListReport) askReasons(ctx context.Context, resolver Resolver) {
 	var texts []question
 	var entries []*ListEntry
-	for _, q := range questions {
-		if q.entry.Status == ListListed && q.list.TXT && !q.list.allows() {
-			texts = append(texts, question{q.question(), dns.TypeTXT})
-			entries = append(entries, q.entry)
+	for i := range r.Entries {
+		if e := &r.Entries[i]; e.Status == ListListed && e.list.TXT && !e.list.allows() {
+			texts = append(texts, question{e.question, dns.TypeTXT})
+			entries = append(entries, e)
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxReasonWait)
 	defer cancel()
-	for i, txt := range together(ctx, resolver, texts) {
+	for i, txt := range lookupAll(ctx, resolver, texts) {
 		if len(txt.Records) > 0 {
 			entries[i].Reason = Printable(txt.Records[0].Text)
 		}

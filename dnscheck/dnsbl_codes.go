@@ -11,7 +11,7 @@ import (
 // or a name for.
 type Code struct {
 	text string
-	// octets are the first and last value of each octet; mask, where it is not
+	// octets are the first and last value of each octet; mask, if it is not
 	// zero, stands for any of its bits in the last octet instead.
 	octets [4]octetRange
 	mask   byte
@@ -99,16 +99,11 @@ func (c *Code) widen(length string) error {
 
 // onlyErrors says that nothing in the code could ever be a listing.
 func (c *Code) onlyErrors() bool {
-	if c.octets[1].first == 255 && c.octets[2].first == 255 {
-		return true
+	var first, last [4]byte
+	for i, octet := range c.octets {
+		first[i], last[i] = octet.first, octet.last
 	}
-	for _, octet := range c.octets {
-		if octet.first != octet.last {
-			return false
-		}
-	}
-	addr := netip.AddrFrom4([4]byte{c.octets[0].first, c.octets[1].first, c.octets[2].first, c.octets[3].first})
-	return errorAnswer(addr, List{}) != ""
+	return first[1] == 255 && first[2] == 255 || first == last && errorAnswer(netip.AddrFrom4(first), List{}) != ""
 }
 
 func parseRange(text string) (octetRange, error) {
@@ -165,8 +160,8 @@ func (c Code) Holds(answer netip.Addr) bool {
 	return c.octets[0].first != 0
 }
 
-// defaultCodes are the answers that count where a list does not name any. They
-// are few on purpose: an answer that nobody asked for refuses no mail.
+// defaultCodes are the answers that count if a list does not name any. They are few
+// on purpose: an answer that the administrator does not know of refuses no mail.
 func defaultCodes(l List) []string {
 	switch {
 	case l.Kind == DomainList:
@@ -177,12 +172,8 @@ func defaultCodes(l List) []string {
 	return []string{"127.0.0.[2-11]"}
 }
 
-// bypassAnswer stands in a recorded session for the answer of a list that was
-// bypassed and not asked. It is one of the error answers, and no list gives it.
-var bypassAnswer = netip.AddrFrom4([4]byte{127, 255, 255, 0})
-
 // errorAnswer says what is wrong with an answer that is not about the address
-// or name asked for; empty where it is.
+// or name asked for; empty if it is.
 func errorAnswer(answer netip.Addr, l List) string {
 	if !answer.Is4() {
 		return "not an IPv4 address"

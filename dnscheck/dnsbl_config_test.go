@@ -9,6 +9,7 @@ import (
 	"github.com/miekg/dns"
 
 	"milterd/dnscheck"
+	"milterd/integration/testkit"
 )
 
 func TestAZoneIsAskedOnce(t *testing.T) {
@@ -41,7 +42,7 @@ func TestAZoneIsAskedOnce(t *testing.T) {
 func TestAMailHostDoesNotGetTheKeyOfAList(t *testing.T) {
 	s := serve(t, "liar.example. MX 10 x.{key}.paid.example.", "x.k3y.paid.example. A 203.0.113.5")
 	lists := newLists(t, dnscheck.ListOptions{}, dnscheck.List{Zone: "{key}.paid.example", Key: "k3y", Weight: 1})
-	got := dnscheck.CheckMailDomain(withPatience(t), lists.WithKeys(dial(t, s, dnscheck.Config{})), "liar.example", dnscheck.MailOptions{BadMX: true})
+	got := dnscheck.CheckMailDomain(withPatience(t), lists.Resolver(dial(t, s, dnscheck.Config{})), "liar.example", dnscheck.MailOptions{BadMX: true})
 	if got.Status != dnscheck.MailBadMX || len(got.Hosts) != 1 || len(got.Hosts[0].Addrs) != 0 {
 		t.Errorf("got %v with the hosts %v, want a bad MX without addresses", got.Status, got.Hosts)
 	}
@@ -70,7 +71,7 @@ func TestARefusalDoesNotWaitLongForItsReason(t *testing.T) {
 
 func TestErrorAnswersOfListsAreSoonForgotten(t *testing.T) {
 	s := serve(t, "8.113.0.203.bl.example. 3600 A 127.255.255.255", "9.113.0.203.bl.example. 3600 A 127.0.0.2")
-	clock := newHandClock()
+	clock := testkit.NewClock(time.Unix(1_700_000_000, 0))
 	c := dial(t, s, dnscheck.Config{StaleTTL: time.Hour}.WithClock(clock.Now))
 	for _, test := range []struct {
 		name string
@@ -78,7 +79,7 @@ func TestErrorAnswersOfListsAreSoonForgotten(t *testing.T) {
 	}{{"8.113.0.203.bl.example.", 2}, {"9.113.0.203.bl.example.", 1}} {
 		s.ResetLog()
 		c.Lookup(context.Background(), test.name, dns.TypeA)
-		clock.advance(20 * time.Second)
+		clock.Advance(20 * time.Second)
 		c.Lookup(context.Background(), test.name, dns.TypeA)
 		if got := s.Total(); got != test.want {
 			t.Errorf("%s was asked for %d times, want %d", test.name, got, test.want)

@@ -11,165 +11,146 @@ import (
 	"github.com/miekg/dns"
 )
 
-// askedKind is one of the ways a list can be asked. Each works or fails by
-// itself: many lists have no IPv6 addresses.
-type askedKind uint8
+// family is one of the ways a list can be asked. Each works or fails by itself:
+// many lists have no IPv6 addresses.
+type family uint8
 
 const (
-	askedIPv4 askedKind = iota
-	askedIPv6
-	askedName
-	askedKinds
+	familyIPv4 family = iota
+	familyIPv6
+	familyNames
+	families
 )
 
-func (k askedKind) String() string {
-	return [...]string{"IPv4", "IPv6", "names"}[k]
-}
+func (f family) String() string { return word(f, "IPv4", "IPv6", "names") }
 
-// probes are the test entries of RFC 5782 section 5: the first is on every
-// list that works, the second on none.
-func (k askedKind) probes() (listed, unlisted string) {
+// testEntries are those of RFC 5782 section 5: the first is on every list that
+// works, the second on none.
+func (f family) testEntries() (listed, unlisted string) {
 	mapped := func(last byte) string {
 		return nibbles([16]byte{10: 0xff, 11: 0xff, 12: 127, 15: last})
 	}
-	switch k {
-	case askedIPv4:
+	switch f {
+	case familyIPv4:
 		return "2.0.0.127.", "1.0.0.127."
-	case askedIPv6:
+	case familyIPv6:
 		return mapped(2), mapped(1)
 	}
 	return "test.", "invalid."
 }
 
-// Clock is the time as Health sees it.
-type Clock interface {
-	Now() time.Time
-	// After is a channel that delivers once d has passed, as time.After's.
-	After(d time.Duration) <-chan time.Time
-}
+const (
+	// probeEvery is about how often a list is probed: after half to one and a half
+	// of it, so every two minutes at least.
+	probeEvery = 80 * time.Second
+	// soon is about when a list is probed again that never had an answer to a probe.
+	soon = 10 * time.Second
+	// giveUpAfter is how long probes may have no answer before a list is bypassed
+	// whose answers are optional.
+	giveUpAfter = 5 * time.Minute
+	// retryEvery is about how often a list that is bypassed is probed.
+	retryEvery = 5 * time.Minute
+	// holdFor is how long a list that must not be probed is bypassed after an error
+	// answer; then it is simply asked again.
+	holdFor      = 15 * time.Minute
+	probeTimeout = 10 * time.Second
+)
 
-// SystemClock is the clock of the machine.
-type SystemClock struct{}
-
-// Now is the current time.
-func (SystemClock) Now() time.Time { return time.Now() }
-
-// After is time.After.
-func (SystemClock) After(d time.Duration) <-chan time.Time { return time.After(d) }
-
-// HealthOptions set up a Health; the zero value has the defaults below.
-type HealthOptions struct {
-	// Interval is about how often a list that works is probed. Default 1 h.
-	Interval time.Duration
-	// Retry is about how often one that does not is probed. Default 5 min.
-	Retry time.Duration
-	// Hold is how long a list that must not be probed is bypassed after an error
-	// answer; then it is simply asked again. Default 15 min.
-	Hold time.Duration
-	// Timeout bounds one probe. Default 10 s.
-	Timeout time.Duration
-	// Log hears once of a list that stops working, and once when it works again.
-	Log   *slog.Logger
-	Clock Clock
-	// Random gives numbers from 0 to 1, which spread the probes. Default
-	// math/rand.
-	Random func() float64
-}
-
-// Health knows which lists work, and has Lists bypass those that do not: a list
-// that answers with an error, a zone that has been given up and now answers for
-// everything or for nothing. It probes the lists now and then (RFC 5782 section
-// 5), each at its own time, and watches the answers that clients' checks get.
+// Health knows which lists work, and has those bypassed that do not: a list that
+// answers with an error, a zone that has been given up and now answers for
+// everything or for nothing. It probes the lists in the background (RFC 5782
+// section 5), past any cache and each at its own time, and is told of errors that
+// clients' checks meet.
 //
-// A zone can begin to answer for everything at any time. So a listing counts
-// only where the entry that is on no list was seen not to be listed within the
-// last two minutes; where that is longer ago, it is asked for together with the
-// client's own question.
+// A listing counts only if a probe has seen before that the entry that is on no
+// list is not listed. Only a check that meets a listing before the first probe is
+// over waits for it.
 //
-// It outlives the Lists it serves, so that a change of the configuration does
-// not forget what is known. Run does the work.
+// It outlives the Lists it serves, so that a change of the configuration does not
+// forget what is known. Run does the work.
 type Health struct {
-	options HealthOptions
+	log *slog.Logger
 
-	mu     sync.Mutex
-	states map[healthKey]*zoneState
-	wake   chan struct{}
+	mu    sync.Mutex
+	zones map[zoneKey]*zoneHealth
+	wake  chan struct{}
 }
 
-type healthKey struct {
-	zone string
-	kind askedKind
+type zoneKey struct {
+	zone   string
+	family family
 }
 
-// zoneState is what is known of one way to ask one zone.
-type zoneState struct {
-	key    healthKey
+// zoneHealth is what is known of one way to ask one zone.
+type zoneHealth struct {
+	zoneKey
 	health *Health
 	// bypassed is why the list is not asked; nil while it works.
 	bypassed atomic.Pointer[string]
-	// proved is when the entry that is on no list was last seen not to be listed,
-	// in nanoseconds of Unix time; 0 for never.
-	proved atomic.Int64
+	// proved: the entry that is on no list was seen not to be listed, or must not be
+	// asked for; and there has been no problem since.
+	proved atomic.Bool
+	// probed is closed when the first probe is over.
+	probed   chan struct{}
+	probedBy sync.Once
 
 	// The rest belongs to Health.mu.
-	list     *list
-	watched  bool // by the last call of Watch
-	dropped  bool // by Watch; sessions that began before may hold it still
+	list    *list
+	watched bool // by the last call of Watch
+	dropped bool // by Watch; sessions that began before may hold it still
+	// resolver is what probes ask, nil before the first Watch.
 	resolver Resolver
-	// setup counts the changes of resolver and key: what a probe found out with
-	// an older one does not count.
-	setup    int
-	next     time.Time
-	noAnswer int    // probes in a row without an answer
-	defers   bool   // mail waits for its answers, and the log says so
-	proof    *proof // the last one that was begun
+	// setup counts the changes of resolver and key, and errors that clients met: what
+	// a probe finds out that began before does not count.
+	setup  int
+	next   time.Time
+	silent time.Time // since when probes have had no answer; zero if they have
+	defers bool      // mail waits for its answers, and the log says so
 }
 
-// maxNoAnswer is how many probes in a row may have no answer before a list is
-// bypassed whose answers are optional anyway.
-const maxNoAnswer = 3
+// NewHealth makes a Health that knows no lists yet. log, which may be nil, is told
+// once of a list that stops working, and once when it works again.
+func NewHealth(log *slog.Logger) *Health {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Health{log: log, zones: make(map[zoneKey]*zoneHealth), wake: make(chan struct{}, 1)}
+}
 
-// NewHealth makes a Health that knows no lists yet.
-func NewHealth(o HealthOptions) *Health {
-	set := func(d *time.Duration, value time.Duration) {
-		if *d <= 0 {
-			*d = value
+// about is a time from half of d to one and a half.
+func about(d time.Duration) time.Time {
+	return time.Now().Add(time.Duration((0.5 + rand.Float64()) * float64(d)))
+}
+
+// families are the ways a list is asked.
+func (l *list) families() (all []family) {
+	switch {
+	case l.Kind == DomainList:
+		return []family{familyNames}
+	case l.IPv4 && l.IPv6:
+		return []family{familyIPv4, familyIPv6}
+	case l.IPv6:
+		return []family{familyIPv6}
+	}
+	return []family{familyIPv4}
+}
+
+// Run probes lists when their time has come, until ctx ends.
+func (h *Health) Run(ctx context.Context) {
+	var probes sync.WaitGroup
+	defer probes.Wait()
+	for {
+		due, wait := h.due()
+		for _, zone := range due {
+			probes.Go(func() { h.probe(ctx, zone) })
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.wake:
+		case <-time.After(wait):
 		}
 	}
-	set(&o.Interval, time.Hour)
-	set(&o.Retry, 5*time.Minute)
-	set(&o.Hold, 15*time.Minute)
-	set(&o.Timeout, 10*time.Second)
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
-	if o.Clock == nil {
-		o.Clock = SystemClock{}
-	}
-	if o.Random == nil {
-		o.Random = rand.Float64
-	}
-	return &Health{options: o, states: make(map[healthKey]*zoneState), wake: make(chan struct{}, 1)}
-}
-
-// jitter is a duration from half of d to one and a half.
-func (h *Health) jitter(d time.Duration) time.Duration {
-	return time.Duration((0.5 + h.options.Random()) * float64(d))
-}
-
-// kinds are the ways a list is asked.
-func (l *list) kinds() []askedKind {
-	if l.Kind == DomainList {
-		return []askedKind{askedName}
-	}
-	var kinds []askedKind
-	if l.IPv4 {
-		kinds = append(kinds, askedIPv4)
-	}
-	if l.IPv6 {
-		kinds = append(kinds, askedIPv6)
-	}
-	return kinds
 }
 
 func (h *Health) poke() {
@@ -179,86 +160,61 @@ func (h *Health) poke() {
 	}
 }
 
-// Run probes lists when their time has come, until ctx ends.
-func (h *Health) Run(ctx context.Context) {
-	for {
-		due, wait := h.due()
-		var probes sync.WaitGroup
-		for _, state := range due {
-			probes.Go(func() { h.probe(ctx, state) })
-		}
-		probes.Wait()
-		if len(due) > 0 {
-			continue
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-h.wake:
-		case <-h.options.Clock.After(wait):
-		}
-	}
-}
-
-// due are the states whose time has come, or how long it takes until the first.
-func (h *Health) due() (due []*zoneState, wait time.Duration) {
+// due are the zones whose time has come, and how long it takes until the next.
+func (h *Health) due() (due []*zoneHealth, wait time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	now := h.options.Clock.Now()
-	wait = h.options.Interval
-	for _, state := range h.states {
-		idle := state.list.NoProbe && state.bypassed.Load() == nil && !state.defers
-		if !state.watched || idle {
+	wait = probeEvery
+	for _, zone := range h.zones {
+		idle := zone.list.NoProbe && zone.bypassed.Load() == nil && !zone.defers
+		if !zone.watched || idle {
 			continue
 		}
-		if left := state.next.Sub(now); left > 0 {
+		if left := time.Until(zone.next); left > 0 {
 			wait = min(wait, left)
 			continue
 		}
-		// Set again by the outcome; a probe that hangs is not started twice.
-		state.next = now.Add(h.jitter(h.options.Interval))
-		due = append(due, state)
+		// Set again when the probe is over; one that hangs is not begun twice.
+		zone.next = about(probeEvery)
+		due = append(due, zone)
 	}
 	return due, wait
 }
 
 // probe finds out whether a list works.
-func (h *Health) probe(ctx context.Context, state *zoneState) {
+func (h *Health) probe(ctx context.Context, zone *zoneHealth) {
 	h.mu.Lock()
-	l, resolver, setup := state.list, state.resolver, state.setup
+	l, resolver, setup := zone.list, zone.resolver, zone.setup
 	h.mu.Unlock()
+	defer zone.firstProbeOver()
 	if l.NoProbe {
-		h.settle(state, setup, "")
+		h.conclude(zone, setup, false, "")
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, h.options.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	listed, unlisted := state.key.kind.probes()
 	var results [2]Result
 	var lookups sync.WaitGroup
-	for i, labels := range []string{listed, unlisted} {
-		lookups.Go(func() { results[i] = fresh(ctx, resolver, labels+l.zone, dns.TypeA) })
+	listed, unlisted := zone.family.testEntries()
+	for i, entry := range []string{listed, unlisted} {
+		lookups.Go(func() { results[i] = resolver.LookupFresh(ctx, entry+l.onWire, dns.TypeA) })
 	}
 	lookups.Wait()
-	if problem := probeProblem(l, results[0], results[1]); problem != "" {
-		h.settle(state, setup, problem)
-		return
+	problem := probeProblem(l, results[0], results[1])
+	if problem == "" && results[1].Status != Temporary {
+		zone.proved.Store(true)
 	}
-	if results[1].Status != Temporary {
-		state.proved.Store(h.options.Clock.Now().UnixNano())
-	}
-	if results[0].Status == Temporary || results[1].Status == Temporary {
-		h.noAnswer(state, setup)
-		return
-	}
-	h.settle(state, setup, "")
+	silent := results[0].Status == Temporary || results[1].Status == Temporary
+	h.conclude(zone, setup, silent, problem)
 }
+
+func (z *zoneHealth) firstProbeOver() { z.probedBy.Do(func() { close(z.probed) }) }
 
 // probeProblem says what the answers to the two probes give away.
 func probeProblem(l *list, listed, unlisted Result) string {
-	for _, answer := range append(listed.Addrs(), unlisted.Addrs()...) {
-		if detail := errorAnswer(answer, l.List); detail != "" {
-			return detail + " (" + answer.String() + ")"
+	for _, addr := range append(listed.Addrs(), unlisted.Addrs()...) {
+		if detail := errorAnswer(addr, l.List); detail != "" {
+			return detail + " (" + addr.String() + ")"
 		}
 	}
 	switch {
@@ -270,126 +226,121 @@ func probeProblem(l *list, listed, unlisted Result) string {
 	return ""
 }
 
-// settle takes the outcome of a probe; problem is empty where the list works.
-func (h *Health) settle(state *zoneState, setup int, problem string) {
+// conclude takes what a probe has found: a problem, or no answer, or else the list
+// works. Without an answer nothing changes at first: the check of a client has
+// rules of its own for that case. A list whose silence is ignored anyway is
+// bypassed in the end, which spares clients the wait.
+func (h *Health) conclude(zone *zoneHealth, setup int, silent bool, problem string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if state.setup != setup {
+	defer h.poke()
+	if zone.setup != setup {
 		return
 	}
-	state.noAnswer = 0
-	h.setLocked(state, problem)
-}
-
-// noAnswer takes a probe without an answer. It changes nothing at first: the
-// check of a client has rules of its own for that case. A list whose silence is
-// ignored anyway is bypassed in the end, which spares clients the wait.
-func (h *Health) noAnswer(state *zoneState, setup int) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if state.setup != setup {
+	if problem != "" || !silent {
+		zone.silent = time.Time{}
+		zone.setProblem(problem)
 		return
 	}
-	state.noAnswer++
-	state.next = h.options.Clock.Now().Add(h.jitter(h.options.Retry))
-	if state.noAnswer >= maxNoAnswer && state.list.OnTemporary == IgnoreTemporary {
-		h.setLocked(state, "its servers do not answer")
+	zone.next = about(probeEvery)
+	if !zone.proved.Load() {
+		zone.next = about(soon)
 	}
-	if state.noAnswer >= maxNoAnswer && state.list.OnTemporary == TempFail {
-		state.deferLocked()
-	}
-}
-
-// defers takes note that a client's mail had to wait for the list.
-func (l *list) defers(kind askedKind) {
-	state := l.health[kind]
-	if state == nil {
-		return
-	}
-	h := state.health
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if state.deferLocked() {
-		// The next probe says when that is over.
-		pause := h.options.Retry
-		if state.list.NoProbe {
-			pause = h.options.Hold
-		}
-		if next := h.options.Clock.Now().Add(pause); state.list.NoProbe || next.Before(state.next) {
-			state.next = next
-		}
-		h.poke()
-	}
-}
-
-// deferLocked says once that mail waits for the list; false where it has been
-// said.
-func (s *zoneState) deferLocked() bool {
-	if s.defers {
-		return false
-	}
-	s.defers = true
-	s.tell(slog.LevelWarn, "dns list does not answer, and mail is deferred until it does")
-	return true
-}
-
-// setLocked changes the state, and says so when it is a change.
-func (h *Health) setLocked(state *zoneState, problem string) {
-	now := h.options.Clock.Now()
-	old := state.bypassed.Load()
 	switch {
-	case problem == "":
-		state.next = now.Add(h.jitter(h.options.Interval))
-		if state.defers {
-			state.defers = false
-			// For a list that is not probed it is only the end of a pause.
-			if !state.list.NoProbe {
-				state.tell(slog.LevelInfo, "dns list answers again")
-			}
-		}
-		if old != nil {
-			state.bypassed.Store(nil)
-			state.tell(slog.LevelInfo, "dns list is asked again")
-		}
+	case zone.silent.IsZero():
+		zone.silent = time.Now()
+	case time.Since(zone.silent) < giveUpAfter:
+	case zone.list.OnTemporary == IgnoreTemporary:
+		zone.setProblem("its servers do not answer")
 	default:
-		state.proved.Store(0)
-		state.next = now.Add(h.jitter(h.options.Retry))
-		if state.list.NoProbe {
-			state.next = now.Add(h.options.Hold)
-		}
-		if old == nil {
-			state.bypassed.Store(&problem)
-			state.tell(slog.LevelWarn, "dns list is bypassed until it works again", "problem", problem)
-		}
-	}
-	h.poke()
-}
-
-// tell logs a change of the state. Nobody wants to hear of lists that are gone.
-func (s *zoneState) tell(level slog.Level, message string, more ...any) {
-	if !s.dropped {
-		more = append([]any{"list", s.list.Name, "for", s.key.kind.String()}, more...)
-		s.health.options.Log.Log(context.Background(), level, message, more...)
+		zone.logDeferring()
 	}
 }
 
-// bypassed says that the list is not to be asked.
-func (l *list) bypassed(kind askedKind) bool {
-	state := l.health[kind]
-	return state != nil && state.bypassed.Load() != nil
-}
-
-// unusable takes note of an error answer that a client's check has met.
-func (l *list) unusable(kind askedKind, problem string) {
-	state := l.health[kind]
-	if state == nil {
+// setProblem takes note of a problem, or that there is none, and logs a change.
+func (z *zoneHealth) setProblem(problem string) {
+	was := z.bypassed.Load()
+	if problem != "" {
+		z.proved.Store(false)
+		z.next = about(retryEvery)
+		if z.list.NoProbe {
+			z.next = time.Now().Add(holdFor)
+		}
+		if was == nil {
+			z.bypassed.Store(&problem)
+			z.logChange(slog.LevelWarn, "dns list is bypassed until it works again", "problem", problem)
+		}
 		return
 	}
-	h := state.health
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	// Where it is known already, another such answer does not put off the probe.
-	if state.bypassed.Load() == nil {
-		h.setLocked(state, problem)
+	z.next = about(probeEvery)
+	z.proved.Store(true)
+	// For a list that is not probed it is only the end of a pause.
+	if z.defers && !z.list.NoProbe {
+		z.logChange(slog.LevelInfo, "dns list answers again")
+	}
+	z.defers = false
+	if was != nil {
+		z.bypassed.Store(nil)
+		z.logChange(slog.LevelInfo, "dns list is asked again")
+	}
+}
+
+// logDeferring says once that mail waits for the list.
+func (z *zoneHealth) logDeferring() {
+	if !z.defers {
+		z.defers = true
+		z.logChange(slog.LevelWarn, "dns list does not answer, and mail is deferred until it does")
+	}
+}
+
+// logChange logs a change, but for lists that are not in force any more.
+func (z *zoneHealth) logChange(level slog.Level, message string, more ...any) {
+	if !z.dropped {
+		more = append([]any{"list", z.list.Name, "for", z.family.String()}, more...)
+		z.health.log.Log(context.Background(), level, message, more...)
+	}
+}
+
+// deferring takes note that a client's mail had to wait for the list.
+func (z *zoneHealth) deferring() {
+	if z == nil {
+		return
+	}
+	z.health.mu.Lock()
+	defer z.health.mu.Unlock()
+	if !z.defers && z.list.NoProbe {
+		z.next = time.Now().Add(holdFor)
+		z.health.poke()
+	}
+	z.logDeferring()
+}
+
+// trusted says whether a listing counts. It may wait for the first probe.
+func (z *zoneHealth) trusted(ctx context.Context) bool {
+	if z == nil || z.proved.Load() {
+		return true
+	}
+	select {
+	case <-z.probed:
+	case <-ctx.Done():
+	}
+	return z.proved.Load()
+}
+
+// isBypassed says that the list is not to be asked.
+func (z *zoneHealth) isBypassed() bool { return z != nil && z.bypassed.Load() != nil }
+
+// failed takes note of an error answer that a client's check has met.
+func (z *zoneHealth) failed(problem string) {
+	if z == nil {
+		return
+	}
+	z.health.mu.Lock()
+	defer z.health.mu.Unlock()
+	// If it is known already, another such answer does not put off the probe.
+	if z.bypassed.Load() == nil {
+		z.setup++
+		z.setProblem(problem)
+		z.health.poke()
 	}
 }

@@ -1,7 +1,6 @@
 package dnscheck_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -10,80 +9,49 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
 
 	"milterd/dnscheck"
+	"milterd/integration/testkit"
 )
 
-// handClock is a clock that a test moves by hand.
-type handClock struct {
-	mu      sync.Mutex
-	now     time.Time
-	waiting map[chan time.Time]time.Time
-}
-
-func newHandClock() *handClock {
-	return &handClock{now: time.Unix(1_700_000_000, 0), waiting: make(map[chan time.Time]time.Time)}
-}
-
-func (c *handClock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *handClock) After(d time.Duration) <-chan time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	ch := make(chan time.Time, 1)
-	c.waiting[ch] = c.now.Add(d)
-	return ch
-}
-
-func (c *handClock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-	for ch, at := range c.waiting {
-		if !at.After(c.now) {
-			ch <- c.now
-			delete(c.waiting, ch)
-		}
-	}
-}
-
-// world of the health tests: what the resolver answers, changed as they go on.
-type switchable struct {
+// zoneServer is a resolver whose answers are, changed as a test goes on.
+type zoneServer struct {
+	*fake
 	mu    sync.Mutex
 	lines []string
 	asked []string
 }
 
-func (s *switchable) set(lines ...string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.lines, s.asked = lines, nil
+func newWorld(lines ...string) *zoneServer {
+	w := &zoneServer{lines: lines}
+	w.fake = resolverFunc(func(name string, qtype uint16) dnscheck.Result {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.asked = append(w.asked, name)
+		f, err := dnscheck.NewFrozen(w.lines)
+		if err != nil {
+			panic(err)
+		}
+		return f.Lookup(context.Background(), name, qtype)
+	})
+	return w
 }
 
-func (s *switchable) Lookup(ctx context.Context, name string, qtype uint16) dnscheck.Result {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.asked = append(s.asked, name)
-	f, err := dnscheck.NewFrozen(s.lines)
-	if err != nil {
-		panic(err)
-	}
-	return f.Lookup(ctx, name, qtype)
+func (w *zoneServer) set(lines ...string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lines, w.asked = lines, nil
 }
 
-func (s *switchable) count(name string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := 0
-	for _, asked := range s.asked {
+func (w *zoneServer) count(name string) (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, asked := range w.asked {
 		if asked == name {
 			n++
 		}
@@ -91,62 +59,56 @@ func (s *switchable) count(name string) int {
 	return n
 }
 
-// lockedBuffer is a log that can be read while it is written.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
 const (
 	nibbles2 = "2.0.0.0.0.0.f.7.f.f.f.f.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0."
 	nibbles1 = "1.0.0.0.0.0.f.7.f.f.f.f.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0."
 )
 
-// infirmary is a Health under test.
+// infirmary is a Health under test, in a synctest bubble: its time passes while all
+// goroutines wait.
 type infirmary struct {
 	t      *testing.T
-	clock  *handClock
-	world  *switchable
-	log    *lockedBuffer
+	world  *zoneServer
+	log    *testkit.Log
 	health *dnscheck.Health
 	lists  *dnscheck.Lists
 }
 
+// cure runs a test of lists in a bubble of its own.
+func cure(t *testing.T, name string, lists []dnscheck.List, test func(t *testing.T, f *infirmary)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) { test(t, newInfirmary(t, lists...)) })
+	})
+}
+
 func newInfirmary(t *testing.T, lists ...dnscheck.List) *infirmary {
-	f := &infirmary{t: t, clock: newHandClock(), world: &switchable{}, log: &lockedBuffer{}}
+	f := &infirmary{t: t, world: newWorld(), log: new(testkit.Log)}
 	drop := func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
 			return slog.Attr{}
 		}
 		return a
 	}
-	f.health = dnscheck.NewHealth(dnscheck.HealthOptions{
-		Clock: f.clock, Random: func() float64 { return 0.5 },
-		Log: slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{ReplaceAttr: drop})),
-	})
+	f.health = dnscheck.NewHealth(slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{ReplaceAttr: drop})))
 	f.lists = newLists(t, dnscheck.ListOptions{Health: f.health}, lists...)
 	return f
 }
 
 // run probes in the background until the test ends.
-func (f *infirmary) run() {
+func (f *infirmary) run() { f.watch(f.world) }
+
+func (f *infirmary) watch(resolver dnscheck.Resolver) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); f.health.Run(ctx) }()
 	f.t.Cleanup(func() { cancel(); <-done })
-	f.health.Watch(f.lists, f.world)
+	f.health.Watch(f.lists, resolver)
+}
+
+// check checks a client as it is done live.
+func (f *infirmary) check(addr string) dnscheck.ListReport {
+	return f.lists.Check(context.Background(), f.lists.Resolver(f.world), netip.MustParseAddr(addr))
 }
 
 // states sums up the lists, e.g. "bl IPv4: ok".
@@ -158,22 +120,26 @@ func (f *infirmary) states() string {
 	return strings.Join(words, "\n")
 }
 
-// until moves the clock on until the states are as wanted.
+// until lets up to an hour pass until the states are as wanted.
 func (f *infirmary) until(want string) {
 	f.t.Helper()
-	for deadline := time.Now().Add(patience); f.states() != want; {
-		if time.Now().After(deadline) {
-			f.t.Fatalf("states:\n%s\nwant:\n%s\nlog:\n%s", f.states(), want, f.log)
+	for range 60 {
+		if synctest.Wait(); f.states() == want {
+			return
 		}
-		f.clock.advance(time.Minute)
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Minute)
 	}
+	f.t.Fatalf("states:\n%s\nwant:\n%s\nlog:\n%s", f.states(), want, f.log)
 }
 
 func TestHealth(t *testing.T) {
-	f := newInfirmary(t,
-		dnscheck.List{Name: "bl", Zone: "bl.example", Weight: 1},
-		dnscheck.List{Name: "dbl", Zone: "dbl.example", Kind: dnscheck.DomainList, Weight: 1})
+	cure(t, "", []dnscheck.List{
+		{Name: "bl", Zone: "bl.example", Weight: 1},
+		{Name: "dbl", Zone: "dbl.example", Kind: dnscheck.DomainList, Weight: 1},
+	}, testHealth)
+}
+
+func testHealth(t *testing.T, f *infirmary) {
 	healthy := []string{
 		"2.0.0.127.bl.example. A 127.0.0.2", "1.0.0.127.bl.example. NXDOMAIN",
 		nibbles2 + "bl.example. A 127.0.0.2", nibbles1 + "bl.example. NXDOMAIN",
@@ -182,10 +148,12 @@ func TestHealth(t *testing.T) {
 	}
 	f.world.set(healthy...)
 	f.run()
-	await(t, "all lists have been probed", func() bool {
-		f.clock.advance(time.Minute)
-		return f.world.count("1.0.0.127.bl.example.")*f.world.count(nibbles1+"bl.example.")*f.world.count("invalid.dbl.example.") > 0
-	})
+	synctest.Wait()
+	for _, name := range []string{"1.0.0.127.bl.example.", nibbles1 + "bl.example.", "invalid.dbl.example."} {
+		if f.world.count(name) == 0 {
+			t.Errorf("%s was not asked for at once", name)
+		}
+	}
 	allWell := "bl IPv4: ok\nbl IPv6: ok\ndbl names: ok"
 	f.until(allWell)
 	if f.log.String() != "" {
@@ -202,7 +170,7 @@ func TestHealth(t *testing.T) {
 		"bl IPv6: the test entry that is on every list is not listed: the zone is empty\n" +
 		"dbl names: the list does not know this zone name (127.255.255.252)")
 	addr := netip.MustParseAddr("203.0.113.8")
-	recorder := dnscheck.NewRecorder(f.world)
+	recorder := dnscheck.NewRecorder(f.lists.Resolver(f.world))
 	live := f.lists.Check(context.Background(), recorder, addr)
 	if want, got := "not listed, score 0\nbl: unusable: the list is bypassed (127.255.255.0)", reports(live); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -218,7 +186,7 @@ func TestHealth(t *testing.T) {
 
 	f.world.set(healthy...)
 	f.until(allWell)
-	if got := f.lists.Check(context.Background(), f.world, addr); got.Verdict != dnscheck.Listed {
+	if got := f.check("203.0.113.8"); got.Verdict != dnscheck.Listed {
 		t.Errorf("once it works again: got %s", reports(got))
 	}
 	lines := strings.Split(strings.TrimSpace(f.log.String()), "\n")
@@ -236,121 +204,152 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-func TestAnErrorAnswerToAClientBypassesTheList(t *testing.T) {
-	f := newInfirmary(t, dnscheck.List{Name: "bl", Zone: "bl.example", Weight: 1, IPv4: true})
-	f.health.Watch(f.lists, f.world)
-	f.world.set("8.113.0.203.bl.example. A 127.255.255.255", "9.113.0.203.bl.example. A 127.0.0.2")
-	for range 3 {
-		f.lists.Check(context.Background(), f.world, netip.MustParseAddr("203.0.113.8"))
-	}
-	if got := f.lists.Check(context.Background(), f.world, netip.MustParseAddr("203.0.113.9")); got.Verdict != dnscheck.NotListed {
-		t.Errorf("got %s", reports(got))
-	}
-	if got := f.world.count("8.113.0.203.bl.example.") + f.world.count("9.113.0.203.bl.example."); got != 1 {
-		t.Errorf("the list was asked %d times, want once", got)
-	}
-	if got := strings.Count(f.log.String(), "bypassed"); got != 1 {
-		t.Errorf("logged %d times, want once:\n%s", got, f.log)
-	}
-	f.world.set("2.0.0.127.bl.example. A 127.0.0.2", "1.0.0.127.bl.example. NXDOMAIN")
-	f.run()
-	f.until("bl IPv4: ok")
+// oneList is asked about IPv4 clients.
+var oneList = dnscheck.List{Name: "bl", Zone: "bl.example", Weight: 1, IPv4: true}
+
+func with(l dnscheck.List, change func(*dnscheck.List)) []dnscheck.List {
+	change(&l)
+	return []dnscheck.List{l}
 }
 
-func TestAListThatForbidsProbesIsNotProbed(t *testing.T) {
-	f := newInfirmary(t, dnscheck.List{Name: "bl", Zone: "bl.example", Weight: 1, IPv4: true, NoProbe: true})
-	f.world.set("8.113.0.203.bl.example. A 127.255.255.255")
-	f.run()
-	f.lists.Check(context.Background(), f.world, netip.MustParseAddr("203.0.113.8"))
-	if got, want := f.states(), "bl IPv4: too many queries"; got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-	f.until("bl IPv4: ok")
-	if got := f.world.count("2.0.0.127.bl.example."); got != 0 {
-		t.Errorf("the list was probed %d times", got)
-	}
-}
+func noProbe(l *dnscheck.List) { l.NoProbe = true }
 
-func TestASilentListIsBypassedWhereItsSilenceIsIgnored(t *testing.T) {
-	f := newInfirmary(t,
-		dnscheck.List{Name: "optional", Zone: "optional.example", Weight: 1, IPv4: true},
-		dnscheck.List{Name: "required", Zone: "required.example", Weight: 1, IPv4: true, OnTemporary: dnscheck.TempFail})
-	f.world.set()
-	f.run()
-	f.until("optional IPv4: its servers do not answer\nrequired IPv4: ok")
-	await(t, "the required list has been probed more often than it takes", func() bool {
-		f.clock.advance(time.Minute)
-		return f.world.count("2.0.0.127.required.example.") > 5
-	})
-	if got, want := f.states(), "optional IPv4: its servers do not answer\nrequired IPv4: ok"; got != want {
-		t.Errorf("got\n%s\nwant\n%s", got, want)
-	}
-}
-
-// What is known of a list outlives a change of the configuration.
-func TestHealthOutlivesAReload(t *testing.T) {
-	bl := dnscheck.List{Name: "bl", Zone: "bl.example", Weight: 1, IPv4: true}
-	f := newInfirmary(t, bl, dnscheck.List{Name: "old", Zone: "old.example", Weight: 1, IPv4: true})
-	f.health.Watch(f.lists, f.world)
-	f.world.set("8.113.0.203.bl.example. A 127.255.255.255")
-	f.lists.Check(context.Background(), f.world, netip.MustParseAddr("203.0.113.8"))
-	again := newLists(t, dnscheck.ListOptions{Health: f.health}, bl)
-	f.health.Watch(again, f.world)
-	if got, want := f.states(), "bl IPv4: too many queries"; got != want {
-		t.Errorf("got\n%s\nwant\n%s", got, want)
-	}
-	if got := again.Check(context.Background(), f.world, netip.MustParseAddr("203.0.113.8")).Entries[0].Status; got != dnscheck.ListUnusable {
-		t.Errorf("got %v, want unusable", got)
-	}
-}
-
-// Probes are spread: with the same clock, lists that begin together are not all
-// probed together.
-func TestProbesAreSpread(t *testing.T) {
-	clock := newHandClock()
-	var mu sync.Mutex
-	at := make(map[time.Time]int)
-	resolver := resolverFunc(func(name string, _ uint16) dnscheck.Result {
-		if strings.HasPrefix(name, "2.") {
-			mu.Lock()
-			at[clock.Now()]++
-			mu.Unlock()
-			return dnscheck.Result{Status: dnscheck.Found, Records: []dnscheck.Record{{Type: dns.TypeA, Addr: netip.MustParseAddr("127.0.0.2")}}}
+func TestErrorAnswersToClients(t *testing.T) {
+	cure(t, "bypass the list", []dnscheck.List{oneList}, func(t *testing.T, f *infirmary) {
+		f.health.Watch(f.lists, f.world)
+		f.world.set("8.113.0.203.bl.example. A 127.255.255.255", "9.113.0.203.bl.example. A 127.0.0.2")
+		for range 3 {
+			f.check("203.0.113.8")
 		}
-		return dnscheck.Result{Status: dnscheck.NXDomain}
+		if got := f.check("203.0.113.9"); got.Verdict != dnscheck.NotListed {
+			t.Errorf("got %s", reports(got))
+		}
+		if got := f.world.count("8.113.0.203.bl.example.") + f.world.count("9.113.0.203.bl.example."); got != 1 {
+			t.Errorf("the list was asked %d times, want once", got)
+		}
+		if got := strings.Count(f.log.String(), "bypassed"); got != 1 {
+			t.Errorf("logged %d times, want once:\n%s", got, f.log)
+		}
+		f.world.set("2.0.0.127.bl.example. A 127.0.0.2", "1.0.0.127.bl.example. NXDOMAIN")
+		f.run()
+		f.until("bl IPv4: ok")
 	})
-	health := dnscheck.NewHealth(dnscheck.HealthOptions{Clock: clock})
-	var all []dnscheck.List
-	for i := range 20 {
-		all = append(all, dnscheck.List{Zone: fmt.Sprintf("l%d.example", i), Weight: 1, IPv4: true})
-	}
-	lists := newLists(t, dnscheck.ListOptions{Health: health}, all...)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { defer close(done); health.Run(ctx) }()
-	defer func() { cancel(); <-done }()
-	health.Watch(lists, resolver)
-	probed := func() (n, times int) {
+	cure(t, "bypass a list that forbids probes for a while", with(oneList, noProbe), func(t *testing.T, f *infirmary) {
+		f.world.set("8.113.0.203.bl.example. A 127.255.255.255")
+		f.run()
+		f.check("203.0.113.8")
+		if got, want := f.states(), "bl IPv4: too many queries"; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+		f.until("bl IPv4: ok")
+		if got := f.world.count("2.0.0.127.bl.example."); got != 0 {
+			t.Errorf("the list was probed %d times", got)
+		}
+	})
+	cure(t, "outlive a reload", []dnscheck.List{oneList, {Name: "old", Zone: "old.example", Weight: 1, IPv4: true}}, func(t *testing.T, f *infirmary) {
+		f.health.Watch(f.lists, f.world)
+		f.world.set("8.113.0.203.bl.example. A 127.255.255.255")
+		f.check("203.0.113.8")
+		f.lists = newLists(t, dnscheck.ListOptions{Health: f.health}, oneList)
+		f.health.Watch(f.lists, f.world)
+		if got, want := f.states(), "bl IPv4: too many queries"; got != want {
+			t.Errorf("got\n%s\nwant\n%s", got, want)
+		}
+		if got := f.check("203.0.113.8").Entries[0].Status; got != dnscheck.ListUnusable {
+			t.Errorf("got %v, want unusable", got)
+		}
+	})
+}
+
+// A sender or a PTR record can name any host below a list's zone. What its address
+// is says nothing of the list.
+func TestOtherNamesBelowAZoneDoNotBypassTheList(t *testing.T) {
+	cure(t, "", []dnscheck.List{oneList}, func(t *testing.T, f *infirmary) {
+		f.world.set("2.0.0.127.bl.example. A 127.0.0.2", "1.0.0.127.bl.example. NXDOMAIN", "www.bl.example. A 198.51.100.7", "www.bl.example. MX NODATA")
+		f.run()
+		resolver := f.lists.Resolver(f.world)
+		if got := resolver.Lookup(t.Context(), "www.bl.example.", dns.TypeA); !got.Has(netip.MustParseAddr("198.51.100.7")) {
+			t.Errorf("got %s", says(got))
+		}
+		dnscheck.CheckMailDomain(t.Context(), resolver, "www.bl.example", dnscheck.MailOptions{BadMX: true})
+		if got := f.states(); got != "bl IPv4: ok" {
+			t.Error(got)
+		}
+	})
+}
+
+func TestASilentListIsBypassedIfItsSilenceIsIgnored(t *testing.T) {
+	cure(t, "", []dnscheck.List{
+		{Name: "optional", Zone: "optional.example", Weight: 1, IPv4: true},
+		{Name: "required", Zone: "required.example", Weight: 1, IPv4: true, OnTemporary: dnscheck.TempFail},
+	}, func(t *testing.T, f *infirmary) {
+		f.world.set()
+		f.run()
+		const want = "optional IPv4: its servers do not answer\nrequired IPv4: ok"
+		f.until(want)
+		time.Sleep(10 * time.Minute)
+		if got := f.world.count("2.0.0.127.required.example."); got <= 5 {
+			t.Errorf("the required list was probed %d times", got)
+		}
+		if got := f.states(); got != want {
+			t.Errorf("got\n%s\nwant\n%s", got, want)
+		}
+	})
+}
+
+// Probes are spread: lists that begin together are not all probed together. Each is
+// probed every two minutes at least.
+func TestProbesAreSpread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		at := make(map[time.Time]int)
+		last := make(map[string]time.Time)
+		probes := 0
+		resolver := resolverFunc(func(name string, _ uint16) dnscheck.Result {
+			if !strings.HasPrefix(name, "2.") {
+				return dnscheck.Result{Status: dnscheck.NXDomain}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if before, ok := last[name]; ok && time.Since(before) > 2*time.Minute {
+				t.Errorf("%s: %v between two probes", name, time.Since(before))
+			}
+			at[time.Now()]++
+			last[name] = time.Now()
+			probes++
+			return dnscheck.Result{Status: dnscheck.Found, Records: []dnscheck.Record{{Type: dns.TypeA, Addr: netip.MustParseAddr("127.0.0.2")}}}
+		})
+		var all []dnscheck.List
+		for i := range 20 {
+			all = append(all, dnscheck.List{Zone: fmt.Sprintf("l%d.example", i), Weight: 1, IPv4: true})
+		}
+		f := newInfirmary(t, all...)
+		f.watch(resolver)
+		time.Sleep(time.Hour)
 		mu.Lock()
 		defer mu.Unlock()
-		for _, count := range at {
-			n += count
+		if probes < 600 || len(at) < probes/6 {
+			t.Errorf("%d probes at %d different times", probes, len(at))
 		}
-		return n, len(at)
-	}
-	await(t, "every list has been probed three times or so", func() bool {
-		clock.advance(time.Minute)
-		n, _ := probed()
-		return n >= 60
 	})
-	if n, times := probed(); times < n/6 {
-		t.Errorf("%d probes at %d different times", n, times)
-	}
 }
 
-// resolverFunc is a resolver made of a function.
-type resolverFunc func(name string, qtype uint16) dnscheck.Result
-
-func (f resolverFunc) Lookup(_ context.Context, name string, qtype uint16) dnscheck.Result {
-	return f(name, qtype)
+// Of two lists, one below the other's zone, each has the health of its own.
+func TestListsBelowEachOther(t *testing.T) {
+	lists := []dnscheck.List{
+		{Name: "all", Zone: "dbl.example", Kind: dnscheck.DomainList, Weight: 1},
+		{Name: "below", Zone: "new.dbl.example", Kind: dnscheck.DomainList, Weight: 1},
+	}
+	for _, order := range [][]dnscheck.List{lists, {lists[1], lists[0]}} {
+		cure(t, "first "+order[0].Name, order, func(t *testing.T, f *infirmary) {
+			f.world.set("spam.example.new.dbl.example. A 127.255.255.254", "spam.example.dbl.example. A 127.0.1.2",
+				"test.dbl.example. A 127.0.1.2", "invalid.dbl.example. NXDOMAIN", "test.new.dbl.example. A 127.0.1.2", "invalid.new.dbl.example. NXDOMAIN")
+			f.run()
+			synctest.Wait()
+			got := f.lists.CheckNames(t.Context(), f.lists.Resolver(f.world), "spam.example")
+			if want := "all names: ok\nbelow names: the list does not answer public or open resolvers"; got.Verdict != dnscheck.Listed || f.states() != want {
+				t.Errorf("got %s\nstates:\n%s\nwant:\n%s", reports(got), f.states(), want)
+			}
+		})
+	}
 }

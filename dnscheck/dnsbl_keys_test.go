@@ -1,7 +1,6 @@
 package dnscheck_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"milterd/dnscheck"
+	"milterd/integration/testkit"
 )
 
 func TestAKeyIsOnTheWireAndNowhereElse(t *testing.T) {
@@ -23,15 +23,18 @@ func TestAKeyIsOnTheWireAndNowhereElse(t *testing.T) {
 		"8.113.0.203.k3yk3yk3y.paid.example. A 127.0.0.2",
 		`8.113.0.203.k3yk3yk3y.paid.example. TXT "see http://paid.example/?key=K3YK3YK3Y&ip=203.0.113.8"`,
 		"9.113.0.203.k3yk3yk3y.paid.example. A 127.255.255.255",
-		"2.0.0.127.k3yk3yk3y.paid.example. NXDOMAIN",
+		"2.0.0.127.k3yk3yk3y.paid.example. A 127.0.0.2",
 	)
-	var log bytes.Buffer
+	var log testkit.Log
 	logger := slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	client := dial(t, s, dnscheck.Config{Log: logger, TryTimeout: 100 * time.Millisecond, Attempts: 1})
-	health := dnscheck.NewHealth(dnscheck.HealthOptions{Log: logger})
 	list := dnscheck.List{Zone: "{key}.Paid.example", Key: key, Weight: 1, TXT: true}
-	lists := newLists(t, dnscheck.ListOptions{Health: health}, list)
-	recorder := dnscheck.NewRecorder(lists.WithKeys(client))
+	f := newInfirmary(t)
+	f.health = dnscheck.NewHealth(logger)
+	f.lists = newLists(t, dnscheck.ListOptions{Health: f.health}, list)
+	f.watch(client)
+	lists := f.lists
+	recorder := dnscheck.NewRecorder(lists.Resolver(client))
 
 	var shown []string
 	for _, addr := range []string{"203.0.113.8", "203.0.113.9"} {
@@ -48,7 +51,7 @@ func TestAKeyIsOnTheWireAndNowhereElse(t *testing.T) {
 	}
 	logger.Warn("key", "key", list.Key, "list", list)
 	shown = append(shown, recorder.Lines()...)
-	shown = append(shown, log.String(), fmt.Sprint(health.States()))
+	shown = append(shown, log.String(), fmt.Sprint(f.health.States()))
 	asJSON, err := json.Marshal(list)
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +77,7 @@ func TestAKeyIsOnTheWireAndNowhereElse(t *testing.T) {
 	if !onWire {
 		t.Error("the server was never asked with the key")
 	}
-	if log.Len() == 0 {
+	if log.String() == "" {
 		t.Error("nothing was logged of the error answer")
 	}
 }
@@ -88,7 +91,7 @@ func TestWithoutItsKeyAListIsNotAsked(t *testing.T) {
 	if got := keyed.Check(withPatience(t), client, addr); got.Verdict != dnscheck.ListsTemporary {
 		t.Errorf("the client alone: got %s", reports(got))
 	}
-	if got := keyed.Check(withPatience(t), other.WithKeys(client), addr); got.Verdict != dnscheck.ListsTemporary {
+	if got := keyed.Check(withPatience(t), other.Resolver(client), addr); got.Verdict != dnscheck.ListsTemporary {
 		t.Errorf("the keys of other lists: got %s", reports(got))
 	}
 	if got := s.Total(); got != 0 {

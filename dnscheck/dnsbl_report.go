@@ -4,14 +4,12 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 )
 
 // ListStatus is what one list says.
 type ListStatus uint8
 
-// The statuses. The zero value is the one that claims nothing.
 const (
 	// ListNoAnswer: no answer in time, or none was waited for because the verdict
 	// stood without it.
@@ -31,21 +29,7 @@ const (
 
 // String is the status in a few words.
 func (s ListStatus) String() string {
-	switch s {
-	case ListNoAnswer:
-		return "no answer"
-	case ListFailed:
-		return "server failure"
-	case ListNotListed:
-		return "not listed"
-	case ListListed:
-		return "listed"
-	case ListOtherCode:
-		return "listed with a code that does not count"
-	case ListUnusable:
-		return "unusable"
-	}
-	return "list status " + strconv.Itoa(int(s))
+	return word(s, "no answer", "server failure", "not listed", "listed", "listed with a code that does not count", "unusable")
 }
 
 // ListEntry is what became of one question to one list.
@@ -62,80 +46,72 @@ type ListEntry struct {
 	Answers []netip.Addr
 	// Detail says why the status is ListUnusable.
 	Detail string
-	// Reason is the list's own text about the listing, printable, where
-	// List.TXT asks for it and it came in time.
+	// Reason is the list's own text about the listing, printable, if List.TXT asks
+	// for it and it came in time.
 	Reason string
 
-	list    *list
-	pending bool
+	list     *list
+	family   family
+	question string
+	pending  bool
 }
 
 // maxAnswers bounds the answers that an entry keeps to be shown.
 const maxAnswers = 16
 
-// take reads the answer to a question.
-func (e *ListEntry) take(l *list, result Result) {
+// take reads the answer to the question.
+func (e *ListEntry) take(result Result) {
 	e.pending = false
+	addrs := result.Addrs()
+	e.Answers = addrs[:min(len(addrs), maxAnswers)]
+	e.Status, e.Detail = e.list.judge(result)
+}
+
+// judge says what an answer of the list means; detail is why it is unusable.
+func (l *list) judge(result Result) (status ListStatus, detail string) {
 	switch {
 	case result.Status == NXDomain || result.Status == NoData:
-		e.Status = ListNotListed
+		return ListNotListed, ""
 	case result.Status == Temporary && result.Err == ErrServFail:
-		e.Status = ListFailed
+		return ListFailed, ""
 	case result.Status == Temporary:
-		e.Status = ListNoAnswer
-	default:
-		answers := result.Addrs()
-		e.Answers = answers[:min(len(answers), maxAnswers)]
-		e.Status = ListOtherCode
-		for _, answer := range answers {
-			if detail := errorAnswer(answer, l.List); detail != "" {
-				e.Status, e.Detail = ListUnusable, detail
-				return
-			}
-			for _, code := range l.Codes {
-				if code.Holds(answer) {
-					e.Status = ListListed
-				}
-			}
+		return ListNoAnswer, ""
+	}
+	status = ListOtherCode
+	for _, record := range result.Records {
+		if detail := errorAnswer(record.Addr, l.List); detail != "" {
+			return ListUnusable, detail
+		}
+		if slices.ContainsFunc(l.Codes, func(c Code) bool { return c.Holds(record.Addr) }) {
+			status = ListListed
 		}
 	}
+	return status, ""
 }
 
 // ListVerdict is what all lists together say.
 type ListVerdict uint8
 
-// The verdicts.
 const (
+	// ListsTemporary: a list whose OnTemporary is TempFail has no answer, and
+	// with it the verdict could be another one.
+	ListsTemporary ListVerdict = iota
 	// NotListed: the score is below the threshold.
-	NotListed ListVerdict = iota
+	NotListed
 	// Listed: the score has reached the threshold.
 	Listed
 	// Exempted: a list with Exempt has the client or name.
 	Exempted
-	// ListsTemporary: a list whose OnTemporary is TempFail has no answer, and
-	// with it the verdict could be another one.
-	ListsTemporary
 )
 
 // String is the verdict in a word or two.
 func (v ListVerdict) String() string {
-	switch v {
-	case NotListed:
-		return "not listed"
-	case Listed:
-		return "listed"
-	case Exempted:
-		return "exempted"
-	case ListsTemporary:
-		return "no answer"
-	}
-	return "list verdict " + strconv.Itoa(int(v))
+	return word(v, "no answer", "not listed", "listed", "exempted")
 }
 
 // ListReport is the result of a check.
 type ListReport struct {
-	// Addr or Names are what the lists were asked about.
-	Addr    netip.Addr
+	// Names are what domain lists were asked about.
 	Names   []string
 	Verdict ListVerdict
 	// Score is the sum of the weights of the lists with a listing.
@@ -146,8 +122,8 @@ type ListReport struct {
 	threshold int
 }
 
-// tally is where the score stands, and how far the lists for which open says so
-// could still move it.
+// tally is the score so far, and how far the lists for which open says so could
+// still move it.
 type tally struct {
 	score, up, down       int
 	exempted, couldExempt bool
@@ -184,21 +160,19 @@ func (r *ListReport) decided() bool {
 	return t.exempted || t.score+t.up < r.threshold || t.score+t.down >= r.threshold && !t.couldExempt
 }
 
-// conclude reaches the verdict. Without an answer a list is as good as silent,
-// unless the administrator would rather wait for it and it would make a
-// difference.
+// conclude reaches the verdict. A list without an answer does not count, unless the
+// administrator would rather wait for it and it would make a difference.
 func (r *ListReport) conclude() {
 	t := r.tally(ListEntry.awaited)
 	r.Score = t.score
+	enough := t.score >= r.threshold
 	switch {
 	case t.exempted:
 		r.Verdict = Exempted
-	case t.score >= r.threshold && (t.score+t.down < r.threshold || t.couldExempt):
+	case enough && (t.score+t.down < r.threshold || t.couldExempt), !enough && t.score+t.up >= r.threshold:
 		r.Verdict = ListsTemporary
-	case t.score >= r.threshold:
+	case enough:
 		r.Verdict = Listed
-	case t.score+t.up >= r.threshold:
-		r.Verdict = ListsTemporary
 	default:
 		r.Verdict = NotListed
 	}

@@ -31,18 +31,19 @@ var errMalformed = errors.New("malformed answer")
 // buffers are for datagrams, theirs and ours.
 var buffers = sync.Pool{New: func() any { return new([readSize]byte) }}
 
-// ask puts one question to one server: over UDP, and over TCP where the answer
-// was truncated. Its error is a time-out or some other failure of the network.
-func (c *Client) ask(ctx context.Context, s *server, q question) (*dns.Msg, error) {
+// ask puts one question to one server: over UDP, and over TCP if the answer was
+// truncated. Some firewalls drop queries with EDNS: a further attempt is without.
+// Its error is a time-out or some other failure of the network.
+func (c *Client) ask(ctx context.Context, s *server, q question, edns bool) (*dns.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.config.TryTimeout)
 	defer cancel()
-	reply, err := c.askUDP(ctx, s, q, true)
-	if err == nil && reply.Rcode == dns.RcodeFormatError {
-		// A server from before EDNS (RFC 6891 section 7).
-		reply, err = c.askUDP(ctx, s, q, false)
+	reply, err := c.askUDP(ctx, s, q, edns)
+	if err == nil && edns && dislikesEDNS(reply) {
+		edns = false
+		reply, err = c.askUDP(ctx, s, q, edns)
 	}
 	if err == nil && reply.Truncated {
-		reply, err = c.askTCP(ctx, s, q)
+		reply, err = c.askTCP(ctx, s, q, edns)
 	}
 	if err == nil {
 		return reply, nil
@@ -53,6 +54,20 @@ func (c *Client) ask(ctx context.Context, s *server, q question) (*dns.Msg, erro
 		c.counters.network.Add(1)
 	}
 	return nil, fmt.Errorf("ask dns server %s: %w", s.addr, err)
+}
+
+// dislikesEDNS says that a reply may be the error of a server that does not know EDNS,
+// or not this version of it: such a server answers FORMERR, NOTIMP or SERVFAIL without
+// an OPT record, or BADVERS (RFC 6891 sections 6.1.3 and 7, RFC 2671 section 5.3).
+// REFUSED is seen as well.
+func dislikesEDNS(reply *dns.Msg) bool {
+	switch reply.Rcode {
+	case dns.RcodeSuccess, dns.RcodeNameError:
+		return false
+	case dns.RcodeFormatError, dns.RcodeNotImplemented, dns.RcodeBadVers:
+		return true
+	}
+	return reply.IsEdns0() == nil
 }
 
 // newQuery is the message that asks q, with a random id.
@@ -72,10 +87,7 @@ func (c *Client) askUDP(ctx context.Context, s *server, q question, edns bool) (
 	if err != nil {
 		return nil, err
 	}
-	var conn net.Conn
-	if s.sockets != nil {
-		conn = s.sockets.take()
-	}
+	conn := s.takeSocket()
 	if conn == nil {
 		if conn, err = new(net.Dialer).DialContext(ctx, "udp", s.addr.String()); err != nil {
 			return nil, err
@@ -88,8 +100,8 @@ func (c *Client) askUDP(ctx context.Context, s *server, q question, edns bool) (
 		reply, err = c.awaitUDP(conn, query, buffer[:])
 	}
 	// A socket that an answer may still come to is not used again.
-	if untouched := release(); untouched && err == nil && s.sockets != nil {
-		s.sockets.put(conn)
+	if untouched := release(); untouched && err == nil {
+		s.putSocket(conn)
 	} else {
 		_ = conn.Close()
 	}
@@ -106,7 +118,7 @@ func interruptible(ctx context.Context, conn net.Conn) (release func() bool) {
 }
 
 // awaitUDP reads datagrams until one answers the query. All others are passed
-// over: whoever can guess a port must not be able to end the wait.
+// over: a forger that guesses the port must not be able to end the wait.
 func (c *Client) awaitUDP(conn net.Conn, query *dns.Msg, buffer []byte) (*dns.Msg, error) {
 	for {
 		n, err := conn.Read(buffer)
@@ -120,8 +132,8 @@ func (c *Client) awaitUDP(conn net.Conn, query *dns.Msg, buffer []byte) (*dns.Ms
 	}
 }
 
-func (c *Client) askTCP(ctx context.Context, s *server, q question) (*dns.Msg, error) {
-	query := newQuery(q, true)
+func (c *Client) askTCP(ctx context.Context, s *server, q question, edns bool) (*dns.Msg, error) {
+	query := newQuery(q, edns)
 	packet, err := query.Pack()
 	if err != nil {
 		return nil, err
@@ -156,7 +168,8 @@ func (c *Client) askTCP(ctx context.Context, s *server, q question) (*dns.Msg, e
 }
 
 // readReply takes a message apart if it answers the query: a response with the
-// same id to the same question, whole or marked as truncated.
+// same id to the same question, whole or marked as truncated. An error may also come
+// without the question: some servers answer so to what they cannot read.
 func readReply(message []byte, query *dns.Msg) (*dns.Msg, bool) {
 	const response = 0x80
 	if len(message) < headerBytes || binary.BigEndian.Uint16(message) != query.Id || message[2]&response == 0 {
@@ -164,6 +177,10 @@ func readReply(message []byte, query *dns.Msg) (*dns.Msg, bool) {
 	}
 	reply := new(dns.Msg)
 	err := reply.Unpack(message)
+	if len(reply.Question) == 0 && len(reply.Answer) == 0 && err == nil {
+		failed := reply.Rcode != dns.RcodeSuccess && reply.Rcode != dns.RcodeNameError
+		return reply, failed
+	}
 	if len(reply.Question) != 1 || reply.Opcode != dns.OpcodeQuery {
 		return nil, false
 	}

@@ -37,7 +37,7 @@ func Servers(c *Client) []string {
 }
 
 // KeepsSockets says whether sockets to a server are used for several queries.
-func KeepsSockets(addr netip.AddrPort) bool { return newServer(addr).sockets != nil }
+func KeepsSockets(addr netip.AddrPort) bool { return newServer(addr).keeps }
 
 // FillCache puts n answers for different clients into a cache with the bounds
 // of the config, and returns what keeps it alive and how many it holds.
@@ -46,16 +46,16 @@ func FillCache(config Config, n int) (cache any, entries int, err error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	c, err := newCache(config, func(*answer) time.Duration { return time.Hour })
+	c, err := newCache(config, func(*cacheEntry) time.Duration { return time.Hour })
 	if err != nil {
 		return nil, 0, err
 	}
 	defer c.StopAllGoroutines()
 	for i := range n {
 		addr := netip.AddrFrom4([4]byte{byte(i >> 24), byte(i >> 16), byte(i >> 8), byte(i)})
-		a := &answer{Result: Result{Status: NXDomain}}
+		a := &cacheEntry{Result: Result{Status: NXDomain}}
 		if i%2 == 0 {
-			a = &answer{Result: found([]Record{{Type: dns.TypePTR, TTL: 300, Host: fmt.Sprintf("host-%d.isp.example.", i)}})}
+			a = &cacheEntry{Result: found([]Record{{Type: dns.TypePTR, TTL: 300, Host: fmt.Sprintf("host-%d.isp.example.", i)}})}
 		}
 		c.Set(question{ReverseName(addr), dns.TypePTR}, a)
 	}

@@ -3,6 +3,8 @@ package dnscheck
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/miekg/dns"
@@ -10,18 +12,27 @@ import (
 	"milterd/dnscheck/internal/zonefile"
 )
 
-// The words of a session's dns lines.
-const (
-	wordNXDomain = "NXDOMAIN"
-	wordNoData   = "NODATA"
-	wordServFail = "SERVFAIL"
-	wordTimeout  = "TIMEOUT"
-)
+// The words of a session's dns lines, for results without records.
+var words = map[string]Result{
+	"NXDOMAIN": {Status: NXDomain},
+	"NODATA":   {Status: NoData},
+	"SERVFAIL": {Err: ErrServFail},
+	"TIMEOUT":  {Err: ErrTimeout},
+}
 
-// Frozen is a Resolver that knows a few zone-file lines and nothing else: it
-// answers at once, always the same, and never asks anybody. A session recorded
-// with its answers is judged again with it. Of what it has no line for it says that
-// the servers are silent, and keeps count: Missing.
+// word is the word for a result without records.
+func (r Result) word() string {
+	for word, result := range words {
+		if r.Status == result.Status && r.Err == result.Err {
+			return word
+		}
+	}
+	return "TIMEOUT"
+}
+
+// Frozen is a Resolver that knows a few zone-file lines and asks no server. It
+// answers at once and always the same. A session recorded with its answers is judged
+// again with it. A question without a line counts as one without an answer: Missing.
 type Frozen struct {
 	zone *zonefile.Zone
 
@@ -43,11 +54,8 @@ type Frozen struct {
 // without. CNAME records are followed.
 func NewFrozen(lines []string) (*Frozen, error) {
 	zone, err := zonefile.Parse(lines, func(word string) bool {
-		switch word {
-		case wordNXDomain, wordNoData, wordServFail, wordTimeout:
-			return true
-		}
-		return false
+		_, ok := words[word]
+		return ok
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read frozen answers: %w", err)
@@ -68,8 +76,8 @@ func (f *Frozen) Lookup(_ context.Context, name string, qtype uint16) Result {
 	c := newChain(question{name, qtype})
 	for {
 		q := zonefile.Question{Name: c.name, Type: qtype}
-		if words := f.zone.WordsFor(q); len(words) > 0 {
-			return wordResult(words[0])
+		if spoken := f.zone.WordsFor(q); len(spoken) > 0 {
+			return words[spoken[0]]
 		}
 		if records, _ := c.collect(f.zone.Records[q]); len(records) > 0 {
 			return found(sorted(records, c.ttl))
@@ -95,8 +103,8 @@ func (f *Frozen) miss(q question) {
 }
 
 // Missing is how often no line had an answer, and the first such question, as
-// "NAME TYPE": the verdicts of a session that has asked it rest on a silence that
-// nobody has heard. A TIMEOUT line is an answer. A nil Frozen has not been asked.
+// "NAME TYPE": what a session comes to that has asked it is not certain. A TIMEOUT
+// line is an answer. A nil Frozen has not been asked.
 func (f *Frozen) Missing() (n int, first string) {
 	if f == nil {
 		return 0, ""
@@ -109,33 +117,124 @@ func (f *Frozen) Missing() (n int, first string) {
 	return f.missing, f.first.name + " " + dns.TypeToString[f.first.qtype]
 }
 
-// peek is Lookup, which never waits.
-func (f *Frozen) peek(name string, qtype uint16) (Result, bool) {
+// LookupCached is Lookup, which never waits.
+func (f *Frozen) LookupCached(name string, qtype uint16) (Result, bool) {
 	return f.Lookup(context.Background(), name, qtype), true
 }
 
-// wordResult is what a word stands for.
-func wordResult(word string) Result {
-	switch word {
-	case wordNXDomain:
-		return Result{Status: NXDomain}
-	case wordNoData:
-		return Result{Status: NoData}
-	case wordServFail:
-		return temporary(ErrServFail)
-	}
-	return temporary(ErrTimeout)
+// LookupFresh is Lookup: nothing is older than the lines.
+func (f *Frozen) LookupFresh(ctx context.Context, name string, qtype uint16) Result {
+	return f.Lookup(ctx, name, qtype)
 }
 
-// word is the word for a result without records.
-func (r Result) word() string {
-	switch {
-	case r.Status == NXDomain:
-		return wordNXDomain
-	case r.Status == NoData:
-		return wordNoData
-	case r.Err == ErrServFail:
-		return wordServFail
+var _ Resolver = (*Frozen)(nil)
+
+// maxRecorded bounds the questions of one session. A session asks a few dozen;
+// only a client that goes on inventing senders asks more.
+const maxRecorded = 1000
+
+// Recorder is a Resolver for one session: it hands questions on and keeps the
+// answers, so that the session can be written down with what its verdicts rest on.
+// With gives one more Resolver that records into the same session.
+// A definite answer stays the same for as long as the session lasts: that is what a
+// replay will see. A temporary one is asked for
+// again, as the session must not fare worse for being recorded, and the first
+// definite answer takes its place. After maxRecorded different questions further
+// ones are handed on without being kept: a replay finds no answer to them.
+type Recorder struct {
+	resolver Resolver
+	*recording
+}
+
+// recording is what several Recorders of one session share.
+type recording struct {
+	mu      sync.Mutex
+	results map[question]Result
+}
+
+var _ Resolver = (*Recorder)(nil)
+
+// NewRecorder records what resolver answers.
+func NewRecorder(resolver Resolver) *Recorder {
+	return &Recorder{resolver, &recording{results: make(map[question]Result)}}
+}
+
+// With records what another resolver answers into the same session.
+func (r *Recorder) With(resolver Resolver) *Recorder { return &Recorder{resolver, r.recording} }
+
+// Lookup asks the resolver until it knows the answer.
+func (r *Recorder) Lookup(ctx context.Context, name string, qtype uint16) Result {
+	q, result, ok := r.known(name, qtype)
+	if ok {
+		return result
 	}
-	return wordTimeout
+	// A question that is given up was asked all the same, and had no answer: a replay
+	// shall have none either.
+	r.note(q, temporary(ErrTimeout))
+	return r.note(q, r.resolver.Lookup(ctx, q.name, qtype))
+}
+
+// LookupCached also knows what this session has been told.
+func (r *Recorder) LookupCached(name string, qtype uint16) (Result, bool) {
+	q, result, ok := r.known(name, qtype)
+	if ok {
+		return result, true
+	}
+	if result, ok = r.resolver.LookupCached(q.name, qtype); ok {
+		return r.note(q, result), true
+	}
+	return Result{}, false
+}
+
+// LookupFresh is not recorded: no check of a session asks so.
+func (r *Recorder) LookupFresh(ctx context.Context, name string, qtype uint16) Result {
+	return r.resolver.LookupFresh(ctx, name, qtype)
+}
+
+// known is the result if it is settled already, or else the question.
+func (r *recording) known(name string, qtype uint16) (q question, result Result, ok bool) {
+	name, ok = canonicalName(name)
+	if !ok {
+		return question{}, Result{Status: NXDomain}, true
+	}
+	q = question{name, qtype}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	result, ok = r.results[q]
+	return q, result, ok && result.Status != Temporary
+}
+
+// note keeps a result and gives the one that counts: the first definite one.
+func (r *recording) note(q question, result Result) Result {
+	if result.Err == ErrCanceled {
+		return result
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before, ok := r.results[q]
+	if ok && before.Status != Temporary {
+		return before
+	}
+	if ok || len(r.results) < maxRecorded {
+		r.results[q] = result
+	}
+	return result
+}
+
+// Lines are the answers so far as Frozen reads them, sorted.
+func (r *recording) Lines() []string {
+	r.mu.Lock()
+	results := maps.Clone(r.results)
+	r.mu.Unlock()
+	var lines []string
+	for q, result := range results {
+		for _, record := range result.Records {
+			lines = append(lines, q.name+" "+record.String())
+		}
+		if len(result.Records) == 0 {
+			lines = append(lines, q.name+" "+dns.TypeToString[q.qtype]+" "+result.word())
+		}
+	}
+	slices.Sort(lines)
+	return lines
 }

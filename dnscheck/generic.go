@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -20,12 +21,7 @@ const (
 // of its own, and so it is off unless rules are given.
 type Generic struct {
 	builtin  bool
-	patterns []pattern
-}
-
-type pattern struct {
-	text   string
-	regexp *regexp.Regexp
+	patterns []*regexp.Regexp
 }
 
 // GenericMatch is a name that a rule takes for generic.
@@ -52,7 +48,7 @@ func NewGeneric(builtin bool, patterns []string) (*Generic, error) {
 		if err != nil {
 			return nil, fmt.Errorf("generic names: %w", err)
 		}
-		g.patterns = append(g.patterns, pattern{text, compiled})
+		g.patterns = append(g.patterns, compiled)
 	}
 	return g, nil
 }
@@ -79,8 +75,8 @@ func (g *Generic) match(addr netip.Addr, name string) string {
 		}
 	}
 	for _, p := range g.patterns {
-		if p.regexp.MatchString(name) {
-			return p.text
+		if p.MatchString(name) {
+			return p.String()
 		}
 	}
 	return ""
@@ -144,21 +140,22 @@ func holdsAddress(addr netip.Addr, name string) bool {
 		squeezed := strings.NewReplacer("-", "", ".", "").Replace(name)
 		return strings.Trim(tail, "0") != "" && strings.Contains(squeezed, tail)
 	}
-	b := addr.As4()
-	if strings.Contains(name, fmt.Sprintf("%02x%02x%02x%02x", b[0], b[1], b[2], b[3])) ||
-		strings.Contains(name, fmt.Sprintf("%02x%02x%02x%02x", b[3], b[2], b[1], b[0])) {
-		return true
-	}
+	forwards := addr.As4()
+	backwards := forwards
+	slices.Reverse(backwards[:])
 	numbers := runs(name)
-	for i := 0; i+4 <= len(numbers); i++ {
-		n := numbers[i : i+4]
-		forwards := n[0] == int(b[0]) && n[1] == int(b[1]) && n[2] == int(b[2]) && n[3] == int(b[3])
-		backwards := n[0] == int(b[3]) && n[1] == int(b[2]) && n[2] == int(b[1]) && n[3] == int(b[0])
-		if forwards || backwards {
+	for _, b := range [][4]byte{forwards, backwards} {
+		if strings.Contains(name, fmt.Sprintf("%02x%02x%02x%02x", b[0], b[1], b[2], b[3])) {
 			return true
 		}
+		octets := []int{int(b[0]), int(b[1]), int(b[2]), int(b[3])}
+		for i := 0; i+4 <= len(numbers); i++ {
+			if slices.Equal(numbers[i:i+4], octets) {
+				return true
+			}
+		}
 	}
-	return strings.Contains(name, fmt.Sprintf("%03d%03d%03d%03d", b[0], b[1], b[2], b[3]))
+	return strings.Contains(name, fmt.Sprintf("%03d%03d%03d%03d", forwards[0], forwards[1], forwards[2], forwards[3]))
 }
 
 // runs are the numbers in a name; one too long to be an octet is -1.

@@ -15,6 +15,7 @@ import (
 	"github.com/miekg/dns"
 
 	"milterd/dnscheck"
+	"milterd/integration/testkit"
 )
 
 // rawServer is a server whose answers a test makes octet by octet.
@@ -266,19 +267,6 @@ func TestAliasesAreFollowedFromMessageToMessage(t *testing.T) {
 	}
 }
 
-func TestAServerWithoutEDNS(t *testing.T) {
-	s := serveRaw(t, func(query *dns.Msg) [][]byte {
-		if query.IsEdns0() != nil {
-			return [][]byte{packed(t, new(dns.Msg).SetRcode(query, dns.RcodeFormatError))}
-		}
-		return [][]byte{packed(t, answering(t, query, "a.example. 300 IN A 203.0.113.5"))}
-	}, nil)
-	c := dial(t, nil, dnscheck.Config{Servers: []string{s.addr()}, TryTimeout: patience, Attempts: 1})
-	if got, want := says(c.Lookup(withPatience(t), "a.example", dns.TypeA)), "FOUND | 300 IN A 203.0.113.5"; got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-}
-
 func TestTCP(t *testing.T) {
 	truncated := func(query *dns.Msg) [][]byte {
 		m := answering(t, query, "a.example. 300 IN A 192.0.2.66", "a.example. 300 IN A 192.0.2.67")
@@ -333,7 +321,7 @@ func TestTCP(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan dnscheck.Result, 1)
 		go func() { done <- c.Lookup(ctx, "a.example", dns.TypeA) }()
-		await(t, "the query over TCP is out", func() bool { return s.asked.Load() == 2 })
+		testkit.Eventually(t, "the query over TCP is out", func() bool { return s.asked.Load() == 2 })
 		cancel()
 		select {
 		case got := <-done:

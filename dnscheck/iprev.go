@@ -16,7 +16,6 @@ const maxPTR = 10
 // IPRevStatus is the outcome of an iprev check (RFC 8601 section 2.7.3).
 type IPRevStatus uint8
 
-// The statuses. The zero value is the one that claims nothing.
 const (
 	// IPRevTempError: not known for now. The PTR look-up had no answer, or no
 	// name was confirmed and the addresses of one had no answer. sendmail: TEMP.
@@ -32,23 +31,12 @@ const (
 
 // String is the status in the words of RFC 8601.
 func (s IPRevStatus) String() string {
-	switch s {
-	case IPRevTempError:
-		return "temperror"
-	case IPRevPass:
-		return "pass"
-	case IPRevFail:
-		return "fail"
-	case IPRevPermError:
-		return "permerror"
-	}
-	return "iprev status " + strconv.Itoa(int(s))
+	return word(s, "temperror", "pass", "fail", "permerror")
 }
 
 // NameStatus is what was found out about one PTR name.
 type NameStatus uint8
 
-// The statuses. The zero value is the one that claims nothing.
 const (
 	// NameTemporary: the look-up of its addresses had no answer.
 	NameTemporary NameStatus = iota
@@ -64,19 +52,7 @@ const (
 
 // String is the status in a word or two.
 func (s NameStatus) String() string {
-	switch s {
-	case NameTemporary:
-		return "no answer"
-	case NameConfirmed:
-		return "confirmed"
-	case NameMismatch:
-		return "other address"
-	case NameNoAddress:
-		return "no address"
-	case NameIgnored:
-		return "not a host name"
-	}
-	return "name status " + strconv.Itoa(int(s))
+	return word(s, "no answer", "confirmed", "other address", "no address", "not a host name")
 }
 
 // PTRName is one PTR name and what became of it.
@@ -93,7 +69,7 @@ type IPRev struct {
 	Status IPRevStatus
 	// Names are the PTR names, in the order of the alphabet.
 	Names []PTRName
-	// Omitted is how many further names there were, which nobody looked at.
+	// Omitted is how many further names there were, which were not looked at.
 	Omitted int
 	// Err is why the PTR look-up itself had no answer.
 	Err error
@@ -103,7 +79,7 @@ type IPRev struct {
 // hold the client's address (forward-confirmed reverse DNS). All names are asked
 // for at once, for the records of the client's family only: others cannot match.
 //
-// One confirmed name is enough to pass, whatever became of the rest. Without
+// One confirmed name is enough to pass. Without
 // one, a name that had no answer makes the result temporary, because it might
 // have been the one. Names that no host can have (labels of other characters, a
 // single label, an address) confirm nothing.
@@ -132,7 +108,7 @@ func CheckIPRev(ctx context.Context, resolver Resolver, addr netip.Addr) IPRev {
 			asked = append(asked, name)
 		}
 	}
-	for i, forward := range together(ctx, resolver, questions) {
+	for i, forward := range lookupAll(ctx, resolver, questions) {
 		asked[i].Status = confirm(forward, addr)
 	}
 	rev.Status = rev.conclude()
@@ -184,8 +160,7 @@ func (r *IPRev) conclude() IPRevStatus {
 	return status
 }
 
-// Confirmed are the confirmed names, the first of them being the client's name
-// where one is needed.
+// Confirmed are the confirmed names.
 func (r IPRev) Confirmed() []string {
 	var names []string
 	for _, name := range r.Names {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -19,7 +18,6 @@ const maxMX = 10
 // MailStatus says whether mail for a domain can be delivered.
 type MailStatus uint8
 
-// The statuses. The zero value is the one that claims nothing.
 const (
 	// MailTemporary: not known for now.
 	MailTemporary MailStatus = iota
@@ -45,25 +43,8 @@ const (
 
 // String is the status in a few words.
 func (s MailStatus) String() string {
-	switch s {
-	case MailTemporary:
-		return "no answer"
-	case MailOK:
-		return "ok"
-	case MailNull:
-		return "null MX"
-	case MailNoDomain:
-		return "no such domain"
-	case MailBadMX:
-		return "unusable MX"
-	case MailLiteral:
-		return "address literal"
-	case MailInvalid:
-		return "not a domain name"
-	case MailInvalidIDN:
-		return "not an internationalized domain name"
-	}
-	return "mail status " + strconv.Itoa(int(s))
+	return word(s, "no answer", "ok", "null MX", "no such domain", "unusable MX", "address literal", "not a domain name",
+		"not an internationalized domain name")
 }
 
 // MailOptions choose what is asked beyond the existence of the domain.
@@ -85,7 +66,7 @@ type MailHost struct {
 	// Name is in lower case and without its final dot, in printable characters:
 	// what a host name does not have is escaped as in a zone file.
 	Name string
-	// Addrs are its addresses, where they were asked for.
+	// Addrs are its addresses, if they were asked for.
 	Addrs []netip.Addr
 	// Err says why its addresses are not, or not all, known.
 	Err error
@@ -99,9 +80,6 @@ type MailDomain struct {
 	// Hosts are the mail hosts, the most preferred first, maxMX at most. Without
 	// MX records it is the domain itself (RFC 5321 section 5.1).
 	Hosts []MailHost
-	// Bad are the addresses that made the status MailBadMX; none where the
-	// hosts have no address at all.
-	Bad []netip.Addr
 	// Err is the cause of MailTemporary.
 	Err error
 }
@@ -179,7 +157,7 @@ func isLiteral(domain string) bool {
 	return err == nil && addr.Is4()
 }
 
-// takeHosts reads the MX records. A null MX counts only where there is no other
+// takeHosts reads the MX records. A null MX counts only if there is no other
 // record (RFC 7505 section 3); beside others it is passed over, as no mail can
 // be sent to it.
 func (m *MailDomain) takeHosts(records []Record) {
@@ -222,7 +200,7 @@ func (m *MailDomain) askHosts(ctx context.Context, resolver Resolver) {
 			hosts = append(hosts, host)
 		}
 	}
-	for i, result := range together(ctx, resolver, questions) {
+	for i, result := range lookupAll(ctx, resolver, questions) {
 		host := hosts[i/2]
 		host.Addrs = append(host.Addrs, result.Addrs()...)
 		if result.Status == Temporary {
@@ -233,24 +211,42 @@ func (m *MailDomain) askHosts(ctx context.Context, resolver Resolver) {
 
 // judgeHosts looks for an address that mail could be sent to.
 func (m *MailDomain) judgeHosts(networks []netip.Prefix) {
-	var unknown error
+	m.Status = MailBadMX
 	for _, host := range m.Hosts {
 		if host.Err != nil {
-			unknown = host.Err
+			m.Status, m.Err = MailTemporary, host.Err
 		}
 		for _, addr := range host.Addrs {
-			addr = addr.Unmap()
-			in := func(network netip.Prefix) bool { return network.Contains(addr) }
+			in := func(network netip.Prefix) bool { return network.Contains(addr.Unmap()) }
 			if Public(addr) && !slices.ContainsFunc(networks, in) {
-				m.Bad = nil
+				m.Status, m.Err = MailOK, nil
 				return
 			}
-			m.Bad = append(m.Bad, addr)
 		}
 	}
-	if unknown != nil {
-		m.Status, m.Err, m.Bad = MailTemporary, unknown, nil
-		return
+}
+
+// maxShown bounds the addresses of one mail host that String shows.
+const maxShown = 4
+
+// String says what was found, for a trace: with bad mail hosts also their addresses.
+func (m MailDomain) String() string {
+	var b strings.Builder
+	b.WriteString("domain " + m.Domain + ": " + m.Status.String())
+	if m.Status != MailBadMX {
+		return b.String()
 	}
-	m.Status = MailBadMX
+	for _, host := range m.Hosts {
+		b.WriteString(", " + host.Name)
+		if len(host.Addrs) == 0 {
+			b.WriteString(" (no address)")
+		}
+		for i, addr := range host.Addrs[:min(len(host.Addrs), maxShown)] {
+			b.WriteString([]string{" (", " "}[min(i, 1)] + addr.String())
+		}
+		if len(host.Addrs) > 0 {
+			b.WriteString(map[bool]string{true: " ...)", false: ")"}[len(host.Addrs) > maxShown])
+		}
+	}
+	return b.String()
 }

@@ -5,18 +5,17 @@ import (
 	"io"
 	"log/slog"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
 	"milterd/dnscheck"
 	"milterd/dnscheck/dnstest"
+	"milterd/integration/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience bounds every wait that a test expects to be short.
-const patience = 20 * time.Second
+const patience = testkit.Patience
 
 // serve starts a DNS server for one test.
 func serve(t testing.TB, lines ...string) *dnstest.Server {
@@ -61,16 +60,24 @@ func freeze(t testing.TB, lines ...string) *dnscheck.Frozen {
 	return f
 }
 
-// await polls until a condition holds.
-func await(t testing.TB, what string, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !condition(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited %v in vain until %s", patience, what)
-		}
-		time.Sleep(time.Millisecond)
-	}
+// fake is a resolver made of a function. It keeps nothing.
+type fake struct {
+	answer func(name string, qtype uint16) dnscheck.Result
 }
+
+func resolverFunc(answer func(name string, qtype uint16) dnscheck.Result) *fake { return &fake{answer} }
+
+var _ dnscheck.Resolver = (*fake)(nil)
+
+func (f *fake) Lookup(_ context.Context, name string, qtype uint16) dnscheck.Result {
+	return f.answer(name, qtype)
+}
+
+func (f *fake) LookupFresh(_ context.Context, name string, qtype uint16) dnscheck.Result {
+	return f.answer(name, qtype)
+}
+
+func (f *fake) LookupCached(string, uint16) (dnscheck.Result, bool) { return dnscheck.Result{}, false }
 
 // withPatience is a context that ends no test early and hangs none.
 func withPatience(t testing.TB) context.Context {

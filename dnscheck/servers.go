@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,25 +25,41 @@ const (
 	penalty     = 30 * time.Second
 	// checkEvery is how often resolv.conf is looked at.
 	checkEvery = 5 * time.Second
-	// maxResolvConf bounds what is read of resolv.conf.
+	// maxResolvConf bounds what is read of resolv.conf, in octets.
 	maxResolvConf = 64 << 10
+	// maxIdle bounds the sockets kept open to one server.
+	maxIdle = 64
 )
+
+// ParseServer reads the address of a server, with or without a port; the default is 53.
+func ParseServer(s string) (netip.AddrPort, error) {
+	if addr, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+		return netip.AddrPortFrom(addr, 53), nil
+	}
+	if server, err := netip.ParseAddrPort(s); err == nil && server.Port() != 0 {
+		return server, nil
+	}
+	return netip.AddrPort{}, fmt.Errorf("dns server %q: expected an address or address:port", s)
+}
 
 // server is one DNS server.
 type server struct {
-	addr    netip.AddrPort
-	sockets *sockets
+	addr netip.AddrPort
+	// keeps: sockets are used again, which saves a third of a query's cost. That is
+	// so for a resolver on this host. Towards any other each query has a socket, and
+	// so a source port, of its own: a forger on the way has to guess it.
+	keeps bool
 
 	failures    atomic.Int32 // in a row
 	behindUntil atomic.Int64 // unix nanoseconds
+
+	mu     sync.Mutex
+	idle   []net.Conn
+	closed bool
 }
 
 func newServer(addr netip.AddrPort) *server {
-	s := &server{addr: addr}
-	if addr.Addr().Unmap().IsLoopback() {
-		s.sockets = &sockets{}
-	}
-	return s
+	return &server{addr: addr, keeps: addr.Addr().Unmap().IsLoopback()}
 }
 
 // answered and failed keep the score that order goes by.
@@ -58,6 +76,38 @@ func (s *server) failed(now time.Time) {
 	}
 }
 
+// takeSocket is a socket of an earlier query, or nil.
+func (s *server) takeSocket() net.Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.idle) == 0 {
+		return nil
+	}
+	conn := s.idle[len(s.idle)-1]
+	s.idle = s.idle[:len(s.idle)-1]
+	return conn
+}
+
+// putSocket keeps a socket, or closes it if there are enough.
+func (s *server) putSocket(conn net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.keeps || s.closed || len(s.idle) >= maxIdle {
+		_ = conn.Close()
+		return
+	}
+	s.idle = append(s.idle, conn)
+}
+
+func (s *server) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, conn := range s.idle {
+		_ = conn.Close()
+	}
+	s.idle, s.closed = nil, true
+}
+
 // serverSet is the servers in force; it is never changed, only replaced.
 type serverSet []*server
 
@@ -68,26 +118,16 @@ func (set serverSet) order(now time.Time) serverSet {
 	if !slices.ContainsFunc(set, behind) {
 		return set
 	}
-	ordered := make(serverSet, 0, len(set))
+	ordered := make(serverSet, 0, 2*len(set))
+	var last serverSet
 	for _, s := range set {
-		if !behind(s) {
+		if behind(s) {
+			last = append(last, s)
+		} else {
 			ordered = append(ordered, s)
 		}
 	}
-	for _, s := range set {
-		if !slices.Contains(ordered, s) {
-			ordered = append(ordered, s)
-		}
-	}
-	return ordered
-}
-
-func (set serverSet) close() {
-	for _, s := range set {
-		if s.sockets != nil {
-			s.sockets.close()
-		}
-	}
+	return append(ordered, last...)
 }
 
 // servers is the list of servers, from the configuration or from a file that is
@@ -98,43 +138,32 @@ type servers struct {
 
 	next atomic.Int64 // when to look at the file again, unix nanoseconds
 	mu   sync.Mutex   // held while the file is looked at
-	seen fileState
-}
-
-// fileState tells one version of a file from another.
-type fileState struct {
-	modified time.Time
-	size     int64
-	file     fs.FileInfo
-}
-
-func (f fileState) same(info fs.FileInfo) bool {
-	return f.file != nil && f.size == info.Size() && f.modified.Equal(info.ModTime()) && os.SameFile(f.file, info)
+	seen []byte       // the text of the file
 }
 
 // newServers reads the list for the first time. A file that cannot be read is
 // an error then; later it only means that the old list stays.
 func newServers(config Config) (*servers, error) {
 	s := &servers{config: config}
-	if len(config.Servers) > 0 {
-		addrs := make([]netip.AddrPort, 0, len(config.Servers))
-		for _, text := range config.Servers {
-			addr, err := serverAddr(text)
-			if err != nil {
-				return nil, err
-			}
-			addrs = append(addrs, addr)
-		}
-		s.replace(addrs)
-		return s, nil
+	if len(config.Servers) == 0 {
+		return s, s.read(config.now())
 	}
-	return s, s.reread(config.now())
+	addrs := make([]netip.AddrPort, 0, len(config.Servers))
+	for _, text := range config.Servers {
+		addr, err := ParseServer(text)
+		if err != nil {
+			return nil, err
+		}
+		addrs = append(addrs, addr)
+	}
+	s.replace(addrs)
+	return s, nil
 }
 
 // get is the servers in force.
 func (s *servers) get(now time.Time) serverSet {
 	if len(s.config.Servers) == 0 && now.UnixNano() >= s.next.Load() && s.mu.TryLock() {
-		err := s.rereadLocked(now)
+		err := s.read(now)
 		s.mu.Unlock()
 		if err != nil {
 			s.config.Log.Warn("dns servers stay as they were", "error", err)
@@ -143,33 +172,57 @@ func (s *servers) get(now time.Time) serverSet {
 	return *s.current.Load()
 }
 
-func (s *servers) reread(now time.Time) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.rereadLocked(now)
-}
-
-func (s *servers) rereadLocked(now time.Time) error {
+// read takes the servers from the file if it has changed.
+func (s *servers) read(now time.Time) error {
 	s.next.Store(now.Add(checkEvery).UnixNano())
-	info, err := os.Stat(s.config.ResolvConf)
-	if err == nil && s.seen.same(info) {
-		return nil
-	}
+	text, err := readSome(s.config.ResolvConf)
 	// Without the file the server is the one on this host: resolv.conf(5).
 	if errors.Is(err, fs.ErrNotExist) && s.current.Load() == nil {
-		s.replace([]netip.AddrPort{localServer()})
-		return nil
+		text, err = []byte("# no file\n"), nil
 	}
 	if err != nil {
 		return fmt.Errorf("read dns servers: %w", err)
 	}
-	addrs, err := readResolvConf(s.config.ResolvConf)
-	if err != nil {
-		return err
+	if s.current.Load() != nil && bytes.Equal(text, s.seen) {
+		return nil
 	}
-	s.seen = fileState{info.ModTime(), info.Size(), info}
+	s.seen = text
+	addrs, err := resolvConfServers(text)
+	if err != nil {
+		return fmt.Errorf("read dns servers: %s: %w", s.config.ResolvConf, err)
+	}
 	s.replace(addrs)
 	return nil
+}
+
+func readSome(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	return io.ReadAll(io.LimitReader(file, maxResolvConf))
+}
+
+// resolvConfServers gives the servers of a text in the format of resolv.conf(5).
+// Lines that name none are passed over, as the C library does.
+func resolvConfServers(text []byte) (addrs []netip.AddrPort, err error) {
+	config, err := dns.ClientConfigFromReader(bytes.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	if len(config.Servers) == 0 {
+		config.Servers = []string{"127.0.0.1"}
+	}
+	for _, text := range config.Servers {
+		if addr, err := netip.ParseAddr(text); err == nil && len(addrs) < maxServers {
+			addrs = append(addrs, netip.AddrPortFrom(addr, 53))
+		}
+	}
+	if len(addrs) == 0 {
+		return nil, errors.New("no nameserver line with an address")
+	}
+	return addrs, nil
 }
 
 // replace puts a list in force. Servers that stay keep their sockets and score.
@@ -191,53 +244,18 @@ func (s *servers) replace(addrs []netip.AddrPort) {
 		}
 	}
 	s.current.Store(&set)
-	var gone serverSet
 	for _, server := range old {
 		if !slices.Contains(set, server) {
-			gone = append(gone, server)
+			server.close()
 		}
 	}
-	gone.close()
 	if old != nil {
 		s.config.Log.Info("dns servers have changed", "servers", addrs)
 	}
 }
 
-func (s *servers) close() { (*s.current.Load()).close() }
-
-func localServer() netip.AddrPort {
-	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 53)
-}
-
-// readResolvConf gives the servers of a file in the format of resolv.conf(5).
-// Lines that name none are passed over, as the C library does.
-func readResolvConf(path string) ([]netip.AddrPort, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("read dns servers: %w", err)
+func (s *servers) close() {
+	for _, server := range *s.current.Load() {
+		server.close()
 	}
-	defer func() { _ = file.Close() }()
-	// Read before it is parsed: the parser does not report a failure to read.
-	text, err := io.ReadAll(io.LimitReader(file, maxResolvConf))
-	if err != nil {
-		return nil, fmt.Errorf("read dns servers: %w", err)
-	}
-	config, err := dns.ClientConfigFromReader(bytes.NewReader(text))
-	if err != nil {
-		return nil, fmt.Errorf("read dns servers: %s: %w", path, err)
-	}
-	var addrs []netip.AddrPort
-	for _, text := range config.Servers {
-		addr, err := netip.ParseAddr(text)
-		if err == nil && len(addrs) < maxServers {
-			addrs = append(addrs, netip.AddrPortFrom(addr, 53))
-		}
-	}
-	if len(config.Servers) == 0 {
-		addrs = []netip.AddrPort{localServer()}
-	}
-	if len(addrs) == 0 {
-		return nil, fmt.Errorf("read dns servers: %s: no nameserver line with an address", path)
-	}
-	return addrs, nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/miekg/dns"
 
 	"milterd/dnscheck"
+	"milterd/integration/testkit"
 )
 
 func TestCallersShareALookup(t *testing.T) {
@@ -42,12 +43,12 @@ func TestACanceledCallerTakesNobodyAlong(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	first := make(chan dnscheck.Result, 1)
 	go func() { first <- c.Lookup(ctx, "a.example", dns.TypeA) }()
-	await(t, "the query is out", func() bool { return s.Total() == 1 })
+	testkit.Eventually(t, "the query is out", func() bool { return s.Total() == 1 })
 	others := make(chan dnscheck.Result, 10)
 	for range cap(others) {
 		go func() { others <- c.Lookup(withPatience(t), "a.example", dns.TypeA) }()
 	}
-	await(t, "the others wait", func() bool { return c.Stats().Waiting == 1+cap(others) })
+	testkit.Eventually(t, "the others wait", func() bool { return c.Stats().Waiting == 1+cap(others) })
 	cancel()
 	if got := <-first; got.Err != dnscheck.ErrCanceled {
 		t.Errorf("the canceled one: got %s", says(got))
@@ -67,7 +68,7 @@ func TestCancelingInterruptsALookup(t *testing.T) {
 		before := s.Total()
 		done := make(chan dnscheck.Result, 1)
 		go func() { done <- c.Lookup(ctx, name, dns.TypeA) }()
-		await(t, "the query is out", func() bool { return s.Total() > before })
+		testkit.Eventually(t, "the query is out", func() bool { return s.Total() > before })
 		cancel()
 		select {
 		case got := <-done:
@@ -90,7 +91,7 @@ func TestClosingInterruptsLookups(t *testing.T) {
 	c := dial(t, s, dnscheck.Config{TryTimeout: time.Hour, Timeout: time.Hour})
 	done := make(chan dnscheck.Result, 1)
 	go func() { done <- c.Lookup(withPatience(t), "dead.example", dns.TypeA) }()
-	await(t, "the query is out", func() bool { return s.Total() == 1 })
+	testkit.Eventually(t, "the query is out", func() bool { return s.Total() == 1 })
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
@@ -109,7 +110,7 @@ func TestLookupsUnderWayAreBounded(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan dnscheck.Result, 1)
 	go func() { done <- c.Lookup(ctx, "dead.example", dns.TypeA) }()
-	await(t, "the query is out", func() bool { return s.Total() == 1 })
+	testkit.Eventually(t, "the query is out", func() bool { return s.Total() == 1 })
 	short, cancelShort := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancelShort()
 	if got := c.Lookup(short, "a.example", dns.TypeA); got.Err != dnscheck.ErrTimeout {
@@ -117,7 +118,7 @@ func TestLookupsUnderWayAreBounded(t *testing.T) {
 	}
 	waiting := make(chan dnscheck.Result, 1)
 	go func() { waiting <- c.Lookup(withPatience(t), "a.example", dns.TypeA) }()
-	await(t, "the second one waits", func() bool { return c.Stats().Crowded == 2 })
+	testkit.Eventually(t, "the second one waits", func() bool { return c.Stats().Crowded == 2 })
 	cancel()
 	<-done
 	if got := <-waiting; got.Status != dnscheck.Found {
@@ -160,7 +161,7 @@ func TestWithAllServersDeadNothingPilesUp(t *testing.T) {
 		checks.Go(func() {
 			domain := fmt.Sprintf("d%d.example", i)
 			if got := dnscheck.CheckMailDomain(ctx, c, domain, dnscheck.MailOptions{}); got.Status != dnscheck.MailTemporary {
-				t.Errorf("got %s", tells(got))
+				t.Errorf("got %s", summary(got))
 			}
 		})
 		checks.Wait()
@@ -193,7 +194,7 @@ func TestWithAllServersDeadNothingPilesUp(t *testing.T) {
 	if after > before+before/2+2<<20 {
 		t.Errorf("the heap grew from %d to %d KiB", before>>10, after>>10)
 	}
-	await(t, "the goroutines are as many as before", func() bool { return runtime.NumGoroutine() <= goroutines+5 })
+	testkit.Eventually(t, "the goroutines are as many as before", func() bool { return runtime.NumGoroutine() <= goroutines+5 })
 	t.Logf("%d sessions: heap %d KiB, then %d KiB; %d goroutines, then %d", sessions, before>>10, after>>10, goroutines, runtime.NumGoroutine())
 }
 

@@ -11,20 +11,8 @@ import (
 	"github.com/miekg/dns"
 
 	"milterd/dnscheck"
+	"milterd/integration/testkit"
 )
-
-// testClock is a clock that only a test moves.
-type testClock struct{ nanos atomic.Int64 }
-
-func newTestClock() *testClock {
-	c := new(testClock)
-	c.nanos.Store(1_700_000_000_000_000_000)
-	return c
-}
-
-func (c *testClock) now() time.Time { return time.Unix(0, c.nanos.Load()) }
-
-func (c *testClock) advance(d time.Duration) { c.nanos.Add(int64(d)) }
 
 func TestHowLongAnswersAreRemembered(t *testing.T) {
 	soa := func(m *dns.Msg, ttl, minimum uint32) {
@@ -50,7 +38,7 @@ func TestHowLongAnswersAreRemembered(t *testing.T) {
 		{"no data likewise", dnscheck.Config{}, func(m *dns.Msg) { soa(m, 3600, 60) }, time.Minute},
 		{"NXDOMAIN for the negative ceiling at most", dnscheck.Config{NegativeTTL: time.Minute}, func(m *dns.Msg) { m.Rcode = dns.RcodeNameError; soa(m, 86400, 86400) }, time.Minute},
 		{"NXDOMAIN without an SOA for the floor", dnscheck.Config{MinTTL: 7 * time.Second}, func(m *dns.Msg) { m.Rcode = dns.RcodeNameError }, 7 * time.Second},
-		{"failures for a moment", dnscheck.Config{TemporaryTTL: 3 * time.Second}, func(m *dns.Msg) { m.Rcode = dns.RcodeServerFailure }, 3 * time.Second},
+		{"failures for a moment", dnscheck.Config{TemporaryTTL: 3 * time.Second}, func(m *dns.Msg) { m.SetEdns0(1232, false).Rcode = dns.RcodeServerFailure }, 3 * time.Second},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := serveRaw(t, func(query *dns.Msg) [][]byte {
@@ -58,17 +46,17 @@ func TestHowLongAnswersAreRemembered(t *testing.T) {
 				test.reply(m)
 				return [][]byte{packed(t, m)}
 			}, nil)
-			clock := newTestClock()
+			clock := testkit.NewClock(time.Unix(1_700_000_000, 0))
 			test.config.Servers = []string{s.addr()}
-			c := dial(t, nil, test.config.WithClock(clock.now))
+			c := dial(t, nil, test.config.WithClock(clock.Now))
 			for _, step := range []struct {
 				after time.Duration
 				asked int32
 			}{{0, 1}, {test.want - time.Millisecond, 1}, {2 * time.Millisecond, 2}} {
-				clock.advance(step.after)
+				clock.Advance(step.after)
 				c.Lookup(withPatience(t), "a.example", dns.TypeA)
 				if got := s.asked.Load(); got != step.asked {
-					t.Errorf("at %v: the server was asked %d times, want %d", clock.now().Sub(newTestClock().now()), got, step.asked)
+					t.Errorf("at %v: the server was asked %d times, want %d", clock.Now().Sub(time.Unix(1_700_000_000, 0)), got, step.asked)
 				}
 			}
 		})
@@ -84,8 +72,8 @@ func TestStaleAnswersStandInForFailures(t *testing.T) {
 			}
 			return [][]byte{packed(t, answering(t, query, "a.example. 60 IN A 203.0.113.5"))}
 		}, nil)
-		clock := newTestClock()
-		c := dial(t, nil, dnscheck.Config{Servers: []string{s.addr()}, StaleTTL: stale}.WithClock(clock.now))
+		clock := testkit.NewClock(time.Unix(1_700_000_000, 0))
+		c := dial(t, nil, dnscheck.Config{Servers: []string{s.addr()}, StaleTTL: stale}.WithClock(clock.Now))
 		good, bad := "FOUND | 60 IN A 203.0.113.5", "TEMPORARY | server failure"
 		want := map[bool]string{true: good, false: bad}[stale > 0]
 		for _, step := range []struct {
@@ -93,7 +81,7 @@ func TestStaleAnswersStandInForFailures(t *testing.T) {
 			broken bool
 			want   string
 		}{{0, false, good}, {30 * time.Second, true, good}, {time.Minute, true, want}, {2 * time.Hour, true, bad}, {time.Minute, false, good}} {
-			clock.advance(step.after)
+			clock.Advance(step.after)
 			broken.Store(step.broken)
 			if got := says(c.Lookup(withPatience(t), "a.example", dns.TypeA)); got != step.want {
 				t.Errorf("stale ttl %v, after %v more: got %s, want %s", stale, step.after, got, step.want)
@@ -114,11 +102,11 @@ func TestResolvConf(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var log lockedBuffer
-	clock := newTestClock()
+	var log testkit.Log
+	clock := testkit.NewClock(time.Unix(1_700_000_000, 0))
 	servers := func(c *dnscheck.Client) string { return strings.Join(dnscheck.Servers(c), " ") }
 	write("# made by hand\nsearch example\nnameserver 192.0.2.1\nnameserver bogus\nnameserver 2001:db8::1\nnameserver fe80::1%lo\noptions edns0\n")
-	c := dial(t, nil, dnscheck.Config{ResolvConf: path, Log: newLog(&log)}.WithClock(clock.now))
+	c := dial(t, nil, dnscheck.Config{ResolvConf: path, Log: newLog(&log)}.WithClock(clock.Now))
 	for _, step := range []struct{ name, text, want, logged string }{
 		{"as it is at first", "", "192.0.2.1:53 [2001:db8::1]:53 [fe80::1%lo]:53", ""},
 		{"changed", "nameserver 192.0.2.2\nnameserver 192.0.2.2\n", "192.0.2.2:53", "dns servers have changed"},
@@ -134,7 +122,7 @@ func TestResolvConf(t *testing.T) {
 		if got := servers(c); step.text != "" && got == step.want && step.logged != "" && !strings.HasSuffix(step.logged, "were") {
 			t.Errorf("%s: the change was noticed at once, which costs too much", step.name)
 		}
-		clock.advance(time.Minute)
+		clock.Advance(time.Minute)
 		if got := servers(c); got != step.want {
 			t.Errorf("%s: got %s, want %s", step.name, got, step.want)
 		}
@@ -145,7 +133,7 @@ func TestResolvConf(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	clock.advance(time.Minute)
+	clock.Advance(time.Minute)
 	if got, want := servers(c), "192.0.2.3:53"; got != want {
 		t.Errorf("without the file: got %s, want %s", got, want)
 	}

@@ -9,9 +9,8 @@ import (
 type topic uint8
 
 const (
-	// aboutSoftware: the make and version of an MTA; and whatever is none of the
-	// others.
-	aboutSoftware topic = iota
+	// aboutUnknown: none of the others; the make and version of an MTA, most likely.
+	aboutUnknown topic = iota
 	// aboutClient: its login, user, ident, HELO name or certificate.
 	aboutClient
 	// aboutBoth: an MTA that writes the client's user behind its own name:
@@ -19,7 +18,8 @@ const (
 	aboutBoth
 	// aboutTLS: the encryption, in words that are all known.
 	aboutTLS
-	// aboutEnvelope: the envelope's sender, and nothing else.
+	// aboutEnvelope: the envelope's sender, or a recipient as the sender's host wrote
+	// it (ORCPT, RFC 3461), and nothing else.
 	aboutEnvelope
 	// aboutAddress: an IP address, and nothing else.
 	aboutAddress
@@ -43,14 +43,18 @@ func topicOf(text string) topic {
 	case holdsAddress(text):
 		return aboutHost
 	}
-	return aboutSoftware
+	return aboutUnknown
 }
 
 func isEnvelope(text string) bool {
-	name, sender, _ := strings.Cut(text, " ")
+	name, address, _ := strings.Cut(text, " ")
 	switch strings.TrimRight(name, ":") {
 	case "envelope-from", "envelope-sender", "return-path":
-		return sender != "" && !strings.Contains(sender, " ")
+		return address != "" && !strings.Contains(address, " ")
+	case "orcpt":
+		return !holdsAddress(address)
+	case "for":
+		return strings.HasPrefix(address, "<") && strings.IndexByte(address, '>') == len(address)-1
 	}
 	return false
 }
@@ -71,17 +75,17 @@ func ownName(text string) int {
 	return len(text)
 }
 
-// namesClient reports whether a word is one that stands before something of the
-// client.
+// namesClient reports whether a text is a mailbox, or holds a word that stands
+// before something of the client.
 func namesClient(text string) bool {
-	if strings.HasPrefix(text, "from ") {
+	if strings.HasPrefix(text, "from ") || strings.Contains(text, "@") && !strings.Contains(text, " ") {
 		return true
 	}
 	for word := range strings.FieldsFuncSeq(text, isSeparator) {
 		switch word {
 		case "authenticated", "auth", "authid", "authuser", "account", "login",
 			"user", "username", "userid", "uid", "ident", "identity", "sender",
-			"helo", "ehlo", "invoked", "peer", "cn", "issuer", "subject":
+			"helo", "ehlo", "lhlo", "invoked", "peer", "cn", "issuer", "subject":
 			return true
 		}
 	}
@@ -97,10 +101,13 @@ func isSeparator(r rune) bool {
 	return false
 }
 
-// isAddress reports whether text is an IP address, in brackets or not.
+// isAddress reports whether text is an IP address, in brackets or not, with a port
+// or not.
 func isAddress(text string) bool {
-	text = strings.TrimSuffix(strings.TrimPrefix(text, "["), "]")
-	_, ok := parseAddress(text)
+	if host, port, ok := cutLast(text, "]:"); ok && isNumber(port, 5) {
+		text = host
+	}
+	_, ok := parseAddress(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]"))
 	return ok
 }
 
@@ -110,7 +117,7 @@ func parseAddress(word string) (netip.Addr, bool) {
 	if len(word) > 64 || strings.Count(word, ".") != 3 && strings.Count(word, ":") < 2 {
 		return netip.Addr{}, false
 	}
-	if len(word) > len("ipv6:") && equalFold(word[:len("ipv6:")], "ipv6:") {
+	if len(word) > len("ipv6:") && strings.EqualFold(word[:len("ipv6:")], "ipv6:") {
 		word = word[len("ipv6:"):]
 	}
 	if addr, err := netip.ParseAddr(word); err == nil {
@@ -132,36 +139,38 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s[:i], s[i+len(sep):], true
 }
 
-// holdsAddress reports whether one of the words of text is an IP address. Numbers
-// with a slash beside them are versions: 8.17.1.9/8.17.1.9.
+// holdsAddress reports whether one of the words of text, in lower case, is an IP
+// address. Numbers with a slash beside them are versions, "8.17.1.9/8.17.1.9", and
+// so are those of a text that begins with the name of software and says so, or that
+// has them right behind it: "icewarp 12.0.3.1".
 func holdsAddress(text string) bool {
+	name, rest, _ := strings.Cut(text, " ")
 	for word := range hostWords(text) {
 		if _, ok := parseAddress(word.text); ok && !word.slash {
-			return true
+			return !isProduct(name) || !strings.HasPrefix(rest, word.text) && !strings.Contains(rest, "version ") && !strings.Contains(rest, "server ")
 		}
 	}
 	return false
 }
 
-// isTLS reports whether text is about the encryption and each word of it is known
-// to be, so that it cannot hold anything of the client.
-func isTLS(text string) bool {
-	about := false
-	for word := range strings.FieldsFuncSeq(text, func(r rune) bool { return isSeparator(r) || r == '-' || r == '_' || r == '.' }) {
-		switch {
-		case tlsWords[word]:
-			about = true
-		case plainWords[word] || isNumber(word, 5) || isCode(word):
-		default:
-			return false
-		}
+// isProduct reports whether a word may be the name of mail software that a version
+// follows: letters, and none of the words that stand before an address.
+func isProduct(word string) bool {
+	switch word {
+	case "", "for", "from", "ip", "client", "address", "host", "see", "of", "to", "at", "by", "via", "with", "unknown", "unverified":
+		return false
 	}
-	return about && !holdsAddress(text)
+	return strings.Trim(word, "abcdefghijklmnopqrstuvwxyz-") == ""
 }
 
-// isCode reports whether a word is the number of a cipher: 0x1301.
-func isCode(word string) bool {
-	return len(word) == len("0x1301") && word[:2] == "0x" && strings.Trim(word[2:], "0123456789abcdef") == ""
+// holdsVersion reports whether a word of text is a version: 3.35, V1.3, 8.17.1/8.17.1.
+func holdsVersion(text string) bool {
+	for word := range strings.FieldsFuncSeq(text, func(r rune) bool { return isSeparator(r) || r == '-' }) {
+		if isVersion(word) && !allDigits(word) && !isHostName(word) {
+			return true
+		}
+	}
+	return false
 }
 
 // mentionsTLS reports whether text says something about the encryption, whatever
@@ -173,23 +182,4 @@ func mentionsTLS(text string) bool {
 		}
 	}
 	return false
-}
-
-// tlsWords are the words of what mail software says about TLS.
-var tlsWords = set("tls tlsv1 tls1 tls12 tls13 tlsv12 tlsv13 ssl sslv2 sslv3 starttls cipher encrypted certificate" +
-	" verify verified aes aes128 aes256 aesgcm gcm ccm ccm8 cbc cbc3 sha sha1 sha256 sha384 sha512 md5 ecdhe ecdh dhe edh adh aecdh dh" +
-	" rsa dss ecdsa eddsa ed25519 ed448 pss rsae psk anon chacha20 poly1305 camellia camellia128 camellia256 aria aria128 aria256" +
-	" des des3 3des ede rc4 seed idea export x25519 x448 anonymous prime256v1 secp256r1 secp384r1 secp521r1 p256 p384 p521 ffdhe2048 ffdhe3072" +
-	" ffdhe4096 mlkem512 mlkem768 mlkem1024 x25519mlkem768 secp256r1mlkem768 secp384r1mlkem1024")
-
-// plainWords may stand beside them.
-var plainWords = set("using with version bits key exchange server client signature digest did not present a no requested" +
-	" ok none fail yes over raw public protocol p trust")
-
-func set(words string) map[string]bool {
-	m := make(map[string]bool)
-	for word := range strings.FieldsSeq(words) {
-		m[word] = true
-	}
-	return m
 }

@@ -1,6 +1,9 @@
 package header
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // dateWord is what a word behind the semicolon of a Received field may be.
 type dateWord uint8
@@ -46,7 +49,7 @@ func dateWordOf(word string) dateWord {
 
 func datePartOf(word string) dateWord {
 	switch {
-	case isNumber(word, 4):
+	case isNumber(strings.TrimRight(word, ".stndrh"), 4): // 2024, 5. or 5th
 		return dateNumber
 	case isDateName(word):
 		return dateName
@@ -58,20 +61,67 @@ func datePartOf(word string) dateWord {
 		return dateTime | dateNumber
 	case isDay(word):
 		return dateNumber | dateName
-	case isOrdinal(word):
-		return dateNumber
 	}
 	return dateOdd
 }
 
-// dateWords says which tokens of a date stay, where the client is not to be told:
-// the words that can be nothing but a part of a date. A name that is not known is
-// taken for that of a day or month in some language where it looks like one and
-// stands where one is missing: a short word before the time, that is none of the
-// client's. Comments are not looked at.
+// dateTokens returns what stays of a date and its comments: all words if there is
+// nothing to hide, else those that can be nothing but a part of a date.
+func (w *writer) dateTokens() []token {
+	stays := make([]token, 0, len(w.date))
+	var keep []bool
+	if w.client {
+		keep = dateWords(w.date, w.traces)
+	}
+	for i, t := range w.date {
+		switch {
+		case t.kind == kindComment && !w.keepsDateComment(t), t.kind == kindWord && keep != nil && !keep[i]:
+		default:
+			stays = append(stays, t)
+		}
+	}
+	return stays
+}
+
+// keepsDateComment says whether a comment behind the date stays: the name of a
+// time zone, the envelope's sender.
+func (w *writer) keepsDateComment(t token) bool {
+	text := t.inner
+	switch {
+	case isZoneName(text):
+		return !w.hides(text)
+	case t.about == aboutTLS:
+		return !w.with && w.sound(t)
+	case t.about == aboutEnvelope:
+		return !w.hides(text) && w.sound(t)
+	case t.about == aboutUnknown || t.about == aboutBoth:
+		return !w.version && !w.client && !(w.with && mentionsTLS(text))
+	}
+	return !w.client
+}
+
+// isZoneName reports whether text, in lower case, is the name of a time zone:
+// "cest", "gmt+01:00", "met dst", "pacific standard time".
+func isZoneName(text string) bool {
+	name, long := strings.CutSuffix(text, " time")
+	for _, season := range []string{" dst", "zeit"} {
+		long = long || strings.HasSuffix(name, season)
+	}
+	for _, r := range name {
+		if letter := r >= 'a' && r <= 'z' || r >= 0x80; !letter && (!long || r != ' ' && r != '.') {
+			return isZone(strings.ToUpper(text))
+		}
+	}
+	return name != "" && !isHostName(name) && (long && len(name) <= 40 || len(name) <= 5)
+}
+
+// dateWords says which tokens of a date stay if the client is not to be told. A
+// name that is not known is taken for that of a day or month in some language if it
+// looks like one and stands where one is missing: a short word before the time,
+// that is none of the client's. Comments are not looked at.
 func dateWords(date []token, client *traces) []bool {
 	keep := make([]bool, len(date))
-	names, last := 0, -1 // of the names that are known, and where the time is
+	names, last := 0, -1 // of the names that are known, and the place of the time
 	for i, t := range date {
 		if t.kind != kindWord {
 			continue
@@ -81,7 +131,7 @@ func dateWords(date []token, client *traces) []bool {
 		case what&dateOdd != 0:
 			continue
 		case what == dateZone:
-			keep[i] = isKnownZone(t.text) || !client.named(lower(t.text))
+			keep[i] = strings.ContainsAny(t.text, "0123456789") || isOneOf(formWords, t.text) || isParticle(t.text) || !client.named(lower(t.text))
 			continue
 		case what&dateName != 0:
 			names++
@@ -119,83 +169,53 @@ func looksLikeDateName(word string) bool {
 	return letters >= 2 && letters <= 5
 }
 
-// isTimestamp reports whether a word is a date and a time: 2026-11-22T10:00:00Z,
-// 20261122T100000Z, 22/Nov/2026:10:00:00, or seconds or milliseconds of Unix time.
-func isTimestamp(word string) bool {
-	if day, time, ok := strings.Cut(word, "T"); ok && day != "" {
-		if isDay(day) && isTime(time) {
-			return true
-		}
-		time = strings.TrimSuffix(time, "Z")
-		return len(day) == 8 && allDigits(day) && len(time) == 6 && allDigits(time)
-	}
-	if day, time, ok := strings.Cut(word, ":"); ok && strings.Contains(day, "/") && isDay(day) {
-		return isTime(time)
-	}
-	seconds, fraction, _ := strings.Cut(word, ".")
-	return (len(seconds) == 10 || len(seconds) == 13) && seconds[0] == '1' && allDigits(seconds) && (fraction == "" || isNumber(fraction, 9))
-}
-
-// isTime reports whether a word is a time such as 10:00, 10:00:00, 10:00:00.123,
-// 10:00pm or 10:00:00+01:00.
+// isTime reports whether a word is a time such as 10:00, 10:00:00.123, 10:00pm or
+// 10:00:00+01:00.
 func isTime(word string) bool {
-	if i := strings.IndexAny(word, "+-Z"); i > 0 {
-		if !isZone(word[i:]) {
-			return false
-		}
+	if i := strings.IndexAny(word, "+-Z"); i > 0 && isZone(word[i:]) {
 		word = word[:i]
 	}
-	if n := len(word) - len("am"); n > 0 && isHalfOfDay(word[n:]) {
+	if n := len(word) - len("am"); n > 0 && (strings.EqualFold(word[n:], "am") || strings.EqualFold(word[n:], "pm")) {
 		word = word[:n]
 	}
-	if strings.IndexByte(word, ':') < 0 {
-		return false
-	}
 	word, fraction, _ := strings.Cut(word, ".")
-	colons := 0
+	parts := strings.Count(word, ":") + 1
 	for part := range strings.SplitSeq(word, ":") {
 		if !isNumber(part, 2) {
 			return false
 		}
-		colons++
 	}
-	return colons >= 2 && colons <= 3 && (fraction == "" || isNumber(fraction, 9))
+	return (parts == 2 || parts == 3) && (fraction == "" || isNumber(fraction, 9))
 }
 
-func isHalfOfDay(word string) bool { return equalFold(word, "am") || equalFold(word, "pm") }
+// isUnixTime reports whether a word is seconds or milliseconds of Unix time.
+func isUnixTime(word string) bool {
+	seconds, fraction, _ := strings.Cut(word, ".")
+	return (len(seconds) == 10 || len(seconds) == 13) && seconds[0] == '1' && allDigits(seconds) && (fraction == "" || isNumber(fraction, 9))
+}
 
-// isDay reports whether a word is a date in numbers, such as 2024-02-05, 5/2/2024,
-// 5-Feb-2024 or 5.2.2024.
+// isDay reports whether a word is a date such as 2024-02-05, 5/2/2024, 5-Feb-2024 or
+// 5.2.2024, which no address and no part of one is.
 func isDay(word string) bool {
-	parts := 0
-	for part := range strings.FieldsFuncSeq(word, func(r rune) bool { return r == '-' || r == '/' }) {
-		if !isNumber(part, 4) && !isDateName(part) {
-			return isDottedDay(word)
-		}
-		parts++
+	parts := strings.FieldsFunc(word, func(r rune) bool { return r == '-' || r == '/' })
+	if dotted := strings.Split(word, "."); len(dotted) == 3 && len(dotted[2]) == 4 && isNumber(dotted[0], 2) {
+		parts = dotted
 	}
-	return parts == 3
+	return len(parts) == 3 && !slices.ContainsFunc(parts, func(part string) bool { return !isNumber(part, 4) && !isDateName(part) })
 }
 
-// isOrdinal reports whether a word is the number of a day such as 5. or 5th.
-func isOrdinal(word string) bool {
-	number := strings.TrimRight(word, ".abcdefghijklmnopqrstuvwxyz")
-	switch word[len(number):] {
-	case ".", "st", "nd", "rd", "th":
-		return isNumber(number, 2)
+// isTimestamp reports whether a word is a date and a time: 2026-11-22T10:00:00Z,
+// 20261122T100000Z, 22/Nov/2026:10:00:00, or Unix time.
+func isTimestamp(word string) bool {
+	if day, time, ok := strings.Cut(word, "T"); ok && isDay(day) {
+		return isTime(time)
+	} else if ok {
+		return len(day) == 8 && allDigits(day) && isNumber(strings.TrimSuffix(time, "Z"), 6)
 	}
-	return false
-}
-
-// isDottedDay reports whether a word is a date such as 5.2.2024, which no address
-// and no part of one is.
-func isDottedDay(word string) bool {
-	day, rest, ok := strings.Cut(word, ".")
-	if !ok {
-		return false
+	if day, time, ok := strings.Cut(word, ":"); ok && isDay(day) {
+		return isTime(time)
 	}
-	month, year, ok := strings.Cut(rest, ".")
-	return ok && isNumber(day, 2) && isNumber(month, 2) && len(year) == 4 && allDigits(year) && (year[:2] == "19" || year[:2] == "20")
+	return isUnixTime(word)
 }
 
 func isNumber(word string, digits int) bool {
@@ -212,20 +232,7 @@ func allDigits(s string) bool {
 }
 
 // isDateName reports whether a word is the name of a day or month, short or long.
-func isDateName(word string) bool {
-	const longest = len("segunda-feira")
-	word = strings.TrimSuffix(word, ".")
-	if len(word) < 3 || len(word) > longest {
-		return false
-	}
-	var name [longest]byte
-	for i := range copy(name[:], word) {
-		if name[i] >= 'A' && name[i] <= 'Z' {
-			name[i] |= 0x20
-		}
-	}
-	return dateNames[string(name[:len(word)])]
-}
+func isDateName(word string) bool { return isOneOf(dateNames, strings.TrimSuffix(word, ".")) }
 
 // dateNames are those of English, and of other languages the ones that
 // looksLikeDateName does not find.
@@ -276,15 +283,4 @@ func isZone(word string) bool {
 	}
 	digits := strings.Replace(offset[1:], ":", "", 1)
 	return isNumber(digits, 4)
-}
-
-// isKnownZone reports whether a word is a zone that a client may be called like
-// without being meant.
-func isKnownZone(word string) bool {
-	switch word = strings.Trim(word, ","); word {
-	case "Z", "UT", "UTC", "GMT", "CET", "CEST", "MET", "MEST", "MEZ", "MESZ", "WET", "WEST", "EET", "EEST", "MSK", "BST", "IST",
-		"EST", "EDT", "CST", "CDT", "MST", "MDT", "PST", "PDT", "JST", "KST", "AEST", "AEDT":
-		return true
-	}
-	return isParticle(word) || isClockReading(word) || strings.ContainsAny(word, "0123456789")
 }

@@ -11,7 +11,7 @@ type signature struct {
 // isSignature reports whether a field of that name signs others (RFC 6376 section
 // 3.5, RFC 8617 section 4.1.2).
 func isSignature(name string) bool {
-	return equalFold(name, "DKIM-Signature") || equalFold(name, "ARC-Message-Signature")
+	return strings.EqualFold(name, "DKIM-Signature") || strings.EqualFold(name, "ARC-Message-Signature")
 }
 
 // cover notes for each target how many of its fields a signature covers. A name
@@ -43,7 +43,7 @@ func countNames(targets []target, counts []int, list string) {
 	for name := range strings.SplitSeq(list, ":") {
 		name = strings.TrimFunc(name, isBlank)
 		for i := range targets {
-			if equalFold(targets[i].name, name) {
+			if strings.EqualFold(targets[i].name, name) {
 				counts[i]++
 			}
 		}
@@ -52,12 +52,12 @@ func countNames(targets []target, counts []int, list string) {
 
 // reason says why a field that a signature covers is left alone.
 func (s signature) reason() string {
-	return "covered by " + s.field + " d=" + printable(s.domain) + " s=" + printable(s.selector)
+	return "covered by " + s.field + " d=" + tagText(s.domain) + " s=" + tagText(s.selector)
 }
 
-// printable is the value of a tag as far as it is fit to be shown: letters, digits
+// tagText is the value of a tag as far as it is fit to be shown: letters, digits
 // and what else stands in domain names.
-func printable(value string) string {
+func tagText(value string) string {
 	const most = 100
 	var b strings.Builder
 	for i := 0; i < len(value) && b.Len() < most; i++ {

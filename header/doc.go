@@ -4,67 +4,74 @@
 //
 // # Received fields
 //
-// Each MTA that takes a message puts one on top (RFC 5321 section 4.4, RFC 5322
-// section 3.6.7):
+// Each MTA that takes a message puts one on top. RFC 5321 section 4.4 gives it this
+// form, of which RFC 5322 section 3.6.7 leaves the words and the date:
 //
 //	Received: from laptop.lan (host.example [203.0.113.8]) (authenticated bits=0)
-//	        by mx.example (8.17.1/8.17.1) with ESMTPSA id 41A5xYz for <a@b.example>
-//	        (version=TLSv1.3 cipher=TLS_AES_256_GCM_SHA384 bits=256 verify=NO);
+//	        by mx.example (8.17.1/8.17.1) via TCP with ESMTPSA id 41A5xYz
+//	        for <a@b.example> (version=TLSv1.3 cipher=TLS_AES_256_GCM_SHA384);
 //	        Mon, 5 Feb 2024 10:00:00 +0100
 //
-// That is clauses of a keyword and its value, a semicolon and a date. The
-// keywords are from (the name the client gave itself), by (the host that writes
-// the field), via (the link), with (the protocol), id and for (a recipient); tls
-// (RFC 8314 section 4.3) and envelope-from stand in some. Everything in
-// parentheses is a comment, which may stand anywhere and be nested, and there
-// every MTA writes what it likes: the name and address that the DNS and TCP gave
-// the client, its login, the cipher, its own make and version. No two agree, some
-// leave clauses out (qmail writes a comment and a date), and anybody can write
-// anything. So every value can be read here, in time proportional to its length:
+// A clause is a keyword and its value: from (the name the client gave itself), by
+// (the host that writes the field), via (the link), with (the protocol), id and for
+// (a recipient). Some MTAs write tls (RFC 8314 section 4.3), over (TLS) and
+// envelope-from too. A comment in parentheses may stand anywhere, may be nested, and
+// holds what the MTA likes to say.
 //
-//   - The date is what follows the last semicolon behind which there is one: a day
-//     and a time in whatever form, Unix time, names of days and months in other
-//     languages, other words among it. What stands behind it, such as Courier's id
-//     or one more semicolon, counts as if it stood before it.
-//   - A comment that is not closed extends to the date or to the end, a quotation
-//     mark without a second one is an ordinary character, and so is < without >.
-//     A ) too many is dropped. Control characters are white space.
-//   - The word after from is its value, also when it is a keyword: a client may
-//     call itself anything. Only "from by HOST" with no other by is read as a
-//     from without a value.
+// Many fields have another form: clauses that are missing or come twice, words that
+// belong to none, a date without its semicolon, brackets that do not match. So a
+// field is not checked against the grammar but taken into the parts that are known
+// (received.go). What becomes of each part is decided by itself (scrub.go), and a new
+// field is written of those that stay (fold.go). What is not known is not written.
+// All this takes time in proportion to the length of the field.
+//
+// How a field is read:
+//
+//   - The date is what follows the last semicolon behind which there is one. What
+//     stands behind the date, such as Courier's id, counts as if it stood before it.
+//     Without a semicolon, a date of RFC 5322 at the end is taken for the date.
+//   - The word after from is its value, also if it is a keyword: a client may call
+//     itself anything. Only "from by HOST" with no other by has no value.
+//   - Of several by clauses, the last one that names a host counts; of with and via
+//     the first that is known; of the others the last.
+//   - A ) too many is dropped. A comment that is not closed extends to the end, but
+//     if a by clause follows, its ( is dropped. Quotation marks and angle brackets
+//     count in pairs only. Control characters are white space.
 //   - A word or comment that does not fit a line (900 octets) is dropped.
 //
-// # What is taken out
+// # What becomes of each part
 //
-// With Rules.Client, a from clause with all its comments becomes Rules.From. A
-// field without one keeps its form. Elsewhere, comments go that speak of a login, a
-// user, an ident, a HELO name or a client certificate, and so does optional text
-// (comments, with, via) that holds a word of the from clause, an address or a
-// host name. What is then kept has to be known: the value of by, id and for, the
-// envelope sender, the protocol, the date. Of several clauses of a kind the last
-// one stays, since what a client can make a field say comes before what the MTA
-// adds. Other words go; if nothing is left before the date, Rules.From stands
-// there: "from SMTP; Mon, 5 Feb 2024 10:00:00 +0100".
+// With Rules.Client:
 //
-// Of a date, what can be nothing but a part of one stays: numbers of days and years,
-// the time, the zone, names of days and months, and a short word without digits or
-// dots where such a name is missing, unless it names the client. Everything else
-// that stands among it goes.
-//
-// So these stay by rule, whatever they tell: the value of by, which names the host
-// that took the message, an internal one maybe; the value of id, by which that host's
-// log can be searched; that of for, a recipient; and the envelope's sender, but not
-// where a word of the from clause is in it.
+//   - from: Rules.From. All words and comments go but those about TLS.
+//   - by: the host stays, and its address behind it.
+//   - via and with: links and protocols that are known stay, and so does what is said
+//     of TLS. Other words stay only if software may be named (no Rules.Version) and if
+//     they hold no address, host name or word of the client.
+//   - id: stays. If what follows its @ names the client, as InterMail writes it, that
+//     goes; if the rest does, the id goes.
+//   - for: a recipient stays, and so does "multiple recipients".
+//   - tls, over: words that are known to be about TLS stay.
+//   - envelope-from: stays if it does not name the client.
+//   - date: all that can be nothing but a part of a date stays. That is all of it if
+//     it has the form of RFC 5322. Else it is digits, times, zones and names of days
+//     and months; and a short word if such a name is missing.
+//   - comments about the client, its login, and about hosts go. Comments about TLS
+//     stay if each word in them is known (words.go), wherever they stand. A comment
+//     with a recipient (ORCPT) or the envelope's sender stays if it does not name the
+//     client.
 //
 // With Rules.Version, the first comment that names software becomes Rules.By and
-// others go. Software is what a comment is about that is not about the client,
-// the encryption, the envelope or a host. Of a with clause the protocol stays
-// (of "Microsoft SMTP Server" that is SMTP), of a via clause a known link, and an
-// id of four numbers, which is the version of an Exchange server, goes.
+// others go. Behind by and with, or before all clauses, that is any comment that is
+// about none of the other things; elsewhere it has to hold a version. An id of four
+// numbers is the version of an Exchange server and goes.
 //
-// With Rules.With, with and tls clauses and comments about encryption go. Without
-// it these stay, also where they stand among the comments of a from clause, as
-// Postfix writes them, but only where each word of them is known to be about TLS.
+// With Rules.With, with and tls clauses and comments about TLS go.
+//
+// The client is known by the words of the from clause and of the comments about it.
+// So these stay by rule, whatever they tell: the host in by, an internal one maybe,
+// the recipient in for, and the id. If nothing is left before the date, Rules.From
+// stands there: "from SMTP; Mon, 5 Feb 2024 10:00:00 +0100".
 //
 // Nothing ever removes a Received field, which MTAs count to find loops, or its by,
 // for or date. A field that has nothing to hide is not rewritten, and one that has

@@ -85,19 +85,19 @@ func TestRulesAreValidated(t *testing.T) {
 		"the defaults":           {Rules{From: DefaultFrom, By: DefaultBy}, ""},
 		"no texts":               {Rules{}, ""},
 		"every action":           {Rules{Fields: []FieldRule{{"X-A", Remove, ""}, {"X-B", Version, ""}, {"X-C", Replace, "none"}}}, ""},
-		"from without from":      {Rules{From: "SMTP"}, `from "SMTP": expected a from clause such as from SMTP`},
-		"from without a value":   {Rules{From: "from (x)"}, `from "from (x)": expected a from clause such as from SMTP`},
-		"from with by":           {Rules{From: "from x by y"}, `from "from x by y": expected a from clause such as from SMTP`},
-		"from with a semicolon":  {Rules{From: "from x;"}, `from "from x;": expected a from clause such as from SMTP`},
-		"from that is open":      {Rules{From: "from x (y"}, `from "from x (y": parentheses that do not match`},
-		"from with a line break": {Rules{From: "from x\ny"}, `from "from x\ny": character '\n', expected printable ASCII without quotes, backslashes and angle brackets`},
-		"from that is long":      {Rules{From: "from " + strings.Repeat("x", 96)}, `from "from ` + strings.Repeat("x", 96) + `": 101 octets, expected 100 at most`},
-		"by without parentheses": {Rules{By: "server"}, `by "server": expected text in parentheses such as (SMTP server)`},
-		"by with two comments":   {Rules{By: "(a) (b)"}, `by "(a) (b)": expected text in parentheses such as (SMTP server)`},
+		"from without from":      {Rules{From: "SMTP"}, `from: "SMTP", expected "from " and a name, such as "from SMTP"`},
+		"from without a value":   {Rules{From: "from (x)"}, `from: "from (x)", expected "from " and a name, such as "from SMTP"`},
+		"from with by":           {Rules{From: "from x by y"}, `from: "from x by y": expected nothing but comments in parentheses behind the name, each after a blank`},
+		"from with a semicolon":  {Rules{From: "from x;"}, `from: "from x;": expected nothing but comments in parentheses behind the name, each after a blank`},
+		"from that is open":      {Rules{From: "from x (y"}, `from: "from x (y": a parenthesis is not closed`},
+		"from with a line break": {Rules{From: "from x\ny"}, `from: "from x\ny", expected printable ASCII on one line`},
+		"from that is long":      {Rules{From: "from " + strings.Repeat("x", 96)}, `from: "from ` + strings.Repeat("x", 75) + `...": 101 octets, expected 100 at most`},
+		"by without parentheses": {Rules{By: "server"}, `by: "server", expected a comment in parentheses, such as "(SMTP server)", or ""`},
+		"by with two comments":   {Rules{By: "(a) (b)"}, `by: "(a) (b)": expected nothing behind the comment`},
 		"a Received field":       {Rules{Fields: []FieldRule{{"received", Remove, ""}}}, `field "received": the Received fields of a message have rules of their own`},
-		"a name with a colon":    {Rules{Fields: []FieldRule{{"X-A:", Remove, ""}}}, `field "X-A:": not a field name, expected up to 76 printable characters without a colon`},
+		"a name with a colon":    {Rules{Fields: []FieldRule{{"X-A:", Remove, ""}}}, `field "X-A:": "X-A:", expected the name of a header field, such as X-Mailer`},
 		"an unknown action":      {Rules{Fields: []FieldRule{{"X-A", "hide", ""}}}, `field "X-A": action "hide", expected remove, version or replace`},
-		"nothing to replace by":  {Rules{Fields: []FieldRule{{"X-A", Replace, " "}}}, `field "X-A": text " ": expected up to 500 characters in one line`},
+		"nothing to replace by":  {Rules{Fields: []FieldRule{{"X-A", Replace, " "}}}, `field "X-A": " ", expected printable ASCII on one line, without blanks around it`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := ""
@@ -111,35 +111,12 @@ func TestRulesAreValidated(t *testing.T) {
 	}
 }
 
-// TestOnePassIsEnough: a second look at what was scrubbed is there for fields
-// that were made to read otherwise, not for any that an MTA writes.
-func TestOnePassIsEnough(t *testing.T) {
-	values := styles
-	for _, s := range readSamples(t) {
-		for _, f := range fieldsOf(s.header) {
-			values = append(values, f.Value)
-		}
-	}
-	for _, rules := range []string{"client", "version", "with", "client, version", "client, version, with"} {
-		s := newScrubber(rulesOf(t, rules))
-		for _, value := range values {
-			once, changed := s.pass(value)
-			if !changed {
-				continue
-			}
-			if twice, changed := s.pass(once); changed {
-				t.Errorf("%s: %q becomes %q and then %q", rules, value, once, twice)
-			}
-		}
-	}
-}
-
 func TestWhatIsTooLongForALineGoes(t *testing.T) {
 	long := strings.Repeat("x", maxToken+1)
 	for _, c := range []struct{ rules, value, want string }{
 		{"client", "from " + long + " (HELO laptop) by mx.example (laptop) id 1", "from SMTP by mx.example id 1"},
 		{"client", "from " + long + " by mx.example (laptop) id 1", "from SMTP by mx.example id 1"},
-		{"client", "from laptop.lan by mx.example (" + long + ") id 1 for " + long + "; Mon, 5 Feb 2024 10:00:00 +0100", "from SMTP by mx.example id 1 for; Mon, 5 Feb 2024 10:00:00 +0100"},
+		{"client", "from laptop.lan by mx.example (" + long + ") id 1 for " + long + "; Mon, 5 Feb 2024 10:00:00 +0100", "from SMTP by mx.example id 1; Mon, 5 Feb 2024 10:00:00 +0100"},
 		{"client", "from " + strings.Repeat("a.b ", 100) + "by mx.example (Postfix) id 1", "from SMTP by mx.example (Postfix) id 1"},
 		{"version X-Mailer", "Mutt " + long, "Mutt"},
 	} {

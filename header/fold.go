@@ -16,36 +16,32 @@ type folder struct {
 }
 
 func newFolder(name string) *folder {
-	return &folder{column: len(name) + len(":")}
+	f := &folder{column: len(name) + len(":")}
+	f.Grow(4 * foldWidth)
+	return f
 }
 
-// write adds words with a blank before each. Those that fit a line together are
-// kept together.
-func (f *folder) write(words ...string) {
-	width := 0
-	for _, word := range words {
-		width += 1 + len(word)
-	}
-	if len(words) > 1 && tab-1+width > foldWidth {
-		for _, word := range words {
+// write adds a text with a blank before it. One that fits a line is kept together.
+func (f *folder) write(text string) {
+	width := 1 + len(text)
+	if tab-1+width > foldWidth && strings.IndexByte(text, ' ') >= 0 {
+		for word := range strings.SplitSeq(text, " ") {
 			f.write(word)
 		}
 		return
 	}
-	for i, word := range words {
-		switch {
-		case f.Len() == 0:
-			f.column++
-		case i == 0 && f.column+width > foldWidth:
-			f.WriteString("\n\t")
-			f.column = tab
-		default:
-			f.WriteByte(' ')
-			f.column++
-		}
-		f.WriteString(word)
-		f.column += len(word)
+	switch {
+	case f.Len() == 0:
+		f.column++
+	case f.column+width > foldWidth:
+		f.WriteString("\n\t")
+		f.column = tab
+	default:
+		f.WriteByte(' ')
+		f.column++
 	}
+	f.WriteString(text)
+	f.column += len(text)
 }
 
 // semicolon adds one right behind what is there.
@@ -55,35 +51,35 @@ func (f *folder) semicolon() {
 }
 
 // compose writes the value of a Received field. A keyword is on the line of its
-// value, and where it can be, a comment or a date is on one line.
+// value, and if it can be, a comment or a date is on one line.
 func compose(head, date []token) string {
 	f := newFolder("Received")
 	for i := 0; i < len(head); i++ {
 		switch t := head[i]; {
 		case t.kind == kindSemicolon:
 			f.semicolon()
-		case t.kind == kindComment:
-			f.write(strings.Split(t.text, " ")...)
-		case keyword(t.text) != clauseNone && i+1 < len(head) && head[i+1].kind == kindWord:
-			f.write(t.text, head[i+1].text)
+		case t.kind == kindWord && keyword(t.text) != clauseNone && i+1 < len(head) && head[i+1].kind == kindWord:
 			i++
+			f.write(t.text + " " + head[i].text)
 		default:
 			f.write(t.text)
 		}
 	}
-	if len(date) == 0 {
-		return f.String()
+	if len(date) > 0 {
+		f.semicolon()
 	}
-	f.semicolon()
-	var words []string
-	for _, t := range date {
-		if t.kind == kindComment && len(words) > 0 {
-			f.write(words...)
-			words = nil
+	for len(date) > 0 {
+		n := 1 // tokens up to the next comment
+		for n < len(date) && date[n].kind == kindWord {
+			n++
 		}
-		words = append(words, strings.Split(t.text, " ")...)
+		words := make([]string, n)
+		for i, t := range date[:n] {
+			words[i] = t.text
+		}
+		f.write(strings.Join(words, " "))
+		date = date[n:]
 	}
-	f.write(words...)
 	return f.String()
 }
 

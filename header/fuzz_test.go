@@ -16,6 +16,17 @@ func FuzzReceived(f *testing.F) {
 	for _, style := range styles {
 		f.Add(style, "from a (b) c", "(d (e))")
 	}
+	for _, form := range readForms(f) {
+		f.Add(form.in, DefaultFrom, DefaultBy)
+	}
+	for _, value := range []string{
+		"by\n\tfrom\"", "from by (SMTP server)", "from (TLS1.3) from with", "from from with (SMTP server)", "from from tls (SMTP server) tls",
+		"with Mon, 5 Feb 2024 10:00:00 +0100 by (SMTP server)", "Mon, 5 Feb 2024 10:00:00 +0100(CET)with", "id 203.0.113.9 203.0.113.9", "id)\"203.0.113.9",
+		"by \" ( 203.0.113.9", "by < from ) > \" with", "< from (TLS1.3) > (CET)", "\";(SMTP server)Mon, 5 Feb 2024 10:00:00 +0100\"(\"",
+	} {
+		f.Add(value, DefaultFrom, DefaultBy)
+		f.Add(value, DefaultFrom, "(TLS)")
+	}
 	f.Fuzz(func(t *testing.T, value, from, by string) {
 		for bits := range 8 {
 			rules := &Rules{Client: bits&1 > 0, Version: bits&2 > 0, With: bits&4 > 0, From: from, By: by}

@@ -1,6 +1,9 @@
 package header
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // kind is the kind of a token of a structured field.
 type kind uint8
@@ -19,6 +22,8 @@ type token struct {
 	// about is what a comment is about.
 	about topic
 	text  string
+	// inner is a comment in lower case without its parentheses.
+	inner string
 }
 
 // maxToken is the longest word or comment that is kept, in octets. A line of a
@@ -29,15 +34,15 @@ const maxToken = 900
 // they have no place in a header.
 func isSpace(c byte) bool { return c <= ' ' || c == 0x7f }
 
-// lex splits a value into tokens. clean is false where parentheses do not match.
+// lex splits a value into tokens. clean is false if parentheses do not match.
 func lex(s string) (tokens []token, clean bool) {
-	const tokenSize = 16 // in octets, more or less
+	const tokenSize = 14 // in octets, more or less
 	tokens = make([]token, 0, 8+len(s)/tokenSize)
 	clean = true
-	quotes := true // a " may have a second one
+	flat := false // parentheses are only white space
 	for i := 0; i < len(s); {
 		switch c := s[i]; {
-		case c == ')':
+		case c == ')' || c == '(' && flat:
 			clean = false
 			i++
 		case isSpace(c):
@@ -48,10 +53,12 @@ func lex(s string) (tokens []token, clean bool) {
 		case c == '(':
 			end, depth := commentEnd(s, i)
 			clean = clean && depth == 0
-			tokens = append(tokens, commentOf(commentText(s[i:end], depth)))
-			i = end
+			if flat = depth > 0 && holdsBy(s[i:]); !flat {
+				tokens = append(tokens, commentOf(commentText(s[i:end], depth)))
+				i = end
+			}
 		default:
-			end := wordEnd(s, i, &quotes)
+			end := wordEnd(s, i)
 			tokens = append(tokens, token{kind: kindWord, text: oneLine(s[i:end])})
 			i = end
 		}
@@ -59,12 +66,24 @@ func lex(s string) (tokens []token, clean bool) {
 	return tokens, clean
 }
 
+// holdsBy reports whether the word by stands in a text: then a comment that is not
+// closed would hide the host that wrote the field.
+func holdsBy(text string) bool {
+	for word := range strings.FieldsFuncSeq(text, isBlank) {
+		if keyword(word) == clauseBy {
+			return true
+		}
+	}
+	return false
+}
+
 // commentOf is the comment with that text, which has its parentheses. One that is
 // too long to be kept is not looked into.
 func commentOf(text string) token {
 	t := token{kind: kindComment, text: text}
 	if len(text) <= maxToken {
-		t.about = topicOf(lower(inside(text)))
+		t.inner = lower(inside(text))
+		t.about = topicOf(t.inner)
 	}
 	return t
 }
@@ -94,128 +113,142 @@ func commentEnd(s string, i int) (end, depth int) {
 // commentText is a comment in one line with its open parentheses closed.
 func commentText(s string, open int) string {
 	if open > 0 {
-		s += strings.Repeat(")", open)
-		if trailing := len(s) - open - len(strings.TrimRight(s[:len(s)-open], `\`)); trailing%2 == 1 {
-			s = s[:len(s)-open-1] + s[len(s)-open:]
-		}
+		s = strings.TrimRight(s, `\`) + strings.Repeat(")", open)
 	}
-	text := oneLine(s)
-	inner := strings.TrimSuffix(strings.TrimPrefix(text[1:len(text)-1], " "), " ")
-	if len(inner) == len(text)-2 {
-		return text
+	text := strings.Trim(oneLine(inside(s)), " ")
+	if len(text) == len(inside(s)) {
+		return s
 	}
-	return "(" + inner + ")"
+	return "(" + text + ")"
 }
 
 // wordEnd returns the end of the word that begins at i. White space, parentheses
-// and semicolons are part of it inside quotation marks, and but for white space
-// inside angle brackets. quotes becomes false once a " has no second one: then
-// none that follows has.
-func wordEnd(s string, i int, quotes *bool) int {
-	angle := false
+// and semicolons are part of it in a quoted string and in angle brackets.
+func wordEnd(s string, i int) int {
 	for ; i < len(s); i++ {
 		switch c := s[i]; {
-		case c == '"' && *quotes:
-			if end := quoteEnd(s, i); end > 0 {
-				i = end - 1
-			} else {
-				*quotes = false
-			}
+		case c == '"':
+			i = max(i, quoteEnd(s, i)-1)
 		case c == '<':
-			angle = true
-		case c == '>':
-			angle = false
-		case isSpace(c) || !angle && (c == '(' || c == ')' || c == ';'):
+			i = max(i, angleEnd(s, i)-1)
+		case isSpace(c) || c == '(' || c == ')' || c == ';':
 			return i
 		}
 	}
 	return len(s)
 }
 
-// quoteEnd returns the end of the quoted string that begins at i, 0 where it has
-// none.
+// maxQuoted is the longest text in quotation marks or angle brackets that is read
+// as one word, so that a value of quotation marks is read in proportional time.
+const maxQuoted = 320
+
+// quoteEnd returns the end of the quoted string that begins at i, 0 if there is
+// none. A letter right behind the second quotation mark means that this one begins
+// a string itself.
 func quoteEnd(s string, i int) int {
+	s = s[:min(len(s), i+maxQuoted)]
 	for i++; i < len(s); i++ {
 		switch s[i] {
 		case '\\':
 			i++
 		case '"':
-			return i + 1
+			if i+1 == len(s) || isSpace(s[i+1]) || strings.IndexByte("@;:,.()<>", s[i+1]) >= 0 {
+				return i + 1
+			}
+			return 0
 		}
 	}
 	return 0
 }
 
-// oneLine makes each run of white space one blank. A quoted white space character
-// loses its backslash, since a line may be folded there.
-func oneLine(s string) string {
-	if isOneLine(s) {
-		return s
+// angleEnd returns the end of the text in angle brackets that begins at i, 0 if
+// there is none. White space stands in "<multiple recipients>" alone.
+func angleEnd(s string, i int) int {
+	end := strings.IndexByte(s[i:min(len(s), i+maxQuoted)], '>') + 1
+	text := s[i : i+end]
+	switch {
+	case end == 0 || strings.LastIndexByte(text, '<') > 0:
+		return 0
+	case strings.IndexFunc(text, isBlank) >= 0 && !strings.EqualFold(oneLine(text), multiple):
+		return 0
 	}
-	var b strings.Builder
-	b.Grow(len(s))
-	space := false
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if isSpace(c) || c == '\\' && i+1 < len(s) && isSpace(s[i+1]) {
-			if !space {
-				b.WriteByte(' ')
-			}
-			space = true
-			continue
-		}
-		space = false
-		b.WriteByte(c)
-		if c == '\\' && i+1 < len(s) {
-			i++
-			b.WriteByte(s[i])
-		}
-	}
-	return b.String()
+	return i + end
 }
 
-// isOneLine reports whether oneLine would change nothing.
-func isOneLine(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] < ' ' || s[i] == '\\' || s[i] == 0x7f || s[i] == ' ' && i+1 < len(s) && s[i+1] == ' ' {
+// multiple stands in place of recipients in the for clause of Google.
+const multiple = "<multiple recipients>"
+
+// balanced is a word whose brackets and quotation marks do not match without those
+// at its ends, or nothing.
+func balanced(word string) string {
+	if word = strings.Trim(word, `<>[]"`); !matches(word) || keyword(word) != clauseNone {
+		return ""
+	}
+	return word
+}
+
+// matches reports whether parentheses, angle brackets, square brackets and quotation
+// marks match, each kind by itself. What stands in quotation marks does not count.
+func matches(text string) bool {
+	var parentheses, angles, squares int
+	quoted := false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '(':
+			parentheses++
+		case c == ')':
+			parentheses--
+		case c == '<':
+			angles++
+		case c == '>':
+			angles--
+		case c == '[':
+			squares++
+		case c == ']':
+			squares--
+		}
+		if min(parentheses, angles, squares) < 0 {
 			return false
 		}
 	}
-	return true
+	return parentheses == 0 && angles == 0 && squares == 0 && !quoted
 }
 
-// lower folds A to Z and leaves all other octets as they are.
-func lower(s string) string {
+// oneLine makes each run of white space one blank. A backslash before white space
+// goes, since a line may be folded there.
+func oneLine(s string) string {
+	blank := false
 	for i := 0; i < len(s); i++ {
-		if s[i] >= 'A' && s[i] <= 'Z' {
-			b := []byte(s)
-			for ; i < len(b); i++ {
-				if b[i] >= 'A' && b[i] <= 'Z' {
-					b[i] += 'a' - 'A'
-				}
-			}
-			return string(b)
+		before := blank
+		if blank = isSpace(s[i]); blank && (before || s[i] != ' ' || i > 0 && s[i-1] == '\\') {
+			return joinWords(s)
 		}
 	}
 	return s
 }
 
-// equalFold compares field names: A to Z are equal to a to z.
-func equalFold(a, b string) bool {
-	if len(a) != len(b) {
-		return false
+func joinWords(s string) string {
+	words := strings.FieldsFunc(s, isBlank)
+	for i := 0; i < len(words)-1; i++ {
+		words[i] = strings.TrimRight(words[i], `\`)
 	}
-	for i := 0; i < len(a); i++ {
-		x, y := a[i], b[i]
-		if x >= 'A' && x <= 'Z' {
-			x += 'a' - 'A'
-		}
-		if y >= 'A' && y <= 'Z' {
-			y += 'a' - 'A'
-		}
-		if x != y {
-			return false
+	return strings.Join(slices.DeleteFunc(words, func(word string) bool { return word == "" }), " ")
+}
+
+// lower folds A to Z and leaves all other octets as they are.
+func lower(s string) string {
+	i := strings.IndexFunc(s, func(r rune) bool { return r >= 'A' && r <= 'Z' })
+	if i < 0 {
+		return s
+	}
+	b := []byte(s)
+	for ; i < len(b); i++ {
+		if b[i] >= 'A' && b[i] <= 'Z' {
+			b[i] += 'a' - 'A'
 		}
 	}
-	return true
+	return string(b)
 }

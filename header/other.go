@@ -4,6 +4,10 @@ import "strings"
 
 func remove(string) (string, bool) { return "", true }
 
+// maxPasses bounds how often versions are taken out of a value until nothing changes
+// any more.
+const maxPasses = 4
+
 // withoutVersion takes version numbers, and what stands in parentheses and
 // brackets, out of what a program says of itself. Empty: nothing is left.
 func withoutVersion(name, value string) (string, bool) {

@@ -62,7 +62,7 @@ func targetsOf(rules *Rules) []target {
 		targets = append(targets, target{name: "Received", change: newScrubber(rules).scrub})
 	}
 	for _, rule := range rules.Fields {
-		if equalFold(rule.Name, "Received") || find(targets, rule.Name) != nil {
+		if strings.EqualFold(rule.Name, "Received") || find(targets, rule.Name) != nil {
 			continue
 		}
 		switch rule.Action {
@@ -80,7 +80,7 @@ func targetsOf(rules *Rules) []target {
 
 func find(targets []target, name string) *target {
 	for i := range targets {
-		if equalFold(targets[i].name, name) {
+		if strings.EqualFold(targets[i].name, name) {
 			return &targets[i]
 		}
 	}

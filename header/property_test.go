@@ -54,6 +54,9 @@ var styles = []string{
 	"%e [%a] by mx.example id 1; Mon, 5 Feb 2024 10:00:00 +0100",
 	"from %e (%h [%a] by mx.example id 1; Mon, 5 Feb 2024 10:00:00 +0100",
 	"from %e; yesterday on %h",
+	"from %e ([%a]) by mx.example (InterMail vM.6.01.05.02 201-2131-123) with ESMTP id <20060407.WVVW26964.mx.example@%e> for <to@other.example>; Mon, 5 Feb 2024 10:00:00 +0100",
+	"from %e ([%a]) by mx.example by uid 502 with qmail-scanner-1.20 (clamuko: 0.65. Clear:RC:0(%a):. Processed in 0.21 secs); 5 Feb 2024 09:00:00 -0000",
+	"from %e (%h [%a]) by mx.example with ESMTP id <%a.17@%h> Mon, 5 Feb 2024 10:00:00 +0100",
 }
 
 func (c client) field(style string) string {
@@ -156,7 +159,7 @@ func applyGone(fields []Field, edits []Edit) []Field {
 	for _, e := range edits {
 		index := 0
 		for i, f := range result {
-			if equalFold(f.Name, e.Name) {
+			if strings.EqualFold(f.Name, e.Name) {
 				index++
 			}
 			if index == e.Index {
@@ -182,7 +185,7 @@ func checkPlan(t interface {
 	deleted := 0
 	for _, e := range edits {
 		switch {
-		case e.Delete && (equalFold(e.Name, "Received") || e.Value != ""):
+		case e.Delete && (strings.EqualFold(e.Name, "Received") || e.Value != ""):
 			t.Fatalf("edit %+v", e)
 		case e.Delete:
 			deleted++
@@ -223,16 +226,18 @@ func invalid(name, value string) string {
 			return "control character"
 		}
 	}
-	if equalFold(name, "Received") {
+	if strings.EqualFold(name, "Received") {
 		if _, clean := lex(value); !clean {
 			return "parentheses that do not match"
 		}
-		if _, date := split(value); date == nil && strings.HasSuffix(value, ";") {
+		if _, date, _ := split(value); date == nil && strings.HasSuffix(value, ";") {
 			return "nothing behind the semicolon"
 		}
 	}
 	return ""
 }
+
+func isControl(r rune) bool { return r < ' ' || r == 0x7f }
 
 func TestNothingOfAClientIsLeft(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -260,7 +265,7 @@ func TestWhatNoRuleTakesStays(t *testing.T) {
 		value := c.field(rapid.SampledFrom(styles[:12]).Draw(t, "style"))
 		rules := someRules().Draw(t, "rules")
 		got := Apply([]Field{{"Received", value}}, first(Plan([]Field{{"Received", value}}, rules)))[0].Value
-		before, after := parse(value), parse(got)
+		before, after := parse(value, true), parse(got, true)
 		for _, kind := range []clause{clauseBy, clauseID, clauseFor} {
 			want := before.valueOf(kind)
 			if rules.Version && kind == clauseID && isVersionNumber(want) {
@@ -305,7 +310,7 @@ func TestADateStaysWhateverStandsAmongIt(t *testing.T) {
 		checkPlan(t, fields, edits, rules)
 		got := Apply(fields, edits)[0].Value
 		var left []string
-		for _, tok := range parse(got).date {
+		for _, tok := range parse(got, true).date {
 			left = append(left, tok.text)
 		}
 		if diff := cmp.Diff(words, left); diff != "" {
@@ -332,15 +337,20 @@ func TestWhatIsNoDateIsNotTakenForOne(t *testing.T) {
 	}
 }
 
-// valueOf is the value of the last clause of a kind.
+// valueOf is the value of the clause of a kind that counts.
 func (r received) valueOf(kind clause) string {
-	value := ""
-	for _, seg := range r.head {
-		if seg.clause == kind {
-			value = seg.value()
+	if r.chosen[kind] < 0 {
+		return ""
+	}
+	if kind == clauseBy {
+		return r.byHost()
+	}
+	for _, t := range r.parts[r.chosen[kind]].values() {
+		if t.kind == kindWord {
+			return t.text
 		}
 	}
-	return value
+	return ""
 }
 
 func TestCoveredFieldsAreLeftAlone(t *testing.T) {

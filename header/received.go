@@ -1,11 +1,12 @@
 package header
 
 import (
+	"net/mail"
 	"slices"
 	"strings"
 )
 
-// clause is the part of a Received field that a keyword begins.
+// clause is the kind of a part of a Received field that a keyword begins.
 type clause uint8
 
 const (
@@ -21,86 +22,108 @@ const (
 	clauses
 )
 
-// keywords are the words that begin clauses.
-var keywords = [clauses]string{
-	clauseFrom: "from", clauseBy: "by", clauseVia: "via", clauseWith: "with",
-	clauseID: "id", clauseFor: "for", clauseTLS: "tls", clauseEnvelope: "envelope-from",
-}
-
 // keyword says which clause a word begins.
 func keyword(word string) clause {
-	for c := clauseFrom; c < clauses; c++ {
-		if equalFold(word, keywords[c]) {
-			return c
+	for _, k := range keywords {
+		if len(word) == len(k.word) && strings.EqualFold(word, k.word) {
+			return k.clause
 		}
 	}
 	return clauseNone
 }
 
-// segment is a clause with the tokens that belong to it, its keyword the first.
-// Comments among and after its words are part of it.
-type segment struct {
+var keywords = [...]struct {
+	word   string
+	clause clause
+}{
+	{"from", clauseFrom}, {"by", clauseBy}, {"via", clauseVia}, {"with", clauseWith}, {"id", clauseID}, {"for", clauseFor},
+	{"tls", clauseTLS}, {"over", clauseTLS}, {"envelope-from", clauseEnvelope},
+}
+
+// part is a clause with the tokens that belong to it, its keyword the first.
+// Comments among and after its words are in it.
+type part struct {
 	clause clause
 	tokens []token
 }
 
-// words returns the words of a segment behind its keyword.
-func (s segment) words() []string {
-	var words []string
-	for _, t := range s.values() {
-		if t.kind == kindWord {
-			words = append(words, t.text)
-		}
-	}
-	return words
-}
-
-// value is the first word behind the keyword, empty where there is none.
-func (s segment) value() string {
-	for _, t := range s.values() {
-		if t.kind == kindWord {
-			return t.text
-		}
-	}
-	return ""
-}
-
 // values are the tokens behind the keyword.
-func (s segment) values() []token {
-	if s.clause != clauseNone {
-		return s.tokens[1:]
+func (p part) values() []token {
+	if p.clause != clauseNone {
+		return p.tokens[1:]
 	}
-	return s.tokens
+	return p.tokens
+}
+
+// index returns the number of the first word behind the keyword that fits, -1 if
+// there is none.
+func (p part) index(fits func(word string) bool) int {
+	n := 0
+	for _, t := range p.values() {
+		if t.kind != kindWord {
+			continue
+		}
+		if fits(t.text) {
+			return n
+		}
+		n++
+	}
+	return -1
 }
 
 // received is a Received field taken apart.
 type received struct {
-	// head is all before the date, in order, without the tokens that are too long
-	// to be kept.
-	head []segment
-	// date is what stands behind the last semicolon that a date follows, with words
-	// among it that are none; empty where there is no date.
+	// head is all before the date, in order, and parts the same by clauses. Tokens
+	// that are too long to be kept are in neither.
+	head  []token
+	parts []part
+	// date is the date, with words among it that are none; empty if there is none.
 	date []token
-	// written is the number of tokens in the value.
-	written int
+	// chosen is, for each kind of clause, the index of the part that counts.
+	chosen [clauses]int
+	// host is the number of the word that names the host in the by clause.
+	host int
+	// cut: there were tokens too long to be kept.
+	cut bool
+	// loose: the date stood without the semicolon that belongs before it.
+	loose bool
+	// clean: all parentheses match.
+	clean bool
 }
 
-// parse takes the value of a Received field apart. No value is refused.
-func parse(value string) received {
-	head, date := split(value)
-	r := received{head: make([]segment, 0, clauses), written: len(head) + len(date)}
-	r.date = short(date)
-	head = short(head)
+// parse takes the value of a Received field apart. No value is refused. repair: a
+// date without a semicolon is looked for.
+func parse(value string, repair bool) received {
+	r := received{host: -1}
+	head, date, clean := split(value)
+	r.clean = clean
+	if date == nil && repair {
+		head, date = trailingDate(head)
+		r.loose = date != nil
+	}
+	r.head, r.date = short(head), short(date)
+	r.cut = len(r.head)+len(r.date) < len(head)+len(date)
+	r.parts = partsOf(r.head)
+	r.choose()
+	return r
+}
+
+// partsOf splits tokens at the keywords and semicolons. The word after from is its
+// value, also if it is a keyword, since a client may call itself anything. Only
+// "from by HOST" with no other by is a from without a value.
+func partsOf(head []token) []part {
 	lastBy := -1
 	for i, t := range head {
 		if t.kind == kindWord && keyword(t.text) == clauseBy {
 			lastBy = i
 		}
 	}
+	parts := make([]part, 0, clauses)
 	begin, current := 0, clauseNone
+	open := false // the value of from is still to come
 	end := func(i int) {
 		if i > begin {
-			r.head = append(r.head, segment{current, head[begin:i]})
+			parts = append(parts, part{current, head[begin:i]})
 		}
 		begin = i
 	}
@@ -108,45 +131,85 @@ func parse(value string) received {
 		next := clauseNone
 		switch t.kind {
 		case kindComment:
+			open = open && t.about == aboutTLS
 			continue
+		case kindSemicolon:
+			if current == clauseFrom {
+				continue
+			}
 		case kindWord:
 			next = keyword(t.text)
-			afterFrom := current == clauseFrom && i == begin+1
-			if next == clauseNone || afterFrom && (next != clauseBy || i < lastBy) {
+			named := open && (next != clauseBy || i < lastBy) || current == clauseTLS && next == clauseTLS && i == begin+1
+			open = false
+			if next == clauseNone || named {
 				continue
 			}
 		}
 		end(i)
-		current = next
+		current, open = next, next == clauseFrom
 	}
 	end(len(head))
-	return r
+	return parts
 }
 
-// whole reports whether no token was too long to be kept.
-func (r received) whole() bool {
-	n := len(r.date)
-	for _, seg := range r.head {
-		n += len(seg.tokens)
+// choose decides which of several clauses of a kind counts. Of by that is the last
+// one that names a host, since all that a client can make a field say comes before
+// what the MTA adds; of with and via the first that is known. Of the others it is
+// the last one that has a value.
+func (r *received) choose() {
+	for c := range r.chosen {
+		r.chosen[c] = -1
 	}
-	return n == r.written
+	var fits [clauses]bool
+	for i, p := range r.parts {
+		n := p.index(fitting[p.clause])
+		fit := n >= 0
+		first := !fit || p.clause == clauseWith || p.clause == clauseVia
+		if fits[p.clause] && first || !fit && r.chosen[p.clause] >= 0 {
+			continue
+		}
+		fits[p.clause], r.chosen[p.clause] = fit, i
+		if p.clause == clauseBy {
+			r.host = max(n, 0)
+		}
+	}
+}
+
+// fitting says for each kind of clause what a value that is known looks like.
+var fitting = [clauses]func(word string) bool{
+	clauseNone: isAny, clauseFrom: isAny, clauseBy: namesHost, clauseVia: isLink, clauseWith: isProtocol,
+	clauseID: isAny, clauseFor: isAny, clauseTLS: isAny, clauseEnvelope: isAny,
+}
+
+func isAny(string) bool { return true }
+
+// namesHost reports whether a word is the name or address of a host, rather than a
+// word of English or a label.
+func namesHost(word string) bool {
+	word = strings.TrimSuffix(word, ",")
+	return isHostName(strings.TrimSuffix(word, ".")) || isAddress(word) || strings.EqualFold(word, "localhost")
+}
+
+// byHost is the host that wrote the field, empty if it does not say.
+func (r *received) byHost() (host string) {
+	if i := r.chosen[clauseBy]; i >= 0 {
+		n := r.host
+		r.parts[i].index(func(word string) bool {
+			host = strings.TrimSuffix(word, ",")
+			n--
+			return n < 0
+		})
+	}
+	return host
 }
 
 // short leaves out the tokens that are too long to be kept.
 func short(tokens []token) []token {
-	for i, t := range tokens {
-		if len(t.text) <= maxToken {
-			continue
-		}
-		kept := append([]token(nil), tokens[:i]...)
-		for _, t := range tokens[i:] {
-			if len(t.text) <= maxToken {
-				kept = append(kept, t)
-			}
-		}
-		return kept
+	long := func(t token) bool { return len(t.text) > maxToken }
+	if !slices.ContainsFunc(tokens, long) {
+		return tokens
 	}
-	return tokens
+	return slices.DeleteFunc(slices.Clone(tokens), long)
 }
 
 // maxDate bounds the text that is taken for a date and its comments.
@@ -155,18 +218,18 @@ const maxDate = 1000
 // split splits a value at the last semicolon that a date follows. That is looked
 // for in the text first, so that nothing that is left open before it, such as a
 // comment, hides it. What stands behind the date, such as Courier's id or another
-// semicolon, is taken to stand before it.
-func split(value string) (head, date []token) {
+// semicolon, is taken to stand before it. clean is false if parentheses do not match.
+func split(value string) (head, date []token, clean bool) {
 	i := strings.LastIndexByte(value, ';')
 	if i >= 0 && len(value)-i <= maxDate {
 		if tail, clean := lex(value[i+1:]); clean {
 			if n := dateEnd(tail); n > 0 {
-				head, _ := lex(value[:i])
-				return append(head, tail[n:]...), tail[:n]
+				head, clean := lex(value[:i])
+				return append(head, tail[n:]...), tail[:n], clean
 			}
 		}
 	}
-	head, _ = lex(value)
+	head, clean = lex(value)
 	end := len(head)
 	for i := len(head) - 1; i >= 0; i-- {
 		if head[i].kind != kindSemicolon {
@@ -174,14 +237,14 @@ func split(value string) (head, date []token) {
 		}
 		if n := dateEnd(head[i+1 : end]); n > 0 {
 			date = slices.Clone(head[i+1 : i+1+n])
-			return slices.Delete(head, i, i+1+n), date
+			return slices.Delete(head, i, i+1+n), date, clean
 		}
 		end = i
 	}
-	return head, nil
+	return head, nil, clean
 }
 
-// dateEnd returns how many tokens are a date with its comments, 0 where no date
+// dateEnd returns how many tokens are a date with its comments, 0 if no date
 // stands before the first keyword.
 func dateEnd(tail []token) int {
 	n := slices.IndexFunc(tail, func(t token) bool { return t.kind == kindWord && keyword(t.text) != clauseNone })
@@ -192,4 +255,35 @@ func dateEnd(tail []token) int {
 		return 0
 	}
 	return n
+}
+
+// maxLooseDate is the most tokens that a date without a semicolon has: those of
+// "Mon, 5 Feb 2024 10:00:00 +0100" and comments.
+const maxLooseDate = 9
+
+// trailingDate splits tokens before a date at their end that no semicolon stands
+// before. It has to be one in the form of RFC 5322.
+func trailingDate(tokens []token) (head, date []token) {
+	for i := max(0, len(tokens)-maxLooseDate); i < len(tokens); i++ {
+		if tail := tokens[i:]; dateWordOf(tail[0].text)&(dateName|dateNumber) != 0 && parsesAsDate(tail) {
+			return tokens[:i:i], tail
+		}
+	}
+	return tokens, nil
+}
+
+// parsesAsDate reports whether tokens are a date in the form of RFC 5322, with
+// comments behind it. net/mail does not look at what follows a date.
+func parsesAsDate(tokens []token) bool {
+	var words []string
+	for i, t := range tokens {
+		switch {
+		case t.kind == kindWord && i == len(words) && dateWordOf(t.text)&dateOdd == 0:
+			words = append(words, t.text)
+		case t.kind != kindComment:
+			return false
+		}
+	}
+	_, err := mail.ParseDate(strings.Join(words, " "))
+	return err == nil
 }

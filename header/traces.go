@@ -105,37 +105,10 @@ func (t *traces) word(text string) {
 	}
 }
 
-// comment takes what a comment, given without its parentheses, says about the
-// client: of a login only the hosts and addresses, since a user may well be the
-// sender too.
-func (t *traces) comment(text string) {
-	login := isLogin(text)
-	helo := false
-	for word := range hostWords(text) {
-		_, isAddr := parseAddress(word.text)
-		if !login || helo || isAddr || isHostName(word.text) {
-			t.addHost(word.text)
-		}
-		name := lower(word.text)
-		helo = name == "helo" || name == "ehlo"
-	}
-}
-
-// isLogin reports whether a comment is about a login.
-func isLogin(text string) bool {
-	for word := range hostWords(lower(text)) {
-		name, _, _ := strings.Cut(word.text, ":")
-		switch name {
-		case "authenticated", "auth", "authid", "authuser", "account", "login", "user", "username", "sender":
-			return true
-		}
-	}
-	return false
-}
-
-// formWords stand in many from clauses and name nobody.
+// formWords stand in many from clauses and tell nothing, or are time zones.
 var formWords = set("from smtp unknown may be forged authenticated auth authid authuser account login user username userid uid" +
-	" sender helo ehlo ident invoked by network plain cram-md5 digest-md5 external issuer cn subject port rdns softfail mail")
+	" sender helo ehlo ident invoked by network plain cram-md5 digest-md5 external issuer cn subject port rdns softfail mail" +
+	" z ut utc gmt cet cest met mest mez mesz wet west eet eest msk bst ist est edt cst cdt mst mdt pst pdt jst kst aest aedt")
 
 // isHostName reports whether a word is a domain name: dots, and letters only at
 // its end. 8.17.1 and Debian-2+deb12u1 are none.

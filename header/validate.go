@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"milterd/policy/printable"
 )
 
 // The longest texts that rules take, in octets.
@@ -13,14 +15,14 @@ const (
 	maxName  = 76
 )
 
-// Validate reports what is wrong with the texts of rules. Plan takes the defaults
-// in place of a From or By that is refused here.
+// Validate checks the texts of rules. Plan takes the defaults in place of a From or
+// By that is refused here.
 func (r *Rules) Validate() error {
 	if err := checkFrom(r.From); err != nil {
-		return fmt.Errorf("from %q: %w", r.From, err)
+		return fmt.Errorf("from: %w", err)
 	}
-	if err := checkBy(r.By); err != nil {
-		return fmt.Errorf("by %q: %w", r.By, err)
+	if err := CheckBy(r.By); err != nil {
+		return fmt.Errorf("by: %w", err)
 	}
 	for i := range r.Fields {
 		if err := r.Fields[i].validate(); err != nil {
@@ -30,73 +32,134 @@ func (r *Rules) Validate() error {
 	return nil
 }
 
-// validate reports what is wrong with a rule.
 func (r *FieldRule) validate() error {
-	switch {
-	case r.Name == "" || len(r.Name) > maxName || strings.IndexFunc(r.Name, notInName) >= 0:
-		return fmt.Errorf("not a field name, expected up to %d printable characters without a colon", maxName)
-	case equalFold(r.Name, "Received"):
+	if err := CheckName(r.Name); err != nil {
+		return err
+	}
+	if strings.EqualFold(r.Name, "Received") {
 		return errors.New("the Received fields of a message have rules of their own")
 	}
 	switch r.Action {
 	case Remove, Version:
 		return nil
 	case Replace:
-		if strings.TrimFunc(r.Text, isBlank) == "" || len(r.Text) > maxValue || strings.ContainsFunc(r.Text, isControl) {
-			return fmt.Errorf("text %q: expected up to %d characters in one line", r.Text, maxValue)
-		}
-		return nil
+		return CheckValue(r.Text)
 	}
 	return fmt.Errorf("action %q, expected %s, %s or %s", r.Action, Remove, Version, Replace)
 }
 
+// CheckName checks the name of a header field (RFC 5322 section
+// 3.6.8).
+func CheckName(name string) error {
+	if name == "" || len(name) > maxName || strings.ContainsFunc(name, notInName) {
+		return fmt.Errorf("%s, expected the name of a header field, such as X-Mailer", printable.Quote(name))
+	}
+	return nil
+}
+
 func notInName(r rune) bool { return r <= ' ' || r >= 0x7f || r == ':' }
 
-func isControl(r rune) bool { return r < ' ' || r == 0x7f }
+// CheckValue checks the new value of a field.
+func CheckValue(text string) error {
+	switch {
+	case text == "":
+		return errors.New("an empty text; remove takes the field away")
+	case !printable.IsASCII(text) || strings.TrimSpace(text) != text:
+		return fmt.Errorf("%s, expected printable ASCII on one line, without blanks around it", printable.Quote(text))
+	case len(text) > maxValue:
+		return fmt.Errorf("%s: %d octets, expected %d at most", printable.Quote(text), len(text), maxValue)
+	}
+	return nil
+}
 
-// checkFrom: a from clause with a value and nothing that ends it.
+// checkFrom is CheckFrom for a text that may be empty.
 func checkFrom(text string) error {
-	tokens, err := checkText(text)
-	if err != nil || len(tokens) == 0 {
-		return err
+	if text == "" {
+		return nil
 	}
-	expected := errors.New("expected a from clause such as " + DefaultFrom)
-	if len(tokens) < 2 || tokens[0].text != "from" || tokens[1].kind != kindWord {
-		return expected
+	return CheckFrom(text)
+}
+
+// CheckFrom checks the text in place of a client: a from clause
+// (RFC 5321 section 4.4) of one name, with comments behind it. Anything more would
+// begin another clause of the field.
+func CheckFrom(text string) error {
+	quoted := printable.Quote(text)
+	if !printable.IsASCII(text) {
+		return fmt.Errorf("%s, expected printable ASCII on one line", quoted)
 	}
-	for _, t := range tokens[1:] {
-		if t.kind == kindSemicolon || t.kind == kindWord && keyword(t.text) != clauseNone {
-			return expected
+	name, isFrom := strings.CutPrefix(text, "from ")
+	end := strings.IndexFunc(name+" ", notInHost)
+	name, rest := name[:end], name[end:]
+	if !isFrom || name == "" {
+		return fmt.Errorf(`%s, expected "from " and a name, such as %q`, quoted, DefaultFrom)
+	}
+	for rest != "" {
+		comment, spaced := strings.CutPrefix(rest, " ")
+		if !spaced || !strings.HasPrefix(comment, "(") {
+			return fmt.Errorf("%s: expected nothing but comments in parentheses behind the name, each after a blank", quoted)
+		}
+		if rest = behindComment(comment); rest == comment {
+			return fmt.Errorf("%s: a parenthesis is not closed", quoted)
 		}
 	}
-	return nil
+	if keyword(name) != clauseNone {
+		return fmt.Errorf("%s: expected a from clause such as %s", quoted, DefaultFrom)
+	}
+	return checkReplacement(text)
 }
 
-// checkBy: one comment.
-func checkBy(text string) error {
-	tokens, err := checkText(text)
-	if err != nil || len(tokens) == 0 {
-		return err
+// notInHost tells what no name of a host has, nor an address in brackets.
+func notInHost(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`()<>;@\,"`, r) }
+
+// CheckBy checks the text in place of mail software: one comment,
+// or nothing.
+func CheckBy(text string) error {
+	quoted := printable.Quote(text)
+	switch {
+	case text == "":
+		return nil
+	case !printable.IsASCII(text):
+		return fmt.Errorf("%s, expected printable ASCII on one line", quoted)
+	case text[0] != '(':
+		return fmt.Errorf(`%s, expected a comment in parentheses, such as %q, or ""`, quoted, DefaultBy)
 	}
-	if len(tokens) != 1 || tokens[0].kind != kindComment {
-		return errors.New("expected text in parentheses such as " + DefaultBy)
+	switch behindComment(text) {
+	case "":
+		return checkReplacement(text)
+	case text:
+		return fmt.Errorf("%s: a parenthesis is not closed", quoted)
 	}
-	return nil
+	return fmt.Errorf("%s: expected nothing behind the comment", quoted)
 }
 
-// checkText splits a text that may stand in a Received field.
-func checkText(text string) ([]token, error) {
+// behindComment is what follows the comment that a text begins with, or the whole
+// text if the comment does not end.
+func behindComment(text string) string {
+	depth := 0
+	for i := range len(text) {
+		switch text[i] {
+		case '(':
+			depth++
+		case ')':
+			depth--
+		}
+		if depth == 0 {
+			return text[i+1:]
+		}
+	}
+	return text
+}
+
+// checkReplacement checks the length and the characters of a text in place of
+// another.
+func checkReplacement(text string) error {
+	quoted := printable.Quote(text)
 	if len(text) > maxText {
-		return nil, fmt.Errorf("%d octets, expected %d at most", len(text), maxText)
+		return fmt.Errorf("%s: %d octets, expected %d at most", quoted, len(text), maxText)
 	}
-	for i := 0; i < len(text); i++ {
-		if c := text[i]; c < ' ' || c >= 0x7f || strings.IndexByte(`"\<>`, c) >= 0 {
-			return nil, fmt.Errorf("character %q, expected printable ASCII without quotes, backslashes and angle brackets", c)
-		}
+	if i := strings.IndexAny(text, `"\<>`); i >= 0 {
+		return fmt.Errorf("%s: character %q, expected printable ASCII without quotes, backslashes and angle brackets", quoted, text[i])
 	}
-	tokens, clean := lex(text)
-	if !clean {
-		return nil, errors.New("parentheses that do not match")
-	}
-	return tokens, nil
+	return nil
 }

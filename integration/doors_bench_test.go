@@ -3,7 +3,6 @@ package integration_test
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"syscall"
@@ -30,11 +29,7 @@ const (
 // It says how many SMTP sessions there were a second, and how much processor time
 // sendmail and milterd together took for each.
 func BenchmarkDoors(b *testing.B) {
-	if world.Missing != nil && os.Getenv("CI") == "true" {
-		b.Fatalf("a real sendmail cannot be started: %v", world.Missing)
-	} else if world.Missing != nil {
-		b.Skipf("a real sendmail cannot be started: %v", world.Missing)
-	}
+	needWorld(b)
 	options, err := harness.ReadScene("scenes/doors")
 	if err != nil {
 		b.Fatal(err)
@@ -118,16 +113,7 @@ func envelopeFrom(addr string) error {
 	if _, err := conn.ReadReply(); err != nil {
 		return err
 	}
-	for _, line := range []string{"EHLO line20.access.example", "MAIL FROM:<a@good.example>", "RCPT TO:<shin@example.test>", "RSET", "QUIT"} {
-		reply, err := conn.Command(line)
-		if err != nil {
-			return fmt.Errorf("%s: %w", line, err)
-		}
-		if reply.Code >= 400 {
-			return fmt.Errorf("%s: %s", line, reply)
-		}
-	}
-	return nil
+	return sayAll(conn, "EHLO line20.access.example", "MAIL FROM:<a@good.example>", "RCPT TO:<shin@example.test>", "RSET", "QUIT")
 }
 
 // childrenTime is the processor time of all children that have ended, and theirs.

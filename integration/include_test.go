@@ -18,18 +18,6 @@ import (
 	"milterd/policy/access"
 )
 
-// needWorld skips where there is no sendmail.
-func needWorld(t *testing.T) {
-	t.Helper()
-	if world.Missing == nil {
-		return
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("a real sendmail cannot be asked: %v", world.Missing)
-	}
-	t.Skipf("a real sendmail cannot be asked: %v", world.Missing)
-}
-
 // stockMC is what Debian's package installs as sendmail.mc, and accessLine the line of
 // it that the include takes the place of.
 const (

@@ -161,7 +161,12 @@ func twoMessages(conn *harness.Conn) error {
 	for range 2 {
 		lines = append(lines, "MAIL FROM:<a@good.example>", "RCPT TO:<shin@example.test>", "DATA", "Subject: many\r\n\r\nHello\r\n.")
 	}
-	for _, line := range append(lines, "QUIT") {
+	return sayAll(conn, append(lines, "QUIT")...)
+}
+
+// sayAll says the lines one after the other; each of them must be accepted.
+func sayAll(conn *harness.Conn, lines ...string) error {
+	for _, line := range lines {
 		reply, err := conn.Command(line)
 		if err != nil {
 			return fmt.Errorf("%s: %w", line, err)

@@ -54,11 +54,7 @@ var decidedByMailbox = map[string][]string{
 func TestARedactedRecordingHoldsNothingPrivate(t *testing.T) {
 	for _, scene := range scenes {
 		t.Run(scene.name, func(t *testing.T) {
-			var config string
-			var more func(*testing.T)
-			if scene.name == "doors" {
-				config, more = grantsByHand, grantedTraffic
-			}
+			config, more := grantsOf(scene.name)
 			s := recordScene(t, scene.name, scene.dir, "redact: true, compress: none", config, more)
 			text := recordedText(t, s.dir)
 			for _, session := range s.sessions {

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"milterd/integration/harness"
+	"milterd/milter/door"
 	"milterd/policy"
 	"milterd/policy/access"
 	"milterd/policy/replay"
@@ -127,7 +128,7 @@ func readRecording(t *testing.T, dir string) []*replay.Session {
 
 // clientOf names the client of a session as the log does.
 func clientOf(s *replay.Session) string {
-	return fmt.Sprintf("%s to port %d", s.Connection().ClientAddr(), s.Connect.DaemonPort)
+	return fmt.Sprintf("%s to port %d", door.ClientText(s.Connection().Addr), s.Connect.DaemonPort)
 }
 
 // replayed is a verdict of -check.
@@ -279,17 +280,22 @@ func (s *recordedScene) match(t *testing.T, verdicts []replayed) matched {
 	return m
 }
 
+// grantsOf is what a scene needs beside its dialogues to have relay grants: keys of
+// the configuration and traffic. Only the scene doors has any.
+func grantsOf(scene string) (config string, more func(*testing.T)) {
+	if scene != "doors" {
+		return "", nil
+	}
+	return grantsByHand, grantedTraffic
+}
+
 // TestLiveTrafficReplaysTheSame records the traffic of every scene and replays it where
 // there is no network, no DNS and no sendmail: each verdict, each text, each step of each
 // trace and each changed header is the same.
 func TestLiveTrafficReplaysTheSame(t *testing.T) {
 	for _, scene := range scenes {
 		t.Run(scene.name, func(t *testing.T) {
-			var config string
-			var more func(*testing.T)
-			if scene.name == "doors" {
-				config, more = grantsByHand, grantedTraffic
-			}
+			config, more := grantsOf(scene.name)
 			s := recordScene(t, scene.name, scene.dir, "redact: false, headers: [all], max_size: 64KiB, compress: zstd", config, more)
 			m := s.match(t, s.replay(t, 0))
 			// The one message whose grant came in its middle: its end rests on all of it.

@@ -2,7 +2,6 @@ package integration_test
 
 import (
 	"errors"
-	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,10 +14,9 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"milterd/integration/harness"
+	"milterd/integration/testkit"
 	"milterd/policy/replay"
 )
-
-var update = flag.Bool("update", false, "write sessions/ from what sendmail reports")
 
 // tapped is added to a configuration so that milterd listens behind a recorder.
 const tapped = "\nlisten: {milter: 'local:" + harness.TappedSocket + "'}\n"
@@ -41,7 +39,7 @@ func TestSessionsAreWhatSendmailReports(t *testing.T) {
 			}
 			for _, d := range dialogues {
 				file := filepath.Join("sessions", scene.dir, d.Name+".yaml")
-				if *update {
+				if *testkit.Update {
 					writeSessions(t, file, d, r.of(d))
 				}
 				if diff := cmp.Diff(readSessions(t, file), r.of(d), comparable...); diff != "" {

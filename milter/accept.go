@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"milterd/milter/door"
 )
 
@@ -15,8 +17,8 @@ import (
 // half a gigabyte. A guarded connection lets only whole, bounded and
 // well-formed frames through.
 //
-// The guard also limits the number of connections, survives passing Accept
-// errors, and knows which connections are idle, which a shutdown needs.
+// The guard also limits the number of connections, survives temporary errors of
+// Accept, and knows which connections are idle, which a shutdown needs.
 type guard struct {
 	limits  Limits
 	max     int
@@ -28,12 +30,13 @@ type guard struct {
 	// closeIdle: connections that are not in the middle of a message are
 	// closed as soon as they have nothing more to do.
 	closeIdle bool
-	// nextNote is when the connection limit may be logged again.
-	nextNote time.Time
+
+	// refusal keeps a flood of refused connections from flooding the log.
+	refusal rate.Sometimes
 }
 
-// limitNoteInterval keeps a flood of refused connections from flooding the log.
-const limitNoteInterval = 10 * time.Second
+// refusalInterval is how often the log tells of refused connections.
+const refusalInterval = 10 * time.Second
 
 // admit takes a new connection in, or closes it when there are too many.
 //
@@ -45,14 +48,9 @@ const limitNoteInterval = 10 * time.Second
 func (g *guard) admit(raw net.Conn) *guardedConn {
 	g.counter.Connections.Add(1)
 	c := &guardedConn{Conn: raw, guard: g, frames: frameChecker{limits: g.limits}}
-	now := time.Now()
 
 	g.mu.Lock()
 	refused := len(g.conns) >= g.max
-	note := refused && !now.Before(g.nextNote)
-	if note {
-		g.nextNote = now.Add(limitNoteInterval)
-	}
 	if !refused {
 		g.conns[c] = struct{}{}
 	}
@@ -62,9 +60,9 @@ func (g *guard) admit(raw net.Conn) *guardedConn {
 		return c
 	}
 	g.counter.Refused.Add(1)
-	if note {
+	g.refusal.Do(func() {
 		g.logger.Warn("milter connection refused: too many connections", "limit", g.max, "peer", door.PeerName(raw))
-	}
+	})
 	if err := raw.Close(); err != nil {
 		g.logger.Debug("close refused milter connection", "error", err)
 	}

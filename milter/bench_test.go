@@ -9,6 +9,7 @@ import (
 
 	gomilter "github.com/d--j/go-milter"
 
+	"milterd/milter/door"
 	"milterd/policy"
 )
 
@@ -25,8 +26,10 @@ func (accepting) Rcpt(policy.Recipient) policy.Verdict {
 func (accepting) EndOfMessage([]policy.HeaderField) policy.Verdict {
 	return policy.Verdict{Stage: policy.StageEOM, Action: policy.ActionAccept}
 }
-func (accepting) Abort()              {}
-func (accepting) ScrubReason() string { return "" }
+func (accepting) Abort()                        {}
+func (accepting) Close()                        {}
+func (accepting) SetQueueID(string)             {}
+func (accepting) Visibility() policy.Visibility { return policy.ClientShown }
 
 // BenchmarkSession is one SMTP session through the door: CONNECT, HELO, MAIL,
 // RCPT, end of message, QUIT, on a connection of its own as sendmail has it.
@@ -36,8 +39,8 @@ func (accepting) ScrubReason() string { return "" }
 func BenchmarkSession(b *testing.B) {
 	p := &policy.Policy{}
 	config := Config{
-		Current:      func() Snapshot { return Snapshot{Policy: p} },
-		NewEvaluator: func(*policy.Policy, policy.Connection, *Answers) Evaluator { return accepting{} },
+		Current:      func() door.Snapshot { return door.Snapshot{Policy: p} },
+		NewEvaluator: func(*policy.Policy, policy.Connection, policy.Answers) policy.Evaluator { return accepting{} },
 		Logger:       slog.New(slog.DiscardHandler),
 	}
 
@@ -142,7 +145,7 @@ func BenchmarkReply(b *testing.B) {
 	v := reject(550, "5.7.1", "Access denied")
 	b.ReportAllocs()
 	for b.Loop() {
-		if response, _ := answer(v); response == gomilter.RespContinue {
+		if response, _ := responseTo(v); response == gomilter.RespContinue {
 			b.Fatal("accepted")
 		}
 	}

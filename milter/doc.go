@@ -14,14 +14,18 @@
 //
 // The way of a frame through this package:
 //
-//   - guard.go takes frames off the socket, whole and bounded, and frame.go
-//     checks their structure. Only then does the go-milter library see them,
-//     whose parser ends the process on a malformed frame.
+//   - accept.go limits the connections. guard.go takes frames off the socket,
+//     whole and bounded, and frame.go checks their structure. Only then does the
+//     go-milter library see them, whose parser ends the process on a malformed
+//     frame.
+//   - negotiate.go answers OPTNEG: it asks the MTA for the macros and steps that
+//     the policy needs, and waives the others.
 //   - session.go has one method for each callback, in the order of the
-//     dialogue: it collects facts and asks for verdicts.
+//     dialogue. It collects facts (facts.go) and asks for verdicts.
 //   - reply.go turns a verdict into the answer.
-//   - server.go negotiates, counts, and starts and stops it all; listen.go
-//     opens the sockets.
+//   - server.go starts and stops it all; stats.go counts.
+//
+// Package milter/door opens the sockets.
 //
 // When milterd is not there, sendmail does what the F= equate of its
 // INPUT_MAIL_FILTER line says. With F=T it answers 451 and the client comes

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"milterd/header"
+	"milterd/milter/door"
 	"milterd/policy"
 )
 
@@ -33,7 +34,7 @@ func (p *peer) changes() (orders []string, answer byte) {
 }
 
 func TestEditsReachTheMTAInTheirOrder(t *testing.T) {
-	ts := serve(t, Config{Current: func() Snapshot { return Snapshot{Policy: scrubbingPolicy()} }})
+	ts := serve(t, Config{Current: func() door.Snapshot { return door.Snapshot{Policy: scrubbingPolicy()} }})
 	ts.script.verdict = func(stage policy.Stage, _ string) policy.Verdict {
 		v := policy.Verdict{Action: policy.ActionAccept}
 		if stage == policy.StageEOM {
@@ -61,7 +62,7 @@ func TestEditsReachTheMTAInTheirOrder(t *testing.T) {
 func TestFieldsAreAskedForOnlyWhereSomethingScrubs(t *testing.T) {
 	var p atomic.Pointer[policy.Policy]
 	p.Store(&policy.Policy{})
-	ts := serve(t, Config{Current: func() Snapshot { return Snapshot{Policy: p.Load()} }})
+	ts := serve(t, Config{Current: func() door.Snapshot { return door.Snapshot{Policy: p.Load()} }})
 	if actions, protocol := agreed(t, ts.addr); actions&0x10 != 0 || protocol&0x20 == 0 {
 		t.Errorf("without scrubbing: actions %#x, protocol %#x", actions, protocol)
 	}
@@ -76,7 +77,7 @@ func TestFieldsAreAskedForOnlyWhereSomethingScrubs(t *testing.T) {
 	old.begin()
 	old.send(frame(cmdEndOfMsg))
 	old.expect("a")
-	ts.script.scrub = "everybody"
+	ts.script.hides = true
 	old.send(frame(cmdMail, "<a@good.example>\x00"))
 	old.expect("c")
 	old.send(frame(cmdEndOfMsg))
@@ -84,8 +85,8 @@ func TestFieldsAreAskedForOnlyWhereSomethingScrubs(t *testing.T) {
 }
 
 func TestAnMTAThatChangesNoFieldsKeepsTheMail(t *testing.T) {
-	ts := serve(t, Config{Current: func() Snapshot { return Snapshot{Policy: scrubbingPolicy()} }})
-	ts.script.scrub = "everybody"
+	ts := serve(t, Config{Current: func() door.Snapshot { return door.Snapshot{Policy: scrubbingPolicy()} }})
+	ts.script.hides = true
 	p := dial(t, ts.addr)
 	p.send(optneg(6, allActions&^0x10, allProtocol))
 	if command, _ := p.answer(); command != cmdNegotiate {

@@ -3,17 +3,18 @@ package milter
 import (
 	"net/netip"
 	"strconv"
-	"strings"
 
 	gomilter "github.com/d--j/go-milter"
 
 	"milterd/policy"
+	"milterd/policy/access"
 )
 
-// connection collects the facts of CONNECT. A local submission comes with the
-// family unknown or unix.
-func connection(host, family string, port uint16, addr string, m gomilter.Macros) policy.Connection {
-	c := policy.Connection{
+// connection collects the facts of CONNECT. ok is false if they do not tell who the client
+// is. A local submission comes with the family unknown or unix, and without ${client_addr}
+// or with 0 in it. It may relay, so nothing else is taken for one.
+func connection(host, family string, port uint16, addr string, m gomilter.Macros) (c policy.Connection, ok bool) {
+	c = policy.Connection{
 		Name:        m.Get(gomilter.MacroClientName),
 		PTR:         m.Get(gomilter.MacroClientPTR),
 		Resolve:     resolve(m.Get(macroClientResolve)),
@@ -31,14 +32,15 @@ func connection(host, family string, port uint16, addr string, m gomilter.Macros
 			c.Addr = a.Unmap()
 			c.Port = port
 		}
-		return c
+		return c, c.Addr.IsValid()
 	}
-	// A client without an address is taken for one of this host, which may relay.
-	// ${client_addr} knows better where the MTA cannot name the family.
-	if a, err := netip.ParseAddr(strings.TrimPrefix(m.Get(gomilter.MacroClientAddr), "IPv6:")); err == nil {
-		c.Addr = a.Unmap()
+	macro := m.Get(gomilter.MacroClientAddr)
+	if macro == "" || macro == "0" {
+		return c, true
 	}
-	return c
+	// ${client_addr} knows better if the MTA cannot name the family.
+	c.Addr, ok = access.ParseAddr(macro)
+	return c, ok
 }
 
 func resolve(macro string) policy.Resolve {

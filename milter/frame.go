@@ -48,7 +48,7 @@ const negotiateBytes = 12
 
 // maxLineFrame bounds the frames that carry one SMTP command or one list of
 // macros. It is libmilter's own limit for a frame (MILTER_CHUNK_SIZE); only
-// header and body frames can be larger, and only where that was negotiated.
+// header and body frames can be larger, and only if that was negotiated.
 const maxLineFrame = 64 << 10
 
 // mayBeLong says whether a frame with this command may be longer than that.
@@ -57,9 +57,9 @@ func mayBeLong(command byte) bool { return command == cmdHeader || command == cm
 // FrameError reports a frame that is not what the milter protocol allows. The
 // connection it came from is closed.
 type FrameError struct {
-	// Command is the frame's command byte; 0 where the frame ended before it.
+	// Command is the frame's command byte; 0 if the frame ended before it.
 	Command byte
-	// Reason says what is wrong with the frame.
+	// Reason is the rule that the frame breaks.
 	Reason string
 }
 
@@ -97,27 +97,19 @@ type Limits struct {
 }
 
 func (l Limits) withDefaults() Limits {
-	if l.FrameBytes <= 0 || l.FrameBytes > 1<<20 {
-		l.FrameBytes = 1 << 20
-	}
+	const maxFrame = 1 << 20
 	if l.FrameTime <= 0 {
 		l.FrameTime = 10 * time.Second
 	}
-	if l.Macros <= 0 {
-		l.Macros = 128
+	for limit, byDefault := range map[*int]int{
+		&l.FrameBytes: maxFrame, &l.Macros: 128, &l.Arguments: 64,
+		&l.Headers: 10_000, &l.HeaderBytes: 4 << 20, &l.Recipients: 10_000,
+	} {
+		if *limit <= 0 {
+			*limit = byDefault
+		}
 	}
-	if l.Arguments <= 0 {
-		l.Arguments = 64
-	}
-	if l.Headers <= 0 {
-		l.Headers = 10_000
-	}
-	if l.HeaderBytes <= 0 {
-		l.HeaderBytes = 4 << 20
-	}
-	if l.Recipients <= 0 {
-		l.Recipients = 10_000
-	}
+	l.FrameBytes = min(l.FrameBytes, maxFrame)
 	return l
 }
 
@@ -132,7 +124,7 @@ type frameChecker struct {
 	headerBytes int
 }
 
-// check reports what is wrong with a frame, nil if nothing is.
+// check returns a *FrameError for a malformed frame.
 func (c *frameChecker) check(command byte, data []byte) error {
 	reason := c.problem(command, data)
 	if reason == "" {
@@ -184,11 +176,10 @@ func checkConnect(data []byte) string {
 	if len(data) > maxLineFrame {
 		return tooLong(data)
 	}
-	host := bytes.IndexByte(data, 0)
-	if host < 0 {
+	_, rest, found := bytes.Cut(data, []byte{0})
+	if !found {
 		return "host name without NUL"
 	}
-	rest := data[host+1:]
 	if len(rest) == 0 {
 		return "no address family"
 	}
@@ -202,10 +193,11 @@ func checkConnect(data []byte) string {
 	if len(rest) < 2 {
 		return "no port"
 	}
-	address, found := cString(rest[2:])
+	text, _, found := bytes.Cut(rest[2:], []byte{0})
 	if !found {
 		return "address without NUL"
 	}
+	address := string(text)
 	// The library gives up on an address that net.ParseIP does not take.
 	if family == '4' {
 		if ip := net.ParseIP(address); ip == nil || ip.To4() == nil {
@@ -286,17 +278,7 @@ func (c *frameChecker) header(data []byte) string {
 	return ""
 }
 
-func isTerminated(data []byte) bool {
-	return len(data) > 0 && data[len(data)-1] == 0
-}
-
-func cString(data []byte) (s string, found bool) {
-	end := bytes.IndexByte(data, 0)
-	if end < 0 {
-		return "", false
-	}
-	return string(data[:end]), true
-}
+func isTerminated(data []byte) bool { return bytes.HasSuffix(data, []byte{0}) }
 
 func tooLong(data []byte) string {
 	return fmt.Sprintf("%d bytes, expected %d at most", len(data), maxLineFrame)

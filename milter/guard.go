@@ -20,7 +20,7 @@ const (
 
 // guardedConn is one connection from an MTA. Each Read first takes one whole
 // frame off the socket and checks it, and Write sends a whole frame at once,
-// where the library writes it in two pieces. Read and Write and the deadlines
+// which the library writes in two pieces. Read and Write and the deadlines
 // belong to the library's goroutine; Close may come from anywhere.
 type guardedConn struct {
 	net.Conn

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	gomilter "github.com/d--j/go-milter"
+
+	"milterd/integration/testkit"
 )
 
 // crashes are frames, sent after a good negotiation unless they take its
@@ -61,7 +63,7 @@ func TestLibraryCrashes(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(t.TempDir(), "s")
-			var stderr lockedBuffer
+			var stderr testkit.Log
 			process := exec.Command(self)
 			process.Env = append(os.Environ(), crashVariable+"="+path, "GOCOVERDIR="+t.TempDir())
 			process.Stderr = &stderr
@@ -72,7 +74,7 @@ func TestLibraryCrashes(t *testing.T) {
 			go func() { ended <- process.Wait() }()
 			defer process.Process.Kill()
 
-			eventually(t, "the unguarded server listens", func() bool {
+			testkit.Eventually(t, "the unguarded server listens", func() bool {
 				conn, err := net.Dial("unix", path)
 				if err == nil {
 					conn.Close()
@@ -85,7 +87,7 @@ func TestLibraryCrashes(t *testing.T) {
 			p.send(tt.frames)
 			select {
 			case <-ended:
-			case <-time.After(patience):
+			case <-time.After(testkit.Patience):
 				t.Fatal("the library survives this frame: the guard may not be needed any more")
 			}
 			if !strings.Contains(stderr.String(), "panic: runtime error") {
@@ -136,7 +138,7 @@ func TestGuardedServerSurvives(t *testing.T) {
 			}
 			p.send(tt.frames)
 			p.expectClosed()
-			eventually(t, "the counter has moved", func() bool { return ts.Stats().Malformed == uint64(i+1) })
+			testkit.Eventually(t, "the counter has moved", func() bool { return ts.Stats().Malformed == uint64(i+1) })
 
 			log := ts.log.String()[logged:]
 			if n := strings.Count(log, "milter connection closed"); n != 1 {
@@ -158,7 +160,7 @@ func TestPeerStallsInAFrame(t *testing.T) {
 	p := negotiated(t, ts.addr)
 	p.send(frame('H', "mx.example\x00")[:6])
 	p.expectClosed()
-	eventually(t, "the stalled frame is counted", func() bool { return ts.Stats().Malformed == 1 })
+	testkit.Eventually(t, "the stalled frame is counted", func() bool { return ts.Stats().Malformed == 1 })
 	if log := ts.log.String(); !strings.Contains(log, "stalls after 6 bytes") {
 		t.Errorf("the log does not say why:\n%s", log)
 	}
@@ -184,7 +186,7 @@ func TestPeerNeverNegotiates(t *testing.T) {
 	// The library gives OPTNEG one second.
 	ts := serve(t, Config{})
 	dial(t, ts.addr).expectClosed()
-	eventually(t, "the connection is gone", func() bool { return ts.Stats().Active == 0 })
+	testkit.Eventually(t, "the connection is gone", func() bool { return ts.Stats().Active == 0 })
 }
 
 func TestPeerVanishes(t *testing.T) {
@@ -209,7 +211,7 @@ func TestPeerVanishes(t *testing.T) {
 				t.Fatal(err)
 			}
 			p.expectClosed()
-			eventually(t, "the connection is gone", func() bool { return ts.Stats().Active == 0 })
+			testkit.Eventually(t, "the connection is gone", func() bool { return ts.Stats().Active == 0 })
 			if got := ts.Stats().Malformed; got != tt.malformed {
 				t.Errorf("%d malformed, want %d", got, tt.malformed)
 			}
@@ -233,7 +235,7 @@ func TestConnectionLimit(t *testing.T) {
 
 	first.send(frame('Q'))
 	first.expectClosed()
-	eventually(t, "there is a place again", func() bool { return ts.Stats().Active == 1 })
+	testkit.Eventually(t, "there is a place again", func() bool { return ts.Stats().Active == 1 })
 	negotiated(t, ts.addr).begin()
 }
 
@@ -290,7 +292,7 @@ func TestAcceptErrors(t *testing.T) {
 			_, err := ln.Accept()
 			accepted <- err
 		}()
-		eventually(t, "Accept is waiting", func() bool { return g.counter.AcceptErrors.Load() >= 3 })
+		testkit.Eventually(t, "Accept is waiting", func() bool { return g.counter.AcceptErrors.Load() >= 3 })
 		ln.Close()
 		if err := <-accepted; !errors.Is(err, net.ErrClosed) {
 			t.Errorf("Accept after Close: %v", err)

@@ -6,9 +6,9 @@ import (
 	"context"
 	"encoding/binary"
 	"io"
-	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +17,8 @@ import (
 	gomilter "github.com/d--j/go-milter"
 	"go.uber.org/goleak"
 
+	"milterd/integration/testkit"
+	"milterd/milter/door"
 	"milterd/policy"
 )
 
@@ -25,46 +27,13 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// patience bounds every wait in the tests.
-const patience = 20 * time.Second
-
-// eventually polls until the condition holds.
-func eventually(t testing.TB, what string, condition func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for !condition() {
-		if time.Now().After(deadline) {
-			t.Fatalf("never came true: %s", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
-
-// lockedBuffer collects a log from many goroutines.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
 // script is an evaluator that notes what it is told and answers from a
 // function.
 type script struct {
 	mu      sync.Mutex
 	notes   []any
 	verdict func(stage policy.Stage, arg string) policy.Verdict
-	scrub   string
+	hides   bool
 }
 
 // What a script notes, besides policy.Connection and policy.Recipient.
@@ -95,7 +64,14 @@ func (s *script) taken() []any {
 	return notes
 }
 
-func (s *script) begin(_ *policy.Policy, c policy.Connection, _ *Answers) Evaluator {
+// all is what was noted up to now, and stays noted.
+func (s *script) all() []any {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.notes)
+}
+
+func (s *script) begin(_ *policy.Policy, c policy.Connection, _ policy.Answers) policy.Evaluator {
 	s.note(c)
 	return s
 }
@@ -119,7 +95,16 @@ func (s *script) EndOfMessage(headers []policy.HeaderField) policy.Verdict {
 
 func (s *script) Abort() { s.note(abortNote{}) }
 
-func (s *script) ScrubReason() string { return s.scrub }
+func (s *script) Visibility() policy.Visibility {
+	if s.hides {
+		return policy.ClientHidden
+	}
+	return policy.ClientShown
+}
+
+func (s *script) SetQueueID(string) {}
+
+func (s *script) Close() {}
 
 func (s *script) give(stage policy.Stage, arg string) policy.Verdict {
 	v := policy.Verdict{Action: policy.ActionAccept}
@@ -138,7 +123,7 @@ func reject(code int, enhanced, text string) policy.Verdict {
 type testServer struct {
 	*Server
 	addr   string
-	log    *lockedBuffer
+	log    *testkit.Log
 	script *script
 }
 
@@ -146,13 +131,13 @@ type testServer struct {
 // and a script that accepts everything takes the policy's place.
 func serve(t testing.TB, config Config) *testServer {
 	t.Helper()
-	ts := &testServer{log: &lockedBuffer{}, script: &script{}}
+	ts := &testServer{log: &testkit.Log{}, script: &script{}}
 	if config.Logger == nil {
-		config.Logger = slog.New(slog.NewTextHandler(ts.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		config.Logger = ts.log.Logger()
 	}
 	if config.Current == nil {
 		p := &policy.Policy{}
-		config.Current = func() Snapshot { return Snapshot{Policy: p} }
+		config.Current = func() door.Snapshot { return door.Snapshot{Policy: p} }
 	}
 	if config.NewEvaluator == nil {
 		config.NewEvaluator = ts.script.begin
@@ -161,7 +146,7 @@ func serve(t testing.TB, config Config) *testServer {
 		config.IdleGrace = time.Millisecond
 	}
 	ts.Server = NewServer(config)
-	ln, err := Listen("local:"+filepath.Join(t.TempDir(), "m.sock"), 0, "")
+	ln, err := door.Listen("local:"+filepath.Join(t.TempDir(), "m.sock"), 0, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +154,7 @@ func serve(t testing.TB, config Config) *testServer {
 	served := make(chan error, 1)
 	go func() { served <- ts.Serve(ln) }()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), testkit.Patience)
 		defer cancel()
 		if err := ts.Shutdown(ctx); err != nil {
 			t.Errorf("shutdown: %v", err)
@@ -216,7 +201,7 @@ func dial(t testing.TB, addr string) *peer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(testkit.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"milterd/integration/testkit"
 )
 
 func TestManySessions(t *testing.T) {
@@ -83,7 +85,7 @@ func openSession(addr string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn.SetDeadline(time.Now().Add(2 * patience))
+	conn.SetDeadline(time.Now().Add(2 * testkit.Patience))
 	if err := exchange(conn, optneg(6, allActions, allProtocol), 'O'); err != nil {
 		conn.Close()
 		return nil, err

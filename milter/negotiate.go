@@ -71,7 +71,7 @@ func scrubbing(actions gomilter.OptAction, protocol gomilter.OptProtocol) bool {
 //
 // A no-reply bit is only ever set for a stage that refuses nothing: all but
 // MAIL, RCPT and the end of the message. It saves a round trip between two
-// processes each time. The events that nobody looks at have one too, for an
+// processes each time. The events that are not looked at have one too, for an
 // MTA that cannot leave the event out.
 func (n needs) options() (gomilter.OptAction, gomilter.OptProtocol) {
 	actions := gomilter.OptSetMacros

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"milterd/milter/door"
 	"milterd/policy"
 )
 
@@ -28,7 +29,7 @@ func TestPanicsBecomeTemporaryFailures(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			fuse := &panicking{at: tt.at}
-			ts := serve(t, Config{NewEvaluator: func(*policy.Policy, policy.Connection, *Answers) Evaluator {
+			ts := serve(t, Config{NewEvaluator: func(*policy.Policy, policy.Connection, policy.Answers) policy.Evaluator {
 				fuse.burn("connect")
 				return fuse
 			}})
@@ -101,11 +102,11 @@ func TestPanicStackIsLoggedOnce(t *testing.T) {
 func TestPolicyFunctionPanics(t *testing.T) {
 	var broken atomic.Bool
 	p := &policy.Policy{}
-	ts := serve(t, Config{Current: func() Snapshot {
+	ts := serve(t, Config{Current: func() door.Snapshot {
 		if broken.Load() {
 			panic("no policy")
 		}
-		return Snapshot{Policy: p}
+		return door.Snapshot{Policy: p}
 	}})
 	open := negotiated(t, ts.addr)
 	open.begin() // the policy has been taken once it answers

@@ -1,31 +1,30 @@
 package milter
 
 import (
-	"strings"
-
 	gomilter "github.com/d--j/go-milter"
 
 	"milterd/policy"
+	"milterd/policy/printable"
 )
 
 // maxReplyLine is the longest SMTP reply line, CR LF included (RFC 5321
 // section 4.5.3.1.5).
 const maxReplyLine = 512
 
-// failureReply is given where milterd itself cannot decide: the client comes
-// back, and nothing is lost or wrongly let through.
+// failureReply is given if milterd itself cannot decide: the client comes back, and
+// nothing is lost or wrongly let through.
 var failureReply = policy.Reply{Code: 451, Enhanced: "4.3.0", Text: "Temporary system failure. Please try again later"}
 
-// crowdReply is given to the recipients above the limit of one message.
-var crowdReply = policy.Reply{Code: 452, Enhanced: "4.5.3", Text: "Too many recipients"}
+// tooManyRecipients is given to the recipients above the limit of one message.
+var tooManyRecipients = policy.Reply{Code: 452, Enhanced: "4.5.3", Text: "Too many recipients"}
 
-// answer turns a verdict into what the MTA is told. ok is false where the
-// verdict is not one that can be given; the answer is then a temporary failure.
+// responseTo turns a verdict into what the MTA is told. ok is false if the verdict is
+// not one that can be given; the response is then a temporary failure.
 //
 // Accept becomes CONTINUE: ACCEPT at MAIL would end the filtering of the whole
 // message. Quarantine becomes CONTINUE too, as the MTA takes the order to
 // quarantine only at the end of the message, where EndOfMessage gives it.
-func answer(v policy.Verdict) (response *gomilter.Response, ok bool) {
+func responseTo(v policy.Verdict) (response *gomilter.Response, ok bool) {
 	switch v.Action {
 	case policy.ActionAccept, policy.ActionQuarantine:
 		return gomilter.RespContinue, true
@@ -39,7 +38,7 @@ func answer(v policy.Verdict) (response *gomilter.Response, ok bool) {
 	return failure(), false
 }
 
-// failure is the answer where there is no verdict.
+// failure is the response if there is no verdict.
 func failure() *gomilter.Response {
 	if response, ok := replyResponse(failureReply); ok {
 		return response
@@ -47,7 +46,7 @@ func failure() *gomilter.Response {
 	return gomilter.RespTempFail
 }
 
-// replyResponse makes a reply-code answer. Only 4xx and 5xx can be given, and
+// replyResponse makes a response with a reply code. Only 4xx and 5xx can be given, and
 // an enhanced code must be of the same class (RFC 2034): sendmail replaces
 // anything else with a permanent failure of its own.
 func replyResponse(r policy.Reply) (response *gomilter.Response, ok bool) {
@@ -61,7 +60,7 @@ func replyResponse(r policy.Reply) (response *gomilter.Response, ok bool) {
 		}
 		text = r.Enhanced + " " + text
 	}
-	text = printable(text, maxReplyLine-len("550 ")-len("\r\n"))
+	text = replyText(text, maxReplyLine-len("550 ")-len("\r\n"))
 	response, err := gomilter.RejectWithCodeAndReason(uint16(r.Code), text)
 	if err != nil {
 		return nil, false
@@ -69,28 +68,9 @@ func replyResponse(r policy.Reply) (response *gomilter.Response, ok bool) {
 	return response, true
 }
 
-// printable makes s one line of ASCII of at most limit octets. A placeholder
-// in a configured reply can bring in whatever a peer sends as an address or a
-// name, so control characters, which could end the reply line early, and 8-bit
-// ones, which SMTP does not allow in a reply, become question marks.
-func printable(s string, limit int) string {
-	clean := true
-	for i := 0; i < len(s); i++ {
-		if s[i] < ' ' || s[i] > '~' {
-			clean = false
-			break
-		}
-	}
-	if !clean {
-		s = strings.Map(func(r rune) rune {
-			if r < ' ' || r > '~' {
-				return '?'
-			}
-			return r
-		}, s)
-	}
-	if len(s) > limit {
-		s = s[:limit]
-	}
-	return s
+// replyText makes s one line of ASCII of at most limit octets. A placeholder in a
+// configured reply can bring in whatever a peer sends as an address or a name.
+func replyText(s string, limit int) string {
+	s = printable.ASCII(s)
+	return s[:min(len(s), limit)]
 }

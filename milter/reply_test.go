@@ -48,7 +48,7 @@ func TestReplyResponse(t *testing.T) {
 }
 
 func TestFailureCanAlwaysBeGiven(t *testing.T) {
-	for _, reply := range []policy.Reply{failureReply, crowdReply} {
+	for _, reply := range []policy.Reply{failureReply, tooManyRecipients} {
 		if _, ok := replyResponse(reply); !ok {
 			t.Errorf("%s cannot be given", reply)
 		}

@@ -10,12 +10,13 @@ import (
 	"time"
 
 	gomilter "github.com/d--j/go-milter"
+	"golang.org/x/time/rate"
 
 	"milterd/milter/door"
 	"milterd/policy"
 )
 
-// DefaultMaxConnections is the connection limit where Config names none.
+// DefaultMaxConnections is the connection limit if Config names none.
 const DefaultMaxConnections = 4096
 
 // idleTimeout is how long an MTA may be silent between two frames: libmilter's
@@ -23,27 +24,12 @@ const DefaultMaxConnections = 4096
 // client be silent.
 const idleTimeout = 7210 * time.Second
 
-// Evaluator judges the transactions of one SMTP connection, in order.
-// *policy.Session is the one that milterd uses. One that has a method Close() is told
-// of the end of the connection, and one with SetQueueID(string) of the MTA's ids for
-// its messages.
-type Evaluator interface {
-	Helo(name string, tls policy.TLS)
-	Mail(auth policy.Auth, m policy.Mail) policy.Verdict
-	Rcpt(r policy.Recipient) policy.Verdict
-	// ScrubReason says why the header of the current message will be changed,
-	// empty where it will not.
-	ScrubReason() string
-	EndOfMessage(headers []policy.HeaderField) policy.Verdict
-	Abort()
-}
-
 // Config is what a Server needs. Current is required.
 type Config struct {
 	// Current returns what is in force. It is asked once for each SMTP
 	// connection, which keeps what it got: a reload changes no dialogue that
 	// has begun.
-	Current func() Snapshot
+	Current func() door.Snapshot
 	// Logger gets one line a verdict, and what goes wrong. Default: none.
 	Logger *slog.Logger
 	// MaxConnections limits the connections from MTAs open at once; sendmail
@@ -54,18 +40,9 @@ type Config struct {
 	// IdleGrace is how long Shutdown leaves connections open that are not in
 	// the middle of a message. Default: 3 s.
 	IdleGrace time.Duration
-	// NewEvaluator begins the evaluation of one SMTP connection. Default:
-	// the policy's own NewSession.
-	NewEvaluator func(*policy.Policy, policy.Connection, *Answers) Evaluator
-}
-
-// Snapshot is what one SMTP connection is judged by.
-type Snapshot struct {
-	Policy *policy.Policy
-	// Lookups answers questions to the DNS; nil where no check asks any.
-	Lookups *Lookups
-	// Grants knows the relay grants; nil where there are none.
-	Grants Grants
+	// NewEvaluator begins the evaluation of one SMTP connection. Default: the policy's
+	// own NewSession.
+	NewEvaluator func(*policy.Policy, policy.Connection, policy.Answers) policy.Evaluator
 }
 
 // Server answers MTAs. Its methods are safe for concurrent use.
@@ -90,7 +67,7 @@ func NewServer(config Config) *Server {
 		config.IdleGrace = 3 * time.Second
 	}
 	if config.NewEvaluator == nil {
-		config.NewEvaluator = NewPolicySession
+		config.NewEvaluator = policyEvaluator
 	}
 	config.Limits = config.Limits.withDefaults()
 	RouteLibraryWarnings(config.Logger)
@@ -102,6 +79,7 @@ func NewServer(config Config) *Server {
 		logger:  config.Logger,
 		counter: s.counter,
 		conns:   make(map[*guardedConn]struct{}),
+		refusal: rate.Sometimes{Interval: refusalInterval},
 	}
 	options := []gomilter.Option{
 		gomilter.WithDynamicMilter(func(_ uint32, actions gomilter.OptAction, protocol gomilter.OptProtocol, _ gomilter.DataSize) gomilter.Milter {
@@ -117,14 +95,8 @@ func NewServer(config Config) *Server {
 	return s
 }
 
-// NewPolicySession is the evaluator that milterd uses. The look-ups begin here.
-func NewPolicySession(p *policy.Policy, c policy.Connection, answers *Answers) Evaluator {
-	if answers == nil {
-		return p.NewSession(c, nil)
-	}
-	session := p.NewSession(c, answers)
-	answers.Begin(session.Needs())
-	return session
+func policyEvaluator(p *policy.Policy, c policy.Connection, answers policy.Answers) policy.Evaluator {
+	return p.NewSession(c, answers)
 }
 
 // Serve takes connections from ln until Shutdown, and then returns nil. It
@@ -146,7 +118,7 @@ func (s *Server) Serve(ln net.Listener) error {
 // Connections that are not in the middle of a message stay open for
 // Config.IdleGrace and are then closed, each as soon as its message is done.
 // SMTP clients may be silent for hours, so there is no waiting for them; and
-// while they are waited for, nobody answers the new ones. sendmail treats the
+// while they are waited for, new ones get no answer. sendmail treats the
 // loss as its F= equate says: with F=T, the next MAIL of such a client is
 // answered 451 and its mail comes again, so nothing is lost and nothing gets
 // in unfiltered.
@@ -162,6 +134,18 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // Stats returns the counters of this moment.
 func (s *Server) Stats() Stats {
 	return s.counter.snapshot(s.guard.active())
+}
+
+// recovered counts and logs a panic of a callback; value is what recover()
+// returned in the deferred function that calls this. It reports whether there
+// was a panic at all.
+func (s *Server) recovered(callback string, value any, attrs ...any) bool {
+	if value == nil {
+		return false
+	}
+	s.counter.Panics.Add(1)
+	s.panics.Log(s.logger, "milter callback panicked", value, append(attrs, "callback", callback)...)
+	return true
 }
 
 var libraryWarnings sync.Once

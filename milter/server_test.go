@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"milterd/integration/testkit"
+	"milterd/milter/door"
 	"milterd/policy"
 )
 
@@ -19,7 +21,7 @@ func shutDown(t *testing.T, ts *testServer, ctx context.Context) <-chan error {
 	t.Helper()
 	done := make(chan error, 1)
 	go func() { done <- ts.Shutdown(ctx) }()
-	eventually(t, "the socket is closed", func() bool {
+	testkit.Eventually(t, "the socket is closed", func() bool {
 		conn, err := net.Dial("unix", ts.addr)
 		if err == nil {
 			conn.Close()
@@ -91,7 +93,7 @@ func TestShutdownClosesIdleConnections(t *testing.T) {
 			for range tt.answers {
 				p.answer()
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 			defer cancel()
 			if err := ts.Shutdown(ctx); err != nil {
 				t.Errorf("Shutdown: %v", err)
@@ -102,7 +104,7 @@ func TestShutdownClosesIdleConnections(t *testing.T) {
 }
 
 func TestShutdownServesIdleConnectionsForAGrace(t *testing.T) {
-	ts := serve(t, Config{IdleGrace: 2 * patience})
+	ts := serve(t, Config{IdleGrace: 2 * testkit.Patience})
 	p := negotiated(t, ts.addr)
 	done := shutDown(t, ts, t.Context())
 	p.begin()
@@ -134,7 +136,7 @@ func TestServeAfterShutdown(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "s")
-	ln, err := Listen("local:"+path, 0, "")
+	ln, err := door.Listen("local:"+path, 0, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +171,7 @@ func TestSeveralListeners(t *testing.T) {
 	if _, err := conn.Write(frame('C')); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the peer's address is logged", func() bool {
+	testkit.Eventually(t, "the peer's address is logged", func() bool {
 		return strings.Contains(ts.log.String(), "peer="+conn.LocalAddr().String())
 	})
 	if err := ts.Shutdown(t.Context()); err != nil {
@@ -201,7 +203,7 @@ func FuzzSession(f *testing.F) {
 	f.Add(byte(0), join(connectFrame("203.0.113.8"), frame('M', "<a@b>")))
 	f.Add(byte(1), optneg(2, 0, 0))
 
-	ts := serve(f, Config{Logger: slog.New(slog.DiscardHandler), NewEvaluator: func(*policy.Policy, policy.Connection, *Answers) Evaluator {
+	ts := serve(f, Config{Logger: slog.New(slog.DiscardHandler), NewEvaluator: func(*policy.Policy, policy.Connection, policy.Answers) policy.Evaluator {
 		return &script{verdict: func(_ policy.Stage, arg string) policy.Verdict {
 			action, _, _ := strings.Cut(arg, "@")
 			return policy.Verdict{Action: policy.Action(action), Reply: policy.Reply{Code: 550, Enhanced: "5.7.1", Text: arg}}
@@ -213,7 +215,7 @@ func FuzzSession(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		conn.SetDeadline(time.Now().Add(patience))
+		conn.SetDeadline(time.Now().Add(testkit.Patience))
 
 		var sent []byte
 		if mode%3 != 1 {

@@ -3,18 +3,18 @@ package milter
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"strings"
 
 	gomilter "github.com/d--j/go-milter"
 
 	"milterd/header"
+	"milterd/milter/door"
 	"milterd/policy"
 )
 
 // session answers the callbacks of one filter connection: one SMTP connection
-// with any number of messages, or, where the MTA sends QUIT_NC, several SMTP
-// connections one after the other.
+// with any number of messages. If the MTA sends QUIT_NC, several SMTP connections come
+// one after the other.
 //
 // The library calls from one goroutine. A callback never returns an error,
 // which would drop the filter connection and leave the rest of the SMTP
@@ -28,23 +28,21 @@ type session struct {
 	scrubs bool
 
 	// One SMTP connection.
-	current  Snapshot
-	lookups  *Answers           // the DNS answers, nil where no check asks
-	endQuery context.CancelFunc // of the DNS look-ups
-	client   policy.Connection
-	helo     string
-	tls      policy.TLS
+	current door.Snapshot
+	client  policy.Connection
+	helo    string
+	tls     policy.TLS
 	// evaluator is nil before CONNECT, and for the rest of the SMTP connection
 	// when its facts could not be taken in: every MAIL is then refused for now.
-	evaluator Evaluator
+	evaluator policy.Evaluator
 
 	// One message.
-	inMessage  bool
-	from       string
-	authType   string
-	queueID    string
-	recipients int
-	headers    []policy.HeaderField
+	inMessage bool
+	from      string
+	auth      policy.Auth
+	queueID   string
+	headers   []policy.HeaderField
+	tally     tally
 }
 
 var _ gomilter.Milter = (*session)(nil)
@@ -59,7 +57,7 @@ func newSession(s *Server, scrubs bool) *session {
 func (s *session) NewConnection(gomilter.Modifier) error {
 	defer s.rescue("new connection", nil)
 	s.endConnection()
-	s.current = Snapshot{}
+	s.current = door.Snapshot{}
 	s.client, s.helo, s.tls = policy.Connection{}, "", policy.TLS{}
 	s.endMessage()
 	s.current = s.server.config.Current()
@@ -72,11 +70,14 @@ func (s *session) Connect(host, family string, port uint16, addr string, m gomil
 	defer s.rescue("connect", &response)
 	s.endMessage()
 	s.endConnection()
-	s.client = connection(host, family, port, addr, m)
-	if s.current.Policy == nil {
+	var known bool
+	s.client, known = connection(host, family, port, addr, m)
+	if s.current.Policy == nil || !known {
 		return gomilter.RespContinue, nil
 	}
-	s.evaluator = s.server.config.NewEvaluator(s.current.Policy, s.client, s.answers())
+	client := door.ClientText(s.client.Addr)
+	answers := s.current.Answers(s.ctx, s.client, func(value any) { s.server.recovered("look-up", value, "client", client) })
+	s.evaluator = s.server.config.NewEvaluator(s.current.Policy, s.client, answers)
 	return gomilter.RespContinue, nil
 }
 
@@ -99,7 +100,7 @@ func (s *session) MailFrom(from, args string, m gomilter.Modifier) (response *go
 	defer s.rescue("mail", &response)
 	s.endMessage()
 	s.noteQueueID(m)
-	s.from, s.authType = from, m.Get(gomilter.MacroAuthType)
+	s.from, s.auth = from, authState(m)
 	if s.evaluator == nil {
 		return s.fail(policy.Verdict{Stage: policy.StageMail, Arg: from}, "the facts of this connection are not known"), nil
 	}
@@ -108,7 +109,7 @@ func (s *session) MailFrom(from, args string, m gomilter.Modifier) (response *go
 		s.tls = tls
 		s.evaluator.Helo(s.helo, tls)
 	}
-	verdict := s.evaluator.Mail(authState(m), policy.Mail{
+	verdict := s.evaluator.Mail(s.auth, policy.Mail{
 		From:   from,
 		Args:   strings.Fields(args),
 		Mailer: m.Get(gomilter.MacroMailMailer),
@@ -127,10 +128,9 @@ func (s *session) RcptTo(to, args string, m gomilter.Modifier) (response *gomilt
 	if !s.inMessage {
 		return s.fail(policy.Verdict{Stage: policy.StageRcpt, Arg: to}, "no MAIL before it"), nil
 	}
-	s.recipients++
-	if s.recipients > s.server.config.Limits.Recipients {
+	if s.tally.taken+s.tally.refused >= s.server.config.Limits.Recipients {
 		return s.give(policy.Verdict{
-			Stage: policy.StageRcpt, Arg: to, Action: policy.ActionTempfail, Reply: crowdReply,
+			Stage: policy.StageRcpt, Arg: to, Action: policy.ActionTempfail, Reply: tooManyRecipients,
 			Reason: "this message has as many recipients as it may have",
 		}), nil
 	}
@@ -182,7 +182,7 @@ func (s *session) EndOfMessage(m gomilter.Modifier) (response *gomilter.Response
 		return s.fail(policy.Verdict{Stage: policy.StageEOM}, "no MAIL before it"), nil
 	}
 	s.inMessage = false
-	if !s.scrubs && s.evaluator.ScrubReason() != "" {
+	if !s.scrubs && s.evaluator.Visibility() == policy.ClientHidden {
 		// The policy has begun to scrub since the filter connection was made.
 		return s.fail(policy.Verdict{Stage: policy.StageEOM}, "the header has to be scrubbed, but was not asked for when this connection began"), nil
 	}
@@ -191,7 +191,7 @@ func (s *session) EndOfMessage(m gomilter.Modifier) (response *gomilter.Response
 		return s.fail(verdict, "the MTA does not change the header: "+err.Error()), nil
 	}
 	if verdict.Action == policy.ActionQuarantine {
-		reason := printable(verdict.Reply.Text, maxReplyLine)
+		reason := replyText(verdict.Reply.Text, maxReplyLine)
 		if err := m.Quarantine(reason); err != nil {
 			// An MTA that cannot hold the message must not deliver it either.
 			return s.fail(verdict, "the MTA does not quarantine: "+err.Error()), nil
@@ -237,51 +237,21 @@ func (s *session) Cleanup(gomilter.Modifier) {
 	s.endConnection()
 }
 
-// answers makes the answers of this SMTP connection, whose look-ups end with it;
-// nil where nothing is there to be asked.
-func (s *session) answers() *Answers {
-	lookups := s.current.Lookups
-	if lookups == nil {
-		if s.current.Grants == nil {
-			return nil
-		}
-		lookups = &Lookups{}
-	}
-	ctx, cancel := context.WithCancel(s.ctx)
-	s.endQuery = cancel
-	answers := lookups.NewAnswers(ctx, s.client, s.current.Grants)
-	client := s.client.ClientAddr()
-	answers.panicked = func(value any) { s.server.recovered("look-up", value, "client", client) }
-	s.lookups = answers
-	return answers
-}
-
 // endConnection ends what belongs to one SMTP connection.
 func (s *session) endConnection() {
 	evaluator := s.evaluator
 	s.evaluator = nil
-	s.endLookups()
-	if closer, ok := evaluator.(interface{ Close() }); ok {
-		closer.Close()
-	}
-}
-
-func (s *session) endLookups() {
-	if s.endQuery != nil {
-		s.endQuery()
-		s.endQuery, s.lookups = nil, nil
+	if evaluator != nil {
+		evaluator.Close()
 	}
 }
 
 func (s *session) endMessage() {
-	if s.lookups != nil {
-		s.lookups.EndMessage()
-	}
 	s.inMessage = false
-	s.from, s.authType = "", ""
+	s.from, s.auth = "", policy.Auth{}
 	s.queueID = ""
-	s.recipients = 0
 	s.headers = nil
+	s.tally = tally{}
 }
 
 // noteQueueID keeps the queue id for the log. sendmail has it from the
@@ -292,60 +262,20 @@ func (s *session) noteQueueID(m gomilter.Modifier) {
 		return
 	}
 	s.queueID = id
-	if named, ok := s.evaluator.(interface{ SetQueueID(string) }); ok {
-		named.SetQueueID(id)
+	if s.evaluator != nil {
+		s.evaluator.SetQueueID(id)
 	}
 }
 
 // give counts and logs a verdict and turns it into the answer.
 func (s *session) give(v policy.Verdict) *gomilter.Response {
-	response, ok := answer(v)
+	response, ok := responseTo(v)
 	if !ok {
 		return s.fail(v, "the verdict cannot be given: "+string(v.Action)+" "+v.Reply.String())
 	}
 	s.server.counter.verdict(v)
 	s.log(v)
 	return response
-}
-
-// log writes the one line of a verdict. With what it holds of the client, the
-// session can be written down for -check.
-func (s *session) log(v policy.Verdict) {
-	if !s.server.logger.Enabled(s.ctx, slog.LevelInfo) {
-		return
-	}
-	// A JSON log goes to terminals as well.
-	s.server.logger.LogAttrs(s.ctx, slog.LevelInfo, v.String(),
-		slog.String("queue", s.queueID),
-		slog.String("client", s.client.ClientAddr()),
-		slog.String("name", policy.Printable(s.client.Name)),
-		slog.String("stage", string(v.Stage)),
-		slog.String("check", v.Check),
-		slog.String("action", string(v.Action)),
-		slog.String("rule", policy.Printable(v.Rule)),
-		slog.String("reply", policy.Printable(v.Reply.String())),
-		slog.String("resolve", string(s.client.Resolve)),
-		slog.String("ptr", policy.Printable(s.client.PTR)),
-		slog.String("helo", policy.Printable(s.helo)),
-		slog.String("daemon", policy.Printable(s.client.DaemonName)),
-		slog.Int("daemon_port", int(s.client.DaemonPort)),
-		slog.String("auth", policy.Printable(s.authType)),
-		slog.String("from", policy.Printable(s.from)))
-	s.logTrace(v)
-}
-
-// logTrace writes how a verdict came about, at level Debug.
-func (s *session) logTrace(v policy.Verdict) {
-	if !s.server.logger.Enabled(s.ctx, slog.LevelDebug) {
-		return
-	}
-	for _, step := range v.Trace {
-		s.server.logger.LogAttrs(s.ctx, slog.LevelDebug, "trace: "+step.String(),
-			slog.String("queue", s.queueID),
-			slog.String("client", s.client.ClientAddr()),
-			slog.String("stage", string(v.Stage)),
-			slog.String("arg", policy.Printable(v.Arg)))
-	}
 }
 
 // fail gives a temporary failure in place of v.
@@ -361,8 +291,8 @@ func (s *session) rescue(callback string, response **gomilter.Response) {
 	}
 }
 
-// rescueConnection does the same where the panic may have lost facts that the
-// rest of the SMTP connection rests on: it gets temporary failures only.
+// rescueConnection does the same if the panic may have lost facts that later commands
+// need: the rest of the SMTP connection gets temporary failures only.
 func (s *session) rescueConnection(callback string, response **gomilter.Response) {
 	if !s.recovered(callback, recover()) {
 		return
@@ -375,5 +305,5 @@ func (s *session) rescueConnection(callback string, response **gomilter.Response
 }
 
 func (s *session) recovered(callback string, value any) bool {
-	return s.server.recovered(callback, value, "queue", s.queueID, "client", s.client.ClientAddr())
+	return s.server.recovered(callback, value, "queue", s.queueID, "client", door.ClientText(s.client.Addr))
 }

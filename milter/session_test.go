@@ -1,8 +1,6 @@
 package milter
 
 import (
-	"fmt"
-	"log/slog"
 	"net/netip"
 	"strings"
 	"sync/atomic"
@@ -12,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"milterd/milter/door"
 	"milterd/policy"
 )
 
@@ -130,8 +129,8 @@ func TestFactsReachThePolicy(t *testing.T) {
 		mailNote{Mail: policy.Mail{Mailer: "esmtp", Host: "good.example.", Addr: "a@good.example"}},
 	)
 	for _, line := range []string{
-		"queue=5AMEPfGV012345 client=203.0.113.8 name=mx.good.example stage=mail",
-		"stage=eom check=\"\" action=accept",
+		"msg=accept queue=5AMEPfGV012345 client=203.0.113.8 name=mx.good.example daemon=MTA-v4 daemon_port=25 " +
+			`helo=mx.good.example auth=PLAIN:shin@example.test from=a@good.example to="shin@our.example x@other.example"`,
 	} {
 		if !strings.Contains(ts.log.String(), line) {
 			t.Errorf("the log does not hold %q:\n%s", line, ts.log.String())
@@ -161,6 +160,8 @@ func TestConnectFacts(t *testing.T) {
 			policy.Connection{Addr: v6, Name: "localhost"}},
 		{"sendmail's 0 is no address", map[string]string{"{client_addr}": "0"}, "localhost", gomilter.FamilyUnknown, "",
 			policy.Connection{Name: "localhost"}},
+		{"an address with a zone, which no client has", map[string]string{"{client_addr}": "fe80::1%eth0"}, "localhost", gomilter.FamilyUnknown, "",
+			policy.Connection{Addr: netip.MustParseAddr("fe80::1"), Name: "localhost"}},
 		{"{client_name} is better than the host argument",
 			map[string]string{"{client_name}": "[203.0.113.8]", "{client_ptr}": "liar.example", "{client_resolve}": "FORGED"},
 			"liar.example", gomilter.FamilyInet, "203.0.113.8",
@@ -182,6 +183,22 @@ func TestConnectFacts(t *testing.T) {
 				t.Errorf("facts (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestAClientThatIsNotKnownIsNoLocalSubmission: a local submission may relay.
+func TestAClientThatIsNotKnownIsNoLocalSubmission(t *testing.T) {
+	for _, family := range []gomilter.ProtoFamily{gomilter.FamilyUnknown, gomilter.FamilyUnix} {
+		for _, addr := range []string{"unknown", "[UNIX: /run/x]", "203.0.113", "203.0.113.8 ", "IPv6:", "00", "0.0.0"} {
+			ts := serve(t, Config{})
+			c := client(t, ts.addr, map[string]string{"{client_addr}": addr})
+			begin(t, c, "localhost", family, "x")
+			action, err := c.Mail("a@good.example", "")
+			want(t, "MAIL", action, err, "451 4.3.0 Temporary system failure. Please try again later")
+			if told := ts.script.taken(); len(told) > 0 || !ts.log.Has("the facts of this connection are not known") {
+				t.Errorf("family %c, {client_addr} %q: the policy is told %v\n%s", family, addr, told, ts.log)
+			}
+		}
 	}
 }
 
@@ -355,12 +372,12 @@ func TestAnotherConnectionOnTheSameFilterConnection(t *testing.T) {
 }
 
 func TestSnapshotIsKept(t *testing.T) {
-	old, young := &Snapshot{Policy: &policy.Policy{Hostname: "old"}}, &Snapshot{Policy: &policy.Policy{Hostname: "young"}}
-	var current atomic.Pointer[Snapshot]
+	old, young := &door.Snapshot{Policy: &policy.Policy{Hostname: "old"}}, &door.Snapshot{Policy: &policy.Policy{Hostname: "young"}}
+	var current atomic.Pointer[door.Snapshot]
 	current.Store(old)
 	ts := serve(t, Config{
-		Current: func() Snapshot { return *current.Load() },
-		NewEvaluator: func(p *policy.Policy, _ policy.Connection, _ *Answers) Evaluator {
+		Current: func() door.Snapshot { return *current.Load() },
+		NewEvaluator: func(p *policy.Policy, _ policy.Connection, _ policy.Answers) policy.Evaluator {
 			return &script{verdict: func(policy.Stage, string) policy.Verdict { return reject(550, "5.7.1", p.Hostname) }}
 		},
 	})
@@ -387,8 +404,8 @@ func TestThePolicyItselfIsTheDefault(t *testing.T) {
 			Mode: policy.ModeEnforce, Deny: denied, DenyAuth: denied, Temp: denied, Fail: denied, Forged: denied,
 		}},
 	}
-	current := func() Snapshot { return Snapshot{Policy: p} }
-	ts := serve(t, Config{Current: current, NewEvaluator: NewPolicySession})
+	current := func() door.Snapshot { return door.Snapshot{Policy: p} }
+	ts := serve(t, Config{Current: current, NewEvaluator: policyEvaluator})
 	peer := negotiated(t, ts.addr)
 	peer.begin()
 	peer.send(frame('D', "R{rcpt_mailer}\x00esmtp\x00{rcpt_host}\x00other.example.\x00{rcpt_addr}\x00x@other.example\x00"),
@@ -411,34 +428,4 @@ func TestTooManyRecipients(t *testing.T) {
 	p.send(frame('M', "<>\x00"), rcpt)
 	p.expect("c")
 	p.expect("c")
-}
-
-func TestOneLineAVerdict(t *testing.T) {
-	for _, level := range []slog.Level{slog.LevelInfo, slog.LevelWarn} {
-		t.Run(level.String(), func(t *testing.T) {
-			log := &lockedBuffer{}
-			ts := serve(t, Config{Logger: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: level}))})
-			verdict := policy.Verdict{
-				Action: policy.ActionReject, Check: "client", Rule: "access:7: Connect:203.0.113 REJECT",
-				Reply: policy.Reply{Code: 550, Enhanced: "5.7.1", Text: "Access denied"}, Reason: "the network is listed",
-			}
-			ts.script.verdict = func(policy.Stage, string) policy.Verdict { return verdict }
-			p := negotiated(t, ts.addr)
-			p.send(frame('D', "C{client_name}\x00mx.example\x00"), connectFrame("203.0.113.8"),
-				frame('D', "Mi\x005AME\x00"), frame('M', "<a\x01b@good.example>\x00"))
-			p.expect("y550 5.7.1 Access denied")
-
-			verdict.Stage, verdict.Arg = policy.StageMail, "a\x01b@good.example"
-			wanted := fmt.Sprintf(`"msg":%q,"queue":"5AME","client":"203.0.113.8","name":"mx.example","stage":"mail","check":"client","action":"reject"`, verdict.String())
-			if level > slog.LevelInfo {
-				if log.String() != "" {
-					t.Errorf("logged at level %v: %s", level, log.String())
-				}
-				return
-			}
-			if strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), wanted) {
-				t.Errorf("the log is not one line with %s:\n%s", wanted, log.String())
-			}
-		})
-	}
 }

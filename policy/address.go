@@ -12,9 +12,9 @@ import (
 // one host of an a%b%c@d chain away.
 const maxAddressDepth = 20
 
-// maxAddress bounds the addresses that are taken apart. RFC 5321 section 4.5.3.1.3
+// MaxAddress bounds the addresses that are taken apart. RFC 5321 section 4.5.3.1.3
 // allows 256 octets; sendmail takes more.
-const maxAddress = 1024
+const MaxAddress = 1024
 
 // errAddress stands for an address that sendmail's ruleset 0 refuses, or that is
 // written in a way that nothing is decided on.
@@ -27,6 +27,9 @@ type address struct {
 	local []string
 	// domain has no trailing dot; it is empty for an unqualified address.
 	domain string
+	// quotedHost: a quoted or escaped part of local holds an operator. The host at
+	// domain may take the quotes off and send the mail on to a further host.
+	quotedHost bool
 }
 
 // localText is the local part as a key of the access table: quotes removed.
@@ -46,10 +49,39 @@ func (a address) String() string {
 	return a.localText() + "@" + a.domain
 }
 
+// full and user are the look-ups of the address and of its local part alone.
+func (a address) full() access.Item { return access.Item{Kind: a.kind('F'), Key: a.String()} }
+func (a address) user() access.Item {
+	return access.Item{Kind: a.kind('U'), Key: a.localText() + "@"}
+}
+
+// kind is the kind of a look-up that tries a local part without its +detail, too. A
+// plus sign within quotes begins none.
+func (a address) kind(kind byte) byte {
+	for _, t := range a.local {
+		if t[0] == '"' && strings.Contains(t, "+") {
+			return 'E'
+		}
+	}
+	return kind
+}
+
 // hostOperator reports whether a local part names a further host (class O).
 func hostOperator(local []string) bool {
 	for _, t := range local {
 		if t == "@" || t == "%" || t == "!" {
+			return true
+		}
+	}
+	return false
+}
+
+// quotedOperator reports whether quotes or a backslash hide an operator of class O in
+// a local part. sendmail's rulesets do not look into such a token, unless it is the
+// whole local part.
+func quotedOperator(local []string) bool {
+	for _, t := range local {
+		if len(t) > 1 && strings.ContainsAny(t, "@%!") {
 			return true
 		}
 	}
@@ -73,7 +105,7 @@ func (p *Policy) canonical(s string) (address, error) {
 // apart, and leaves all others to the long way.
 func (p *Policy) plain(s string) (address, bool) {
 	at := strings.IndexByte(s, '@')
-	if at < 1 || len(s) > maxAddress {
+	if at < 1 || len(s) > MaxAddress {
 		return address{}, false
 	}
 	local, domain := s[:at], s[at+1:]
@@ -272,7 +304,12 @@ func (p *Policy) domainName(tokens []string) (string, error) {
 	if tokens[0] == "." || strings.Contains(name, "..") || strings.ContainsAny(name, `:,@[]%!"\ `) {
 		return "", errAddress
 	}
-	if p.Hostname != "" && len(tokens) == dotted && p.isLocalhost(name) {
+	localhost := len(tokens) == dotted && p.isLocalhost(name)
+	if p.Domain == "" && len(tokens) == dotted-1 {
+		// The rule for "localhost . $m" takes "localhost." then.
+		localhost = access.Fold(name) == "localhost"
+	}
+	if p.Hostname != "" && localhost {
 		return p.Hostname, nil
 	}
 	return name, nil
@@ -285,11 +322,5 @@ func (p *Policy) isLocalhost(name string) bool {
 		return false
 	}
 	domain = access.Fold(domain)
-	return !qualified || domain == "uucp" || domain == access.Fold(p.ownDomain())
-}
-
-// ownDomain is sendmail's $m: the host name without its first label.
-func (p *Policy) ownDomain() string {
-	_, domain, _ := strings.Cut(p.Hostname, ".")
-	return domain
+	return !qualified || domain == "uucp" || domain != "" && domain == access.Fold(p.Domain)
 }

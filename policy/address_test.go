@@ -23,6 +23,11 @@ func TestAddressTricksAreNotRelayed(t *testing.T) {
 		"x%other.example%example.test@example.test", "x(@example.test)@other.example", "x@other.example(@example.test)",
 		"x@other.example(", "x@example.test@other.example", `x\@example.test@other.example`, "x@other.example,y@example.test",
 		"x:@other.example", "x@example.test:25@other.example", "@", "@other.example", "x@", "%", "!", "x%", "!x", "",
+		`a"x@other.example"%relayed.example`, `a"x@other.example"@relayed.example`, `a:"x%other.example"@relayed.example`,
+		`"x%other.example"a@relayed.example`, `"x @other.example"@relayed.example`, `"<x@other.example>"@relayed.example`,
+		`"other.example!x"+d@relayed.example`, `a"other.example!x"@sub.relayed.example`, `x\@other.example@relayed.example`,
+		`x\%other.example@relayed.example`, `"x\@other.example"a@relayed.example`, `a"x@other.example"%relayed.example@example.test`,
+		`a."x@other.example"@relayed.example`, `"a(b)@other.example"@relayed.example`,
 		"x@notexample.test", "x@example.test.other.example", "x@relayed.example.other.example",
 	} {
 		for _, mailer := range []string{"esmtp", "relay", ""} {
@@ -36,11 +41,27 @@ func TestAddressTricksAreNotRelayed(t *testing.T) {
 	}
 	for _, to := range []string{
 		"x@example.test", "x@EXAMPLE.TEST.", "x%example.test@mx.example.test", "mx.example.test!x@example.test",
-		"@example.test:x@relayed.example", `"x y"@example.test`, "x+detail@relayed.example", "x@[203.0.113.25]", "x@localhost", "x",
+		"@example.test:x@relayed.example", `"x y"@example.test`, `"x y"@relayed.example`, `a"b"@relayed.example`, `a"x@other.example"@example.test`, "x+detail@relayed.example", "x@[203.0.113.25]", "x@localhost", "x",
 	} {
 		if v := decide(p, stranger, Auth{}, "a@good.example", to, "esmtp"); v.Action != ActionAccept {
 			t.Errorf("%q is refused: %s", to, v)
 		}
+	}
+}
+
+// TestAQuotedOperatorIsForTheEntitled: a client that may relay anywhere may write to
+// any local part, and the entries of its domain count for it.
+func TestAQuotedOperatorIsForTheEntitled(t *testing.T) {
+	p := fixture(t, table+"To:closed.example REJECT\nTo:open.example RELAY\n")
+	const to = `a"x@other.example"`
+	if v := decide(p, client("192.0.2.1", "FAIL"), Auth{}, "a@good.example", to+"@relayed.example", "esmtp"); v.Action != ActionAccept {
+		t.Error(v)
+	}
+	if v := decide(p, client("192.0.2.1", "FAIL"), Auth{}, "a@good.example", to+"@closed.example", "esmtp"); v.Check != "recipient" {
+		t.Error(v)
+	}
+	if v := decide(p, client("203.0.113.8", "mail.good.example"), Auth{}, "a@good.example", to+"@open.example", "esmtp"); v.Check != "relay" {
+		t.Error(v)
 	}
 }
 
@@ -123,11 +144,57 @@ func FuzzRecipient(f *testing.F) {
 		if a.domain != "" && !p.Local.Has(a.domain) && !relayed {
 			t.Errorf("%q is accepted for %q", to, a.domain)
 		}
-		if hostOperator(dequote(a.local)) {
+		if local := dequote(a.local); hostOperator(local) || quotedOperator(local) && !p.Local.Has(a.domain) && a.domain != "" {
 			t.Errorf("%q is accepted with a further host in %q", to, a.local)
 		}
 		if strings.ContainsAny(v.String(), "\r\n") {
 			t.Errorf("%q breaks the log line %q", to, v.String())
 		}
 	})
+}
+
+// TestLocalhostInOurOwnDomain has what ruleset 3 takes for this host: localhost . $m,
+// and where there is no $m, localhost with a dot behind it.
+func TestLocalhostInOurOwnDomain(t *testing.T) {
+	for _, c := range []struct{ domain, address, want string }{
+		{"example.test", "a@localhost", "mx.example.test"},
+		{"example.test", "a@localhost.example.test", "mx.example.test"},
+		{"example.test", "a@localhost.", "localhost"},
+		{"example.test", "a@localhost.other.example", "localhost.other.example"},
+		{"", "a@localhost", "mx.example.test"},
+		{"", "a@localhost.", "mx.example.test"},
+		{"", "a@LocalHost.", "mx.example.test"},
+		{"", "a@localhost.example.test", "localhost.example.test"},
+		{"", "a@mail.", "mail"},
+	} {
+		p := &Policy{Hostname: "mx.example.test", Domain: c.domain}
+		got, err := p.canonical(c.address)
+		if err != nil || got.domain != c.want {
+			t.Errorf("$m %q: %s is at %q (%v), expected %q", c.domain, c.address, got.domain, err, c.want)
+		}
+	}
+}
+
+// TestAPlusSignWithinQuotesBeginsNoDetail has what sendmail looks up of an address for
+// Spam: and From:, where it takes no quotes off.
+func TestAPlusSignWithinQuotesBeginsNoDetail(t *testing.T) {
+	table, _, err := access.Parse("access", strings.NewReader("bob@good.example OK\nbob@ RELAY\n"), access.Features{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for address, found := range map[string]bool{
+		`bob+news@good.example`: true, `"bob+news"@good.example`: false, `"bob"@good.example`: true, `"bob"+news@good.example`: true,
+		`"bob+news%x"@good.example`: false, `"bob+a"+b@good.example`: false, `"+bob"@good.example`: false,
+	} {
+		a, err := (&Policy{}).canonical(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, item := range []access.Item{a.full(), a.user()} {
+			search := access.Search{Table: table, Features: &access.Features{}}
+			if got := search.List(access.From, item).Found(); got != found {
+				t.Errorf("%s, look-up %c of %s: found %t, expected %t", address, item.Kind, item.Key, got, found)
+			}
+		}
+	}
 }

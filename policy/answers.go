@@ -1,15 +1,25 @@
 package policy
 
-// Answers gives the answers that a check needs: those of the DNS, and whether the
-// client holds a relay grant. Whoever supplies it decides
-// where they come from: live look-ups that began when the client connected, or
-// the frozen ones of a recorded session. A method may wait for its answer; it
-// returns a temporary one in good time where there is none.
+// Answers gives the answers that a connection's checks need: those of the DNS, and
+// whether the client holds a relay grant. They are live look-ups, or the frozen answers
+// of a recorded session. The Session says which ones it may want, so that their look-ups
+// can begin early.
 type Answers interface {
-	// Prepare says which questions about the current message may come, so that
-	// their look-ups can begin: the sender's domain and the names for the domain
-	// lists, both empty where nobody will ask. It does not wait.
+	// Begin starts the look-ups about the client. It does not wait.
+	Begin(Needs)
+	// Prepare starts the look-ups about a message: the sender's domain and the names
+	// for the domain lists, empty if they are not needed. It does not wait.
 	Prepare(senderDomain string, names []string)
+	// EndMessage gives up what is still being looked up about the message.
+	EndMessage()
+	// Close gives up all that is still being looked up.
+	Close()
+	// Record has every question to the DNS noted from now on. lines returns them with
+	// their answers, as the dns lines of a recorded session.
+	Record() (lines func() []string)
+
+	// The rest wait for an answer. It is a temporary one if there is none in good time.
+
 	// ReverseDNS is about the client's address.
 	ReverseDNS() ReverseDNS
 	// SenderDomain is about the domain of a sender's address.
@@ -23,7 +33,7 @@ type Answers interface {
 	Grant() GrantState
 }
 
-// RDNSStatus is the outcome of an iprev check (RFC 8601 section 2.7.3).
+// RDNSStatus is the result of an iprev check (RFC 8601 section 2.7.3).
 type RDNSStatus uint8
 
 // The statuses. The zero value claims nothing.
@@ -45,7 +55,7 @@ type ReverseDNS struct {
 	// Names are the names that the client's address confirms.
 	Names []string
 	// Generic says by which rule every name of the client is one that a provider
-	// gave to an access line; empty where that is not so, or not asked.
+	// gave to an access line; empty if that is not so, or not asked.
 	Generic string
 	// Detail is the answers in words, for the trace.
 	Detail string
@@ -102,35 +112,39 @@ type Listings struct {
 	Details []string
 }
 
-// Needs are the look-ups that a connection's checks may want answered, so that
-// they can be started before anybody waits for them.
-type Needs struct {
-	ReverseDNS   bool
-	SenderDomain bool
-	Listings     bool
-	NameListings bool
-}
+// Needs are the look-ups about a client that a connection's checks may want.
+type Needs struct{ ReverseDNS, Listings bool }
 
-// Needs says which look-ups the checks of this connection use. A check that is
-// off here, or a client that is exempt whatever the answer, needs none.
-func (s *Session) Needs() Needs {
-	c := s.policy.Checks
-	on := func(name string, mode Mode) bool { return s.mode(name, mode) != ModeOff }
+// needs says which look-ups about the client the checks of this connection use. A check
+// that is off here needs none.
+func (s *Session) needs() Needs {
+	c := &s.policy.Checks
 	return Needs{
-		ReverseDNS:   s.clientAddr != "" && c.RDNS.Source == RDNSSourceOwn && on("rdns", c.RDNS.Mode),
-		SenderDomain: on("sender_domain", c.SenderDomain.Mode),
-		Listings:     s.clientAddr != "" && c.DNSBL.Addresses && on("dnsbl", c.DNSBL.Mode),
-		NameListings: s.clientAddr != "" && c.DNSBL.Names && on("dnsbl", c.DNSBL.Mode),
+		ReverseDNS: s.clientAddr != "" && c.RDNS.Source == RDNSSourceOwn && s.mode("rdns", c.RDNS.Mode) != ModeOff,
+		Listings:   c.DNSBL.Addresses && s.asksLists(),
 	}
 }
 
-// NoAnswers stands in where nobody supplies answers: every look-up is one that had
-// none, and there is no grant.
+// asksLists reports whether the DNS lists are asked about this client.
+func (s *Session) asksLists() bool {
+	return s.clientAddr != "" && s.mode("dnsbl", s.policy.Checks.DNSBL.Mode) != ModeOff
+}
+
+// NoAnswers are those of a session that can ask nothing: each look-up is one without an
+// answer, and there is no grant.
 type NoAnswers struct{}
 
-func (NoAnswers) Grant() GrantState                { return GrantNone }
+var _ Answers = NoAnswers{}
+
+const nothingToAsk = "nothing to ask"
+
+func (NoAnswers) Begin(Needs)                      {}
 func (NoAnswers) Prepare(string, []string)         {}
-func (NoAnswers) ReverseDNS() ReverseDNS           { return ReverseDNS{Detail: "nobody to ask"} }
-func (NoAnswers) Listings() Listings               { return Listings{Details: []string{"nobody to ask"}} }
-func (NoAnswers) NameListings([]string) Listings   { return Listings{Details: []string{"nobody to ask"}} }
-func (NoAnswers) SenderDomain(string) SenderDomain { return SenderDomain{Detail: "nobody to ask"} }
+func (NoAnswers) EndMessage()                      {}
+func (NoAnswers) Close()                           {}
+func (NoAnswers) Record() (lines func() []string)  { return func() []string { return nil } }
+func (NoAnswers) Grant() GrantState                { return GrantNone }
+func (NoAnswers) ReverseDNS() ReverseDNS           { return ReverseDNS{Detail: nothingToAsk} }
+func (NoAnswers) Listings() Listings               { return Listings{Details: []string{nothingToAsk}} }
+func (NoAnswers) NameListings([]string) Listings   { return Listings{Details: []string{nothingToAsk}} }
+func (NoAnswers) SenderDomain(string) SenderDomain { return SenderDomain{Detail: nothingToAsk} }

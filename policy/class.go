@@ -45,7 +45,7 @@ func (c Class) Has(name string) bool {
 // ($* $=R): the class example.com holds host.example.com, not badexample.com.
 func (c Class) Suffix(name string) (entry string, ok bool) {
 	// A backslash would join what only looks like two labels.
-	if len(c.entries) == 0 || len(name) > maxAddress || strings.ContainsAny(name, `\"`) {
+	if len(c.entries) == 0 || len(name) > MaxAddress || strings.ContainsAny(name, `\"`) {
 		return "", false
 	}
 	name = access.Fold(name)

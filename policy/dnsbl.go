@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// checkDNSBL acts on what DNS lists say about the client's address and about the
-// names it gave. Who is exempt is not waited for.
+// checkDNSBL acts on what DNS lists say about the client's address and about the names
+// it gave. It does not wait for the answers about an exempt client.
 func (s *Session) checkDNSBL(e *evaluation) finding {
 	check := s.policy.Checks.DNSBL
 	if s.clientAddr == "" {
@@ -42,8 +42,8 @@ func (s *Session) findListing(e *evaluation) finding {
 	return pass("not listed")
 }
 
-// judgeListings makes a finding of one report; decided is false where another
-// report could still say more.
+// judgeListings makes a finding of one report. decided is false if another report could
+// still change it.
 func (s *Session) judgeListings(e *evaluation, l Listings, subject string) (f finding, decided bool) {
 	check := s.policy.Checks.DNSBL
 	e.answers = append(e.answers, l.Details...)

@@ -12,9 +12,12 @@ type scripted struct {
 	listings Listings
 	names    Listings
 	prepared []string
+	needs    Needs
 	grant    GrantState
+	NoAnswers
 }
 
+func (s *scripted) Begin(n Needs)     { s.needs = n }
 func (s *scripted) Grant() GrantState { return s.grant }
 
 func (s *scripted) Prepare(domain string, names []string) {
@@ -114,7 +117,10 @@ func TestNobodyAsksAboutWhomNoCheckIsFor(t *testing.T) {
 			t.Errorf("%s: prepared %q, want %q", c.name, got, c.want)
 		}
 	}
-	if needs := p.NewSession(client("", ""), nil).Needs(); needs.ReverseDNS || needs.Listings || needs.NameListings {
-		t.Errorf("a local submission needs %+v", needs)
+	var local, stranger scripted
+	p.NewSession(client("", ""), &local)
+	p.NewSession(client("203.0.113.8", "mail.good.example"), &stranger)
+	if local.needs != (Needs{}) || stranger.needs != (Needs{ReverseDNS: true, Listings: true}) {
+		t.Errorf("a local submission needs %+v, a stranger %+v", local.needs, stranger.needs)
 	}
 }

@@ -10,7 +10,7 @@ import (
 
 // finding is what one check found.
 type finding struct {
-	// action is ActionAccept where the check has nothing against the command.
+	// action is ActionAccept if the check has nothing against the command.
 	action Action
 	reply  Reply
 	rule   string
@@ -19,18 +19,20 @@ type finding struct {
 	final bool
 	// exempt says that the check did not apply.
 	exempt bool
-	// telling: the reason belongs into the verdict if everything is accepted.
-	telling bool
+	// explains: the reason goes into the verdict even if everything is accepted.
+	explains bool
+	// tableText: the text of reply stands in the access table.
+	tableText bool
 }
 
-// keptLookup is a search whose outcome is the same for later commands.
+// keptLookup is a search whose match is the same for later commands.
 type keptLookup struct {
 	match  access.Match
 	probes []access.Probe
 }
 
-// lookUpOnce makes a search, or takes the outcome of the time before. Either way its
-// keys are in the trace: what a verdict rests on does not depend on what came before.
+// lookUpOnce makes a search, or takes the match of the time before. Either way its keys
+// are in the trace, so that a trace does not depend on earlier commands.
 func (e *evaluation) lookUpOnce(kept **keptLookup, search func(*access.Search) access.Match) access.Match {
 	if *kept == nil {
 		before := len(e.search.Probes)
@@ -55,8 +57,6 @@ type evaluation struct {
 	// to is the recipient as the relay rules see it, valid unless toErr.
 	to    address
 	toErr error
-	// entitled: the client may relay, and the recipient was taken for that.
-	entitled bool
 	// friend says why the recipient is spared the checks on the client.
 	friend string
 	// answers are the DNS answers that the check at work has used.
@@ -66,38 +66,41 @@ type evaluation struct {
 }
 
 func (s *Session) evaluate(stage Stage, arg string) *evaluation {
-	e := &evaluation{
+	return &evaluation{
 		session: s,
 		search:  access.Search{Table: s.policy.Access, Features: &s.policy.Features, Unnoted: s.untraced},
 		verdict: Verdict{Stage: stage, Arg: arg, Action: ActionAccept},
 	}
-	if !s.untraced {
-		e.verdict.Trace = make([]Step, 0, 6)
-	}
+}
+
+func (s *Session) evaluateRecipient(r *Recipient) *evaluation {
+	e := s.evaluate(StageRcpt, r.To)
+	e.recipient = r
+	e.to, e.toErr = s.policy.recipientAddress(&e.search, r.To)
 	return e
 }
 
-// outcome is what became of one check.
-type outcome struct {
+// passage is how a command came through one check.
+type passage struct {
 	// refused: the verdict is given.
 	refused bool
-	// final: the checks that sendmail's $# skips are spared.
+	// final: the command is spared the checks that sendmail's $# skips.
 	final  bool
 	reason string
 }
 
-// run carries one check out, notes it in the trace and, where it refuses and is
-// enforced, takes its finding over into the verdict.
-func (e *evaluation) run(name string, mode Mode, check func(*evaluation) finding) outcome {
+// run carries one check out and notes it in the trace. If the check is enforced and
+// refuses, its finding becomes the verdict.
+func (e *evaluation) run(name string, mode Mode, check func(*evaluation) finding) passage {
 	mode = e.session.mode(name, mode)
 	if mode == ModeOff {
-		return outcome{}
+		return passage{}
 	}
 	f := check(e)
 	step := Step{Check: name, Result: "pass", Reason: f.reason, Probes: e.search.Probes, Answers: e.answers}
 	e.search.Probes, e.answers = nil, nil
-	out := outcome{final: f.final, reason: f.reason}
-	if f.telling && e.verdict.Action == ActionAccept {
+	through := passage{final: f.final, reason: f.reason}
+	if f.explains && e.verdict.Action == ActionAccept {
 		e.verdict.Reason = f.reason
 	}
 	switch {
@@ -113,22 +116,27 @@ func (e *evaluation) run(name string, mode Mode, check func(*evaluation) finding
 		step.Result = string(f.action)
 		e.refuse(name, f)
 		// A quarantined recipient must still be one that we may send to.
-		out.refused = f.action != ActionQuarantine || name != "recipient"
+		through.refused = f.action != ActionQuarantine || name != "recipient"
 	}
-	e.trace(step)
-	return out
+	e.session.trace(&e.verdict, step)
+	return through
 }
 
-func (e *evaluation) trace(step Step) {
-	if !e.session.untraced {
-		e.verdict.Trace = append(e.verdict.Trace, step)
+// trace adds a step to a verdict, unless traces are left out.
+func (s *Session) trace(v *Verdict, step Step) {
+	switch {
+	case s.untraced:
+		return
+	case v.Trace == nil:
+		v.Trace = make([]Step, 0, 6)
 	}
+	v.Trace = append(v.Trace, step)
 }
 
 // refuse takes a finding over into the verdict. A refusal outranks a quarantine.
 func (e *evaluation) refuse(name string, f finding) {
 	v := &e.verdict
-	v.Action, v.Reply, v.Check, v.Rule, v.Reason = f.action, f.reply, name, f.rule, f.reason
+	v.Action, v.Reply, v.Check, v.Rule, v.Reason, v.TableText = f.action, f.reply, name, f.rule, f.reason, f.tableText
 }
 
 // done ends the evaluation and remembers a quarantine for the message's end.
@@ -141,7 +149,7 @@ func (e *evaluation) done() Verdict {
 }
 
 // mode is the mode of a check on this port. The port's override wins over the
-// check's own mode, and where every check is in shadow mode none is enforced.
+// check's own mode. If every check is in shadow mode, none is enforced.
 func (s *Session) mode(name string, mode Mode) Mode {
 	if override, ok := s.port.Checks[name]; ok {
 		mode = override
@@ -155,7 +163,7 @@ func (s *Session) mode(name string, mode Mode) Mode {
 	return mode
 }
 
-// expand fills the placeholders of a configured reply in.
+// expand puts values in the place of a configured reply's placeholders.
 func (e *evaluation) expand(r Reply) Reply {
 	if strings.IndexByte(r.Text, '{') < 0 {
 		return r
@@ -185,8 +193,8 @@ func refusing(r Reply, rule, reason string) finding {
 	return finding{action: action, reply: r, rule: rule, reason: reason}
 }
 
-// outcome makes a finding of what is configured for a result.
-func (e *evaluation) outcome(o Outcome, rule, reason string) finding {
+// configured makes a finding of what is configured for a result.
+func (e *evaluation) configured(o Outcome, rule, reason string) finding {
 	switch o.Action {
 	case ActionReject, ActionTempfail:
 		return e.refusal(o.Reply, rule, reason)
@@ -201,20 +209,23 @@ func (e *evaluation) outcome(o Outcome, rule, reason string) finding {
 // entry makes a finding of an access table entry that does not accept.
 func (e *evaluation) entry(m access.Match, reject Reply, reason string) finding {
 	rule := e.rule(m.Probe)
+	var f finding
 	switch m.Value.Kind {
 	case access.KindReject:
 		return e.refusal(reject, rule, reason)
 	case access.KindDiscard:
 		return finding{action: ActionDiscard, rule: rule, reason: reason}
 	case access.KindQuarantine:
-		return finding{action: ActionQuarantine, reply: Reply{Text: m.Value.Text}, rule: rule, reason: reason}
+		f = finding{action: ActionQuarantine, reply: Reply{Text: m.Value.Text}, rule: rule, reason: reason}
 	case access.KindError:
 		// The text is the administrator's; placeholders are for configured replies.
-		return refusing(Reply{Code: m.Value.Reply.Code, Enhanced: m.Value.Reply.Enhanced, Text: m.Value.Text}, rule, reason)
+		f = refusing(Reply{Code: m.Value.Reply.Code, Enhanced: m.Value.Reply.Enhanced, Text: m.Value.Text}, rule, reason)
 	default:
 		// A keyword with no meaning here is a reply text to sendmail's rules.
-		return refusing(Reply{Code: 553, Enhanced: "5.3.0", Text: m.Probe.Value}, rule, reason)
+		f = refusing(Reply{Code: 553, Enhanced: "5.3.0", Text: m.Probe.Value}, rule, reason)
 	}
+	f.tableText = true
+	return f
 }
 
 // rule names an access table entry: FILE:LINE: KEY VALUE.

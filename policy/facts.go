@@ -7,7 +7,7 @@ import (
 	"milterd/policy/access"
 )
 
-// Resolve is the outcome of the MTA's own reverse look-up of the client, as
+// Resolve is what the MTA's own reverse look-up of the client found, as
 // sendmail reports it in ${client_resolve}.
 type Resolve string
 
@@ -28,14 +28,14 @@ type Connection struct {
 	// Addr is the client's address, unmapped; invalid for a local submission
 	// that has no network address (sendmail -bs, a unix socket).
 	Addr netip.Addr
-	// Port is the client's TCP port, 0 where unknown.
+	// Port is the client's TCP port, 0 if it is not known.
 	Port uint16
 	// Name is ${client_name}: the confirmed host name, or the bracketed
-	// address where Resolve is not OK.
+	// address if Resolve is not OK.
 	Name string
 	// PTR is ${client_ptr}: the name the PTR record gives, confirmed or not.
 	PTR string
-	// Resolve is ${client_resolve}; empty where the MTA did not say.
+	// Resolve is ${client_resolve}; empty if the MTA did not say.
 	Resolve Resolve
 	// DaemonName, DaemonPort, DaemonAddr and DaemonFlags describe the listener
 	// that took the connection: ${daemon_name}, ${daemon_port},

@@ -12,6 +12,11 @@ type Policy struct {
 	// Hostname is sendmail's $j: the name that qualifies addresses without
 	// a domain. May be empty.
 	Hostname string
+	// Domain is sendmail's $m, the name of our own domain; may be empty.
+	Domain string
+	// OwnDomains is class m, which only FEATURE(relay_entire_domain) uses: Domain
+	// and others whose hosts are relayed for.
+	OwnDomains Class
 	// Local is class w: the domains whose mail is delivered here.
 	Local Class
 	// Relay is class R: the domains and networks that may be relayed to and
@@ -21,14 +26,14 @@ type Policy struct {
 	Shadow bool
 	// Checks configures each check.
 	Checks Checks
-	// Ports holds overrides, by daemon name or decimal port number. What is said
-	// for the name wins; what it leaves empty is as for the number.
+	// Ports holds overrides, by daemon name or decimal port number. A value for
+	// the name wins; values that it leaves empty are those for the number.
 	Ports map[string]Port
 	// Received says whose mail loses the traces of its client.
 	Received Scrub
 }
 
-// Mode says what becomes of a check's verdict.
+// Mode says how a check's verdict is used.
 type Mode string
 
 // The modes of a check.
@@ -52,7 +57,7 @@ type Checks struct {
 	Recipient TableCheck
 	Relay     RelayCheck
 	Sender    TableCheck
-	// SenderDomain comes after Sender, where the table has no entry.
+	// SenderDomain comes after Sender, if the table has no entry for it.
 	SenderDomain SenderDomainCheck
 	Client       TableCheck
 	RDNS         RDNSCheck
@@ -62,11 +67,11 @@ type Checks struct {
 // PortCheck enforces the auth and tls rules of Port.
 type PortCheck struct {
 	Mode Mode
-	// AuthRequired answers MAIL without AUTH where auth is required.
+	// AuthRequired answers MAIL without AUTH if auth is required.
 	AuthRequired Reply
-	// AuthRefused answers MAIL after AUTH where auth is refused.
+	// AuthRefused answers MAIL after AUTH if auth is refused.
 	AuthRefused Reply
-	// TLSRequired answers MAIL without TLS where tls is required.
+	// TLSRequired answers MAIL without TLS if tls is required.
 	TLSRequired Reply
 }
 
@@ -81,18 +86,18 @@ type TableCheck struct {
 type RelayCheck struct {
 	Mode Mode
 	// Deny refuses a client that nothing entitles; DenyAuth does the same
-	// where authentication would have helped.
+	// if authentication would have helped.
 	Deny, DenyAuth Reply
 	// Temp, Fail and Forged refuse a client that nothing entitles and whose
 	// name could not be confirmed (sendmail's Relay_ok).
 	Temp, Fail, Forged Reply
-	// GrantTemp refuses a client that nothing else entitles while nobody can be
-	// asked whether it holds a relay grant.
+	// GrantTemp refuses a client that nothing else entitles, while it cannot be asked
+	// whether the client holds a relay grant.
 	GrantTemp Reply
 	// TrustAuthMech lists the SASL mechanisms whose users may relay.
 	TrustAuthMech []string
-	// LocalMailers lists the delivery agents ({rcpt_mailer}) that deliver on
-	// this host.
+	// LocalMailers lists the delivery agents ({rcpt_mailer}) that deliver on this host.
+	// What goes to another one is local if its domain is in class w.
 	LocalMailers []string
 }
 
@@ -135,7 +140,7 @@ type DNSBLCheck struct {
 	// list's name. {listed}, {zone} and {reason} stand for the listing.
 	Reply   Reply
 	Replies map[string]Reply
-	// Temporary answers where a list that must be waited for has no answer.
+	// Temporary answers if a list that must be waited for has no answer.
 	Temporary Reply
 	Exempt    Exempt
 }
@@ -183,7 +188,7 @@ const (
 	RelayEntitled RelayRule = "entitled"
 	// RelayAuthenticated: trusted AUTH only.
 	RelayAuthenticated RelayRule = "authenticated"
-	// RelayNone: nobody; only mail for our own and relay domains is taken.
+	// RelayNone: no client; only mail for our own and relay domains is taken.
 	RelayNone RelayRule = "none"
 )
 

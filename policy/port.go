@@ -9,19 +9,19 @@ import (
 // checkPort holds the listener's rules about AUTH and TLS.
 func (s *Session) checkPort(e *evaluation) finding {
 	check := s.policy.Checks.Port
-	// ANONYMOUS (RFC 4505) authenticates nobody.
+	// ANONYMOUS (RFC 4505) is no authentication.
 	authenticated := s.message.auth.Type != "" && access.Fold(s.message.auth.Type) != "anonymous"
-	where := s.listener()
+	listener := s.listener()
 	switch {
 	case s.port.TLS == TLSRequire && s.tls.Version == "":
-		return e.refusal(check.TLSRequired, where+".tls: require", "no TLS on a port that needs it")
+		return e.refusal(check.TLSRequired, listener+".tls: require", "no TLS on a port that needs it")
 	case s.port.Auth == AuthRequire && !authenticated:
-		return e.refusal(check.AuthRequired, where+".auth: require", "not authenticated on a port that needs it")
+		return e.refusal(check.AuthRequired, listener+".auth: require", "not authenticated on a port that needs it")
 	case s.port.Auth == AuthRefuse && authenticated:
-		return e.refusal(check.AuthRefused, where+".auth: refuse", s.message.auth.String()+", on a port that takes no authentication")
+		return e.refusal(check.AuthRefused, listener+".auth: refuse", s.message.auth.String()+", on a port that takes no authentication")
 	case authenticated:
 		f := pass(s.message.auth.String())
-		f.telling = true
+		f.explains = true
 		return f
 	}
 	return pass("not authenticated, and not needed here")

@@ -6,7 +6,8 @@ import (
 	"milterd/policy/access"
 )
 
-// checkRDNS acts on the client's reverse DNS. Who is exempt is not waited for.
+// checkRDNS acts on the client's reverse DNS. It does not wait for the answers about an
+// exempt client.
 func (s *Session) checkRDNS(e *evaluation) finding {
 	check := s.policy.Checks.RDNS
 	own := check.Source == RDNSSourceOwn
@@ -25,8 +26,8 @@ func (s *Session) checkRDNS(e *evaluation) finding {
 	return s.unlessExempt(e, check.Exempt, f(e))
 }
 
-// unlessExempt is f, unless a relay grant would lift it and nobody can be asked for
-// that grant now.
+// unlessExempt is f, unless a relay grant would lift it and that grant cannot be asked
+// for now.
 func (s *Session) unlessExempt(e *evaluation, x Exempt, f finding) finding {
 	if !x.Relay {
 		return f
@@ -42,15 +43,15 @@ func (s *Session) ownRDNS(e *evaluation) finding {
 	switch rev.Status {
 	case RDNSPass:
 		if rev.Generic != "" {
-			return e.outcome(check.Generic, "checks.rdns.generic", "the client has a generic name only: "+rev.Generic)
+			return e.configured(check.Generic, "checks.rdns.generic", "the client has a generic name only: "+rev.Generic)
 		}
 		return pass("the client's name is confirmed: " + strings.Join(rev.Names, " "))
 	case RDNSMismatch:
-		return e.outcome(check.Forged, "checks.rdns.forged", "no PTR name resolves back to the client's address")
+		return e.configured(check.Forged, "checks.rdns.forged", "no PTR name resolves back to the client's address")
 	case RDNSNone:
-		return e.outcome(check.Fail, "checks.rdns.fail", "the client's address has no PTR record")
+		return e.configured(check.Fail, "checks.rdns.fail", "the client's address has no PTR record")
 	}
-	return e.outcome(check.Temp, "checks.rdns.temp", "the reverse look-up had no answer")
+	return e.configured(check.Temp, "checks.rdns.temp", "the reverse look-up had no answer")
 }
 
 // sendmailRDNS acts on ${client_resolve}.
@@ -58,11 +59,11 @@ func (s *Session) sendmailRDNS(e *evaluation) finding {
 	check := s.policy.Checks.RDNS
 	switch s.conn.Resolve {
 	case ResolveTemp:
-		return e.outcome(check.Temp, "checks.rdns.temp", "the PTR look-up had no answer")
+		return e.configured(check.Temp, "checks.rdns.temp", "the PTR look-up had no answer")
 	case ResolveFail:
-		return e.outcome(check.Fail, "checks.rdns.fail", "the client's address has no PTR record")
+		return e.configured(check.Fail, "checks.rdns.fail", "the client's address has no PTR record")
 	case ResolveForged:
-		return e.outcome(check.Forged, "checks.rdns.forged", "the PTR name does not resolve back to the client's address")
+		return e.configured(check.Forged, "checks.rdns.forged", "the PTR name does not resolve back to the client's address")
 	case ResolveOK:
 		return pass("the client's name is confirmed")
 	}

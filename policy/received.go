@@ -48,14 +48,55 @@ func (p *Policy) Scrubs() bool {
 	return on && some
 }
 
-// ScrubReason says why the header of the current message loses the traces of its
-// client, as far as its recipients up to now tell; empty where it keeps them. Only
-// what is enforced counts.
-func (s *Session) ScrubReason() string {
+// Visibility says whether the header of a message may show the client that it came from.
+type Visibility uint8
+
+// The answers. The zero value claims nothing.
+const (
+	// VisibilityUnknown: it rests on a relay grant that cannot be asked for now.
+	VisibilityUnknown Visibility = iota
+	// ClientShown: the header stays as it is.
+	ClientShown
+	// ClientHidden: the traces of the client go.
+	ClientHidden
+)
+
+// Visibility implements Evaluator. Only what is enforced counts.
+func (s *Session) Visibility() Visibility {
 	if s.mode("received", s.policy.Received.Mode) != ModeEnforce {
-		return ""
+		return ClientShown
 	}
-	return s.scrubReason()
+	v, _ := s.visibility()
+	return v
+}
+
+// Visibility is what Evaluator.Visibility would say of a message before its end: from
+// this client, and to this recipient if it is known yet. Whether the message is refused
+// does not count, as nothing becomes of the answer then.
+func (p *Policy) Visibility(c Connection, auth Auth, rcpt *Recipient, answers Answers) Visibility {
+	if !p.Scrubs() {
+		return ClientShown
+	}
+	s := p.newSession(c, answers)
+	s.message.auth = auth
+	if rcpt != nil && p.Received.Relayed {
+		e := s.evaluateRecipient(rcpt)
+		// Its refusal does not count, but it finds out what entitles the client.
+		_ = s.findRelay(e)
+		e.noteRelay()
+	}
+	return s.Visibility()
+}
+
+// visibility also says why the client is hidden.
+func (s *Session) visibility() (v Visibility, reason string) {
+	switch reason := s.scrubReason(); {
+	case reason != "":
+		return ClientHidden, reason
+	case s.port.Received == "" && s.policy.Received.Granted && s.grant() == GrantTemporary:
+		return VisibilityUnknown, ""
+	}
+	return ClientShown, ""
 }
 
 func (s *Session) scrubReason() string {
@@ -82,57 +123,32 @@ func (s *Session) scrubReason() string {
 	return ""
 }
 
-// ScrubUnknown reports whether it cannot be told for now that the current message
-// keeps its traces: that rests on a relay grant, and nobody can be asked for it.
-func (s *Session) ScrubUnknown() bool {
-	return s.mode("received", s.policy.Received.Mode) == ModeEnforce && s.scrubReason() == "" && s.scrubUnknown()
-}
-
-// scrubUnknown is asked where there is no scrubReason.
-func (s *Session) scrubUnknown() bool {
-	return s.port.Received == "" && s.policy.Received.Granted && s.grant() == GrantTemporary
-}
-
 // scrub plans the changes to the header of a message that is taken.
 func (s *Session) scrub(v *Verdict, fields []HeaderField) {
 	mode := s.mode("received", s.policy.Received.Mode)
 	if mode == ModeOff || !s.policy.Scrubs() {
 		return
 	}
-	why := s.scrubReason()
-	if why == "" && mode == ModeEnforce && s.scrubUnknown() {
-		s.putOff(v)
-		return
-	}
-	if why == "" {
-		if !s.untraced {
-			v.Trace = append(v.Trace, Step{Check: "received", Result: "pass", Reason: "not one of those whose header is scrubbed"})
+	step := Step{Check: "received", Result: "pass", Reason: "not one of those whose header is scrubbed"}
+	switch visibility, why := s.visibility(); {
+	case visibility == ClientHidden:
+		edits, kept := header.Plan(fields, &s.policy.Received.Rules)
+		step.Result, step.Reason = "scrub", why
+		if mode == ModeEnforce {
+			v.Edits = edits
+		} else {
+			step.Result = "shadow scrub"
+			if len(edits) > 0 {
+				v.Shadow = append(v.Shadow, Shadow{Action: ActionEdit, Reply: Reply{Text: editList(edits)}, Check: "received", Rule: "received", Reason: why})
+			}
 		}
-		return
-	}
-	edits, kept := header.Plan(fields, &s.policy.Received.Rules)
-	step := Step{Check: "received", Result: "scrub", Reason: why}
-	if mode == ModeShadow {
-		step.Result = "shadow scrub"
-		if len(edits) > 0 {
-			v.Shadow = append(v.Shadow, Shadow{Action: ActionEdit, Reply: Reply{Text: editList(edits)}, Check: "received", Rule: "received", Reason: why})
-		}
-	} else {
-		v.Edits = edits
-	}
-	if !s.untraced {
 		step.Answers = describeEdits(edits, kept)
-		v.Trace = append(v.Trace, step)
+	case visibility == VisibilityUnknown && mode == ModeEnforce:
+		v.Action, v.Check, v.Rule = ActionTempfail, "received", "received.whose: granted"
+		v.Reply, v.Reason = s.policy.Checks.Relay.GrantTemp, grantUnknown
+		step.Result, step.Reason = string(v.Action), v.Reason
 	}
-}
-
-// putOff refuses for now a message whose traces may have to go.
-func (s *Session) putOff(v *Verdict) {
-	v.Action, v.Check, v.Rule = ActionTempfail, "received", "received.whose: granted"
-	v.Reply, v.Reason = s.policy.Checks.Relay.GrantTemp, grantUnknown
-	if !s.untraced {
-		v.Trace = append(v.Trace, Step{Check: "received", Result: string(v.Action), Reason: v.Reason})
-	}
+	s.trace(v, step)
 }
 
 // describeEdits puts a plan in words, for the trace.
@@ -176,17 +192,16 @@ const (
 	GrantNone GrantState = iota
 	// GrantHeld: it may relay.
 	GrantHeld
-	// GrantTemporary: the store that knows cannot be asked for now, and the client
-	// held one when it last could. A client that nobody has seen with a grant is
-	// GrantNone then: its mail must not wait for a store that it has nothing to do
-	// with.
+	// GrantTemporary: the store of the grants cannot be asked for now, and the client
+	// held one when it last could. A client that was not seen with a grant is GrantNone
+	// then: its mail must not wait for a store that it has nothing to do with.
 	GrantTemporary
 )
 
 const grantUnknown = "the client held a relay grant, and whether it still does cannot be asked for now"
 
-// unlessGranted is f, unless f refuses for good what a relay grant would lift, and
-// nobody can be asked for that grant now: then the client is to come again.
+// unlessGranted is f, unless f refuses for good what a relay grant would lift, and that
+// grant cannot be asked for now: then the client is told to come again.
 func (s *Session) unlessGranted(e *evaluation, f finding) finding {
 	if !f.refuses() || f.action == ActionTempfail || s.grant() != GrantTemporary {
 		return f

@@ -179,13 +179,17 @@ func TestWhoseHeaderIsScrubbed(t *testing.T) {
 	}
 }
 
-func TestScrubReasonIsThatOfTheMessageSoFar(t *testing.T) {
+func TestVisibilityIsThatOfTheMessageSoFar(t *testing.T) {
 	p := scrubFixture(t, Scrub{Relayed: true})
 	s := p.NewSession(client("192.0.2.7", "FAIL"), nil)
 	expect := func(when, want string) {
 		t.Helper()
-		if got := s.ScrubReason(); !strings.HasPrefix(got, want) || want == "" && got != "" {
-			t.Errorf("%s: %q, expected %q", when, got, want)
+		visibility, why := s.Visibility(), ""
+		if visibility == ClientHidden {
+			_, why = s.visibility()
+		}
+		if !strings.HasPrefix(why, want) || want == "" && visibility != ClientShown {
+			t.Errorf("%s: %d, %q, expected %q", when, visibility, why, want)
 		}
 	}
 	const relayed = "relayed for a client that may"

@@ -18,6 +18,7 @@ func (p *Policy) recipientAddress(search *access.Search, to string) (address, er
 			return a, err
 		}
 		a.local = dequote(a.local)
+		a.quotedHost = quotedOperator(a.local)
 		if !hostOperator(a.local) || !p.relaysThrough(search, a.domain) {
 			return a, nil
 		}
@@ -40,10 +41,10 @@ func (p *Policy) relaysThrough(search *access.Search, domain string) bool {
 
 // inOwnDomain is FEATURE(relay_entire_domain): $* $=m.
 func (p *Policy) inOwnDomain(name string) bool {
-	if !p.Features.RelayEntireDomain || p.ownDomain() == "" {
+	if !p.Features.RelayEntireDomain {
 		return false
 	}
-	_, ok := NewClass(p.ownDomain()).Suffix(name)
+	_, ok := p.OwnDomains.Suffix(name)
 	return ok
 }
 
@@ -79,15 +80,13 @@ func (s *Session) checkRecipient(e *evaluation) finding {
 		return finding{action: ActionReject, reply: recipientSyntax, rule: "checks.recipient", reason: "the address is written in a way that cannot be looked up"}
 	}
 	var m access.Match
-	switch local := e.to.localText(); {
+	switch {
 	case e.to.domain == "":
-		m = e.search.List(access.To, access.Item{Kind: 'U', Key: local + "@"})
+		m = e.search.List(access.To, e.to.user())
 	case s.policy.Local.Has(e.to.domain):
-		m = e.search.List(access.To,
-			access.Item{Kind: 'F', Key: e.to.String()}, access.Item{Kind: 'U', Key: local + "@"}, access.Item{Kind: 'D', Key: e.to.domain})
+		m = e.search.List(access.To, e.to.full(), e.to.user(), access.Item{Kind: 'D', Key: e.to.domain})
 	default:
-		m = e.search.List(access.To,
-			access.Item{Kind: 'F', Key: e.to.String()}, access.Item{Kind: 'D', Key: e.to.domain})
+		m = e.search.List(access.To, e.to.full(), access.Item{Kind: 'D', Key: e.to.domain})
 	}
 	switch {
 	case !m.Found():
@@ -115,9 +114,9 @@ func (s *Session) checkFriend(e *evaluation) finding {
 	if a.domain == "" {
 		a.domain = s.policy.Hostname
 	}
-	items := []access.Item{{Kind: 'F', Key: a.String()}, {Kind: 'D', Key: a.domain}}
+	items := []access.Item{a.full(), {Kind: 'D', Key: a.domain}}
 	if s.policy.Local.Has(a.domain) || a.domain == s.policy.Hostname {
-		items = append(items, access.Item{Kind: 'U', Key: a.localText() + "@"})
+		items = append(items, a.user())
 	}
 	m := e.search.List(access.SpamOnly, items...)
 	switch {

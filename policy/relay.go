@@ -13,14 +13,14 @@ import (
 // half of Rcpt_ok, then Relay_ok.
 func (s *Session) checkRelay(e *evaluation) finding {
 	f := s.findRelay(e)
-	// Why a stranger's mail was taken is worth as much as why it was not.
-	f.telling = !f.refuses()
+	// An administrator may want to know why mail was taken, too.
+	f.explains = !f.refuses()
 	return f
 }
 
 func (s *Session) findRelay(e *evaluation) finding {
 	if why := s.trustedClient(e); why != "" && s.port.Relay != RelayNone {
-		e.entitled = true
+		e.verdict.Relay = why
 		return finding{action: ActionAccept, final: true, reason: why}
 	}
 	if why := s.recipientTaken(e); why != "" {
@@ -31,14 +31,14 @@ func (s *Session) findRelay(e *evaluation) finding {
 	}
 	if s.port.Relay == RelayEntitled || s.port.Relay == "" {
 		if why := s.clientEntitles(e); why != "" {
-			e.entitled = true
+			e.verdict.Relay = why
 			return pass(why)
 		}
 		if f, refused := s.unconfirmedName(e); refused {
 			return s.unlessGranted(e, f)
 		}
 		if why := s.nameEntitles(e); why != "" {
-			e.entitled = true
+			e.verdict.Relay = why
 			return pass(why)
 		}
 		return s.unlessGranted(e, s.relayDenied(e, notEntitled(e)))
@@ -62,8 +62,8 @@ func (s *Session) clientEntitles(e *evaluation) string {
 	return s.senderEntitles(e)
 }
 
-// noteRelay remembers that the message is relayed for an entitled client. A trusted
-// client is not asked whose its recipients are, so that is looked at here.
+// noteRelay remembers that the message is relayed for an entitled client. The relay
+// check of a trusted client ends before it looks at the recipient, so it is done here.
 func (e *evaluation) noteRelay() {
 	s := e.session
 	if s.message.relayed || !s.policy.Received.Relayed || !takes(e.verdict.Action) {
@@ -71,10 +71,10 @@ func (e *evaluation) noteRelay() {
 	}
 	before := len(e.search.Probes)
 	if s.mode("relay", s.policy.Checks.Relay.Mode) == ModeOff {
-		// Nobody has looked yet.
+		// The check has not run.
 		_ = s.findRelay(e)
 	}
-	s.message.relayed = e.entitled && s.recipientTaken(e) == ""
+	s.message.relayed = e.verdict.Relay != "" && s.recipientTaken(e) == ""
 	e.search.Probes = e.search.Probes[:before]
 }
 
@@ -139,6 +139,8 @@ func (s *Session) recipientTaken(e *evaluation) string {
 	switch {
 	case domain == "":
 		return "an address without a domain is local"
+	case e.to.quotedHost && !s.policy.Local.Has(domain):
+		return ""
 	case s.policy.inOwnDomain(domain):
 		return fmt.Sprintf("%s is in our own domain (relay_entire_domain)", domain)
 	case s.policy.Local.Has(domain):
@@ -162,8 +164,8 @@ func (s *Session) relayToRecipient(e *evaluation) access.Match {
 			return m
 		}
 	case f.RelayToFullAddress:
-		return e.search.List(access.To, access.Item{Kind: 'F', Key: full},
-			access.Item{Kind: 'D', Key: e.to.domain}, access.Item{Kind: 'F', Key: e.to.localText() + "@"})
+		return e.search.List(access.To, e.to.full(),
+			access.Item{Kind: 'D', Key: e.to.domain}, access.Item{Kind: e.to.kind('F'), Key: e.to.localText() + "@"})
 	}
 	return s.policy.relayTo(&e.search, e.to.domain)
 }
@@ -228,7 +230,7 @@ func (s *Session) senderEntitles(e *evaluation) string {
 	if !f.RelayMailFrom {
 		return ""
 	}
-	items := []access.Item{{Kind: 'F', Key: a.String()}}
+	items := []access.Item{a.full()}
 	if f.RelayMailFromDomain && f.RelayHostsOnly {
 		items = append(items, access.Item{Kind: 'E', Key: a.domain})
 	} else if f.RelayMailFromDomain {
@@ -283,7 +285,7 @@ func (s *Session) nameEntitles(e *evaluation) string {
 	return ""
 }
 
-// relayDenied refuses to relay, and mentions authentication where it would help.
+// relayDenied refuses to relay, and mentions authentication if it would help.
 func (s *Session) relayDenied(e *evaluation, reason string) finding {
 	check := s.policy.Checks.Relay
 	helps := s.port.Auth != AuthRefuse && s.port.Relay != RelayNone && s.message.auth.Type == "" && len(check.TrustAuthMech) > 0

@@ -207,3 +207,25 @@ func TestNobodyIsRefusedForGoodWhileAGrantCannotBeAskedFor(t *testing.T) {
 		})
 	}
 }
+
+func TestWhichRecipientsAreLocal(t *testing.T) {
+	p := fixture(t, table)
+	p.Checks.Relay.LocalMailers = []string{"local", "virtual"}
+	for _, c := range []struct {
+		to, mailer string
+		local      bool
+	}{
+		{"x@virtual.example", "virtual", true},
+		{"x@example.test", "virtual", true},
+		{"x@example.test", "house-agent", true},
+		{"x@other.example", "house-agent", false},
+		{"x@other.example", "Virtual", false},
+		{"x@other.example", "", false},
+		{"x%other.example@example.test", "house-agent", false},
+	} {
+		v := decide(p, client("203.0.113.8", "mail.good.example"), Auth{}, "a@good.example", c.to, c.mailer)
+		if local := v.Check != "relay"; local != c.local {
+			t.Errorf("%s by %q: %s", c.to, c.mailer, v)
+		}
+	}
+}

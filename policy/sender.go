@@ -18,11 +18,11 @@ func (s *Session) checkSender(e *evaluation) finding {
 		return finding{action: ActionReject, reply: senderSyntax, rule: "checks.sender", reason: "the address is written in a way that cannot be looked up"}
 	}
 	m := e.lookUpOnce(&s.message.sender, func(search *access.Search) access.Match {
-		user := access.Item{Kind: 'U', Key: a.localText() + "@"}
+		user := a.user()
 		if a.domain == "" {
 			return search.List(access.From, user)
 		}
-		return search.List(access.From, access.Item{Kind: 'F', Key: a.String()}, user, access.Item{Kind: 'D', Key: a.domain})
+		return search.List(access.From, a.full(), user, access.Item{Kind: 'D', Key: a.domain})
 	})
 	switch {
 	case !m.Found():

@@ -9,8 +9,8 @@ func (s *Session) checkSenderDomain(e *evaluation) finding {
 	if name == "" {
 		return pass("the sender has no domain to look up")
 	}
-	// Neither a mistake in somebody's DNS nor one of our resolver's shall keep our
-	// own hosts from sending, or anybody from reaching postmaster.
+	// A mistake in the DNS must not keep our own hosts from sending, or a stranger from
+	// reaching postmaster.
 	if why := s.dnsExempt(e, Exempt{Relay: true, Postmaster: true}); why != "" {
 		return finding{action: ActionAccept, exempt: true, reason: why}
 	}
@@ -26,17 +26,17 @@ func (s *Session) findSenderDomain(e *evaluation, name string) finding {
 	case DomainOK:
 		return pass(name + " takes mail")
 	case DomainMissing:
-		return e.outcome(check.Missing, "checks.sender_domain.missing", name+" does not exist, or has no mail host")
+		return e.configured(check.Missing, "checks.sender_domain.missing", name+" does not exist, or has no mail host")
 	case DomainNullMX:
-		return e.outcome(check.NullMX, "checks.sender_domain.null_mx", name+" says that it takes no mail (RFC 7505)")
+		return e.configured(check.NullMX, "checks.sender_domain.null_mx", name+" says that it takes no mail (RFC 7505)")
 	case DomainBadMX:
-		return e.outcome(check.BadMX, "checks.sender_domain.bad_mx", "the mail hosts of "+name+" have no address that mail could be sent to")
+		return e.configured(check.BadMX, "checks.sender_domain.bad_mx", "the mail hosts of "+name+" have no address that mail could be sent to")
 	}
-	return e.outcome(check.Temporary, "checks.sender_domain.temporary", "the look-up of "+name+" had no answer")
+	return e.configured(check.Temporary, "checks.sender_domain.temporary", "the look-up of "+name+" had no answer")
 }
 
 // senderDomain is the domain to look up, empty for the null sender, for one of
-// our own domains and for what is no domain.
+// our own domains and for an address without a domain name.
 func (s *Session) senderDomain() string {
 	if s.message.mail.From == "" {
 		return ""

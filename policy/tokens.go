@@ -3,116 +3,108 @@ package policy
 import "strings"
 
 // operators are the characters that are tokens of their own in sendmail's
-// rulesets (OperatorChars of the stock configuration).
-const operators = ".:%@!^/[]+"
+// rulesets: OperatorChars of the stock configuration, and the delimiters.
+const operators = ".:%@!^/[]+<>,;"
 
 // tokenize splits an address as sendmail's prescan does: operators and
 // delimiters are tokens, a quoted string is one, comments and spaces go.
 func tokenize(s string) ([]string, error) {
-	if len(s) > maxAddress {
+	if len(s) > MaxAddress {
 		return nil, errAddress
 	}
-	if simpleToken(s) {
+	if s == "" {
+		return nil, nil
+	}
+	if piece, n := CutPiece(s, operators); piece == PieceWord && n == len(s) {
 		return []string{s}, nil
 	}
 	tokens := make([]string, 0, 8)
-	for i := 0; i < len(s); {
-		c := s[i]
-		switch {
-		case c == ' ' || c == '\t':
-			i++
-		case c < ' ' || c == 0x7f:
+	for s != "" {
+		piece, n := CutPiece(s, operators)
+		switch piece {
+		case PieceBroken:
 			return nil, errAddress
-		case c == '(':
-			end := closingComment(s, i)
-			if end < 0 {
-				return nil, errAddress
-			}
-			i = end + 1
-		case c == ')':
-			return nil, errAddress
-		case c == '"':
-			end := closingQuote(s, i)
-			if end < 0 {
-				return nil, errAddress
-			}
-			tokens = append(tokens, s[i:end+1])
-			i = end + 1
-		case isDelimiter(c):
-			tokens = append(tokens, s[i:i+1])
-			i++
-		default:
-			end := atomEnd(s, i)
-			if end < 0 {
-				return nil, errAddress
-			}
-			tokens = append(tokens, s[i:end])
-			i = end
+		case PieceOperator, PieceQuoted, PieceWord:
+			tokens = append(tokens, s[:n])
 		}
+		s = s[n:]
 	}
 	return tokens, nil
 }
 
-func simpleToken(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c >= 0x7f || c == '"' || c == '\\' || c == '(' || c == ')' || isDelimiter(c) {
-			return false
+// Piece is a kind of pieces that an address is written in.
+type Piece uint8
+
+const (
+	// PieceBroken is what no address has: a control character, a parenthesis or
+	// quote without the other one, a backslash at the end.
+	PieceBroken Piece = iota
+	// PieceBlank is one blank or tab.
+	PieceBlank
+	// PieceComment is a comment with its parentheses. Comments nest; sendmail takes
+	// them out wherever they stand.
+	PieceComment
+	// PieceQuoted is a quoted string with its quotes.
+	PieceQuoted
+	// PieceOperator is one of the operators.
+	PieceOperator
+	// PieceWord is a run of other characters; a backslash takes any next
+	// character into it.
+	PieceWord
+)
+
+// CutPiece returns the kind and the length of the piece that an address begins with,
+// read as sendmail's prescan does; the address must not be empty.
+func CutPiece(s, operators string) (kind Piece, length int) {
+	switch c := s[0]; {
+	case c == ' ' || c == '\t':
+		return PieceBlank, 1
+	case c < ' ' || c == 0x7f || c == ')' || s == `\`:
+		return PieceBroken, 1
+	case c == '(' || c == '"':
+		end := closing(s)
+		switch {
+		case end < 0:
+			return PieceBroken, 1
+		case c == '(':
+			return PieceComment, end + 1
 		}
+		return PieceQuoted, end + 1
+	case strings.IndexByte(operators, c) >= 0:
+		return PieceOperator, 1
 	}
-	return s != ""
-}
-
-func isDelimiter(c byte) bool {
-	return strings.IndexByte(operators, c) >= 0 || c == '<' || c == '>' || c == ',' || c == ';'
-}
-
-// closingComment is the index of the parenthesis that ends the comment begun at
-// i, or -1. Comments nest; sendmail takes them out wherever they stand.
-func closingComment(s string, i int) int {
-	depth := 0
-	for ; i < len(s); i++ {
-		switch s[i] {
-		case '\\':
-			i++
-		case '(':
-			depth++
-		case ')':
-			if depth--; depth == 0 {
-				return i
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '\\':
+			if i+1 == len(s) {
+				return PieceWord, i
 			}
-		}
-	}
-	return -1
-}
-
-// closingQuote is the index of the quote that ends the string begun at i, or -1.
-func closingQuote(s string, i int) int {
-	for i++; i < len(s); i++ {
-		switch s[i] {
-		case '\\':
 			i++
-		case '"':
-			return i
+		case c <= ' ' || c == 0x7f || c == '"' || c == '(' || c == ')' || strings.IndexByte(operators, c) >= 0:
+			return PieceWord, i
 		}
 	}
-	return -1
+	return PieceWord, len(s)
 }
 
-// atomEnd is the index behind the atom that begins at i; a backslash takes the
-// next character into the atom, whatever it is. It is -1 for a lone backslash.
-func atomEnd(s string, i int) int {
-	for ; i < len(s); i++ {
+// closing is the index of the character that ends the quoted string or the comment
+// that s begins with, or -1.
+func closing(s string) int {
+	depth := 0
+	for i := 1; i < len(s); i++ {
 		switch c := s[i]; {
 		case c == '\\':
 			i++
-			if i == len(s) {
-				return -1
+		case c == '(' && s[0] == '(':
+			depth++
+		case c == '"' && s[0] == '"', c == ')' && s[0] == '(':
+			if depth == 0 {
+				return i
 			}
-		case c <= ' ' || c == 0x7f || c == '"' || c == '(' || c == ')' || isDelimiter(c):
-			return i
+			depth--
 		}
 	}
-	return i
+	return -1
 }
 
 // joinTokens puts tokens together again, with a space between two atoms.
@@ -123,7 +115,7 @@ func joinTokens(tokens []string) string {
 	var b strings.Builder
 	atomBefore := false
 	for _, t := range tokens {
-		atom := !isDelimiter(t[0]) && t[0] != '"'
+		atom := strings.IndexByte(operators, t[0]) < 0 && t[0] != '"'
 		if atom && atomBefore {
 			b.WriteByte(' ')
 		}

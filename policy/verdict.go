@@ -3,10 +3,10 @@ package policy
 import (
 	"fmt"
 	"strings"
-	"unicode"
 
 	"milterd/header"
 	"milterd/policy/access"
+	"milterd/policy/printable"
 )
 
 // Stage is the point of the SMTP dialogue that a verdict is given at.
@@ -43,6 +43,8 @@ type Verdict struct {
 	// Reply is what the client is told; zero for ActionAccept and
 	// ActionDiscard. For ActionQuarantine, Text is the reason.
 	Reply Reply
+	// TableText: the text of Reply stands in the access table. It may be about people.
+	TableText bool
 	// Check names the check that decided; empty when every check passed.
 	Check string
 	// Rule is what in the configuration decided: "FILE:LINE: KEY VALUE" for an
@@ -50,6 +52,8 @@ type Verdict struct {
 	Rule string
 	// Reason says in one sentence why, in an administrator's words.
 	Reason string
+	// Relay says why the client may relay, if that was asked and it may.
+	Relay string
 	// Shadow holds the refusals that checks in shadow mode would have given.
 	Shadow []Shadow
 	// Edits are the changes to the message's header, at its end only.
@@ -67,12 +71,21 @@ type Shadow struct {
 	Reason string
 }
 
+// String is the one-line form, without the reason.
+func (s Shadow) String() string {
+	return fmt.Sprintf("%s %s (%s, %s)", s.Action, s.Reply, s.Check, s.Rule)
+}
+
+// EditList names the fields that are changed: "Received 1, X-Mailer 1 deleted".
+func (v *Verdict) EditList() string { return editList(v.Edits) }
+
 // Step is one check's part in a verdict.
 type Step struct {
-	// Check is the check's name: port, recipient, relay, friend,
-	// sender, sender_domain, client, rdns.
+	// Check is the check's name: port, recipient, relay, friend, sender, sender_domain,
+	// client, rdns, dnsbl or received.
 	Check string
-	// Result is pass, skip, shadow, exempt or the action the check asked for.
+	// Result is pass, accept, exempt, scrub or the action the check asked for. In shadow
+	// mode "shadow " stands before an action.
 	Result string
 	// Reason says why, in an administrator's words.
 	Reason string
@@ -128,26 +141,11 @@ func (v Verdict) String() string {
 		fmt.Fprintf(&b, " [edits: %s]", editList(v.Edits))
 	}
 	for _, s := range v.Shadow {
-		fmt.Fprintf(&b, " [shadow: %s %s (%s, %s)]", s.Action, s.Reply, s.Check, s.Rule)
+		fmt.Fprintf(&b, " [shadow: %s]", s)
 	}
 	return Printable(b.String())
 }
 
-// Printable replaces what a terminal or a log might act on, control characters
-// and whatever else is not printable, by question marks. A hostile peer may send
-// it in any address or name.
-func Printable(s string) string {
-	// A lone octet such as 0x9b is a control character to some terminals.
-	s = strings.ToValidUTF8(s, "?")
-	for _, r := range s {
-		if !unicode.IsPrint(r) {
-			return strings.Map(func(r rune) rune {
-				if unicode.IsPrint(r) {
-					return r
-				}
-				return '?'
-			}, s)
-		}
-	}
-	return s
-}
+// Printable is the text with question marks in place of what a terminal or a log
+// might act on.
+func Printable(s string) string { return printable.Text(s) }

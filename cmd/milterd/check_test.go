@@ -3,157 +3,120 @@ package main
 import (
 	"bytes"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+
+	"milterd/integration/testkit"
 )
 
-// check runs milterd -check in a directory of a configuration, an access table
-// and files of sessions.
-func check(t *testing.T, config string, files map[string]string, args ...string) (status int, stdout, stderr string) {
-	t.Helper()
-	dir := newDir(t, config, rejectsBad)
-	for name, text := range files {
-		write(t, dir, name, text)
-	}
-	line := []string{"-config", filepath.Join(dir, "milterd.yaml"), "-check"}
+// checked runs milterd -check on the configuration in a directory, whose name it
+// replaces in what is printed. Arguments that begin with DIR are files there.
+func checked(dir string, args ...string) (status int, stdout, stderr string) {
+	line := []string{"-check", "-config", filepath.Join(dir, "milterd.yaml")}
 	for _, arg := range args {
-		if strings.HasSuffix(arg, ".yaml") {
-			arg = filepath.Join(dir, arg)
-		}
-		line = append(line, arg)
+		line = append(line, strings.Replace(arg, "DIR", dir, 1))
 	}
 	var out, complaints bytes.Buffer
 	status = run(line, &out, &complaints)
 	return status, strings.ReplaceAll(out.String(), dir, "DIR"), strings.ReplaceAll(complaints.String(), dir, "DIR")
 }
 
-func TestCheckTellsWhichChecksAreActedOn(t *testing.T) {
-	enforce := strings.Replace(baseConfig, "checks: {", "checks: {client: {mode: shadow}, ", 1)
-	cases := []struct {
-		name, config string
-		want         map[string]string
-	}{
-		{"in force", enforce, map[string]string{"sender": "enforce", "client": "shadow", "rdns": "off"}},
-		{"all in shadow mode", enforce + "mode: shadow\n", map[string]string{
-			"sender": "shadow (mode: shadow)", "client": "shadow", "rdns": "off"}},
-	}
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
-			status, stdout, stderr := check(t, c.config, nil)
-			if status != exitOK || stderr != "" {
-				t.Errorf("exit status %d, stderr %q", status, stderr)
-			}
-			got := make(map[string]string)
-			for line := range strings.Lines(stdout) {
-				if words := strings.Fields(line); len(words) > 2 && words[0] == "check" {
-					got[words[1]] = strings.Join(words[2:], " ")
-				}
-			}
-			for name, want := range c.want {
-				if got[name] != want {
-					t.Errorf("check %s: %q, expected %q", name, got[name], want)
-				}
-			}
-		})
-	}
-}
+const oneSession = `{"id":"a","connect":{"addr":"203.0.113.8","resolve":"OK"},"messages":[{"mail":{"from":"a@bad.example"}}]}` + "\n"
 
-func TestCheckSumsUp(t *testing.T) {
-	const session = "connect: {addr: 203.0.113.8, resolve: OK}\nmessages:\n  - mail: {from: a@bad.example}\n"
-	const met = "expect: [{stage: mail, arg: a@bad.example, action: reject}]\n"
-	const unmet = "expect: [{stage: mail, arg: a@bad.example, action: accept}, {stage: eom, action: accept}]\n"
-	cases := []struct {
-		name   string
-		files  map[string]string
-		status int
-		want   string
-	}{
-		{"without expectations", map[string]string{"a.yaml": session}, exitOK, "1 session, 1 verdict\n"},
-		{"all met", map[string]string{"a.yaml": session + met + "---\n" + session}, exitOK,
-			"2 sessions, 2 verdicts, all as expected (1 expectation)\n"},
-		{"some not met", map[string]string{"a.yaml": session + unmet}, exitDifference,
-			"1 session, 1 verdict, 2 of 2 expectations not met\n"},
-		{"an unreadable file beside others", map[string]string{"a.yaml": session, "b.yaml": "x: 1\n"}, exitUsage, "1 session, 1 verdict\n"},
-	}
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
-			args := []string{"a.yaml"}
-			if c.files["b.yaml"] != "" {
-				args = append(args, "b.yaml")
-			}
-			status, stdout, _ := check(t, baseConfig, c.files, args...)
-			if status != c.status || !strings.HasSuffix(stdout, "\n"+c.want) {
-				t.Errorf("exit status %d, stdout:\n%s", status, stdout)
-			}
-		})
-	}
-}
-
-func TestCheckSumsUpNothingWhereNoSessionCouldBeRead(t *testing.T) {
-	status, stdout, stderr := check(t, baseConfig, map[string]string{"a.yaml": "x: 1\n"}, "a.yaml", "none.yaml")
-	if status != exitUsage || stdout != "" {
-		t.Errorf("exit status %d, stdout %q", status, stdout)
-	}
-	for _, want := range []string{"milterd: DIR/a.yaml:1: unknown key", "milterd: read sessions: open DIR/none.yaml: no such file"} {
-		if !strings.Contains(stderr, want) {
-			t.Errorf("stderr %q, expected %q", stderr, want)
-		}
-	}
-}
-
-func TestCheckTellsWhatElseIsInForce(t *testing.T) {
+func TestADraftOfTheAccessTableIsChecked(t *testing.T) {
+	dir := newDir(t, baseConfig, rejectsBad)
+	write(t, dir, "draft", "From:bad.example\tOK\n")
+	write(t, dir, "broken", "From:bad.example\n")
+	write(t, dir, "day.jsonl", oneSession)
 	for _, c := range []struct {
-		name, config string
-		want         []string
+		name, want string
+		status     int
+		args       []string
 	}{
-		{"by default", "", []string{"scrubbing      none", "relay grants   none", "recording      none"}},
-		{"everything", `received: {whose: [authenticated, 203.0.113.0/24]}
-ports: {587: {received: scrub}}
-grants: {ttl: 10m, file: DIR/grants.db, control: local:DIR/control.sock, logs: [{file: DIR/mail.log, format: dovecot}]}
-record: {dir: DIR/sessions, sample: 0.5}
-`, []string{
-			"scrubbing      enforce, mail of: authenticated 203.0.113.0/24",
-			"relay grants   for 10m0s from DIR/mail.log (dovecot) control at local:DIR/control.sock, in DIR/grants.db",
-			"recording      in DIR/sessions, 50 % of the connections, redacted",
-			"  port 587            auth: require, tls: allow, relay: entitled, received: scrub"}},
-		{"by the port alone", "ports: {587: {received: scrub}}\nmode: shadow\n", []string{"scrubbing      shadow (mode: shadow), mail of: as the ports say"}},
+		{"the table in force", "DIR/access, 1 entries", exitOK, nil},
+		{"the draft", "DIR/draft, 1 entries", exitOK, []string{"-access", "DIR/draft"}},
+		{"a draft that is not there", "DIR/none: access table: ", exitUsage, []string{"-access", "DIR/none"}},
+		{"a session with the table", "reject 550 5.7.1 Access denied", exitOK, []string{"DIR/day.jsonl"}},
+		{"a session with the draft", "a mail <a@bad.example>: accept", exitOK, []string{"-access", "DIR/draft", "DIR/day.jsonl"}},
+		{"what it changes", "1 session, 1 verdict: 1 change in 1 session", 1, []string{"-access", "DIR/draft", "-against", "DIR/milterd.yaml", "DIR/day.jsonl"}},
+		{"a typed session", "a@bad.example>: accept", exitOK, []string{"-access", "DIR/draft", "-client", "203.0.113.8", "-from", "a@bad.example"}},
+		{"one that is refused", "a@bad.example>: reject", 77, []string{"-client", "203.0.113.8", "-from", "a@bad.example"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			status, stdout, stderr := check(t, baseConfig+c.config, nil)
-			if status != exitOK {
-				t.Errorf("exit status %d, stderr %q", status, stderr)
-			}
-			for _, want := range c.want {
-				if !strings.Contains(stdout, "\n"+want+"\n") {
-					t.Errorf("no line %q in\n%s", want, stdout)
-				}
+			status, stdout, stderr := checked(dir, c.args...)
+			if status != c.status || !strings.Contains(stdout+stderr, c.want) {
+				t.Errorf("exit status %d, expected %d and %q in\n%s%s", status, c.status, c.want, stdout, stderr)
 			}
 		})
 	}
 }
 
-// TestResultsThatCannotBeWrittenAreNotADifference: whoever runs -check would take a
-// full disk for verdicts that are not as expected.
-func TestResultsThatCannotBeWrittenAreNotADifference(t *testing.T) {
-	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+// TestAConfigurationIsCheckedAsTheDaemonsUser needs another user than root, for whom a
+// file can be unreadable.
+func TestAConfigurationIsCheckedAsTheDaemonsUser(t *testing.T) {
+	testkit.NeedRoot(t)
+	other, err := user.Lookup("nobody")
+	if err != nil {
+		testkit.Missing(t, err.Error())
+	}
+	t.Setenv(asMilterd, "1")
+	dir := newDir(t, baseConfig, rejectsBad)
+	for name, mode := range map[string]os.FileMode{".": 0o755, "milterd.yaml": 0o644, "access": 0o600} {
+		if err := os.Chmod(filepath.Join(dir, name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	as := func(name string) (status int, text string) {
+		status, stdout, stderr := checked(dir, "-user", name)
+		return status, stdout + stderr
+	}
+	if status, text := as("root"); status != exitOK || !strings.Contains(text, "milterd.yaml, valid") {
+		t.Errorf("as root: exit status %d\n%s", status, text)
+	}
+	if status, text := as("no-such-user"); status != exitUsage || !strings.Contains(text, "milterd: -user no-such-user: user: unknown user") {
+		t.Errorf("as a user that there is not: exit status %d\n%s", status, text)
+	}
+	for _, want := range []string{"DIR/access: permission denied", "milterd: checked as the user nobody; -user root checks as root"} {
+		if status, text := as(other.Username); status != exitUsage || !strings.Contains(text, want) {
+			t.Errorf("a table that cannot be read: exit status %d, expected %q in\n%s", status, want, text)
+		}
+	}
+	if err := os.Chmod(filepath.Join(dir, "access"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if status, text := as(other.Username); status != exitUsage || !strings.Contains(text, "listen.milter: the user that milterd runs as (nobody) must be able to write to DIR: permission denied") {
+		t.Errorf("a directory that cannot be written to: exit status %d\n%s", status, text)
+	}
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	status, text := as(other.Username)
+	if status != exitOK || !strings.Contains(text, "milterd.yaml, valid") || !strings.Contains(text, "needs a restart a change under listen:") {
+		t.Errorf("in order: exit status %d\n%s", status, text)
+	}
+	// The daemon of that user meets what the check has said.
+	if err := os.Chmod(filepath.Join(dir, "access"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := newProcess(dir, "/proc/self/exe", "-config", filepath.Join(dir, "milterd.yaml"))
+	credential, err := credentialOf(other)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer full.Close()
-	dir := newDir(t, baseConfig, rejectsBad)
-	write(t, dir, "few.jsonl", numberedSessions(3))
-	write(t, dir, "many.jsonl", numberedSessions(10*mostPrinted))
-	t.Chdir(dir)
-	for _, args := range [][]string{
-		nil, {"few.jsonl"}, {"-json", "many.jsonl"}, {"-format", "tap", "few.jsonl"}, {"-format", "junit", "many.jsonl"},
-		{"-against", "milterd.yaml", "few.jsonl"},
-	} {
-		var stderr bytes.Buffer
-		status := run(append([]string{"-config", "milterd.yaml", "-check"}, args...), full, &stderr)
-		want := "milterd: write results: write /dev/full: no space left on device\n"
-		if got := stderr.String(); status != exitUsage || !strings.HasPrefix(got, want) || strings.Count(got, "write results") != 1 {
-			t.Errorf("%q: exit status %d, stderr %q", args, status, stderr.String())
-		}
+	p.SysProcAttr = &syscall.SysProcAttr{Credential: credential}
+	p.run(t)
+	if status := p.waitEnd(t); status != exitUsage || !p.log.Has("access: permission denied") {
+		t.Errorf("the daemon: exit status %d, log:\n%s", status, p.log)
+	}
+}
+
+func TestAGroupThatThereIsNotIsFound(t *testing.T) {
+	testkit.NeedRoot(t)
+	dir := newDir(t, strings.Replace(baseConfig, "milter.sock}", "milter.sock, socket_group: no-such-group}", 1), rejectsBad)
+	if status, _, stderr := checked(dir, "-user", "root"); status != exitUsage || !strings.Contains(stderr, "milterd.yaml:1: listen.socket_group: group: unknown group no-such-group") {
+		t.Errorf("exit status %d, %q", status, stderr)
 	}
 }

@@ -11,10 +11,13 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"milterd/configs"
 	"milterd/milter"
+	"milterd/milter/door"
 	"milterd/milter/socketmap"
+	"milterd/milter/status"
 	"milterd/policy/replay/record"
 )
 
@@ -62,7 +65,7 @@ func openSockets(config *configs.Config, logger *slog.Logger) (*sockets, error) 
 	}
 	if len(s.status) == 0 && listen.HTTP != "" {
 		if s.status, err = open(listen, []string{listen.HTTP}); err != nil {
-			return nil, errors.Join(fmt.Errorf("listen.http: %w", err), s.close())
+			logger.Warn("no status page (listen.http) until milterd is restarted; mail does not depend on it", "error", err)
 		}
 	}
 	if len(s.maps) > 0 {
@@ -82,7 +85,7 @@ func openSockets(config *configs.Config, logger *slog.Logger) (*sockets, error) 
 func open(config configs.Listen, addresses []string) ([]net.Listener, error) {
 	var listeners []net.Listener
 	for _, address := range addresses {
-		ln, err := milter.Listen(address, config.SocketMode, config.SocketGroup)
+		ln, err := door.Listen(address, config.SocketMode, config.SocketGroup)
 		if err != nil {
 			for _, opened := range listeners {
 				err = errors.Join(err, opened.Close())
@@ -114,18 +117,15 @@ type doors struct {
 
 func newDoors(r *reloader, recorder *record.Recorder) *doors {
 	limit := r.config.Listen.MaxConnections
-	current := func() socketmap.Snapshot {
-		now := r.current.Load()
-		return socketmap.Snapshot{Policy: now.Policy, Grants: now.Grants}
-	}
+	current := func() door.Snapshot { return *r.current.Load() }
 	d := &doors{access: socketmap.NewAccess(current, r.logger)}
 	config := milter.Config{
-		Current:        func() milter.Snapshot { return *r.current.Load() },
+		Current:        current,
 		Logger:         r.logger,
 		MaxConnections: limit,
 	}
 	if recorder != nil {
-		config.NewEvaluator = recorded(recorder)
+		config.NewEvaluator = recorder.NewSession
 	}
 	d.filter = milter.NewServer(config)
 	d.maps = socketmap.NewServer(socketmap.Config{
@@ -143,7 +143,7 @@ func (d *doors) serve(s *sockets, logger *slog.Logger, run func(func()), failure
 		name      string
 		listeners []net.Listener
 		serve     func(net.Listener) error
-	}{{filterDoor, s.filter, d.filter.Serve}, {mapDoor, s.maps, d.maps.Serve}} {
+	}{{status.Filter, s.filter, d.filter.Serve}, {status.Map, s.maps, d.maps.Serve}} {
 		for _, ln := range door.listeners {
 			logger.Info("listening", "door", door.name, "address", ln.Addr().Network()+":"+ln.Addr().String())
 			run(func() {
@@ -155,6 +155,21 @@ func (d *doors) serve(s *sockets, logger *slog.Logger, run func(func()), failure
 			})
 		}
 	}
+}
+
+// problem is why mail is not decided, in one line; empty while it is.
+func (d *doors) problem() string {
+	if name := d.shut.Load(); name != nil {
+		return "the " + *name + " door is shut"
+	}
+	return ""
+}
+
+// register has a registry read what the doors count.
+func (d *doors) register(r prometheus.Registerer) {
+	d.filter.Register(r)
+	d.maps.Register(r)
+	d.access.Register(r)
 }
 
 // shutdown closes the filter door when its messages are done, and only then the map

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"milterd/configs"
+	"milterd/integration/testkit"
 )
 
 // doorsConfig has both doors in the test's directory.
@@ -42,7 +42,7 @@ func dialMap(t *testing.T, socket string) *mapClient {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(testkit.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	return &mapClient{conn, bufio.NewReader(conn)}
@@ -88,7 +88,7 @@ func TestTheMapDoorAnswersFromWhatIsInForce(t *testing.T) {
 	// is about this moment.
 	write(t, p.dir, "access", "Connect:203.0.113.8\tRELAY\n")
 	var got string
-	eventually(t, func() string { return "the new table answers; last " + got + "\n" + p.log.String() }, func() bool {
+	testkit.Eventually(t, "the new table answers; last ", func() bool {
 		var err error
 		if got, err = c.lookup("access connect:203.0.113.8"); err != nil {
 			t.Fatal(err)
@@ -98,7 +98,7 @@ func TestTheMapDoorAnswersFromWhatIsInForce(t *testing.T) {
 	c.expect(t, "access connect:203.0.113.5", "NOTFOUND ")
 
 	write(t, p.dir, "milterd.yaml", strings.ReplaceAll(strings.Replace(doorsConfig, "whose: [authenticated]", "whose: [203.0.113.0/24]", 1), "DIR", p.dir))
-	eventually(t, func() string { return "the new rules answer; last " + got + "\n" + p.log.String() }, func() bool {
+	testkit.Eventually(t, "the new rules answer; last ", func() bool {
 		var err error
 		if got, err = c.lookup("received 203.0.113.8/25/MTA//OK/local/x.example/<shin@example.test>"); err != nil {
 			t.Fatal(err)
@@ -112,16 +112,10 @@ func TestTheMapDoorStaysOpenForTheMessagesInProgress(t *testing.T) {
 	p.waitLog(t, "listening", "door=map")
 	before := dialMap(t, p.mapSocket())
 	before.expect(t, "access connect:203.0.113.5", "OK REJECT")
-	session, err := connect(p.socket())
-	if err != nil {
-		t.Fatal(err)
-	}
+	session := p.holding(t)
 	defer closing(t, session)
-	if _, err := mail(session, "a@good.example"); err != nil {
-		t.Fatal(err)
-	}
 	p.signal(t, syscall.SIGTERM)
-	eventually(t, func() string { return "the filter door takes nobody any more" }, func() bool {
+	testkit.Eventually(t, "the filter door takes nobody any more", func() bool {
 		conn, err := net.Dial("unix", p.socket())
 		if err == nil {
 			_ = conn.Close()
@@ -170,33 +164,7 @@ func TestSocketsOfTheServiceManagerAreToldByTheirNames(t *testing.T) {
 			// Were the configured addresses opened, milterd would not start.
 			config := strings.ReplaceAll(doorsConfig, "local:DIR/", "local:/no/such/directory/")
 			dir := newDir(t, config, "Connect:203.0.113.5\tREJECT\nFrom:bad.example\tREJECT\n")
-			var files []*os.File
-			for _, name := range c.order {
-				ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, name), Net: "unix"})
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer closing(t, ln)
-				file, err := ln.File()
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer closing(t, file)
-				files = append(files, file)
-			}
-			binary, err := os.Executable()
-			if err != nil {
-				t.Fatal(err)
-			}
-			p := &process{
-				Cmd: exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=`+c.names+` exec "$0" "$@"`,
-					binary, "-config", filepath.Join(dir, "milterd.yaml")),
-				dir: dir, log: &output{}, exited: make(chan struct{}),
-			}
-			p.Env = append(os.Environ(), asMilterd+"=1")
-			p.ExtraFiles = files
-			p.Stderr = p.log
-			p.run(t)
+			p := activated(t, dir, c.names, c.order...)
 			dialMap(t, p.mapSocket()).expect(t, "access connect:203.0.113.5", "OK REJECT")
 			if got := p.ask(t, "a@bad.example"); got != denied {
 				t.Errorf("filter door: reply %q", got)
@@ -235,7 +203,7 @@ func TestAMapDoorThatCannotBeOpened(t *testing.T) {
 			if c.impossible {
 				config.Listen.Map = []string{"local:" + dir + "/none/map.sock"}
 			}
-			var log output
+			var log testkit.Log
 			s, err := openSockets(config, slog.New(slog.NewTextHandler(&log, nil)))
 			if c.err != "" {
 				if err == nil || !strings.Contains(err.Error(), c.err) || !strings.Contains(err.Error(), dir+"/none") {
@@ -279,7 +247,7 @@ func TestEachDoorHasRoomOfItsOwn(t *testing.T) {
 	}
 	first.expect(t, "access connect:203.0.113.5", "OK REJECT")
 	closing(t, first)
-	eventually(t, func() string { return "there is room again; log:\n" + p.log.String() }, func() bool {
+	testkit.Eventually(t, "there is room again; log:\n", func() bool {
 		answer, err := dialMap(t, p.mapSocket()).lookup("access connect:203.0.113.5")
 		return err == nil && answer == "OK REJECT"
 	})

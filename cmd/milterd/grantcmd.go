@@ -13,7 +13,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"milterd/milter"
+	"milterd/milter/door"
 	"milterd/policy"
 	"milterd/policy/grant"
 	"milterd/policy/grant/control"
@@ -23,19 +23,16 @@ import (
 // grants takes a few seconds.
 const controlTimeout = time.Minute
 
-// grantOptions are the commands about relay grants.
+// grantOptions are the commands about relay grants; the zero value lists them.
 type grantOptions struct {
 	// grant is the address to grant, revoke what to revoke: an address or a user.
 	grant, revoke string
-	list          bool
 	user          string
 }
 
-func (o grantOptions) given() bool { return o.grant != "" || o.revoke != "" || o.list }
-
 // runGrants tells the running milterd to grant, to revoke or to list.
-func runGrants(o options, stdout, stderr io.Writer) int {
-	config, _, err := place{flag: o.config, fallback: defaultConfig}.load()
+func runGrants(o *options, stdout, stderr io.Writer) int {
+	config, _, err := o.place().load()
 	if err != nil {
 		return complain(stderr, err)
 	}
@@ -62,22 +59,19 @@ func runGrants(o options, stdout, stderr io.Writer) int {
 type usageError struct{ error }
 
 func doGrants(ctx context.Context, address string, o grantOptions, stdout io.Writer) error {
-	_, path, err := milter.ParseAddress(address)
+	socket, err := door.ParseAddress(address)
 	if err != nil {
 		return fmt.Errorf("grants.control: %w", err)
 	}
+	_, path := socket.Dial()
 	addr, user, err := o.subject()
 	if err != nil {
 		return usageError{err}
 	}
-	client, err := control.Dial(ctx, path)
-	if err != nil {
-		return fmt.Errorf("%w; is milterd running?", err)
-	}
-	defer client.Close()
+	client := control.NewClient(path)
 	var answer string
 	switch {
-	case o.list:
+	case o.grant == "" && o.revoke == "":
 		return listGrants(ctx, client, stdout)
 	case o.grant != "":
 		answer, err = client.Grant(ctx, addr, user)
@@ -96,7 +90,7 @@ func doGrants(ctx context.Context, address string, o grantOptions, stdout io.Wri
 // subject is whom a command is about. What is no address is a user's name to -revoke.
 func (o grantOptions) subject() (addr netip.Addr, user string, err error) {
 	text := cmp.Or(o.grant, o.revoke)
-	if o.list {
+	if text == "" {
 		return netip.Addr{}, "", nil
 	}
 	addr, err = netip.ParseAddr(strings.TrimPrefix(text, "IPv6:"))

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"milterd/integration/testkit"
 )
 
 // grantsConfig has a map door and a control socket.
@@ -34,7 +36,7 @@ func TestGrantsByHand(t *testing.T) {
 	asked := func(key, want string) {
 		t.Helper()
 		var conn net.Conn
-		eventually(t, func() string { return "the map door answers; its log:\n" + p.log.String() }, func() bool {
+		testkit.Eventually(t, "the map door answers; its log:\n", func() bool {
 			var err error
 			conn, err = net.Dial("unix", filepath.Join(p.dir, "map.sock"))
 			return err == nil
@@ -43,7 +45,7 @@ func TestGrantsByHand(t *testing.T) {
 		request := "access " + key
 		answer := fmt.Sprintf("%d:%s,", len(want), want)
 		got := make([]byte, len(answer))
-		_ = conn.SetDeadline(time.Now().Add(patience))
+		_ = conn.SetDeadline(time.Now().Add(testkit.Patience))
 		if _, err := fmt.Fprintf(conn, "%d:%s,", len(request), request); err != nil {
 			t.Fatal(err)
 		}

@@ -8,16 +8,15 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"reflect"
-	"strings"
+	"strconv"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"milterd/configs"
-	"milterd/milter"
 	"milterd/milter/door"
 	"milterd/policy"
 	"milterd/policy/grant"
-	"milterd/policy/grant/bolt"
 	"milterd/policy/grant/control"
 	"milterd/policy/grant/dovecot"
 	"milterd/policy/grant/drac"
@@ -94,7 +93,7 @@ func openStore(c *configs.Grants, logger *slog.Logger) (grant.Store, error) {
 			Prefix: c.Redis.Prefix, Timeout: c.Redis.Timeout, Logger: logger,
 		})
 	case c.File != "":
-		return bolt.Open(bolt.Config{Path: c.File, Max: c.Max, Logger: logger})
+		return grant.OpenFile(grant.FileConfig{Path: c.File, Max: c.Max, Logger: logger})
 	}
 	return nil, nil
 }
@@ -144,7 +143,7 @@ func (g *grantSources) openControl(config *configs.Config) error {
 	if config.Grants.ControlGroup != "" {
 		mode = 0o660
 	}
-	ln, err := milter.Listen(config.Grants.Control, mode, config.Grants.ControlGroup)
+	ln, err := door.Listen(config.Grants.Control, mode, config.Grants.ControlGroup)
 	if err != nil {
 		return fmt.Errorf("control: %w", err)
 	}
@@ -160,15 +159,11 @@ func (g *grantSources) openDovecot(config *configs.Config) error {
 	if c.Listen == "" {
 		return nil
 	}
-	header := ""
-	if c.Secret != "" {
-		header = "Authorization: Bearer " + string(c.Secret)
-	}
 	var err error
-	if g.dovecot, err = dovecot.New(dovecot.Config{Granter: g.keeper, Header: header, Logger: g.logger}); err != nil {
+	if g.dovecot, err = dovecot.New(dovecot.Config{Granter: g.keeper, Secret: string(c.Secret), Logger: g.logger}); err != nil {
 		return err
 	}
-	ln, err := milter.Listen(c.Listen, config.Listen.SocketMode, config.Listen.SocketGroup)
+	ln, err := door.Listen(c.Listen, config.Listen.SocketMode, config.Listen.SocketGroup)
 	if err != nil {
 		return fmt.Errorf("dovecot: %w", err)
 	}
@@ -213,17 +208,9 @@ func (g *grantSources) openDRAC(config *configs.Config) error {
 	}); err != nil {
 		return err
 	}
-	network, address, err := datagramAddress(c.Listen)
+	conn, err := door.ListenPacket(c.Listen)
 	if err != nil {
 		return fmt.Errorf("drac: %w", err)
-	}
-	packet, err := net.ListenPacket(network, address)
-	if err != nil {
-		return fmt.Errorf("drac: %w", err)
-	}
-	conn, ok := packet.(*net.UDPConn)
-	if !ok {
-		return errors.Join(fmt.Errorf("drac: %s is not a UDP address", c.Listen), packet.Close())
 	}
 	g.add(conn.Close, func(ctx context.Context) error { return g.drac.Serve(ctx, conn) })
 	if addr, ok := conn.LocalAddr().(*net.UDPAddr); ok && c.RPCBind {
@@ -234,27 +221,6 @@ func (g *grantSources) openDRAC(config *configs.Config) error {
 		})
 	}
 	return nil
-}
-
-// datagramAddress reads the address of a UDP socket. Unlike that of a stream it may
-// have port 0, any port, which rpcbind is told.
-func datagramAddress(s string) (network, address string, err error) {
-	stream, anyPort := s, false
-	if scheme, rest, _ := strings.Cut(s, ":"); rest == "0" || strings.HasPrefix(rest, "0@") {
-		stream, anyPort = scheme+":1"+rest[1:], true
-	}
-	network, address, err = milter.ParseAddress(stream)
-	if err != nil {
-		return "", "", err
-	}
-	if anyPort {
-		host, _, err := net.SplitHostPort(address)
-		if err != nil {
-			return "", "", err
-		}
-		address = net.JoinHostPort(host, "0")
-	}
-	return strings.Replace(network, "tcp", "udp", 1), address, nil
 }
 
 // add takes a source in, with what closes it if it never runs.
@@ -281,6 +247,24 @@ func (g *grantSources) run(ctx context.Context, start func(func())) {
 // reload puts other rules in force.
 func (g *grantSources) reload(c *configs.Grants) error { return g.keeper.Reload(grantRules(c)) }
 
+// register has a registry read what the store and the sources count.
+func (g *grantSources) register(r prometheus.Registerer) {
+	g.keeper.Register(r)
+	if store, ok := g.store.(*grant.File); ok {
+		store.Register(r)
+	}
+	if g.dovecot != nil {
+		g.dovecot.Register(r)
+	}
+	if g.drac != nil {
+		g.drac.Register(r)
+	}
+	for i, follower := range g.logs {
+		// A log is its place in grants.logs: its path and its expression are private.
+		follower.Register(prometheus.WrapRegistererWith(prometheus.Labels{"log": strconv.Itoa(i + 1)}, r))
+	}
+}
+
 // close closes the store, and what never ran. Sources close their own.
 func (g *grantSources) close() error {
 	var errs []error
@@ -291,13 +275,3 @@ func (g *grantSources) close() error {
 	}
 	return errors.Join(errs...)
 }
-
-// fixed is the part of the configuration that a reload does not change.
-func fixed(c configs.Grants) configs.Grants {
-	c.TTL, c.MaxPerUser, c.Exclude, c.ExcludeOwn, c.Require = 0, 0, nil, false, nil
-	c.Redis.Timeout = 0
-	return c
-}
-
-// sameSources reports whether two configurations have the same store and sources.
-func sameSources(a, b configs.Grants) bool { return reflect.DeepEqual(fixed(a), fixed(b)) }

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"milterd/configs"
+	"milterd/integration/testkit"
 )
 
 // ownLoopback is a loopback address that no other process has a reason to listen on.
@@ -224,7 +225,7 @@ func TestDRACBelievesReservedPortsOnly(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			_ = conn.SetDeadline(time.Now().Add(patience))
+			_ = conn.SetDeadline(time.Now().Add(testkit.Patience))
 			// Call 7 of procedure 1, ADD, without credentials, for 203.0.113.8.
 			var call []byte
 			for _, n := range []uint32{7, 0, 2, 900101, 1, 1, 0, 0, 0, 0, 0xcb007108} {

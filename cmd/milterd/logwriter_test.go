@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"testing"
 )
@@ -27,8 +29,9 @@ func TestLogLinesKeepTheirOrder(t *testing.T) {
 func TestALogThatNobodyReadsStopsNothing(t *testing.T) {
 	reader, writer := io.Pipe()
 	w := newLogWriter(writer)
-	for i := range 3 * logLines {
-		if _, err := fmt.Fprintf(w, "line %d\n", i); err != nil {
+	padding := strings.Repeat("x", 1000)
+	for i := range 3 * maxLog / len(padding) {
+		if _, err := fmt.Fprintf(w, "line %d\n%s\n", i, padding); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -45,4 +48,35 @@ func TestALogThatNobodyReadsStopsNothing(t *testing.T) {
 	if !strings.Contains(text, "log lines dropped") || !strings.Contains(text, "line 0\n") {
 		t.Errorf("%d bytes, without the count of the dropped lines or the first line", len(text))
 	}
+}
+
+func TestLinesAreWrittenWithoutBeingAskedFor(t *testing.T) {
+	reader, writer := io.Pipe()
+	w := newLogWriter(writer)
+	defer w.close()
+	lines := bufio.NewReader(reader)
+	for i := range 3 {
+		want := fmt.Sprintf("line %d\n", i)
+		fmt.Fprint(w, want)
+		if got, err := lines.ReadString('\n'); err != nil || got != want {
+			t.Fatalf("%q, %v, want %q", got, err, want)
+		}
+	}
+}
+
+// BenchmarkLogWriter is a line on its way to a pipe that is read.
+func BenchmarkLogWriter(b *testing.B) {
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	go io.Copy(io.Discard, reader)
+	w := newLogWriter(writer)
+	line := []byte(strings.Repeat("x", 250) + "\n")
+	b.ReportAllocs()
+	for b.Loop() {
+		w.Write(line)
+	}
+	w.close()
+	writer.Close()
 }

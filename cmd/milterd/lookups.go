@@ -1,194 +1,39 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"log/slog"
-	"reflect"
-	"sync/atomic"
-	"time"
 
 	"milterd/configs"
 	"milterd/dnscheck"
-	"milterd/milter"
-	"milterd/policy"
-	"milterd/policy/replay"
+	"milterd/dnscheck/answers"
 )
 
-// retireAfter is how long a resolver that has been replaced still answers the
-// look-ups that began with it. They are over long before.
-const retireAfter = time.Minute
-
-// maxQueries bounds the look-ups under way at one time. A single connection can
-// have a few dozen, so it takes many clients on dead servers to use them up.
-const maxQueries = 2048
-
-// dnsKeeper makes the look-ups of a configuration. The resolver, with its cache,
-// and what is known of the lists' health outlive a reload that leaves them as
-// they are.
-type dnsKeeper struct {
-	logger *slog.Logger
-	// slot is what connections ask: after a reload those that began before have
-	// the new resolver too.
-	slot   resolverSlot
-	config dnscheck.Config
-	health *dnscheck.Health
-	stop   context.CancelFunc
-}
-
-// resolverSlot is the resolver in force.
-type resolverSlot struct {
-	client atomic.Pointer[dnscheck.Client]
-}
-
-// Lookup asks the resolver in force.
-func (s *resolverSlot) Lookup(ctx context.Context, name string, qtype uint16) dnscheck.Result {
-	client := s.client.Load()
-	if client == nil {
-		return dnscheck.Result{Status: dnscheck.Temporary, Err: dnscheck.ErrTimeout}
-	}
-	return client.Lookup(ctx, name, qtype)
-}
-
-// lookups makes what DNS questions are answered with; nil where no check asks.
-// Where it fails, everything stays as it was.
-func (k *dnsKeeper) lookups(config *configs.Config) (*milter.Lookups, error) {
-	if !config.AsksDNS() {
-		k.watch(nil)
+// lookups makes what DNS questions are answered with; nil if no check asks any. The
+// resolver, with its cache, and what is known of the lists' health outlive a reload
+// that leaves them as they are. On an error everything stays as it was.
+func (r *reloader) lookups(config *configs.Config) (*answers.Lookups, error) {
+	live := r.dns.Load()
+	switch {
+	case !config.AsksDNS() && live == nil:
+		return nil, nil
+	case !config.AsksDNS():
+		live.Health().Watch(nil, nil)
 		return nil, nil
 	}
-	if k.health == nil {
-		k.health = dnscheck.NewHealth(dnscheck.HealthOptions{Log: k.logger})
-		ctx, cancel := context.WithCancel(context.Background())
-		k.stop = cancel
-		go k.health.Run(ctx)
+	if live == nil {
+		var err error
+		if live, err = dnscheck.NewLive(config.DNS.Client, r.logger); err != nil {
+			return nil, fmt.Errorf("dns: %w", err)
+		}
+		live.Register(r.registry)
+		r.dns.Store(live)
 	}
-	lookups, err := newLookups(config, &k.slot, k.health)
+	lookups, err := config.Lookups(live, live.Health())
 	if err != nil {
 		return nil, err
 	}
-	if err := k.use(config.DNS.Client); err != nil {
+	if err := live.Use(config.DNS.Client, lookups.Lists); err != nil {
 		return nil, fmt.Errorf("dns: %w", err)
 	}
-	k.watch(lookups)
 	return lookups, nil
-}
-
-// watch has the health of the lists in force looked after, and of no others.
-func (k *dnsKeeper) watch(lookups *milter.Lookups) {
-	if k.health == nil {
-		return
-	}
-	if lookups == nil {
-		k.health.Watch(nil, nil)
-		return
-	}
-	k.health.Watch(lookups.Lists, lookups.Resolver)
-}
-
-// recheck has lists that are by-passed looked at again: an administrator who asks
-// for a reload may have mended what was wrong with them.
-func (k *dnsKeeper) recheck() {
-	if k.health != nil {
-		k.health.Recheck()
-	}
-}
-
-// use puts a resolver with these settings in force, unless it is already.
-func (k *dnsKeeper) use(config dnscheck.Config) error {
-	if k.slot.client.Load() != nil && reflect.DeepEqual(k.config, config) {
-		return nil
-	}
-	client, err := newClient(config, k.logger)
-	if err != nil {
-		return err
-	}
-	if old := k.slot.client.Swap(client); old != nil {
-		time.AfterFunc(retireAfter, func() { _ = old.Close() })
-	}
-	k.config = config
-	return nil
-}
-
-func newClient(config dnscheck.Config, logger *slog.Logger) (*dnscheck.Client, error) {
-	config.Log, config.MaxQueries = logger, maxQueries
-	return dnscheck.NewClient(config)
-}
-
-// checkDNS finds what would keep the look-ups of a configuration from being made.
-func checkDNS(config *configs.Config) error {
-	if !config.AsksDNS() {
-		return nil
-	}
-	client, err := newClient(config.DNS.Client, nil)
-	if err != nil {
-		return fmt.Errorf("dns: %w", err)
-	}
-	_, err = newLookups(config, client, nil)
-	return errors.Join(err, client.Close())
-}
-
-// close ends the look-ups.
-func (k *dnsKeeper) close() {
-	if k.stop != nil {
-		k.stop()
-	}
-	if client := k.slot.client.Load(); client != nil {
-		_ = client.Close()
-	}
-}
-
-// newLookups makes the look-ups of a configuration over a resolver.
-func newLookups(config *configs.Config, resolver dnscheck.Resolver, health *dnscheck.Health) (*milter.Lookups, error) {
-	lists, err := config.DNS.NewLists(health)
-	if err != nil {
-		return nil, err
-	}
-	generic, err := config.DNS.NewGeneric()
-	if err != nil {
-		return nil, err
-	}
-	if lists != nil {
-		resolver = lists.WithKeys(resolver)
-	}
-	return &milter.Lookups{
-		Resolver: resolver, Lists: lists, Generic: generic, Time: config.DNS.Deadline,
-		Mail: dnscheck.MailOptions{
-			BadMX:    config.Checks.SenderDomain.BadMX.Action != policy.ActionAccept,
-			Networks: config.DNS.BadNetworks,
-		},
-	}, nil
-}
-
-// frozen answers the questions of recorded sessions from their own dns lines.
-type frozen struct {
-	// lookups is nil where no check asks.
-	lookups *milter.Lookups
-}
-
-func newFrozen(config *configs.Config) (*frozen, error) {
-	if !config.AsksDNS() {
-		return &frozen{}, nil
-	}
-	lookups, err := newLookups(config, nil, nil)
-	return &frozen{lookups}, err
-}
-
-// answers reads the dns lines of a session. The resolver, nil where no check asks,
-// can tell afterwards what they lack.
-func (f *frozen) answers(s *replay.Session) (func(policy.Connection) policy.Answers, *dnscheck.Frozen, error) {
-	if f.lookups == nil {
-		return nil, nil, nil
-	}
-	resolver, err := dnscheck.NewFrozen(s.DNS)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%s:%d: %s: %w", s.File, s.Line, policy.Printable(s.ID), err)
-	}
-	lookups := *f.lookups
-	// Recorded names have {key} where a list's query key goes.
-	lookups.Resolver, lookups.AtOnce = resolver, true
-	return func(c policy.Connection) policy.Answers {
-		return lookups.NewAnswers(context.Background(), c, nil)
-	}, resolver, nil
 }

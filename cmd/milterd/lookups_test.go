@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -20,7 +19,6 @@ import (
 	"milterd/configs"
 	"milterd/dnscheck"
 	"milterd/dnscheck/dnstest"
-	"milterd/milter"
 	"milterd/policy"
 	"milterd/policy/replay"
 )
@@ -64,7 +62,7 @@ func dnsFixture(t *testing.T, text string) (*configs.Config, *policy.Policy) {
 	return config, p
 }
 
-func startDNS(t *testing.T, o dnstest.Options) *dnstest.Server {
+func startDNS(t testing.TB, o dnstest.Options) *dnstest.Server {
 	t.Helper()
 	server, err := dnstest.Start(o)
 	if err != nil {
@@ -132,21 +130,21 @@ func TestLiveAndFrozenAnswersGiveTheSameVerdicts(t *testing.T) {
 	config, p := dnsFixture(t, dnsConfig)
 	server := startDNS(t, dnstest.Options{Lines: worldLines()})
 	client := startClient(t, config, server)
-	frozen, err := newFrozen(config)
+	recorded, err := config.Lookups(nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	actions := make(map[policy.Action]int)
 	for _, s := range worldSessions() {
-		live, err := newLookups(config, client, nil)
+		live, err := config.Lookups(client, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		recorder := dnscheck.NewRecorder(live.Resolver)
-		live.Resolver = recorder
+		live.Resolver, live.ListResolver = recorder, recorder.With(live.ListResolver)
 		first := replay.Run(p, s, func(c policy.Connection) policy.Answers { return live.NewAnswers(t.Context(), c, nil) })
 		s.DNS = recorder.Lines()
-		answers, _, err := frozen.answers(s)
+		answers, _, err := recorded.Frozen(s.DNS)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -184,7 +182,7 @@ func TestWithAllDNSDeadEveryCheckTakesItsTemporaryResult(t *testing.T) {
 	config, p := dnsFixture(t, dnsConfig)
 	server := startDNS(t, dnstest.Options{Unknown: dnstest.UnknownTimeout})
 	client := startClient(t, config, server)
-	live, err := newLookups(config, client, nil)
+	live, err := config.Lookups(client, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +192,6 @@ func TestWithAllDNSDeadEveryCheckTakesItsTemporaryResult(t *testing.T) {
 		defer cancel()
 		answers := live.NewAnswers(ctx, c, nil)
 		session := p.NewSession(c, answers)
-		answers.Begin(session.Needs())
 		session.Helo("mx.good.example", policy.TLS{})
 		session.Mail(policy.Auth{}, policy.Mail{From: ""})
 		return session.Rcpt(policy.Recipient{To: to, Mailer: "local"})
@@ -232,7 +229,7 @@ func TestWithAllDNSDeadEveryCheckTakesItsTemporaryResult(t *testing.T) {
 func TestLookupsBeginAtCONNECT(t *testing.T) {
 	config, p := dnsFixture(t, dnsConfig+"ports: {2525: {checks: {rdns: off, dnsbl: off, sender_domain: off}}}\n")
 	server := startDNS(t, dnstest.Options{Lines: worldLines()})
-	live, err := newLookups(config, startClient(t, config, server), nil)
+	live, err := config.Lookups(startClient(t, config, server), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +237,6 @@ func TestLookupsBeginAtCONNECT(t *testing.T) {
 		c := policy.Connection{Addr: netip.MustParseAddr("203.0.113.1"), Name: "mail1.good.example", Resolve: policy.ResolveOK, DaemonPort: port}
 		answers := live.NewAnswers(t.Context(), c, nil)
 		session := p.NewSession(c, answers)
-		answers.Begin(session.Needs())
 		return session
 	}
 	quiet := begin(2525)
@@ -272,65 +268,18 @@ func TestLookupsBeginAtCONNECT(t *testing.T) {
 	}
 }
 
-// TestAReloadKeepsTheResolver: its cache is worth something, and a reload that
-// fails changes nothing.
-func TestAReloadKeepsTheResolver(t *testing.T) {
-	config, _ := dnsFixture(t, dnsConfig)
-	again, _ := dnsFixture(t, dnsConfig+"log: {level: debug}\n")
-	other, _ := dnsFixture(t, strings.Replace(dnsConfig, "attempts: 1", "attempts: 2", 1))
-	quiet, _ := dnsFixture(t, "access: {file: access}\n")
-	broken, _ := dnsFixture(t, strings.Replace(dnsConfig, "attempts: 1", "attempts: 3", 1))
-	broken.DNS.Threshold = -1
-	keeper := dnsKeeper{logger: slog.New(slog.DiscardHandler)}
-	defer keeper.close()
-	take := func(c *configs.Config) *milter.Lookups {
-		t.Helper()
-		lookups, err := keeper.lookups(c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return lookups
-	}
-	client := func() *dnscheck.Client { return keeper.slot.client.Load() }
-	if take(quiet) != nil || client() != nil {
-		t.Error("a configuration that asks nothing has a resolver")
-	}
-	before := take(config)
-	first := client()
-	if take(again); client() != first {
-		t.Error("a reload without a change of dns made a new resolver")
-	}
-	if _, err := keeper.lookups(broken); err == nil || client() != first {
-		t.Errorf("a reload that fails (%v) replaced the resolver", err)
-	}
-	if take(other); client() == first {
-		t.Error("a change of dns did not make a new resolver")
-	}
-	// The connections of before have the new resolver: the old one is closed.
-	if err := first.Close(); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-	defer cancel()
-	if got := before.Resolver.Lookup(ctx, "a.example", dns.TypeA); got.Err == dnscheck.ErrCanceled {
-		t.Errorf("an old connection asks the closed resolver: %v", got.Err)
-	}
-	take(quiet)
-}
-
 // TestMessagesGivenUpLeaveNothingBehind begins message after message on silent
 // DNS: the look-ups of the messages before must not pile up.
 func TestMessagesGivenUpLeaveNothingBehind(t *testing.T) {
 	config, p := dnsFixture(t, strings.Replace(dnsConfig, "timeout: 400ms, deadline: 600ms", "timeout: 9s, deadline: 9s", 1))
 	server := startDNS(t, dnstest.Options{Unknown: dnstest.UnknownTimeout})
-	live, err := newLookups(config, startClient(t, config, server), nil)
+	live, err := config.Lookups(startClient(t, config, server), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := policy.Connection{Addr: netip.MustParseAddr("203.0.113.1"), Name: "mail.good.example", Resolve: policy.ResolveOK, DaemonPort: 25}
 	answers := live.NewAnswers(t.Context(), c, nil)
 	session := p.NewSession(c, answers)
-	answers.Begin(session.Needs())
 	session.Helo("mail.good.example", policy.TLS{})
 	before := runtime.NumGoroutine()
 	for i := range 500 {

@@ -1,10 +1,11 @@
 // Command milterd is a relay and reverse-DNS policy daemon for sendmail. Without
-// -check it serves: sendmail asks it through the milter protocol at every step of
+// another mode it serves: sendmail asks it through the milter protocol at every step of
 // an SMTP dialogue. With -check it validates its configuration, or decides
 // recorded sessions, and exits.
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -17,6 +18,8 @@ import (
 	"strings"
 
 	"milterd/configs"
+	"milterd/milter/status"
+	"milterd/policy/replay/dryrun"
 )
 
 // defaultConfig is read where no -config is given, if there is such a file.
@@ -34,25 +37,93 @@ func main() {
 }
 
 func run(args []string, stdout, stderr io.Writer) int {
-	o, err := parseOptions(args)
+	m, o, err := parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, usage)
+		printUsage(stdout)
 		return exitOK
 	case err != nil:
-		fmt.Fprintf(stderr, "milterd: %v\n\n%s", err, usage)
+		fmt.Fprintf(stderr, "milterd: %v; milterd -h explains the flags\n", err)
 		return exitUsage
-	case o.version:
-		fmt.Fprintln(stdout, version())
-		return exitOK
-	case o.check:
-		return runCheck(o, stdout, stderr)
-	case o.grants.given():
-		return runGrants(o, stdout, stderr)
-	case o.health:
-		return runHealth(o, stdout, stderr)
 	}
-	return runServe(place{flag: o.config, fallback: defaultConfig}, stderr)
+	return m.run(o, stdout, stderr)
+}
+
+// runCheck validates the configuration, or decides sessions. Results go to stdout,
+// complaints to stderr.
+func runCheck(o *options, stdout, stderr io.Writer) int {
+	if o.check.Typed == nil && o.against == "" && len(o.check.Sessions) == 0 {
+		if status, done := checkAsUser(o, stdout, stderr); done {
+			return status
+		}
+	}
+	draft, other := o.access, ""
+	if o.against != "" {
+		draft, other = "", o.access
+	}
+	rules, err := loadRules(o.place(), draft, stderr)
+	if err == nil && o.against != "" {
+		o.check.Against, err = loadRules(place{flag: o.against}, other, stderr)
+	}
+	if err != nil {
+		return complain(stderr, err)
+	}
+	o.check.Format = cmp.Or(o.check.Format, dryrun.Text)
+	o.check.Stdin, o.check.Stdout, o.check.Stderr = os.Stdin, stdout, stderr
+	return dryrun.Run(rules, o.check)
+}
+
+// loadRules reads a configuration, with a draft of the access table if there is one;
+// what it warns of goes to stderr.
+func loadRules(from place, draft string, stderr io.Writer) (*dryrun.Rules, error) {
+	config, warning, err := from.load()
+	if err != nil {
+		return nil, err
+	}
+	if warning != "" {
+		fmt.Fprintf(stderr, "milterd: warning: %s\n", warning)
+	}
+	config.UseAccess(draft)
+	return dryrun.NewRules(config, stderr)
+}
+
+func complain(stderr io.Writer, err error) int {
+	dryrun.Complain(stderr, err)
+	return exitUsage
+}
+
+// runHealth asks the running milterd at each of its doors, and prints a line for each.
+// Its exit status is the answer, for a container's health check: a configuration that
+// cannot be read is a failure like any other.
+func runHealth(o *options, stdout, stderr io.Writer) int {
+	config, _, err := o.place().load()
+	if err != nil {
+		complain(stderr, err)
+		return exitFailure
+	}
+	var doors []status.Door
+	for _, address := range config.Listen.Milter {
+		doors = append(doors, status.Door{Name: status.Filter, Address: address})
+	}
+	for _, address := range config.Listen.Map {
+		doors = append(doors, status.Door{Name: status.Map, Address: address, Optional: !config.MapWanted()})
+	}
+	code := exitOK
+	for _, answer := range status.Ask(doors) {
+		if _, err := fmt.Fprintln(stdout, answer); err != nil {
+			fmt.Fprintf(stderr, "milterd: write results: %v\n", err)
+			return exitFailure
+		}
+		if !answer.Well() {
+			code = exitFailure
+		}
+	}
+	return code
+}
+
+func runVersion(_ *options, stdout, _ io.Writer) int {
+	fmt.Fprintln(stdout, version())
+	return exitOK
 }
 
 // version says what this binary was built from.
@@ -81,6 +152,9 @@ type place struct {
 	fallback string
 }
 
+// place is where a command line says that the configuration is.
+func (o *options) place() place { return place{flag: o.config, fallback: defaultConfig} }
+
 // file is the file that is, or would be, read.
 func (p place) file() string {
 	if p.flag != "" {
@@ -89,21 +163,30 @@ func (p place) file() string {
 	return p.fallback
 }
 
-// load reads the configuration. Where no file is named and there is none, it is
-// the embedded one, with a warning: whoever has written a file means it.
+// load reads the configuration. Without a flag, the embedded one counts, with a warning,
+// only if there is no directory for one either: a service whose file is gone must not
+// begin to refuse mail.
 func (p place) load() (config *configs.Config, warning string, err error) {
 	config, err = configs.Load(p.file())
 	if p.flag != "" || !errors.Is(err, fs.ErrNotExist) {
 		return config, "", err
 	}
-	warning = "no configuration file " + p.fallback + ", the built-in one is in force"
-	// A pattern without special characters but the last cannot be malformed.
-	others, _ := filepath.Glob(strings.TrimSuffix(p.fallback, filepath.Ext(p.fallback)) + ".*")
-	if len(others) > 0 {
-		warning += "; " + others[0] + " is there, but not read: rename it, or use -config"
+	if _, statErr := os.Stat(filepath.Dir(p.fallback)); !errors.Is(statErr, fs.ErrNotExist) {
+		return nil, "", fmt.Errorf("%w; expected that file, as its directory is there (with the line `mode: shadow` it refuses nothing, with `mode: enforce` it is the built-in configuration)%s",
+			err, p.misnamed())
 	}
 	config, err = configs.Default()
-	return config, warning, err
+	return config, "no configuration file " + p.fallback + ", the built-in one is in force", err
+}
+
+// misnamed tells of a file that may be meant.
+func (p place) misnamed() string {
+	// A pattern without special characters but the last cannot be malformed.
+	others, _ := filepath.Glob(strings.TrimSuffix(p.fallback, filepath.Ext(p.fallback)) + ".*")
+	if len(others) == 0 {
+		return ""
+	}
+	return "; " + others[0] + " is there, but not read: rename it, or use -config"
 }
 
 // complaints are the lines of an error: a bad configuration has one for each

@@ -10,7 +10,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.uber.org/goleak"
+
+	"milterd/policy/replay/dryrun"
 )
 
 // asMilterd makes the test binary run as milterd itself.
@@ -24,60 +27,80 @@ func TestMain(m *testing.M) {
 }
 
 func TestCommandLine(t *testing.T) {
+	files := func(o dryrun.Options, names ...string) *options {
+		o.Sessions = names
+		return &options{check: o}
+	}
+	typed := dryrun.Typed{Client: "203.0.113.8", Port: 587, HELO: "h", Auth: "PLAIN:shin", From: "a@b", To: "c@d,e@f"}
 	cases := []struct {
 		name, line string
-		want       options
+		want       *options
 		err        string
 	}{
-		{"nothing serves", "", options{}, ""},
-		{"a configuration", "-config /etc/x.yaml", options{config: "/etc/x.yaml"}, ""},
-		{"the version", "-version", options{version: true}, ""},
-		{"validation", "-check -config x", options{check: true, config: "x", format: "text"}, ""},
-		{"sessions", "-check -explain -json a.yaml b.jsonl", options{check: true, explain: true, format: "json", sessions: []string{"a.yaml", "b.jsonl"}}, ""},
-		{"standard input", "-check -", options{check: true, format: "text", sessions: []string{"-"}}, ""},
-		{"a report for another program", "-check -format tap dir", options{check: true, format: "tap", sessions: []string{"dir"}}, ""},
-		{"another configuration", "-check -against b -format json a.yaml", options{check: true, against: "b", format: "json", sessions: []string{"a.yaml"}}, ""},
-		{"one session", "-check -session x -explain a.yaml", options{check: true, session: "x", explain: true, format: "text", sessions: []string{"a.yaml"}}, ""},
-		{"a typed session", "-check -client 203.0.113.8 -port 587 -helo h -auth PLAIN:shin -from a@b -to c@d,e@f", options{check: true, format: "text",
-			typed: typedOptions{given: true, client: "203.0.113.8", port: 587, helo: "h", auth: "PLAIN:shin", from: "a@b", to: "c@d,e@f"}}, ""},
-		{"a typed session without a sender", "-check -client 203.0.113.8", options{}, `-client: expected -from ADDRESS as well (-from "" is the null sender)`},
-		{"a typed session on no port", "-check -client 203.0.113.8 -from a -port 0", options{}, "-port 0: expected a number from 1 to 65535"},
-		{"a typed session on a port that cannot be", "-check -client 203.0.113.8 -from a -port 65536", options{}, "-port 65536: expected a number from 1 to 65535"},
-		{"a typed session and files", "-check -client 203.0.113.8 -from a x.yaml", options{}, `-client describes a session: expected no file of sessions, found "x.yaml"`},
-		{"a typed session against another configuration", "-check -client 203.0.113.8 -from a -against x", options{}, "-against and -session are for files of sessions, without -client"},
-		{"a typed session as a test", "-check -client 203.0.113.8 -from a -format tap", options{}, "-format tap is for the expectations of sessions, without -explain, -against and -client"},
-		{"facts without a client", "-check -from a@b", options{}, "-from describes a session: expected -client IP as well"},
-		{"no client", "-check -client=", options{}, "-client: expected an IP address"},
-		{"a format that there is not", "-check -format xml a.yaml", options{}, "-format xml: expected text, json, tap or junit"},
-		{"two formats", "-check -json -format tap a.yaml", options{}, "-json is -format json: expected one of them"},
-		{"-against without sessions", "-check -against x", options{}, "-against: expected files of sessions"},
-		{"-session without sessions", "-check -session x", options{}, "-session: expected files of sessions"},
-		{"-against without -check", "-against x", options{}, "-against goes with -check"},
-		{"-against with -explain", "-check -explain -against x a.yaml", options{}, "-explain goes without -against: run each configuration with -session ID -explain"},
-		{"-against without a file", "-check -against= a.yaml", options{}, "-against: expected the name of a file"},
-		{"an unknown flag", "-verbose", options{}, "flag provided but not defined: -verbose"},
-		{"a stray argument", "serve", options{}, `unexpected argument "serve"`},
-		{"a stray argument behind a flag", "-config x y", options{}, `unexpected argument "y"`},
-		{"-explain without -check", "-explain", options{}, "-explain and -json go with -check"},
-		{"-json without -check", "-json", options{}, "-explain and -json go with -check"},
-		{"a flag behind the sessions", "-check a.yaml -explain", options{}, "-explain: flags go before the session files (a file of that name is ./-explain)"},
-		{"-check and -version", "-check -version", options{}, "-check and -version exclude each other"},
-		{"-config without a file", "-config=", options{}, "-config: expected the name of a file"},
-		{"-config as the last word", "-config", options{}, "flag needs an argument: -config"},
-		{"a grant", "-grant 203.0.113.8", options{grants: grantOptions{grant: "203.0.113.8"}}, ""},
-		{"a grant for a user", "-config x -grant 203.0.113.8 shin", options{config: "x", grants: grantOptions{grant: "203.0.113.8", user: "shin"}}, ""},
-		{"a grant for two users", "-grant 203.0.113.8 shin x", options{}, "-grant IP [USER]: expected one user at most; a name with blanks goes between quotes"},
-		{"a revocation", "-revoke shin", options{grants: grantOptions{revoke: "shin"}}, ""},
-		{"a list of grants", "-grants", options{grants: grantOptions{list: true}}, ""},
-		{"a list with an argument", "-grants x", options{}, `unexpected argument "x"`},
-		{"a grant and a revocation", "-grant 203.0.113.8 -revoke 203.0.113.8", options{}, "-grant and -revoke: expected one of them"},
-		{"no address to grant", "-grant=", options{}, "-grant: expected an IP address"},
-		{"a grant and -check", "-check -grants", options{}, "-grants goes without -check and -version"},
-		{"help", "-help", options{}, flag.ErrHelp.Error()},
+		{"nothing serves", "", &options{}, ""},
+		{"a configuration", "-config /etc/x.yaml", &options{config: "/etc/x.yaml"}, ""},
+		{"the version", "-version", &options{}, ""},
+		{"health", "-config x.yaml -health", &options{config: "x.yaml"}, ""},
+		{"validation as a user", "-check -user milterd -access d", &options{user: "milterd", access: "d"}, ""},
+		{"sessions as a user", "-check -user milterd a.yaml", nil, "-user is for the configuration, without sessions"},
+		{"a typed session as a user", "-check -user milterd -client 203.0.113.8 -from a", nil, "flag -user is not defined with -check -client, it goes with -check"},
+		{"validation", "-check -config x", &options{config: "x"}, ""},
+		{"sessions", "-check -explain -json a.yaml b.jsonl", files(dryrun.Options{Explain: true, Format: "json"}, "a.yaml", "b.jsonl"), ""},
+		{"standard input", "-check -", files(dryrun.Options{}, "-"), ""},
+		{"a report for another program", "-check -format tap dir", files(dryrun.Options{Format: "tap"}, "dir"), ""},
+		{"another configuration", "-check -against b -format json a.yaml", &options{against: "b", check: dryrun.Options{Format: "json", Sessions: []string{"a.yaml"}}}, ""},
+		{"one session", "-check -session x -explain a.yaml", files(dryrun.Options{Session: "x", Explain: true}, "a.yaml"), ""},
+		{"a typed session", "-check -client 203.0.113.8 -port 587 -helo h -auth PLAIN:shin -from a@b -to c@d,e@f", &options{typed: typed, check: dryrun.Options{Typed: &typed}}, ""},
+		{"a grant", "-grant 203.0.113.8", &options{grants: grantOptions{grant: "203.0.113.8"}}, ""},
+		{"a grant for a user", "-config x -grant 203.0.113.8 shin", &options{config: "x", grants: grantOptions{grant: "203.0.113.8", user: "shin"}}, ""},
+		{"a revocation", "-revoke shin", &options{grants: grantOptions{revoke: "shin"}}, ""},
+		{"a list of grants", "-grants", &options{}, ""},
+
+		{"a typed session without a sender", "-check -client 203.0.113.8", nil, `-client: expected -from ADDRESS as well (-from "" is the null sender)`},
+		{"a typed session on no port", "-check -client 203.0.113.8 -from a -port 0", nil, `invalid value "0" for flag -port: expected a number from 1 to 65535`},
+		{"a typed session on a port that cannot be", "-check -client 203.0.113.8 -from a -port 65536", nil, `invalid value "65536" for flag -port: expected a number from 1 to 65535`},
+		{"a typed session and files", "-check -client 203.0.113.8 -from a x.yaml", nil, `unexpected argument "x.yaml"`},
+		{"a typed session against another configuration", "-check -client 203.0.113.8 -from a -against x", nil, "flag -client is not defined with -check -against, it goes with -check -client"},
+		{"a typed session as a test", "-check -client 203.0.113.8 -from a -format tap", nil, `invalid value "tap" for flag -format: expected one of [text json]`},
+		{"facts without a client", "-check -from a@b", nil, "flag -from is not defined with -check, it goes with -check -client"},
+		{"no client", "-check -client= -from a", nil, `invalid value "" for flag -client: expected an IP address`},
+		{"a format that there is not", "-check -format xml a.yaml", nil, `invalid value "xml" for flag -format: expected one of [text json tap junit]`},
+		{"two formats", "-check -json -format tap a.yaml", nil, `invalid value "tap" for flag -format: expected one format, found json too`},
+		{"a report on tests that explains", "-check -explain -format tap a.yaml", nil, "-format tap is for the expectations of sessions, without -explain"},
+		{"-against without sessions", "-check -against x", nil, "expected files of sessions"},
+		{"-session without sessions", "-check -session x", nil, "expected files of sessions"},
+		{"-format without sessions", "-check -format json", nil, "expected files of sessions"},
+		{"-against without -check", "-against x", nil, "flag -against is not defined, it goes with -check -against"},
+		{"-against with -explain", "-check -explain -against x a.yaml", nil, "flag -explain is not defined with -check -against, it goes with -check"},
+		{"-against without a file", "-check -against= a.yaml", nil, `invalid value "" for flag -against: expected a FILE`},
+		{"an unknown flag", "-verbose", nil, "flag -verbose is not defined"},
+		{"an unknown flag of a mode", "-check --verbose", nil, "flag -verbose is not defined with -check"},
+		{"a stray argument", "serve", nil, `unexpected argument "serve"`},
+		{"a stray argument behind a flag", "-config x y", nil, `unexpected argument "y"`},
+		{"-explain without -check", "-explain", nil, "flag -explain is not defined, it goes with -check"},
+		{"-json without -check", "-json", nil, "flag -json is not defined, it goes with -check"},
+		{"a flag behind the sessions", "-check a.yaml -explain", nil, "-explain: flags go before the session files (a file of that name is ./-explain)"},
+		{"-check and -version", "-check -version", nil, "flag -version is not defined with -check"},
+		{"-config without a file", "-config=", nil, `invalid value "" for flag -config: expected the FILE of the configuration`},
+		{"-config as the last word", "-config", nil, "flag needs an argument: -config"},
+		{"a grant for two users", "-grant 203.0.113.8 shin x", nil, "-grant IP [USER]: expected one user at most; a name with blanks goes between quotes"},
+		{"a list with an argument", "-grants x", nil, `unexpected argument "x"`},
+		{"a grant and a revocation", "-grant 203.0.113.8 -revoke 203.0.113.8", nil, "flag -revoke is not defined with -grant"},
+		{"no address to grant", "-grant=", nil, `invalid value "" for flag -grant: expected an IP address`},
+		{"nothing to revoke", "-revoke=", nil, `invalid value "" for flag -revoke: expected an IP address or a user`},
+		{"grants and -check", "-check -grants", nil, "flag -grants is not defined with -check"},
+		{"health and -check", "-health -check", nil, "flag -health is not defined with -check"},
+		{"health and the version", "-health -version", nil, "flag -version is not defined with -health"},
+		{"health and grants", "-health -grants", nil, "flag -health is not defined with -grants"},
+		{"health and an argument", "-health x", nil, `unexpected argument "x"`},
+		{"health in another format", "-health -json", nil, "flag -json is not defined with -health, it goes with -check"},
+		{"health of a client", "-health -from a -to b@c", nil, "flag -from is not defined with -health, it goes with -check -client"},
+		{"help", "-help", nil, flag.ErrHelp.Error()},
+		{"help on a mode", "-check -h", nil, flag.ErrHelp.Error()},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := parseOptions(strings.Fields(c.line))
+			_, got, err := parse(strings.Fields(c.line))
 			if c.err != "" {
 				if err == nil || err.Error() != c.err {
 					t.Errorf("error %v, expected %q", err, c.err)
@@ -87,14 +110,23 @@ func TestCommandLine(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(got.sessions) == 0 {
-				got.sessions = nil
+			if got.check.Typed == nil {
+				got.typed = dryrun.Typed{}
 			}
-			if !got.typed.given {
-				got.typed = typedOptions{}
-			}
-			if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(options{}, typedOptions{}, grantOptions{})); diff != "" {
+			if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(options{}, grantOptions{}), cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("options (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestEachFlagIsExplained(t *testing.T) {
+	var help strings.Builder
+	printUsage(&help)
+	for _, m := range modes() {
+		m.flagSet(new(options)).VisitAll(func(f *flag.Flag) {
+			if !strings.Contains(help.String(), " -"+f.Name) {
+				t.Errorf("nothing about -%s in\n%s", f.Name, help.String())
 			}
 		})
 	}
@@ -108,7 +140,7 @@ func TestRunWithoutServing(t *testing.T) {
 	}{
 		{"help goes to stdout", "-help", 0, "Usage:", ""},
 		{"the version names the program", "-version", 0, "milterd ", ""},
-		{"a bad command line shows the usage", "-nope", 2, "", "milterd: flag provided but not defined: -nope\n\nUsage:"},
+		{"a bad command line is one line", "-nope", 2, "", "milterd: flag -nope is not defined; milterd -h explains the flags\n"},
 		{"a missing configuration is a bad one", "-config /no/such/milterd.yaml", 2, "", "milterd: read configuration: stat /no/such/milterd.yaml: no such file"},
 	}
 	for _, c := range cases {
@@ -126,26 +158,33 @@ func TestRunWithoutServing(t *testing.T) {
 
 func TestWithoutAFlagTheDefaultConfigurationCountsIfThereIsOne(t *testing.T) {
 	dir := t.TempDir()
-	from := place{fallback: filepath.Join(dir, "milterd.yaml")}
-	load := func(want, wantWarning string) {
+	from := place{fallback: filepath.Join(dir, "etc", "milterd.yaml")}
+	load := func(want, wantWarning, wantErr string) {
 		t.Helper()
+		name := ""
 		config, warning, err := from.load()
 		if err != nil {
-			t.Fatal(err)
+			if got := strings.ReplaceAll(err.Error(), dir, "DIR"); wantErr == "" || !strings.Contains(got, wantErr) {
+				t.Errorf("error %q, expected %q", got, wantErr)
+			}
+			return
 		}
-		if warning = strings.ReplaceAll(warning, dir, "DIR"); config.Name() != want || warning != wantWarning {
-			t.Errorf("configuration %q, warning %q; expected %q, %q", config.Name(), warning, want, wantWarning)
+		name = config.Name()
+		if warning = strings.ReplaceAll(warning, dir, "DIR"); name != want || warning != wantWarning || wantErr != "" {
+			t.Errorf("configuration %q, warning %q; expected %q, %q, error %q", name, warning, want, wantWarning, wantErr)
 		}
 	}
-	load("", "no configuration file DIR/milterd.yaml, the built-in one is in force")
-	write(t, dir, "milterd.yml", "mode: shadow\n")
-	load("", "no configuration file DIR/milterd.yaml, the built-in one is in force; DIR/milterd.yml is there, but not read: rename it, or use -config")
-	write(t, dir, "milterd.yaml", "mode: shadow\n")
-	load(from.fallback, "")
-	write(t, dir, "milterd.yaml", "mode: shadoww\n")
-	if _, _, err := from.load(); err == nil {
-		t.Error("a bad configuration was passed over")
+	load("", "no configuration file DIR/etc/milterd.yaml, the built-in one is in force", "")
+	if err := os.Mkdir(filepath.Join(dir, "etc"), 0o755); err != nil {
+		t.Fatal(err)
 	}
+	load("", "", "read configuration: stat DIR/etc/milterd.yaml: no such file or directory; expected that file, as its directory is there")
+	write(t, dir, "etc/milterd.yml", "mode: shadow\n")
+	load("", "", "; DIR/etc/milterd.yml is there, but not read: rename it, or use -config")
+	write(t, dir, "etc/milterd.yaml", "mode: shadow\n")
+	load(from.fallback, "", "")
+	write(t, dir, "etc/milterd.yaml", "mode: shadoww\n")
+	load("", "", "did you mean shadow?")
 	from.flag = filepath.Join(dir, "other.yaml")
 	if _, _, err := from.load(); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a named file that is missing: %v", err)

@@ -5,218 +5,278 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
+	"strconv"
 	"strings"
+	"text/tabwriter"
+
+	"milterd/policy/replay/dryrun"
 )
-
-const usage = `Usage:
-  milterd [-config FILE]                        serve
-  milterd -check [-config FILE]                 validate the configuration
-  milterd -check [-explain] [-format FORMAT] [-session ID] SESSION...
-                                                decide recorded sessions
-  milterd -check -against FILE [-json] SESSION...
-                                                what another configuration would change
-  milterd -check -client IP [-port N] [-helo NAME] [-auth MECH:USER] -from ADDR [-to ADDR,...]
-                                                decide one session, asking the DNS now
-  milterd -grant IP [USER] | -revoke IP|USER | -grants
-                                                relay grants of the running milterd
-  milterd -health [-config FILE]                exit 0 if the running milterd answers at its doors
-  milterd -version
-
-Without -config, ` + defaultConfig + ` is read if it exists,
-else the configuration built into milterd is in force.
-
-SESSION is a file of sessions (.yaml, or .jsonl with one a line; .gz and .zst
-are decompressed), a directory of such files, or - for standard input.
-FORMAT is text, json (also -json), tap or junit.
-
-`
 
 // options is the command line.
 type options struct {
-	config  string
-	check   bool
-	explain bool
-	// format is one of the forms of -format.
-	format   string
-	against  string
-	session  string
-	typed    typedOptions
-	grants   grantOptions
-	health   bool
-	version  bool
-	sessions []string
+	config string
+	// access is a draft of the access table.
+	access string
+	// user is whom to check as.
+	user    string
+	check   dryrun.Options
+	against string
+	typed   dryrun.Typed
+	grants  grantOptions
 }
 
-// typedOptions are the facts of a session that is typed on the command line.
-type typedOptions struct {
-	// given: there is one.
-	given  bool
-	client string
-	port   uint
-	helo   string
-	auth   string
-	from   string
-	to     string
+// mode is one of the things that milterd does. Each has flags of its own.
+type mode struct {
+	// chosenBy are the flags that choose it; without any, milterd serves.
+	chosenBy []string
+	// synopsis is what follows the name of the program, about what that does.
+	synopsis, about string
+	// flags declares its other flags; nil: it has none but -config, which all have.
+	flags func(o *options, f *flag.FlagSet)
+	// finish looks at the flags together, and takes the arguments; nil takes none.
+	finish func(o *options, f *flag.FlagSet) error
+	run    func(o *options, stdout, stderr io.Writer) int
 }
 
-// parseOptions reads the command line. What it does not know, and what would have
-// no effect, is an error.
-func parseOptions(args []string) (options, error) {
-	var o options
-	asJSON := false
-	flags := flag.NewFlagSet("milterd", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	flags.Usage = func() {}
-	flags.StringVar(&o.config, "config", "", "")
-	flags.BoolVar(&o.check, "check", false, "")
-	flags.BoolVar(&o.explain, "explain", false, "")
-	flags.BoolVar(&asJSON, "json", false, "")
-	flags.StringVar(&o.format, "format", "", "")
-	flags.StringVar(&o.against, "against", "", "")
-	flags.StringVar(&o.session, "session", "", "")
-	flags.StringVar(&o.typed.client, "client", "", "")
-	flags.UintVar(&o.typed.port, "port", 25, "")
-	flags.StringVar(&o.typed.helo, "helo", "", "")
-	flags.StringVar(&o.typed.auth, "auth", "", "")
-	flags.StringVar(&o.typed.from, "from", "", "")
-	flags.StringVar(&o.typed.to, "to", "", "")
-	flags.StringVar(&o.grants.grant, "grant", "", "")
-	flags.StringVar(&o.grants.revoke, "revoke", "", "")
-	flags.BoolVar(&o.grants.list, "grants", false, "")
-	flags.BoolVar(&o.health, "health", false, "")
-	flags.BoolVar(&o.version, "version", false, "")
-	if err := flags.Parse(args); err != nil {
-		return o, err
+func modes() []mode {
+	return []mode{
+		{nil, "[-config FILE]", "serve", nil, nil, runServe},
+		{[]string{"check"}, "-check [SESSION...]", "validate the configuration, or decide recorded sessions", checkFlags, finishCheck, runCheck},
+		{[]string{"check", "against"}, "-check -against FILE SESSION...", "say what another configuration would change", againstFlags, finishSessions, runCheck},
+		{[]string{"check", "client"}, "-check -client IP -from ADDRESS", "decide one session, asking the DNS now: exit 0 accept, 75 tempfail, 77 reject", typedFlags, finishTyped, runCheck},
+		{[]string{"grant"}, "-grant IP [USER]", "have the running milterd relay for a client", nil, finishGrant, runGrants},
+		{[]string{"revoke"}, "-revoke IP|USER", "take relay grants back", nil, nil, runGrants},
+		{[]string{"grants"}, "-grants", "list the relay grants", nil, nil, runGrants},
+		{[]string{"health"}, "-health", "exit 0 if the running milterd answers at its doors", nil, nil, runHealth},
+		{[]string{"version"}, "-version", "say what this binary was built from", nil, nil, runVersion},
 	}
-	o.sessions = flags.Args()
-	given := make(map[string]bool)
-	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	if given["grant"] && len(o.sessions) == 1 {
-		o.grants.user, o.sessions = o.sessions[0], nil
-	}
-	if err := o.checkGiven(given); err != nil {
-		return o, err
-	}
-	if asJSON {
-		o.format = formatJSON
-	}
-	if o.check && o.format == "" {
-		o.format = formatText
-	}
-	for _, name := range o.sessions {
-		if strings.HasPrefix(name, "-") && name != "-" {
-			return o, fmt.Errorf("%s: flags go before the session files (a file of that name is ./%s)", name, name)
-		}
-	}
-	return o, nil
 }
 
-// flagsOfCheck have a meaning with -check only.
-var flagsOfCheck = []string{"format", "against", "session", "client", "port", "helo", "auth", "from", "to"}
+const usage = `
+SESSION is a file of sessions (.yaml, or .jsonl with one a line; .gz and .zst
+are decompressed), a directory of such files, or - for standard input.
 
-// checkGiven finds flags that do not go together.
-func (o *options) checkGiven(given map[string]bool) error {
-	for _, name := range []string{"config", "against", "session", "client"} {
-		if given[name] && flagValue(o, name) == "" {
-			return fmt.Errorf("-%s: expected %s", name, map[string]string{
-				"config": "the name of a file", "against": "the name of a file", "session": "the id of a session", "client": "an IP address",
-			}[name])
-		}
-	}
-	if err := o.checkGrants(given); err != nil {
-		return err
-	}
-	switch {
-	case o.health && (o.check || o.version || o.grants.given()):
-		return errors.New("-health goes alone, or with -config")
-	case !o.check && len(o.sessions) > 0:
-		return fmt.Errorf("unexpected argument %q", o.sessions[0])
-	case !o.check && (given["explain"] || given["json"]):
-		return errors.New("-explain and -json go with -check")
-	case o.check && o.version:
-		return errors.New("-check and -version exclude each other")
-	case given["json"] && given["format"]:
-		return errors.New("-json is -format json: expected one of them")
-	}
-	for _, name := range flagsOfCheck {
-		if given[name] && !o.check {
-			return fmt.Errorf("-%s goes with -check", name)
-		}
-	}
-	switch o.format {
-	case "", formatText, formatJSON:
-	case formatTAP, formatJUnit:
-		if o.explain || given["against"] || given["client"] {
-			return fmt.Errorf("-format %s is for the expectations of sessions, without -explain, -against and -client", o.format)
-		}
-	default:
-		return fmt.Errorf("-format %s: expected text, json, tap or junit", o.format)
-	}
-	o.typed.given = given["client"]
-	if err := o.checkTyped(given); err != nil {
-		return err
-	}
-	for _, name := range []string{"against", "session", "format"} {
-		if given[name] && len(o.sessions) == 0 && !o.typed.given {
-			return fmt.Errorf("-%s: expected files of sessions", name)
-		}
-	}
-	if given["against"] && o.explain {
-		return errors.New("-explain goes without -against: run each configuration with -session ID -explain")
-	}
-	return nil
-}
+Without -config, ` + defaultConfig + ` is read. If there is no
+/etc/milterd either, the configuration built into milterd is in force.
+`
 
-// flagValue is the value of a flag that must not be empty.
-func flagValue(o *options, name string) string {
-	return map[string]string{"config": o.config, "against": o.against, "session": o.session, "client": o.typed.client}[name]
-}
-
-// checkTyped finds what is missing in a session on the command line, and what does
-// not go with it.
-func (o *options) checkTyped(given map[string]bool) error {
-	if !o.typed.given {
-		for _, name := range []string{"port", "helo", "auth", "from", "to"} {
-			if given[name] {
-				return fmt.Errorf("-%s describes a session: expected -client IP as well", name)
+// printUsage explains each flag of each mode.
+func printUsage(to io.Writer) {
+	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	fmt.Fprint(w, "Usage:\n")
+	for _, m := range modes() {
+		fmt.Fprintf(w, "  milterd %s\t%s\n", m.synopsis, m.about)
+		m.flagSet(new(options)).VisitAll(func(f *flag.Flag) {
+			if !slices.Contains(m.chosenBy, f.Name) && (f.Name != "config" || m.chosenBy == nil) {
+				value, text := flag.UnquoteUsage(f)
+				fmt.Fprintf(w, "      -%s %s\t  %s\n", f.Name, value, text)
 			}
+		})
+	}
+	_ = w.Flush() // what cannot be printed is not read
+	fmt.Fprint(to, usage)
+}
+
+// flagSet has the flags of a mode.
+func (m mode) flagSet(o *options) *flag.FlagSet {
+	f := flag.NewFlagSet("milterd", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.Usage = func() {}
+	for _, name := range m.chosenBy {
+		switch name {
+		case "client":
+			textFlag(f, &o.typed.Client, name, "an `IP address`")
+		case "against":
+			textFlag(f, &o.against, name, "a `FILE`")
+		case "grant":
+			textFlag(f, &o.grants.grant, name, "an `IP address`")
+		case "revoke":
+			textFlag(f, &o.grants.revoke, name, "an `IP address or a user`")
+		default:
+			f.Bool(name, false, "")
 		}
+	}
+	textFlag(f, &o.config, "config", "the `FILE` of the configuration")
+	if m.flags != nil {
+		m.flags(o, f)
+	}
+	return f
+}
+
+// textFlag declares a flag that must not be empty.
+func textFlag(f *flag.FlagSet, to *string, name, usage string) {
+	f.Func(name, usage, func(s string) error {
+		if s == "" {
+			return errors.New("expected " + strings.ReplaceAll(usage, "`", ""))
+		}
+		*to = s
+		return nil
+	})
+}
+
+// resultFlags have a meaning with every kind of dry run.
+func resultFlags(o *options, f *flag.FlagSet, formats ...dryrun.Format) {
+	textFlag(f, &o.access, "access", "a `FILE` in place of the access table; with -against, of the other one's")
+	set := func(s string) error {
+		format := dryrun.Format(s)
+		if !slices.Contains(formats, format) {
+			return fmt.Errorf("expected one of %v", formats)
+		}
+		if o.check.Format != "" && o.check.Format != format {
+			return fmt.Errorf("expected one format, found %s too", o.check.Format)
+		}
+		o.check.Format = format
 		return nil
 	}
-	switch {
-	case len(o.sessions) > 0:
-		return fmt.Errorf("-client describes a session: expected no file of sessions, found %q", o.sessions[0])
-	case given["against"] || given["session"]:
-		return errors.New("-against and -session are for files of sessions, without -client")
-	case !given["from"]:
-		return errors.New(`-client: expected -from ADDRESS as well (-from "" is the null sender)`)
-	case o.typed.port < 1 || o.typed.port > 65535:
-		return fmt.Errorf("-port %d: expected a number from 1 to 65535", o.typed.port)
+	f.Func("format", fmt.Sprintf("`FORMAT` of the results, one of %v (default text)", formats), set)
+	f.BoolFunc("json", "short for -format json", func(string) error { return set(string(dryrun.JSON)) })
+}
+
+func explainFlag(o *options, f *flag.FlagSet) {
+	f.BoolVar(&o.check.Explain, "explain", false, "print the trace of each verdict")
+}
+
+func sessionFlag(o *options, f *flag.FlagSet) {
+	textFlag(f, &o.check.Session, "session", "the `ID` of the only session to decide")
+}
+
+func checkFlags(o *options, f *flag.FlagSet) {
+	resultFlags(o, f, dryrun.Text, dryrun.JSON, dryrun.TAP, dryrun.JUnit)
+	explainFlag(o, f)
+	sessionFlag(o, f)
+	textFlag(f, &o.user, "user", "the `NAME` of the user to check a configuration as; for root by default the service's ("+daemonUser+"), if it exists")
+}
+
+func againstFlags(o *options, f *flag.FlagSet) {
+	resultFlags(o, f, dryrun.Text, dryrun.JSON)
+	sessionFlag(o, f)
+}
+
+func typedFlags(o *options, f *flag.FlagSet) {
+	resultFlags(o, f, dryrun.Text, dryrun.JSON)
+	explainFlag(o, f)
+	f.StringVar(&o.typed.From, "from", "", "`ADDRESS` of the sender, empty for the null sender")
+	f.StringVar(&o.typed.To, "to", "", "`ADDRESSES` of recipients, with commas between them")
+	f.StringVar(&o.typed.HELO, "helo", "", "`NAME` that the client gives")
+	f.StringVar(&o.typed.Auth, "auth", "", "`MECHANISM:USER` that the client has authenticated with")
+	o.typed.Port = 25
+	f.Func("port", "`PORT` of this host that the client connects to (default 25)", func(s string) error {
+		port, err := strconv.ParseUint(s, 10, 16)
+		if err != nil || port == 0 {
+			return errors.New("expected a number from 1 to 65535")
+		}
+		o.typed.Port = uint16(port)
+		return nil
+	})
+}
+
+// finishSessions takes files of sessions.
+func finishSessions(o *options, f *flag.FlagSet) error {
+	o.check.Sessions = f.Args()
+	for _, name := range o.check.Sessions {
+		if strings.HasPrefix(name, "-") && name != "-" {
+			return fmt.Errorf("%s: flags go before the session files (a file of that name is ./%s)", name, name)
+		}
+	}
+	if len(o.check.Sessions) == 0 {
+		return errors.New("expected files of sessions")
 	}
 	return nil
 }
 
-// checkGrants finds what does not go with a command about relay grants.
-func (o *options) checkGrants(given map[string]bool) error {
-	var commands []string
-	for _, name := range []string{"grant", "revoke", "grants"} {
-		if given[name] {
-			commands = append(commands, "-"+name)
-		}
+func finishCheck(o *options, f *flag.FlagSet) error {
+	if (o.check.Format == dryrun.TAP || o.check.Format == dryrun.JUnit) && o.check.Explain {
+		return fmt.Errorf("-format %s is for the expectations of sessions, without -explain", o.check.Format)
 	}
-	switch {
-	case len(commands) == 0:
+	if f.NArg() == 0 && o.check.Session == "" && o.check.Format == "" {
 		return nil
-	case len(commands) > 1:
-		return fmt.Errorf("%s: expected one of them", strings.Join(commands, " and "))
-	case given["grant"] && o.grants.grant == "":
-		return errors.New("-grant: expected an IP address")
-	case given["revoke"] && o.grants.revoke == "":
-		return errors.New("-revoke: expected an IP address or a user")
-	case given["grant"] && len(o.sessions) > 0:
+	}
+	if o.user != "" {
+		return errors.New("-user is for the configuration, without sessions")
+	}
+	return finishSessions(o, f)
+}
+
+func finishTyped(o *options, f *flag.FlagSet) error {
+	from := false
+	f.Visit(func(given *flag.Flag) { from = from || given.Name == "from" })
+	if !from {
+		return errors.New(`-client: expected -from ADDRESS as well (-from "" is the null sender)`)
+	}
+	o.check.Typed = &o.typed
+	return noArguments(f)
+}
+
+func finishGrant(o *options, f *flag.FlagSet) error {
+	if f.NArg() > 1 {
 		return errors.New("-grant IP [USER]: expected one user at most; a name with blanks goes between quotes")
-	case o.check || o.version:
-		return fmt.Errorf("%s goes without -check and -version", commands[0])
+	}
+	o.grants.user = f.Arg(0)
+	return nil
+}
+
+func noArguments(f *flag.FlagSet) error {
+	if f.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
 	return nil
+}
+
+// parse reads the command line. What it does not know, and what would have no effect,
+// is an error.
+func parse(args []string) (mode, *options, error) {
+	all, o := modes(), new(options)
+	names := flagNames(args)
+	m := all[0]
+	for _, other := range all {
+		missing := slices.ContainsFunc(other.chosenBy, func(name string) bool { return !slices.Contains(names, name) })
+		if !missing && len(other.chosenBy) > len(m.chosenBy) {
+			m = other
+		}
+	}
+	f := m.flagSet(o)
+	if err := f.Parse(args); err != nil {
+		return m, o, m.notDefined(err)
+	}
+	if m.finish == nil {
+		return m, o, noArguments(f)
+	}
+	return m, o, m.finish(o, f)
+}
+
+// flagNames are the names of all flags on a command line, values that look like flags
+// included.
+func flagNames(args []string) []string {
+	var names []string
+	for _, arg := range args {
+		if rest, ok := strings.CutPrefix(arg, "-"); ok {
+			name, _, _ := strings.Cut(strings.TrimPrefix(rest, "-"), "=")
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// notDefined says of a flag that this mode does not have where it belongs.
+func (m mode) notDefined(err error) error {
+	name, undefined := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
+	if !undefined {
+		return err
+	}
+	text := "flag -" + name + " is not defined" + m.with()
+	for _, other := range modes() {
+		if !slices.Equal(other.chosenBy, []string{name}) && other.flagSet(new(options)).Lookup(name) != nil {
+			return errors.New(text + ", it goes" + other.with())
+		}
+	}
+	return errors.New(text)
+}
+
+// with names the flags that choose a mode.
+func (m mode) with() string {
+	if len(m.chosenBy) == 0 {
+		return ""
+	}
+	return " with -" + strings.Join(m.chosenBy, " -")
 }

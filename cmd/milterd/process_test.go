@@ -1,54 +1,22 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	gomilter "github.com/d--j/go-milter"
+
+	"milterd/integration/testkit"
 )
-
-// patience bounds every wait in the tests.
-const patience = 30 * time.Second
-
-// eventually polls until the condition holds.
-func eventually(t *testing.T, what func() string, condition func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for !condition() {
-		if time.Now().After(deadline) {
-			t.Fatalf("never came true: %s", what())
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
-}
-
-// output collects what a process writes.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
 
 // baseConfig decides at MAIL, by the access table alone.
 const baseConfig = `listen: {milter: local:DIR/milter.sock}
@@ -61,7 +29,7 @@ checks: {rdns: {mode: off}}
 type process struct {
 	*exec.Cmd
 	dir    string
-	log    *output
+	log    *testkit.Log
 	exited chan struct{}
 }
 
@@ -86,15 +54,43 @@ func launch(t *testing.T, dir string, env ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{
-		Cmd:    exec.Command(binary, "-config", filepath.Join(dir, "milterd.yaml")),
-		dir:    dir,
-		log:    &output{},
-		exited: make(chan struct{}),
-	}
-	p.Env = append(append(os.Environ(), asMilterd+"=1"), env...)
-	p.Stderr = p.log
+	p := newProcess(dir, binary, "-config", filepath.Join(dir, "milterd.yaml"))
+	p.Env = append(p.Env, env...)
 	p.run(t)
+	return p
+}
+
+// activated starts milterd as a service manager does that has opened these sockets of
+// the directory, under names with colons between them.
+func activated(t *testing.T, dir, names string, sockets ...string) *process {
+	t.Helper()
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newProcess(dir, "/bin/sh", "-c", fmt.Sprintf(`LISTEN_PID=$$ LISTEN_FDS=%d LISTEN_FDNAMES=%s exec "$0" "$@"`, len(sockets), names),
+		binary, "-config", filepath.Join(dir, "milterd.yaml"))
+	for _, name := range sockets {
+		ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, name), Net: "unix"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { closing(t, ln) })
+		file, err := ln.File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { closing(t, file) })
+		p.ExtraFiles = append(p.ExtraFiles, file)
+	}
+	p.run(t)
+	return p
+}
+
+func newProcess(dir, name string, args ...string) *process {
+	p := &process{Cmd: exec.Command(name, args...), dir: dir, log: new(testkit.Log), exited: make(chan struct{})}
+	p.Env = append(os.Environ(), asMilterd+"=1")
+	p.Stderr = p.log
 	return p
 }
 
@@ -111,7 +107,7 @@ func (p *process) run(t *testing.T) {
 	t.Cleanup(func() {
 		_ = p.Process.Kill() // it may have ended
 		<-p.exited
-		if strings.Contains(p.log.String(), "DATA RACE") || strings.Contains(p.log.String(), "panic:") {
+		if p.log.Has("DATA RACE") || p.log.Has("panic:") || t.Failed() {
 			t.Errorf("milterd's log:\n%s", p.log)
 		}
 	})
@@ -130,7 +126,7 @@ func (p *process) socket() string { return filepath.Join(p.dir, "milter.sock") }
 
 func (p *process) waitSocket(t *testing.T) {
 	t.Helper()
-	eventually(t, func() string { return "milterd listens; its log:\n" + p.log.String() }, func() bool {
+	testkit.Eventually(t, "milterd listens", func() bool {
 		select {
 		case <-p.exited:
 			t.Fatalf("milterd has ended: %s\n%s", p.ProcessState, p.log)
@@ -145,7 +141,7 @@ func (p *process) waitSocket(t *testing.T) {
 func (p *process) waitLog(t *testing.T, parts ...string) string {
 	t.Helper()
 	var found string
-	eventually(t, func() string { return fmt.Sprintf("a line with %q in the log:\n%s", parts, p.log) }, func() bool {
+	testkit.Eventually(t, fmt.Sprintf("a line with %q in the log", parts), func() bool {
 		for line := range strings.Lines(p.log.String()) {
 			all := true
 			for _, part := range parts {
@@ -172,7 +168,7 @@ func (p *process) waitEnd(t *testing.T) (status int) {
 	t.Helper()
 	select {
 	case <-p.exited:
-	case <-time.After(patience):
+	case <-time.After(testkit.Patience):
 		t.Fatalf("milterd has not ended; its log:\n%s", p.log)
 	}
 	return p.ProcessState.ExitCode()
@@ -219,6 +215,19 @@ func mail(session *gomilter.ClientSession, sender string) (string, error) {
 	return strings.TrimSpace(action.SMTPReply), nil
 }
 
+// holding begins a message and leaves it open.
+func (p *process) holding(t *testing.T) *gomilter.ClientSession {
+	t.Helper()
+	session, err := connect(p.socket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := mail(session, "a@good.example"); err != nil {
+		t.Fatal(err)
+	}
+	return session
+}
+
 // ask tells what a new client's MAIL is answered.
 func (p *process) ask(t *testing.T, sender string) string {
 	t.Helper()
@@ -238,9 +247,7 @@ func (p *process) ask(t *testing.T, sender string) string {
 func (p *process) waitReply(t *testing.T, sender, want string) {
 	t.Helper()
 	last := ""
-	eventually(t, func() string {
-		return fmt.Sprintf("MAIL FROM:<%s> is answered %q; it was %q last; milterd's log:\n%s", sender, want, last, p.log)
-	}, func() bool {
+	testkit.Eventually(t, fmt.Sprintf("MAIL FROM:<%s> is answered %q", sender, want), func() bool {
 		last = p.ask(t, sender)
 		return last == want
 	})

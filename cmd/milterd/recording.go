@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"milterd/configs"
-	"milterd/milter"
-	"milterd/policy"
 	"milterd/policy/replay/record"
 )
 
@@ -35,23 +33,6 @@ func openRecorder(c configs.Record, logger *slog.Logger) (*record.Recorder, erro
 		return nil, fmt.Errorf("record: %w", err)
 	}
 	return r, nil
-}
-
-// recorded makes evaluators that have their connection recorded.
-func recorded(r *record.Recorder) func(*policy.Policy, policy.Connection, *milter.Answers) milter.Evaluator {
-	return func(p *policy.Policy, c policy.Connection, answers *milter.Answers) milter.Evaluator {
-		conn := r.Connect(c)
-		if conn == nil {
-			return milter.NewPolicySession(p, c, answers)
-		}
-		if answers == nil {
-			return conn.Evaluator(p.NewSession(c, nil))
-		}
-		conn.SetDNS(answers.Record())
-		session := p.NewSession(c, conn.Answers(answers))
-		answers.Begin(session.Needs())
-		return conn.Evaluator(session)
-	}
 }
 
 // closeRecorderNow has what waits written.

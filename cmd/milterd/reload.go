@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
-	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -17,67 +17,56 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"milterd/configs"
+	"milterd/configs/watch"
 	"milterd/dnscheck"
-	"milterd/milter"
+	"milterd/dnscheck/answers"
+	"milterd/milter/door"
+	"milterd/milter/status"
+	"milterd/policy"
 )
+
+// pollInterval is how often files are looked at if no event tells of a change.
+const pollInterval = 30 * time.Second
 
 // reloader keeps the policy in force up to date with its files. A new policy is
 // read and validated as a whole before it takes the old one's place; while
 // anything is wrong with it, the old one stays.
 type reloader struct {
-	from    place
-	stderr  io.Writer
-	logger  *slog.Logger
-	level   slog.LevelVar
-	watcher *watcher
+	from   place
+	stderr io.Writer
+	logger *slog.Logger
+	level  slog.LevelVar
+	// registry has the metrics of what begins to count.
+	registry *status.Registry
+	watcher  *watch.Watcher
 
 	// current is what new sessions are judged by.
-	current atomic.Pointer[milter.Snapshot]
-	dns     dnsKeeper
+	current atomic.Pointer[door.Snapshot]
+	// dns is nil before any check has asked.
+	dns atomic.Pointer[dnscheck.Live]
 	// grants is nil before openGrants, and where none are configured.
 	grants *grantSources
 
-	// config is what policy was made from, start is what milterd started with.
-	// They belong to the goroutine that loads.
+	// config is what policy was made from, start is what milterd started with, asks
+	// are the look-ups in force. They belong to the goroutine that loads.
 	config, start *configs.Config
+	asks          *answers.Lookups
 	warnings      []string
-	// lists has the health of the DNS lists, nil before any check has asked one.
-	lists   atomic.Pointer[dnscheck.Health]
-	outcome reloadOutcome
+	outcome       reloadOutcome
 	// failure is what kept the last reading from being put in force.
 	failure string
 }
 
-// reloadOutcome is how the reloads went, for the status page.
-type reloadOutcome struct {
-	succeeded, failed atomic.Uint64
-	// failing: the last one failed.
-	failing atomic.Bool
-	// last is when a policy was put in force last, in seconds of Unix time.
-	last atomic.Int64
-}
-
-// loaded notes that a policy is put in force, at the start or by a reload.
-func (o *reloadOutcome) loaded() { o.last.Store(time.Now().Unix()) }
-
-// reloaded notes the end of a reload.
-func (o *reloadOutcome) reloaded(err error) {
-	o.failing.Store(err != nil)
-	if err != nil {
-		o.failed.Add(1)
-	} else {
-		o.succeeded.Add(1)
-	}
-}
-
 func newReloader(from place, stderr io.Writer) *reloader {
-	return &reloader{from: from, stderr: stderr, watcher: newWatcher(pollInterval)}
+	return &reloader{from: from, stderr: stderr, watcher: watch.New(pollInterval)}
 }
 
 // close ends what the reloader has begun.
 func (r *reloader) close() {
-	r.watcher.close()
-	r.dns.close()
+	_ = r.watcher.Close()
+	if live := r.dns.Load(); live != nil {
+		live.Close()
+	}
 	if r.grants != nil {
 		if err := r.grants.close(); err != nil {
 			r.logger.Error("close the store of relay grants", "error", err)
@@ -92,14 +81,21 @@ func (r *reloader) openGrants() error {
 	if r.grants, err = openGrants(r.config, r.logger); err != nil {
 		return err
 	}
-	now := *r.current.Load()
-	now.Grants = r.held()
-	r.current.Store(&now)
+	if r.grants != nil {
+		r.grants.register(r.registry)
+	}
+	r.publish(r.current.Load().Policy, r.asks)
 	return nil
 }
 
+// publish puts a policy in force, with its look-ups, nil for none, and the grants.
+func (r *reloader) publish(p *policy.Policy, lookups *answers.Lookups) {
+	r.asks = lookups
+	r.current.Store(&door.Snapshot{Policy: p, Lookups: lookups, Grants: r.held()})
+}
+
 // held is what the doors ask about grants; nil where there are none.
-func (r *reloader) held() milter.Grants {
+func (r *reloader) held() door.Grants {
 	if r.grants == nil {
 		return nil
 	}
@@ -110,35 +106,32 @@ func (r *reloader) held() milter.Grants {
 // that an administrator wants it (SIGHUP, or the start), rather than that a file
 // happened to change.
 func (r *reloader) load(asked bool) error {
-	// Files are noted before they are read: what changes meanwhile shows as a
-	// change afterwards.
 	configFile := r.from.file()
-	r.watcher.refresh()
-	r.watcher.add(configFile)
+	r.watcher.Refresh()
+	r.watcher.Add(configFile)
 	config, missing, err := r.from.load()
+	if r.config != nil && r.config.Name() != "" && (missing != "" || errors.Is(err, fs.ErrNotExist)) {
+		return fmt.Errorf("%s: no such file any more; what it said stays in force until it is there again", configFile)
+	}
 	if err != nil {
 		return err
 	}
-	if missing != "" && r.config != nil && r.config.Name() != "" {
-		// Whoever removes the file may be about to write it anew.
-		return fmt.Errorf("%s: no such file any more; to put the built-in configuration in force, restart milterd", configFile)
-	}
 	files := append(config.Files(), configFile)
-	r.watcher.add(files...)
+	r.watcher.Add(files...)
 	p, warnings, err := config.Policy()
 	if err != nil {
 		return err
 	}
-	lost := emptied(r.config, config)
-	if len(lost) > 0 && !asked {
-		// Whoever empties a file, or takes it away, may be about to write it anew.
-		return errors.New(strings.Join(lost, "\n") + "\nif that is meant, send SIGHUP")
+	lost, gone := emptied(r.config, config)
+	if len(lost) > 0 && (gone || !asked) {
+		// A program that takes a file away, or empties it, may be about to write it anew.
+		return errors.New(strings.Join(lost, "\n"))
 	}
 	if r.logger == nil {
 		r.logger = newLogger(r.stderr, config.Log.Format, &r.level)
-		r.dns.logger = r.logger
+		r.registry = status.NewRegistry(r.logger)
 	}
-	lookups, err := r.dns.lookups(config)
+	lookups, err := r.lookups(config)
 	if err != nil {
 		return err
 	}
@@ -147,8 +140,7 @@ func (r *reloader) load(asked bool) error {
 			return err
 		}
 	}
-	r.watcher.keep(files...)
-	r.watcher.loaded()
+	r.watcher.InForce(files...)
 
 	if r.start == nil {
 		r.start = config
@@ -159,40 +151,46 @@ func (r *reloader) load(asked bool) error {
 	}
 	r.warnings = append(warnings, lost...)
 	r.config = config
-	r.lists.Store(r.dns.health)
 	r.outcome.loaded()
-	r.current.Store(&milter.Snapshot{Policy: p, Lookups: lookups, Grants: r.held()})
+	r.publish(p, lookups)
 	return nil
 }
 
-// emptied tells of files that have lost all their entries. That can be meant; more
-// often a program that writes the file is not done, or has failed.
-func emptied(before, now *configs.Config) []string {
+// emptied tells of files that have lost all their entries, and whether one of them is
+// gone. That can be meant; more often a program that writes the file is not done, or has
+// failed.
+func emptied(before, now *configs.Config) (lost []string, gone bool) {
 	if before == nil {
-		return nil
+		return nil, false
 	}
-	var warnings []string
 	entries := now.Entries()
 	for _, file := range slices.Sorted(maps.Keys(entries)) {
-		if had := before.Entries()[file]; had > 0 && entries[file] == 0 {
-			warnings = append(warnings, fmt.Sprintf("%s: no entries any more, %d before", file, had))
+		had := before.Entries()[file]
+		if had == 0 || entries[file] > 0 {
+			continue
 		}
+		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+			gone = true
+			lost = append(lost, fmt.Sprintf("%s: no such file any more, %d entries before; expected it there again, though it may be empty", file, had))
+			continue
+		}
+		lost = append(lost, fmt.Sprintf("%s: no entries any more, %d before", file, had))
 	}
-	return warnings
+	return lost, gone
 }
 
 // run reloads on SIGHUP and when files change, until ctx ends.
 func (r *reloader) run(ctx context.Context, hangups <-chan os.Signal) {
 	for {
-		why, ok := r.watcher.next(ctx, hangups)
+		why, ok := r.watcher.Next(ctx, hangups)
 		switch {
 		case !ok:
 			return
-		case why.unfinished != "":
-			r.failed(why.unfinished+" changed", fmt.Errorf("%s: still being written after %v, and smaller than the one in force; "+
-				"it is read once it is left alone, or on SIGHUP", why.unfinished, unfinishedLimit), false)
+		case why.Unfinished != "":
+			r.failed(why.Unfinished+" changed", fmt.Errorf("%s: still being written after %v, and smaller than the one in force; "+
+				"it is read once it is left alone", why.Unfinished, watch.UnfinishedLimit), false)
 		default:
-			r.reload(why.reason)
+			r.reload(why.Reason)
 		}
 	}
 }
@@ -200,38 +198,31 @@ func (r *reloader) run(ctx context.Context, hangups <-chan os.Signal) {
 // reload loads, and says what came of it. A failure is tried again at every poll,
 // and logged again then only if it is another one.
 func (r *reloader) reload(reason string) {
-	if reason != retrying {
+	if reason != watch.Retrying {
 		notify(r.logger, daemon.SdNotifyReloading+"\n"+daemon.SdNotifyMonotonicUsec())
 		defer notify(r.logger, daemon.SdNotifyReady)
 	}
-	if err := r.load(reason == hangup); err != nil {
-		r.failed(reason, err, reason == retrying && err.Error() == r.failure)
+	if err := r.load(reason == watch.Hangup); err != nil {
+		r.failed(reason, err, reason == watch.Retrying && err.Error() == r.failure)
 		return
 	}
-	r.watcher.retry = false
 	r.outcome.reloaded(nil)
-	if reason == hangup {
-		r.dns.recheck()
+	if reason == watch.Hangup {
+		// Something may have been mended that has DNS lists bypassed.
+		if live := r.dns.Load(); live != nil {
+			live.Health().Recheck()
+		}
 	}
 	r.inForce(reason)
-	if !reflect.DeepEqual(r.start.Listen, r.config.Listen) {
-		r.logger.Warn("a change under listen: takes effect at the next start only", "config", r.config.Name())
-	}
-	if !sameSources(r.start.Grants, r.config.Grants) {
-		r.logger.Warn("a change of grants.file, redis, control, dovecot, logs, drac or max takes effect at the next start only", "config", r.config.Name())
-	}
-	if !reflect.DeepEqual(r.start.Record, r.config.Record) {
-		r.logger.Warn("a change under record: takes effect at the next start only", "config", r.config.Name())
-	}
-	if r.start.Log.Format != r.config.Log.Format {
-		r.logger.Warn("a change of log.format takes effect at the next start only", "config", r.config.Name())
+	for _, w := range r.config.NeedRestart(r.start) {
+		r.logger.Warn(w, "config", r.config.Name())
 	}
 }
 
 // failed notes, and logs unless it is known, that a new policy could not be put in
 // force.
 func (r *reloader) failed(reason string, err error, known bool) {
-	r.watcher.retry = true
+	r.watcher.Failed()
 	r.outcome.reloaded(err)
 	r.failure = err.Error()
 	if known {

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 )
 
 const rejectsBad = "From:bad.example\tREJECT\n"
@@ -60,8 +61,8 @@ func TestAFileReachedThroughASymbolicLinkTakesEffectWhenTheLinkChanges(t *testin
 
 func TestABrokenAccessTableChangesNothingUntilItIsRepaired(t *testing.T) {
 	p := serving(t, baseConfig, rejectsBad)
-	write(t, p.dir, "access", "From:good.example\tREJECT\nFrom:bad.example\n")
-	p.waitLog(t, "level=ERROR", "the old policy stays in force", "access:2: key \\\"from:bad.example\\\" has no value")
+	write(t, p.dir, "access", "From:good.example\tREJECT\nFrom:bad.example\x00\n")
+	p.waitLog(t, "level=ERROR", "the old policy stays in force", "access:2: NUL octet")
 	if got := p.ask(t, "a@bad.example"); got != denied {
 		t.Errorf("reply to the one still refused: %q", got)
 	}
@@ -200,4 +201,32 @@ func TestReloadsUnderLoadRefuseNobody(t *testing.T) {
 		t.Error("no client asked")
 	}
 	t.Logf("%d sessions during 10 reloads", asked.Load())
+}
+
+// TestAHalfWrittenAccessTableIsNotPutInForce writes a table in place, with pauses
+// that are longer than those after which a file is read.
+func TestAHalfWrittenAccessTableIsNotPutInForce(t *testing.T) {
+	text := rejectsBad + strings.Repeat("# a comment\n", 10)
+	p := serving(t, baseConfig, text)
+	file, err := os.Create(filepath.Join(p.dir, "access"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	pauses := time.NewTicker(400 * time.Millisecond)
+	defer pauses.Stop()
+	for i, line := range append([]string{"From:other.example\tREJECT\n", rejectsBad}, "# one\n", "# two\n", "From:last.example\tREJECT\n") {
+		if _, err := file.WriteString(line); err != nil {
+			t.Fatal(err)
+		}
+		<-pauses.C
+		if got := p.ask(t, "a@bad.example"); got != denied {
+			t.Fatalf("after line %d: reply %q", i, got)
+		}
+	}
+	p.waitReply(t, "a@last.example", denied)
+	p.waitLog(t, "access changed")
+	if n := strings.Count(p.log.String(), "access changed"); n != 1 {
+		t.Errorf("%d tables were put in force:\n%s", n, p.log)
+	}
 }

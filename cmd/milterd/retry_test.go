@@ -7,16 +7,20 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"milterd/configs/watch"
+	"milterd/integration/testkit"
 )
 
 // reloading runs a reloader on the default configuration in a new directory,
 // polling all the time.
-func reloading(t *testing.T, config, access string) (dir string, log *output) {
+func reloading(t *testing.T, config, access string) (dir string, log *testkit.Log) {
 	t.Helper()
 	dir = newDir(t, config, access)
-	log = &output{}
+	log = new(testkit.Log)
 	r := newReloader(place{fallback: filepath.Join(dir, "milterd.yaml")}, log)
-	r.watcher.poll = 5 * time.Millisecond
+	closing(t, closer(r.watcher.Close))
+	r.watcher = watch.New(5 * time.Millisecond)
 	if err := r.load(true); err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +34,7 @@ func reloading(t *testing.T, config, access string) (dir string, log *output) {
 	t.Cleanup(func() {
 		cancel()
 		<-done
-		closing(t, closer(r.watcher.close))
+		closing(t, closer(r.watcher.Close))
 	})
 	return dir, log
 }
@@ -40,9 +44,14 @@ type closer func() error
 func (c closer) Close() error { return c() }
 
 // waitLine waits until a text stands in the log a number of times.
-func waitLine(t *testing.T, log *output, text string, times int) {
+func waitLine(t *testing.T, log *testkit.Log, text string, times int) {
 	t.Helper()
-	eventually(t, func() string { return text + " in the log:\n" + log.String() }, func() bool {
+	defer func() {
+		if t.Failed() {
+			t.Logf("log:\n%s", log)
+		}
+	}()
+	testkit.Eventually(t, text+" in the log", func() bool {
 		return strings.Count(log.String(), text) >= times
 	})
 }
@@ -57,7 +66,7 @@ func remove(t *testing.T, dir, name string) {
 func TestAConfigurationThatVanishesDoesNotBecomeTheBuiltInOne(t *testing.T) {
 	dir, log := reloading(t, baseConfig, rejectsBad)
 	remove(t, dir, "milterd.yaml")
-	waitLine(t, log, "milterd.yaml: no such file any more; to put the built-in configuration in force, restart milterd", 1)
+	waitLine(t, log, "milterd.yaml: no such file any more; what it said stays in force until it is there again", 1)
 	if strings.Contains(log.String(), "built in") || strings.Count(log.String(), "policy in force") != 1 {
 		t.Errorf("something else than the file was put in force:\n%s", log)
 	}
@@ -66,9 +75,9 @@ func TestAConfigurationThatVanishesDoesNotBecomeTheBuiltInOne(t *testing.T) {
 }
 
 func TestTheBuiltInConfigurationIsInForceWithAWarning(t *testing.T) {
-	log := &output{}
-	r := newReloader(place{fallback: filepath.Join(t.TempDir(), "milterd.yaml")}, log)
-	defer closing(t, closer(r.watcher.close))
+	log := new(testkit.Log)
+	r := newReloader(place{fallback: filepath.Join(t.TempDir(), "none", "milterd.yaml")}, log)
+	defer closing(t, closer(r.watcher.Close))
 	if err := r.load(true); err != nil {
 		t.Fatal(err)
 	}
@@ -82,46 +91,36 @@ func TestTheBuiltInConfigurationIsInForceWithAWarning(t *testing.T) {
 // that the failed configuration was the first to name.
 func TestAFailedReloadIsTriedAgainAndLoggedOnce(t *testing.T) {
 	dir := newDir(t, baseConfig, rejectsBad)
-	log := &output{}
+	log := new(testkit.Log)
 	r := newReloader(place{fallback: filepath.Join(dir, "milterd.yaml")}, log)
-	defer closing(t, closer(r.watcher.close))
+	defer closing(t, closer(r.watcher.Close))
 	if err := r.load(true); err != nil {
 		t.Fatal(err)
 	}
 	failures := func() int { return strings.Count(log.String(), "level=ERROR") }
 
-	write(t, dir, "access", "one\n")
+	write(t, dir, "access", "\x00one\n")
 	for range 3 {
-		r.reload(retrying)
+		r.reload(watch.Retrying)
 	}
-	if failures() != 1 || !r.watcher.retry {
-		t.Errorf("%d failures logged, retry %v:\n%s", failures(), r.watcher.retry, log)
+	if failures() != 1 || !r.outcome.failing.Load() {
+		t.Errorf("%d failures logged, retry %v:\n%s", failures(), r.outcome.failing.Load(), log)
 	}
-	write(t, dir, "access", "two\n")
-	r.reload(retrying)
-	r.reload(retrying)
+	write(t, dir, "access", "\n\x00two\n")
+	r.reload(watch.Retrying)
+	r.reload(watch.Retrying)
 	if failures() != 2 {
 		t.Errorf("another failure is worth a line; log:\n%s", log)
 	}
-	r.reload(hangup)
+	r.reload(watch.Hangup)
 	if failures() != 3 {
 		t.Errorf("whoever asks for a reload gets an answer; log:\n%s", log)
 	}
 	write(t, dir, "access", rejectsBad)
-	r.reload(retrying)
-	if r.watcher.retry || !strings.Contains(log.String(), "policy in force") || !strings.Contains(log.String(), retrying) {
+	r.reload(watch.Retrying)
+	if r.outcome.failing.Load() || !strings.Contains(log.String(), "policy in force") || !strings.Contains(log.String(), watch.Retrying) {
 		t.Errorf("not repaired; log:\n%s", log)
 	}
-}
-
-func TestPollingTriesAgainAfterAFailure(t *testing.T) {
-	dir := t.TempDir()
-	write(t, dir, "file", "one")
-	w := withoutEvents(t)
-	w.retry = true
-	reasons, _ := watching(t, w, filepath.Join(dir, "file"))
-	expect(t, reasons, retrying)
-	expect(t, reasons, retrying)
 }
 
 func TestAFileThatBecomesUnreadableIsReportedAndRepaired(t *testing.T) {
@@ -142,28 +141,13 @@ func TestAFileThatBecomesUnreadableIsReportedAndRepaired(t *testing.T) {
 	waitLine(t, log, "policy in force", 2)
 }
 
-func TestTheTimeOfTheLastChangeShowsWhatNobodyCanPutBack(t *testing.T) {
-	dir := t.TempDir()
-	file := filepath.Join(dir, "file")
-	write(t, dir, "file", "one")
-	before := takePrint(file)
-	eventually(t, func() string { return "a changed file has another print" }, func() bool {
-		// The kernel's clock is coarse.
-		write(t, dir, "file", "two")
-		if err := os.Chtimes(file, before.info.ModTime(), before.info.ModTime()); err != nil {
-			t.Fatal(err)
-		}
-		return !takePrint(file).same(before)
-	})
-}
-
 // TestAFileThatIsEmptiedOrTakenAwayNeedsAHangup: a save that is half done must not
 // open the gates, or close them.
 func TestAFileThatIsEmptiedOrTakenAwayNeedsAHangup(t *testing.T) {
 	dir := newDir(t, baseConfig, rejectsBad)
-	log := &output{}
+	log := new(testkit.Log)
 	r := newReloader(place{flag: filepath.Join(dir, "milterd.yaml")}, log)
-	defer closing(t, closer(r.watcher.close))
+	defer closing(t, closer(r.watcher.Close))
 	if err := r.load(true); err != nil {
 		t.Fatal(err)
 	}
@@ -172,14 +156,50 @@ func TestAFileThatIsEmptiedOrTakenAwayNeedsAHangup(t *testing.T) {
 	if n := r.current.Load().Policy.Access.Len(); n != 1 {
 		t.Errorf("%d entries in force after the file was emptied, want the old one", n)
 	}
-	for _, want := range []string{"no entries any more, 1 before", "if that is meant, send SIGHUP", "the old policy stays in force"} {
+	for _, want := range []string{"no entries any more, 1 before", "the old policy stays in force"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log does not say %q:\n%s", want, log.String())
 		}
 	}
-	r.reload(hangup)
+	r.reload(watch.Hangup)
 	if n := r.current.Load().Policy.Access.Len(); n != 0 {
 		t.Errorf("%d entries in force after SIGHUP, want none", n)
+	}
+	if strings.Contains(log.String(), "SIGHUP takes") || strings.Contains(log.String(), "send SIGHUP") {
+		t.Errorf("the log advises what opens the door:\n%s", log.String())
+	}
+}
+
+// TestAFileThatIsGoneOpensNothing: neither when that is noticed nor on SIGHUP, which a
+// program that rotates logs may send.
+func TestAFileThatIsGoneOpensNothing(t *testing.T) {
+	dir := newDir(t, "sendmail: {cf: DIR/sendmail.cf}\nlisten: {milter: local:DIR/milter.sock}\nchecks: {rdns: {mode: off}}\n", rejectsBad)
+	write(t, dir, "sendmail.cf", "V10/Berkeley\nDjmx.example.test\nKaccess hash -o -T<TMPF> "+filepath.Join(dir, "access")+".db\nFR-o "+filepath.Join(dir, "relay")+"\nScheck_rcpt\n")
+	write(t, dir, "relay", "a.example\n")
+	log := new(testkit.Log)
+	r := newReloader(place{flag: filepath.Join(dir, "milterd.yaml")}, log)
+	defer closing(t, closer(r.watcher.Close))
+	if err := r.load(true); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"access", "relay"} {
+		text, err := os.ReadFile(filepath.Join(dir, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		remove(t, dir, file)
+		for _, reason := range []string{file + " changed", watch.Hangup} {
+			r.reload(reason)
+			p := r.current.Load().Policy
+			if p.Access.Len() != 1 || !p.Relay.Has("a.example") || !log.Has("the old policy stays in force") {
+				t.Errorf("%s gone, %s: something else is in force; log:\n%s", file, reason, log)
+			}
+		}
+		write(t, dir, file, string(text))
+	}
+	r.reload(watch.Hangup)
+	if r.outcome.failing.Load() {
+		t.Errorf("not in order once the files are back:\n%s", log)
 	}
 }
 
@@ -187,9 +207,9 @@ func TestAnAccessTableThatLosesAllItsEntriesIsWarnedAbout(t *testing.T) {
 	config := strings.Replace(baseConfig, "relay: []", "relay: [DIR/relay]", 1)
 	dir := newDir(t, config, rejectsBad)
 	write(t, dir, "relay", "# none yet\n")
-	log := &output{}
+	log := new(testkit.Log)
 	r := newReloader(place{flag: filepath.Join(dir, "milterd.yaml")}, log)
-	defer closing(t, closer(r.watcher.close))
+	defer closing(t, closer(r.watcher.Close))
 	if err := r.load(true); err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +218,7 @@ func TestAnAccessTableThatLosesAllItsEntriesIsWarnedAbout(t *testing.T) {
 		write(t, dir, "access", access)
 		write(t, dir, "relay", relay)
 		before := len(log.String())
-		r.reload(hangup)
+		r.reload(watch.Hangup)
 		return strings.ReplaceAll(log.String()[before:], dir, "DIR")
 	}
 	const emptyAccess, emptyRelay = "DIR/access: no entries any more, 1 before", "DIR/relay: no entries any more, 2 before"

@@ -10,19 +10,15 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
-	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
+	"milterd/milter/status"
 	"milterd/policy/replay/record"
 )
 
-// shutdownTimeout is how long messages in progress get to finish after SIGTERM.
-// systemd waits 90 s before it kills.
-const shutdownTimeout = 30 * time.Second
-
 // runServe answers sendmail until SIGTERM or SIGINT.
-func runServe(from place, stderr io.Writer) int {
+func runServe(o *options, _, stderr io.Writer) int {
 	// A signal that comes while milterd starts must not be lost, nor kill it:
 	// SIGHUP would.
 	hangups, ends := make(chan os.Signal, 1), make(chan os.Signal, 2)
@@ -35,7 +31,7 @@ func runServe(from place, stderr io.Writer) int {
 
 	log := newLogWriter(stderr)
 	defer log.close()
-	r := newReloader(from, log)
+	r := newReloader(o.place(), log)
 	defer r.close()
 	if err := r.load(true); err != nil {
 		for _, line := range complaints(err) {
@@ -69,9 +65,14 @@ func serve(r *reloader, d *doors, s *sockets, recorder *record.Recorder, hangups
 	failures := make(chan error, len(s.filter)+len(s.maps))
 	var running sync.WaitGroup
 	d.serve(s, r.logger, running.Go, failures)
+	r.register(r.registry)
+	d.register(r.registry)
+	if recorder != nil {
+		recorder.Register(r.registry)
+	}
 	// The page goes last: until then it tells how the end goes.
-	page := serveStatus(s.status, newStatusPage(r, d, recorder), r.logger)
-	defer page.shutdown()
+	page := status.Serve(s.status, status.Page{Problem: d.problem, Metrics: r.registry.Handler()}, r.logger)
+	defer page.Shutdown()
 	reloading, stopReloading := context.WithCancel(context.Background())
 	defer stopReloading()
 	running.Go(func() { r.run(reloading, hangups) })
@@ -80,18 +81,18 @@ func serve(r *reloader, d *doors, s *sockets, recorder *record.Recorder, hangups
 	}
 	notify(r.logger, daemon.SdNotifyReady)
 
-	status := exitOK
+	code, within := exitOK, r.start.Listen.Shutdown
 	select {
 	case sig := <-ends:
-		r.logger.Info("shutting down: messages in progress may finish", "signal", sig.String(), "within", shutdownTimeout)
+		r.logger.Info("shutting down: messages in progress may finish", "signal", sig.String(), "within", within)
 	case err := <-failures:
 		r.logger.Error("shutting down: a listener failed", "error", err)
-		status = exitFailure
+		code = exitFailure
 	}
 	notify(r.logger, daemon.SdNotifyStopping)
 	stopReloading()
 
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	go func() {
 		// A second signal ends the patience.
@@ -106,7 +107,7 @@ func serve(r *reloader, d *doors, s *sockets, recorder *record.Recorder, hangups
 	}
 	running.Wait()
 	d.stopped(r.logger)
-	return status
+	return code
 }
 
 // notify tells the service manager about a state, if there is one that listens.

@@ -3,12 +3,13 @@ package main
 import (
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"milterd/integration/testkit"
 )
 
 const denied = "550 5.7.1 Access denied"
@@ -38,14 +39,8 @@ func TestServingAnswersAndEndsOnSIGTERMAndSIGINT(t *testing.T) {
 
 func TestAMessageInProgressFinishesAfterSIGTERM(t *testing.T) {
 	p := serving(t, baseConfig, "")
-	session, err := connect(p.socket())
-	if err != nil {
-		t.Fatal(err)
-	}
+	session := p.holding(t)
 	defer closing(t, session)
-	if _, err := mail(session, "a@good.example"); err != nil {
-		t.Fatal(err)
-	}
 	p.signal(t, syscall.SIGTERM)
 	p.waitLog(t, "shutting down", "signal=terminated")
 	action, err := session.Rcpt("shin@example.test", "")
@@ -62,14 +57,8 @@ func TestAMessageInProgressFinishesAfterSIGTERM(t *testing.T) {
 
 func TestASecondSignalEndsThePatience(t *testing.T) {
 	p := serving(t, baseConfig, "")
-	session, err := connect(p.socket())
-	if err != nil {
-		t.Fatal(err)
-	}
+	session := p.holding(t)
 	defer session.Close() // milterd has cut it off
-	if _, err := mail(session, "a@good.example"); err != nil {
-		t.Fatal(err)
-	}
 	p.signal(t, syscall.SIGTERM)
 	p.waitLog(t, "shutting down")
 	if status := p.end(t, syscall.SIGTERM); status != 0 {
@@ -86,8 +75,8 @@ func TestWhatIsWrongAtTheStartIsSaidAndEndsMilterd(t *testing.T) {
 	}{
 		{"a bad configuration", "mode: shadoww\nlogs: 1\n", "", exitUsage,
 			"milterd: DIR/milterd.yaml:1: mode: \"shadoww\", did you mean shadow?\nmilterd: DIR/milterd.yaml:2: unknown key logs, did you mean log?\n"},
-		{"a bad access table", baseConfig, "Connect:203.0.113.5\n", exitUsage,
-			"milterd: DIR/access:1: key \"connect:203.0.113.5\" has no value, expected KEY VALUE\n"},
+		{"a bad access table", baseConfig, "Connect:203.0.113.5\x00\n", exitUsage,
+			"milterd: DIR/access:1: NUL octet, expected text\n"},
 		{"a socket in a directory that does not exist",
 			strings.ReplaceAll(baseConfig, "milter.sock", "none/milter.sock"), "", exitFailure, "DIR/none"},
 		{"an unknown group", strings.ReplaceAll(baseConfig, "milter.sock}", "milter.sock, socket_group: no-such-group}"), "",
@@ -118,7 +107,7 @@ func TestTheServiceManagerIsToldWhatMilterdDoes(t *testing.T) {
 	defer closing(t, conn)
 	next := func() string {
 		t.Helper()
-		if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		if err := conn.SetReadDeadline(time.Now().Add(testkit.Patience)); err != nil {
 			t.Fatal(err)
 		}
 		buf := make([]byte, 1024)
@@ -151,29 +140,7 @@ func TestTheServiceManagerIsToldWhatMilterdDoes(t *testing.T) {
 
 func TestSocketsOfTheServiceManagerAreTakenOver(t *testing.T) {
 	dir := newDir(t, strings.ReplaceAll(baseConfig, "local:DIR/milter.sock", "local:/no/such/directory/milter.sock"), "From:bad.example\tREJECT\n")
-	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "milter.sock"), Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer closing(t, ln)
-	file, err := ln.File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer closing(t, file)
-	binary, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &process{
-		Cmd: exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@"`,
-			binary, "-config", filepath.Join(dir, "milterd.yaml")),
-		dir: dir, log: &output{}, exited: make(chan struct{}),
-	}
-	p.Env = append(os.Environ(), asMilterd+"=1")
-	p.ExtraFiles = []*os.File{file}
-	p.Stderr = p.log
-	p.run(t)
+	p := activated(t, dir, "", "milter.sock")
 	if got := p.ask(t, "a@bad.example"); got != denied {
 		t.Errorf("reply %q", got)
 	}

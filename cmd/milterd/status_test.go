@@ -1,20 +1,17 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"milterd/integration/testkit"
 )
 
 // statusConfig has a status page and both doors.
@@ -26,7 +23,7 @@ domains: {hostname: mx.example.test, local: [example.test], relay: []}
 // page asks the status page; it returns status 0 where there is none.
 func (p *process) page(t *testing.T, method, path string) (status int, body string) {
 	t.Helper()
-	client := http.Client{Timeout: patience, Transport: &http.Transport{
+	client := http.Client{Timeout: testkit.Patience, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(p.dir, "http.sock"))
@@ -54,18 +51,12 @@ func TestHealthzTellsWhetherMailIsDecided(t *testing.T) {
 	if status, body := p.page(t, http.MethodGet, "/healthz"); status != http.StatusOK || body != "ok\n" {
 		t.Errorf("%d %q", status, body)
 	}
-	session, err := connect(p.socket())
-	if err != nil {
-		t.Fatal(err)
-	}
+	session := p.holding(t)
 	defer closing(t, session)
-	if _, err := mail(session, "a@good.example"); err != nil {
-		t.Fatal(err)
-	}
 	p.signal(t, syscall.SIGTERM)
 	p.waitLog(t, "shutting down")
 	status, body := 0, ""
-	eventually(t, func() string { return fmt.Sprintf("the page says that a door is shut: %d %q", status, body) }, func() bool {
+	testkit.Eventually(t, "the page says that a door is shut", func() bool {
 		status, body = p.page(t, http.MethodGet, "/healthz")
 		return status == http.StatusServiceUnavailable && body == "the filter door is shut\n"
 	})
@@ -78,15 +69,6 @@ func TestHealthzTellsWhetherMailIsDecided(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(p.dir, "http.sock")); err == nil {
 		t.Error("the socket of the page is still there")
-	}
-}
-
-func TestWithoutAPolicyHealthzSaysSo(t *testing.T) {
-	r, d := new(reloader), new(doors)
-	w := httptest.NewRecorder()
-	statusPage{problem: func() string { return problem(r, d) }}.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/healthz", nil))
-	if w.Code != http.StatusServiceUnavailable || w.Body.String() != "the policy is not loaded\n" {
-		t.Errorf("%d %q", w.Code, w.Body)
 	}
 }
 
@@ -116,87 +98,30 @@ func TestThePageHasTwoPathsAndTakesNothing(t *testing.T) {
 	}
 }
 
-func TestAPageThatCannotBeOpenedEndsMilterd(t *testing.T) {
-	p := launch(t, newDir(t, strings.ReplaceAll(statusConfig, "http.sock", "none/http.sock"), ""))
-	if status := p.waitEnd(t); status != exitFailure {
-		t.Errorf("exit status %d, expected %d", status, exitFailure)
+func TestAPageThatCannotBeOpenedIsWarnedOf(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if want := "milterd: listen.http: listen on local:" + p.dir + "/none/http.sock"; !strings.Contains(p.log.String(), want) {
-		t.Errorf("log %s, expected %s", p.log, want)
-	}
-	if _, err := os.Stat(p.socket()); err == nil {
-		t.Error("the socket of the filter door is still there")
+	defer closing(t, taken)
+	_, port, _ := net.SplitHostPort(taken.Addr().String())
+	for _, address := range []string{"local:DIR/none/http.sock", "inet:" + port + "@127.0.0.1"} {
+		p := serving(t, strings.ReplaceAll(statusConfig, "local:DIR/http.sock", address), rejectsBad)
+		p.waitLog(t, "level=WARN", "no status page (listen.http)", "listen on")
+		if got := p.ask(t, "a@bad.example"); got != denied {
+			t.Errorf("%s: reply %q", address, got)
+		}
 	}
 }
 
 func TestTheServiceManagersSocketForThePageIsTakenOver(t *testing.T) {
 	dir := newDir(t, strings.ReplaceAll(statusConfig, ", http: local:DIR/http.sock", ""), "")
-	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "http.sock"), Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer closing(t, ln)
-	file, err := ln.File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer closing(t, file)
-	binary, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &process{
-		Cmd: exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=http exec "$0" "$@"`,
-			binary, "-config", filepath.Join(dir, "milterd.yaml")),
-		dir: dir, log: &output{}, exited: make(chan struct{}),
-	}
-	p.Env = append(os.Environ(), asMilterd+"=1")
-	p.ExtraFiles = []*os.File{file}
-	p.Stderr = p.log
-	p.run(t)
+	p := activated(t, dir, "http", "http.sock")
 	if status, body := p.page(t, http.MethodGet, "/healthz"); status != http.StatusOK {
 		t.Errorf("%d %q", status, body)
 	}
 	if got := p.ask(t, "a@good.example"); got != "" {
 		t.Errorf("reply of the filter door %q", got)
-	}
-}
-
-func TestClientsThatAskNothingDoNotKeepThePageFromEnding(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var conns []net.Conn
-	for range statusConnections + 1 {
-		conn, err := net.Dial("tcp", ln.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		conns = append(conns, conn)
-	}
-	s := serveStatus([]net.Listener{ln}, http.NotFoundHandler(), slog.New(slog.DiscardHandler))
-	s.shutdown()
-	for _, conn := range conns {
-		if _, err := conn.Read(make([]byte, 1)); err == nil {
-			t.Error("a connection is still open")
-		}
-		closing(t, conn)
-	}
-}
-
-func TestAListenerThatFailsIsToldOf(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closing(t, ln)
-	var log bytes.Buffer
-	s := serveStatus([]net.Listener{ln}, http.NotFoundHandler(), slog.New(slog.NewTextHandler(&log, nil)))
-	s.running.Wait()
-	s.shutdown()
-	if want := "milterd goes on without it"; !strings.Contains(log.String(), want) {
-		t.Errorf("log %q, expected %q", log.String(), want)
 	}
 }
 

@@ -13,9 +13,12 @@ import (
 type Config struct {
 	// Hostname is $j.
 	Hostname string
+	// Domain is $m, the name of our own domain; empty if it has none.
+	Domain string
 	// Local is class w with the names that sendmail adds to it on any machine,
-	// but without its network addresses. Relay is class R.
-	Local, Relay Class
+	// but without its network addresses. Relay is class R. OwnDomains is class m,
+	// which FEATURE(relay_entire_domain) relays for; $m is one of its names.
+	Local, Relay, OwnDomains Class
 	// TrustAuthMech is the class of the AUTH mechanisms whose users may relay.
 	TrustAuthMech []string
 	// Probe says which names of the network interfaces sendmail adds to Local.
@@ -49,10 +52,8 @@ type ClassFile struct {
 	Path string
 	// Optional: it is no error if there is no such file (-o).
 	Optional bool
-	// FirstWord: only the first word of a line counts, and # begins a comment
-	// only where it is the first character of a line. Otherwise every word up
-	// to a # counts.
-	FirstWord bool
+	// Format is what sendmail's scanf takes from each line, such as %s.
+	Format string
 	// Line is where the sendmail.cf names the file.
 	Line int
 }
@@ -72,8 +73,8 @@ func Parse(data []byte, machine string) (*Config, error) {
 	p := &parser{
 		config:  &Config{},
 		macros:  make(map[string]string),
-		classes: make(map[string]*words),
-		rules:   make(ruleset),
+		classes: make(map[string]*class),
+		rules:   make(rulesets),
 		options: make(options),
 	}
 	p.runtime(machine)
@@ -89,9 +90,12 @@ func Parse(data []byte, machine string) (*Config, error) {
 		c.Hostname = words[0]
 		p.class("w").add(c.Hostname)
 	}
-	c.Local.Names = p.class("w").list
-	c.Relay.Names = p.class("R").list
-	c.TrustAuthMech = p.class("TrustAuthMech").list
+	// sendmail adds $m to class m when it has read the whole file.
+	c.Domain = p.macros["m"]
+	p.class("m").add(c.Domain)
+	c.Local, c.Relay, c.OwnDomains = p.class("w").Class, p.class("R").Class, p.class("m").Class
+	c.TrustAuthMech = p.class("TrustAuthMech").Names
+	p.tellUnread()
 	c.Features = p.rules.features()
 	c.Features.CompressedIPv6 = p.options.on("UseCompressedIPv6Addresses")
 	c.Probe = p.options.probe()
@@ -99,6 +103,7 @@ func Parse(data []byte, machine string) (*Config, error) {
 	p.markUsed()
 	p.markAsked()
 	p.findRelayOptions()
+	p.findOwnRules()
 	return c, nil
 }
 
@@ -171,8 +176,8 @@ func uncomment(s string) string {
 type parser struct {
 	config  *Config
 	macros  map[string]string
-	classes map[string]*words
-	rules   ruleset
+	classes map[string]*class
+	rules   rulesets
 	options options
 	// inputFilters are the names of the filters that are asked.
 	inputFilters []string
@@ -180,27 +185,14 @@ type parser struct {
 	current string
 }
 
-// words is a set of words in the order they came.
-type words struct {
-	list []string
-	has  map[string]bool
-}
-
-func (w *words) add(list ...string) {
-	for _, word := range list {
-		if word != "" && !w.has[word] {
-			w.has[word] = true
-			w.list = append(w.list, word)
-		}
+// DomainOf is what sendmail takes for its own domain ($m) on a machine with a full
+// host name: what follows the first label. A top-level domain is none.
+func DomainOf(machine string) string {
+	_, domain, _ := strings.Cut(machine, ".")
+	if !strings.Contains(domain, ".") {
+		return ""
 	}
-}
-
-// class is a class as it is so far.
-func (p *parser) class(name string) *words {
-	if p.classes[name] == nil {
-		p.classes[name] = &words{has: make(map[string]bool)}
-	}
-	return p.classes[name]
+	return domain
 }
 
 // runtime defines what sendmail has found out before it reads its file.
@@ -208,13 +200,17 @@ func (p *parser) runtime(machine string) {
 	if machine == "" {
 		return
 	}
-	short, domain, _ := strings.Cut(machine, ".")
-	p.macros["j"], p.macros["w"], p.macros["k"], p.macros["m"] = machine, machine, short, domain
-	p.class("w").add(machine, short)
+	short, _, _ := strings.Cut(machine, ".")
+	p.macros["j"], p.macros["w"], p.macros["k"], p.macros["m"] = machine, short, machine, DomainOf(machine)
+	p.class("w").add(machine)
+}
+
+func problem(number int, format string, args ...any) Problem {
+	return Problem{Line: number, Text: fmt.Sprintf(format, args...)}
 }
 
 func (p *parser) problem(number int, format string, args ...any) {
-	p.config.Problems = append(p.config.Problems, Problem{Line: number, Text: fmt.Sprintf(format, args...)})
+	p.config.Problems = append(p.config.Problems, problem(number, format, args...))
 }
 
 func (p *parser) command(l line) {
@@ -244,7 +240,7 @@ func (p *parser) command(l line) {
 	case 'R':
 		lhs, rhs, _ := strings.Cut(rest, "\t")
 		rhs, _, _ = strings.Cut(strings.TrimLeft(rhs, "\t"), "\t")
-		p.rules[p.current] = append(p.rules[p.current], squeeze(lhs)+" -> "+squeeze(rhs))
+		p.rules[p.current] = append(p.rules[p.current], rule{squeeze(lhs), squeeze(rhs), l.number})
 	}
 }
 
@@ -260,28 +256,6 @@ func cutName(s string) (name, text string) {
 		return "", ""
 	}
 	return s[:1], s[1:]
-}
-
-// addToClass adds the words of a C command. $=X stands for the names that class
-// X has so far.
-func (p *parser) addToClass(class, text string, number int) {
-	for _, word := range strings.Fields(text) {
-		if ref, ok := strings.CutPrefix(word, "$="); ok {
-			name, _ := cutName(ref)
-			p.class(class).add(p.class(name).list...)
-			if counts(class) && len(p.class(name).list) == 0 {
-				p.problem(number, "class %s takes the names of class %s, which has none here; list them in the configuration if it gets them elsewhere", class, name)
-			}
-			continue
-		}
-		p.class(class).add(strings.Fields(p.expand(word))...)
-	}
-}
-
-// counts reports whether milterd uses a class itself; the others count as far as
-// these refer to them.
-func counts(class string) bool {
-	return class == "w" || class == "R" || class == "TrustAuthMech"
 }
 
 // maxExpanded bounds what macros are expanded to, as sendmail's MAXLINE does:
@@ -307,42 +281,4 @@ func (p *parser) expand(s string) string {
 		s = after
 	}
 	return b.String()
-}
-
-// classFile reads an F command.
-func (p *parser) classFile(rest string, number int) {
-	class, text := cutName(rest)
-	if !counts(class) {
-		return
-	}
-	f := ClassFile{Line: number}
-	text = strings.TrimLeft(text, " \t\n")
-	if strings.HasPrefix(text, "-o") {
-		f.Optional = true
-		_, text, _ = strings.Cut(text, " ")
-		text = strings.TrimLeft(text, " \t\n")
-	}
-	path, format, _ := strings.Cut(strings.ReplaceAll(text, `"`, ""), " ")
-	format = strings.TrimSpace(format)
-	switch {
-	case path == "":
-		p.problem(number, "class %s: an F command without a file", class)
-		return
-	case strings.HasPrefix(path, "|"):
-		p.problem(number, "class %s: the output of a program (%s) is not read; list the names in the configuration", class, text)
-		return
-	case !strings.HasPrefix(path, "/"):
-		p.problem(number, "class %s: %s is not a file and is not read; list the names in the configuration", class, path)
-		return
-	}
-	f.Path = path
-	f.FirstWord = format == "" || format == "%s"
-	switch class {
-	case "w":
-		p.config.Local.Files = append(p.config.Local.Files, f)
-	case "R":
-		p.config.Relay.Files = append(p.config.Relay.Files, f)
-	default:
-		p.problem(number, "class %s: the file %s is not read; list the mechanisms in the configuration", class, path)
-	}
 }

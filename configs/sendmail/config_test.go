@@ -19,7 +19,7 @@ func read(t *testing.T, text string) *Config {
 }
 
 // machine are the names that every class w holds on the machine of these tests.
-const machine = "vm.example.test vm"
+const machine = "vm.example.test"
 
 func TestClassWords(t *testing.T) {
 	cases := []struct {
@@ -61,21 +61,32 @@ func TestClassFiles(t *testing.T) {
 		problem    string
 	}{
 		{"as FEATURE(use_cw_file) writes it", `Fw/etc/mail/local-host-names %[^\#]`,
-			[]ClassFile{{Path: "/etc/mail/local-host-names", Line: 1}}, ""},
+			[]ClassFile{{Path: "/etc/mail/local-host-names", Format: "%[^#]", Line: 1}}, ""},
 		{"with -o the file is optional", `Fw-o /etc/mail/local-host-names %[^\#]`,
-			[]ClassFile{{Path: "/etc/mail/local-host-names", Optional: true, Line: 1}}, ""},
+			[]ClassFile{{Path: "/etc/mail/local-host-names", Optional: true, Format: "%[^#]", Line: 1}}, ""},
 		{"without a format the first word counts", "Fw /etc/names",
-			[]ClassFile{{Path: "/etc/names", FirstWord: true, Line: 1}}, ""},
+			[]ClassFile{{Path: "/etc/names", Format: "%s", Line: 1}}, ""},
 		{"in quotes", `F{w}"/etc/names" %[^\#]`,
-			[]ClassFile{{Path: "/etc/names", Line: 1}}, ""},
+			[]ClassFile{{Path: "/etc/names", Format: "%[^#]", Line: 1}}, ""},
 		{"several", "Fw/etc/a %s\nFw-o /etc/b\n",
-			[]ClassFile{{Path: "/etc/a", FirstWord: true, Line: 1}, {Path: "/etc/b", Optional: true, FirstWord: true, Line: 2}}, ""},
+			[]ClassFile{{Path: "/etc/a", Format: "%s", Line: 1}, {Path: "/etc/b", Optional: true, Format: "%s", Line: 2}}, ""},
 		{"a program is not run", "Fw|/usr/bin/names -a", nil,
 			"1: class w: the output of a program (|/usr/bin/names -a) is not read; list the names in the configuration"},
 		{"a map is not asked", "Fw@LDAP", nil,
 			"1: class w: @LDAP is not a file and is not read; list the names in the configuration"},
 		{"a command without a file", "Fw", nil, "1: class w: an F command without a file"},
 		{"files of other classes are not listed", "F{VirtHost}-o /etc/mail/virtual", nil, ""},
+		{"those of a class that it takes in are", "F{VirtHost}-o /etc/virtual\nCw$={VirtHost}\nF{VirtHost}/etc/later",
+			[]ClassFile{{Path: "/etc/virtual", Optional: true, Format: "%s", Line: 1}}, ""},
+		{"through several classes, once each", "F{A}/etc/a\nC{B}$={A}\nF{B}/etc/b\nCw$={A} $={B}\nFw/etc/w\n",
+			[]ClassFile{{Path: "/etc/a", Format: "%s", Line: 1}, {Path: "/etc/b", Format: "%s", Line: 3}, {Path: "/etc/w", Format: "%s", Line: 5}}, ""},
+		{"a class in it that cannot be read", "F{VirtHost}@LDAP\nF{VirtHost}|/bin/hosts\nF{None}@LDAP\nCw$={VirtHost} $={VirtHost}", nil,
+			"1: class VirtHost: @LDAP is not a file and is not read; list the names in the configuration\n" +
+				"2: class VirtHost: the output of a program (|/bin/hosts) is not read; list the names in the configuration"},
+		{"a file for GENERICS_DOMAIN", "F{G}/etc/generics\nC{G}g.example", nil, ""},
+		{"a format that takes numbers", "Fw/etc/names %d", nil,
+			"1: class w: /etc/names is not read: the format %d is none that milterd knows, expected one with a single %s or %[...]; list the names in the configuration"},
+		{"a # that begins a comment cuts the format short", "Fw/etc/names %[^#]", []ClassFile{{Path: "/etc/names", Format: "%[^", Line: 1}}, ""},
 		{"mechanisms in a file", "F{TrustAuthMech}/etc/mechs", nil,
 			"1: class TrustAuthMech: the file /etc/mechs is not read; list the mechanisms in the configuration"},
 	}
@@ -110,13 +121,15 @@ func TestAccessMap(t *testing.T) {
 		want       Map
 		problem    string
 	}{
-		{"as FEATURE(access_db) writes it", "Kaccess hash -T<TMPF> /etc/mail/access", access(Map{Type: "hash", Text: "/etc/mail/access", Temporary: "<TMPF>"}), ""},
-		{"with the ending of the compiled map", "Kaccess hash -o -T<TMPF> /etc/mail/access.db", access(Map{Type: "hash", Text: "/etc/mail/access", Temporary: "<TMPF>", Optional: true}), ""},
-		{"btree, behind other maps", "Karith arith\nKaccess btree /etc/access", access(Map{Type: "btree", Text: "/etc/access", Line: 2}), ""},
-		{"cdb", "Kaccess cdb -T<TMPF> /etc/mail/access.cdb", access(Map{Type: "cdb", Text: "/etc/mail/access", Temporary: "<TMPF>"}), ""},
-		{"a macro in the name", "DD/etc/mail\nKaccess hash $D/access", access(Map{Type: "hash", Text: "/etc/mail/access", Line: 2}), ""},
+		{"as FEATURE(access_db) writes it", "Kaccess hash -T<TMPF> /etc/mail/access", access(Map{Type: "hash", Text: "/etc/mail/access", File: "/etc/mail/access.db", Temporary: "<TMPF>"}), ""},
+		{"with the ending of the compiled map", "Kaccess hash -o -T<TMPF> /etc/mail/access.db", access(Map{Type: "hash", Text: "/etc/mail/access", File: "/etc/mail/access.db", Temporary: "<TMPF>", Optional: true}), ""},
+		{"btree, behind other maps", "Karith arith\nKaccess btree /etc/access", access(Map{Type: "btree", Text: "/etc/access", File: "/etc/access.db", Line: 2}), ""},
+		{"cdb", "Kaccess cdb -T<TMPF> /etc/mail/access.cdb", access(Map{Type: "cdb", Text: "/etc/mail/access", File: "/etc/mail/access.cdb", Temporary: "<TMPF>"}), ""},
+		{"a macro in the name", "DD/etc/mail\nKaccess hash $D/access", access(Map{Type: "hash", Text: "/etc/mail/access", File: "/etc/mail/access.db", Line: 2}), ""},
+		{"the last command counts, and letters in any case", "Kaccess hash /etc/old\nK access HASH -oX /etc/new", access(Map{Type: "hash", Text: "/etc/new", File: "/etc/new.db", Optional: true, Line: 2}), ""},
 		{"none", "Kresolve host -a<OKR>", Map{}, ""},
 		{"a socket", "Kaccess socket -T<TMPF> local:/run/map.sock", access(Map{Type: "socket", Socket: "local:/run/map.sock", Temporary: "<TMPF>"}), ""},
+		{"a colon behind the type", "Kaccess hash: -o /etc/access", access(Map{Type: "hash", Text: "/etc/access", File: "/etc/access.db", Optional: true}), ""},
 		{"ldap", "Kaccess ldap -1 -k (x=%0)", access(Map{Type: "ldap"}),
 			"1: the access map is of type ldap, which is not a text file that milterd could read; set access.file"},
 		{"without a file", "Kaccess hash -o", access(Map{Type: "hash", Optional: true}), "1: the access map has no file; set access.file"},
@@ -167,7 +180,7 @@ func TestMacrosAndClassesThatDoubleEachOtherStayBounded(t *testing.T) {
 
 func TestHostNameAndMechanisms(t *testing.T) {
 	got := read(t, "Dj$w.of.$m\nC{TrustAuthMech}GSSAPI PLAIN\nC{TrustAuthMech}LOGIN\n")
-	if got.Hostname != "vm.example.test.of.example.test" {
+	if got.Hostname != "vm.of.example.test" {
 		t.Errorf("host name %q", got.Hostname)
 	}
 	if diff := cmp.Diff([]string{"GSSAPI", "PLAIN", "LOGIN"}, got.TrustAuthMech); diff != "" {
@@ -178,11 +191,43 @@ func TestHostNameAndMechanisms(t *testing.T) {
 	}
 }
 
-func TestAClassThatCannotBeFollowedIsAProblem(t *testing.T) {
-	got := read(t, "F{VirtHost}-o /etc/mail/virtual\nCR$={VirtHost}\n")
-	want := "2: class R takes the names of class VirtHost, which has none here; list them in the configuration if it gets them elsewhere"
+func TestAClassThatIsEmptyIsAProblemForOneThatTakesItsNames(t *testing.T) {
+	got := read(t, "CR$={VirtHost}\nF{VirtHost}-o /etc/mail/virtual\n")
+	want := "1: class R takes the names of class VirtHost, which has none here; list them in the configuration if it gets them elsewhere"
 	if diff := cmp.Diff(want, problems(got)); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+}
+
+// TestOwnDomains has what sendmail -bt shows for $m and $=m.
+func TestOwnDomains(t *testing.T) {
+	for _, c := range []struct{ name, machine, text, domain, class string }{
+		{"the machine's name without its first label", "mx.host.test", "", "host.test", "host.test"},
+		{"never a top-level domain", "shop.example", "", "", ""},
+		{"a machine without a domain", "vm", "", "", ""},
+		{"Dm", "mx.host.test", "Dmdm.example", "dm.example", "dm.example"},
+		{"Dm on a machine that is a domain", "shop.example", "Dmshop.example", "shop.example", "shop.example"},
+		{"an empty Dm", "mx.host.test", "Dm", "", ""},
+		{"a Dm of another macro", "mx.host.test", "Dm$w.x.example", "mx.x.example", "mx.x.example"},
+		{"Dj does not change it", "mx.host.test", "Djmail.other.example", "host.test", "host.test"},
+		{"Cm adds to it", "mx.host.test", "Cm second.example third.example", "host.test", "second.example third.example host.test"},
+		{"C{m} and Cm are one", "vm", "C{m}a.example\nCmb.example", "", "a.example b.example"},
+		{"a class that it takes in", "vm", "C{VirtHost}v.example\nCm$={VirtHost}", "", "v.example"},
+	} {
+		got, err := Parse([]byte(c.text+"\nSmilterd_test\n"), c.machine)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Domain != c.domain || strings.Join(got.OwnDomains.Names, " ") != c.class {
+			t.Errorf("%s: $m %q, class m %q; expected %q, %q", c.name, got.Domain, got.OwnDomains.Names, c.domain, c.class)
+		}
+	}
+	got := read(t, "CR$=m\nFm-o /etc/mine %[^\\#]\n")
+	if len(got.Relay.Names) != 0 {
+		t.Errorf("class R has %q of class m, which sendmail gives $m only at the end", got.Relay.Names)
+	}
+	if diff := cmp.Diff([]ClassFile{{Path: "/etc/mine", Optional: true, Format: "%[^#]", Line: 2}}, got.OwnDomains.Files); diff != "" {
+		t.Errorf("files of class m (-want +got):\n%s", diff)
 	}
 }
 
@@ -196,26 +241,40 @@ func TestWhatIsNoSendmailCFIsRefused(t *testing.T) {
 	}
 }
 
+// TestClassFileText has what sendmail -bt shows of a class that is read in a format.
 func TestClassFileText(t *testing.T) {
-	text := "# comment\na.example\n\n  b.example # c.example\nd.example e.example\n\tf\\ g\r\n#h\n[203.0.113.5]"
-	cases := []struct {
-		name      string
-		firstWord bool
-		want      string
-	}{
-		{"every word up to a comment", false, "a.example:2 b.example:4 d.example:5 e.example:5 f:6 [203.0.113.5]:8"},
-		{"the first word of each line", true, "a.example:2 b.example:4 d.example:5 f\\:6 [203.0.113.5]:8"},
+	const text = "q1.example # c\n  q2.example q3.example\nq4.example,q5.example\n# com\n#com2\n\nq6.example;x\nQ7.Example\tq8.example\r\n9\n:q10.example"
+	for _, c := range []struct{ format, want string }{
+		{"%s", "q1.example:1 q2.example:2 q4.example,q5.example:3 q6.example;x:7 Q7.Example:8 9:9 :q10.example:10"},
+		{"%[^#]", "q1.example:1 q2.example:2 q3.example:2 q4.example,q5.example:3 q6.example;x:7 Q7.Example:8 q8.example:8 9:9 :q10.example:10"},
+		{"%[^", "q1.example:1 #:1 c:1 q2.example:2 q3.example:2 q4.example,q5.example:3 q6.example;x:7 Q7.Example:8 q8.example:8 9:9 :q10.example:10"},
+		{"%5s", "q1.ex:1 q2.ex:2 q4.ex:3 q6.ex:7 Q7.Ex:8 9:9 :q10.:10"},
+		{"%[a-z0-9.]", "q1.example:1 q4.example:3 q6.example:7 9:9"},
+		{"%[^:,]", "q1.example:1 #:1 c:1 q2.example:2 q3.example:2 q4.example:3 q6.example;x:7 Q7.Example:8 q8.example:8 9:9"},
+		{"q%s", "1.example:1 4.example,q5.example:3 6.example;x:7"},
+		{":%s", "q10.example:10"},
+		{"%[^ ]", "q1.example:1 q4.example,q5.example:3 q6.example;x:7 Q7.Example:8 q8.example:8 9:9 :q10.example:10"},
+		{"%3[]:]", "::10"},
+	} {
+		entries, err := ParseClassFile([]byte(text), c.format)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, e := range entries {
+			got = append(got, fmt.Sprintf("%s:%d", e.Name, e.Line))
+		}
+		if diff := cmp.Diff(c.want, strings.Join(got, " ")); diff != "" {
+			t.Errorf("%s: entries (-want +got):\n%s", c.format, diff)
+		}
 	}
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
-			var got []string
-			for _, e := range ParseClassFile([]byte(text), c.firstWord) {
-				got = append(got, fmt.Sprintf("%s:%d", e.Name, e.Line))
-			}
-			if diff := cmp.Diff(c.want, strings.Join(got, " ")); diff != "" {
-				t.Errorf("entries (-want +got):\n%s", diff)
-			}
-		})
+	for _, format := range []string{"", "x", "%d", "%s %s", "%*s %s", "%[z-a]", "%c", "%", "%*s", "%[", "%[a", "%n", "%[]", "%[^]"} {
+		if entries, err := ParseClassFile([]byte("a.example b.example\n"), format); err == nil {
+			t.Errorf("%q: %v", format, entries)
+		}
+	}
+	if entries, _ := ParseClassFile([]byte("\xef\xbb\xbfa.example\nb.example\n"), "%s"); !entries[0].Marked || entries[1].Marked {
+		t.Errorf("a byte order mark: %+v", entries)
 	}
 }
 

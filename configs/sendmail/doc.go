@@ -6,16 +6,19 @@
 // these count here:
 //
 //	C w name ...       adds names to a class; C{TrustAuthMech} likewise
-//	F w [-o] /file     adds the names in a file, -o: if there is one
+//	C R $={VirtHost}   adds what another class has so far, its files included
+//	F w [-o] /file %s  adds the names in a file, -o: if there is one; the format, one
+//	                   of scanf, says what counts of each line
 //	D j name           defines a macro
 //	K access hash ...  defines the map that FEATURE(access_db) looks up
 //	K name socket ...  defines a map that a server such as milterd answers
 //	S name             begins a ruleset
 //	R lhs rhs          is one of its rules
 //
-// Class w holds our own names and class R what we relay for. The FEATUREs of the
-// sendmail.mc leave no name behind in the sendmail.cf but only rules, each its
-// own, and are told by these.
+// Class w holds our own names, class R what we relay for, and class m what
+// FEATURE(relay_entire_domain) does: $m and the names that the file adds. The
+// FEATUREs of the sendmail.mc leave no name behind in the sendmail.cf but only
+// rules, each its own, and are told by these. So are rules of one's own that relay.
 //
 // Reading is tolerant: whatever else stands in the file is sendmail's business,
 // and what cannot be followed (a program or a map as the source of a class) is

@@ -6,9 +6,16 @@ import (
 	"milterd/policy/access"
 )
 
-// ruleset holds the rules of a sendmail.cf by the name of their ruleset, each as
-// "LHS -> RHS" with single spaces.
-type ruleset map[string][]string
+// rulesets holds the rules of a sendmail.cf by the name of their ruleset.
+type rulesets map[string][]rule
+
+// rule is one rule: what it looks for and what it makes of that, without white space.
+type rule struct {
+	lhs, rhs string
+	line     int
+}
+
+func (r rule) String() string { return r.lhs + " -> " + r.rhs }
 
 // rulesetName reads the name of an S command, which may go on with a number:
 // Scheck_rcpt, S D, S3, Sname=3.
@@ -24,11 +31,11 @@ func squeeze(s string) string {
 }
 
 // has reports whether a ruleset has a rule that holds all parts.
-func (r ruleset) has(name string, parts ...string) bool {
+func (r rulesets) has(name string, parts ...string) bool {
 	for _, rule := range r[name] {
 		found := true
 		for _, part := range parts {
-			found = found && strings.Contains(rule, part)
+			found = found && strings.Contains(rule.String(), part)
 		}
 		if found {
 			return true
@@ -38,7 +45,7 @@ func (r ruleset) has(name string, parts ...string) bool {
 }
 
 // features tells the FEATUREs by the rules that only they bring.
-func (r ruleset) features() access.Features {
+func (r rulesets) features() access.Features {
 	fromLookup := "$>SearchList<!From>"
 	toFullAddress := r.has("Rcpt_ok", "$>SearchList<+To>$|<F:$1@$2><D:$2><F:$1@>") ||
 		r.has("Rcpt_ok", "$(accessTo:$1@$2")
@@ -64,7 +71,17 @@ func (p *parser) findRelayOptions() {
 	if _, ok := p.rules["Basic_check_rcpt"]; ok && !p.rules.has("Basic_check_rcpt", "$>\"Relay_ok\"") {
 		p.problem(0, "FEATURE(promiscuous_relay) is in force: sendmail relays for everybody, milterd does not")
 	}
+	// The FEATURE looks into a table that is there when m4 comes to it.
+	if pause := p.rules["greet_pause"]; len(pause) > 0 && p.config.Access.Type != "" && !p.rules.has("greet_pause", "<!GreetPause>") {
+		p.problem(pause[0].line, "FEATURE(`greet_pause') stands before the access table in sendmail.mc, so entries GreetPause: have no effect; put FEATURE(`access_db'), or the include of milterd.m4, before it")
+	}
 	if p.rules.has("Rcpt_ok", "$(mxserved") {
 		p.problem(0, "FEATURE(relay_based_on_MX) is in force: milterd does not follow it; list the domains in domains.relay")
+	}
+	if p.rules.has("Rcpt_ok", "$(bestmx") {
+		p.problem(0, "FEATURE(bestmx_is_local) is in force: milterd does not follow it; list the domains in domains.local")
+	}
+	if mode := p.options.value("DeliveryMode"); mode != "" && (mode[0] == 'd' || mode[0] == 'D') {
+		p.problem(0, "DeliveryMode is deferred, with which sendmail leaves its checks out: it relays for everybody, and milterd does not")
 	}
 }

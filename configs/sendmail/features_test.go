@@ -172,6 +172,8 @@ func TestAGeneratedSendmailCFGivesItsNamesAndFiles(t *testing.T) {
 		"RELAY_DOMAIN(`customer.example 198.51.100')",
 		"RELAY_DOMAIN_FILE(`/etc/mail/more-relays')",
 		"VIRTUSER_DOMAIN(`virtual.example')",
+		"VIRTUSER_DOMAIN_FILE(`/etc/mail/virthosts %[^\\#]')",
+		"GENERICS_DOMAIN_FILE(`/etc/mail/generics')",
 		"FEATURE(`virtusertable')",
 		"FEATURE(`virtuser_entire_domain')",
 		"FEATURE(`access_db', `btree -T<TMPF> /etc/mail/lists/access')",
@@ -184,16 +186,44 @@ func TestAGeneratedSendmailCFGivesItsNamesAndFiles(t *testing.T) {
 		t.Errorf("host name %q", c.Hostname)
 	}
 	for what, pair := range map[string][2]any{
-		"class w": {[]string{"vm.example.test", "vm", "localhost", "example.test", "other.example", "mx.example.test"}, c.Local.Names},
+		"class w": {[]string{"vm.example.test", "localhost", "example.test", "other.example", "mx.example.test"}, c.Local.Names},
 		"class R": {[]string{"customer.example", "198.51.100", "virtual.example"}, c.Relay.Names},
 		"mechs":   {[]string{"GSSAPI", "DIGEST-MD5"}, c.TrustAuthMech},
 		"map":     {[2]string{"btree", "/etc/mail/lists/access"}, [2]string{c.Access.Type, c.Access.Text}},
 		"local":   {[]string{"/etc/mail/local-host-names"}, paths(c.Local.Files)},
-		"relay":   {[]string{"-o /etc/mail/relay-domains", "/etc/mail/more-relays"}, paths(c.Relay.Files)},
+		"relay":   {[]string{"-o /etc/mail/relay-domains", "/etc/mail/more-relays", "/etc/mail/virthosts"}, paths(c.Relay.Files)},
 	} {
 		if diff := cmp.Diff(pair[0], pair[1]); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", what, diff)
 		}
+	}
+}
+
+func TestStockRulesAreNoRulesOfOnesOwn(t *testing.T) {
+	c, err := Parse(generate(t,
+		"FEATURE(`access_db', `hash -T<TMPF> /etc/mail/access', `skip', `lookupdotdomain', `relaytofulladdress')",
+		"FEATURE(`blocklist_recipients')", "FEATURE(`delay_checks', `friend')", "FEATURE(`greet_pause', `5000')",
+		"FEATURE(`ratecontrol', `nodelay')", "FEATURE(`conncontrol', `nodelay')", "FEATURE(`relay_entire_domain')",
+		"FEATURE(`relay_mail_from', `domain')", "FEATURE(`relay_local_from')", "FEATURE(`dnsbl', `zen.example')",
+		"FEATURE(`enhdnsbl', `zen.example')", "FEATURE(`badmx')", "FEATURE(`require_rdns')", "FEATURE(`block_bad_helo')",
+		"FEATURE(`use_client_ptr')", "FEATURE(`use_cw_file')", "FEATURE(`mailertable')", "FEATURE(`check_other')",
+		"FEATURE(`compat_check')", "TRUST_AUTH_MECH(`PLAIN')",
+	), "vm.example.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Problems) > 0 {
+		t.Errorf("problems %v", c.Problems)
+	}
+}
+
+func TestTheMapOfFeatureDracIsPointedOut(t *testing.T) {
+	c, err := Parse(generate(t, "FEATURE(`access_db')", "FEATURE(`drac')"), "vm.example.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := problems(c); !strings.Contains(got, "FEATURE(drac)") {
+		t.Errorf("problems %q, expected FEATURE(drac)", got)
 	}
 }
 

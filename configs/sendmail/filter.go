@@ -1,6 +1,10 @@
 package sendmail
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+	"time"
+)
 
 // Filter is a milter that a sendmail.cf defines: an X command, as
 // INPUT_MAIL_FILTER and MAIL_FILTER write it.
@@ -11,6 +15,8 @@ type Filter struct {
 	// Flags say what happens to mail while the filter is down (F=): R refuses
 	// it, T and 4 defer it, and without any of them it is taken unfiltered.
 	Flags string
+	// Reply is how long sendmail waits for an answer (T=R:); 0 is its default, 10 s.
+	Reply time.Duration
 	// Used: the filter is named in InputMailFilters, of the file or of a daemon.
 	Used bool
 	// Line is where the sendmail.cf defines it.
@@ -30,9 +36,43 @@ func (p *parser) filter(rest string, number int) {
 			f.Socket = p.expand(value)
 		case key[0] == 'F' || key[0] == 'f':
 			f.Flags = value
+		case key[0] == 'T' || key[0] == 't':
+			f.Reply = replyTime(value)
 		}
 	}
 	p.config.Filters = append(p.config.Filters, f)
+}
+
+// replyTime reads the time for an answer out of T=C:10m;S:10s;R:10s;E:5m; 0 if there is
+// none.
+func replyTime(times string) time.Duration {
+	for part := range strings.SplitSeq(times, ";") {
+		name, value, _ := strings.Cut(strings.TrimSpace(part), ":")
+		if name == "R" || name == "r" {
+			return interval(strings.TrimSpace(value))
+		}
+	}
+	return 0
+}
+
+// interval reads a time as sendmail's convtime does: numbers, each with its unit (s, m,
+// h, d or w; seconds without one). What is none is 0.
+func interval(s string) time.Duration {
+	units := map[byte]time.Duration{'s': time.Second, 'm': time.Minute, 'h': time.Hour, 'd': 24 * time.Hour, 'w': 7 * 24 * time.Hour}
+	var sum time.Duration
+	for s != "" {
+		digits := len(s) - len(strings.TrimLeft(s, "0123456789"))
+		n, err := strconv.ParseUint(s[:digits], 10, 20)
+		unit := time.Second
+		if s = s[digits:]; s != "" {
+			unit, s = units[s[0]|0x20], s[1:]
+		}
+		if err != nil || unit == 0 {
+			return 0
+		}
+		sum += time.Duration(n) * unit
+	}
+	return sum
 }
 
 // daemonFilters notes the filters that one DaemonPortOptions names instead of

@@ -8,9 +8,9 @@ type Map struct {
 	// Type is hash, btree, ldap, socket and so on; empty without
 	// FEATURE(access_db).
 	Type string
-	// Text is the text file the map is made from, empty where there is none
-	// that milterd could read.
-	Text string
+	// Text is the text file the map is made from, and File what makemap makes of
+	// it; both are empty if the map is not made of a text.
+	Text, File string
 	// Socket is the address of a map of type socket, in sendmail's notation.
 	Socket string
 	// Temporary is what a look-up that fails for now has behind its key
@@ -41,10 +41,15 @@ func fileMapEnding(mapType string) (ending string, ok bool) {
 // over a socket.
 func (p *parser) mapCommand(rest string, number int) {
 	words := strings.Fields(rest)
-	if len(words) < 2 || words[0] != "access" && words[1] != "socket" {
+	if len(words) < 2 {
 		return
 	}
-	m := Map{Name: words[0], Type: words[1], Line: number}
+	// sendmail takes the names of maps and of their types in any case.
+	m := Map{Name: words[0], Type: strings.ToLower(strings.TrimRight(words[1], ":")), Line: number}
+	isAccess := strings.EqualFold(m.Name, "access")
+	if !isAccess && m.Type != "socket" {
+		return
+	}
 	subject := ""
 	for _, word := range words[2:] {
 		if !strings.HasPrefix(word, "-") {
@@ -54,7 +59,7 @@ func (p *parser) mapCommand(rest string, number int) {
 		switch {
 		case strings.HasPrefix(word, "-T"):
 			m.Temporary = word[2:]
-		case word == "-o":
+		case strings.HasPrefix(word, "-o"):
 			m.Optional = true
 		}
 	}
@@ -69,9 +74,11 @@ func (p *parser) mapCommand(rest string, number int) {
 		m.Text = strings.TrimSuffix(subject, ending)
 		if m.Text == "" {
 			p.problem(number, "the access map has no file; set access.file")
+			break
 		}
+		m.File = m.Text + ending
 	}
-	if m.Name == "access" {
+	if isAccess {
 		p.config.Access = m
 	}
 }

@@ -1,14 +1,17 @@
 package sendmail
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
-// scrubCondition begins what the Received field says where the macro that
-// milterd.m4 sets has a value.
+// scrubCondition begins what the Received field says if the macro that milterd.m4
+// sets has a value.
 const scrubCondition = "$?{milterd_scrub}"
 
 // Received is how sendmail writes the Received field that it adds to each message.
 type Received struct {
-	// Line is where the sendmail.cf defines it; 0 where it does not.
+	// Line is where the sendmail.cf defines it; 0 if it does not.
 	Line int
 	// Hides: it has a second form without the client, as milterd.m4 writes it.
 	Hides bool
@@ -37,7 +40,7 @@ func (p *parser) header(rest string, number int) {
 	p.config.Received = r
 }
 
-// scrubbedForm cuts off what is said where the condition holds.
+// scrubbedForm cuts off the text for which the condition holds.
 func scrubbedForm(text string) (form, rest string) {
 	form, rest, _ = strings.Cut(text, "$|")
 	return strings.Join(strings.Fields(form), " "), rest
@@ -47,7 +50,7 @@ func scrubbedForm(text string) (form, rest string) {
 func (p *parser) markAsked() {
 	for name, rules := range p.rules {
 		for _, rule := range rules {
-			if strings.Contains(rule, "{milterd_scrub}") && p.called(name) {
+			if strings.Contains(rule.rhs, "{milterd_scrub}") && p.called(name) {
 				p.config.Received.Asked = true
 			}
 		}
@@ -62,7 +65,7 @@ func (p *parser) called(name string) bool {
 	}
 	for other, rules := range p.rules {
 		for _, rule := range rules {
-			if other != name && (strings.Contains(rule, "$>"+name) || strings.Contains(rule, `$>"`+name+`"`)) {
+			if other != name && slices.Contains(rule.calls(), name) {
 				return true
 			}
 		}

@@ -1,5 +1,5 @@
 // Package dnstest is a real DNS server, over UDP and TCP, for tests: it answers
-// from a few lines of zone file and misbehaves where it is told to.
+// from a few lines of zone file and misbehaves if it is told to.
 //
 // # Lines
 //

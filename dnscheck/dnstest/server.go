@@ -238,7 +238,7 @@ func (s *Server) handler(network string) dns.Handler {
 	})
 }
 
-// wait lets a delay pass; false where the server is closed meanwhile.
+// wait lets a delay pass; false if the server is closed meanwhile.
 func (s *Server) wait(d time.Duration) bool {
 	if d == 0 {
 		return true

@@ -123,7 +123,7 @@ func (z *zone) lookup(q zonefile.Question) (records []dns.RR, target string) {
 	return nil, ""
 }
 
-// missing is the answer where nothing was found, at the name asked for or at
+// missing is the answer if nothing was found, at the name asked for or at
 // the end of the aliases that led to name.
 func (z *zone) missing(query *dns.Msg, name string, aliases []dns.RR) *dns.Msg {
 	f := z.unknown

@@ -31,6 +31,7 @@ func live(w *harness.World, out io.Writer) (ok bool, err error) {
 		dialogues = append(dialogues, d)
 	}
 	options, err := harness.ReadScene(filepath.Join(dir, "scenes", scene))
+	options.Config += "\nlog: {level: debug}\n"
 	if err != nil {
 		return false, err
 	}
@@ -44,7 +45,7 @@ func live(w *harness.World, out io.Writer) (ok bool, err error) {
 	p := &page{out: out}
 	p.paragraph("", "Debian's stock sendmail serves example.test as "+harness.Hostname+", on "+harness.ServerAddr4+" and "+
 		harness.ServerAddr6+", ports 25 and 587. It asks milterd about every client. All of them live in a network "+
-		"namespace on this machine; nothing leaves it. C is the client, S is sendmail; then come milterd's log lines, "+
+		"namespace on this machine; nothing leaves it. C is the client, S is sendmail; then come milterd's verdicts as its log has them at level debug, "+
 		"and below one that accepts what else milterd -check -explain has to say.")
 	var results []result
 	ok = true
@@ -103,7 +104,7 @@ func show(p *page, env *harness.Env, number int, d *harness.Dialogue) result {
 // reasons prints what milterd logged about the client, with the reasons for
 // accepting below.
 func (r *result) reasons(p *page, env *harness.Env, why explanations, verdicts int) {
-	lines, err := env.Milterd.Log.WaitCount(logTimeout, r.mark, verdicts, " stage=")
+	lines, err := env.Milterd.Log.WaitCount(logTimeout, r.mark, verdicts, " action=")
 	r.err = errors.Join(r.err, err)
 	p.line("")
 	for i, line := range lines {

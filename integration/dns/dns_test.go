@@ -13,6 +13,7 @@ import (
 	"github.com/miekg/dns"
 
 	"milterd/dnscheck"
+	"milterd/integration/testkit"
 )
 
 // client asks the laboratory's resolver.
@@ -32,7 +33,7 @@ func client(t *testing.T, config dnscheck.Config) *dnscheck.Client {
 
 func withPatience(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testkit.Patience)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -168,7 +169,7 @@ func TestLists(t *testing.T) {
 // A silent list costs a check its deadline at most, and nothing where the
 // verdict stands without it.
 func TestASilentList(t *testing.T) {
-	c := client(t, dnscheck.Config{TryTimeout: patience, Timeout: patience})
+	c := client(t, dnscheck.Config{TryTimeout: testkit.Patience, Timeout: testkit.Patience})
 	silent := dnscheck.List{Zone: "silent.test", Weight: 1}
 	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer cancel()
@@ -184,7 +185,7 @@ func TestASilentList(t *testing.T) {
 
 func TestHealth(t *testing.T) {
 	c := client(t, dnscheck.Config{})
-	health := dnscheck.NewHealth(dnscheck.HealthOptions{})
+	health := dnscheck.NewHealth(nil)
 	var all []dnscheck.List
 	for _, zone := range []string{"bl.test", "error.test", "everything.test", "empty.test"} {
 		all = append(all, dnscheck.List{Zone: zone, Weight: 1, IPv4: true, IPv6: zone == "bl.test"})
@@ -209,13 +210,8 @@ everything.test IPv4: the test entry that is on no list is listed: the zone answ
 		}
 		return strings.Join(lines, "\n")
 	}
-	for deadline := time.Now().Add(patience); states() != want; {
-		if time.Now().After(deadline) {
-			t.Fatalf("states (-want +got):\n%s", cmp.Diff(want, states()))
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	r := lists.Check(withPatience(t), c, netip.MustParseAddr("203.0.113.7"))
+	testkit.Eventually(t, want, func() bool { return states() == want })
+	r := lists.Check(withPatience(t), lists.Resolver(c), netip.MustParseAddr("203.0.113.7"))
 	if r.Verdict != dnscheck.NotListed {
 		t.Errorf("got %s: lists that do not work refuse nobody", summary(r))
 	}
@@ -242,7 +238,7 @@ func liar(t *testing.T, resolver string) string {
 	go func() {
 		defer close(done)
 		buffer := make([]byte, 4096)
-		upstream := dns.Client{Timeout: patience}
+		upstream := dns.Client{Timeout: testkit.Patience}
 		for {
 			n, from, err := conn.ReadFrom(buffer)
 			if err != nil {
@@ -277,7 +273,7 @@ func send(conn net.PacketConn, to net.Addr, m *dns.Msg) {
 
 func TestALyingServer(t *testing.T) {
 	need(t)
-	c := client(t, dnscheck.Config{Servers: []string{liar(t, lab.resolver)}, TryTimeout: patience, Timeout: patience})
+	c := client(t, dnscheck.Config{Servers: []string{liar(t, lab.resolver)}, TryTimeout: testkit.Patience, Timeout: testkit.Patience})
 	got := c.Lookup(withPatience(t), "mx.good.example", dns.TypeA)
 	if !got.Has(netip.MustParseAddr("203.0.113.5")) || len(got.Records) != 1 {
 		t.Errorf("got %v, want 203.0.113.5", got)

@@ -12,7 +12,6 @@ import (
 
 	"milterd/integration/harness"
 	"milterd/policy/grant"
-	"milterd/policy/grant/bolt"
 )
 
 // grantsFile is where grants outlast a restart.
@@ -111,7 +110,7 @@ func written(t *testing.T) []string {
 	if err := os.WriteFile(path, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	store, err := bolt.Open(bolt.Config{Path: path, Max: 1000})
+	store, err := grant.OpenFile(grant.FileConfig{Path: path, Max: 1000})
 	if err != nil {
 		return nil
 	}

@@ -1,6 +1,6 @@
 // Package harness runs Debian's stock sendmail with milterd beside it, in a
 // small world of its own: a network, a file system and a process table that
-// nobody else sees and that vanish with the process that made them.
+// no other process sees and that vanish with the process that made them.
 //
 // # The world
 //

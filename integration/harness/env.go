@@ -46,7 +46,7 @@ type Options struct {
 	Config string
 	// Files are further files for ConfigDir, by name.
 	Files map[string]string
-	// Tap, where set, is started between sendmail and milterd: it has to listen
+	// Tap, if set, is started between sendmail and milterd: it has to listen
 	// on Socket before it returns, and Config has to make milterd listen on
 	// TappedSocket.
 	Tap func() (stop func() error, err error)
@@ -59,7 +59,7 @@ type Env struct {
 	DNS *dnstest.Server
 	// Milterd is the daemon.
 	Milterd *Milterd
-	// Syslog is what sendmail logged.
+	// Syslog has sendmail's log.
 	Syslog *Log
 
 	world    *World
@@ -115,7 +115,7 @@ func (e *Env) start(o Options) error {
 	return nil
 }
 
-// startFilter starts milterd, and what is between it and sendmail.
+// startFilter starts milterd, and the tap between it and sendmail.
 func (e *Env) startFilter(o Options) error {
 	for name, text := range o.Files {
 		if err := e.WriteFile(name, text); err != nil {

@@ -22,7 +22,7 @@ const (
 )
 
 // makeFiles gives this process a file system in which everything that sendmail
-// and milterd read or write is private. dir is where the copies hang.
+// and milterd read or write is private. The copies are below dir.
 func makeFiles(dir string) error {
 	// Without this, each mount would show outside as well.
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
@@ -103,7 +103,7 @@ func makeRun(stage string) error {
 	return bind(run, "/run")
 }
 
-// bind mounts a file or directory, and what is mounted in it, over another.
+// bind mounts a file or directory, with the mounts in it, over another.
 func bind(from, to string) error {
 	if err := syscall.Mount(from, to, "", syscall.MS_BIND|syscall.MS_REC, ""); err != nil {
 		return fmt.Errorf("bind %s over %s: %w", from, to, err)
@@ -127,7 +127,8 @@ func coverEmpty(path string) error {
 	return nil
 }
 
-// writeEtc tells the resolver and sendmail who and where they are.
+// writeEtc writes the names and addresses of this host, for the resolver and
+// sendmail.
 func writeEtc() error {
 	short, _, _ := strings.Cut(Hostname, ".")
 	for path, text := range map[string]string{
@@ -156,7 +157,7 @@ func makeNetwork() error {
 	if err := syscall.Sethostname([]byte(short)); err != nil {
 		return fmt.Errorf("set host name: %w", err)
 	}
-	// Container engines like to switch it off; where the kernel has none,
+	// Container engines like to switch it off; if the kernel has none,
 	// the addresses below fail.
 	_ = os.WriteFile("/proc/sys/net/ipv6/conf/all/disable_ipv6", []byte("0"), 0)
 	// With IPv4 a local route is enough to bind an address, IPv6 wants more.

@@ -70,18 +70,6 @@ func TestListening(t *testing.T) {
 	}
 }
 
-func TestCanonicalAddr(t *testing.T) {
-	for addr, want := range map[string]string{
-		"203.0.113.8":        "203.0.113.8",
-		"::ffff:203.0.113.8": "203.0.113.8",
-		"2001:db8::8":        "IPv6:2001:db8:0:0:0:0:0:8",
-	} {
-		if got := canonicalAddr(netip.MustParseAddr(addr)); got != want {
-			t.Errorf("%s: got %s, want %s", addr, got, want)
-		}
-	}
-}
-
 // The example of RFC 2195 section 2.
 func TestCRAMMD5(t *testing.T) {
 	client := &cramMD5{"tim", "tanstaaftanstaaf"}

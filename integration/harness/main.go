@@ -48,7 +48,7 @@ type World struct {
 // meant for os.Exit. It does so by starting the program again, with the same
 // arguments; the first copy only builds milterd and waits.
 //
-// Where the machine lacks something, run is called at once, without a world:
+// If the machine lacks something, run is called at once, without a world:
 // World.Missing then says why.
 func Main(run func(*World) int) int {
 	if inside := os.Getenv(envInside); inside != "" {

@@ -20,7 +20,7 @@ const (
 	// startTimeout bounds how long a daemon may take to begin to listen.
 	startTimeout = 30 * time.Second
 	// stopTimeout bounds how long a daemon may take to end before it is killed.
-	// milterd gives messages in progress 30 s.
+	// milterd gives messages in progress 10 s (listen.shutdown).
 	stopTimeout = 45 * time.Second
 	// maxLogLines bounds what a Log remembers.
 	maxLogLines = 200_000

@@ -120,8 +120,8 @@ func (c *Conn) Command(line string) (Reply, error) {
 	return c.ReadReply()
 }
 
-// StartTLS sends STARTTLS and, where the server is ready, begins TLS. The
-// server's certificate is not checked: its name is not what is tested here.
+// StartTLS sends STARTTLS and, if the server is ready, begins TLS. The
+// server's certificate is not checked: its name is not tested here.
 func (c *Conn) StartTLS() (Reply, error) {
 	reply, err := c.Command("STARTTLS")
 	if err != nil || reply.Code != 220 {

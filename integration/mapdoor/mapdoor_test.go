@@ -3,6 +3,7 @@ package mapdoor
 import (
 	"context"
 	"net/netip"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -282,4 +283,40 @@ func result(transcript, ruleset string) string {
 		}
 	}
 	return last
+}
+
+// TestAShortenedAddressIsNoOtherClient: with UseCompressedIPv6Addresses sendmail
+// shortens IPv6:2001:db8::1:8 to IPv6:2001:db8::1 while it walks, which is another
+// client's address.
+func TestAShortenedAddressIsNoOtherClient(t *testing.T) {
+	s := newSite(t)
+	config := s.withSocket()
+	text, err := os.ReadFile(s.path(config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write(config, string(text)+"O UseCompressedIPv6Addresses=true\n")
+	p := &policy.Policy{Access: parse(t, "Connect:2001:db8::2:0/112\tRELAY\nConnect:2001:db8::/112\tREJECT\n")}
+	s.open(served(p, granted{"2001:db8::1"}))
+	for _, tt := range []struct {
+		name, addr      string
+		relays, refused bool
+	}{
+		{"the client that holds a grant", "IPv6:2001:db8::1", true, false},
+		{"one that is shortened to it", "IPv6:2001:db8::1:8", false, false},
+		{"one that is refused", "IPv6:2001:db8::3", false, true},
+		{"one that is shortened to it", "IPv6:2001:db8::3:8", false, false},
+		{"one in a network that relays", "IPv6:2001:db8::2:9", true, false},
+		{"one that is shortened into it", "IPv6:2001:db8::2:9:8", false, false},
+	} {
+		out := s.test(config).transcript(session("["+tt.addr+"]", tt.addr, "OK", "a@other.example", "x@elsewhere.example"))
+		relays := result(out, "Basic_check_rcpt") == "RELAY"
+		if relays != tt.relays {
+			t.Errorf("%s (%s) relays: %t", tt.name, tt.addr, relays)
+		}
+		refused := strings.Contains(out, "returns: < REJECT >")
+		if refused != tt.refused {
+			t.Errorf("%s (%s) finds a REJECT: %t", tt.name, tt.addr, refused)
+		}
+	}
 }

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"milterd/milter"
+	milterdoor "milterd/milter/door"
 	"milterd/milter/socketmap"
 	"milterd/policy"
 	"milterd/policy/access"
@@ -98,7 +98,7 @@ type door struct {
 
 func (s site) open(maps map[string]socketmap.Map) *door {
 	s.t.Helper()
-	ln, err := milter.Listen("local:"+s.path("map.sock"), 0o600, "")
+	ln, err := milterdoor.Listen("local:"+s.path("map.sock"), 0o600, "")
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -121,8 +121,8 @@ func (d *door) close(t testing.TB) {
 }
 
 // served are the maps of a policy.
-func served(p *policy.Policy, grants socketmap.Grants) map[string]socketmap.Map {
-	current := func() socketmap.Snapshot { return socketmap.Snapshot{Policy: p, Grants: grants} }
+func served(p *policy.Policy, grants milterdoor.Grants) map[string]socketmap.Map {
+	current := func() milterdoor.Snapshot { return milterdoor.Snapshot{Policy: p, Grants: grants} }
 	return map[string]socketmap.Map{"access": socketmap.NewAccess(current, nil), "received": socketmap.NewReceived(current)}
 }
 

@@ -72,6 +72,7 @@ func newPolicy(t *testing.T, f access.Features, table string) *policy.Policy {
 	reject := policy.TableCheck{Reject: mustReply(t, "550 5.7.1 Access denied")}
 	return &policy.Policy{
 		Access: mustParse(t, f, table), Features: f, Hostname: hostname,
+		Domain: "example.test", OwnDomains: policy.NewClass("example.test"),
 		Local: policy.NewClass(append([]string{hostname, "localhost", "mx", "[127.0.0.1]"}, localDomains...)...),
 		Relay: policy.NewClass(relayDomains...),
 		Checks: policy.Checks{
@@ -186,31 +187,36 @@ func TestSessionsAreDecidedAsBySendmail(t *testing.T) {
 	for i, g := range generators {
 		t.Run(fmt.Sprintf("table-%d", i), func(t *testing.T) {
 			t.Parallel()
-			features, table := g.features(), g.table()
-			sessions := make([]session, sessionsPerTable)
-			var queries []query
-			for i := range sessions {
-				sessions[i] = g.session()
-				queries = append(queries, sessions[i].queries(features)...)
-			}
-			answers := newSendmail(t, features, table).ask(t, queries)
-			p := newPolicy(t, features, table)
-			different := 0
-			for _, s := range sessions {
-				want := s.wanted(features, &answers)
-				got, verdicts := s.asked(p)
-				if !same(want, got, verdicts[len(verdicts)-1], s) {
-					different++
-					if different <= 3 {
-						t.Errorf("seed %d, features %+v\nsession %+v\nsendmail: %+v\nmilterd:  %+v\nverdicts: %+v",
-							seed, features, s, want, got, verdicts)
-					}
-				}
-			}
-			if different > 0 {
-				t.Errorf("%d of %d sessions differ; the table:\n%s", different, len(sessions), table)
-			}
+			u := standard(g.features(), g.table())
+			compare(t, seed, g, u, newSendmail(t, u), newPolicy(t, u.features, u.table))
 		})
+	}
+}
+
+// compare puts the same sessions to both sides.
+func compare(t *testing.T, seed int, g generator, u setUp, s *sendmail, p *policy.Policy) {
+	t.Helper()
+	sessions := make([]session, sessionsPerTable)
+	var queries []query
+	for i := range sessions {
+		sessions[i] = g.session()
+		queries = append(queries, sessions[i].queries(u.features)...)
+	}
+	answers := s.ask(t, queries)
+	different := 0
+	for _, s := range sessions {
+		want := s.wanted(u.features, &answers)
+		got, verdicts := s.asked(p)
+		if !same(want, got, verdicts[len(verdicts)-1], s) {
+			different++
+			if different <= 3 {
+				t.Errorf("seed %d, features %+v\nsession %+v\nsendmail: %+v\nmilterd:  %+v\nverdicts: %+v",
+					seed, u.features, s, want, got, verdicts)
+			}
+		}
+	}
+	if different > 0 {
+		t.Errorf("%d of %d sessions differ; the table:\n%s\nthe classes:\n%s%s%q", different, len(sessions), u.table, u.classes, u.config, u.files)
 	}
 }
 
@@ -273,7 +279,7 @@ func TestLookupsAskTheSameKeys(t *testing.T) {
 				wants = append(wants, l)
 				queries = append(queries, l.query())
 			}
-			answers := newSendmail(t, features, table).ask(t, queries)
+			answers := newSendmail(t, standard(features, table)).ask(t, queries)
 			parsed := mustParse(t, features, table)
 			for i, l := range wants {
 				search := access.Search{Table: parsed, Features: &features}

@@ -8,24 +8,24 @@ import (
 	"time"
 )
 
-// Listener is a net.Listener whose Accept waits and tries again where an error
-// may pass. An error of Accept ends the serving of a listener; a process that is
-// short of file descriptors for a moment must not be deaf from then on.
+// Listener is a net.Listener whose Accept waits and tries again after a temporary
+// error. An error of Accept ends the serving of a listener; a process that is short
+// of file descriptors for a moment must not stop serving.
 type Listener struct {
 	net.Listener
-	passing func(err error, pause time.Duration)
-	done    chan struct{}
-	once    sync.Once
+	retry func(err error, pause time.Duration)
+	done  chan struct{}
+	once  sync.Once
 }
 
-// NewListener wraps ln. passing is told of each error that may pass, before the
-// pause that follows it.
-func NewListener(ln net.Listener, passing func(err error, pause time.Duration)) *Listener {
-	return &Listener{Listener: ln, passing: passing, done: make(chan struct{})}
+// NewListener wraps ln. retry is called with each temporary error, before the pause
+// that follows it.
+func NewListener(ln net.Listener, retry func(err error, pause time.Duration)) *Listener {
+	return &Listener{Listener: ln, retry: retry, done: make(chan struct{})}
 }
 
-// The pause after an Accept error that will pass doubles from the first to the
-// last of these.
+// The pause after a temporary error of Accept doubles from the first to the last of
+// these.
 const (
 	firstAcceptPause = 5 * time.Millisecond
 	lastAcceptPause  = time.Second
@@ -36,10 +36,10 @@ const (
 func (l *Listener) Accept() (net.Conn, error) {
 	for pause := firstAcceptPause; ; pause = min(2*pause, lastAcceptPause) {
 		conn, err := l.Listener.Accept()
-		if err == nil || !isPassing(err) {
+		if err == nil || !isTemporary(err) {
 			return conn, err
 		}
-		l.passing(err, pause)
+		l.retry(err, pause)
 		timer := time.NewTimer(pause)
 		select {
 		case <-l.done:
@@ -50,7 +50,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close stops Accept, also where it waits after an error.
+// Close stops Accept, also if it waits after an error.
 func (l *Listener) Close() error {
 	err := net.ErrClosed
 	l.once.Do(func() {
@@ -60,10 +60,9 @@ func (l *Listener) Close() error {
 	return err
 }
 
-// isPassing reports whether Accept may succeed later: the process or the
-// system is short of something, or the client has gone (accept(2), "Error
-// handling").
-func isPassing(err error) bool {
+// isTemporary reports whether Accept may succeed later: the process or the system
+// is short of something, or the client has gone (accept(2), "Error handling").
+func isTemporary(err error) bool {
 	for _, e := range []syscall.Errno{
 		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,
 		syscall.ECONNABORTED, syscall.ECONNRESET, syscall.EINTR, syscall.EAGAIN,

@@ -10,23 +10,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"milterd/milter/door"
 	"milterd/policy"
 	"milterd/policy/access"
 )
-
-// Snapshot is what one look-up is answered from.
-type Snapshot struct {
-	// Policy is nil before there is any.
-	Policy *policy.Policy
-	// Grants knows the relay grants; nil where there are none.
-	Grants Grants
-}
-
-// Grants says which clients hold a relay grant.
-type Grants interface {
-	// Grant is asked while a client waits; it answers in good time.
-	Grant(ctx context.Context, client netip.Addr) policy.GrantState
-}
 
 // notLoaded is the answer of all maps while there is no policy.
 var notLoaded = Answer{Temp, "the policy is not loaded"}
@@ -40,22 +27,26 @@ var notLoaded = Answer{Temp, "the policy is not loaded"}
 // Connect:, unless the table has an entry for that very address that refuses it. So
 // a network's REJECT does not keep out a user who has just logged in from there.
 //
-// Where the store of the grants cannot be asked, one that was known to hold a grant
+// If the store of the grants cannot be asked, a client that was known to hold a grant
 // (policy.GrantTemporary) is told to come again. For all others the table's answer
 // stands: their mail must flow.
 //
+// A key that sendmail has shortened is no client's address, whatever it reads as: it
+// matches neither a grant nor a network by prefix length.
+//
 // What sendmail refuses by an entry it refuses without a word to the filter door. So
-// entries that refuse are logged here, with their line, when sendmail asks for them:
-// each once in toldWindow, as a client can make it ask at will.
+// entries that refuse are logged here when sendmail asks for them, with what the key
+// tells of client, sender or recipient: each entry once in toldWindow, as a client can
+// make sendmail ask at will.
 type Access struct {
-	current func() Snapshot
+	current func() door.Snapshot
 	logger  *slog.Logger
 	granted atomic.Uint64
 	told    toldLines
 }
 
 // NewAccess makes the map. current is asked at each look-up; logger may be nil.
-func NewAccess(current func() Snapshot, logger *slog.Logger) *Access {
+func NewAccess(current func() door.Snapshot, logger *slog.Logger) *Access {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
@@ -72,6 +63,10 @@ func (a *Access) Lookup(ctx context.Context, key string) Answer {
 		return notLoaded
 	}
 	table := now.Policy.Access
+	if shortened(ctx, key) {
+		value, line, ok := table.Entry(key)
+		return a.answer(table, key, value, line, ok)
+	}
 	if now.Grants != nil {
 		if addr, ok := clientOf(key); ok {
 			return a.lookupClient(ctx, now.Grants, table, key, addr)
@@ -93,10 +88,39 @@ func (a *Access) answer(table *access.Table, key, value string, line int, ok boo
 	}
 	if refuses(key, value) {
 		if a.told.first(line, time.Now()) {
-			a.logger.Info("sendmail found an entry that refuses", "rule", fmt.Sprintf("%s:%d: %s %s", table.Name(), line, printable(key), printable(access.Shown(key, value))))
+			refusal := refusalLine(key, value)
+			refusal.Rule = fmt.Sprintf("%s:%d: %s %s", table.Name(), line, shown(key), shown(access.Shown(key, value)))
+			refusal.Log(context.Background(), a.logger)
 		}
 	}
 	return Answer{OK, value}
+}
+
+// refusalLine is what a key tells of the mail that its entry refuses.
+func refusalLine(key, value string) door.Line {
+	line := door.Line{Door: "map", Action: policy.ActionReject}
+	switch v := access.ParseValue(value); v.Kind {
+	case access.KindDiscard:
+		line.Action = policy.ActionDiscard
+	case access.KindQuarantine:
+		line.Action = policy.ActionQuarantine
+	case access.KindError:
+		reply := policy.Reply{Code: v.Reply.Code, Enhanced: v.Reply.Enhanced, Text: v.Text}
+		if line.Reply = reply.String(); reply.Temporary() {
+			line.Action = policy.ActionTempfail
+		}
+	}
+	client := key
+	if tag, rest, _ := strings.Cut(access.Fold(key), ":"); tag == "connect" {
+		client = rest
+	} else if tag == "from" {
+		line.From = shown(rest)
+	} else if tag == "to" {
+		line.To = shown(rest)
+	}
+	// Half an address, as sendmail asks for networks, is no client.
+	line.Client.Addr, _ = access.ParseAddr(client)
+	return line
 }
 
 // The bounds of toldLines: how long it remembers, and how many lines.
@@ -138,12 +162,12 @@ func refuses(key, value string) bool {
 			return false
 		}
 	}
-	v, err := access.ParseValue(value)
-	return err != nil || v.Outranks() && v.Kind != access.KindFriend && v.Kind != access.KindHater
+	v := access.ParseValue(value)
+	return v.Outranks() && v.Kind != access.KindFriend && v.Kind != access.KindHater
 }
 
 // lookupClient answers a key that is about a client's whole address.
-func (a *Access) lookupClient(ctx context.Context, grants Grants, table *access.Table, key string, addr netip.Addr) Answer {
+func (a *Access) lookupClient(ctx context.Context, grants door.Grants, table *access.Table, key string, addr netip.Addr) Answer {
 	value, line, ok := table.LookupGranted(key)
 	if line != 0 || !ok {
 		// An entry that outranks grants: they need not be asked.

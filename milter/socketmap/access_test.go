@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"milterd/integration/testkit"
+	"milterd/milter/door"
 	"milterd/policy"
 	"milterd/policy/access"
 )
@@ -34,8 +36,8 @@ func table(t testing.TB, text string) *access.Table {
 }
 
 // always is a current function.
-func always(p *policy.Policy, grants Grants) func() Snapshot {
-	return func() Snapshot { return Snapshot{Policy: p, Grants: grants} }
+func always(p *policy.Policy, grants door.Grants) func() door.Snapshot {
+	return func() door.Snapshot { return door.Snapshot{Policy: p, Grants: grants} }
 }
 
 const accessText = `Connect:203.0.113.5	REJECT
@@ -77,8 +79,8 @@ func TestTheAccessMapServesTheTable(t *testing.T) {
 }
 
 func TestTheAccessMapUsesWhatIsInForce(t *testing.T) {
-	var now Snapshot
-	a := NewAccess(func() Snapshot { return now }, nil)
+	var now door.Snapshot
+	a := NewAccess(func() door.Snapshot { return now }, nil)
 	check := func(when string, want Answer) {
 		t.Helper()
 		if diff := cmp.Diff(want, a.Lookup(t.Context(), "connect:203.0.113.5")); diff != "" {
@@ -141,15 +143,17 @@ func TestGrantsAreLaidOverTheAccessTable(t *testing.T) {
 
 // TestEntriesThatRefuseAreLogged: sendmail refuses by them before it asks the filter.
 func TestEntriesThatRefuseAreLogged(t *testing.T) {
-	var log lockedBuffer
+	var log testkit.Log
 	const text = "Connect:203.0.113.5 REJECT\nFrom:bad@good.example ERROR:5.7.1:550 no\n198.51.100 DISCARD\nConnect:192.0.2.0/24 REJECT\n" +
-		"Connect:203.0.113.6 OK\nGreetPause:203.0.113.5 5000\nSpam:x@example.test FRIEND\nTo:y@example.test RELAY\n"
-	a := NewAccess(always(&policy.Policy{Access: table(t, text)}, nil), log.logger())
+		"Connect:203.0.113.6 OK\nGreetPause:203.0.113.5 5000\nSpam:x@example.test FRIEND\nTo:y@example.test RELAY\nTo:late@example.test ERROR:4.2.1:450 later\nx@held.example QUARANTINE:look\n"
+	a := NewAccess(always(&policy.Policy{Access: table(t, text)}, nil), log.Logger())
 	for key, rule := range map[string]string{
-		"connect:203.0.113.5":   "access:1: connect:203.0.113.5 REJECT",
-		"from:bad@good.example": "access:2: from:bad@good.example ERROR:5.7.1:550 no",
-		"198.51.100":            "access:3: 198.51.100 DISCARD",
-		"connect:192.0.2.9":     "access:4: connect:192.0.2.9 REJECT",
+		"connect:203.0.113.5":   `msg=reject door=map client=203.0.113.5 rule="access:1: connect:203.0.113.5 REJECT"`,
+		"from:bad@good.example": `msg=reject door=map from=bad@good.example reply="550 5.7.1 no" rule="access:2: from:bad@good.example ERROR:5.7.1:550 no"`,
+		"198.51.100":            `msg=discard door=map rule="access:3: 198.51.100 DISCARD"`,
+		"connect:192.0.2.9":     `msg=reject door=map client=192.0.2.9 rule="access:4: connect:192.0.2.9 REJECT"`,
+		"to:late@example.test":  `msg=tempfail door=map to=late@example.test reply="450 4.2.1 later" rule="access:9: to:late@example.test ERROR:4.2.1:450 later"`,
+		"x@held.example":        `msg=quarantine door=map rule="access:10: x@held.example QUARANTINE:look"`,
 		"connect:203.0.113.6":   "", "greetpause:203.0.113.5": "", "spam:x@example.test": "", "to:y@example.test": "", "connect:203.0.113.7": "",
 	} {
 		before := len(log.String())
@@ -184,9 +188,49 @@ func TestPasswordsAreNotLogged(t *testing.T) {
 	c.ask("access AuthInfo:smart.example", `OK "U:user" "P:TopSecretPw" "M:PLAIN"`)
 	c.ask("access connect:203.0.113.5", "OK REJECT")
 	for _, want := range []string{`key=AuthInfo:smart.example status=OK value="(not shown)"`, "key=connect:203.0.113.5 status=OK value=REJECT"} {
-		eventually(t, "the log has "+want, func() bool { return strings.Contains(ts.log.String(), want) })
+		testkit.Eventually(t, "the log has "+want, func() bool { return strings.Contains(ts.log.String(), want) })
 	}
 	if strings.Contains(ts.log.String(), "TopSecret") {
 		t.Errorf("a password is in the log:\n%s", ts.log)
+	}
+}
+
+// TestAShortenedKeyIsNoClient has the keys that sendmail asks for with
+// UseCompressedIPv6Addresses, on one connection: those it makes of a longer one read
+// as other clients' addresses.
+func TestAShortenedKeyIsNoClient(t *testing.T) {
+	const text = "Connect:2001:db8::/112\tREJECT\nConnect:2001:db8:0:0:0:0:1:0/112\tRELAY\nConnect:IPv6:2001:db8::2\tDISCARD\n"
+	grants := &grantTable{states: map[string]policy.GrantState{"2001:db8::1": policy.GrantHeld, "2001:db8::5": policy.GrantTemporary}}
+	for _, c := range []struct {
+		name string
+		keys []string
+		want string
+	}{
+		{"a client's own address in a network", []string{"connect:ipv6:2001:db8::9"}, "OK REJECT"},
+		{"one that a client outside of it is shortened to", []string{"connect:ipv6:2001:db8::9:8", "ipv6:2001:db8::9:8", "connect:ipv6:2001:db8::9"}, "NOTFOUND "},
+		{"without the untagged key between", []string{"connect:ipv6:2001:db8::9:8", "connect:ipv6:2001:db8::9"}, "NOTFOUND "},
+		{"in capitals", []string{"Connect:IPv6:2001:DB8::9:8", "IPv6:2001:DB8::9:8", "Connect:IPv6:2001:db8::9"}, "NOTFOUND "},
+		{"shortened twice", []string{"connect:ipv6:2001:db8::9:8:7", "ipv6:2001:db8::9:8:7", "connect:ipv6:2001:db8::9:8", "ipv6:2001:db8::9:8", "connect:ipv6:2001:db8::9"}, "NOTFOUND "},
+		{"a client that holds a grant", []string{"connect:ipv6:2001:db8::1"}, "OK RELAY"},
+		{"one that is shortened to it", []string{"connect:ipv6:2001:db8::1:8", "ipv6:2001:db8::1:8", "connect:ipv6:2001:db8::1"}, "NOTFOUND "},
+		{"one that is shortened to one that cannot be asked about", []string{"connect:ipv6:2001:db8::5:8", "connect:ipv6:2001:db8::5"}, "NOTFOUND "},
+		{"one that is shortened to an entry of sendmail's form", []string{"connect:ipv6:2001:db8::2:8", "connect:ipv6:2001:db8::2"}, "OK DISCARD"},
+		{"the next walk begins with the client itself", []string{"connect:ipv6:2001:db8::9:8", "connect:ipv6:2001:db8::9", "ipv6:2001:db8", "connect:ipv6:2001:db8::1"}, "OK RELAY"},
+		{"another client's address after one", []string{"connect:ipv6:2001:db8::18", "connect:ipv6:2001:db8::1"}, "OK RELAY"},
+		{"a longer one after its beginning", []string{"connect:ipv6:2001:db8::1", "connect:ipv6:2001:db8::1:8"}, "OK RELAY"},
+	} {
+		p := &policy.Policy{Access: table(t, text)}
+		server := serve(t, Config{Maps: map[string]Map{"access": NewAccess(always(p, grants), nil)}})
+		client := dial(t, server.addr)
+		for i, key := range c.keys {
+			client.send(netstring("access " + key))
+			got, err := client.read()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if i == len(c.keys)-1 && got != c.want {
+				t.Errorf("%s: %s is answered %q, expected %q", c.name, key, got, c.want)
+			}
+		}
 	}
 }

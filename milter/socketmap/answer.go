@@ -16,7 +16,7 @@ const (
 	OK Status = "OK"
 	// NotFound: the key is not in the map.
 	NotFound Status = "NOTFOUND"
-	// Temp: nobody can say for now; the reason follows. sendmail answers 451.
+	// Temp: there is no answer for now; the reason follows. sendmail answers 451.
 	Temp Status = "TEMP"
 )
 

@@ -28,6 +28,7 @@ type conn struct {
 	in         []byte // read from the socket: in[start:end]
 	start, end int
 	out        []byte // answers that are not sent yet
+	previous   string // the key of the last request
 
 	mu sync.Mutex
 	// last is when the connection ends, once the server is shutting down.
@@ -48,7 +49,9 @@ func (c *conn) serve() {
 			c.ended(err)
 			return
 		}
-		c.out = c.server.answer(r).append(c.out)
+		key := string(r.key)
+		c.out = c.server.answer(string(r.name), key, c.previous).append(c.out)
+		c.previous = key
 		if len(c.out) < maxPending {
 			continue
 		}
@@ -108,7 +111,7 @@ func (c *conn) endBy(last time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.last = last
-	// Where this fails, so do the reads.
+	// If this fails, so do the reads.
 	_ = c.raw.SetReadDeadline(last)
 }
 
@@ -154,7 +157,7 @@ func (c *conn) flush() error {
 	return err
 }
 
-// ended counts and logs why a connection ended, where that is worth a word.
+// ended counts and logs a connection that ended for another reason than its client.
 func (c *conn) ended(err error) {
 	s := c.server
 	if malformed := malformedError(""); errors.As(err, &malformed) {

@@ -14,8 +14,8 @@
 //	24:access from:good.example,           9:NOTFOUND ,
 //	26:access connect:203.0.113.5,         29:TEMP the policy is not loaded,
 //
-// LEN counts octets, in decimal. The space after the status must be there also
-// where nothing follows: sendmail takes what is behind it without looking. This
+// LEN counts octets, in decimal. The space after the status must be there even
+// if nothing follows: sendmail takes the text behind it without looking. This
 // server answers what is pipelined in order, as Postfix and others may ask.
 //
 // What sendmail 8.17 sends: the key in lower case and cut at 256 octets, unless the
@@ -25,10 +25,10 @@
 //     look-up, %% for a percent sign, as in every map. It is broken into tokens, for
 //     which there is room for some 1250 octets.
 //   - NOTFOUND.
-//   - TEMP, and TIMEOUT likewise: the ruleset gets KEY<TMPF> where the K line says
+//   - TEMP, and TIMEOUT likewise: the ruleset gets KEY<TMPF> if the K line says
 //     -T<TMPF>, and answers 451.
 //   - PERM, and every other word, count as not found: a server that cannot answer
-//     and says so in this way lets everybody in. It is not used here, not even for
+//     and says so in this way lets every client in. It is not used here, not even for
 //     a map that does not exist.
 //
 // # Connections
@@ -42,7 +42,7 @@
 //     this reason the idle time-out is above the two hours that sendmail lets
 //     an SMTP client be silent. After a restart of milterd, each SMTP session in
 //     progress gets one such 451.
-//   - Where the connection cannot be made, all look-ups of that process fail for
+//   - If the connection cannot be made, all look-ups of that process fail for
 //     now until it ends: the SMTP session gets 451, later ones are not
 //     concerned.
 //   - sendmail waits 30 s for an answer, or as long as -d of the K line says.

@@ -2,63 +2,24 @@ package socketmap
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+
+	"milterd/integration/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// patience bounds every wait in the tests.
-const patience = 20 * time.Second
-
-// eventually polls until the condition holds.
-func eventually(t testing.TB, what string, condition func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for !condition() {
-		if time.Now().After(deadline) {
-			t.Fatalf("never came true: %s", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
-
-// lockedBuffer collects a log from many goroutines.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
-// logger logs everything to the buffer.
-func (b *lockedBuffer) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))
-}
 
 // echo is a map that finds every key, as itself.
 var echo = MapFunc(func(_ context.Context, key string) Answer { return Answer{OK, key} })
@@ -67,15 +28,15 @@ var echo = MapFunc(func(_ context.Context, key string) Answer { return Answer{OK
 type testServer struct {
 	*Server
 	addr string
-	log  *lockedBuffer
+	log  *testkit.Log
 }
 
 // serve starts a server. Where config names no map, there is echo.
 func serve(t testing.TB, config Config) *testServer {
 	t.Helper()
-	ts := &testServer{log: &lockedBuffer{}}
+	ts := &testServer{log: &testkit.Log{}}
 	if config.Logger == nil {
-		config.Logger = ts.log.logger()
+		config.Logger = ts.log.Logger()
 	}
 	if config.Maps == nil {
 		config.Maps = map[string]Map{"echo": echo}
@@ -89,7 +50,7 @@ func serve(t testing.TB, config Config) *testServer {
 	served := make(chan error, 1)
 	go func() { served <- ts.Serve(ln) }()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), testkit.Patience)
 		defer cancel()
 		if err := ts.Shutdown(ctx); err != nil {
 			t.Errorf("shutdown: %v", err)
@@ -126,7 +87,7 @@ func dial(t testing.TB, addr string) *client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(testkit.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })

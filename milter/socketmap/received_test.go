@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"milterd/milter/door"
 	"milterd/policy"
 )
 
@@ -101,8 +102,8 @@ func TestWhoseReceivedFieldIsScrubbed(t *testing.T) {
 }
 
 func TestTheReceivedMapUsesWhatIsInForce(t *testing.T) {
-	var now Snapshot
-	r := NewReceived(func() Snapshot { return now })
+	var now door.Snapshot
+	r := NewReceived(func() door.Snapshot { return now })
 	check := func(when string, want Answer) {
 		t.Helper()
 		for range 2 {
@@ -120,6 +121,9 @@ func TestTheReceivedMapUsesWhatIsInForce(t *testing.T) {
 
 func TestReceivedKeysAreRead(t *testing.T) {
 	client := netip.MustParseAddr("203.0.113.8")
+	from := func(addr netip.Addr, port uint16) facts {
+		return facts{client: policy.Connection{Addr: addr, DaemonPort: port}}
+	}
 	for _, tt := range []struct {
 		name, key string
 		want      facts
@@ -127,23 +131,26 @@ func TestReceivedKeysAreRead(t *testing.T) {
 	}{
 		{
 			"every field", "203.0.113.8/587/MSA-v4/PLAIN/FORGED/esmtp/[203.0.113.8]/x@other.example",
-			facts{Addr: client, DaemonPort: 587, DaemonName: "MSA-v4", AuthType: "PLAIN", Resolve: policy.ResolveForged, Mailer: "esmtp", Name: "[203.0.113.8]", Rcpt: "x@other.example"}, true,
+			facts{
+				policy.Connection{Addr: client, DaemonPort: 587, DaemonName: "MSA-v4", Resolve: policy.ResolveForged, Name: "[203.0.113.8]"},
+				policy.Auth{Type: "PLAIN"}, &policy.Recipient{To: "x@other.example", Mailer: "esmtp"},
+			}, true,
 		},
-		{"no value but the address", "203.0.113.8///////", facts{Addr: client}, true},
-		{"the address alone", "203.0.113.8", facts{Addr: client}, true},
-		{"values that cannot be", "203.0.113.8/70000///MAYBE", facts{Addr: client}, true},
-		{"a recipient in angle brackets and with spaces", `203.0.113.8///////<"a b"@c.example>`, facts{Addr: client, Rcpt: `"a b"@c.example`}, true},
-		{"IPv6", "IPv6:2001:db8:0:0:0:0:0:8/25", facts{Addr: netip.MustParseAddr("2001:db8::8"), DaemonPort: 25}, true},
-		{"a zone, which no client has", "fe80::1%eth0", facts{Addr: netip.MustParseAddr("fe80::1")}, true},
-		{"IPv4 within IPv6", "::ffff:203.0.113.8", facts{Addr: client}, true},
-		{"a local submission", "0/25", facts{DaemonPort: 25}, true},
+		{"no value but the address", "203.0.113.8///////", from(client, 0), true},
+		{"the address alone", "203.0.113.8", from(client, 0), true},
+		{"values that cannot be", "203.0.113.8/70000///MAYBE", from(client, 0), true},
+		{"a recipient in angle brackets and with spaces", `203.0.113.8///////<"a b"@c.example>`, facts{client: policy.Connection{Addr: client}, recipient: &policy.Recipient{To: `"a b"@c.example`}}, true},
+		{"IPv6", "IPv6:2001:db8:0:0:0:0:0:8/25", from(netip.MustParseAddr("2001:db8::8"), 25), true},
+		{"a zone, which no client has", "fe80::1%eth0", from(netip.MustParseAddr("fe80::1"), 0), true},
+		{"IPv4 within IPv6", "::ffff:203.0.113.8", from(client, 0), true},
+		{"a local submission", "0/25", from(netip.Addr{}, 25), true},
 		{"no address", "/25", facts{}, false},
 		{"nothing", "", facts{}, false},
 		{"the prefix alone", "IPv6:/25", facts{}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, ok := parseReceived(tt.key)
-			if diff := cmp.Diff(tt.want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" || ok != tt.ok {
+			if diff := cmp.Diff(tt.want, got, cmpopts.EquateComparable(netip.Addr{}), cmp.AllowUnexported(facts{})); diff != "" || ok != tt.ok {
 				t.Errorf("ok %t, facts (-want +got):\n%s", ok, diff)
 			}
 		})
@@ -177,7 +184,7 @@ func FuzzReceivedKey(f *testing.F) {
 		}
 		without, withoutOK := parseReceived(client)
 		with, withOK := parseReceived(client + rcpt)
-		without.Rcpt, with.Rcpt = "", ""
+		without.recipient, with.recipient = nil, nil
 		if with != without || withOK != withoutOK {
 			t.Fatalf("the recipient changes %+v into %+v", without, with)
 		}

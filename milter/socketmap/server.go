@@ -9,17 +9,20 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"milterd/milter/door"
-	"milterd/policy"
 	"milterd/policy/access"
+	"milterd/policy/printable"
 )
 
-// DefaultMaxConnections is the connection limit where Config names none.
+// DefaultMaxConnections is the connection limit if Config names none.
 const DefaultMaxConnections = 4096
 
-// DefaultIdleTimeout is how long a connection may be silent where Config does not
+// DefaultIdleTimeout is how long a connection may be silent if Config does not
 // say: a little above the two hours that sendmail lets an SMTP client be
 // silent. A connection that is closed earlier costs its sendmail process a look-up.
 const DefaultIdleTimeout = 7210 * time.Second
@@ -54,7 +57,7 @@ type Server struct {
 	unknown mapCounters
 	// unknownAnswer is given for a map that there is not.
 	unknownAnswer Answer
-	notes         notes
+	notes         *notes
 
 	// ctx is that of the look-ups.
 	ctx    context.Context
@@ -94,6 +97,7 @@ func NewServer(config Config) *Server {
 		config:    config,
 		logger:    config.Logger,
 		maps:      make(map[string]*servedMap, len(config.Maps)),
+		notes:     newNotes(noteInterval),
 		conns:     make(map[*conn]struct{}),
 		listeners: make(map[*door.Listener]struct{}),
 	}
@@ -177,8 +181,8 @@ func (s *Server) remove(c *conn) {
 // each connection, one with look-ups to answer when they are answered. What is
 // still open when ctx ends is cut off, and Shutdown returns ctx's error.
 //
-// sendmail asks about a message that is in progress, too: where both doors are
-// shut, the filter door is shut first.
+// sendmail asks about a message that is in progress, too: if both doors are to be shut,
+// the filter door is shut first.
 func (s *Server) Shutdown(ctx context.Context) error {
 	last := time.Now().Add(s.config.IdleGrace)
 	s.mu.Lock()
@@ -211,48 +215,42 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return fmt.Errorf("shut down the map server: %w", ctx.Err())
 }
 
-// answer looks one key up.
-func (s *Server) answer(r request) Answer {
-	m, ok := s.maps[string(r.name)]
+// answer looks one key up; previous is the one before it on the same connection.
+func (s *Server) answer(name, key, previous string) Answer {
+	m, ok := s.maps[name]
 	if !ok {
 		s.unknown.count(Temp)
-		s.notes.warn(s.logger, noteUnknown, "look-up in a map that does not exist", "map", printable(string(r.name)))
+		s.notes.warn(s.logger, noteUnknown, "look-up in a map that does not exist", "map", shown(name))
 		return s.unknownAnswer
 	}
-	key := string(r.key)
-	a := s.lookup(m, string(r.name), key)
+	a := s.lookup(afterKey(s.ctx, previous), m, name, key)
 	if problem := a.problem(); problem != "" {
-		s.notes.warn(s.logger, noteUnusable, "an answer cannot be given: "+problem, "map", string(r.name), "key", printable(key))
+		s.notes.warn(s.logger, noteUnusable, "an answer cannot be given: "+problem, "map", name, "key", shown(key))
 		a = Answer{Temp, "an answer that cannot be given"}
 	}
 	m.counter.count(a.Status)
 	if s.logger.Enabled(s.ctx, slog.LevelDebug) {
-		s.logger.Debug("map look-up", "map", string(r.name), "key", printable(key), "status", string(a.Status), "value", printable(access.Shown(key, a.Value)))
+		s.logger.Debug("map look-up", "map", name, "key", shown(key), "status", string(a.Status), "value", shown(access.Shown(key, a.Value)))
 	}
 	return a
 }
 
 // lookup asks the map and outlives its panics.
-func (s *Server) lookup(m Map, name, key string) (a Answer) {
+func (s *Server) lookup(ctx context.Context, m Map, name, key string) (a Answer) {
 	defer func() {
 		if value := recover(); value != nil {
 			s.counter.Panics.Add(1)
-			s.panics.Log(s.logger, "map look-up panicked", value, "map", name, "key", printable(key))
+			s.panics.Log(s.logger, "map look-up panicked", value, "map", name, "key", shown(key))
 			a = Answer{Temp, "internal error"}
 		}
 	}()
-	return m.Lookup(s.ctx, key)
+	return m.Lookup(ctx, key)
 }
 
 // maxLogged is how much of a name or key the log shows.
 const maxLogged = 256
 
-func printable(text string) string {
-	if len(text) > maxLogged {
-		text = text[:maxLogged]
-	}
-	return policy.Printable(text)
-}
+func shown(text string) string { return printable.Short(text, maxLogged, "") }
 
 // The kinds of notes.
 const (
@@ -267,28 +265,26 @@ const (
 const noteInterval = 10 * time.Second
 
 // notes are warnings of which only one of a kind is logged in an interval.
-type notes struct {
-	mu   sync.Mutex
-	kind [noteKinds]struct {
-		next    time.Time
-		dropped uint64
+type notes [noteKinds]struct {
+	rate.Sometimes
+	// count is how many there were since the last that was logged.
+	count atomic.Uint64
+}
+
+func newNotes(interval time.Duration) *notes {
+	n := new(notes)
+	for kind := range n {
+		n[kind].Interval = interval
 	}
+	return n
 }
 
 func (n *notes) warn(logger *slog.Logger, kind int, message string, attrs ...any) {
-	now := time.Now()
-	n.mu.Lock()
-	k := &n.kind[kind]
-	if now.Before(k.next) {
-		k.dropped++
-		n.mu.Unlock()
-		return
-	}
-	dropped := k.dropped
-	k.dropped, k.next = 0, now.Add(noteInterval)
-	n.mu.Unlock()
-	if dropped > 0 {
-		attrs = append(attrs, "before", dropped)
-	}
-	logger.Warn(message, attrs...)
+	n[kind].count.Add(1)
+	n[kind].Do(func() {
+		if count := n[kind].count.Swap(0); count > 1 {
+			attrs = append(attrs, "before", count-1)
+		}
+		logger.Warn(message, attrs...)
+	})
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"milterd/integration/testkit"
 )
 
 // given is a map that answers the same to every key.
@@ -133,7 +135,7 @@ func TestMalformedRequestsEndTheConnection(t *testing.T) {
 			}
 			c.expect("OK together")
 			c.expectClosed()
-			eventually(t, "it is counted", func() bool { return ts.Stats().Malformed == 1 })
+			testkit.Eventually(t, "it is counted", func() bool { return ts.Stats().Malformed == 1 })
 			if log := ts.log.String(); !strings.Contains(log, "malformed request: "+tt.want) {
 				t.Errorf("the log does not say %q:\n%s", tt.want, log)
 			}
@@ -148,21 +150,21 @@ func TestAFloodOfMalformedRequestsDoesNotFloodTheLog(t *testing.T) {
 		c.send("x")
 		c.expectClosed()
 	}
-	eventually(t, "all are counted", func() bool { return ts.Stats().Malformed == 50 })
+	testkit.Eventually(t, "all are counted", func() bool { return ts.Stats().Malformed == 50 })
 	if n := strings.Count(ts.log.String(), "malformed request"); n == 0 || n > 10 {
 		t.Errorf("%d lines in the log, expected one", n)
 	}
 }
 
 func TestNotesSayHowManyThereWere(t *testing.T) {
-	var log lockedBuffer
-	var n notes
+	var log testkit.Log
+	n := newNotes(time.Hour)
 	for range 3 {
-		n.warn(log.logger(), noteUnknown, "unknown", "map", "a")
+		n.warn(log.Logger(), noteUnknown, "unknown", "map", "a")
 	}
-	n.warn(log.logger(), noteRefused, "refused")
-	n.kind[noteUnknown].next = time.Time{}
-	n.warn(log.logger(), noteUnknown, "unknown", "map", "b")
+	n.warn(log.Logger(), noteRefused, "refused")
+	n[noteUnknown].Interval = time.Nanosecond
+	n.warn(log.Logger(), noteUnknown, "unknown", "map", "b")
 	var lines []string
 	for line := range strings.Lines(log.String()) {
 		_, line, _ = strings.Cut(line, " ") // the time
@@ -186,7 +188,7 @@ func TestHalfRequestsAreNotWaitedForLong(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			config := Config{TransferTimeout: time.Millisecond}
 			if tt.end {
-				config.TransferTimeout = patience
+				config.TransferTimeout = testkit.Patience
 			}
 			ts := serve(t, config)
 			c := dial(t, ts.addr)
@@ -195,7 +197,7 @@ func TestHalfRequestsAreNotWaitedForLong(t *testing.T) {
 				c.conn.CloseWrite()
 			}
 			c.expectClosed()
-			eventually(t, "it is counted", func() bool { return ts.Stats().Malformed == 1 })
+			testkit.Eventually(t, "it is counted", func() bool { return ts.Stats().Malformed == 1 })
 			if log := ts.log.String(); !strings.Contains(log, tt.want) {
 				t.Errorf("the log does not say %q:\n%s", tt.want, log)
 			}
@@ -207,7 +209,7 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 	ts := serve(t, Config{IdleTimeout: time.Millisecond})
 	c := dial(t, ts.addr)
 	c.expectClosed()
-	eventually(t, "it is gone", func() bool { return ts.Stats().Active == 0 })
+	testkit.Eventually(t, "it is gone", func() bool { return ts.Stats().Active == 0 })
 	if n := ts.Stats().Malformed; n != 0 {
 		t.Errorf("%d malformed requests, expected none", n)
 	}
@@ -225,7 +227,7 @@ func TestAClientThatDoesNotReadIsCutOff(t *testing.T) {
 			break
 		}
 	}
-	eventually(t, "it is gone", func() bool { return ts.Stats().Active == 0 })
+	testkit.Eventually(t, "it is gone", func() bool { return ts.Stats().Active == 0 })
 }
 
 func TestConnectionsAboveTheLimitAreClosed(t *testing.T) {
@@ -236,7 +238,7 @@ func TestConnectionsAboveTheLimitAreClosed(t *testing.T) {
 	dial(t, ts.addr).expectClosed()
 	first.ask("echo c", "OK c")
 	first.conn.Close()
-	eventually(t, "there is room again", func() bool { return ts.Stats().Active == 1 })
+	testkit.Eventually(t, "there is room again", func() bool { return ts.Stats().Active == 1 })
 	dial(t, ts.addr).ask("echo d", "OK d")
 	if s := ts.Stats(); s.Connections != 4 || s.Refused != 1 {
 		t.Errorf("%d connections, %d refused, expected 4 and 1", s.Connections, s.Refused)
@@ -302,7 +304,7 @@ func TestPanicsBecomeTemporaryAnswers(t *testing.T) {
 func TestShutdownAnswersWhatHasBeenAsked(t *testing.T) {
 	begun, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	ts := serve(t, Config{IdleGrace: patience, Maps: map[string]Map{"slow": MapFunc(func(_ context.Context, key string) Answer {
+	ts := serve(t, Config{IdleGrace: testkit.Patience, Maps: map[string]Map{"slow": MapFunc(func(_ context.Context, key string) Answer {
 		once.Do(func() { close(begun) })
 		<-release
 		return Answer{OK, key}
@@ -318,7 +320,7 @@ func TestShutdownAnswersWhatHasBeenAsked(t *testing.T) {
 	<-begun
 	done := make(chan error, 1)
 	go func() { done <- ts.Shutdown(t.Context()) }()
-	eventually(t, "the socket is closed", func() bool {
+	testkit.Eventually(t, "the socket is closed", func() bool {
 		conn, err := net.Dial("unix", ts.addr)
 		if err == nil {
 			conn.Close()
@@ -344,7 +346,7 @@ func TestShutdownClosesIdleConnections(t *testing.T) {
 	ts := serve(t, Config{})
 	silent, used := dial(t, ts.addr), dial(t, ts.addr)
 	used.ask("echo a", "OK a")
-	eventually(t, "both are served", func() bool { return ts.Stats().Active == 2 })
+	testkit.Eventually(t, "both are served", func() bool { return ts.Stats().Active == 2 })
 	if err := ts.Shutdown(t.Context()); err != nil {
 		t.Errorf("Shutdown: %v", err)
 	}
@@ -409,7 +411,7 @@ func TestOneServerServesSeveralListeners(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(patience))
+	conn.SetDeadline(time.Now().Add(testkit.Patience))
 	io.WriteString(conn, netstring("echo tcp"))
 	answer := make([]byte, len("6:OK tcp,"))
 	if _, err := io.ReadFull(conn, answer); err != nil || string(answer) != "6:OK tcp," {

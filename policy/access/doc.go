@@ -12,11 +12,15 @@
 // A line that begins with # and an empty line are ignored; a # later in a line
 // belongs to the value. Keys are folded to lower case (A to Z only). White
 // space inside a value is kept as written. Where a key stands twice, the first
-// line counts and the second is reported with both line numbers. A line that
-// begins with white space, has no value, is longer than 2046 octets or holds a
-// NUL is refused, and with it the whole table: half a table is not a policy. So
-// is a byte order mark. Entries that are valid, but can never match or say
-// something else than they seem to, are pointed out.
+// line counts and the second is reported with both line numbers.
+//
+// A line that makemap leaves out is left out here, too, and reported: one that
+// begins with white space, has no value or is longer than 1022 octets. So is an
+// entry that no look-up of sendmail could match and whose meaning is not plain: a
+// network with bits behind its prefix length (203.0.113.5/24) or with a dotted
+// netmask, and the first line of a file that begins with a byte order mark. A text
+// with a NUL octet is none, and not read at all. Entries that are valid, but can
+// never match or say something else than they seem to, are pointed out.
 //
 // # Keys
 //
@@ -79,16 +83,16 @@
 //	                 an enhanced code
 //	text             the same as ERROR:text
 //
-// Keywords are recognised in any case. A text without a code at its beginning
-// is sent as "553 5.3.0 text", and one without an enhanced code gets 5.0.0 or
-// 4.0.0, as from sendmail.
+// Keywords are recognised in any case. Any white space ends a reply code. A text
+// without a code at its beginning is sent as "553 5.3.0 text", and one without an
+// enhanced code gets 5.0.0 or 4.0.0, as from sendmail.
 //
 // # Deliberate differences from sendmail
 //
 //   - Reply texts keep their spacing, parentheses and punctuation; sendmail breaks
 //     them into tokens, so that "a: b (c)" would reach the client as "a:b".
 //     Double quotes are removed, as there.
-//   - A value whose reply code is not 4xx or 5xx is refused when the table is read,
+//   - A text whose reply code is not 4xx or 5xx refuses as one without a code does,
 //     and an enhanced code takes the class of the reply code.
 //   - To: QUARANTINE does not open the relay: the recipient must still be one that
 //     the client may send to. sendmail asks no further.

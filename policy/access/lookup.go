@@ -89,13 +89,9 @@ func (s *Search) note(p Probe) {
 	s.Probes = append(s.Probes, p)
 }
 
-// match reads a probe's value; Parse has refused tables with values that fail.
+// match reads a probe's value.
 func (s *Search) match(p Probe) Match {
-	v, err := ParseValue(p.Value)
-	if err != nil {
-		v = Value{Kind: KindError, Reply: defaultErrorReply, Text: p.Value}
-	}
-	return Match{Value: v, Probe: p}
+	return Match{Value: ParseValue(p.Value), Probe: p}
 }
 
 // maxKey bounds the keys that are looked up: each is hashed whole, and Domain

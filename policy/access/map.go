@@ -39,6 +39,15 @@ func (t *Table) Lookup(key string) (value string, line int, ok bool) {
 	return m.Probe.Value, m.Probe.Line, m.Probe.Line != 0
 }
 
+// Entry answers one whole key, TAG:KEY or KEY, from the entries that have it as it
+// stands: no network by prefix length is looked at.
+func (t *Table) Entry(key string) (value string, line int, ok bool) {
+	if len(key) > maxKey {
+		return "", 0, false
+	}
+	return t.get("", Fold(key))
+}
+
 // Outranks reports whether a value for a client's very address keeps a relay grant
 // from counting: any that refuses, discards or holds the client's mail.
 func (v Value) Outranks() bool {

@@ -7,11 +7,12 @@ import (
 	"io"
 	mathbits "math/bits"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
 // maxLine is the longest line makemap takes, without its newline.
-const maxLine = 2046
+const maxLine = 1022
 
 // maxProblems bounds how many problems of one table are told apart.
 const maxProblems = 100
@@ -21,15 +22,13 @@ const byteOrderMark = "\xef\xbb\xbf"
 
 // Parse reads a table in makemap's text format. name stands in messages and
 // rules, usually the file's path; the features decide which entries are pointed
-// out as ones without effect. The table must not be used when err is not nil or
-// a problem is not a Warning.
+// out as ones without effect. A line that is no entry, or not one that could ever
+// match, is left out: that is a problem which is not a Warning, see also
+// [Table.LeftOut]. Parse fails if the text cannot be read, or is none (a [Problem]).
 func Parse(name string, r io.Reader, f Features) (*Table, []Problem, error) {
-	text, err := io.ReadAll(io.LimitReader(r, maxText+1))
+	text, err := readText(name, r)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read access table %s: %w", name, err)
-	}
-	if len(text) > maxText {
-		return nil, nil, fmt.Errorf("read access table %s: more than %d bytes", name, maxText)
+		return nil, nil, err
 	}
 	p := parser{
 		table:    &Table{name: name, text: text, seed: maphash.MakeSeed()},
@@ -38,7 +37,29 @@ func Parse(name string, r io.Reader, f Features) (*Table, []Problem, error) {
 	}
 	p.table.slots = make([]slot, indexSize(text))
 	p.parse()
-	return p.table, p.problems, nil
+	return p.table, append(p.urgent, p.problems...), nil
+}
+
+// readText reads a table up to its end, or to the first octet that no text has: a
+// file with a hole in it may be many times larger than the disk.
+func readText(name string, r io.Reader) ([]byte, error) {
+	var text []byte
+	for {
+		text = slices.Grow(text, 64<<10)
+		n, err := r.Read(text[len(text):cap(text)])
+		if end := bytes.IndexByte(text[len(text):len(text)+n], 0); end >= 0 {
+			return nil, Problem{File: name, Line: 1 + bytes.Count(text[:len(text)+end], []byte("\n")), Text: "NUL octet, expected text"}
+		}
+		text = text[:len(text)+n]
+		switch {
+		case len(text) > maxText:
+			return nil, fmt.Errorf("read access table %s: more than %d bytes", name, maxText)
+		case err == io.EOF:
+			return text, nil
+		case err != nil:
+			return nil, fmt.Errorf("read access table %s: %w", name, err)
+		}
+	}
 }
 
 // indexSize is the number of slots for the entries of a text: a power of two
@@ -61,21 +82,24 @@ type parser struct {
 	table    *Table
 	features Features
 	problems []Problem
-	hints    map[hintKind]repeated
+	// urgent are warnings that come first and are never pushed out.
+	urgent []Problem
+	hints  map[hintKind]repeated
+	// relays counts the networks with RELAY, firstRelay is the line of the first.
+	relays, firstRelay int
 }
 
 func (p *parser) parse() {
 	offset, number := 0, 0
-	if bytes.HasPrefix(p.table.text, []byte(byteOrderMark)) {
-		p.refuse(1, "the file begins with a UTF-8 byte order mark, which sendmail takes for a part of the first key; save it without one")
-		return
-	}
 	for line := range bytes.Lines(p.table.text) {
 		number++
 		p.line(line, offset, number)
 		offset += len(line)
 	}
 	p.sumUpHints()
+	if p.relays > 0 {
+		p.warn(p.firstRelay, "networks by prefix length with RELAY, the first of them here: %d; sendmail's own map never matches them, but through milterd's map door their clients relay", p.relays)
+	}
 }
 
 // line reads one line that begins at the given offset of the text.
@@ -84,28 +108,33 @@ func (p *parser) line(line []byte, offset, number int) {
 	switch {
 	case len(line) == 0 || line[0] == '#':
 		return
+	case number == 1 && bytes.HasPrefix(line, []byte(byteOrderMark)):
+		const mark = "the file begins with a UTF-8 byte order mark, which makemap takes for a part of the first line; save it without one"
+		if rest := line[len(byteOrderMark):]; len(rest) == 0 || rest[0] == '#' {
+			p.warn(number, mark)
+		} else {
+			p.leaveOut(number, mark)
+		}
+		return
 	case len(line) > maxLine:
-		p.refuse(number, "line of %d octets, expected %d at most", len(line), maxLine)
+		p.leaveOut(number, "a line of %d octets, expected %d at most, as makemap takes", len(line), maxLine)
 		return
-	case bytes.IndexByte(line, 0) >= 0:
-		p.refuse(number, "NUL octet, expected text")
-		return
-	case len(bytes.TrimFunc(line, func(r rune) bool { return r < 0x80 && isSpace(byte(r)) })) == 0:
+	case len(bytes.TrimFunc(line, isSpaceRune)) == 0:
 		p.warn(number, "a line of white space only, taken as empty")
 		return
 	case isSpace(line[0]):
-		p.refuse(number, "line begins with white space, expected a key")
+		p.leaveOut(number, "line begins with white space, expected a key")
 		return
 	}
 	if line[len(line)-1] == '\r' && p.hints[hintCR].count == 0 {
-		p.hint(number, hintCR, "the line ends in CR LF, here for the first time; makemap makes the CR a part of the value, so save the file with LF alone")
+		p.hint(number, hintCR, nil, "the line ends in CR LF, here for the first time; makemap makes the CR a part of the value, so save the file with LF alone")
 	}
 	s := slot{offset: uint32(offset) + 1, line: uint32(number)}
 	key := p.table.key(s)
 	foldKey(key)
 	value := p.table.value(s)
 	if value == "" {
-		p.refuse(number, "key %q has no value, expected KEY VALUE", key)
+		p.leaveOut(number, "key %q has no value, expected KEY VALUE", shownKey(key))
 		return
 	}
 	p.entry(key, value, s)
@@ -117,22 +146,18 @@ func (p *parser) entry(key []byte, value string, s slot) {
 	tag, rest := splitTag(string(key))
 	network, isNetwork, err := parseNetwork(rest)
 	if err != nil {
-		p.refuse(number, "key %q: %v", key, err)
+		p.leaveOut(number, "key %q: %v", shownKey(key), err)
 		return
 	}
-	v, err := ParseValue(value)
-	if usesValues(tag) && err != nil {
-		p.refuse(number, "key %q: %v", key, err)
-		return
-	}
-	e := entry{tag: tag, rest: rest, key: key, text: value, value: v, network: isNetwork}
+	e := entry{tag: tag, rest: rest, key: key, text: value, value: ParseValue(value), network: isNetwork}
 	if kind, hint := p.look(e); kind != hintNone {
-		p.hint(number, kind, "key %q: %s", key, hint)
+		p.hint(number, kind, key, hint)
 	}
 	var first slot
 	var added bool
 	if isNetwork {
 		first, added = p.table.insertNetwork(tag, network, s)
+		p.countRelay(e, number)
 	} else {
 		first, added = p.table.insert(key, s)
 	}
@@ -143,19 +168,31 @@ func (p *parser) entry(key []byte, value string, s slot) {
 		} else {
 			known = notShown
 		}
-		p.warn(number, "key %q stands in line %d already %s; line %d is used, as makemap does", key, first.line, known, first.line)
+		p.warn(number, "key %q stands in line %d already %s; line %d is used, as makemap does", shownKey(key), first.line, known, first.line)
 	}
 }
 
-func (p *parser) refuse(line int, format string, args ...any) {
-	p.add(Problem{File: p.table.name, Line: line, Text: fmt.Sprintf(format, args...)})
+// countRelay counts the networks whose clients relay.
+func (p *parser) countRelay(e entry, line int) {
+	if e.value.Kind != KindRelay || e.tag != "" && e.tag != "connect" {
+		return
+	}
+	if p.relays++; p.relays == 1 {
+		p.firstRelay = line
+	}
+}
+
+// leaveOut notes a line that is no entry of the table.
+func (p *parser) leaveOut(line int, format string, args ...any) {
+	p.table.leftOut++
+	p.add(Problem{File: p.table.name, Line: line, Text: fmt.Sprintf(format, args...) + "; the entry is left out"})
 }
 
 func (p *parser) warn(line int, format string, args ...any) {
 	p.add(Problem{File: p.table.name, Line: line, Text: fmt.Sprintf(format, args...), Warning: true})
 }
 
-// add keeps the first problems; a warning never pushes an error out.
+// add keeps the first problems; a warning never pushes out an entry that is left out.
 func (p *parser) add(problem Problem) {
 	if len(p.problems) < maxProblems {
 		p.problems = append(p.problems, problem)

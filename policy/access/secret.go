@@ -6,7 +6,7 @@ import "strings"
 // to another host when it authenticates there.
 const secretTag = "authinfo:"
 
-// notShown stands in place of a value that nobody may read.
+// notShown stands in place of a password.
 const notShown = "(not shown)"
 
 // Shown is the value of a key, TAG:KEY or KEY in any case, as a log or a message may
@@ -23,4 +23,21 @@ func Shown(key, value string) string {
 // entries do: "U:user" "P:password", or "P=" before one in base64.
 func holdsPassword(value string) bool {
 	return strings.Contains(value, `"p:`) || strings.Contains(value, `"p=`)
+}
+
+// shownKey is a key as a message may show it: without what follows the tag AuthInfo
+// unless that can only be a host, and without what is written like a password. In
+// AuthInfo:host,"P:secret", where the white space is missing, the password is a part
+// of the key.
+func shownKey(key []byte) string {
+	text := string(key)
+	host, isAuth := strings.CutPrefix(text, secretTag)
+	isHost := strings.Trim(host, "abcdefghijklmnopqrstuvwxyz0123456789.-_[]:") == "" && !strings.HasPrefix(host, "p:") && !strings.Contains(host, ":p:")
+	switch {
+	case isAuth && !isHost:
+		return secretTag + notShown
+	case holdsPassword(text):
+		return notShown
+	}
+	return text
 }

@@ -23,6 +23,44 @@ func TestAPasswordIsNotShown(t *testing.T) {
 	}
 }
 
+// TestAMisspelledEntryDoesNotShowItsPassword has lines whose password is not where
+// a value is.
+func TestAMisspelledEntryDoesNotShowItsPassword(t *testing.T) {
+	for _, line := range []string{
+		`AuthInfo:host,"P:TopSecretPw"`,
+		`AuthInfo:host,"U:user","P:TopSecretPw"` + "\tx",
+		`AuthInfo:"P:TopSecretPw"`,
+		`AuthInfo:host,P:TopSecretPw`,
+		`AuthInfo:P:TopSecretPw`,
+		`AuthInfo:host:P:TopSecretPw`,
+		`AuthInfo:host"P=TopSecretPw"`,
+		`AutInfo:host,"P:TopSecretPw"`,
+		`"P:TopSecretPw"`,
+		`Greetpause:host "P:TopSecretPw"`,
+		`ClientRate: "P:TopSecretPw" x`,
+		`Connect: "P:TopSecretPw"`,
+		`AuthInfo:host/P:TopSecretPw`,
+		`AuthInfo:192.0.2.1/33,"P:TopSecretPw"`,
+		"\xef\xbb\xbf" + `AuthInfo:host,"P:TopSecretPw"`,
+		` AuthInfo:host "P:TopSecretPw"`,
+		`host,"P:TopSecretPw" REJECT` + "\n" + `host,"P:TopSecretPw" OK`,
+		`AuthInfo:host,"P:TopSecretPw" x` + "\n" + `AuthInfo:host,"P:TopSecretPw" y`,
+	} {
+		table, problems, err := Parse("access", strings.NewReader(line+"\n"), Features{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(problems) == 0 && table.Len() == 0 {
+			t.Errorf("%s: nothing is said of it", line)
+		}
+		for _, p := range problems {
+			if strings.Contains(strings.ToLower(p.String()), "topsecretpw") {
+				t.Errorf("%s: %s", line, p)
+			}
+		}
+	}
+}
+
 // TestAClientCannotAskForAPassword: an untagged look-up of a domain that a client
 // gives finds no entry of AuthInfo, whose value would be the reply; sendmail's own
 // look-up does.

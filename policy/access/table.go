@@ -27,6 +27,8 @@ type Table struct {
 	networks map[string]*bart.Table[slot]
 	// nets counts the entries of networks.
 	nets int
+	// leftOut counts the lines that hold no entry.
+	leftOut int
 }
 
 // slot locates one entry: the offset of its key plus one (zero marks a free
@@ -53,6 +55,15 @@ func (t *Table) Len() int {
 		return 0
 	}
 	return t.len + t.nets
+}
+
+// LeftOut is the number of lines that should hold an entry and hold none that could
+// be used.
+func (t *Table) LeftOut() int {
+	if t == nil {
+		return 0
+	}
+	return t.leftOut
 }
 
 // IndexBytes is the memory the index of sendmail keys takes beyond the text.
@@ -110,7 +121,7 @@ func (t *Table) value(s slot) string {
 	if end := bytes.IndexByte(rest, '\n'); end >= 0 {
 		rest = rest[:end]
 	}
-	return strings.TrimFunc(string(rest[len(t.key(s)):]), func(r rune) bool { return r < 0x80 && isSpace(byte(r)) })
+	return strings.TrimFunc(string(rest[len(t.key(s)):]), isSpaceRune)
 }
 
 // insert adds an entry unless its key is there already, and returns the slot
@@ -165,8 +176,7 @@ type Problem struct {
 	File string
 	Line int
 	Text string
-	// Warning: the entry is used, or left out, as makemap would; the table
-	// can be used all the same.
+	// Warning: the entry is used. It is left out otherwise.
 	Warning bool
 }
 
@@ -175,7 +185,12 @@ func (p Problem) String() string {
 	return fmt.Sprintf("%s:%d: %s", p.File, p.Line, p.Text)
 }
 
+// Error is the same: what keeps a table from being read at all is a problem, too.
+func (p Problem) Error() string { return p.String() }
+
 // isSpace is C's isspace, which makemap splits lines with.
 func isSpace(c byte) bool {
 	return c == ' ' || c >= '\t' && c <= '\r'
 }
+
+func isSpaceRune(r rune) bool { return r < 0x80 && isSpace(byte(r)) }

@@ -77,6 +77,43 @@ func featuresOf(text string) Features {
 	return Features{
 		Skip: has("skip"), BlocklistRecipients: has("blocklist_recipients"),
 		LookupDotDomain: has("lookupdotdomain"), CompressedIPv6: has("compressed"),
+		DelayChecks: has("friend") || has("hater"), Friend: has("friend"), Hater: has("hater"),
+		RelayMailFrom: has("relay_mail_from"), RelayToFullAddress: has("relaytofulladdress"),
+	}
+}
+
+func TestATableThatIsNoTextIsRefused(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"ok.example OK\nfrom:a\x00 REJECT\n", "access:2: NUL octet, expected text"},
+		{"\x00\x00\x00\x00b1\x05\x00", "access:1: NUL octet, expected text"},
+	} {
+		if _, _, err := Parse("access", strings.NewReader(c.text), Features{}); err == nil || err.Error() != c.want {
+			t.Errorf("%q: %v, expected %s", c.text, err, c.want)
+		}
+	}
+}
+
+func TestWhatIsLeftOutIsCountedAndTheRestIsUsed(t *testing.T) {
+	var text strings.Builder
+	for i := range 200 {
+		fmt.Fprintf(&text, "Connect:198.51.100.7/24\tREJECT\nFrom:user%d@@example.com\tOK to send\n", i)
+	}
+	text.WriteString("Connect:192.0.2.9\tREJECT\nConnect:::/0\tRELAY\n")
+	table, problems, err := Parse("access", strings.NewReader(text.String()), Features{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if table.LeftOut() != 200 || table.Len() != 202 || len(problems) > maxProblems+maxHints {
+		t.Errorf("%d left out, %d entries, %d problems", table.LeftOut(), table.Len(), len(problems))
+	}
+	if value, _, _ := table.Lookup("connect:192.0.2.9"); value != "REJECT" {
+		t.Errorf("the entry behind them is %q", value)
+	}
+	if value, _, ok := table.Lookup("connect:198.51.100.7"); ok {
+		t.Errorf("an entry that is left out is found: %q", value)
+	}
+	if first := problems[0].String(); !strings.HasPrefix(first, "access:402: ") || !strings.Contains(first, "OPEN RELAY") {
+		t.Errorf("the first problem is %s", first)
 	}
 }
 
@@ -160,7 +197,10 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		table, problems, err := Parse("access", strings.NewReader(string(text)), Features{})
 		if err != nil {
-			t.Fatal(err)
+			if bytes.IndexByte(text, 0) < 0 {
+				t.Fatal(err)
+			}
+			return
 		}
 		lines := strings.Count(string(text), "\n") + 1
 		for _, p := range problems {

@@ -1,9 +1,6 @@
 package access
 
-import (
-	"fmt"
-	"strings"
-)
+import "strings"
 
 // Kind is what a value asks for.
 type Kind uint8
@@ -52,13 +49,13 @@ var keywords = map[string]Kind{
 }
 
 // ParseValue reads a right-hand side as the rules behind the look-ups in
-// check_relay, check_mail and check_rcpt do. It fails on a reply code that an
-// SMTP server must not refuse with.
-func ParseValue(s string) (Value, error) {
+// check_relay, check_mail and check_rcpt do. A text that begins with a reply code
+// which an SMTP server must not refuse with is one without a code.
+func ParseValue(s string) Value {
 	s = strings.TrimSpace(s)
 	if len(s) <= len("DISCARD") {
 		if kind, ok := keywords[strings.ToUpper(s)]; ok {
-			return Value{Kind: kind}, nil
+			return Value{Kind: kind}
 		}
 	}
 	head, text, ok := strings.Cut(s, ":")
@@ -66,7 +63,7 @@ func ParseValue(s string) (Value, error) {
 	if ok && text != "" {
 		switch strings.ToUpper(strings.TrimSpace(head)) {
 		case "QUARANTINE":
-			return Value{Kind: KindQuarantine, Text: Unquote(text)}, nil
+			return Value{Kind: KindQuarantine, Text: blanks(Unquote(text))}
 		case "ERROR":
 			if status, rest, ok := strings.Cut(text, ":"); ok && IsEnhancedCode(status) && strings.TrimSpace(rest) != "" {
 				return parseError(status, rest)
@@ -79,14 +76,15 @@ func ParseValue(s string) (Value, error) {
 
 // parseError makes a reply of a text as sendmail's error mailer does: the codes
 // at the beginning of the text count, then the status, then x.0.0.
-func parseError(status, text string) (Value, error) {
-	text = strings.TrimSpace(Unquote(text))
-	if len(text) < 4 || !isDigits(text[:3]) || text[3] != ' ' {
-		return Value{Kind: KindError, Reply: defaultErrorReply, Text: text}, nil
+func parseError(status, text string) Value {
+	text = strings.TrimSpace(blanks(Unquote(text)))
+	none := Value{Kind: KindError, Reply: defaultErrorReply, Text: text}
+	if len(text) < 5 || !isDigits(text[:3]) || text[3] != ' ' {
+		return none
 	}
 	code := int(text[0]-'0')*100 + int(text[1]-'0')*10 + int(text[2]-'0')
 	if code < 400 || code > 599 {
-		return Value{}, fmt.Errorf("reply code %d, expected one from 400 to 599", code)
+		return none
 	}
 	rest := strings.TrimSpace(text[4:])
 	if enhanced, after, ok := strings.Cut(rest, " "); ok && IsEnhancedCode(enhanced) {
@@ -97,7 +95,17 @@ func parseError(status, text string) (Value, error) {
 	}
 	// RFC 3463 section 3: the classes must agree; the reply code's counts.
 	status = text[:1] + status[1:]
-	return Value{Kind: KindError, Reply: Reply{Code: code, Enhanced: status}, Text: rest}, nil
+	return Value{Kind: KindError, Reply: Reply{Code: code, Enhanced: status}, Text: rest}
+}
+
+// blanks makes a blank of all other white space, which to sendmail is the same.
+func blanks(text string) string {
+	return strings.Map(func(r rune) rune {
+		if isSpaceRune(r) {
+			return ' '
+		}
+		return r
+	}, text)
 }
 
 // IsEnhancedCode reports whether s is an enhanced status code (RFC 3463): class 2,

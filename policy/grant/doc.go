@@ -19,7 +19,8 @@
 //
 // Addresses that stand for many clients get none: loopback (a web mail program
 // logs in from there for everyone), private networks, link-local addresses, the
-// shared space of carriers' NATs (RFC 6598) and this machine's own addresses.
+// shared space of carriers' NATs (RFC 6598) and this machine's own addresses. So do IPv6
+// addresses that hold one of these: of NAT64, 6to4, IPv4-compatible and IPv4-translated.
 // Config.Exclude names the networks, Config.Require narrows them down to a list,
 // and both hold again when a grant is looked up.
 //
@@ -38,8 +39,7 @@
 //
 // # The parts
 //
-// A Keeper applies these rules, logs and counts. It has a Store: Memory in this
-// package, a file (policy/grant/bolt), or a server that several machines share
-// (policy/grant/redis). Sources tell it of logins with Keeper.Login; those who
+// A Keeper applies these rules, logs and counts. It has a Store: Memory or File, or a
+// server that several machines share (policy/grant/redis). Sources tell it of logins with Keeper.Login; those who
 // decide about mail ask Keeper.Grant.
 package grant

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -13,23 +14,27 @@ import (
 // Grant lets one address relay until a time.
 type Grant struct {
 	// Addr is the client's address: exact, without a zone, IPv4 never mapped.
-	Addr netip.Addr
-	// User is who logged in last, empty where the source does not know.
-	User string
+	Addr netip.Addr `json:"addr"`
+	// User is who logged in last, empty if the source does not know.
+	User string `json:"user"`
 	// Source is where that login was seen, such as dovecot or maillog:imapd.
-	Source string
-	// Since is the first login of this grant, Expires its end.
-	Since, Expires time.Time
+	Source string `json:"source"`
+	// Since is the first login of this grant.
+	Since time.Time `json:"since"`
+	// Expires is its end.
+	Expires time.Time `json:"expires"`
 }
 
 // Login is one successful login over POP or IMAP.
 type Login struct {
 	// Addr is where it came from.
 	Addr netip.Addr
-	// User is who logged in, empty where the source does not know.
+	// User is who logged in, empty if the source does not know.
 	User string
 	// Source names the source.
 	Source string
+	// At is when it was, zero if the source tells of logins as they happen.
+	At time.Time
 }
 
 // The bounds of what a login may say, in octets. A user name has room for the
@@ -52,9 +57,9 @@ var ErrFull = errors.New("too many relay grants")
 // by its own clock what has expired, and never gives out a grant that has. It is
 // used from many goroutines at once.
 type Store interface {
-	// Put grants or renews for ttl from now. Where maxPerUser is positive and the
+	// Put grants or renews for ttl from now. If maxPerUser is positive and the
 	// user is known, the user's grants with the oldest logins go until that many are
-	// left. It returns ErrFull where there is no room for a new grant.
+	// left. It returns ErrFull if there is no room for a new grant.
 	Put(ctx context.Context, login Login, ttl time.Duration, maxPerUser int) (Change, error)
 	// Get finds the grant of an address.
 	Get(ctx context.Context, addr netip.Addr) (Grant, bool, error)
@@ -65,36 +70,23 @@ type Store interface {
 	// List calls fn for each grant, in no order, until it returns false. A grant
 	// that changes meanwhile may be told before or after, or both.
 	List(ctx context.Context, fn func(Grant) bool) error
+	// Expire removes grants that have expired, max at most, and returns them. As
+	// many as max mean that there may be more. Keeper.Run calls it once a second.
+	Expire(ctx context.Context, max int) ([]Grant, error)
+	// Len is the number of grants, negative if the store does not know.
+	Len() int
+	// Remote says that the store is on another machine, and cannot always be asked.
+	Remote() bool
+	// Known says whether the address held an unexpired grant when a remote store
+	// could last be asked. It asks for nothing.
+	Known(addr netip.Addr) bool
+	// Failures counts failures that no other method returned.
+	Failures() uint64
 	// Close ends the use of the store.
 	Close() error
 }
 
-// Expirer is a Store that reports what expires. Keeper.Run asks it about once a
-// second.
-type Expirer interface {
-	// Expire removes grants that have expired, max at most, and returns them. As
-	// many as max mean that there may be more.
-	Expire(ctx context.Context, max int) ([]Grant, error)
-}
-
-// Counter is a Store that knows how many grants it has.
-type Counter interface {
-	Len() int
-}
-
-// Remote is a Store that cannot always be asked.
-type Remote interface {
-	// Known says whether the address held an unexpired grant when the store
-	// could last be asked. It asks nobody.
-	Known(addr netip.Addr) bool
-}
-
-// Background is a Store with failures of its own, beside those that its methods
-// return.
-type Background interface {
-	// Failures counts them.
-	Failures() uint64
-}
+var _, _ Store = (*Memory)(nil), (*File)(nil)
 
 // Change is what Put did.
 type Change struct {
@@ -134,7 +126,7 @@ func (l Login) Valid() error {
 	switch {
 	case !l.Addr.IsValid():
 		return errors.New("no address")
-	case l.Source == "" || len(l.Source) > MaxSource || !printable(l.Source):
+	case l.Source == "" || len(l.Source) > MaxSource || hasControl(l.Source):
 		return fmt.Errorf("source of %d octets, expected 1 to %d printable ones", len(l.Source), MaxSource)
 	}
 	return ValidUser(l.User)
@@ -149,18 +141,13 @@ func ValidUser(user string) error {
 		return fmt.Errorf("user name of %d octets, the limit is %d", len(user), MaxUser)
 	case !utf8.ValidString(user):
 		return errors.New("user name is not valid UTF-8")
-	case !printable(user):
+	case hasControl(user):
 		return errors.New("user name has control characters")
 	}
 	return nil
 }
 
-// printable says that a text has no control characters nor line separators.
-func printable(text string) bool {
-	for _, r := range text {
-		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
-			return false
-		}
-	}
-	return true
+// hasControl reports whether a text has control characters or line separators.
+func hasControl(text string) bool {
+	return strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' })
 }

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"strings"
 	"sync/atomic"
 	"time"
-	"unicode"
+
+	"milterd/policy/printable"
 )
 
 // Outcome is what became of a login.
@@ -29,25 +29,13 @@ const (
 	Full
 	// Invalid: this cannot be a login.
 	Invalid
+	// Stale: the login is older than a grant lasts.
+	Stale
 )
 
 // String is the outcome in a word.
 func (o Outcome) String() string {
-	switch o {
-	case Failed:
-		return "failed"
-	case Granted:
-		return "granted"
-	case Renewed:
-		return "renewed"
-	case Excluded:
-		return "excluded"
-	case Full:
-		return "full"
-	case Invalid:
-		return "invalid"
-	}
-	return fmt.Sprintf("outcome %d", uint8(o))
+	return [...]string{"failed", "granted", "renewed", "excluded", "full", "invalid", "stale"}[o]
 }
 
 // Result is the answer to a login.
@@ -59,15 +47,16 @@ type Result struct {
 	Reason string
 }
 
+// lateness is how much later than a login its source may tell of it.
+const lateness = 5 * time.Second
+
 // Keeper applies the rules for relay grants, logs and counts. It is safe for
 // concurrent use.
 type Keeper struct {
 	store  Store
-	remote bool
 	logger *slog.Logger
 	now    func() time.Time
 	rules  atomic.Pointer[rules]
-	own    ownAddrs
 	count  counters
 	// failing: the last operation of the store failed.
 	failing atomic.Bool
@@ -91,7 +80,6 @@ func New(c Config) (*Keeper, error) {
 	if k.store == nil {
 		k.store = NewMemory(c.Max, k.now)
 	}
-	_, k.remote = k.store.(Remote)
 	k.rules.Store(r)
 	return k, nil
 }
@@ -114,28 +102,27 @@ func (k *Keeper) Login(ctx context.Context, login Login) (Result, error) {
 	login.Addr = Canonical(login.Addr)
 	if err := login.Valid(); err != nil {
 		k.count.invalid.Add(1)
-		if k.refusals.first(login.Addr, k.now()) {
-			k.log(ctx, slog.LevelWarn, "relay grant refused: not a login", login.Addr, login.User, login.Source, slog.String("reason", err.Error()))
-		}
-		return Result{Outcome: Invalid, Reason: err.Error()}, nil
+		return k.refuse(ctx, login, Invalid, "relay grant refused: not a login", err.Error()), nil
 	}
 	r := k.rules.Load()
 	if why := k.excluded(r, login.Addr); why != "" {
 		k.count.excluded.Add(1)
-		if k.exclusions.first(login.Addr, k.now()) {
-			k.log(ctx, slog.LevelInfo, "relay grant refused: excluded", login.Addr, login.User, login.Source, slog.String("reason", why))
-		}
-		return Result{Outcome: Excluded, Reason: why}, nil
+		return k.refuse(ctx, login, Excluded, "relay grant refused: excluded", why), nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	if !login.At.IsZero() {
+		// A source tells of a login a moment later, and its clock may be ahead.
+		if age := k.now().Sub(login.At).Abs(); age > r.ttl+lateness {
+			k.count.stale.Add(1)
+			return k.refuse(ctx, login, Stale, "relay grant refused: not a login of now",
+				fmt.Sprintf("its log says %s; are clock and zone of the log those of this machine?", login.At.Format(time.RFC3339))), nil
+		}
+	}
+	ctx, cancel := k.timeout(ctx)
 	defer cancel()
 	change, err := k.store.Put(ctx, login, r.ttl, r.maxPerUser)
 	if errors.Is(err, ErrFull) {
 		k.count.refused.Add(1)
-		if k.refusals.first(login.Addr, k.now()) {
-			k.log(ctx, slog.LevelWarn, "relay grant refused: too many", login.Addr, login.User, login.Source)
-		}
-		return Result{Outcome: Full, Reason: err.Error()}, nil
+		return k.refuse(ctx, login, Full, "relay grant refused: too many", err.Error()), nil
 	}
 	if err = k.stored(ctx, err); err != nil {
 		return Result{}, fmt.Errorf("relay grant for %v: %w", login.Addr, err)
@@ -143,23 +130,33 @@ func (k *Keeper) Login(ctx context.Context, login Login) (Result, error) {
 	return k.granted(ctx, change), nil
 }
 
+// refuse tells of a login that gets no grant, once in a while for each address.
+func (k *Keeper) refuse(ctx context.Context, login Login, outcome Outcome, what, reason string) Result {
+	level, told := slog.LevelWarn, &k.refusals
+	if outcome == Excluded {
+		level, told = slog.LevelInfo, &k.exclusions
+	}
+	if told.first(login.Addr, k.now()) {
+		k.log(ctx, level, what, login.Addr, login.User, login.Source, slog.String("reason", reason))
+	}
+	return Result{Outcome: outcome, Reason: reason}
+}
+
 // granted logs and counts what a login changed.
 func (k *Keeper) granted(ctx context.Context, c Change) Result {
 	g := c.Grant
 	result := Result{Outcome: Granted, Grant: g}
-	expires := slog.Time("expires", g.Expires)
-	switch {
-	case c.Renewed:
+	if c.Renewed {
 		k.count.renewed.Add(1)
 		result.Outcome = Renewed
-		k.log(ctx, slog.LevelInfo, "relay grant renewed", g.Addr, g.User, g.Source, slog.Time("since", g.Since), expires)
-	case c.Replaced != "":
+		k.log(ctx, slog.LevelInfo, "relay grant renewed", g.Addr, g.User, g.Source, slog.Time("since", g.Since), slog.Time("expires", g.Expires))
+	} else {
 		k.count.granted.Add(1)
-		k.log(ctx, slog.LevelInfo, "relay grant made", g.Addr, g.User, g.Source, expires,
-			slog.String("instead_of", printed(c.Replaced, MaxUser)))
-	default:
-		k.count.granted.Add(1)
-		k.log(ctx, slog.LevelInfo, "relay grant made", g.Addr, g.User, g.Source, expires)
+		attrs := []slog.Attr{slog.Time("expires", g.Expires)}
+		if c.Replaced != "" {
+			attrs = append(attrs, slog.String("instead_of", printable.Short(c.Replaced, MaxUser, "…")))
+		}
+		k.log(ctx, slog.LevelInfo, "relay grant made", g.Addr, g.User, g.Source, attrs...)
 	}
 	for _, addr := range c.Displaced {
 		k.count.displaced.Add(1)
@@ -203,7 +200,7 @@ func (k *Keeper) RevokeUser(ctx context.Context, user string) (int, error) {
 	for _, addr := range gone {
 		k.count.revoked.Add(1)
 		k.logger.LogAttrs(ctx, slog.LevelInfo, "relay grant revoked",
-			slog.String("client", addr.String()), slog.String("user", printed(user, MaxUser)))
+			slog.String("client", addr.String()), slog.String("user", printable.Short(user, MaxUser, "…")))
 	}
 	if err = k.stored(ctx, err); err != nil {
 		return len(gone), fmt.Errorf("revoke relay grants of %q: %w", user, err)
@@ -223,7 +220,11 @@ func (k *Keeper) List(ctx context.Context, fn func(Grant) bool) error {
 // Close closes the store. Run must have returned.
 func (k *Keeper) Close() error { return k.store.Close() }
 
+// timeout bounds an operation of a store on another machine.
 func (k *Keeper) timeout(ctx context.Context) (context.Context, context.CancelFunc) {
+	if !k.store.Remote() {
+		return ctx, func() {}
+	}
 	return context.WithTimeout(ctx, k.rules.Load().timeout)
 }
 
@@ -254,20 +255,7 @@ func (k *Keeper) log(ctx context.Context, level slog.Level, what string, addr ne
 	}
 	k.logger.LogAttrs(ctx, level, what, append([]slog.Attr{
 		slog.String("client", addr.String()),
-		slog.String("user", printed(user, MaxUser)),
-		slog.String("source", printed(source, MaxSource)),
+		slog.String("user", printable.Short(user, MaxUser, "…")),
+		slog.String("source", printable.Short(source, MaxSource, "…")),
 	}, attrs...)...)
-}
-
-// printed is a text with at most max octets, what cannot be printed replaced.
-func printed(text string, max int) string {
-	if len(text) > max {
-		text = text[:max] + "…"
-	}
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, text)
 }

@@ -8,49 +8,29 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 
+	"milterd/integration/testkit"
 	"milterd/policy/grant"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// clock is a time that a test sets.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func newClock() *clock { return &clock{now: time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)} }
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) pass(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
+// morning is when the tests begin.
+var morning = time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
 
 // fixture is a keeper with a clock and its log.
 type fixture struct {
 	*grant.Keeper
 	t     *testing.T
-	clock *clock
+	clock *testkit.Clock
 	log   bytes.Buffer
 }
 
 func newFixture(t *testing.T, c grant.Config) *fixture {
 	t.Helper()
-	f := &fixture{t: t, clock: newClock()}
+	f := &fixture{t: t, clock: testkit.NewClock(morning)}
 	c.Now = f.clock.Now
 	c.Logger = slog.New(slog.NewTextHandler(&f.log, &slog.HandlerOptions{
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
@@ -117,7 +97,7 @@ func (f *fixture) play(steps []step) {
 			if err != nil {
 				f.t.Fatal(err)
 			}
-			f.clock.pass(d)
+			f.clock.Advance(d)
 			f.Sweep(ctx)
 		default:
 			f.t.Fatalf("step %q", s.do)
@@ -166,6 +146,33 @@ level=INFO msg="relay grant expired" client=203.0.113.2 user=kim source=test sin
 		Granted: 4, Renewed: 1, Expired: 1, Revoked: 1, Displaced: 1, Lookups: 3, Used: 3, Excluded: 2,
 	}, f.Stats()); diff != "" {
 		t.Errorf("stats, want - got +:\n%s", diff)
+	}
+}
+
+func TestOldLoginsGrantNothing(t *testing.T) {
+	f := newFixture(t, grant.Config{TTL: 10 * time.Minute})
+	for _, tt := range []struct {
+		age  time.Duration
+		want grant.Outcome
+	}{
+		{0, grant.Granted}, {time.Second, grant.Renewed}, {10 * time.Minute, grant.Renewed}, {10*time.Minute + 4*time.Second, grant.Renewed},
+		{10*time.Minute + 6*time.Second, grant.Stale}, {time.Hour, grant.Stale}, {58 * 24 * time.Hour, grant.Stale},
+		{-10 * time.Minute, grant.Renewed}, {-time.Hour, grant.Stale}, {-364 * 24 * time.Hour, grant.Stale},
+	} {
+		r, err := f.Login(t.Context(), grant.Login{Addr: parse("203.0.113.1"), Source: "test", At: morning.Add(-tt.age)})
+		if err != nil || r.Outcome != tt.want {
+			t.Errorf("a login of %v ago: %v, %v, want %v", tt.age, r.Outcome, err, tt.want)
+		}
+	}
+	if n := strings.Count(f.log.String(), `msg="relay grant refused: not a login of now"`); n != 1 || f.Stats().Stale != 5 {
+		t.Errorf("%d lines, stats %+v:\n%s", n, f.Stats(), &f.log)
+	}
+	// A reload with a longer ttl takes older logins.
+	if err := f.Reload(grant.Config{TTL: 2 * time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := f.Login(t.Context(), grant.Login{Addr: parse("203.0.113.2"), Source: "test", At: morning.Add(-time.Hour)}); err != nil || r.Outcome != grant.Granted {
+		t.Errorf("after the reload: %v, %v", r.Outcome, err)
 	}
 }
 
@@ -234,6 +241,8 @@ type remote struct {
 	known bool
 }
 
+func (r *remote) Remote() bool { return true }
+
 func (r *remote) Known(netip.Addr) bool { return r.known }
 
 func (r *remote) Get(ctx context.Context, addr netip.Addr) (grant.Grant, bool, error) {
@@ -252,7 +261,7 @@ func (r *remote) Put(ctx context.Context, login grant.Login, ttl time.Duration, 
 }
 
 func TestStoreThatFailsIsTemporaryAndNeverAGrant(t *testing.T) {
-	store := &remote{Memory: grant.NewMemory(0, newClock().Now), known: true}
+	store := &remote{Memory: grant.NewMemory(0, testkit.NewClock(morning).Now), known: true}
 	f := newFixture(t, grant.Config{Store: store, Timeout: time.Millisecond})
 	f.play([]step{{"login 203.0.113.1 shin", "granted"}, {"ask 203.0.113.1", "held shin"}})
 	store.err = context.DeadlineExceeded
@@ -297,13 +306,8 @@ func TestRunSweeps(t *testing.T) {
 		f.Run(ctx)
 	}()
 	f.login("203.0.113.1", "shin")
-	f.clock.pass(time.Hour)
-	deadline := time.Now().Add(20 * time.Second)
-	ticker := time.NewTicker(10 * time.Millisecond)
-	defer ticker.Stop()
-	for f.Stats().Expired == 0 && time.Now().Before(deadline) {
-		<-ticker.C
-	}
+	f.clock.Advance(time.Hour)
+	testkit.Eventually(t, "the grant expires", func() bool { return f.Stats().Expired == 1 })
 	cancel()
 	<-done
 	if stats := f.Stats(); stats.Expired != 1 || stats.Active != 0 {

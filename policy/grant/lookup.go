@@ -22,15 +22,7 @@ const (
 )
 
 // String is the state in a word.
-func (s State) String() string {
-	switch s {
-	case None:
-		return "none"
-	case Held:
-		return "held"
-	}
-	return "temporary"
-}
+func (s State) String() string { return [...]string{"temporary", "none", "held"}[s] }
 
 // Grant says whether a client may relay now, and by which grant. It is asked while
 // the client waits, and answers within Config.Timeout.
@@ -41,11 +33,8 @@ func (k *Keeper) Grant(ctx context.Context, addr netip.Addr) (Grant, State) {
 	if !addr.IsValid() || r.networks.excluded(addr) != "" {
 		return Grant{}, None
 	}
-	if k.remote {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, r.timeout)
-		defer cancel()
-	}
+	ctx, cancel := k.timeout(ctx)
+	defer cancel()
 	g, ok, err := k.store.Get(ctx, addr)
 	if k.stored(ctx, err) != nil {
 		k.count.temporary.Add(1)
@@ -68,8 +57,7 @@ func (k *Keeper) Grant(ctx context.Context, addr netip.Addr) (Grant, State) {
 // is known in that way.
 func (k *Keeper) Known(addr netip.Addr) bool {
 	addr = Canonical(addr)
-	store, ok := k.store.(Remote)
-	return ok && addr.IsValid() && k.rules.Load().networks.excluded(addr) == "" && store.Known(addr)
+	return addr.IsValid() && k.rules.Load().networks.excluded(addr) == "" && k.store.Known(addr)
 }
 
 // excluded says why an address can get no grant; empty where it can.
@@ -77,34 +65,15 @@ func (k *Keeper) excluded(r *rules, addr netip.Addr) string {
 	if why := r.networks.excluded(addr); why != "" {
 		return why
 	}
-	if r.own != nil && k.own.has(addr, r.own, k.now()) {
-		return "an address of this machine"
-	}
-	return ""
-}
-
-// ownTTL is how long the list of this machine's addresses is good for.
-const ownTTL = 10 * time.Second
-
-// ownAddrs remembers this machine's addresses for a while: to list them may
-// mean to ask the kernel.
-type ownAddrs struct {
-	mu    sync.Mutex
-	until time.Time
-	addrs map[netip.Addr]struct{}
-}
-
-func (o *ownAddrs) has(addr netip.Addr, list func() []netip.Addr, now time.Time) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if now.After(o.until) {
-		o.addrs, o.until = make(map[netip.Addr]struct{}), now.Add(ownTTL)
-		for _, a := range list() {
-			o.addrs[Canonical(a)] = struct{}{}
+	if r.own != nil {
+		inner, _ := embedded(addr)
+		for _, own := range r.own() {
+			if own = Canonical(own); own == addr || own == inner {
+				return "an address of this machine"
+			}
 		}
 	}
-	_, ok := o.addrs[addr]
-	return ok
+	return ""
 }
 
 // The bounds of a once: how long it remembers, and how many addresses.

@@ -5,48 +5,35 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
 
-// DefaultMax is how many grants a Memory holds where nothing else is said.
+// DefaultMax is how many grants a Memory holds if nothing else is said.
 const DefaultMax = 1_000_000
 
 // Memory is the Store of one process: everything is gone with it.
 //
-// Its records have no pointers in them, and neither has the index, so that the
-// garbage collector has only the names of users to follow. Times are kept relative to when the
-// store was made, so that a step of the machine's clock neither
-// ends grants nor makes them longer.
+// Go's times hold the monotonic clock as well, so a step of the machine's clock
+// neither ends a grant nor makes it longer.
 type Memory struct {
-	max  int
-	now  func() time.Time
-	base time.Time
+	max int
+	now func() time.Time
 
-	mu      sync.RWMutex
-	index   map[[16]byte]uint32 // the place in records
-	records []record
-	free    []uint32 // places in records that are not in use
-	queue   []uint32 // a heap of places by expiry
-	users   userTable
-	sources []string // the few names of sources
+	mu    sync.RWMutex
+	addrs map[[16]byte]*held
+	users map[string][]*held // a user's grants, the oldest login first
+	queue byExpiry
 }
 
-// record is one grant.
-type record struct {
-	addr           [16]byte
-	since, expires time.Duration // from base
-	queued         uint32        // the place in queue
-	user           uint32        // in users.entries; 0 is nobody
-	newer, older   uint32        // the next of the user's grants, by login: place+1, or 0
-	source         uint16
+// held is a grant in a Memory.
+type held struct {
+	Grant
+	// queued is its place in the queue, negative once it is removed.
+	queued int
 }
-
-// maxSources bounds the names of sources that are told apart.
-const maxSources = 1000
-
-// maxPlaces bounds the records, whose places are 32 bits wide.
-const maxPlaces = 1 << 30
 
 // NewMemory makes a store for so many grants (default DefaultMax); now is its
 // clock (default time.Now).
@@ -54,15 +41,10 @@ func NewMemory(max int, now func() time.Time) *Memory {
 	if max <= 0 {
 		max = DefaultMax
 	}
-	max = min(max, maxPlaces)
 	if now == nil {
 		now = time.Now
 	}
-	return &Memory{
-		max: max, now: now, base: now(),
-		index: make(map[[16]byte]uint32),
-		users: newUserTable(),
-	}
+	return &Memory{max: max, now: now, addrs: make(map[[16]byte]*held), users: make(map[string][]*held)}
 }
 
 // Put grants or renews.
@@ -71,10 +53,10 @@ func (m *Memory) Put(_ context.Context, login Login, ttl time.Duration, maxPerUs
 	defer m.mu.Unlock()
 	now := m.now()
 	var old Grant
-	place, ok := m.index[login.Addr.As16()]
+	h, ok := m.addrs[login.Addr.As16()]
 	if ok {
-		old = m.grant(&m.records[place])
-		// What has expired is not renewed, even before it is removed.
+		old = h.Grant
+		// A grant that has expired is not renewed, even before it is removed.
 		ok = old.Expires.After(now)
 	}
 	change := Succeed(old, ok, login, now, ttl)
@@ -88,13 +70,17 @@ func (m *Memory) Put(_ context.Context, login Login, ttl time.Duration, maxPerUs
 }
 
 // Restore puts a grant back as it was, such as one read from a file, and says
-// whether it still holds.
+// whether it still holds. A user's grants have to come in the order of their logins.
 func (m *Memory) Restore(g Grant) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !g.Expires.After(m.now()) {
+	now := m.now()
+	left := g.Expires.Sub(now)
+	if left <= 0 {
 		return false, nil
 	}
+	// From here on the monotonic clock decides.
+	g.Expires = now.Add(left)
 	return true, m.put(g)
 }
 
@@ -102,26 +88,22 @@ func (m *Memory) Restore(g Grant) (bool, error) {
 func (m *Memory) Get(_ context.Context, addr netip.Addr) (Grant, bool, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	place, ok := m.index[addr.As16()]
-	if !ok {
+	h, ok := m.addrs[addr.As16()]
+	if !ok || !h.Expires.After(m.now()) {
 		return Grant{}, false, nil
 	}
-	g := m.grant(&m.records[place])
-	if !g.Expires.After(m.now()) {
-		return Grant{}, false, nil
-	}
-	return g, true, nil
+	return h.Grant, true, nil
 }
 
 // Delete ends the grant of an address.
 func (m *Memory) Delete(_ context.Context, addr netip.Addr) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	place, ok := m.index[addr.As16()]
-	if !ok || !m.at(m.records[place].expires).After(m.now()) {
+	h, ok := m.addrs[addr.As16()]
+	if !ok || !h.Expires.After(m.now()) {
 		return false, nil
 	}
-	m.remove(place)
+	m.remove(h)
 	return true, nil
 }
 
@@ -132,46 +114,40 @@ func (m *Memory) DeleteUser(_ context.Context, user string) ([]netip.Addr, error
 	return m.limit(user, 0), nil
 }
 
-// listed is how many grants List copies at a time, so that nobody waits for long
-// while it has the lock.
+// listed is how many grants List copies at a time: logins wait only that long.
 const listed = 1000
 
 // List calls fn for each grant. The store is not locked meanwhile.
 func (m *Memory) List(ctx context.Context, fn func(Grant) bool) error {
+	m.mu.RLock()
+	all := slices.Clone(m.queue)
+	m.mu.RUnlock()
 	buf := make([]Grant, 0, listed)
-	for from := 0; ; from += listed {
+	for part := range slices.Chunk(all, listed) {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("list relay grants: %w", err)
 		}
-		var more bool
-		buf, more = m.page(buf[:0], from)
+		buf = m.unexpired(buf[:0], part)
 		for _, g := range buf {
 			if !fn(g) {
 				return nil
 			}
 		}
-		if !more {
-			return nil
-		}
 	}
+	return nil
 }
 
-// page appends the grants in the records at from and behind it.
-func (m *Memory) page(buf []Grant, from int) (grants []Grant, more bool) {
+// unexpired appends the grants that are still there.
+func (m *Memory) unexpired(buf []Grant, some []*held) []Grant {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	now := m.now()
-	to := min(from+listed, len(m.records))
-	for place := from; place < to; place++ {
-		r := &m.records[place]
-		if !m.inUse(uint32(place)) {
-			continue
-		}
-		if g := m.grant(r); g.Expires.After(now) {
-			buf = append(buf, g)
+	for _, h := range some {
+		if h.queued >= 0 && h.Expires.After(now) {
+			buf = append(buf, h.Grant)
 		}
 	}
-	return buf, to < len(m.records)
+	return buf
 }
 
 // Expire removes grants that have expired, the oldest first.
@@ -180,12 +156,8 @@ func (m *Memory) Expire(_ context.Context, max int) ([]Grant, error) {
 	defer m.mu.Unlock()
 	now := m.now()
 	var gone []Grant
-	for len(m.queue) > 0 && len(gone) < max {
-		g := m.grant(&m.records[m.queue[0]])
-		if g.Expires.After(now) {
-			break
-		}
-		gone = append(gone, g)
+	for len(m.queue) > 0 && len(gone) < max && !m.queue[0].Expires.After(now) {
+		gone = append(gone, m.queue[0].Grant)
 		m.remove(m.queue[0])
 	}
 	return gone, nil
@@ -195,144 +167,118 @@ func (m *Memory) Expire(_ context.Context, max int) ([]Grant, error) {
 func (m *Memory) Len() int {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return len(m.index)
+	return len(m.addrs)
 }
 
-// Close does nothing.
-func (m *Memory) Close() error { return nil }
+// Known says no: a Memory can always be asked.
+func (*Memory) Known(netip.Addr) bool { return false }
 
-// put writes a grant into its record.
+// Remote says no.
+func (*Memory) Remote() bool { return false }
+
+// Failures are none.
+func (*Memory) Failures() uint64 { return 0 }
+
+// Close does nothing.
+func (*Memory) Close() error { return nil }
+
+// put sets the grant of an address, as its user's newest.
 func (m *Memory) put(g Grant) error {
 	key := g.Addr.As16()
-	place, ok := m.index[key]
-	if !ok {
-		if len(m.index) >= m.max {
-			return ErrFull
+	h, ok := m.addrs[key]
+	switch {
+	case ok && h.User == g.User:
+		g.User = h.User
+		theirs := m.users[h.User]
+		if at := slices.Index(theirs, h); at >= 0 {
+			copy(theirs[at:], theirs[at+1:])
+			theirs[len(theirs)-1] = h
 		}
-		place = m.place()
-		m.index[key] = place
-		m.records[place] = record{addr: key}
+		h.Grant = g
+		heap.Fix(&m.queue, h.queued)
+		return nil
+	case ok:
+		m.leaveUser(h)
+		h.Grant = g
+		heap.Fix(&m.queue, h.queued)
+	case len(m.addrs) >= m.max:
+		return ErrFull
+	default:
+		h = &held{Grant: g}
+		m.addrs[key] = h
+		heap.Push(&m.queue, h)
 	}
-	r := &m.records[place]
-	m.users.unlink(m.records, place)
-	r.since, r.expires = g.Since.Sub(m.base), g.Expires.Sub(m.base)
-	r.source = m.sourceNumber(g.Source)
-	m.users.link(m.records, place, g.User)
-	if ok {
-		heap.Fix((*byExpiry)(m), int(r.queued))
-	} else {
-		heap.Push((*byExpiry)(m), place)
+	if g.User != "" {
+		// The name may be a part of a whole line of a log.
+		h.User = strings.Clone(g.User)
+		m.users[h.User] = append(m.users[h.User], h)
 	}
 	return nil
 }
 
-// place is a record that is not in use.
-func (m *Memory) place() uint32 {
-	if n := len(m.free); n > 0 {
-		place := m.free[n-1]
-		m.free = m.free[:n-1]
-		return place
-	}
-	m.records = append(m.records, record{})
-	return uint32(len(m.records) - 1)
-}
-
-// remove takes a record out of everything.
-func (m *Memory) remove(place uint32) {
-	r := &m.records[place]
-	m.users.unlink(m.records, place)
-	heap.Remove((*byExpiry)(m), int(r.queued))
-	delete(m.index, r.addr)
-	*r = record{}
-	m.free = append(m.free, place)
-	if len(m.index) == 0 {
-		// A peak is not held on to for ever.
-		m.index, m.records, m.free, m.queue = make(map[[16]byte]uint32), nil, nil, nil
-		m.users = newUserTable()
+// remove takes a grant out of everything.
+func (m *Memory) remove(h *held) {
+	m.leaveUser(h)
+	heap.Remove(&m.queue, h.queued)
+	delete(m.addrs, h.Addr.As16())
+	if len(m.addrs) == 0 {
+		// Go's maps never shrink.
+		m.addrs, m.users, m.queue = make(map[[16]byte]*held), make(map[string][]*held), nil
 	}
 }
 
-// inUse says whether a record holds a grant: only then the queue leads back to it.
-func (m *Memory) inUse(place uint32) bool {
-	queued := m.records[place].queued
-	return int(queued) < len(m.queue) && m.queue[queued] == place
+// leaveUser takes a grant from its user, if it has one.
+func (m *Memory) leaveUser(h *held) {
+	if h.User == "" {
+		return
+	}
+	theirs := m.users[h.User]
+	if len(theirs) == 1 {
+		delete(m.users, h.User)
+		return
+	}
+	at := slices.Index(theirs, h)
+	m.users[h.User] = slices.Delete(theirs, at, at+1)
 }
 
-// limit removes a user's grants with the oldest logins until keep are left. What has
-// expired does not count, and is left for Expire to report.
+// limit removes a user's grants with the oldest logins until keep are left. Expired
+// ones do not count, and are left for Expire to report.
 func (m *Memory) limit(user string, keep int) []netip.Addr {
-	if m.users.count(user) <= keep {
+	if len(m.users[user]) <= keep {
 		return nil
 	}
 	now := m.now()
-	var held []uint32
-	for next := m.users.oldest(user); next != 0; next = m.records[next-1].newer {
-		if m.at(m.records[next-1].expires).After(now) {
-			held = append(held, next-1)
-		}
-	}
+	theirs := slices.DeleteFunc(slices.Clone(m.users[user]), func(h *held) bool { return !h.Expires.After(now) })
 	var gone []netip.Addr
-	for ; len(held) > keep; held = held[1:] {
-		gone = append(gone, netip.AddrFrom16(m.records[held[0]].addr).Unmap())
-		m.remove(held[0])
+	for ; len(theirs) > keep; theirs = theirs[1:] {
+		gone = append(gone, theirs[0].Addr)
+		m.remove(theirs[0])
 	}
 	return gone
 }
 
-// grant is what a record says.
-func (m *Memory) grant(r *record) Grant {
-	return Grant{
-		Addr:    netip.AddrFrom16(r.addr).Unmap(),
-		User:    m.users.entries[r.user].name,
-		Source:  m.sources[r.source],
-		Since:   m.at(r.since),
-		Expires: m.at(r.expires),
-	}
+// byExpiry is a container/heap.
+type byExpiry []*held
+
+func (q byExpiry) Len() int           { return len(q) }
+func (q byExpiry) Less(i, j int) bool { return q[i].Expires.Before(q[j].Expires) }
+
+func (q byExpiry) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].queued, q[j].queued = i, j
 }
 
-func (m *Memory) at(d time.Duration) time.Time { return m.base.Add(d) }
-
-// sourceNumber is the number of a source's name. There are a few, from the
-// configuration; what comes after maxSources is not told apart.
-func (m *Memory) sourceNumber(name string) uint16 {
-	for i, s := range m.sources {
-		if s == name {
-			return uint16(i)
-		}
-	}
-	switch len(m.sources) {
-	case maxSources:
-		return maxSources - 1
-	case maxSources - 1:
-		name = "other"
-	}
-	m.sources = append(m.sources, name)
-	return uint16(len(m.sources) - 1)
+func (q *byExpiry) Push(x any) {
+	h := x.(*held)
+	h.queued = len(*q)
+	*q = append(*q, h)
 }
 
-// byExpiry makes a Memory's queue a container/heap.
-type byExpiry Memory
-
-func (m *byExpiry) Len() int { return len(m.queue) }
-
-func (m *byExpiry) Less(i, j int) bool {
-	return m.records[m.queue[i]].expires < m.records[m.queue[j]].expires
-}
-
-func (m *byExpiry) Swap(i, j int) {
-	m.queue[i], m.queue[j] = m.queue[j], m.queue[i]
-	m.records[m.queue[i]].queued, m.records[m.queue[j]].queued = uint32(i), uint32(j)
-}
-
-func (m *byExpiry) Push(x any) {
-	place := x.(uint32)
-	m.records[place].queued = uint32(len(m.queue))
-	m.queue = append(m.queue, place)
-}
-
-func (m *byExpiry) Pop() any {
-	last := len(m.queue) - 1
-	place := m.queue[last]
-	m.queue = m.queue[:last]
-	return place
+func (q *byExpiry) Pop() any {
+	last := len(*q) - 1
+	h := (*q)[last]
+	(*q)[last] = nil
+	*q = (*q)[:last]
+	h.queued = -1
+	return h
 }

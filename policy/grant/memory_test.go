@@ -87,20 +87,6 @@ func TestListEndsWhenAskedTo(t *testing.T) {
 	}
 }
 
-func TestSourcesAreBounded(t *testing.T) {
-	m := grant.NewMemory(0, nil)
-	for i := range 2000 {
-		if _, err := m.Put(t.Context(), grant.Login{Addr: addrOf(i), Source: "source" + strconv.Itoa(i)}, time.Hour, 0); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for i, want := range map[int]string{0: "source0", 998: "source998", 999: "other", 1999: "other"} {
-		if g, _, _ := m.Get(t.Context(), addrOf(i)); g.Source != want {
-			t.Errorf("grant %d has the source %q, want %q", i, g.Source, want)
-		}
-	}
-}
-
 func BenchmarkLookup(b *testing.B) {
 	for _, n := range []int{1_000, 1_000_000} {
 		for _, what := range []struct {

@@ -14,7 +14,7 @@ var named = []struct {
 	networks []netip.Prefix
 }{
 	{"loopback", prefixes("127.0.0.0/8", "::1/128")},
-	{"private", prefixes("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")},
+	{"private", prefixes("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fec0::/10")},
 	{"link-local", prefixes("169.254.0.0/16", "fe80::/10")},
 	{"cgnat", prefixes("100.64.0.0/10")},
 }
@@ -41,7 +41,7 @@ func NetworkNames() []string {
 }
 
 // Networks are the networks that a word stands for: loopback (127.0.0.0/8, ::1),
-// private (RFC 1918, RFC 4193), link-local (RFC 3927, RFC 4291) and cgnat, which
+// private (RFC 1918, RFC 4193, and the site-local ones of RFC 3879), link-local (RFC 3927, RFC 4291) and cgnat, which
 // carriers use before their NATs (RFC 6598).
 func Networks(name string) ([]netip.Prefix, bool) {
 	for _, n := range named {
@@ -107,13 +107,47 @@ func checkPrefix(p netip.Prefix) error {
 	return nil
 }
 
-// excluded says why an address can hold no grant; empty where it can.
+// excluded says why an address can hold no grant; empty if it can.
 func (n *networks) excluded(addr netip.Addr) string {
 	if why, ok := n.exclude.Lookup(addr); ok {
 		return why
+	}
+	if inner, ok := embedded(addr); ok {
+		if why, ok := n.exclude.Lookup(inner); ok {
+			return fmt.Sprintf("%s, as %v", why, inner)
+		}
 	}
 	if n.narrow && !n.require.Lookup(addr) {
 		return "outside the required networks"
 	}
 	return ""
+}
+
+// embedding are the networks of IPv6 whose addresses have an IPv4 address in them, and
+// where it stands in their octets: NAT64 (RFC 6052, RFC 8215), IPv4-compatible (RFC 4291
+// section 2.5.5.1), IPv4-translated (RFC 2765) and 6to4 (RFC 3056). Mapped addresses do
+// not get here: see Canonical.
+var embedding = []struct {
+	network netip.Prefix
+	octet   int
+}{
+	{netip.MustParsePrefix("64:ff9b::/96"), 12},
+	{netip.MustParsePrefix("64:ff9b:1::/48"), 12},
+	{netip.MustParsePrefix("::/96"), 12},
+	{netip.MustParsePrefix("::ffff:0:0:0/96"), 12},
+	{netip.MustParsePrefix("2002::/16"), 2},
+}
+
+// embedded is the IPv4 address in an IPv6 address.
+func embedded(addr netip.Addr) (netip.Addr, bool) {
+	if !addr.Is6() || addr.IsLoopback() {
+		return netip.Addr{}, false
+	}
+	for _, e := range embedding {
+		if e.network.Contains(addr) {
+			octets := addr.As16()
+			return netip.AddrFrom4([4]byte(octets[e.octet:])), true
+		}
+	}
+	return netip.Addr{}, false
 }

@@ -12,24 +12,25 @@ type Stats struct {
 	Lookups, Used, Temporary uint64
 	// Excluded counts the logins from addresses that get no grant, Refused those
 	// that found the store full, Invalid those that could not be logins.
-	Excluded, Refused, Invalid uint64
+	// Stale counts those that were older than a grant lasts.
+	Excluded, Refused, Invalid, Stale uint64
 	// StoreErrors counts the operations of the store that failed.
 	StoreErrors uint64
-	// Active is how many grants there are, -1 where the store does not know.
+	// Active is how many grants there are, negative if the store does not know.
 	Active int
 }
 
 type counters struct {
 	granted, renewed, expired, revoked, displaced atomic.Uint64
 	lookups, used, temporary                      atomic.Uint64
-	excluded, refused, invalid                    atomic.Uint64
+	excluded, refused, invalid, stale             atomic.Uint64
 	storeErrors                                   atomic.Uint64
 }
 
 // Stats is what the keeper has done so far.
 func (k *Keeper) Stats() Stats {
 	n := &k.count
-	s := Stats{
+	return Stats{
 		Granted:     n.granted.Load(),
 		Renewed:     n.renewed.Load(),
 		Expired:     n.expired.Load(),
@@ -41,14 +42,8 @@ func (k *Keeper) Stats() Stats {
 		Excluded:    n.excluded.Load(),
 		Refused:     n.refused.Load(),
 		Invalid:     n.invalid.Load(),
-		StoreErrors: n.storeErrors.Load(),
-		Active:      -1,
+		Stale:       n.stale.Load(),
+		StoreErrors: n.storeErrors.Load() + k.store.Failures(),
+		Active:      k.store.Len(),
 	}
-	if store, ok := k.store.(Background); ok {
-		s.StoreErrors += store.Failures()
-	}
-	if store, ok := k.store.(Counter); ok {
-		s.Active = store.Len()
-	}
-	return s
 }

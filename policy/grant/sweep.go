@@ -31,12 +31,8 @@ func (k *Keeper) Run(ctx context.Context) {
 
 // Sweep removes, logs and counts what has expired by now.
 func (k *Keeper) Sweep(ctx context.Context) {
-	store, ok := k.store.(Expirer)
-	if !ok {
-		return
-	}
 	for ctx.Err() == nil {
-		gone, err := store.Expire(ctx, swept)
+		gone, err := k.store.Expire(ctx, swept)
 		for _, g := range gone {
 			k.count.expired.Add(1)
 			k.log(ctx, slog.LevelInfo, "relay grant expired", g.Addr, g.User, g.Source, slog.Time("since", g.Since))

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"gopkg.in/yaml.v3"
+
+	"milterd/integration/testkit"
 )
 
 // suite has a session of every kind, with names that reports must not be confused
@@ -52,7 +54,7 @@ func report(t testing.TB, c interface {
 func TestTAP(t *testing.T) {
 	var out bytes.Buffer
 	report(t, NewTAP(&out))
-	golden(t, "suite.tap", out.String())
+	testkit.Golden(t, "testdata/suite.tap", out.String())
 	// Each diagnostic is a YAML document.
 	rest := out.String()
 	for {
@@ -76,7 +78,7 @@ func TestJUnit(t *testing.T) {
 		t.Fatal(err)
 	}
 	report(t, j)
-	golden(t, "suite.junit.xml", out.String())
+	testkit.Golden(t, "testdata/suite.junit.xml", out.String())
 	checkJUnit(t, out.Bytes())
 }
 

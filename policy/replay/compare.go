@@ -96,24 +96,19 @@ func withoutPlace(v *policy.Verdict) string {
 // The objects of -json output with -against, one a change.
 type (
 	jsonChange struct {
-		Session string       `json:"session"`
-		File    string       `json:"file"`
-		Message int          `json:"message"`
-		Stage   string       `json:"stage"`
-		Arg     string       `json:"arg"`
-		Client  string       `json:"client"`
-		Old     *jsonOutcome `json:"old"`
-		New     *jsonOutcome `json:"new"`
+		Session string     `json:"session"`
+		File    string     `json:"file"`
+		Message int        `json:"message"`
+		Stage   string     `json:"stage"`
+		Arg     string     `json:"arg"`
+		Client  string     `json:"client"`
+		Old     *jsonGiven `json:"old"`
+		New     *jsonGiven `json:"new"`
 	}
-	jsonOutcome struct {
-		Action   string     `json:"action"`
-		Code     int        `json:"code"`
-		Enhanced string     `json:"enhanced"`
-		Text     string     `json:"text"`
-		Check    string     `json:"check"`
-		Rule     string     `json:"rule"`
-		Reason   string     `json:"reason"`
-		Edits    []jsonEdit `json:"edits"`
+	jsonGiven struct {
+		jsonDecision
+		Reason string     `json:"reason"`
+		Edits  []jsonEdit `json:"edits"`
 	}
 )
 
@@ -124,7 +119,7 @@ func WriteChangesJSON(w io.Writer, s *Session, changes []Change) error {
 	for _, c := range changes {
 		err := e.Encode(jsonChange{
 			Session: s.ID, File: s.File, Message: c.Message, Stage: string(c.Stage), Arg: c.Arg, Client: s.Connect.Addr,
-			Old: jsonOutcomeOf(c.Old), New: jsonOutcomeOf(c.New),
+			Old: given(c.Old), New: given(c.New),
 		})
 		if err != nil {
 			return err
@@ -133,12 +128,9 @@ func WriteChangesJSON(w io.Writer, s *Session, changes []Change) error {
 	return nil
 }
 
-func jsonOutcomeOf(v *policy.Verdict) *jsonOutcome {
+func given(v *policy.Verdict) *jsonGiven {
 	if v == nil {
 		return nil
 	}
-	return &jsonOutcome{
-		Action: string(v.Action), Code: v.Reply.Code, Enhanced: v.Reply.Enhanced, Text: v.Reply.Text,
-		Check: v.Check, Rule: v.Rule, Reason: v.Reason, Edits: jsonEdits(v.Edits),
-	}
+	return &jsonGiven{decision(v.Action, v.Reply, v.Check, v.Rule), v.Reason, jsonEdits(v.Edits)}
 }

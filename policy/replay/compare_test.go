@@ -2,35 +2,14 @@ package replay
 
 import (
 	"bytes"
-	"flag"
-	"os"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"milterd/header"
+	"milterd/integration/testkit"
 	"milterd/policy"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
-
-// golden compares a report with a file in testdata.
-func golden(t *testing.T, file, got string) {
-	t.Helper()
-	file = "testdata/" + file
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", file, diff)
-	}
-}
 
 // twoMessages are one to two recipients and one to one.
 const twoMessages = `id: two
@@ -123,6 +102,6 @@ func TestChangesAreReported(t *testing.T) {
 	if err := WriteChangesJSON(&json, s, changes); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "changes.txt", text.String())
-	golden(t, "changes.jsonl", json.String())
+	testkit.Golden(t, "testdata/changes.txt", text.String())
+	testkit.Golden(t, "testdata/changes.jsonl", json.String())
 }

@@ -3,7 +3,6 @@ package replay
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"milterd/header"
@@ -26,48 +25,52 @@ func (x *Expect) headerDifferences(fields []policy.HeaderField, edits []header.E
 	if len(x.Headers) == 0 {
 		return nil
 	}
-	left := header.Apply(fields, edits)
-	var differences []Difference
-	var seen []string
+	var names []string
+	want, got := make(map[string][]string), make(map[string][]string)
 	for _, h := range x.Headers {
 		name := strings.ToLower(h[0])
-		if slices.Contains(seen, name) {
-			continue
+		if _, ok := want[name]; !ok {
+			names, want[name] = append(names, h[0]), nil
 		}
-		seen = append(seen, name)
-		var want, got []string
-		for _, h := range x.Headers {
-			if len(h) == 2 && strings.EqualFold(h[0], name) {
-				want = append(want, oneLine(h[1]))
-			}
+		if len(h) == 2 {
+			want[name] = append(want[name], oneLine(h[1]))
 		}
-		for _, f := range left {
-			if strings.EqualFold(f.Name, name) {
-				got = append(got, oneLine(f.Value))
-			}
+	}
+	for _, f := range header.Apply(fields, edits) {
+		name := strings.ToLower(f.Name)
+		if _, ok := want[name]; ok {
+			got[name] = append(got[name], oneLine(f.Value))
 		}
+	}
+	var differences []Difference
+	for _, name := range names {
+		want, got := want[strings.ToLower(name)], got[strings.ToLower(name)]
 		if !slices.Equal(want, got) {
-			differences = append(differences, Difference{Place: "eom header " + h[0], Want: values(want), Got: values(got), header: true})
+			differences = append(differences, Difference{Place: "eom header " + name, Want: values(want), Got: values(got), header: true})
 		}
 	}
 	return differences
 }
 
 // checkHeaders finds what an expectation cannot say about the header.
-func (x *Expect) checkHeaders(path ...string) error {
-	if len(x.Headers) > 0 && x.Stage != string(policy.StageEOM) {
-		return bad("only the end of a message has a header, expected stage: eom", nil, append(path, "headers")...)
+func (x *Expect) checkHeaders(path string) error {
+	if len(x.Headers) == 0 {
+		return nil
 	}
+	if x.Stage != string(policy.StageEOM) {
+		return badField(path, "only the end of a message has a header, expected stage: eom")
+	}
+	lengths := make(map[string]int)
 	for i, h := range x.Headers {
-		at := append(slices.Clone(path), "headers", strconv.Itoa(i))
+		at := fmt.Sprintf("%s.%d", path, i)
 		if len(h) != 1 && len(h) != 2 || h[0] == "" {
-			return bad("%d values, expected [NAME, VALUE], or [NAME] for no field of that name", []any{len(h)}, at...)
+			return badField(at, "%d values, expected [NAME, VALUE], or [NAME] for no field of that name", len(h))
 		}
-		for _, other := range x.Headers[:i] {
-			if strings.EqualFold(other[0], h[0]) && (len(other) == 1 || len(h) == 1) {
-				return bad("[%s] says that no field of the name is left, another line says something else", []any{h[0]}, at...)
-			}
+		name := strings.ToLower(h[0])
+		if before := lengths[name]; before == 1 || before == 2 && len(h) == 1 {
+			return badField(at, "[%s] says that no field of the name is left, another line says something else", h[0])
 		}
+		lengths[name] = len(h)
 	}
 	return nil
 }

@@ -14,35 +14,40 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/klauspost/compress/zstd"
-)
-
-// Bounds of what decompression may take: the window that zstd itself accepts
-// without being asked to, and the size of its header.
-const (
-	maxWindow = 128 << 20
-	sniffed   = 512
 )
 
 // Input is one file of sessions.
 type Input struct {
 	// Name stands in messages.
 	Name string
-	// Size is the number of bytes in the file, 0 where it is not known.
+	// Size is the number of bytes in the file, 0 if it is not known.
 	Size int64
 	// listed: it came from a directory, where milterd may be at work on it.
 	listed bool
-	// stdin is what is read where no file of that name is.
+	// stdin is what is read in place of a file.
 	stdin io.Reader
 }
 
-// endings of the files that are looked for in a directory, and how they may be
-// compressed.
+// The endings of session files, and those that say how they are compressed.
 var (
 	endings     = []string{".yaml", ".yml", ".jsonl", ".json"}
-	compression = []string{"", ".gz", ".zst"}
+	compression = []string{".gz", ".zst"}
 )
+
+// unpackedName is a name without the ending that says how it is compressed.
+func unpackedName(name string) string {
+	for _, ending := range compression {
+		name = strings.TrimSuffix(name, ending)
+	}
+	return name
+}
+
+func hasEnding(name string, endings []string) bool {
+	return slices.ContainsFunc(endings, func(ending string) bool { return strings.HasSuffix(name, ending) })
+}
 
 // Inputs lists the files that names stand for: a directory for the session files
 // in it and below it, in the order of their names, and "-" for stdin. Files of
@@ -58,18 +63,16 @@ func Inputs(names []string, stdin io.Reader) ([]Input, error) {
 			inputs = append(inputs, Input{Name: "stdin", stdin: stdin})
 			continue
 		}
-		info, err := os.Stat(name)
-		if err == nil && info.IsDir() {
-			files, err := directory(name)
-			inputs, errs = append(inputs, files...), append(errs, err)
-			continue
-		}
-		if err != nil {
+		switch info, err := os.Stat(name); {
+		case err != nil:
 			// Opening it will say why; others are read before and after it.
 			inputs = append(inputs, Input{Name: name})
-			continue
+		case info.IsDir():
+			files, err := directory(name)
+			inputs, errs = append(inputs, files...), append(errs, err)
+		default:
+			inputs = append(inputs, Input{Name: name, Size: info.Size()})
 		}
-		inputs = append(inputs, Input{Name: name, Size: info.Size()})
 	}
 	return inputs, errors.Join(errs...)
 }
@@ -81,18 +84,18 @@ func directory(name string) ([]Input, error) {
 	taken := make(map[string]bool)
 	err := filepath.WalkDir(name, func(path string, entry fs.DirEntry, err error) error {
 		hidden := path != name && strings.HasPrefix(filepath.Base(path), ".")
+		base := unpackedName(path)
 		switch {
 		case err != nil:
 			errs = append(errs, fmt.Errorf("read sessions: %w", err))
 			return nil
 		case hidden && entry.IsDir():
 			return fs.SkipDir
-		case hidden || entry.IsDir() || !isSessionFile(path):
+		case hidden || entry.IsDir() || !hasEnding(base, endings):
 			return nil
 		}
-		info, err := os.Stat(path)
-		var size int64
-		switch {
+		in := Input{Name: path, listed: true}
+		switch info, err := os.Stat(path); {
 		case errors.Is(err, fs.ErrNotExist) && entry.Type().IsRegular():
 			// It has gone just now: it may be there compressed.
 		case err != nil:
@@ -104,15 +107,13 @@ func directory(name string) ([]Input, error) {
 		case info.Size() == 0 && strings.HasSuffix(path, ".jsonl"):
 			return nil
 		default:
-			size = info.Size()
+			in.Size = info.Size()
 		}
 		// The plain one comes before the compressed ones.
-		base := unpackedName(path)
-		if strings.HasSuffix(base, ".jsonl") && taken[base] {
-			return nil
+		if !taken[base] || !strings.HasSuffix(base, ".jsonl") {
+			inputs = append(inputs, in)
 		}
 		taken[base] = true
-		inputs = append(inputs, Input{Name: path, Size: size, listed: true})
 		return nil
 	})
 	if len(inputs) == 0 && len(errs) == 0 {
@@ -121,33 +122,11 @@ func directory(name string) ([]Input, error) {
 	return inputs, errors.Join(append(errs, err)...)
 }
 
-func isSessionFile(name string) bool {
-	return slices.ContainsFunc(endings, func(ending string) bool {
-		return slices.ContainsFunc(compression, func(packed string) bool { return strings.HasSuffix(name, ending+packed) })
-	})
-}
-
-// byteOrderMark is what some editors begin a file of UTF-8 with. YAML allows it, JSON
-// does not.
-var byteOrderMark = []byte("\ufeff")
-
-// source is an open input, decompressed.
-type source struct {
-	io.Reader
-	// name is the file's, as it has been found.
-	name string
-	// json: one object a line, else YAML documents.
-	json bool
-	// form is a further form that the data has; nil for none.
-	form  *Form
-	close []func() error
-}
-
 // Form is a further form of input, such as the log of an MTA. What a file is called
 // does not matter to it.
 type Form struct {
 	// Recognise reports whether a file of this form begins with head, its first
-	// 512 bytes, or all of it where there are less.
+	// 512 bytes, or all of it if there are less.
 	Recognise func(head []byte) bool
 	// Read makes sessions of a file and hands them over, each one newly made, until
 	// each is false. name is for Session.File, and for its errors, which begin with
@@ -161,98 +140,129 @@ type GoneError struct{ Name string }
 
 func (e *GoneError) Error() string { return e.Name + ": removed since its directory was listed" }
 
-// find opens the file, which may have been compressed since it was listed, and gives
-// the name that it has.
-func (in Input) find() (*os.File, string, error) {
-	f, err := os.Open(in.Name)
-	if !in.listed || !errors.Is(err, fs.ErrNotExist) {
-		return f, in.Name, err
-	}
-	for _, packed := range []string{".gz", ".zst"} {
-		name := unpackedName(in.Name) + packed
-		if f, err := os.Open(name); !errors.Is(err, fs.ErrNotExist) {
-			return f, name, err
-		}
-	}
-	return nil, in.Name, &GoneError{in.Name}
+// source is an open input, decompressed.
+type source struct {
+	io.Reader
+	// name is the file's, as it has been found.
+	name string
+	// format is that of the sessions in it, form a further form in place of that.
+	format *format
+	form   *Form
+	close  func()
 }
+
+// sniffed is how much is looked at to tell what a file is.
+const sniffed = 512
+
+// byteOrderMark is what some editors begin a file of UTF-8 with. YAML allows it, JSON
+// does not.
+var byteOrderMark = []byte("\ufeff")
 
 // open opens an input, which may be of a further form; read counts its bytes as
 // they are on the disk.
 func (in Input) open(read *atomic.Int64, forms ...Form) (*source, error) {
-	s := &source{name: in.Name}
+	s := &source{name: in.Name, format: yamlDocuments, close: func() {}}
 	raw := in.stdin
 	if raw == nil {
-		f, name, err := in.find()
+		f, err := in.find()
 		if err != nil {
-			return nil, fmt.Errorf("read sessions: %w", err)
+			return nil, err
 		}
-		in.Name, s.name = name, name
-		s.close = append(s.close, f.Close)
-		raw = f
+		s.name, s.close, raw = f.Name(), func() { f.Close() }, f
 	}
-	r, err := s.unpack(in.Name, counter{raw, read})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s:1: %w", in.Name, err), s.Close())
+	if err := s.unpack(&counter{Reader: raw, all: read}); err != nil {
+		s.close()
+		return nil, fmt.Errorf("%s:1: %w", s.name, err)
 	}
-	begin := bufio.NewReaderSize(r, sniffed)
+	begin := bufio.NewReaderSize(s.Reader, sniffed)
 	head, _ := begin.Peek(sniffed)
 	s.Reader = begin
 	if i := slices.IndexFunc(forms, func(f Form) bool { return f.Recognise(head) }); i >= 0 {
 		s.form = &forms[i]
 	}
 	text, marked := bytes.CutPrefix(head, byteOrderMark)
-	switch base := unpackedName(in.Name); {
-	case in.stdin == nil:
-		s.json = strings.HasSuffix(base, ".jsonl") || strings.HasSuffix(base, ".json")
-	default:
-		// Nobody says what comes from standard input: a brace says JSON.
-		s.json = bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte("{"))
+	base := unpackedName(s.name)
+	if hasEnding(base, endings[2:]) ||
+		// The name of standard input says nothing: a brace says JSON.
+		in.stdin != nil && !hasEnding(base, endings) && bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte("{")) {
+		s.format = jsonLines
 	}
-	if marked && s.json {
+	if marked && s.format == jsonLines {
 		// What has been peeked at is there to be passed over.
 		_, _ = begin.Discard(len(byteOrderMark))
 	}
 	return s, nil
 }
 
+// find opens the file, which may have been compressed since it was listed.
+func (in Input) find() (*os.File, error) {
+	// A pipe that nothing writes to must not be waited for.
+	f, err := os.OpenFile(in.Name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if in.listed && errors.Is(err, fs.ErrNotExist) {
+		for _, ending := range compression {
+			if f, err = os.Open(unpackedName(in.Name) + ending); !errors.Is(err, fs.ErrNotExist) {
+				break
+			}
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, &GoneError{in.Name}
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read sessions: %w", err)
+	}
+	if info, err := f.Stat(); err != nil || info.Mode()&fs.ModeDevice != 0 {
+		f.Close()
+		return nil, cmp.Or(err, fmt.Errorf("read sessions: %s is a device, expected a file, or - for standard input", in.Name))
+	}
+	return f, nil
+}
+
+// maxWindow is what zstd itself accepts without being asked to.
+const maxWindow = 128 << 20
+
 // unpack decompresses what is compressed: by its name, or by its first bytes.
-func (s *source) unpack(name string, raw io.Reader) (io.Reader, error) {
+func (s *source) unpack(raw *counter) error {
 	r := bufio.NewReaderSize(raw, 64<<10)
+	s.Reader = r
 	magic, _ := r.Peek(4)
 	switch {
-	case strings.HasSuffix(name, ".gz") || bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
+	case strings.HasSuffix(s.name, ".gz") || bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
 		packed, err := gzip.NewReader(r)
 		if err != nil {
-			return nil, unpackError(err)
+			return unpackError(err)
 		}
-		s.close = append(s.close, packed.Close)
-		return unpacker{packed}, nil
-	case strings.HasSuffix(name, ".zst") || bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+		s.Reader = &unpacker{r: packed, packed: raw}
+	case strings.HasSuffix(s.name, ".zst") || bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
 		packed, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true))
 		if err != nil {
-			return nil, unpackError(err)
+			return unpackError(err)
 		}
-		s.close = append(s.close, func() error { packed.Close(); return nil })
-		return unpacker{packed}, nil
+		file := s.close
+		s.Reader, s.close = &unpacker{r: packed, packed: raw}, func() { packed.Close(); file() }
 	}
-	return r, nil
+	return nil
 }
 
-// Close closes the file.
-func (s *source) Close() error {
-	var errs []error
-	for _, f := range slices.Backward(s.close) {
-		errs = append(errs, f())
-	}
-	return errors.Join(errs...)
-}
+// Compressed data may expand to a thousand times its size, as gzip does at most, and
+// beyond that to maxExpanded.
+const (
+	maxExpansion = 1000
+	maxExpanded  = 64 << 20
+)
 
 // unpacker reads decompressed data.
-type unpacker struct{ r io.Reader }
+type unpacker struct {
+	r      io.Reader
+	packed *counter
+	n      int64
+}
 
-func (u unpacker) Read(p []byte) (int, error) {
+func (u *unpacker) Read(p []byte) (int, error) {
 	n, err := u.r.Read(p)
+	if u.n += int64(n); u.n > maxExpanded+maxExpansion*u.packed.n {
+		return 0, fmt.Errorf("compressed data expands to more than %d times its size", maxExpansion)
+	}
 	if err != nil && err != io.EOF {
 		err = unpackError(err)
 	}
@@ -267,26 +277,16 @@ func unpackError(err error) error {
 	return fmt.Errorf("compressed data: %w", err)
 }
 
-// unpackedName is a name without the ending that says how it is compressed.
-func unpackedName(name string) string {
-	return cmp.Or(cutSuffix(name, ".gz"), cutSuffix(name, ".zst"), name)
-}
-
-func cutSuffix(name, ending string) string {
-	if before, ok := strings.CutSuffix(name, ending); ok {
-		return before
-	}
-	return ""
-}
-
-// counter counts what is read.
+// counter counts what is read, of this file and of all.
 type counter struct {
 	io.Reader
-	read *atomic.Int64
+	n   int64
+	all *atomic.Int64
 }
 
-func (c counter) Read(p []byte) (int, error) {
+func (c *counter) Read(p []byte) (int, error) {
 	n, err := c.Reader.Read(p)
-	c.read.Add(int64(n))
+	c.n += int64(n)
+	c.all.Add(int64(n))
 	return n, err
 }

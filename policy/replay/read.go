@@ -5,124 +5,147 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
-	"sync/atomic"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"gopkg.in/yaml.v3"
-)
-
-// Bounds of what is read: a YAML file is held whole, a JSON line likewise.
-const (
-	maxYAML = 16 << 20
-	maxLine = 4 << 20
 )
 
 // ReadFile reads the sessions of one file and hands them over one by one. Files
 // that end in .jsonl or .json hold one JSON object a line, others YAML documents;
-// with .gz or .zst behind that they are compressed. A session that cannot be read
-// ends a YAML file, and is passed over in a JSON file; the errors, each beginning
-// with FILE:LINE:, are joined.
-func ReadFile(name string, each func(*Session)) error {
-	var read atomic.Int64
-	s, err := Input{Name: name}.open(&read)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	if s.json {
-		return ReadJSON(name, s, each)
-	}
-	return ReadYAML(name, s, each)
+// with .gz or .zst behind that they are compressed. What is no session is passed over;
+// the errors, each beginning with FILE:LINE:, are joined.
+func ReadFile(name string, each func(*Session)) error { return Input{Name: name}.read(each) }
+
+// Read reads a text as ReadFile reads a file of the name.
+func Read(name string, r io.Reader, each func(*Session)) error {
+	return Input{Name: name, stdin: r}.read(each)
 }
 
-// ReadYAML reads YAML documents; name stands in messages.
-func ReadYAML(name string, r io.Reader, each func(*Session)) error {
-	data, err := readWhole(name, r, nil)
-	if err != nil {
-		return err
+func (in Input) read(each func(*Session)) error {
+	var errs []error
+	s := Stream[struct{}]{
+		New:     func() (nothing struct{}) { return },
+		Each:    func(_ struct{}, s *Session) { each(s) },
+		Collect: func(_ struct{}, err error) error { errs = append(errs, err); return nil },
+		keep:    true,
 	}
-	return decodeYAML(name, data, each)
+	return errors.Join(append(errs, s.Run([]Input{in}))...)
 }
 
-func decodeYAML(name string, data []byte, each func(*Session)) error {
-	typed := yaml.NewDecoder(bytes.NewReader(data))
-	typed.KnownFields(true)
-	nodes := yaml.NewDecoder(bytes.NewReader(data))
-	for count := 0; ; count++ {
-		var node yaml.Node
-		if err := nodes.Decode(&node); errors.Is(err, io.EOF) {
-			if count == 0 {
-				return fmt.Errorf("%s:1: no session, expected a YAML document", name)
-			}
-			return nil
+// decoder reads sessions out of the records of a file.
+type decoder struct {
+	*format
+	name string
+	// reused is the one session that all lines are read into, for those who have
+	// done with a session when its turn is over; nil makes a new one for each.
+	reused *Session
+}
+
+// sessions reads what a piece of the file holds.
+func (d *decoder) sessions(p *piece, each func(*Session)) {
+	line := p.line
+	for record := range d.records(p.data) {
+		switch text := bytes.TrimSpace(record); {
+		case len(text) == 0:
+		case len(text) > d.max:
+			p.unreadable.add(d.tooLong(d.name, line))
+		case large(text) && d.values(text) > maxValues:
+			p.unreadable.addf("%s:%d: %s of more than %d values", d.name, line, d.record, maxValues)
+		case d.format == yamlDocuments:
+			d.documents(record, line, &p.unreadable, each)
+		default:
+			d.line(text, line, &p.unreadable, each)
+		}
+		line += bytes.Count(record, newline)
+	}
+}
+
+// line reads one line of JSON. What is wrong with it is put in words only if they will
+// be read, as that takes longer than reading.
+func (d *decoder) line(text []byte, number int, bad *unreadable, each func(*Session)) {
+	s := d.reused
+	if s == nil {
+		s = new(Session)
+	} else {
+		// What the slices hold is written over.
+		*s = Session{Messages: s.Messages[:0], Grants: s.Grants[:0], DNS: s.DNS[:0], Expect: s.Expect[:0]}
+	}
+	s.File, s.Line = d.name, number
+	err := json.Unmarshal(text, s, json.RejectUnknownMembers(true), jsontext.AllowInvalidUTF8(true))
+	if err != nil && !bad.full() {
+		err = jsonError(text, err)
+	} else if err == nil {
+		err = s.check()
+	}
+	if err != nil {
+		bad.addf("%s:%d: %w", d.name, number, err)
+		return
+	}
+	each(s)
+}
+
+// documents reads a YAML document. Others may follow without a marker, behind "...".
+func (d *decoder) documents(text []byte, first int, bad *unreadable, each func(*Session)) {
+	report := func(line int, text string, args ...any) {
+		bad.addf("%s:%d: "+text, append([]any{d.name, first + line - 1}, args...)...)
+	}
+	documents := yaml.NewDecoder(bytes.NewReader(text))
+	for {
+		node := new(yaml.Node)
+		if err := documents.Decode(node); errors.Is(err, io.EOF) {
+			return
 		} else if err != nil {
-			return yamlError(name, err)
+			line, text := yamlError(err)
+			report(line, "%s", text)
+			return
 		}
-		var s Session
-		if err := typed.Decode(&s); err != nil {
-			return yamlError(name, err)
+		root, s := node.Content[0], new(Session)
+		before := bad.count()
+		(&schemaCheck{report: report, left: maxValues}).value(root, reflect.TypeFor[Session]())
+		if bad.count() > before {
+			continue
 		}
-		s.File, s.Line = name, node.Line
-		if len(node.Content) > 0 {
-			s.Line = node.Content[0].Line
+		if err := root.Decode(s); err != nil {
+			line, text := yamlError(err)
+			report(line, "%s", text)
+			continue
 		}
+		s.File, s.Line = d.name, first+root.Line-1
 		if err := s.check(); err != nil {
-			return fmt.Errorf("%s:%d: %w", name, lineOf(&node, err), err)
+			report(lineOf(root, err), "%w", err)
+			continue
 		}
-		s.name()
-		each(&s)
+		each(s)
 	}
 }
 
-// name gives a session without an id one.
-func (s *Session) name() {
-	if s.ID == "" {
-		s.ID = fmt.Sprintf("line-%d", s.Line)
-	}
-}
+var yamlLine = regexp.MustCompile(`^yaml: (?:unmarshal errors:\n\s*)?(?:line (\d+): )?`)
 
-var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:unmarshal errors:\n\s*)?line (\d+): `)
-
-// yamlError puts FILE:LINE: before each error of the YAML library.
-func yamlError(name string, err error) error {
-	var typeError *yaml.TypeError
-	if !errors.As(err, &typeError) || len(typeError.Errors) == 0 {
-		line, text := splitLine(err.Error())
-		return fmt.Errorf("%s:%s: %s", name, line, text)
-	}
-	var lines broken
-	for _, e := range typeError.Errors {
-		line, text := splitLine(e)
-		lines.add(fmt.Errorf("%s:%s: %s", name, line, inWords(text)))
-	}
-	return lines.err(name)
-}
-
-// splitLine cuts the line off an error of the YAML library.
-func splitLine(text string) (line, rest string) {
+// yamlError cuts the line off an error of the YAML library.
+func yamlError(err error) (line int, text string) {
+	text = err.Error()
 	if m := yamlLine.FindStringSubmatch(text); m != nil {
-		return m[1], text[len(m[0]):]
+		line, _ = strconv.Atoi(m[1])
+		text = text[len(m[0]):]
 	}
-	return "1", strings.TrimPrefix(text, "yaml: ")
+	return max(line, 1), strings.ReplaceAll(text, "\n", ";")
 }
 
 // lineOf finds the line of a field error's path in the document.
 func lineOf(node *yaml.Node, err error) int {
-	var field *fieldError
-	if !errors.As(err, &field) {
-		return node.Line
-	}
-	if node.Kind == yaml.DocumentNode && len(node.Content) > 0 {
-		node = node.Content[0]
-	}
-	for _, step := range field.path {
-		next := child(node, step)
-		if next == nil {
-			break
+	if field := new(fieldError); errors.As(err, &field) {
+		for _, step := range field.path {
+			next := child(node, step)
+			if next == nil {
+				break
+			}
+			node = next
 		}
-		node = next
 	}
 	return node.Line
 }
@@ -145,4 +168,58 @@ func child(node *yaml.Node, step string) *yaml.Node {
 		}
 	}
 	return nil
+}
+
+// maxReported is how many records of a file that are no sessions are reported one by one.
+const maxReported = 20
+
+// unreadable are records that are no sessions: what is wrong with the first ones, and
+// how many others there are. A file may hold nothing else, so no more is kept.
+type unreadable struct {
+	errs []error
+	more int
+}
+
+// full: of a further one only the number counts.
+func (u *unreadable) full() bool { return len(u.errs) >= maxReported }
+
+func (u *unreadable) count() int { return len(u.errs) + u.more }
+
+func (u *unreadable) add(err error) {
+	if u.full() {
+		u.more++
+	} else {
+		u.errs = append(u.errs, err)
+	}
+}
+
+// addf adds an error, which is made only if it is kept.
+func (u *unreadable) addf(format string, args ...any) {
+	if u.full() {
+		u.more++
+	} else {
+		u.errs = append(u.errs, fmt.Errorf(format, args...))
+	}
+}
+
+// merge takes those of the piece that comes next, and gives those of them that are
+// to be reported.
+func (u *unreadable) merge(next unreadable) error {
+	begin := len(u.errs)
+	for _, err := range next.errs {
+		u.add(err)
+	}
+	u.more += next.more
+	return errors.Join(u.errs[begin:]...)
+}
+
+// rest says how many records of a file are not reported one by one.
+func (u *unreadable) rest(name string) error {
+	switch u.more {
+	case 0:
+		return nil
+	case 1:
+		return fmt.Errorf("%s: 1 more line cannot be read", name)
+	}
+	return fmt.Errorf("%s: %d more lines cannot be read", name, u.more)
 }

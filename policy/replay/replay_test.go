@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"gopkg.in/yaml.v3"
 
+	"milterd/integration/testkit"
 	"milterd/policy"
 	"milterd/policy/access"
 )
@@ -53,7 +53,7 @@ func fixture(t testing.TB) *policy.Policy {
 func read(t testing.TB, text string) []*Session {
 	t.Helper()
 	var sessions []*Session
-	if err := ReadYAML("test.yaml", strings.NewReader(text), func(s *Session) { sessions = append(sessions, s) }); err != nil {
+	if err := Read("test.yaml", strings.NewReader(text), func(s *Session) { sessions = append(sessions, s) }); err != nil {
 		t.Fatal(err)
 	}
 	return sessions
@@ -139,7 +139,7 @@ func TestYAMLAndJSONGiveTheSameSession(t *testing.T) {
 	fromYAML := read(t, laptop)[0]
 	line := `{"id":"roaming-laptop","connect":{"addr":"203.0.113.8","port":40112,"name":"[203.0.113.8]","ptr":"","resolve":"FAIL","daemon":"MTA","daemon_port":25,"daemon_addr":"203.0.113.25"},"helo":"laptop.lan","messages":[{"mail":{"from":"a@good.example","args":["SIZE=1000"]},"rcpt":[{"to":"x@other.example","mailer":"esmtp","host":"other.example.","addr":"x@other.example"},{"to":"x@example.test","mailer":"local","addr":"x"}],"headers":[["Subject","hi"]]}],"expect":[{"stage":"rcpt","arg":"x@other.example","reply":"550 5.7.1 Relaying denied"},{"stage":"rcpt","arg":"x@example.test","action":"accept"},{"stage":"eom","reply":"250 2.0.0 accepted"}]}`
 	var fromJSON *Session
-	if err := ReadJSON("test.jsonl", strings.NewReader(line+"\n\n"), func(s *Session) { fromJSON = s }); err != nil {
+	if err := Read("test.jsonl", strings.NewReader(line+"\n\n"), func(s *Session) { fromJSON = s }); err != nil {
 		t.Fatal(err)
 	}
 	fromJSON.File, fromJSON.Line = fromYAML.File, fromYAML.Line
@@ -170,25 +170,14 @@ func TestBadFilesSayWhereTheyAreBad(t *testing.T) {
 			continue
 		}
 		got := strings.ReplaceAll(err.Error(), "testdata/bad/", "") + "\n"
-		if os.Getenv("UPDATE") != "" {
-			if err := os.WriteFile(file+".want", []byte(got), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(file + ".want")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(string(want), got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", file, diff)
-		}
+		testkit.Golden(t, file+".want", got)
 	}
 }
 
 func TestABadLineDoesNotKeepTheOthersFromBeingRead(t *testing.T) {
 	lines := `{"id":"one","messages":[{}]}` + "\nnonsense\n" + `{"id":"two","messages":[{}]}` + "\n"
 	var ids []string
-	err := ReadJSON("x.jsonl", strings.NewReader(lines), func(s *Session) { ids = append(ids, s.ID) })
+	err := Read("x.jsonl", strings.NewReader(lines), func(s *Session) { ids = append(ids, s.ID) })
 	if err == nil || !strings.HasPrefix(err.Error(), "x.jsonl:2: ") {
 		t.Errorf("error %v", err)
 	}
@@ -248,8 +237,8 @@ func FuzzRead(f *testing.F) {
 			t.Fatal(err)
 		}
 		for name, err := range map[string]error{
-			"f.yaml:":  ReadYAML("f.yaml", bytes.NewReader(data), run),
-			"f.jsonl:": ReadJSON("f.jsonl", bytes.NewReader(data), run),
+			"f.yaml:":  Read("f.yaml", bytes.NewReader(data), run),
+			"f.jsonl:": Read("f.jsonl", bytes.NewReader(data), run),
 			"stdin:":   stream.Run(inputs),
 		} {
 			if err == nil {

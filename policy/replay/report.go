@@ -1,29 +1,31 @@
 package replay
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"milterd/header"
 	"milterd/policy"
 )
 
-// note says what the verdicts rest on although the session does not tell it.
-func note(s *Session) string {
+// missingFacts says what the verdicts rest on although the session does not tell it.
+func missingFacts(s *Session) []string {
 	if s.Connect.Addr == "" || s.Connect.Resolve != "" {
-		return ""
+		return nil
 	}
-	return "connect.resolve is missing, so rdns passes unless it looks for itself (source: own), and the client's name entitles to nothing"
+	return []string{"connect.resolve is missing, so rdns passes unless it looks for itself (source: own), and the client's name entitles to nothing"}
 }
 
 // WriteText prints one session's verdicts, a line each, with what was expected
-// where that differs, and with the trace where explain is set.
+// if that differs, and with the trace if explain is set.
 func WriteText(w io.Writer, s *Session, o Outcome, explain bool) error {
 	p := printer{w: w}
-	if n := note(s); n != "" {
-		p.printf("%s note: %s\n", s.ID, n)
-	}
-	for _, n := range s.Notes {
+	for _, n := range append(missingFacts(s), s.Notes...) {
 		p.printf("%s note: %s\n", s.ID, n)
 	}
 	for _, r := range o.Results {
@@ -100,22 +102,17 @@ func (p *printer) trace(v policy.Verdict) {
 // The objects of -json output, one a verdict.
 type (
 	jsonVerdict struct {
-		Session  string       `json:"session"`
-		File     string       `json:"file"`
-		Message  int          `json:"message"`
-		Stage    string       `json:"stage"`
-		Arg      string       `json:"arg"`
-		Action   string       `json:"action"`
-		Code     int          `json:"code"`
-		Enhanced string       `json:"enhanced"`
-		Text     string       `json:"text"`
-		Check    string       `json:"check"`
-		Rule     string       `json:"rule"`
-		Shadow   []jsonShadow `json:"shadow"`
-		Edits    []jsonEdit   `json:"edits"`
-		Trace    []jsonStep   `json:"trace"`
+		Session string `json:"session"`
+		File    string `json:"file"`
+		Message int    `json:"message"`
+		Stage   string `json:"stage"`
+		Arg     string `json:"arg"`
+		jsonDecision
+		Shadow []jsonDecision `json:"shadow"`
+		Edits  []jsonEdit     `json:"edits"`
+		Trace  []jsonStep     `json:"trace"`
 	}
-	jsonShadow struct {
+	jsonDecision struct {
 		Action   string `json:"action"`
 		Code     int    `json:"code"`
 		Enhanced string `json:"enhanced"`
@@ -158,14 +155,12 @@ func WriteJSON(w io.Writer, s *Session, o Outcome) error {
 func jsonOf(s *Session, r Result) jsonVerdict {
 	v := r.Verdict
 	j := jsonVerdict{
-		Session: s.ID, File: s.File, Message: r.Message, Stage: string(v.Stage), Arg: v.Arg, Action: string(v.Action),
-		Code: v.Reply.Code, Enhanced: v.Reply.Enhanced, Text: v.Reply.Text, Check: v.Check, Rule: v.Rule,
-		Shadow: []jsonShadow{}, Edits: jsonEdits(v.Edits), Trace: []jsonStep{},
+		Session: s.ID, File: s.File, Message: r.Message, Stage: string(v.Stage), Arg: v.Arg,
+		jsonDecision: decision(v.Action, v.Reply, v.Check, v.Rule),
+		Shadow:       []jsonDecision{}, Edits: jsonEdits(v.Edits), Trace: []jsonStep{},
 	}
 	for _, x := range v.Shadow {
-		j.Shadow = append(j.Shadow, jsonShadow{
-			Action: string(x.Action), Code: x.Reply.Code, Enhanced: x.Reply.Enhanced, Text: x.Reply.Text, Check: x.Check, Rule: x.Rule,
-		})
+		j.Shadow = append(j.Shadow, decision(x.Action, x.Reply, x.Check, x.Rule))
 	}
 	for _, step := range v.Trace {
 		keys := []jsonProbe{}
@@ -175,6 +170,10 @@ func jsonOf(s *Session, r Result) jsonVerdict {
 		j.Trace = append(j.Trace, jsonStep{Check: step.Check, Result: step.Result, Reason: step.Reason, Keys: keys, Answers: append([]string{}, step.Answers...)})
 	}
 	return j
+}
+
+func decision(action policy.Action, r policy.Reply, check, rule string) jsonDecision {
+	return jsonDecision{Action: string(action), Code: r.Code, Enhanced: r.Enhanced, Text: r.Text, Check: check, Rule: rule}
 }
 
 func jsonEdits(edits []header.Edit) []jsonEdit {
@@ -187,3 +186,37 @@ func jsonEdits(edits []header.Edit) []jsonEdit {
 	}
 	return list
 }
+
+// newEncoder writes JSON objects, one a line, that may be looked at on a terminal.
+func newEncoder(w io.Writer) *json.Encoder {
+	e := json.NewEncoder(escaper{w})
+	e.SetEscapeHTML(false)
+	return e
+}
+
+// escaper escapes control and format characters beyond ASCII, as \u009b, in the JSON
+// that is written through it, whole values at a time: some act on a terminal, others
+// make text read in another order. Outside of strings JSON has nothing but ASCII.
+type escaper struct{ w io.Writer }
+
+func (e escaper) Write(p []byte) (int, error) {
+	out := p
+	if bytes.ContainsFunc(p, isUnprintable) {
+		out = nil
+		for _, r := range string(p) {
+			if !isUnprintable(r) {
+				out = utf8.AppendRune(out, r)
+				continue
+			}
+			for _, unit := range utf16.AppendRune(nil, r) {
+				out = fmt.Appendf(out, `\u%04x`, unit)
+			}
+		}
+	}
+	if _, err := e.w.Write(out); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+func isUnprintable(r rune) bool { return r >= 0x7f && unicode.In(r, unicode.Cc, unicode.Cf) }

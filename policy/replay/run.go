@@ -15,7 +15,7 @@ type Result struct {
 	// then the end.
 	Step    int
 	Verdict policy.Verdict
-	// Differences are what is not as expected.
+	// Differences list all that is not as expected.
 	Differences []Difference
 }
 
@@ -79,10 +79,13 @@ func run(p *policy.Policy, s *Session, answers func(policy.Connection) policy.An
 	if !traced {
 		r.policy.LeaveOutTraces()
 	}
-	r.policy.Helo(s.HELO, policy.TLS{
-		Version: s.TLS.Version, Cipher: s.TLS.Cipher, Bits: s.TLS.Bits,
-		Verify: s.TLS.Verify, CertSubject: s.TLS.CertSubject, CertIssuer: s.TLS.CertIssuer,
-	})
+	r.policy.Helo(s.HELO, policy.TLS(s.TLS))
+	if len(s.Expect) > fewExpectations {
+		r.waiting = make(map[command][]int)
+		for i, x := range s.Expect {
+			r.waiting[command{x.Stage, x.Arg}] = append(r.waiting[command{x.Stage, x.Arg}], i)
+		}
+	}
 	most := 0
 	for i := range s.Messages {
 		most += 2 + len(s.Messages[i].Rcpt)
@@ -106,11 +109,37 @@ type runner struct {
 	results []Result
 	// met are the session's expectations that a verdict has been compared with.
 	met []bool
+	// waiting has the expectations of each command, if there are more than a few.
+	waiting map[command][]int
+}
+
+type command struct{ stage, arg string }
+
+// fewExpectations are so few that looking through them is faster than a map.
+const fewExpectations = 32
+
+// expectation is the first one for a command that is not met; -1 for none.
+func (r *runner) expectation(stage policy.Stage, arg string) int {
+	if r.waiting == nil {
+		for i := range r.met {
+			if x := &r.session.Expect[i]; !r.met[i] && x.Stage == string(stage) && x.Arg == arg {
+				return i
+			}
+		}
+		return -1
+	}
+	c := command{string(stage), arg}
+	for len(r.waiting[c]) > 0 && r.met[r.waiting[c][0]] {
+		r.waiting[c] = r.waiting[c][1:]
+	}
+	if len(r.waiting[c]) == 0 {
+		return -1
+	}
+	return r.waiting[c][0]
 }
 
 func (r *runner) message(number int, m *Message) {
-	auth := policy.Auth{Type: r.session.Auth.Type, Authen: r.session.Auth.Authen, Author: r.session.Auth.Author, SSF: r.session.Auth.SSF}
-	mail := r.policy.Mail(auth, policy.Mail{From: m.Mail.From, Args: m.Mail.Args, Mailer: m.Mail.Mailer, Host: m.Mail.Host, Addr: m.Mail.Addr})
+	mail := r.policy.Mail(policy.Auth(r.session.Auth), policy.Mail(m.Mail))
 	r.add(number, 0, mail, nil)
 	if !goesOn(mail) {
 		r.policy.Abort()
@@ -121,7 +150,7 @@ func (r *runner) message(number int, m *Message) {
 	}
 	accepted := false
 	for i, rcpt := range m.Rcpt {
-		v := r.policy.Rcpt(policy.Recipient{To: rcpt.To, Args: rcpt.Args, Mailer: rcpt.Mailer, Host: rcpt.Host, Addr: rcpt.Addr})
+		v := r.policy.Rcpt(policy.Recipient(rcpt))
 		r.add(number, i+1, v, nil)
 		if v.Action == policy.ActionDiscard {
 			r.policy.Abort()
@@ -149,11 +178,9 @@ func (r *runner) seemsTaken(rest []Rcpt) {
 
 // meet meets the first expectation for a command, if it is mere acceptance.
 func (r *runner) meet(stage policy.Stage, arg string) {
-	for i := range r.met {
-		if x := &r.session.Expect[i]; !r.met[i] && x.Stage == string(stage) && x.Arg == arg {
-			r.met[i] = x.Action == "" && len(x.Headers) == 0 && strings.HasPrefix(x.Reply, "250")
-			return
-		}
+	if i := r.expectation(stage, arg); i >= 0 {
+		x := &r.session.Expect[i]
+		r.met[i] = x.Action == "" && len(x.Headers) == 0 && strings.HasPrefix(x.Reply, "250")
 	}
 }
 
@@ -166,12 +193,9 @@ func goesOn(v policy.Verdict) bool {
 // with the first expectation for it.
 func (r *runner) add(number, step int, v policy.Verdict, fields []policy.HeaderField) {
 	result := Result{Session: r.session, Message: number, Step: step, Verdict: v}
-	for i := range r.met {
-		if x := &r.session.Expect[i]; !r.met[i] && x.Stage == string(v.Stage) && x.Arg == v.Arg {
-			result.Differences = x.differences(v, fields)
-			r.met[i] = true
-			break
-		}
+	if i := r.expectation(v.Stage, v.Arg); i >= 0 {
+		result.Differences = r.session.Expect[i].differences(v, fields)
+		r.met[i] = true
 	}
 	r.results = append(r.results, result)
 }

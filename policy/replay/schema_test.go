@@ -19,7 +19,7 @@ func TestTheManualNamesEveryKey(t *testing.T) {
 		reflect.TypeFor[Session](), reflect.TypeFor[Connect](), reflect.TypeFor[TLS](), reflect.TypeFor[Auth](),
 		reflect.TypeFor[Message](), reflect.TypeFor[Mail](), reflect.TypeFor[Rcpt](), reflect.TypeFor[Expect](),
 	} {
-		for _, key := range keysOf(part.Name()) {
+		for key := range fields(part) {
 			if !strings.Contains(string(text), "`"+key) && !strings.Contains(string(text), "."+key+"`") && !strings.Contains(string(text), "."+key+"[]`") {
 				t.Errorf("%s: the key %s is not described", part.Name(), key)
 			}

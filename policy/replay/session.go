@@ -37,8 +37,8 @@ type Session struct {
 	TLS      TLS       `yaml:"tls,omitempty" json:"tls,omitempty"`
 	Auth     Auth      `yaml:"auth,omitempty" json:"auth,omitempty"`
 	Messages []Message `yaml:"messages" json:"messages"`
-	// Grants are the addresses that held a relay grant; "ADDRESS TEMP" is one that
-	// nobody could be asked about.
+	// Grants are the addresses that held a relay grant; "ADDRESS TEMP" is one whose
+	// grant could not be asked for.
 	Grants []string `yaml:"grants,omitempty" json:"grants,omitempty"`
 	// DNS holds the answers that were used, as zone-file lines.
 	DNS []string `yaml:"dns,omitempty" json:"dns,omitempty"`
@@ -127,60 +127,77 @@ func (e *fieldError) Error() string {
 	return strings.Join(e.path, ".") + ": " + e.text
 }
 
-func bad(text string, args []any, path ...string) error {
-	return &fieldError{path: path, text: fmt.Sprintf(text, args...)}
+// badField is an error about the value at a path: steps with dots between them.
+func badField(path, text string, args ...any) error {
+	return &fieldError{path: strings.Split(path, "."), text: fmt.Sprintf(text, args...)}
 }
 
-// check finds values that no MTA reports.
+// maxCommands is how many messages and recipients a session may have: recordings and
+// imported logs stay far below.
+const maxCommands = 10_000
+
+// check finds values that no MTA reports. It gives a session without an id one.
 func (s *Session) check() error {
+	if s.ID == "" {
+		s.ID = fmt.Sprintf("line-%d", s.Line)
+	}
 	if _, err := parseAddr(s.Connect.Addr); err != nil {
-		return bad("%q is not an IP address", []any{s.Connect.Addr}, "connect", "addr")
+		return badField("connect.addr", "%q is not an IP address", s.Connect.Addr)
 	}
 	switch policy.Resolve(s.Connect.Resolve) {
 	case "", policy.ResolveOK, policy.ResolveFail, policy.ResolveForged, policy.ResolveTemp:
 	default:
-		return bad("%q, expected OK, FAIL, FORGED or TEMP", []any{s.Connect.Resolve}, "connect", "resolve")
+		return badField("connect.resolve", "%q, expected OK, FAIL, FORGED or TEMP", s.Connect.Resolve)
 	}
 	if len(s.Messages) == 0 {
-		return bad("no message, expected at least one", nil, "messages")
+		return badField("messages", "no message, expected at least one")
+	}
+	commands := len(s.Messages)
+	for i := range s.Messages {
+		commands += len(s.Messages[i].Rcpt)
+	}
+	if commands > maxCommands {
+		return badField("messages", "%d messages and recipients, expected %d at most", commands, maxCommands)
+	}
+	if len(s.Expect) > 2*maxCommands {
+		return badField("expect", "%d verdicts, expected %d at most", len(s.Expect), 2*maxCommands)
 	}
 	for i, m := range s.Messages {
 		for j, h := range m.Headers {
 			if len(h) != 2 {
-				return bad("%d values, expected [NAME, VALUE]", []any{len(h)}, "messages", fmt.Sprint(i), "headers", fmt.Sprint(j))
+				return badField(fmt.Sprintf("messages.%d.headers.%d", i, j), "%d values, expected [NAME, VALUE]", len(h))
 			}
 		}
 	}
 	for i, g := range s.Grants {
 		text, word, more := strings.Cut(g, " ")
-		if _, err := parseAddr(text); err != nil || text == "" || more && word != temporaryGrant {
-			return bad("%q, expected an IP address, or one and "+temporaryGrant, []any{g}, "grants", fmt.Sprint(i))
+		if _, err := parseAddr(text); err != nil || text == "" || more && word != TemporaryGrant {
+			return badField(fmt.Sprintf("grants.%d", i), "%q, expected an IP address, or one and "+TemporaryGrant, g)
 		}
 	}
-	return s.checkExpect()
-}
-
-func (s *Session) checkExpect() error {
 	for i := range s.Expect {
-		x := &s.Expect[i]
-		switch policy.Stage(x.Stage) {
-		case policy.StageMail, policy.StageRcpt, policy.StageEOM:
-		default:
-			return bad("%q, expected mail, rcpt or eom", []any{x.Stage}, "expect", fmt.Sprint(i), "stage")
-		}
-		switch policy.Action(x.Action) {
-		case "", policy.ActionAccept, policy.ActionReject, policy.ActionTempfail, policy.ActionDiscard, policy.ActionQuarantine:
-		default:
-			return bad("%q, expected accept, reject, tempfail, discard or quarantine", []any{x.Action}, "expect", fmt.Sprint(i), "action")
-		}
-		if err := x.checkHeaders("expect", fmt.Sprint(i)); err != nil {
+		if err := s.Expect[i].check(fmt.Sprintf("expect.%d", i)); err != nil {
 			return err
-		}
-		if x.Reply == "" && x.Action == "" && len(x.Headers) == 0 {
-			return bad("expected reply, action or both, or headers", nil, "expect", fmt.Sprint(i))
 		}
 	}
 	return nil
+}
+
+func (x *Expect) check(path string) error {
+	switch policy.Stage(x.Stage) {
+	case policy.StageMail, policy.StageRcpt, policy.StageEOM:
+	default:
+		return badField(path+".stage", "%q, expected mail, rcpt or eom", x.Stage)
+	}
+	switch policy.Action(x.Action) {
+	case "", policy.ActionAccept, policy.ActionReject, policy.ActionTempfail, policy.ActionDiscard, policy.ActionQuarantine:
+	default:
+		return badField(path+".action", "%q, expected accept, reject, tempfail, discard or quarantine", x.Action)
+	}
+	if x.Reply == "" && x.Action == "" && len(x.Headers) == 0 {
+		return badField(path, "expected reply, action or both, or headers")
+	}
+	return x.checkHeaders(path + ".headers")
 }
 
 // parseAddr reads an address; an empty one or sendmail's "0" stands for none.
@@ -202,11 +219,11 @@ func (s *Session) Connection() policy.Connection {
 	}
 }
 
-// temporaryGrant marks, in a session's grants, an address whose grant nobody could
-// be asked about.
-const temporaryGrant = "TEMP"
+// TemporaryGrant marks, behind an address of a session's grants, that the grants could
+// not be asked for.
+const TemporaryGrant = "TEMP"
 
-// grant is the client's relay grant: a listed address, or "ADDRESS TEMP".
+// grant is the client's relay grant.
 func (s *Session) grant() policy.GrantState {
 	client, _ := parseAddr(s.Connect.Addr)
 	for _, g := range s.Grants {
@@ -214,7 +231,7 @@ func (s *Session) grant() policy.GrantState {
 		if addr, err := parseAddr(text); err != nil || !client.IsValid() || addr != client {
 			continue
 		}
-		if word == temporaryGrant {
+		if word == TemporaryGrant {
 			return policy.GrantTemporary
 		}
 		return policy.GrantHeld

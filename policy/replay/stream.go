@@ -1,25 +1,22 @@
 package replay
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 	"sync/atomic"
 )
 
 // Stream replays the sessions of many files on several cores. Sessions are read in
 // blocks, which are worked on side by side and collected in the order of the
-// files. Only so many blocks are under way at a time, and all buffers are used
-// again, so the memory it takes does not grow with the number of sessions; but a
-// YAML file is held whole.
+// files. Only so many blocks are under way at a time, so the memory it takes does not
+// grow with the number of sessions.
 //
 // R is what comes of a block: a report, counts.
 type Stream[R any] struct {
 	// Forms are the forms of input that are understood besides session files.
 	Forms []Form
-	// Workers is how many sessions are worked on at a time; 1 where it is 0.
+	// Workers is how many sessions are worked on at a time; 0 is 1.
 	Workers int
 	// New makes an R. There are a few for each worker, which are used again.
 	New func() R
@@ -27,11 +24,21 @@ type Stream[R any] struct {
 	// until it returns.
 	Each func(R, *Session)
 	// Collect takes what came of a block, with what could not be read of it: of a file
-	// the first 20 lines one by one, and the number of the others. It empties R for the next one. It is called by Run, in the order of the input;
-	// where it fails, Run ends.
+	// the first 20 mistakes one by one, and the number of the others. It empties R for the
+	// next one. It is called by Run, in the order of the input; if it fails, Run ends.
 	Collect func(R, error) error
 
+	// keep: sessions stay good.
+	keep bool
 	read atomic.Int64
+	// stopped: Collect has failed.
+	stopped atomic.Bool
+	// free are the blocks that can be used again, work those with something to do, order
+	// has all of them in the order of the files.
+	free, work, order chan *block[R]
+	// large is held while large sessions are worked on: one at a time, however many
+	// workers there are.
+	large sync.Mutex
 }
 
 // Read is how many bytes of the files have been read up to now.
@@ -39,15 +46,12 @@ func (s *Stream[R]) Read() int64 { return s.read.Load() }
 
 // block is a part of a file on its way from the reader to Collect.
 type block[R any] struct {
-	name  string
-	json  bool
-	data  []byte
-	first int
-	// sessions is what a file of a further form holds, in place of data.
+	piece
+	file *file
+	// sessions is what a file of a further form holds, in place of data; count is how
+	// many sessions there were.
 	sessions []*Session
-	// broken are lines of data that cannot be read, err is what went wrong behind it.
-	broken broken
-	err    error
+	count    int
 	// last: the file has no further block.
 	last   bool
 	result R
@@ -55,183 +59,187 @@ type block[R any] struct {
 	done chan struct{}
 }
 
-// perWorker is how many blocks are under way for each worker: one that takes long
-// must not keep the others waiting at once.
-const perWorker = 4
-
-// sessionsInBlock is how many sessions of a further form make a block.
-const sessionsInBlock = 16
-
-// maxKept is the largest buffer that is kept for further blocks.
-const maxKept = 1 << 20
+const (
+	// perWorker is how many blocks are under way for each worker: one that takes long
+	// must not keep the others waiting at once.
+	perWorker = 4
+	// sessionsInBlock is how many sessions of a further form make a block.
+	sessionsInBlock = 16
+	// maxKept is the largest buffer that is kept for further blocks.
+	maxKept = 1 << 20
+)
 
 // Run reads all inputs. It gives the first error of Collect.
 func (s *Stream[R]) Run(inputs []Input) error {
 	workers := max(s.Workers, 1)
-	free := make(chan *block[R], perWorker*workers)
-	for range cap(free) {
-		free <- &block[R]{result: s.New(), done: make(chan struct{}, 1)}
+	n := perWorker * workers
+	s.free, s.work, s.order = make(chan *block[R], n), make(chan *block[R], n), make(chan *block[R], n)
+	for range n {
+		s.free <- &block[R]{result: s.New(), done: make(chan struct{}, 1)}
 	}
-	work, order := make(chan *block[R], cap(free)), make(chan *block[R], cap(free))
-	var stopped atomic.Bool
 	var group sync.WaitGroup
+	defer group.Wait()
 	group.Go(func() {
-		defer close(work)
-		defer close(order)
-		hand := func(b *block[R]) {
-			order <- b
-			work <- b
-		}
+		defer close(s.work)
+		defer close(s.order)
 		for _, in := range inputs {
-			if stopped.Load() {
-				return
+			if !s.stopped.Load() {
+				s.readInput(in)
 			}
-			s.readInput(in, &stopped, free, hand)
 		}
 	})
 	for range workers {
-		group.Go(func() {
-			reused := new(Session)
-			for b := range work {
-				s.workOn(b, reused)
-				b.done <- struct{}{}
-			}
-		})
+		group.Go(s.worker)
 	}
 	var failed error
-	var lines broken
-	for b := range order {
+	for b := range s.order {
 		<-b.done
-		err := errors.Join(lines.merge(b.broken), b.err)
-		if b.last {
-			err = errors.Join(err, lines.rest(b.name))
-			lines = broken{}
-		}
+		err := b.file.collect(&b.piece, b.count, b.last)
 		if failed == nil {
-			if failed = s.Collect(b.result, err); failed != nil {
-				stopped.Store(true)
-			}
+			failed = s.Collect(b.result, err)
+			s.stopped.Store(failed != nil)
 		}
-		b.broken, b.last = broken{}, false
-		if cap(b.data) > maxKept {
-			b.data = nil
-		}
-		free <- b
+		s.free <- b
 	}
-	group.Wait()
 	return failed
+}
+
+// next is an empty block for a part of a file.
+func (s *Stream[R]) next(f *file) *block[R] {
+	b := <-s.free
+	if cap(b.data) > maxKept {
+		b.data = nil
+	}
+	b.file, b.piece, b.count, b.last = f, piece{data: b.data[:0]}, 0, false
+	return b
+}
+
+// hand gives a block to the workers.
+func (s *Stream[R]) hand(b *block[R], last bool) {
+	b.last = last
+	s.order <- b
+	s.work <- b
 }
 
 // readInput cuts one file into blocks. What cannot be opened is a block too, with
 // an error.
-func (s *Stream[R]) readInput(in Input, stopped *atomic.Bool, free <-chan *block[R], hand func(*block[R])) {
+func (s *Stream[R]) readInput(in Input) {
 	src, err := in.open(&s.read, s.Forms...)
 	if err != nil {
-		b := <-free
-		b.name, b.json, b.data, b.err, b.last = in.Name, true, b.data[:0], err, true
-		hand(b)
+		b := s.next(&file{name: in.Name, format: otherForm})
+		b.err = err
+		s.hand(b, true)
 		return
 	}
-	defer src.Close()
-	in.Name = src.name
+	defer src.close()
+	f := &file{name: src.name, format: src.format}
 	if src.form != nil {
-		s.readForm(in.Name, src, stopped, free, hand)
+		f.format = otherForm
+		s.readForm(f, src)
 		return
 	}
-	if !src.json {
-		b := <-free
-		b.name, b.json, b.last = in.Name, false, true
-		b.data, b.err = readWhole(in.Name, src, b.data[:0])
-		hand(b)
-		return
-	}
-	lines := newBlocks(in.Name, src)
-	for empty := true; !stopped.Load(); empty = false {
-		b := <-free
-		b.name, b.json = in.Name, true
-		b.data, b.first, b.err = lines.next(b.data)
-		end := errors.Is(b.err, io.EOF)
-		b.last = end
-		if end && empty {
-			b.err = noLine(in.Name)
-		} else if end {
-			b.err = nil
-		} else if errors.Is(b.err, errTooLong) {
-			// The block holds nothing else.
-			b.broken.add(b.err)
-			b.err = nil
-		}
-		hand(b)
-		if end {
-			return
-		}
+	pieces := newSplitter(src.format, src.name, src)
+	for more := true; more && !s.stopped.Load(); {
+		b := s.next(f)
+		more = pieces.next(&b.piece) && !f.enough.Load()
+		s.hand(b, !more)
 	}
 }
 
 // readForm hands over the sessions of a file of a further form, some at a time.
-func (s *Stream[R]) readForm(name string, src *source, stopped *atomic.Bool, free <-chan *block[R], hand func(*block[R])) {
-	fresh := func() *block[R] {
-		b := <-free
-		b.name, b.json, b.data, b.err = name, true, b.data[:0], nil
-		return b
-	}
-	b := fresh()
-	err := src.form.Read(name, src, func(session *Session) bool {
+func (s *Stream[R]) readForm(f *file, src *source) {
+	b := s.next(f)
+	err := src.form.Read(src.name, src, func(session *Session) bool {
 		b.sessions = append(b.sessions, session)
 		if len(b.sessions) == sessionsInBlock {
-			hand(b)
-			b = fresh()
+			s.hand(b, false)
+			b = s.next(f)
 		}
-		return !stopped.Load()
+		return !s.stopped.Load() && !f.enough.Load()
 	})
-	b.err, b.last = err, true
-	hand(b)
+	b.err = err
+	s.hand(b, true)
 }
 
-// workOn reads the sessions of a block and works on them.
-func (s *Stream[R]) workOn(b *block[R], reused *Session) {
-	each := func(session *Session) { s.Each(b.result, session) }
-	if len(b.sessions) > 0 {
-		checked(b.sessions, &b.broken, each)
-		clear(b.sessions)
-		b.sessions = b.sessions[:0]
-		return
+// worker reads the sessions of blocks and works on them.
+func (s *Stream[R]) worker() {
+	d := decoder{reused: new(Session)}
+	if s.keep {
+		d.reused = nil
 	}
-	if b.json {
-		lines := lineDecoder{name: b.name, reused: reused}
-		lines.block(b.data, b.first, &b.broken, each)
-		return
-	}
-	data := b.data
-	if b.err != nil {
-		// The document that broke off may look whole.
-		data = data[:bytes.LastIndex(data, []byte("\n---"))+1]
-	}
-	if b.err == nil || len(data) > 0 {
-		b.err = errors.Join(decodeYAML(b.name, data, each), b.err)
+	for b := range s.work {
+		d.format, d.name = b.file.format, b.file.name
+		if large(b.data) {
+			s.large.Lock()
+			s.workOn(b, &d)
+			s.large.Unlock()
+		} else {
+			s.workOn(b, &d)
+		}
+		b.done <- struct{}{}
 	}
 }
 
-// checked hands over the sessions that can be.
-func checked(sessions []*Session, bad *broken, each func(*Session)) {
-	for _, session := range sessions {
+func (s *Stream[R]) workOn(b *block[R], d *decoder) {
+	each := func(session *Session) {
+		b.count++
+		s.Each(b.result, session)
+	}
+	d.sessions(&b.piece, each)
+	for _, session := range b.sessions {
 		if err := session.check(); err != nil {
-			bad.add(fmt.Errorf("%s:%d: %w", session.File, session.Line, err))
+			b.unreadable.addf("%s:%d: %w", session.File, session.Line, err)
 			continue
 		}
-		session.name()
 		each(session)
 	}
+	clear(b.sessions)
+	b.sessions = b.sessions[:0]
 }
 
-// readWhole reads a YAML file into buf.
-func readWhole(name string, r io.Reader, buf []byte) ([]byte, error) {
-	into := bytes.NewBuffer(buf)
-	if _, err := into.ReadFrom(io.LimitReader(r, maxYAML+1)); err != nil {
-		return into.Bytes(), fmt.Errorf("%s:%d: %w", name, 1+bytes.Count(into.Bytes(), newline), err)
+// file is one input, and what has come of it so far.
+type file struct {
+	name   string
+	format *format
+	// enough: no more of it is wanted.
+	enough     atomic.Bool
+	unreadable unreadable
+	sessions   int
+	failed     bool
+	// idle is how many bytes have come since the last session.
+	idle int
+}
+
+// Bounds of a file that holds something else than sessions.
+const (
+	maxIdle       = 16 << 20
+	maxUnreadable = 100_000
+)
+
+// errIdle is why a file is left that has no session for so long.
+var errIdle = fmt.Errorf("no session in %d bytes, the rest of the file is left out", maxIdle)
+
+// collect takes the next piece, which has so many sessions, and gives what is to be said
+// of it.
+func (f *file) collect(p *piece, sessions int, last bool) error {
+	err := errors.Join(f.unreadable.merge(p.unreadable), p.err)
+	f.sessions += sessions
+	f.failed = f.failed || err != nil
+	if f.idle += len(p.data); sessions > 0 {
+		f.idle = 0
 	}
-	if into.Len() > maxYAML {
-		return buf, fmt.Errorf("%s:1: more than %d bytes, expected one object a line in a .jsonl file for so many sessions", name, maxYAML)
+	switch {
+	case last && f.sessions == 0 && !f.failed:
+		return fmt.Errorf("%s:1: no session, expected %s", f.name, f.format.sessions)
+	case last:
+		return errors.Join(err, f.unreadable.rest(f.name))
+	case f.enough.Load():
+	case f.unreadable.count() > maxUnreadable:
+		f.enough.Store(true)
+		err = errors.Join(err, fmt.Errorf("%s: more than %d mistakes, the rest of the file is left out", f.name, maxUnreadable))
+	case f.idle > maxIdle:
+		f.enough.Store(true)
+		err = errors.Join(err, fmt.Errorf("%s: %w", f.name, errIdle))
 	}
-	return into.Bytes(), nil
+	return err
 }

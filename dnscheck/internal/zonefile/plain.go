@@ -14,7 +14,7 @@ import (
 // not plain is left to it.
 
 // plainRecord reads NAME [TTL] [IN] TYPE DATA without quotes, escapes or anything
-// else that is special; false where the line is not of that kind.
+// else that is special; false if the line is not of that kind.
 func plainRecord(line string) (dns.RR, bool) {
 	name, rest := word(line)
 	owner, ok := plainName(name)
@@ -75,7 +75,7 @@ func plainNumber(s string, bits int) (n uint64, ok bool) {
 	return n, err == nil
 }
 
-// plainName is an absolute name in lower case with its final dot; false where it
+// plainName is an absolute name in lower case with its final dot; false if it
 // has one label only, which might be another word of a zone file, or anything but
 // letters, digits, hyphens and underscores between its dots.
 func plainName(s string) (name string, ok bool) {

@@ -6,9 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,31 +20,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"milterd/integration/testkit"
 	"milterd/policy/grant"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// patience bounds every wait that is expected to be short.
-const patience = 20 * time.Second
-
-// testLog is a log that can be read while it is written.
-type testLog struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *testLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *testLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
 
 // noon is the time of the keepers here.
 func noon() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }
@@ -62,15 +43,15 @@ func newKeeper(t *testing.T, config grant.Config) *grant.Keeper {
 // running is a server on a socket of its own.
 type running struct {
 	path string
-	log  *testLog
+	log  *testkit.Log
 	// end stops the server and waits.
 	end func()
 }
 
 func serve(t *testing.T, config Config) *running {
 	t.Helper()
-	r := &running{path: filepath.Join(t.TempDir(), "control.sock"), log: new(testLog)}
-	config.Logger = slog.New(slog.NewTextHandler(r.log, nil))
+	r := &running{path: filepath.Join(t.TempDir(), "control.sock"), log: new(testkit.Log)}
+	config.Logger = r.log.Logger()
 	s, err := NewServer(config)
 	if err != nil {
 		t.Fatal(err)
@@ -92,141 +73,139 @@ func serve(t *testing.T, config Config) *running {
 	return r
 }
 
-// peerConn is a raw connection.
-type peerConn struct {
+// peerConnection is a raw connection.
+type peerConnection struct {
 	*net.UnixConn
 	t  *testing.T
 	in *bufio.Reader
 }
 
-func (r *running) connect(t *testing.T) *peerConn {
+func (r *running) connect(t *testing.T) *peerConnection {
 	t.Helper()
 	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: r.path, Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(testkit.Patience)); err != nil {
 		t.Fatal(err)
 	}
-	return &peerConn{conn, t, bufio.NewReader(conn)}
+	return &peerConnection{conn, t, bufio.NewReader(conn)}
 }
 
-func (p *peerConn) send(text string) {
+func (p *peerConnection) send(text string) {
 	p.t.Helper()
 	if _, err := io.WriteString(p, text); err != nil {
 		p.t.Fatal(err)
 	}
 }
 
-// expect reads lines up to the end of an answer.
-func (p *peerConn) expect(want ...string) {
+// ask sends a request without a body.
+func (p *peerConnection) ask(request string) {
 	p.t.Helper()
-	var got []string
-	for {
-		line, err := p.in.ReadString('\n')
-		if err != nil {
-			p.t.Fatalf("after %q: %v", got, err)
-		}
-		line = strings.TrimSuffix(line, "\n")
-		got = append(got, line)
-		if word, _, _ := strings.Cut(line, " "); word == "ok" || word == "error" {
-			break
-		}
+	p.send(request + " HTTP/1.1\r\nHost: milterd\r\n\r\n")
+}
+
+// answer reads an answer.
+func (p *peerConnection) answer() (status int, body string) {
+	p.t.Helper()
+	response, err := http.ReadResponse(p.in, nil)
+	if err != nil {
+		p.t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		p.t.Errorf("answer (-want +got):\n%s", diff)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		p.t.Fatalf("after %q: %v", text, err)
+	}
+	return response.StatusCode, string(text)
+}
+
+func (p *peerConnection) expect(wantStatus int, want string) {
+	p.t.Helper()
+	status, body := p.answer()
+	if status != wantStatus || body != want {
+		p.t.Errorf("got %d %q, want %d %q", status, body, wantStatus, want)
 	}
 }
 
 // expectEnd reads the end of the connection.
-func (p *peerConn) expectEnd() {
+func (p *peerConnection) expectEnd() {
 	p.t.Helper()
 	if rest, err := io.ReadAll(p.in); err != nil || len(rest) > 0 {
 		p.t.Errorf("%q, %v, expected the end", rest, err)
 	}
 }
 
-// eventually waits until a condition holds.
-func eventually(t *testing.T, what string, ready func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !ready() {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("not within %s: %s", patience, what)
-		case <-tick.C:
-		}
-	}
-}
-
-func TestDialogue(t *testing.T) {
-	conn := serve(t, Config{Keeper: newKeeper(t, grant.Config{MaxPerUser: 2})}).connect(t)
+func TestRequests(t *testing.T) {
+	conn := serve(t, Config{Keeper: newKeeper(t, grant.Config{MaxPerUser: 2, Max: 2})}).connect(t)
+	user := func(name string) string { return "?user=" + url.QueryEscape(name) }
+	long := strings.Repeat("x", grant.MaxUser+1)
 	for _, step := range []struct {
-		line string
-		want []string
+		request string
+		status  int
+		want    string
 	}{
-		{"list", []string{"ok 0 grants"}},
-		{"grant 203.0.113.8 shin", []string{"ok granted 203.0.113.8 until 2026-03-01T12:30:00Z"}},
-		{"grant ::ffff:203.0.113.8 shin", []string{"ok renewed 203.0.113.8 until 2026-03-01T12:30:00Z"}},
-		{"list", []string{"grant 203.0.113.8 shin control 2026-03-01T12:00:00Z 2026-03-01T12:30:00Z", "ok 1 grant"}},
-		{"grant 127.0.0.1", []string{"error excluded: loopback network 127.0.0.0/8"}},
-		{"grant nonsense", []string{`error "nonsense" is not an IP address`}},
-		{"revoke 203.0.113.9", []string{"error 203.0.113.9 has no grant"}},
-		{"revoke 203.0.113.8\r", []string{"ok revoked 203.0.113.8"}},
-		{"revoke 203.0.113.8", []string{"error 203.0.113.8 has no grant"}},
-		{`grant 203.0.113.8 "Shin Oka"`, []string{"ok granted 203.0.113.8 until 2026-03-01T12:30:00Z"}},
-		{`grant 2001:db8::8 "Shin Oka"`, []string{"ok granted 2001:db8::8 until 2026-03-01T12:30:00Z"}},
-		{`revoke-user "Shin Oka"`, []string{`ok revoked 2 grants of "Shin Oka"`}},
-		{`revoke-user "Shin Oka"`, []string{`error "Shin Oka" has no grants`}},
-		{"", []string{"error no command, try help"}},
-		{"help", []string{
-			"help grant ADDR [USER]  let ADDR relay for a while, in the name of USER",
-			"help revoke ADDR        end the grant of ADDR",
-			"help revoke-user USER   end all grants of USER",
-			"help list               tell all grants: address, user, source, since, expires",
-			"help help               tell the commands",
-			"help quit               hang up",
-			"ok 6 commands"}},
-		{"quit", []string{"ok bye"}},
+		{"GET /grants", 200, ""},
+		{"PUT /grants/203.0.113.8?user=shin", 200, "granted 203.0.113.8 until 2026-03-01T12:30:00Z\n"},
+		{"PUT /grants/::ffff:203.0.113.8?user=shin", 200, "renewed 203.0.113.8 until 2026-03-01T12:30:00Z\n"},
+		{"GET /grants", 200, `{"addr":"203.0.113.8","user":"shin","source":"control","since":"2026-03-01T12:00:00Z","expires":"2026-03-01T12:30:00Z"}` + "\n"},
+		{"PUT /grants/127.0.0.1", 403, "excluded: loopback network 127.0.0.0/8\n"},
+		{"DELETE /grants/203.0.113.9", 404, "203.0.113.9 has no grant\n"},
+		{"DELETE /grants/203.0.113.8", 200, "revoked 203.0.113.8\n"},
+		{"DELETE /grants/203.0.113.8", 404, "203.0.113.8 has no grant\n"},
+		{"PUT /grants/203.0.113.8" + user("Shin <Oka>"), 200, "granted 203.0.113.8 until 2026-03-01T12:30:00Z\n"},
+		{"PUT /grants/2001:0DB8:0:0::8" + user("Shin <Oka>"), 200, "granted 2001:db8::8 until 2026-03-01T12:30:00Z\n"},
+		{"PUT /grants/203.0.113.9", 503, "full: too many relay grants\n"},
+		{"DELETE /grants" + user("Shin <Oka>"), 200, `revoked 2 grants of "Shin <Oka>"` + "\n"},
+		{"DELETE /grants" + user("Shin <Oka>"), 404, `"Shin <Oka>" has no grants` + "\n"},
+		{"PUT /grants/203.0.113.8?user=", 200, "granted 203.0.113.8 until 2026-03-01T12:30:00Z\n"},
+		{"DELETE /grants", 400, "expected DELETE /grants/ADDR or DELETE /grants?user=USER\n"},
+		{"DELETE /grants?user=", 400, "expected DELETE /grants/ADDR or DELETE /grants?user=USER\n"},
+		{"PUT /grants/nonsense", 400, "\"nonsense\" is not an IP address\n"},
+		{"PUT /grants/203.0.113.0%2F24", 400, "\"203.0.113.0/24\" is not an IP address\n"},
+		{"DELETE /grants/mx.example.test", 400, "\"mx.example.test\" is not an IP address\n"},
+		{"PUT /grants/0203.0.0113.010", 400, "\"0203.0.0113.010\" is not an IP address\n"},
+		{"PUT /grants/fe80::1%25eth0", 400, "\"fe80::1%eth0\" is not an IP address\n"},
+		{"PUT /grants/%00%1b%ff", 400, `"\x00\x1b\xff" is not an IP address` + "\n"},
+		{"PUT /grants/203.0.113.8" + user("a\nb"), 400, "user name has control characters\n"},
+		{"PUT /grants/203.0.113.8" + user("a\x00b"), 400, "user name has control characters\n"},
+		{"PUT /grants/203.0.113.8" + user("a\xff"), 400, "user name is not valid UTF-8\n"},
+		{"DELETE /grants" + user(long), 400, "user name of 321 octets, the limit is 320\n"},
+		{"GET /grants/203.0.113.8", 405, "Method Not Allowed\n"},
+		{"POST /grants", 405, "Method Not Allowed\n"},
+		{"GET /", 404, "404 page not found\n"},
+		{"PUT /grants/203.0.113.8/more", 404, "404 page not found\n"},
 	} {
-		conn.send(step.line + "\n")
-		conn.expect(step.want...)
+		t.Run(step.request, func(t *testing.T) {
+			conn.t = t
+			conn.ask(step.request)
+			conn.expect(step.status, step.want)
+		})
 	}
-	conn.expectEnd()
 }
 
-func TestPipelinedCommandsAreAnsweredInOrder(t *testing.T) {
+func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
 	conn := serve(t, Config{Keeper: newKeeper(t, grant.Config{})}).connect(t)
-	conn.send("grant 203.0.113.8\nlist\nrevoke 203.0.113.8\nlist\nquit\nlist\n")
-	conn.expect("ok granted 203.0.113.8 until 2026-03-01T12:30:00Z")
-	conn.expect(`grant 203.0.113.8 "" control 2026-03-01T12:00:00Z 2026-03-01T12:30:00Z`, "ok 1 grant")
-	conn.expect("ok revoked 203.0.113.8")
-	conn.expect("ok 0 grants")
-	conn.expect("ok bye")
+	for _, request := range []string{"PUT /grants/203.0.113.8", "GET /grants", "DELETE /grants/203.0.113.8", "GET /grants"} {
+		conn.ask(request)
+	}
+	conn.expect(200, "granted 203.0.113.8 until 2026-03-01T12:30:00Z\n")
+	conn.expect(200, `{"addr":"203.0.113.8","user":"","source":"control","since":"2026-03-01T12:00:00Z","expires":"2026-03-01T12:30:00Z"}`+"\n")
+	conn.expect(200, "revoked 203.0.113.8\n")
+	conn.expect(200, "")
 }
 
 func TestChangesAreLoggedWithWhoMadeThem(t *testing.T) {
 	r := serve(t, Config{Keeper: newKeeper(t, grant.Config{})})
 	conn := r.connect(t)
-	for _, line := range []string{`grant 203.0.113.8 "Shin Oka"`, "list", "revoke 203.0.113.8", "revoke-user shin", "grant 127.0.0.1"} {
-		conn.send(line + "\n")
-		for {
-			answer, err := conn.in.ReadString('\n')
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !strings.HasPrefix(answer, "grant ") {
-				break
-			}
-		}
+	for _, request := range []string{"PUT /grants/203.0.113.8?user=Shin+Oka", "GET /grants", "DELETE /grants/203.0.113.8", "DELETE /grants?user=shin", "PUT /grants/127.0.0.1"} {
+		conn.ask(request)
+		conn.answer()
 	}
 	var got []string
-	for _, line := range strings.Split(strings.TrimSpace(r.log.String()), "\n") {
-		_, line, _ = strings.Cut(line, " level=")
+	for line := range strings.Lines(r.log.String()) {
+		_, line, _ = strings.Cut(strings.TrimSpace(line), " level=")
 		got = append(got, line)
 	}
 	who := fmt.Sprintf(`INFO msg="relay grants by hand" uid=%d pid=%d command=`, os.Getuid(), os.Getpid())
@@ -241,30 +220,40 @@ func TestChangesAreLoggedWithWhoMadeThem(t *testing.T) {
 	}
 }
 
-// broken is a keeper whose store fails, with a text that is not fit for a line.
+// broken is a keeper whose store fails.
 type broken struct{}
 
-var errBroken = errors.New("store:\r\nok granted\x1b[2J " + strings.Repeat("é", 600))
+var errBroken = errors.New("store is gone")
 
 func (broken) Login(context.Context, grant.Login) (grant.Result, error) {
 	return grant.Result{}, errBroken
 }
-func (broken) Revoke(context.Context, netip.Addr) (bool, error) { return false, errBroken }
-func (broken) RevokeUser(context.Context, string) (int, error)  { return 0, errBroken }
-func (broken) List(_ context.Context, fn func(grant.Grant) bool) error {
+func (broken) Revoke(context.Context, netip.Addr) (bool, error)        { return false, errBroken }
+func (broken) RevokeUser(context.Context, string) (int, error)         { return 0, errBroken }
+func (broken) List(_ context.Context, fn func(grant.Grant) bool) error { return errBroken }
+
+// listsOne fails after it has told one grant.
+type listsOne struct{ broken }
+
+func (listsOne) List(_ context.Context, fn func(grant.Grant) bool) error {
 	fn(grant.Grant{Addr: netip.MustParseAddr("203.0.113.8"), Source: "drac", Since: noon(), Expires: noon()})
 	return errBroken
 }
 
 func TestAStoreThatFails(t *testing.T) {
 	conn := serve(t, Config{Keeper: broken{}}).connect(t)
-	failure := "error store:  ok granted [2J " + strings.Repeat("é", 244) + "..."
-	for _, line := range []string{"grant 203.0.113.8", "revoke 203.0.113.8", "revoke-user shin"} {
-		conn.send(line + "\n")
-		conn.expect(failure)
+	for _, request := range []string{"PUT /grants/203.0.113.8", "DELETE /grants/203.0.113.8", "DELETE /grants?user=shin", "GET /grants"} {
+		conn.ask(request)
+		conn.expect(503, "store is gone\n")
 	}
-	conn.send("list\n")
-	conn.expect(`grant 203.0.113.8 "" drac 2026-03-01T12:00:00Z 2026-03-01T12:00:00Z`, failure)
+}
+
+func TestAListThatFailsIsCutShort(t *testing.T) {
+	listed := 0
+	err := NewClient(serve(t, Config{Keeper: listsOne{}}).path).List(t.Context(), func(grant.Grant) { listed++ })
+	if !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+		t.Errorf("after %d grants: %v", listed, err)
+	}
 }
 
 // endless is a keeper whose list has no end, and whose login waits to be let go.
@@ -289,22 +278,20 @@ func TestTheEndOfServing(t *testing.T) {
 	t.Run("ends connections that wait", func(t *testing.T) {
 		r := serve(t, Config{Keeper: newKeeper(t, grant.Config{})})
 		conn := r.connect(t)
-		conn.send("list\ngrant 203")
-		conn.expect("ok 0 grants")
+		conn.ask("GET /grants")
+		conn.expect(200, "")
 		r.end()
-		if rest, _ := io.ReadAll(conn.in); len(rest) > 0 {
-			t.Errorf("%q after the last answer", rest)
-		}
+		conn.expectEnd()
 	})
 	t.Run("lets a change finish", func(t *testing.T) {
 		keeper := endless{begun: make(chan struct{}), goOn: make(chan struct{})}
 		r := serve(t, Config{Keeper: keeper})
 		conn := r.connect(t)
-		conn.send("grant 203.0.113.8\n")
+		conn.ask("PUT /grants/203.0.113.8")
 		<-keeper.begun
 		var ending sync.WaitGroup
 		ending.Go(r.end)
-		eventually(t, "nobody listens", func() bool {
+		testkit.Eventually(t, "the server has closed its socket", func() bool {
 			next, err := net.Dial("unix", r.path)
 			if err == nil {
 				next.Close()
@@ -312,25 +299,105 @@ func TestTheEndOfServing(t *testing.T) {
 			return err != nil
 		})
 		close(keeper.goOn)
-		conn.expect("ok granted 203.0.113.8 until 2026-03-01T12:00:00Z")
+		conn.expect(200, "granted 203.0.113.8 until 2026-03-01T12:00:00Z\n")
 		conn.expectEnd()
 		ending.Wait()
 	})
 	t.Run("cuts a list short, and says so", func(t *testing.T) {
 		r := serve(t, Config{Keeper: endless{}})
-		conn := r.connect(t)
-		conn.send("list\n")
-		if _, err := conn.in.ReadString('\n'); err != nil {
-			t.Fatal(err)
-		}
 		var ending sync.WaitGroup
-		ending.Go(r.end)
-		rest, err := io.ReadAll(conn.in)
-		if err != nil || !strings.HasSuffix(string(rest), "\nerror context canceled\n") {
-			t.Errorf("the last of %d bytes are %q, %v", len(rest), rest[max(0, len(rest)-40):], err)
+		end := sync.OnceFunc(func() { ending.Go(r.end) })
+		err := NewClient(r.path).List(t.Context(), func(grant.Grant) { end() })
+		if !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("List: %v", err)
 		}
 		ending.Wait()
 	})
+}
+
+func TestHostilePeers(t *testing.T) {
+	long := strings.Repeat("x", 64<<10)
+	for _, test := range []struct {
+		name, send string
+		want       int
+	}{
+		{"a path that is too long", "PUT /grants/" + long + " HTTP/1.1\r\n", 431},
+		{"a header that is too long", "GET /grants HTTP/1.1\r\nHost: milterd\r\nX: " + long + "\r\n\r\n", 431},
+		{"bytes", "\x00\x01\xfe\xff\r\n\r\n", 400},
+		{"a TLS handshake", "\x16\x03\x01\x02\x00\n\n", 400},
+		{"no host", "GET /grants HTTP/1.1\r\n\r\n", 400},
+		{"a command of SMTP", "EHLO client.example.com\r\n\r\n", 400},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := serve(t, Config{Keeper: newKeeper(t, grant.Config{})})
+			conn := r.connect(t)
+			// The server may hang up before it has taken everything.
+			_, _ = io.WriteString(conn, test.send)
+			response, err := http.ReadResponse(conn.in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response.Body.Close()
+			if response.StatusCode != test.want {
+				t.Errorf("%s, want %d", response.Status, test.want)
+			}
+			other := r.connect(t)
+			other.ask("GET /grants")
+			other.expect(200, "")
+		})
+	}
+}
+
+func TestSilentPeersAreHungUpOn(t *testing.T) {
+	for _, test := range []struct{ name, send string }{
+		{"who says nothing", ""},
+		{"who does not end a request", "PUT /grants/203.0.113.8 HTTP/1.1\r\nHost: milt"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			keeper := newKeeper(t, grant.Config{})
+			conn := serve(t, Config{Keeper: keeper, Timeout: 20 * time.Millisecond}).connect(t)
+			conn.send(test.send)
+			_, _ = io.ReadAll(conn.in)
+			if n := keeper.Stats().Active; n != 0 {
+				t.Errorf("%d grants, expected none", n)
+			}
+		})
+	}
+}
+
+func TestTooManyConnectionsWait(t *testing.T) {
+	r := serve(t, Config{Keeper: newKeeper(t, grant.Config{}), MaxConnections: 2})
+	held := []*peerConnection{r.connect(t), r.connect(t)}
+	for _, conn := range held {
+		conn.ask("GET /grants")
+		conn.expect(200, "")
+	}
+	waiting := r.connect(t)
+	waiting.ask("GET /grants")
+	if err := waiting.SetReadDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := waiting.in.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a third connection is served (%v)", err)
+	}
+	held[0].Close()
+	if err := waiting.SetReadDeadline(time.Now().Add(testkit.Patience)); err != nil {
+		t.Fatal(err)
+	}
+	waiting.expect(200, "")
+}
+
+func TestAPeerThatLeavesInTheMiddleOfAList(t *testing.T) {
+	r := serve(t, Config{Keeper: endless{}, MaxConnections: 1})
+	conn := r.connect(t)
+	conn.ask("GET /grants")
+	if _, err := conn.in.ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	next := r.connect(t)
+	next.ask("GET /")
+	next.expect(404, "404 page not found\n")
 }
 
 func TestOnlyUnixSockets(t *testing.T) {

@@ -4,14 +4,17 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"milterd/policy/grant"
 )
@@ -34,7 +37,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "forbidden", http.StatusForbidden)
 		return
 	}
-	keepPlace(r.Context())
+	if conn, ok := r.Context().Value(connKey{}).(net.Conn); ok {
+		s.strangers.remove(conn)
+	}
 	s.suspicious.Store(false)
 	switch {
 	case r.URL.Path != "/":
@@ -56,7 +61,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		var report report
 		if err == nil {
-			err = json.Unmarshal(body, &report)
+			err = json.Unmarshal(body, &report, jsontext.AllowInvalidUTF8(true))
 		}
 		if err != nil {
 			s.malformed(w, http.StatusBadRequest, "body is not a report")
@@ -82,7 +87,7 @@ func (s *Server) malformed(w http.ResponseWriter, code int, text string) {
 
 // authorized compares the secret.
 func (s *Server) authorized(r *http.Request) bool {
-	values := r.Header[s.header]
+	values := r.Header["Authorization"]
 	if len(values) != 1 {
 		return false
 	}
@@ -99,7 +104,10 @@ func command(query string) string {
 	return values["command"][0]
 }
 
-// report is what Dovecot says about a login, as far as it matters here.
+// report is what Dovecot says about a login, as far as it matters here. The names of
+// members count with their case: an administrator may have made others in
+// auth_policy_request_attributes, which stand behind these. (encoding/json takes Success
+// for success.)
 type report struct {
 	// Login is the name that the user gave.
 	Login string `json:"login"`

@@ -8,14 +8,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/textproto"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/net/http/httpguts"
-
 	"milterd/policy/grant"
+	"milterd/policy/grant/httpserve"
 )
 
 // Source is the source of grants that were made of Dovecot's reports.
@@ -30,12 +30,9 @@ type Granter interface {
 type Config struct {
 	// Granter is asked for a grant for each successful login.
 	Granter Granter
-	// Header is the header field that requests must have, name and value, as in
-	// Dovecot's auth_policy_server_api_header: "Authorization: Bearer SECRET".
-	Header string
-	// AnyAddress lets Serve take a listener that others than this machine can
-	// reach. The secret crosses the network in the clear.
-	AnyAddress bool
+	// Secret is what requests must have, as in Dovecot's
+	// auth_policy_server_api_header = Authorization: Bearer SECRET.
+	Secret string
 	// Logger is where failures are logged; default is nowhere.
 	Logger *slog.Logger
 }
@@ -45,8 +42,8 @@ const (
 	maxBody        = 64 << 10
 	maxHeader      = 16 << 10
 	maxConnections = 256
-	// shutdownTimeout is how long requests under way have at the end.
-	shutdownTimeout = 5 * time.Second
+	// maxStrangers bounds the connections that have not shown the secret.
+	maxStrangers = maxConnections / 2
 )
 
 // timeouts are how long a connection is waited for.
@@ -68,99 +65,47 @@ func defaultTimeouts() timeouts {
 type Server struct {
 	granter Granter
 	logger  *slog.Logger
-	// header is the name of the field with the secret, digest the hash of its value,
-	// so that a comparison takes the same time whatever it is compared to.
-	header     string
-	digest     [sha256.Size]byte
-	anyAddress bool
-	timeouts   timeouts
-	count      counters
+	// digest is the hash of what the Authorization field must be, so that a comparison
+	// takes the same time whatever it is compared to.
+	digest    [sha256.Size]byte
+	timeouts  timeouts
+	count     counters
+	strangers strangers
 	// suspicious: the last request had no secret, or another.
 	suspicious atomic.Bool
 }
 
-// Stats counts what a Server has done since it began.
-type Stats struct {
-	// Allows and Reports count the requests of either kind.
-	Allows, Reports uint64
-	// Logins counts the reports that asked for a grant; Failed those of them that the
-	// Granter returned an error for.
-	Logins, Failed uint64
-	// Unsuccessful counts the reports of logins that failed, Ignored those of other
-	// protocols, or without an address or a name.
-	Unsuccessful, Ignored uint64
-	// Forbidden counts the requests without the secret, Malformed those that could
-	// not be read.
-	Forbidden, Malformed uint64
-}
-
+// counters count what a Server has done since it began: see Register.
 type counters struct {
 	allows, reports, logins, failed, unsuccessful, ignored, forbidden, malformed atomic.Uint64
 }
 
 // New makes a Server.
 func New(c Config) (*Server, error) {
-	if c.Granter == nil {
-		return nil, errors.New("dovecot policy server: nobody to ask for grants")
+	if c.Granter == nil || c.Secret == "" {
+		return nil, errors.New("dovecot policy server: no keeper of the grants, or no secret")
 	}
-	name, value, ok := strings.Cut(c.Header, ":")
-	value = textproto.TrimString(value)
-	// The error must not say what the header is: it is a secret.
-	if !ok || value == "" || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
-		return nil, errors.New(`dovecot policy server: header with the secret is not of the form "Name: value"`)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	if name = textproto.CanonicalMIMEHeaderKey(name); reserved(name) {
-		return nil, fmt.Errorf("dovecot policy server: header field %s cannot hold the secret, use Authorization", name)
-	}
-	s := &Server{
-		granter:    c.Granter,
-		logger:     c.Logger,
-		header:     name,
-		digest:     sha256.Sum256([]byte(value)),
-		anyAddress: c.AnyAddress,
-		timeouts:   defaultTimeouts(),
-	}
-	if s.logger == nil {
-		s.logger = slog.New(slog.DiscardHandler)
-	}
-	return s, nil
-}
-
-// reserved names the fields that HTTP itself has a use for.
-func reserved(name string) bool {
-	switch name {
-	case "Host", "Connection", "Content-Length", "Content-Type", "Transfer-Encoding", "Trailer", "Date", "User-Agent":
-		return true
-	}
-	return false
-}
-
-// Stats is what the server has done so far.
-func (s *Server) Stats() Stats {
-	n := &s.count
-	return Stats{
-		Allows:       n.allows.Load(),
-		Reports:      n.reports.Load(),
-		Logins:       n.logins.Load(),
-		Failed:       n.failed.Load(),
-		Unsuccessful: n.unsuccessful.Load(),
-		Ignored:      n.ignored.Load(),
-		Forbidden:    n.forbidden.Load(),
-		Malformed:    n.malformed.Load(),
-	}
+	return &Server{
+		granter: c.Granter, logger: c.Logger,
+		digest: sha256.Sum256([]byte(strings.TrimRight("Bearer "+c.Secret, " \t"))), timeouts: defaultTimeouts(),
+	}, nil
 }
 
 // Serve answers on a listener until ctx ends, then lets requests under way finish, and
 // closes it. It returns nil if that was why it ended. A listener that others than this
-// machine can reach is closed at once, unless Config.AnyAddress is set.
+// machine can reach is closed at once.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
-	if addr := ln.Addr(); !s.anyAddress && !local(addr) {
+	if addr := ln.Addr(); !local(addr) {
 		ln.Close()
 		return fmt.Errorf("dovecot policy server: %s is not a loopback address; whoever reaches it could make this server relay", addr)
 	}
 	server := &http.Server{
 		Handler:           s,
-		ConnContext:       withPlace,
+		ConnContext:       withConn,
+		ConnState:         s.strangers.watch,
 		ReadHeaderTimeout: s.timeouts.header,
 		ReadTimeout:       s.timeouts.request,
 		WriteTimeout:      s.timeouts.request,
@@ -168,25 +113,51 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn),
 	}
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(&places{Listener: ln, max: maxConnections}) }()
-	select {
-	case err := <-done:
-		return fmt.Errorf("dovecot policy server on %s: %w", ln.Addr(), err)
-	case <-ctx.Done():
+	if err := httpserve.Serve(ctx, server, ln, maxConnections); err != nil {
+		return fmt.Errorf("dovecot policy server: %w", err)
 	}
-	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-	defer cancel()
-	err := server.Shutdown(shutdown)
-	if err != nil {
-		server.Close()
-		err = fmt.Errorf("dovecot policy server on %s: requests under way at the end: %w", ln.Addr(), err)
-	}
-	<-done
-	return err
+	return nil
 }
 
-// local says that nobody but this machine can reach an address.
+// strangers are the connections that have not shown the secret, in the order in which
+// they came. Every user of this machine may be able to connect: one who opens connections
+// without end takes places away from other strangers only, those that have waited longest
+// first, and never from Dovecot.
+type strangers struct {
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+// watch is told of each connection that begins or ends.
+func (s *strangers) watch(conn net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.conns = append(s.conns, conn)
+		if len(s.conns) > maxStrangers {
+			s.conns[0].Close()
+			s.conns = s.conns[1:]
+		}
+	case http.StateClosed:
+		s.remove(conn)
+	}
+}
+
+func (s *strangers) remove(conn net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns = slices.DeleteFunc(s.conns, func(c net.Conn) bool { return c == conn })
+}
+
+// connKey is the key of a request's connection in its context.
+type connKey struct{}
+
+func withConn(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, conn)
+}
+
+// local says whether an address can be reached from this machine only.
 func local(addr net.Addr) bool {
 	switch addr := addr.(type) {
 	case *net.UnixAddr:

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"milterd/integration/testkit"
 )
 
 // fakeRpcbind answers each connection with what answer gives for the call, and
@@ -100,13 +102,13 @@ func (f *fakeRpcbind) serve(conn net.Conn, answer func(uint32) []byte) {
 }
 
 // keep runs a registration and returns what ends it.
-func keep(t *testing.T, f *fakeRpcbind, addr string, interval time.Duration) (log *testLog, end func()) {
+func keep(t *testing.T, f *fakeRpcbind, addr string, interval time.Duration) (log *testkit.Log, end func()) {
 	t.Helper()
-	log = new(testLog)
+	log = new(testkit.Log)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
-		Rpcbind{Addr: netip.MustParseAddrPort(addr), Socket: f.socket, Interval: interval, Logger: log.logger()}.Run(ctx)
+		Rpcbind{Addr: netip.MustParseAddrPort(addr), Socket: f.socket, Interval: interval, Logger: log.Logger()}.Run(ctx)
 	})
 	end = sync.OnceFunc(func() {
 		cancel()
@@ -131,7 +133,7 @@ func TestRegistrationOfEachKindOfSocket(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			f := startFake(t, func(uint32) []byte { return boolean(1) })
 			log, end := keep(t, f, test.addr, time.Hour)
-			eventually(t, "the registration", func() bool { return log.count("drac registered with rpcbind") == 1 })
+			testkit.Eventually(t, "the registration", func() bool { return strings.Count(log.String(), "drac registered with rpcbind") == 1 })
 			end()
 			// Each line is cleared before it is entered, and again at the end.
 			var want []string
@@ -152,9 +154,9 @@ func TestRegistrationOfEachKindOfSocket(t *testing.T) {
 func TestARegistrationOfSomebodyElseIsLeftAlone(t *testing.T) {
 	f := startFake(t, func(procedure uint32) []byte { return boolean(0) })
 	log, end := keep(t, f, "127.0.0.1:51210", time.Millisecond)
-	eventually(t, "it is tried again", func() bool { return len(f.seen()) >= 10 })
+	testkit.Eventually(t, "it is tried again", func() bool { return len(f.seen()) >= 10 })
 	end()
-	if n := log.count("by another program or user"); n != 1 {
+	if n := strings.Count(log.String(), "by another program or user"); n != 1 {
 		t.Errorf("%d lines about it, expected one:\n%s", n, log)
 	}
 	for i, call := range f.seen() {
@@ -186,9 +188,9 @@ func TestAnswersThatAreNone(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			f := startFake(t, func(uint32) []byte { return test.reply })
 			log, end := keep(t, f, "127.0.0.1:51210", time.Millisecond)
-			eventually(t, "it is tried again", func() bool { return len(f.seen()) >= 5 })
+			testkit.Eventually(t, "it is tried again", func() bool { return len(f.seen()) >= 5 })
 			end()
-			if n := log.count("drac not registered"); n != 1 || !strings.Contains(log.String(), test.want) {
+			if n := strings.Count(log.String(), "drac not registered"); n != 1 || !strings.Contains(log.String(), test.want) {
 				t.Errorf("log, expected one line with %q:\n%s", test.want, log)
 			}
 		})
@@ -198,7 +200,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 func TestASilentRpcbindDoesNotHoldUpTheEnd(t *testing.T) {
 	f := startFake(t, func(uint32) []byte { return nil })
 	_, end := keep(t, f, "127.0.0.1:51210", time.Millisecond)
-	eventually(t, "the call", func() bool { return len(f.seen()) == 1 })
+	testkit.Eventually(t, "the call", func() bool { return len(f.seen()) == 1 })
 	end()
 	if diff := cmp.Diff([]string{"unset 1 udp 127.0.0.1.200.10"}, f.seen()); diff != "" {
 		t.Errorf("calls (-want +got):\n%s", diff)

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"milterd/policy/grant"
 )
 
@@ -52,22 +54,6 @@ func DefaultServers() []netip.Prefix {
 	return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 }
 
-// Stats is a snapshot of a server's counters.
-type Stats struct {
-	// Calls counts the datagrams, whatever is in them.
-	Calls uint64
-	// Granted counts the logins that made or renewed a grant.
-	Granted uint64
-	// Refused counts the logins from a listed server whose address may not relay.
-	Refused uint64
-	// Failed counts those that could not be stored, for want of room as well.
-	Failed uint64
-	// Denied counts those from a sender who may not grant.
-	Denied uint64
-	// Malformed counts the datagrams that were no call of this program.
-	Malformed uint64
-}
-
 // Server answers DRAC calls. Its methods are safe for concurrent use.
 type Server struct {
 	config  Config
@@ -75,7 +61,7 @@ type Server struct {
 	counter struct {
 		calls, granted, refused, failed, denied, malformed atomic.Uint64
 	}
-	denials, failures, readErrors limiter
+	denials, failures, readErrors rate.Sometimes
 }
 
 // NewServer makes a server that listens nowhere yet.
@@ -99,7 +85,12 @@ func NewServer(config Config) (*Server, error) {
 			return nil, fmt.Errorf("drac server: %s is everybody, who could then relay", network)
 		}
 	}
-	return &Server{config: config, logger: config.Logger}, nil
+	return &Server{
+		config: config, logger: config.Logger,
+		denials:    rate.Sometimes{Interval: noteInterval},
+		failures:   rate.Sometimes{Interval: noteInterval},
+		readErrors: rate.Sometimes{Interval: noteInterval},
+	}, nil
 }
 
 // Serve answers what arrives on conn until ctx ends, and then returns nil. It
@@ -124,17 +115,12 @@ func (s *Server) Serve(ctx context.Context, conn *net.UDPConn) error {
 	return nil
 }
 
-// The pause after an error of reading that will pass doubles from the first to
-// the last of these.
-const (
-	firstPause = 5 * time.Millisecond
-	lastPause  = time.Second
-)
+// readPause is how long reading waits after an error that will pass.
+const readPause = 100 * time.Millisecond
 
 // work answers calls, one after the other.
 func (s *Server) work(ctx context.Context, conn *net.UDPConn) error {
 	buffer := make([]byte, maxCall)
-	pause := firstPause
 	for {
 		n, from, err := conn.ReadFromUDPAddrPort(buffer)
 		switch {
@@ -143,18 +129,13 @@ func (s *Server) work(ctx context.Context, conn *net.UDPConn) error {
 		case errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded):
 			return err
 		case err != nil:
-			s.readErrors.log(s.logger, slog.LevelWarn, "receive drac calls, trying again", "error", err)
-			timer := time.NewTimer(pause)
+			s.readErrors.Do(func() { s.logger.Warn("receive drac calls, trying again", "error", err) })
 			select {
 			case <-ctx.Done():
-				timer.Stop()
-				return nil
-			case <-timer.C:
+			case <-time.After(readPause):
 			}
-			pause = min(2*pause, lastPause)
 			continue
 		}
-		pause = firstPause
 		reply := s.answer(ctx, buffer[:n], from)
 		if reply == nil {
 			continue
@@ -184,7 +165,7 @@ func (s *Server) answer(ctx context.Context, datagram []byte, from netip.AddrPor
 	}
 	if reason := s.mayNotGrant(from); reason != "" {
 		s.counter.denied.Add(1)
-		s.denials.log(s.logger, slog.LevelWarn, "drac call denied", "server", from, "client", c.add, "reason", reason)
+		s.denials.Do(func() { s.logger.Warn("drac call denied", "server", from, "client", c.add, "reason", reason) })
 		return c.added(statusDenied)
 	}
 	result, err := s.config.Keeper.Login(ctx, grant.Login{Addr: c.add, Source: Source + from.Addr().WithZone("").String()})
@@ -193,7 +174,7 @@ func (s *Server) answer(ctx context.Context, datagram []byte, from netip.AddrPor
 			return nil // unanswered, the call comes again, to our successor
 		}
 		s.counter.failed.Add(1)
-		s.failures.log(s.logger, slog.LevelError, "drac call failed", "server", from, "client", c.add, "error", err)
+		s.failures.Do(func() { s.logger.Error("drac call failed", "server", from, "client", c.add, "error", err) })
 		return c.added(statusSystemError)
 	}
 	s.logger.Debug("drac call", "server", from, "client", c.add, "outcome", result.Outcome)
@@ -224,48 +205,8 @@ func (s *Server) mayNotGrant(from netip.AddrPort) string {
 	return "not one of the servers"
 }
 
-// Stats returns the counters of this moment.
-func (s *Server) Stats() Stats {
-	return Stats{
-		Calls:     s.counter.calls.Load(),
-		Granted:   s.counter.granted.Load(),
-		Refused:   s.counter.refused.Load(),
-		Failed:    s.counter.failed.Load(),
-		Denied:    s.counter.denied.Load(),
-		Malformed: s.counter.malformed.Load(),
-	}
-}
-
 // unmapped is the address as the sender knows it: a socket for both families
 // shows IPv4 addresses inside IPv6 ones.
 func unmapped(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
-}
-
-// limiter writes a line at most once in noteInterval, and then says how many it
-// has left out.
-type limiter struct {
-	mu      sync.Mutex
-	next    time.Time
-	omitted int
-}
-
-func (l *limiter) log(logger *slog.Logger, level slog.Level, message string, attrs ...any) {
-	now := time.Now()
-	l.mu.Lock()
-	omitted := l.omitted
-	quiet := now.Before(l.next)
-	if quiet {
-		l.omitted++
-	} else {
-		l.next, l.omitted = now.Add(noteInterval), 0
-	}
-	l.mu.Unlock()
-	if quiet {
-		return
-	}
-	if omitted > 0 {
-		attrs = append(attrs, "omitted", omitted)
-	}
-	logger.Log(context.Background(), level, message, attrs...)
 }

@@ -4,62 +4,20 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"milterd/integration/testkit"
 	"milterd/policy/grant"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// patience bounds every wait that is expected to be short.
-const patience = 20 * time.Second
-
-// testLog is a log that can be read while it is written.
-type testLog struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *testLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *testLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-func (l *testLog) count(text string) int { return strings.Count(l.String(), text) }
-
-func (l *testLog) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
-
-// eventually waits until a condition holds.
-func eventually(t *testing.T, what string, ready func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !ready() {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("not within %s: %s", patience, what)
-		case <-tick.C:
-		}
-	}
-}
 
 // serve starts a server on a loopback address and returns where it listens.
 func serve(t *testing.T, network, host string, config Config) (*Server, *net.UDPAddr) {
@@ -97,7 +55,7 @@ func dial(t *testing.T, from string, to *net.UDPAddr) *net.UDPConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(testkit.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	return conn
@@ -255,14 +213,14 @@ func TestWhatIsNoCallIsNotAnswered(t *testing.T) {
 	if got := ask(t, conn, add(0xcb007108)); !bytes.Equal(got, answer(statusSuccess)) {
 		t.Errorf("reply %x", got)
 	}
-	eventually(t, "every datagram is counted", func() bool {
+	testkit.Eventually(t, "every datagram is counted", func() bool {
 		return s.Stats() == Stats{Calls: uint64(len(junk)) + 1, Granted: 1, Malformed: uint64(len(junk))}
 	})
 }
 
 func TestDenialsAreLoggedOnceInAWhile(t *testing.T) {
-	log := new(testLog)
-	s, addr := serve(t, "udp4", "127.0.0.1", Config{Keeper: newKeeper(t, grant.Config{}), Servers: []netip.Prefix{}, Logger: log.logger()})
+	log := new(testkit.Log)
+	s, addr := serve(t, "udp4", "127.0.0.1", Config{Keeper: newKeeper(t, grant.Config{}), Servers: []netip.Prefix{}, Logger: log.Logger()})
 	conn := dial(t, "127.0.0.1", addr)
 	const calls = 100
 	for range calls {
@@ -271,7 +229,7 @@ func TestDenialsAreLoggedOnceInAWhile(t *testing.T) {
 	if got := s.Stats().Denied; got != calls {
 		t.Errorf("%d calls counted as denied, expected %d", got, calls)
 	}
-	if n := log.count("drac call denied"); n < 1 || n > 3 {
+	if n := strings.Count(log.String(), "drac call denied"); n < 1 || n > 3 {
 		t.Errorf("%d lines for %d calls:\n%s", n, calls, log)
 	}
 	if !strings.Contains(log.String(), `client=203.0.113.8 reason="not one of the servers"`) {

@@ -33,7 +33,10 @@ type file struct {
 	// offset is how much was read, seen the last of it.
 	offset int64
 	seen   []byte
-	lines  splitter
+	// after is the time of the newest line that was read before this file took the place
+	// of another, or was changed: a line from before is none that is new.
+	after time.Time
+	lines splitter
 	// quiet is when it had something to read last, or lost its place. It is read no
 	// more when it is done.
 	quiet time.Time
@@ -113,9 +116,13 @@ func (l *file) remember(read []byte) {
 	l.seen = append(l.seen[:0], read[max(0, len(read)-window):]...)
 }
 
-// rewind begins anew, after a truncation.
-func (l *file) rewind() {
-	l.offset, l.seen, l.lines = 0, l.seen[:0], splitter{}
+// changed goes on behind what was read before, or at the beginning if that is not there
+// any more.
+func (l *file) changed(buf []byte, now time.Time) {
+	l.after = l.newest(now)
+	if l.offset = l.find(l.seen, buf); l.offset == 0 {
+		l.seen, l.lines = l.seen[:0], splitter{}
+	}
 }
 
 // continues says whether other is a copy of the file, with everything in it that was
@@ -130,9 +137,40 @@ func (l *file) continues(other *file) bool {
 	return n == len(part) && bytes.Equal(part, l.seen)
 }
 
-// takeOver makes other, a copy, go on where the file is.
-func (l *file) takeOver(other *file) {
-	other.offset = l.offset
+// find looks for the last place in a file where what was read of another ends, and returns
+// 0 if there is none. The file may be an edited copy of the other.
+func (l *file) find(seen, buf []byte) int64 {
+	place, kept := int64(0), 0
+	for offset := int64(0); len(seen) > 0; {
+		n, err := l.ReadAt(buf[kept:], offset)
+		if at := bytes.LastIndex(buf[:kept+n], seen); at >= 0 {
+			place = offset - int64(kept) + int64(at+len(seen))
+		}
+		if err != nil {
+			break
+		}
+		offset += int64(n)
+		// What is there in part may go on.
+		kept = copy(buf, buf[max(0, kept+n-len(seen)+1):kept+n])
+	}
+	return place
+}
+
+// newest is the time of the newest line at the end of what was read, to the second. It is
+// not in the future.
+func (l *file) newest(now time.Time) time.Time {
+	newest := l.after
+	for line := range bytes.Lines(l.seen) {
+		if at, ok := timeOf(string(line), now); ok && at.After(newest) && !at.After(now) {
+			newest = at
+		}
+	}
+	return newest.Truncate(time.Second)
+}
+
+// takeOver makes other, a copy, go on at an offset.
+func (l *file) takeOver(other *file, offset int64) {
+	other.offset = offset
 	other.seen = bytes.Clone(l.seen)
 	other.lines = splitter{partial: bytes.Clone(l.lines.partial), skipping: l.lines.skipping}
 }
@@ -179,7 +217,7 @@ func (l *file) tryCopy(path string, entry fs.DirEntry) *file {
 		other.Close()
 		return nil
 	}
-	l.takeOver(other)
+	l.takeOver(other, l.offset)
 	return other
 }
 

@@ -24,14 +24,14 @@ type Config struct {
 	Format Format
 	// Granter is asked for a grant at each login.
 	Granter Granter
-	// Source names this log in grants and log lines; default is maillog: and the
-	// name of the format.
-	Source string
 	// Poll is how often the file is looked at where no event of the file system
 	// tells of a change; default one second.
 	Poll time.Duration
 	// Logger is where failures and their ends are logged; default is nowhere.
 	Logger *slog.Logger
+	// Now is the clock, by which the years and zones are told that lines leave out;
+	// default is time.Now.
+	Now func() time.Time
 }
 
 const (
@@ -50,27 +50,14 @@ type Follower struct {
 	poll    time.Duration
 	granter Granter
 	logger  *slog.Logger
+	now     func() time.Time
 	parse   Parser
 	count   counters
 	// problem is why the file cannot be read, as logged.
 	problem string
 }
 
-// Stats counts what a Follower has done since it began.
-type Stats struct {
-	// Lines counts the lines read; Logins those that announced a login, which is
-	// what was handed to the Granter; Failed those of them that it returned an
-	// error for.
-	Lines, Logins, Failed uint64
-	// Long counts the lines that were longer than any login and are not in Lines.
-	Long uint64
-	// Rotated counts the files that took the place of another, Truncated those that
-	// were emptied in place, Recovered the octets that were then found in the copy.
-	Rotated, Truncated, Recovered uint64
-	// Open says that there is a file to read.
-	Open bool
-}
-
+// counters count what a Follower has done since it began: see Register.
 type counters struct {
 	lines, logins, failed, long, rotated, truncated, recovered atomic.Uint64
 	open                                                       atomic.Bool
@@ -90,18 +77,16 @@ func New(c Config) (*Follower, error) {
 	}
 	f := &Follower{
 		path:    c.Path,
-		source:  c.Source,
+		source:  "maillog:" + c.Format.Name(),
 		format:  c.Format.Name(),
 		poll:    c.Poll,
 		granter: c.Granter,
 		logger:  c.Logger,
+		now:     c.Now,
 		parse:   c.Format.Parser(),
 	}
-	if f.source == "" {
-		f.source = "maillog:" + c.Format.Name()
-	}
-	if len(f.source) > grant.MaxSource {
-		return nil, fmt.Errorf("follow login log %s: source of %d octets, expected %d at most", c.Path, len(f.source), grant.MaxSource)
+	if f.now == nil {
+		f.now = time.Now
 	}
 	if f.poll == 0 {
 		f.poll = defaultPoll
@@ -112,26 +97,12 @@ func New(c Config) (*Follower, error) {
 	return f, nil
 }
 
-// Stats is what the follower has done so far.
-func (f *Follower) Stats() Stats {
-	n := &f.count
-	return Stats{
-		Lines:     n.lines.Load(),
-		Logins:    n.logins.Load(),
-		Failed:    n.failed.Load(),
-		Long:      n.long.Load(),
-		Rotated:   n.rotated.Load(),
-		Truncated: n.truncated.Load(),
-		Recovered: n.recovered.Load(),
-		Open:      n.open.Load(),
-	}
-}
-
-// line handles one line. A failure of the Granter is its own to log; the user will
-// log in again.
-func (f *Follower) line(ctx context.Context, line []byte) {
+// line handles one line; a login from before after is none that is new. A failure of the
+// Granter is its own to log; the user will log in again.
+func (f *Follower) line(ctx context.Context, line []byte, after time.Time) {
 	lines := f.count.lines.Add(1)
-	login, ok := f.parse(string(line))
+	text := string(line)
+	login, ok := f.parse(text)
 	if !ok {
 		if lines == unmatched && f.count.logins.Load() == 0 {
 			f.logger.Warn("no login in many lines of the log; is it the right file, and the right format?",
@@ -139,8 +110,12 @@ func (f *Follower) line(ctx context.Context, line []byte) {
 		}
 		return
 	}
+	at, _ := timeOf(text, f.now())
+	if !at.IsZero() && at.Before(after) {
+		return
+	}
 	f.count.logins.Add(1)
-	if _, err := f.granter.Login(ctx, grant.Login{Addr: login.Addr, User: login.User, Source: f.source}); err != nil {
+	if _, err := f.granter.Login(ctx, grant.Login{Addr: login.Addr, User: login.User, Source: f.source, At: at}); err != nil {
 		f.count.failed.Add(1)
 	}
 }

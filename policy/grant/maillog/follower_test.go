@@ -1,12 +1,10 @@
 package maillog
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -18,13 +16,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"milterd/integration/testkit"
 	"milterd/policy/grant"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// patience is how long something that has to happen may take.
-const patience = 30 * time.Second
 
 // keeper remembers who logged in.
 type keeper struct {
@@ -46,30 +42,12 @@ func (k *keeper) seen() []string {
 	return append([]string(nil), k.users...)
 }
 
-// logBuffer is a log that is written to and read at once.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) count(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.b.String(), text)
-}
-
 // following is a Follower at work.
 type following struct {
 	*Follower
 	t      *testing.T
 	keeper *keeper
-	log    *logBuffer
+	log    *testkit.Log
 	path   string
 	stop   func()
 }
@@ -77,11 +55,11 @@ type following struct {
 // follow begins to follow a file and waits until that has taken effect.
 func follow(t *testing.T, path string, poll time.Duration) *following {
 	t.Helper()
-	f := &following{t: t, keeper: &keeper{}, log: &logBuffer{}, path: path}
+	f := &following{t: t, keeper: &keeper{}, log: new(testkit.Log), path: path}
 	var err error
 	f.Follower, err = New(Config{
 		Path: path, Format: named(t, "courier"), Granter: f.keeper, Poll: poll,
-		Logger: slog.New(slog.NewTextHandler(f.log, nil)),
+		Logger: f.log.Logger(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -94,23 +72,14 @@ func follow(t *testing.T, path string, poll time.Duration) *following {
 	}()
 	f.stop = func() { cancel(); <-done }
 	t.Cleanup(f.stop)
-	f.wait("it has looked at the file", func() bool { return f.Stats().Open || f.log.count("cannot be read") > 0 })
+	testkit.Eventually(f.t, "it has looked at the file", func() bool { return f.Stats().Open || strings.Count(f.log.String(), "cannot be read") > 0 })
 	return f
-}
-
-func (f *following) wait(what string, ok func() bool) {
-	f.t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			f.t.Fatalf("%s: not in %v; stats %+v, log:\n%s", what, patience, f.Stats(), f.log.b.String())
-		}
-	}
 }
 
 // waitUsers waits for so many logins and compares them.
 func (f *following) waitUsers(want ...string) {
 	f.t.Helper()
-	f.wait(fmt.Sprintf("%d logins", len(want)), func() bool { return len(f.keeper.seen()) >= len(want) })
+	testkit.Eventually(f.t, fmt.Sprintf("%d logins", len(want)), func() bool { return len(f.keeper.seen()) >= len(want) })
 	if diff := cmp.Diff(want, f.keeper.seen()); diff != "" {
 		f.t.Fatalf("logins (-want +got):\n%s", diff)
 	}
@@ -178,14 +147,14 @@ func TestFollow(t *testing.T) {
 			rename(f.t, f.path, f.path+".1")
 			appendTo(f.t, f.path+".1", loginLine("b"))
 			appendTo(f.t, f.path, loginLine("c"))
-			f.wait("the new file is read", func() bool { return f.Stats().Logins == 3 })
+			testkit.Eventually(f.t, "the new file is read", func() bool { return f.Stats().Logins == 3 })
 			appendTo(f.t, f.path+".1", loginLine("d"))
 		}, []string{"a", "b", "c", "d"}},
 		{"renamed out of the directory", short, "", func(f *following) {
 			away := filepath.Join(f.t.TempDir(), "elsewhere")
 			rename(f.t, f.path, away)
 			appendTo(f.t, away, loginLine("a"))
-			f.wait("the old file is read", func() bool { return f.Stats().Logins == 1 })
+			testkit.Eventually(f.t, "the old file is read", func() bool { return f.Stats().Logins == 1 })
 			appendTo(f.t, f.path, loginLine("b"))
 		}, []string{"a", "b"}},
 		{"removed and made anew", events, loginLine("old"), func(f *following) {
@@ -196,7 +165,7 @@ func TestFollow(t *testing.T) {
 		}, []string{"a"}},
 		{"truncated", events, strings.Repeat(loginLine("old"), 3), func(f *following) {
 			truncate(f.t, f.path)
-			f.wait("it is seen", func() bool { return f.Stats().Truncated == 1 })
+			testkit.Eventually(f.t, "it is seen", func() bool { return f.Stats().Truncated == 1 })
 			appendTo(f.t, f.path, loginLine("a"))
 		}, []string{"a"}},
 		{"truncated, and longer than before when that is seen", events, loginLine("old"), func(f *following) {
@@ -223,19 +192,19 @@ func TestFollow(t *testing.T) {
 				if _, err := io.WriteString(w, loginLine(user)); err != nil {
 					f.t.Fatal(err)
 				}
-				f.wait("the line is read", func() bool { return f.Stats().Logins == uint64(i+1) })
+				testkit.Eventually(f.t, "the line is read", func() bool { return f.Stats().Logins == uint64(i+1) })
 				truncate(f.t, f.path)
 			}
 		}, []string{"a", "b"}},
 		{"replaced by an edited copy of itself", events, loginLine("old"), func(f *following) {
 			appendTo(f.t, f.path, loginLine("a"))
-			f.wait("the line is read", func() bool { return f.Stats().Logins == 1 })
+			testkit.Eventually(f.t, "the line is read", func() bool { return f.Stats().Logins == 1 })
 			appendTo(f.t, f.path+".new", loginLine("old"), loginLine("a"), loginLine("b"))
 			rename(f.t, f.path+".new", f.path)
 		}, []string{"a", "b"}},
 		{"a line longer than any", events, "", func(f *following) {
 			appendTo(f.t, f.path, loginLine(strings.Repeat("x", maxLine)), strings.Repeat("y", 3*bufferSize), "\n", loginLine("a"))
-			f.wait("they are counted", func() bool { return f.Stats().Long == 2 })
+			testkit.Eventually(f.t, "they are counted", func() bool { return f.Stats().Long == 2 })
 		}, []string{"a"}},
 		{"more than a buffer at once", events, "", func(f *following) {
 			appendTo(f.t, f.path, strings.Repeat("noise\n", bufferSize), loginLine("a"))
@@ -255,12 +224,12 @@ func TestFollow(t *testing.T) {
 			if err := os.Mkdir(f.path, 0o700); err != nil {
 				f.t.Fatal(err)
 			}
-			f.wait("it is reported", func() bool { return f.log.count("is not a regular file") == 1 })
+			testkit.Eventually(f.t, "it is reported", func() bool { return strings.Count(f.log.String(), "is not a regular file") == 1 })
 			if err := os.Remove(f.path); err != nil {
 				f.t.Fatal(err)
 			}
 			appendTo(f.t, f.path, loginLine("a"))
-			f.wait("its end is reported", func() bool { return f.log.count("read again") == 1 })
+			testkit.Eventually(f.t, "its end is reported", func() bool { return strings.Count(f.log.String(), "read again") == 1 })
 		}, []string{"a"}},
 	}
 	for _, tc := range tests {
@@ -319,10 +288,10 @@ func TestMissingFileIsReportedOnce(t *testing.T) {
 	}
 	appendTo(t, f.path, loginLine("a"))
 	f.waitUsers("a")
-	if n := f.log.count("cannot be read"); n != 1 {
+	if n := strings.Count(f.log.String(), "cannot be read"); n != 1 {
 		t.Errorf("reported %d times", n)
 	}
-	if n := f.log.count("read again"); n != 1 {
+	if n := strings.Count(f.log.String(), "read again"); n != 1 {
 		t.Errorf("its end reported %d times", n)
 	}
 }
@@ -335,7 +304,7 @@ func TestFailuresOfTheGranterAreCounted(t *testing.T) {
 	f.keeper.err = errors.New("no store")
 	f.keeper.mu.Unlock()
 	appendTo(t, path, loginLine("a"), loginLine("b"), "noise\n")
-	f.wait("they are counted", func() bool { return f.Stats().Lines == 3 })
+	testkit.Eventually(f.t, "they are counted", func() bool { return f.Stats().Lines == 3 })
 	want := Stats{Lines: 3, Logins: 2, Failed: 2, Open: true}
 	if diff := cmp.Diff(want, f.Stats()); diff != "" {
 		t.Errorf("stats (-want +got):\n%s", diff)
@@ -351,7 +320,7 @@ func TestWrongFormatIsReported(t *testing.T) {
 	appendTo(t, path, "")
 	f := follow(t, path, time.Hour)
 	appendTo(t, path, strings.Repeat("noise\n", unmatched+10))
-	f.wait("it is reported", func() bool { return f.log.count("is it the right file") == 1 })
+	testkit.Eventually(f.t, "it is reported", func() bool { return strings.Count(f.log.String(), "is it the right file") == 1 })
 }
 
 func TestNewRefuses(t *testing.T) {
@@ -365,7 +334,6 @@ func TestNewRefuses(t *testing.T) {
 		{"no format", func(c *Config) { c.Format = Format{} }, "follow login log /var/log/mail.log: no format"},
 		{"no granter", func(c *Config) { c.Granter = nil }, "follow login log /var/log/mail.log: nobody to ask for grants"},
 		{"a negative interval", func(c *Config) { c.Poll = -1 }, "follow login log /var/log/mail.log: poll interval -1ns, expected a positive one"},
-		{"a long source", func(c *Config) { c.Source = strings.Repeat("a", 65) }, "follow login log /var/log/mail.log: source of 65 octets, expected 64 at most"},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
@@ -386,17 +354,16 @@ func (k sourceKeeper) Login(_ context.Context, l grant.Login) (grant.Result, err
 	return grant.Result{}, nil
 }
 
-func TestSource(t *testing.T) {
-	for source, want := range map[string]string{"": "maillog:uw", "maillog:imap-host": "maillog:imap-host"} {
-		k := make(sourceKeeper, 1)
-		f, err := New(Config{Path: "unused", Format: named(t, "uw"), Granter: k, Source: source})
-		if err != nil {
-			t.Fatal(err)
-		}
-		f.line(t.Context(), []byte("Nov 22 10:00:00 mx imapd[1]: Login user=shin host=h [203.0.113.8]"))
-		got := <-k
-		if diff := cmp.Diff(grant.Login{Addr: netip.MustParseAddr("203.0.113.8"), User: "shin", Source: want}, got, compareAddrs); diff != "" {
-			t.Errorf("login (-want +got):\n%s", diff)
-		}
+func TestSourceAndTime(t *testing.T) {
+	k := make(sourceKeeper, 1)
+	now := time.Date(2027, 1, 1, 0, 0, 5, 0, time.UTC)
+	f, err := New(Config{Path: "unused", Format: named(t, "uw"), Granter: k, Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.line(t.Context(), []byte("Dec 31 23:59:59 mx imapd[1]: Login user=shin host=h [203.0.113.8]"), time.Time{})
+	want := grant.Login{Addr: netip.MustParseAddr("203.0.113.8"), User: "shin", Source: "maillog:uw", At: time.Date(2026, 12, 31, 23, 59, 59, 0, time.UTC)}
+	if diff := cmp.Diff(want, <-k, compareAddrs); diff != "" {
+		t.Errorf("login (-want +got):\n%s", diff)
 	}
 }

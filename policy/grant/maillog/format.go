@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
-	"slices"
 	"strings"
 )
 
@@ -186,42 +185,3 @@ func isAnonymous(name string) bool { return strings.EqualFold(name, "anonymous")
 // isControl finds the control characters of ASCII and Latin-1; a line with one was
 // not written by a server that says who has logged in.
 func isControl(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 }
-
-// timestamp is the time at the beginning of a line, in one of the forms of syslog
-// daemons, journalctl and servers with a file of their own.
-var timestamp = regexp.MustCompile(`^(?:[A-Z][a-z]{2} [ 0-9][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?` +
-	`|[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?(?:Z|[+-][0-9]{2}:?[0-9]{2})?) `)
-
-// cutTimestamp takes the time and the space behind it off a line.
-func cutTimestamp(line string) (rest string, ok bool) {
-	n := len(timestamp.FindString(line))
-	return line[n:], n > 0
-}
-
-// origin is where a syslog message comes from: host, program with an optional
-// directory (cyrus/imaps, /usr/sbin/in.qpopper), process. What ends in a colon is no
-// host but the tag of a message without one, and what follows that is its text.
-var origin = regexp.MustCompile(`^([A-Za-z0-9._:-]{0,254}[A-Za-z0-9._-]) ([A-Za-z0-9._/-]{0,64}/)?([A-Za-z0-9._-]{1,64})(?:\[[0-9]{1,10}\])?: `)
-
-// message is what a program told syslog.
-type message struct {
-	host, program, text string
-}
-
-// cutOrigin reads what stands behind the time of a line.
-func cutOrigin(rest string, programs ...string) (message, bool) {
-	m := origin.FindStringSubmatch(rest)
-	if m == nil || !slices.Contains(programs, m[3]) {
-		return message{}, false
-	}
-	return message{host: m[1], program: m[3], text: rest[len(m[0]):]}, true
-}
-
-// syslogMessage reads a line of syslog if it is of one of the programs.
-func syslogMessage(line string, programs ...string) (message, bool) {
-	rest, ok := cutTimestamp(line)
-	if !ok {
-		return message{}, false
-	}
-	return cutOrigin(rest, programs...)
-}

@@ -58,6 +58,34 @@ func TestFormats(t *testing.T) {
 		{"Dovecot, an escape sequence", "dovecot", at + "dovecot: imap-login: Login: user=<sh\x1bin>, method=PLAIN, rip=203.0.113.8, lip=203.0.113.25", Login{}},
 		{"Dovecot, a name nobody has", "dovecot", at + "dovecot: imap-login: Login: user=<" + strings.Repeat("a", maxUser+1) + ">, method=PLAIN, rip=203.0.113.8, lip=203.0.113.25", Login{}},
 
+		{"Dovecot 2.3, proxied", "dovecot", at + "dovecot: imap-login: proxy(shin,192.0.2.1:143): Started proxying to <192.0.2.1> (0.049 secs): user=<shin>, method=PLAIN, rip=203.0.113.8, lip=203.0.113.25, secured, session=<9g3dj0pheMp/AAAB>", login("shin", "203.0.113.8")},
+		{"Dovecot 2.3 in its own file, proxied as another user", "dovecot", "Nov 22 10:00:00 imap-login: Info: proxy(shin,[2001:db8::1]:143): Started proxying to <2001:db8::1> (<backend.example>) from 192.0.2.2 as user other (master admin) (0.038 secs, 1 redirects): user=<shin>, method=PLAIN, rip=203.0.113.8, lip=203.0.113.25, TLS, session=<a>", login("shin", "203.0.113.8")},
+		{"Dovecot 2.2, proxied", "dovecot", at + "dovecot: pop3-login: proxy(shin@a.example): started proxying to 192.0.2.1:110: user=<shin@a.example>, method=PLAIN, rip=203.0.113.8, lip=203.0.113.25, session=<udMDFAwQWQDU6/2a>", login("shin@a.example", "203.0.113.8")},
+		{"Dovecot 2.1, proxied as another user by a master", "dovecot", at + "dovecot: imap-login: proxy(shin): started proxying to backend.example:143/other (master admin): user=<shin>, method=PLAIN, rip=203.0.113.8, lip=203.0.113.25, TLS", login("shin", "203.0.113.8")},
+		{"Dovecot, the end of a proxied login", "dovecot", at + "dovecot: imap-login: proxy(shin,192.0.2.1:143): Disconnected by client (0s idle, in=212, out=516): user=<shin>, method=PLAIN, rip=203.0.113.8, lip=203.0.113.25, secured, session=<a>", Login{}},
+		{"Dovecot 2.2, the end of a proxied login", "dovecot", at + "dovecot: imap-login: proxy(shin): disconnecting 203.0.113.8 (Disconnected by client): user=<shin>, method=PLAIN, rip=203.0.113.8, lip=203.0.113.25", Login{}},
+		{"Dovecot, proxied and refused there", "dovecot", at + "dovecot: imap-login: proxy(shin): Login failed to 192.0.2.1:143: [AUTHENTICATIONFAILED] Authentication failed.: user=<shin>, method=PLAIN, rip=203.0.113.8, lip=203.0.113.25", Login{}},
+		{"Dovecot 2.3, proxied and refused there", "dovecot", at + "dovecot: imap-login: Disconnected: Aborted login by logging out (proxy dest auth failed): user=<shin>, method=PLAIN, rip=203.0.113.8, lip=203.0.113.25, secured, session=<a>", Login{}},
+		{"Dovecot, proxied and refused, under a name that says otherwise", "dovecot", at + "dovecot: imap-login: proxy(a): started proxying to h: user=<a,192.0.2.1:143): Login failed: user=<a): started proxying to h: user=<a>, method=PLAIN, rip=203.0.113.8, lip=203.0.113.25", Login{}},
+		{"Dovecot, proxied, anonymous", "dovecot", at + "dovecot: imap-login: proxy(shin): started proxying to 192.0.2.1:143: user=<shin>, method=ANONYMOUS, rip=203.0.113.8, lip=203.0.113.25", Login{}},
+		{"Dovecot, proxied, another name", "dovecot", at + "dovecot: imap-login: proxy(shin): started proxying to 192.0.2.1:143: user=<kim>, method=PLAIN, rip=203.0.113.8, lip=203.0.113.25", Login{}},
+		{"Dovecot's submission proxy", "dovecot", at + "dovecot: submission-login: proxy(shin): started proxying to 192.0.2.1:143: user=<shin>, method=PLAIN, rip=203.0.113.8, lip=203.0.113.25", Login{}},
+		{"Dovecot on Solaris", "dovecot", "Nov 22 10:00:00 mx dovecot[834]: [ID 583609 mail.info] imap-login: Login: user=<shin>, method=PLAIN, rip=203.0.113.14, lip=203.0.113.25, mpid=12, TLS", login("shin", "203.0.113.14")},
+		{"Dovecot on FreeBSD", "dovecot", "Jan 21 19:06:28 <mail.info> mx dovecot: imap-login: Login: user=<shin>, method=PLAIN, rip=203.0.113.13, lip=203.0.113.25, mpid=51689, TLS", login("shin", "203.0.113.13")},
+		{"Dovecot under multilog", "dovecot", "@400000004c91b044077a9e94 imap-login: Info: Login: user=<shin>, method=PLAIN, rip=203.0.113.12, lip=203.0.113.25, mpid=5, TLS", login("shin", "203.0.113.12")},
+		{"Dovecot under multilog, failed", "dovecot", "@400000004c91b044077a9e94 imap-login: Info: Disconnected: Aborted login by logging out (auth failed, 1 attempts in 2 secs): user=<shin>, method=PLAIN, rip=203.0.113.12, lip=203.0.113.25", Login{}},
+
+		{"Qpopper's statistics", "qpopper", at + "qpopper[123]: Stats: shin 0 0 1 100 client.example 203.0.113.73", login("shin", "203.0.113.73")},
+		{"Qpopper's statistics of an address without a name", "qpopper", at + "popper[123]: Stats: shin 2 4711 0 0 [203.0.113.8] 203.0.113.8 [pop_updt.c:285]", login("shin", "203.0.113.8")},
+		{"Qpopper's statistics without a host", "qpopper", at + "in.qpopper[123]: Stats: shin 0 0 0 0 203.0.113.8", login("shin", "203.0.113.8")},
+		{"Qpopper's statistics over IPv6", "qpopper", at + "qpopper[123]: Stats: shin 0 0 0 0 client.example 2001:db8::8", login("shin", "2001:db8::8")},
+		{"Qpopper's statistics in its own file", "qpopper", "Wed Sep 26 00:19:44 2001 [12892]  Stats: shin 0 0 0 0 client.example 203.0.113.8", login("shin", "203.0.113.8")},
+		{"Qpopper's statistics of 2.x, without an address", "qpopper", at + "qpopper[123]: Stats: shin 0 0 1 100", Login{}},
+		{"Qpopper's statistics with a number too few", "qpopper", at + "qpopper[123]: Stats: shin 0 0 1 client.example 203.0.113.8", Login{}},
+		{"Qpopper's statistics without a name", "qpopper", at + "qpopper[123]: Stats: 0 0 1 100 client.example 203.0.113.8", Login{}},
+		{"Qpopper's statistics, said by another program", "qpopper", at + "sshd[123]: Stats: shin 0 0 1 100 client.example 203.0.113.8", Login{}},
+		{"Qpopper, a time-out", "qpopper", at + "qpopper[123]: (v4.0.9) Timeout (60 secs) during nw read from client.example at 203.0.113.8", Login{}},
+		{"Qpopper, APOP failed", "qpopper", at + `qpopper[123]: [AUTH] shin@client.example (203.0.113.8): -ERR [AUTH] POP authentication failed.`, Login{}},
 		{"Qpopper's own file", "qpopper", `Sep 26 00:19:44.817 2001 [12892] (v4.0.3) POP login by user "who" at (client.example.com) 192.168.10.10`, login("who", "192.168.10.10")},
 		{"Qpopper's own file with its name", "qpopper", `Sep 26 00:19:44 [popper] (v4.0.3) POP login by user "who" at (203.0.113.8) 203.0.113.8`, login("who", "203.0.113.8")},
 		{"Qpopper in syslog", "qpopper", at + `in.qpopper[7597]: (v4.0.9) POP login by user "shin" at (client.example.com) 203.0.113.8 [pop_log.c:244]`, login("shin", "203.0.113.8")},
@@ -81,6 +109,27 @@ func TestFormats(t *testing.T) {
 		{"UW, an empty name", "uw", at + "ipop3d[123]: Login user= host=client.example.com [203.0.113.8] nmsgs=0/0", Login{}},
 		{"UW, preauthenticated over rsh", "uw", at + "imapd[123]: Preauthenticated user=shin host=client.example.com [203.0.113.8]", Login{}},
 
+		{"UW POP2", "uw", at + "ipop2d[123]: Login user=shin host=client.example.com [203.0.113.8]", login("shin", "203.0.113.8")},
+		{"UW POP3 of old, SASL", "uw", at + "ipop3d[123]: Authenticated user=shin host=client.example.com [203.0.113.8]", login("shin", "203.0.113.8")},
+		{"UW over TLS", "uw", at + "imapsd[123]: Login user=shin host=client.example.com [203.0.113.8]", login("shin", "203.0.113.8")},
+		{"UW, failed once", "uw", at + "ipop3d[123]: Login failure user=shin host=client.example.com [203.0.113.8]", Login{}},
+		{"UW, failed too often", "uw", at + "ipop3d[123]: Excessive login failures user=shin host=client.example.com [203.0.113.8]", Login{}},
+		{"UW, a guest", "uw", at + "imapd[123]: Login anonymous=shin@a.example host=client.example.com [203.0.113.8]", Login{}},
+		{"UW, SASL failed", "uw", at + "ipop3d[123]: AUTHENTICATE PLAIN failure host=client.example.com [203.0.113.8]", Login{}},
+		{"UW, logout", "uw", at + "ipop3d[123]: Logout user=shin host=client.example.com [203.0.113.8] nmsgs=3 ndele=0", Login{}},
+
+		{"Courier IMAP of Debian 3", "courier", at + "courierimapd: LOGIN, user=shin, ip=[::ffff:203.0.113.83], port=[40112], protocol=IMAP", login("shin", "203.0.113.83")},
+		{"Courier's login program", "courier", at + "courierimaplogin: LOGIN, user=shin, ip=[::ffff:203.0.113.82], protocol=IMAP", login("shin", "203.0.113.82")},
+		{"Courier's login program of old", "courier", at + "imaplogin: LOGIN, user=shin, ip=[::ffff:203.0.113.8], protocol=IMAP", login("shin", "203.0.113.8")},
+		{"Courier POP3's login program", "courier", at + "courierpop3login: LOGIN, user=shin, ip=[::ffff:203.0.113.8]", login("shin", "203.0.113.8")},
+		{"Courier POP3 over TLS", "courier", at + "courierpop3d-ssl: LOGIN, user=shin, ip=[::ffff:203.0.113.8], port=[40112], protocol=POP3", login("shin", "203.0.113.8")},
+		{"Courier POP3 with STARTTLS", "courier", at + "pop3d: LOGIN, user=shin, ip=[::ffff:203.0.113.8], port=[40112], protocol=POP3, stls=1", login("shin", "203.0.113.8")},
+		{"Courier IMAP of Gentoo, over TLS", "courier", at + "courier-imapd-ssl: LOGIN, user=shin, ip=[::ffff:203.0.113.8], port=[40112], protocol=IMAP", login("shin", "203.0.113.8")},
+		{"Courier's web mail", "courier", at + "sqwebmaild: LOGIN, user=shin, ip=[203.0.113.8]", Login{}},
+		{"Courier's SMTP server", "courier", at + "courieresmtpd: LOGIN, user=shin, ip=[203.0.113.8]", Login{}},
+		{"Courier's login program, failed", "courier", at + "courierimaplogin: LOGIN FAILED, user=shin, ip=[::ffff:203.0.113.8]", Login{}},
+		{"Courier, disconnected", "courier", at + "courierpop3login: DISCONNECTED, user=shin, ip=[::ffff:203.0.113.8], port=[40112], time=0", Login{}},
+		{"Courier, a password that is debugged", "courier", at + "courierpop3login: LOGIN: DEBUG: ip=[::ffff:203.0.113.8], username=shin, password=LOGIN, user=shin, ip=[203.0.113.8]", Login{}},
 		{"Courier POP3", "courier", at + "pop3d: LOGIN, user=shin, ip=[::ffff:203.0.113.8]", login("shin", "203.0.113.8")},
 		{"Courier POP3 with the port", "courier", at + "pop3d: LOGIN, user=shin, ip=[::ffff:203.0.113.8], port=[40112]", login("shin", "203.0.113.8")},
 		{"Courier IMAP", "courier", at + "imapd: LOGIN, user=shin@a.example, ip=[2001:db8::8], port=[40112], protocol=IMAP", login("shin@a.example", "2001:db8::8")},
@@ -92,6 +141,17 @@ func TestFormats(t *testing.T) {
 		{"Courier, an empty name", "courier", at + "imapd: LOGIN, user=, ip=[::ffff:203.0.113.8], port=[40112], protocol=IMAP", Login{}},
 		{"Courier, a name that could be cut", "courier", at + "pop3d: LOGIN, user=" + strings.Repeat("a", maxUser) + "b, ip=[203.0.113.8], port=[40112]", Login{}},
 
+		{"Cyrus 1.x without a blank before the address", "cyrus", "Dec 30 16:03:27 mx imapd[2517]: login: client.example[203.0.113.41] shin plaintext", login("shin", "203.0.113.41")},
+		{"Cyrus 1.x, CRAM-MD5", "cyrus", at + "pop3d[2517]: login: client.example[203.0.113.8] shin CRAM-MD5 User logged in", login("shin", "203.0.113.8")},
+		{"Cyrus 1.x, an address without a name", "cyrus", at + "imapd[2517]: login: [203.0.113.8] shin plaintext", login("shin", "203.0.113.8")},
+		{"Cyrus 2.1's proxy", "cyrus", at + "proxyd[2517]: login: client.example[203.0.113.8] shin plaintext User logged in", login("shin", "203.0.113.8")},
+		{"Cyrus 2.3's POP3 proxy", "cyrus", at + "cyrus/pop3proxyd[2517]: login: client.example [203.0.113.8] shin plaintext+TLS User logged in", login("shin", "203.0.113.8")},
+		{"Cyrus with a magic plus", "cyrus", at + "imap[2517]: login: client.example [203.0.113.8] shin+ PLAIN+TLS User logged in SESSIONID=<a>", login("shin+", "203.0.113.8")},
+		{"Cyrus 1.x, failed", "cyrus", at + "imapd[2517]: badlogin: client.example[203.0.113.8] plaintext shin Login incorrect", Login{}},
+		{"Cyrus 1.x, a guest", "cyrus", at + "pop3d[2517]: login: client.example[203.0.113.8] anonymous plaintext", Login{}},
+		{"Cyrus 1.x, a host name with a bracket", "cyrus", at + "imapd[2517]: login: a[192.0.2.66]x[203.0.113.8] shin plaintext", Login{}},
+		{"Cyrus's news server", "cyrus", at + "nntpd[2517]: login: client.example [203.0.113.8] shin plaintext User logged in", Login{}},
+		{"Cyrus, the next line", "cyrus", at + "imap[2517]: USAGE shin user: 0.000000 sys: 0.004000", Login{}},
 		{"Cyrus IMAP", "cyrus", at + "imaps[123]: login: client.example.com [203.0.113.8] shin plaintext+TLS User logged in SESSIONID=<mx-123-1763805600-1-1234>", login("shin", "203.0.113.8")},
 		{"Cyrus POP3 on Debian", "cyrus", at + "cyrus/pop3[123]: login: [203.0.113.8] shin PLAIN User logged in", login("shin", "203.0.113.8")},
 		{"Cyrus, APOP", "cyrus", at + "cyrus/pop3s[123]: login: client.example.com [2001:db8::8] shin APOP+TLS User logged in SESSIONID=<a>", login("shin", "2001:db8::8")},
@@ -161,6 +221,24 @@ const (
 
 var servers = []server{
 	{
+		"dovecot", // as a proxy
+		func(user, _ string) string {
+			return "Nov 22 10:00:00 mx dovecot: imap-login: proxy(" + user + ",192.0.2.1:143): Started proxying to <192.0.2.1> (0.049 secs): user=<" + user + ">, method=PLAIN, rip=203.0.113.8, lip=203.0.113.25, TLS, session=<abc>"
+		},
+		func(user, _ string) string {
+			return "Nov 22 10:00:00 mx dovecot: imap-login: proxy(" + user + ",192.0.2.1:143): Login failed: [AUTHENTICATIONFAILED] Authentication failed.: user=<" + user + ">, method=PLAIN, rip=203.0.113.8, lip=203.0.113.25, session=<abc>"
+		},
+	},
+	{
+		"qpopper", // its statistics
+		func(user, host string) string {
+			return "Nov 22 10:00:00 mx qpopper[1]: Stats: " + user + " 0 0 1 100 " + host + " 203.0.113.8"
+		},
+		func(user, host string) string {
+			return "Nov 22 10:00:00 mx qpopper[1]: [AUTH] Failed attempted login to " + user + " from host (" + host + ") 203.0.113.8"
+		},
+	},
+	{
 		"dovecot",
 		func(user, _ string) string {
 			return "Nov 22 10:00:00 mx dovecot: imap-login: Login: user=<" + user + ">, method=PLAIN, rip=203.0.113.8, lip=203.0.113.25, mpid=12, TLS, session=<abc>"
@@ -216,6 +294,9 @@ func hostile() []string {
 		"a>, method=PLAIN, rip=192.0.2.66, lip=192.0.2.66",
 		"a>, method=PLAIN, rip=192.0.2.66, lip=192.0.2.66, mpid=1, TLS, session=<",
 		"a>, rip=192.0.2.66, user=<b",
+		"a): Started proxying to <h>: user=<a", "a): Started proxying to <h>: user=<a>, method=PLAIN, rip=192.0.2.66",
+		"a): Started proxying to <h>: user=<a>, method=PLAIN, rip=192.0.2.66, session=<", "a,h): started proxying to h:1: user=<a>, method=PLAIN, rip=192.0.2.66, lip=",
+		"a 0 0 1 100 h 192.0.2.66", "h 192.0.2.66", "a 0 0 1 100 h",
 		`a" at (h) 192.0.2.66`, `a" at (h) 192.0.2.66 [pop_log.c:244]`, `a" at (`, "h) 192.0.2.66", "h) 192.0.2.66 (",
 		"a host=h [192.0.2.66]", "a host=h [192.0.2.66] nmsgs=0/0", "h [192.0.2.66] nmsgs=0/0", "h [192.0.2.66]", "[192.0.2.66]",
 		"a, ip=[192.0.2.66]", "a, ip=[192.0.2.66], port=[1]", "a, ip=[192.0.2.66], port=[1], protocol=IMAP",

@@ -29,8 +29,12 @@ const (
 // nothing has come for a minute, since that is where the server may still be writing,
 // and the new one meanwhile. Where the file is copied and truncated, what was written in
 // between and had not been read yet is read from the copy; what the copying itself
-// loses, as logrotate's manual warns, is lost. A file that is replaced by an edited copy
-// of itself is read on where the old one was.
+// loses, as logrotate's manual warns, is lost.
+//
+// An edited log is no news: a file that is replaced by an edited copy of itself, or is
+// changed in place, is read on behind the lines that were read last. If they are not there
+// any more, it is read from its beginning, but no login in it counts that is older than
+// they were.
 //
 // That is why no library does this: nxadm/tail goes to the new file as soon as the old
 // one is renamed, and loses or repeats lines around that.
@@ -138,8 +142,9 @@ func (t *tailer) look() {
 	if current != nil {
 		t.follower.count.rotated.Add(1)
 		current.quiet = time.Now()
-		if current.continues(next) {
-			current.takeOver(next)
+		next.after = current.newest(t.follower.now())
+		if place := next.find(current.seen, t.buf); place > 0 {
+			current.takeOver(next, place)
 		}
 	}
 	t.files = append(t.files, next)
@@ -199,8 +204,8 @@ func (t *tailer) readFiles(ctx context.Context) {
 	}
 }
 
-// truncated reads what a file had that is now empty, or new, from its copy, and goes
-// back to its beginning.
+// truncated reads what a file had that is now empty, or new, from its copy, and goes on
+// with what the file has now.
 func (t *tailer) truncated(ctx context.Context, l *file) {
 	f := t.follower
 	if c := l.findCopy(t.path); c != nil {
@@ -208,9 +213,10 @@ func (t *tailer) truncated(ctx context.Context, l *file) {
 		// A copy that cannot be read to its end is one that is gone.
 		_, _ = t.readAll(ctx, c, c.end())
 		f.count.recovered.Add(uint64(c.offset - before))
+		l.after = c.newest(f.now())
 		c.Close()
 	}
-	l.rewind()
+	l.changed(t.buf, f.now())
 	f.count.truncated.Add(1)
 }
 
@@ -221,7 +227,7 @@ func (t *tailer) readAll(ctx context.Context, l *file, end int64) (more bool, er
 	f := t.follower
 	for ctx.Err() == nil {
 		long := l.lines.long
-		n, err := l.read(t.buf, end, func(line []byte) { f.line(ctx, line) })
+		n, err := l.read(t.buf, end, func(line []byte) { f.line(ctx, line, l.after) })
 		f.count.long.Add(l.lines.long - long)
 		if err != nil {
 			return more, err

@@ -20,6 +20,9 @@
 // or a login counts at once, on every host. (Only for Known, which tells
 // who gets a temporary failure, addresses with a grant are remembered.)
 //
+// Nor is the server trusted, or what is between it and here: a reply that is no RESP2, or
+// has a length beyond all that milterd asks for, ends its connection.
+//
 // # Keys
 //
 //	PREFIXaddr:ADDRESS    the grant: "1", first login (Unix time in milliseconds),

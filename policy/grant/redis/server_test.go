@@ -15,6 +15,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
+	"milterd/integration/testkit"
 	"milterd/policy/grant/redis"
 )
 
@@ -22,9 +23,6 @@ func TestMain(m *testing.M) {
 	redis.RouteLibraryLog(slog.New(slog.DiscardHandler))
 	goleak.VerifyTestMain(m)
 }
-
-// patience bounds every wait that a test expects to be short.
-const patience = 20 * time.Second
 
 // server is a real redis-server on a unix socket.
 type server struct {
@@ -42,12 +40,7 @@ type server struct {
 // redis-server.
 func startServer(t testing.TB, args ...string) *server {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("with CI=true the tests need Debian's package redis-server: %v", err)
-		}
-		t.Skip("redis-server is not installed (Debian: redis-server)")
-	}
+	testkit.Need(t, "redis-server")
 	// The name of a unix socket is short, and t.TempDir is named after the test.
 	dir, err := os.MkdirTemp("", "grants")
 	if err != nil {
@@ -81,7 +74,7 @@ func (s *server) start(args ...string) {
 	}()
 	client := s.client()
 	defer client.Close()
-	eventually(s.t, "redis-server answers", func() bool {
+	testkit.Eventually(s.t, "redis-server answers", func() bool {
 		select {
 		case <-ended:
 			s.t.Fatalf("redis-server ended:\n%s", s.output.String())
@@ -152,19 +145,4 @@ func freePort(t testing.TB) int {
 	}
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port
-}
-
-// eventually waits until something is so.
-func eventually(t testing.TB, what string, is func() bool) {
-	t.Helper()
-	ticker := time.NewTicker(5 * time.Millisecond)
-	defer ticker.Stop()
-	deadline := time.After(patience)
-	for !is() {
-		select {
-		case <-ticker.C:
-		case <-deadline:
-			t.Fatalf("waited %v in vain: %s", patience, what)
-		}
-	}
 }

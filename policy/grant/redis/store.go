@@ -7,14 +7,16 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/time/rate"
 
 	"milterd/policy/grant"
 )
+
+var _ grant.Store = (*Store)(nil)
 
 // seenAddrs bounds the grants that are remembered here, for Known and for the
 // report of what expires.
@@ -28,9 +30,8 @@ type Store struct {
 	// seen are the grants that the server told of, mine those made here.
 	seen, mine *grant.Memory
 	unreadable atomic.Uint64
-
-	mu    sync.Mutex
-	quiet time.Time // no line about unreadable values before
+	// tellStrange bounds the lines about values that are not grants.
+	tellStrange rate.Sometimes
 }
 
 // New makes a store. It does not wait for the server.
@@ -49,6 +50,8 @@ func New(c Config) (*Store, error) {
 		breaker: breaker{now: c.Now},
 		seen:    grant.NewMemory(seenAddrs, c.Now),
 		mine:    grant.NewMemory(seenAddrs, c.Now),
+
+		tellStrange: rate.Sometimes{Interval: time.Minute},
 	}, nil
 }
 
@@ -76,12 +79,23 @@ func (s *Store) do(ctx context.Context, what string, operation func(context.Cont
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
 	defer cancel()
-	err := operation(ctx)
+	err := recovered(ctx, operation)
 	s.breaker.done(err)
 	if err != nil {
 		return fmt.Errorf("redis: %s: %w", what, err)
 	}
 	return nil
+}
+
+// recovered runs an operation. A reply that go-redis has no answer for is an error of the
+// server's, and not the end of the process.
+func recovered(ctx context.Context, operation func(context.Context) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v", errReply, p)
+		}
+	}()
+	return operation(ctx)
 }
 
 func (s *Store) addrKey(addr netip.Addr) string { return s.config.Prefix + "addr:" + addr.String() }
@@ -332,3 +346,9 @@ func parseSince(text string) (time.Time, error) {
 
 // maxMilli is the end of the year 9999, beyond which times cannot be written.
 const maxMilli = 253402300799999
+
+// Len says that the number of grants is not known: the server is not asked for it.
+func (s *Store) Len() int { return -1 }
+
+// Remote says that the server cannot always be asked.
+func (s *Store) Remote() bool { return true }

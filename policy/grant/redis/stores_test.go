@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
+	"milterd/integration/testkit"
 	"milterd/policy/grant"
-	"milterd/policy/grant/bolt"
 	"milterd/policy/grant/redis"
 )
 
@@ -194,12 +194,12 @@ func (c *comparison) pass(rt *rapid.T) {
 
 func (c *comparison) sweep(rt *rapid.T) {
 	c.model.expire()
-	gone, err := c.store.(grant.Expirer).Expire(rt.Context(), 1000)
+	gone, err := c.store.Expire(rt.Context(), 1000)
 	for _, g := range gone {
 		_, held := c.model.get(g.Addr)
 		c.check(rt, "sweep of "+g.Addr.String(), false, held, err)
 	}
-	c.check(rt, "left after a sweep", len(c.model.grants), c.store.(grant.Counter).Len(), err)
+	c.check(rt, "left after a sweep", len(c.model.grants), c.store.Len(), err)
 }
 
 func TestMemoryDoesWhatItsModelDoes(t *testing.T) {
@@ -212,12 +212,12 @@ func TestFileDoesWhatItsModelDoes(t *testing.T) {
 	path, file := t.TempDir(), 0
 	compareStores(t, subject{
 		open: func(now func() time.Time) (grant.Store, error) {
-			return bolt.Open(bolt.Config{Path: filepath.Join(path, string(rune('a'+file%26))), Now: now})
+			return grant.OpenFile(grant.FileConfig{Path: filepath.Join(path, string(rune('a'+file%26))), Now: now})
 		},
 		clean: func() {
 			// Each run begins with a new file, or one that has been emptied.
 			file++
-			store, err := bolt.Open(bolt.Config{Path: filepath.Join(path, string(rune('a'+file%26))), Now: farFuture})
+			store, err := grant.OpenFile(grant.FileConfig{Path: filepath.Join(path, string(rune('a'+file%26))), Now: farFuture})
 			if err = errors.Join(err, store.Close()); err != nil {
 				t.Fatal(err)
 			}
@@ -233,7 +233,7 @@ func TestServerDoesWhatItsModelDoes(t *testing.T) {
 		ownClock: true, reopens: true,
 		clean: func() { s.do("FLUSHALL") },
 		open: func(func() time.Time) (grant.Store, error) {
-			return redis.New(redis.Config{Address: s.socket(), Timeout: patience})
+			return redis.New(redis.Config{Address: s.socket(), Timeout: testkit.Patience})
 		},
 	})
 }

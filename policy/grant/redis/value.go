@@ -90,20 +90,10 @@ func parse(addr netip.Addr, value string, left time.Duration, err error) (grant.
 	return grant.Grant{Addr: addr, User: login.User, Source: login.Source, Since: since}, nil
 }
 
-// strangeInterval is how often a line tells of values that are not grants.
-const strangeInterval = time.Minute
-
 // strange notes a key that is not a grant's.
 func (s *Store) strange(key string, why error) {
 	s.unreadable.Add(1)
-	s.mu.Lock()
-	now := s.config.Now()
-	quiet := now.Before(s.quiet)
-	if !quiet {
-		s.quiet = now.Add(strangeInterval)
-	}
-	s.mu.Unlock()
-	if !quiet {
+	s.tellStrange.Do(func() {
 		s.config.Logger.Warn("a key in redis is not a relay grant", "key", fmt.Sprintf("%.200q", key), "reason", why)
-	}
+	})
 }

@@ -13,13 +13,16 @@ func BenchmarkSession(b *testing.B) {
 	p := fixture(b, access.Features{DelayChecks: true, BlocklistRecipients: true})
 	facts := client("203.0.113.8")
 	dialogue := func(r *Recorder) {
-		conn, e := begin(r, p, facts, policy.NoAnswers{})
+		e := policy.Evaluator(p.NewSession(facts, nil))
+		if r != nil {
+			e = r.NewSession(p, facts, policy.NoAnswers{})
+		}
 		e.Helo("client.example", policy.TLS{})
 		e.Mail(policy.Auth{}, policy.Mail{From: "a@good.example", Mailer: "esmtp"})
 		e.Rcpt(policy.Recipient{To: "x@example.test", Mailer: "local"})
 		e.EndOfMessage(nil)
 		e.Abort()
-		conn.Close()
+		e.Close()
 	}
 	b.Run("not recorded", func(b *testing.B) {
 		b.ReportAllocs()

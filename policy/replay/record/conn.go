@@ -3,18 +3,19 @@ package record
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"milterd/header"
 	"milterd/policy"
+	"milterd/policy/replay"
 )
 
 // Bounds of what is kept of one connection.
 const (
-	// maxMessages: a client that sends more is an exception, or crowds the others
-	// out.
+	// maxMessages: a client that sends more is an exception, or takes the room of others.
 	maxMessages = 10_000
 	// maxOctets is how much may be written of a connection. Every object has the DNS
 	// answers of all of it, so its octets grow faster than its messages.
@@ -28,44 +29,38 @@ const (
 )
 
 // overhead is about what a command takes beside its texts, lineOverhead what a DNS
-// answer does.
+// answer or a header field does.
 const (
 	overhead     = 256
 	lineOverhead = 32
 )
 
-// Evaluator judges the transactions of one SMTP connection, in order.
-type Evaluator interface {
-	Helo(name string, tls policy.TLS)
-	Mail(auth policy.Auth, m policy.Mail) policy.Verdict
-	Rcpt(r policy.Recipient) policy.Verdict
-	ScrubReason() string
-	EndOfMessage(headers []policy.HeaderField) policy.Verdict
-	Abort()
+// NewSession begins the evaluation of a connection by a policy, and notes it if it is in
+// the sample.
+func (r *Recorder) NewSession(p *policy.Policy, facts policy.Connection, answers policy.Answers) policy.Evaluator {
+	if r.config.Sample < 1 && r.random() >= r.config.Sample {
+		return p.NewSession(facts, answers)
+	}
+	c := &conn{recorder: r, dns: answers.Record(), origin: origin{
+		facts: facts, began: r.config.Now(), number: r.number.Add(1), written: new(atomic.Int64),
+	}}
+	c.Evaluator = p.NewSession(facts, &notedAnswers{answers, c})
+	return c
 }
 
-// Conn notes one SMTP connection. A nil Conn notes nothing. It is used by one
-// goroutine:
-//
-//	conn := recorder.Connect(facts)
-//	session := p.NewSession(facts, conn.Answers(answers))
-//	evaluator := conn.Evaluator(session)
-//	...
-//	conn.Close()
-type Conn struct {
+// conn notes one SMTP connection and hands everything on. It is used by one goroutine.
+type conn struct {
+	policy.Evaluator
+	origin
 	recorder *Recorder
-	inner    Evaluator
-	facts    policy.Connection
-	began    time.Time
-	number   uint64
-	queueID  string
-	dns      func() []string
-	share    *share
+	// dns lists the DNS answers so far, as zone-file lines.
+	dns func() []string
 
-	hello *greeting
+	helo string
+	tls  policy.TLS
 	// grant is the answer that the current command has had, held that the last one
 	// was GrantHeld: the policy need not ask again then.
-	grant grantMark
+	grant grantAnswer
 	held  bool
 	// inMessage: commands belong to the last of messages.
 	inMessage bool
@@ -74,35 +69,55 @@ type Conn struct {
 	count, commands, size int
 }
 
-// greeting is what a client said of itself, and the encryption it said it in.
-type greeting struct {
+var _ policy.Evaluator = (*conn)(nil)
+
+// origin is what all parts of a connection have in common.
+type origin struct {
+	facts   policy.Connection
+	began   time.Time
+	number  uint64
+	queueID string
+	// written is how many octets have been written of the connection, or made for that.
+	written *atomic.Int64
+}
+
+// spent reports whether nothing more of the connection is written.
+func (o *origin) spent() bool { return o.written.Load() >= maxOctets }
+
+// mayWrite reports whether so many octets more may be written. If they may not, nothing
+// may from then on.
+func (o *origin) mayWrite(octets int) bool { return o.written.Add(int64(octets)) <= maxOctets }
+
+// part is what a connection hands over.
+type part struct {
+	origin
+	dns      []string
+	messages []message
+	size     int
+}
+
+// grantAnswer is a policy.GrantState plus 1, or 0 if the policy has not asked.
+type grantAnswer uint8
+
+func grantAnswerOf(g policy.GrantState) grantAnswer { return grantAnswer(g) + 1 }
+
+// said is what a session of the schema has once: the HELO name, TLS and AUTH.
+type said struct {
 	helo string
 	tls  policy.TLS
+	auth policy.Auth
 }
-
-func (g *greeting) size() int {
-	if g == nil {
-		return 0
-	}
-	return len(g.helo) + len(g.tls.Version) + len(g.tls.Cipher) + len(g.tls.Verify) + len(g.tls.CertSubject) + len(g.tls.CertIssuer)
-}
-
-// grantMark is a policy.GrantState plus 1, or 0 where nobody asked.
-type grantMark uint8
-
-func markOf(g policy.GrantState) grantMark { return grantMark(g) + 1 }
 
 // message is one mail transaction as it went.
 type message struct {
+	replay.Message
 	// number counts the connection's messages from 1.
-	number  int
-	hello   *greeting
-	auth    policy.Auth
-	mail    policy.Mail
-	verdict verdict
-	rcpts   []recipient
-	headers []policy.HeaderField
-	edits   []header.Edit
+	number int
+	said   said
+	// verdicts are those on MAIL and on each recipient.
+	verdicts []verdict
+	headers  []policy.HeaderField
+	edits    []header.Edit
 	// end is the verdict on the whole message, if ended.
 	end   verdict
 	ended bool
@@ -111,144 +126,86 @@ type message struct {
 	size int
 }
 
-type recipient struct {
-	facts   policy.Recipient
-	verdict verdict
-}
-
 // verdict is what of a verdict is expected of a replay. Traces are not kept alive.
 type verdict struct {
 	action policy.Action
 	reply  policy.Reply
-	grant  grantMark
+	// tableText: the text of reply stands in the access table.
+	tableText bool
+	grant     grantAnswer
 }
 
-// part is what a connection hands over.
-type part struct {
-	facts    policy.Connection
-	began    time.Time
-	number   uint64
-	queueID  string
-	dns      []string
-	share    *share
-	messages []message
-	size     int
-}
-
-// share is what has been written of a connection, or made for that. Its parts have it
-// in common.
-type share struct{ octets atomic.Int64 }
-
-// spent reports whether nothing more of the connection is written.
-func (s *share) spent() bool { return s.octets.Load() >= maxOctets }
-
-// take reports whether so many octets more may be written. Where they may not,
-// nothing may from then on.
-func (s *share) take(octets int) bool { return s.octets.Add(int64(octets)) <= maxOctets }
-
-// Answers notes the relay grant that the policy asks answers for. Within one command
-// it is asked for once.
-func (c *Conn) Answers(answers policy.Answers) policy.Answers {
-	if c == nil || answers == nil {
-		return answers
-	}
-	return &noted{answers, c}
-}
-
-type noted struct {
+// notedAnswers are answers whose relay grant is noted: it is asked for once in a command.
+type notedAnswers struct {
 	policy.Answers
-	conn *Conn
+	conn *conn
 }
 
-func (n *noted) Grant() policy.GrantState {
+func (n *notedAnswers) Grant() policy.GrantState {
 	if n.conn.grant == 0 {
-		n.conn.grant = markOf(n.Answers.Grant())
+		n.conn.grant = grantAnswerOf(n.Answers.Grant())
 	}
 	return policy.GrantState(n.conn.grant - 1)
 }
 
-// Evaluator hands everything on to inner and notes it.
-func (c *Conn) Evaluator(inner Evaluator) Evaluator {
-	if c == nil {
-		return inner
-	}
-	c.inner = inner
-	return c
-}
-
-// SetDNS says where the DNS answers of the connection come from, as zone-file lines.
-// Evaluator's methods and Close call it.
-func (c *Conn) SetDNS(lines func() []string) {
-	if c != nil {
-		c.dns = lines
-	}
-}
-
 // SetQueueID adds the MTA's first queue id to the id of the session, so that it can be
 // found by what the MTA logs.
-func (c *Conn) SetQueueID(id string) {
-	if c != nil && c.queueID == "" {
+func (c *conn) SetQueueID(id string) {
+	if c.queueID == "" {
 		c.queueID = id
 	}
+	c.Evaluator.SetQueueID(id)
 }
 
-// Helo notes a client's name and the state of its TLS. It ends a message.
-func (c *Conn) Helo(name string, tls policy.TLS) {
+// Helo ends a message.
+func (c *conn) Helo(name string, tls policy.TLS) {
 	c.inMessage = false
-	c.hello = &greeting{name, tls}
-	c.inner.Helo(name, tls)
+	c.helo, c.tls = name, tls
+	c.Evaluator.Helo(name, tls)
 }
 
-// Mail notes the beginning of a message.
-func (c *Conn) Mail(auth policy.Auth, m policy.Mail) policy.Verdict {
+func (c *conn) Mail(auth policy.Auth, m policy.Mail) policy.Verdict {
 	c.inMessage = false
 	if c.commands >= maxPartCommands || c.size >= maxPartBytes {
 		c.handOver()
 	}
 	c.grant = 0
-	v := c.inner.Mail(auth, m)
+	v := c.Evaluator.Mail(auth, m)
 	judged := c.judged(&v)
-	size := 2*overhead + len(m.From) + lengths(m.Args) + len(m.Mailer) + len(m.Host) + len(m.Addr) +
-		len(auth.Type) + len(auth.Authen) + len(auth.Author) + len(v.Reply.Text) + c.hello.size()
+	size := 2*overhead + lengths(m.From, m.Mailer, m.Host, m.Addr, auth.Type, auth.Authen, auth.Author, v.Reply.Text, c.helo) + lengths(m.Args...) +
+		lengths(c.tls.Version, c.tls.Cipher, c.tls.Verify, c.tls.CertSubject, c.tls.CertIssuer)
 	if c.count++; c.count > maxMessages || size > maxMessageBytes {
 		c.recorder.cut.Add(1)
 		return v
 	}
 	c.messages = append(c.messages, message{
-		number: c.count, hello: c.hello, auth: auth, mail: m, verdict: judged, size: size,
+		Message: replay.Message{Mail: replay.Mail(m)}, number: c.count, said: said{c.helo, c.tls, auth}, verdicts: append(make([]verdict, 0, 4), judged),
 	})
 	c.inMessage = true
-	c.note(size)
+	c.fits(&c.messages[len(c.messages)-1], size)
 	return v
 }
 
-// Rcpt notes a recipient.
-func (c *Conn) Rcpt(r policy.Recipient) policy.Verdict {
+func (c *conn) Rcpt(r policy.Recipient) policy.Verdict {
 	c.grant = 0
-	v := c.inner.Rcpt(r)
+	v := c.Evaluator.Rcpt(r)
 	judged := c.judged(&v)
-	m := c.message()
-	if m == nil || m.cut {
-		return v
-	}
-	size := overhead + len(r.To) + lengths(r.Args) + len(r.Mailer) + len(r.Host) + len(r.Addr) + len(v.Reply.Text)
-	if !c.fits(m, size) || len(m.rcpts) >= maxRecipients {
+	size := overhead + lengths(r.To, r.Mailer, r.Host, r.Addr, v.Reply.Text) + lengths(r.Args...)
+	if m := c.message(); m != nil && len(m.Rcpt) < maxRecipients && c.fits(m, size) {
+		m.Rcpt, m.verdicts = append(m.Rcpt, replay.Rcpt(r)), append(m.verdicts, judged)
+	} else if m != nil {
 		c.cut(m)
-		return v
 	}
-	m.rcpts = append(m.rcpts, recipient{r, judged})
-	c.note(size)
 	return v
 }
 
-// EndOfMessage notes the end of a message.
-func (c *Conn) EndOfMessage(headers []policy.HeaderField) policy.Verdict {
+func (c *conn) EndOfMessage(headers []policy.HeaderField) policy.Verdict {
 	c.grant = 0
-	v := c.inner.EndOfMessage(headers)
+	v := c.Evaluator.EndOfMessage(headers)
 	judged := c.judged(&v)
 	m := c.message()
 	c.inMessage = false
-	if m == nil || m.cut {
+	if m == nil {
 		return v
 	}
 	kept, size := c.recorder.wanted(headers)
@@ -260,59 +217,51 @@ func (c *Conn) EndOfMessage(headers []policy.HeaderField) policy.Verdict {
 	if c.recorder.config.AllHeaders {
 		m.edits = v.Edits
 	}
-	c.note(size)
 	return v
 }
 
-// ScrubReason hands the question on. The policy may learn of a grant by it.
-func (c *Conn) ScrubReason() string {
+// Visibility may tell the policy of a grant.
+func (c *conn) Visibility() policy.Visibility {
 	c.grant = 0
-	reason := c.inner.ScrubReason()
+	v := c.Evaluator.Visibility()
 	c.learn()
-	return reason
+	return v
 }
 
-// Abort notes that a message is given up, or that it is over.
-func (c *Conn) Abort() {
+// Abort says that a message is given up, or that it is over.
+func (c *conn) Abort() {
 	c.inMessage = false
-	c.inner.Abort()
+	c.Evaluator.Abort()
 }
 
 // Close hands the connection over to be written. It does not wait.
-func (c *Conn) Close() {
-	if c != nil {
-		c.handOver()
-	}
+func (c *conn) Close() {
+	c.handOver()
+	c.Evaluator.Close()
 }
 
 // handOver queues the messages so far.
-func (c *Conn) handOver() {
+func (c *conn) handOver() {
 	c.inMessage = false
 	if len(c.messages) == 0 {
 		return
 	}
-	p := &part{
-		facts: c.facts, began: c.began, number: c.number, queueID: c.queueID, share: c.share,
-		messages: c.messages, size: c.size,
-	}
+	p := &part{origin: c.origin, messages: c.messages, size: c.size}
 	c.messages, c.commands, c.size = nil, 0, 0
-	if p.share.spent() {
+	if p.spent() {
 		c.recorder.cut.Add(uint64(len(p.messages)))
 		return
 	}
-	if lines, ok := c.answers(); ok {
+	if lines, ok := c.dnsLines(); ok {
 		p.dns = lines
-		p.size += lengths(lines) + lineOverhead*len(lines)
+		p.size += lengths(lines...) + lineOverhead*len(lines)
 		c.recorder.take(p)
 	}
 }
 
-// answers are the DNS answers so far. A mistake in what gives them must not end the
+// dnsLines are the DNS answers so far. A mistake in what gives them must not end the
 // mail session.
-func (c *Conn) answers() (lines []string, ok bool) {
-	if c.dns == nil {
-		return nil, true
-	}
+func (c *conn) dnsLines() (lines []string, ok bool) {
 	defer func() {
 		if value := recover(); value != nil {
 			c.recorder.lost.Add(1)
@@ -324,73 +273,58 @@ func (c *Conn) answers() (lines []string, ok bool) {
 }
 
 // judged is what is kept of a verdict.
-func (c *Conn) judged(v *policy.Verdict) verdict {
+func (c *conn) judged(v *policy.Verdict) verdict {
 	c.learn()
 	if c.grant == 0 && c.held {
-		c.grant = markOf(policy.GrantHeld)
+		c.grant = grantAnswerOf(policy.GrantHeld)
 	}
-	return verdict{action: v.Action, reply: v.Reply, grant: c.grant}
+	return verdict{action: v.Action, reply: v.Reply, tableText: v.TableText, grant: c.grant}
 }
 
 // learn notes what the policy knows of the grant from now on.
-func (c *Conn) learn() {
+func (c *conn) learn() {
 	if c.grant != 0 {
-		c.held = c.grant == markOf(policy.GrantHeld)
+		c.held = c.grant == grantAnswerOf(policy.GrantHeld)
 	}
 }
 
 // message is the one that the current command belongs to, if it is kept.
-func (c *Conn) message() *message {
-	if !c.inMessage {
+func (c *conn) message() *message {
+	if !c.inMessage || c.messages[len(c.messages)-1].cut {
 		return nil
 	}
 	return &c.messages[len(c.messages)-1]
 }
 
-func (c *Conn) note(size int) {
-	c.commands++
-	c.size += size
-}
-
-// fits adds to the size of a message, if there is room.
-func (c *Conn) fits(m *message, size int) bool {
+// fits adds a command to a message, if there is room.
+func (c *conn) fits(m *message, size int) bool {
 	if m.size+size > maxMessageBytes {
 		return false
 	}
 	m.size += size
+	c.size += size
+	c.commands++
 	return true
 }
 
 // cut ends what is kept of a message.
-func (c *Conn) cut(m *message) {
+func (c *conn) cut(m *message) {
 	m.cut = true
 	c.recorder.cut.Add(1)
 }
 
 // wanted are the header fields that are stored, and their size.
 func (r *Recorder) wanted(fields []policy.HeaderField) (kept []policy.HeaderField, size int) {
-	if !r.config.AllHeaders && len(r.config.Headers) == 0 {
-		return nil, 0
-	}
 	for _, f := range fields {
-		if r.config.AllHeaders || r.named(f.Name) {
+		if r.config.AllHeaders || slices.ContainsFunc(r.config.Headers, func(name string) bool { return strings.EqualFold(name, f.Name) }) {
 			kept = append(kept, f)
-			size += len(f.Name) + len(f.Value) + 32
+			size += len(f.Name) + len(f.Value) + lineOverhead
 		}
 	}
 	return kept, size
 }
 
-func (r *Recorder) named(name string) bool {
-	for _, n := range r.config.Headers {
-		if strings.EqualFold(n, name) {
-			return true
-		}
-	}
-	return false
-}
-
-func lengths(texts []string) int {
+func lengths(texts ...string) int {
 	n := 0
 	for _, t := range texts {
 		n += len(t)

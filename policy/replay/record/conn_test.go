@@ -29,11 +29,13 @@ func told(t *testing.T, r *Recorder) []string {
 }
 
 func TestAConnectionBecomesAsManySessionsAsItNeeds(t *testing.T) {
-	mail := func(e Evaluator, from string) policy.Verdict { return e.Mail(policy.Auth{}, policy.Mail{From: from}) }
-	rcpt := func(e Evaluator, to string) policy.Verdict {
+	mail := func(e policy.Evaluator, from string) policy.Verdict {
+		return e.Mail(policy.Auth{}, policy.Mail{From: from})
+	}
+	rcpt := func(e policy.Evaluator, to string) policy.Verdict {
 		return e.Rcpt(policy.Recipient{To: to, Mailer: "esmtp"})
 	}
-	whole := func(e Evaluator, auth policy.Auth) {
+	whole := func(e policy.Evaluator, auth policy.Auth) {
 		e.Mail(auth, policy.Mail{From: "a@good.example"})
 		rcpt(e, "x@example.test")
 		e.EndOfMessage(nil)
@@ -43,48 +45,48 @@ func TestAConnectionBecomesAsManySessionsAsItNeeds(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		grants []policy.GrantState
-		say    func(e Evaluator)
+		say    func(e policy.Evaluator)
 		want   []string
 	}{
-		{"no message", nil, func(e Evaluator) {}, nil},
-		{"one message", nil, func(e Evaluator) { whole(e, policy.Auth{}) }, []string{"000001 [helo ]1: " + all}},
-		{"two messages", nil, func(e Evaluator) { whole(e, policy.Auth{}); e.Abort(); whole(e, policy.Auth{}) }, []string{"000001 [helo ]2: " + all + ", " + all}},
-		{"another HELO name", nil, func(e Evaluator) {
+		{"no message", nil, func(e policy.Evaluator) {}, nil},
+		{"one message", nil, func(e policy.Evaluator) { whole(e, policy.Auth{}) }, []string{"000001 [helo ]1: " + all}},
+		{"two messages", nil, func(e policy.Evaluator) { whole(e, policy.Auth{}); e.Abort(); whole(e, policy.Auth{}) }, []string{"000001 [helo ]2: " + all + ", " + all}},
+		{"another HELO name", nil, func(e policy.Evaluator) {
 			whole(e, policy.Auth{})
 			e.Helo("other", policy.TLS{})
 			whole(e, policy.Auth{})
 		}, []string{"000001 [helo ]1: " + all, "000001-0002 [other ]1: " + all}},
-		{"the same HELO name again", nil, func(e Evaluator) {
+		{"the same HELO name again", nil, func(e policy.Evaluator) {
 			whole(e, policy.Auth{})
 			e.Helo("helo", policy.TLS{})
 			whole(e, policy.Auth{})
 		}, []string{"000001 [helo ]2: " + all + ", " + all}},
-		{"STARTTLS between messages", nil, func(e Evaluator) {
+		{"STARTTLS between messages", nil, func(e policy.Evaluator) {
 			whole(e, policy.Auth{})
 			e.Helo("helo", policy.TLS{Version: "TLSv1.3"})
 			whole(e, policy.Auth{})
 		}, []string{"000001 [helo ]1: " + all, "000001-0002 [helo ]1: " + all}},
-		{"AUTH between messages", nil, func(e Evaluator) {
+		{"AUTH between messages", nil, func(e policy.Evaluator) {
 			whole(e, policy.Auth{})
 			whole(e, policy.Auth{Type: "LOGIN", Authen: "shin"})
 		}, []string{"000001 [helo ]1: " + all, "000001-0002 [helo shin]1: " + all}},
-		{"a message that is given up", nil, func(e Evaluator) {
+		{"a message that is given up", nil, func(e policy.Evaluator) {
 			mail(e, "a@good.example")
 			rcpt(e, "x@example.test")
 			e.Abort()
 			whole(e, policy.Auth{})
 		}, []string{"000001 [helo ]1: mail accept, rcpt accept", "000001-0002 [helo ]1: " + all}},
-		{"a message that is given up before it has a recipient", nil, func(e Evaluator) {
+		{"a message that is given up before it has a recipient", nil, func(e policy.Evaluator) {
 			mail(e, "a@good.example")
 			e.Abort()
 			whole(e, policy.Auth{})
 		}, []string{"000001 [helo ]2: mail accept, " + all}},
-		{"a message that HELO ends", nil, func(e Evaluator) {
+		{"a message that HELO ends", nil, func(e policy.Evaluator) {
 			mail(e, "a@good.example")
 			e.Helo("helo", policy.TLS{})
 			rcpt(e, "x@example.test")
 		}, []string{"000001 [helo ]1: mail accept"}},
-		{"a discarded message", nil, func(e Evaluator) {
+		{"a discarded message", nil, func(e policy.Evaluator) {
 			mail(e, "a@good.example")
 			rcpt(e, "x@example.test")
 			rcpt(e, "drop@example.test")
@@ -92,29 +94,29 @@ func TestAConnectionBecomesAsManySessionsAsItNeeds(t *testing.T) {
 			e.EndOfMessage(nil)
 			whole(e, policy.Auth{})
 		}, []string{"000001 [helo ]2: mail accept, rcpt accept, rcpt discard, " + all}},
-		{"an end without a recipient that was taken", nil, func(e Evaluator) {
+		{"an end without a recipient that was taken", nil, func(e policy.Evaluator) {
 			mail(e, "a@good.example")
 			rcpt(e, "gone@example.test")
 			e.EndOfMessage(nil)
 		}, []string{"000001 [helo ]1: mail accept, rcpt reject"}},
-		{"a grant", []policy.GrantState{held}, func(e Evaluator) {
+		{"a grant", []policy.GrantState{held}, func(e policy.Evaluator) {
 			mail(e, "a@good.example")
 			rcpt(e, "x@other.example")
 			rcpt(e, "y@other.example")
 			e.EndOfMessage(nil)
 		}, []string{"000001 [203.0.113.8 helo ]1: mail accept, rcpt accept, rcpt accept, eom accept"}},
-		{"a grant that nobody can be asked about", []policy.GrantState{temp}, func(e Evaluator) {
+		{"a grant that nobody can be asked about", []policy.GrantState{temp}, func(e policy.Evaluator) {
 			mail(e, "a@good.example")
 			rcpt(e, "x@other.example")
 		}, []string{"000001 [203.0.113.8 TEMP helo ]1: mail accept, rcpt tempfail"}},
-		{"a grant that comes between messages", []policy.GrantState{none, held}, func(e Evaluator) {
+		{"a grant that comes between messages", []policy.GrantState{none, held}, func(e policy.Evaluator) {
 			mail(e, "a@good.example")
 			rcpt(e, "x@other.example")
 			e.Abort()
 			mail(e, "a@good.example")
 			rcpt(e, "x@other.example")
 		}, []string{"000001 [helo ]1: mail accept, rcpt reject", "000001-0002 [203.0.113.8 helo ]1: mail accept, rcpt accept"}},
-		{"a grant that comes in the middle of a message", []policy.GrantState{none, held}, func(e Evaluator) {
+		{"a grant that comes in the middle of a message", []policy.GrantState{none, held}, func(e policy.Evaluator) {
 			mail(e, "a@good.example")
 			rcpt(e, "x@example.test")
 			rcpt(e, "x@other.example")
@@ -122,7 +124,7 @@ func TestAConnectionBecomesAsManySessionsAsItNeeds(t *testing.T) {
 			e.EndOfMessage(nil)
 			whole(e, policy.Auth{})
 		}, []string{"000001 [helo ]1: mail accept, rcpt accept, rcpt reject", "000001-0001-0003 [203.0.113.8 helo ]1: rcpt accept", "000001-0002 [203.0.113.8 helo ]1: " + all}},
-		{"text that is not UTF-8", nil, func(e Evaluator) {
+		{"text that is not UTF-8", nil, func(e policy.Evaluator) {
 			whole(e, policy.Auth{})
 			mail(e, "\xe9@good.example")
 			rcpt(e, "x@example.test")
@@ -156,7 +158,7 @@ func TestAnObjectHoldsWhatThePolicyWasTold(t *testing.T) {
 	conn, e := begin(r, p, facts, nil)
 	conn.SetQueueID("4AMH0abc012345")
 	conn.SetQueueID("4AMH0abc012346")
-	conn.SetDNS(func() []string { return []string{"client.example. 300 IN A 203.0.113.8"} })
+	conn.dns = func() []string { return []string{"client.example. 300 IN A 203.0.113.8"} }
 	e.Helo("<&>\x01", policy.TLS{Version: "TLSv1.3", Cipher: "c", Bits: 256, Verify: "OK", CertSubject: "/CN=s", CertIssuer: "/CN=i"})
 	e.Mail(policy.Auth{Type: "LOGIN", Authen: "shin", Author: "who", SSF: 1}, policy.Mail{From: "a@good.example", Args: []string{"SIZE=1"}, Mailer: "esmtp", Host: "h", Addr: "a"})
 	e.Rcpt(policy.Recipient{To: "x@example.test", Args: []string{"NOTIFY=NEVER"}, Mailer: "local", Host: "h", Addr: "x"})
@@ -164,7 +166,7 @@ func TestAnObjectHoldsWhatThePolicyWasTold(t *testing.T) {
 	conn.Close()
 	finish(t, r)
 	want := &replay.Session{
-		File: "recording", Line: 1,
+		File: "recording.jsonl", Line: 1,
 		ID: "20261122T170000.000000Z-000001-4AMH0abc012345",
 		Connect: replay.Connect{
 			Addr: "2001:db8::8", Port: 40112, Name: "mail.client.example", PTR: "mail.client.example", Resolve: "OK",
@@ -192,44 +194,44 @@ func TestHostileConnectionsAreCut(t *testing.T) {
 	p := fixture(t, access.Features{DelayChecks: true})
 	for _, c := range []struct {
 		name string
-		say  func(e Evaluator)
+		say  func(e policy.Evaluator)
 		// objects and messages are what is recorded, cut what is counted.
 		objects, messages int
 		cut               uint64
 	}{
-		{"a great many messages", func(e Evaluator) {
+		{"a great many messages", func(e policy.Evaluator) {
 			for range maxMessages + 1000 {
 				e.Mail(policy.Auth{}, policy.Mail{From: "a@good.example"})
 				e.Abort()
 			}
 		}, 0, maxMessages, 1000},
-		{"a great many recipients", func(e Evaluator) {
+		{"a great many recipients", func(e policy.Evaluator) {
 			e.Mail(policy.Auth{}, policy.Mail{From: "a@good.example"})
 			for range maxRecipients + 1000 {
 				e.Rcpt(policy.Recipient{To: "x@example.test"})
 			}
 			e.EndOfMessage(nil)
 		}, 1, 1, 1},
-		{"recipients of great size", func(e Evaluator) {
+		{"recipients of great size", func(e policy.Evaluator) {
 			e.Mail(policy.Auth{}, policy.Mail{From: "a@good.example"})
 			for range 100 {
 				e.Rcpt(policy.Recipient{To: strings.Repeat("x", 10_000) + "@example.test"})
 			}
 		}, 1, 1, 1},
-		{"a sender of great size", func(e Evaluator) {
+		{"a sender of great size", func(e policy.Evaluator) {
 			e.Mail(policy.Auth{}, policy.Mail{From: strings.Repeat("x", 1<<20)})
 			e.Rcpt(policy.Recipient{To: "x@example.test"})
 		}, 0, 0, 1},
-		{"a HELO name of great size", func(e Evaluator) {
+		{"a HELO name of great size", func(e policy.Evaluator) {
 			e.Helo(strings.Repeat("x", 1<<20), policy.TLS{})
 			e.Mail(policy.Auth{}, policy.Mail{From: "a@good.example"})
 		}, 0, 0, 1},
-		{"a header of great size", func(e Evaluator) {
+		{"a header of great size", func(e policy.Evaluator) {
 			e.Mail(policy.Auth{}, policy.Mail{From: "a@good.example"})
 			e.Rcpt(policy.Recipient{To: "x@example.test", Mailer: "local"})
 			e.EndOfMessage([]policy.HeaderField{{Name: "Subject", Value: strings.Repeat("x", 1<<20)}})
 		}, 1, 1, 1},
-		{"control characters only", func(e Evaluator) {
+		{"control characters only", func(e policy.Evaluator) {
 			e.Mail(policy.Auth{}, policy.Mail{From: "a@good.example"})
 			for range 25 {
 				e.Rcpt(policy.Recipient{To: strings.Repeat("\x01", 10_000)})
@@ -292,18 +294,11 @@ func TestConnectionsAreSampled(t *testing.T) {
 }
 
 func TestWhatIsNotRecordedIsNotWrapped(t *testing.T) {
-	var r *Recorder
-	conn := r.Connect(client("203.0.113.8"))
-	given, session := policy.NoAnswers{}, (&policy.Policy{}).NewSession(policy.Connection{}, nil)
-	if conn != nil || conn.Answers(given) != policy.Answers(given) || conn.Evaluator(session) != Evaluator(session) {
-		t.Error("something is in between")
-	}
-	conn.SetDNS(nil)
-	conn.SetQueueID("x")
-	conn.Close()
-	// One that is recorded has no answers where the policy has none.
-	if conn = newRecorder(withDefaults(t, Config{Dir: "/nowhere"})).Connect(policy.Connection{}); conn.Answers(nil) != nil {
-		t.Error("answers out of nothing")
+	r := newRecorder(withDefaults(t, Config{Dir: "/nowhere", Sample: 0.5}))
+	r.random = func() float64 { return 0.7 }
+	e := r.NewSession(&policy.Policy{}, client("203.0.113.8"), policy.NoAnswers{})
+	if _, plain := e.(*policy.Session); !plain {
+		t.Errorf("a %T is in between", e)
 	}
 }
 
@@ -316,7 +311,7 @@ func TestAQueueIDCannotSpoilAnID(t *testing.T) {
 }
 
 // panicking is an evaluator that fails.
-type panicking struct{ Evaluator }
+type panicking struct{ policy.Evaluator }
 
 func (panicking) Rcpt(policy.Recipient) policy.Verdict { panic("a mistake") }
 
@@ -324,8 +319,8 @@ func TestACommandWithoutAVerdictIsNotRecorded(t *testing.T) {
 	r := newRecorder(withDefaults(t, Config{Dir: "/nowhere"}))
 	facts := client("203.0.113.8")
 	p := fixture(t, access.Features{DelayChecks: true})
-	conn := r.Connect(facts)
-	e := conn.Evaluator(panicking{p.NewSession(facts, nil)})
+	conn, e := begin(r, p, facts, nil)
+	conn.Evaluator = panicking{conn.Evaluator}
 	e.Mail(policy.Auth{}, policy.Mail{From: "a@good.example"})
 	func() {
 		defer func() {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"milterd/integration/testkit"
 	"milterd/policy"
 	"milterd/policy/replay"
 )
@@ -35,7 +36,7 @@ func TestAKilledProcessLeavesReadableFiles(t *testing.T) {
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "several files", func() bool { return len(names(t, dir)) > 3 })
+	testkit.Eventually(t, "several files", func() bool { return len(names(t, dir)) > 3 })
 	if err := child.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +84,7 @@ func TestAKilledProcessLeavesReadableFiles(t *testing.T) {
 			t.Errorf("%s was left behind", name)
 		}
 		if strings.HasPrefix(name, last) {
-			if err := replay.ReadJSON(name, bytes.NewReader(gunzip(t, filepath.Join(dir, name))), func(*replay.Session) { after++ }); err != nil {
+			if err := replay.Read(name[:len(name)-len(".gz")], bytes.NewReader(gunzip(t, filepath.Join(dir, name))), func(*replay.Session) { after++ }); err != nil {
 				t.Error(err)
 			}
 		}

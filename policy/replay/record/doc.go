@@ -11,8 +11,8 @@
 // of them changes becomes several objects: the further ones have the number of
 // their first message behind the id, as in ID-0017, and the number of its first
 // recipient too where the change comes in the middle of a message (ID-0017-0003).
-// A message that the client gave up ends its object as well: nobody knows what its
-// end would have been told, and the next one must not be compared with that.
+// A message that the client gave up ends its object as well: what its end would have
+// been told is not known, and the next one must not be compared with that.
 //
 // Replayed with the same configuration, an object gives the same verdicts. What
 // could not is left out, and counted: a message with text that is not UTF-8, which
@@ -53,7 +53,8 @@
 // out where it could matter. An identity of AUTH keeps its domain only as user@domain,
 // and not with the mechanism EXTERNAL.
 // So do the addresses, names and HELO names of clients, and issuers of verified
-// certificates. Header fields are not stored then. Rules about single people
+// certificates. Of a verdict whose reply or reason stands in the access table only the
+// action is kept. Header fields are not stored then. Rules about single people
 // (From:user@domain, CertSubject:) find nothing in a redacted recording, and what
 // they decided shows as a difference.
 //

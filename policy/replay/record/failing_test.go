@@ -2,7 +2,6 @@ package record
 
 import (
 	"errors"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"milterd/integration/testkit"
 	"milterd/policy"
 )
 
@@ -19,10 +19,7 @@ import (
 func mount(t *testing.T, dir string, flags uintptr, options string) {
 	t.Helper()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", flags, options); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("mount a small file system: %v", err)
-		}
-		t.Skipf("only root may mount a small file system: %v", err)
+		testkit.Missing(t, "only root may mount a small file system: "+err.Error())
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
@@ -34,15 +31,15 @@ func mount(t *testing.T, dir string, flags uintptr, options string) {
 func TestAFullDiskLosesSessionsOnly(t *testing.T) {
 	dir := t.TempDir()
 	mount(t, dir, 0, "size=64k")
-	now, said := newClock(), new(log)
-	r := open(t, Config{Dir: dir, Compress: None, Now: now.Now, Logger: slog.New(slog.NewTextHandler(said, nil))})
+	now, said := newClock(), new(testkit.Log)
+	r := open(t, Config{Dir: dir, Compress: None, Now: now.Now, Logger: said.Logger()})
 	const step = 20
 	record := func() {
 		for range step {
 			one(r, &policy.Policy{}, "a@good.example", strings.Repeat("x", 1000)+"@example.test")
 		}
 		handled := func() bool { s := r.Stats(); return (s.Recorded+s.Lost)%step == 0 && r.queued.Load() == 0 }
-		eventually(t, "all sessions written or lost", handled)
+		testkit.Eventually(t, "all sessions written or lost", handled)
 	}
 	for i := 0; !r.Stats().Failing; i++ {
 		if i > 100 {
@@ -51,13 +48,13 @@ func TestAFullDiskLosesSessionsOnly(t *testing.T) {
 		record()
 	}
 	for range 10 {
-		now.pass(lastPause)
+		now.Advance(lastPause)
 		record()
 	}
-	if n := said.count("sessions are not recorded"); n != 1 {
-		t.Errorf("%d lines about the full disk:\n%s", n, said.text.String())
+	if n := strings.Count(said.String(), "sessions are not recorded"); n != 1 {
+		t.Errorf("%d lines about the full disk:\n%s", n, said)
 	}
-	if n := said.count("no space left on device"); n != 1 {
+	if n := strings.Count(said.String(), "no space left on device"); n != 1 {
 		t.Errorf("%d lines say why", n)
 	}
 	stats := r.Stats()
@@ -71,10 +68,10 @@ func TestAFullDiskLosesSessionsOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	now.pass(lastPause)
+	now.Advance(lastPause)
 	record()
-	if r.Stats().Failing || said.count("recorded again") != 1 {
-		t.Errorf("with room again: %+v\n%s", r.Stats(), said.text.String())
+	if r.Stats().Failing || strings.Count(said.String(), "recorded again") != 1 {
+		t.Errorf("with room again: %+v\n%s", r.Stats(), said)
 	}
 	finish(t, r)
 	if n := len(sessions(t, dir)); uint64(n) != r.Stats().Recorded-stats.Recorded || n == 0 {
@@ -126,22 +123,22 @@ func TestADirectoryThatCannotBeWrittenToLosesSessionsOnly(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "recordings")
 			c.spoil(t, dir)
-			now, said := newClock(), new(log)
-			r := open(t, Config{Dir: dir, Compress: None, Now: now.Now, Logger: slog.New(slog.NewTextHandler(said, nil))})
+			now, said := newClock(), new(testkit.Log)
+			r := open(t, Config{Dir: dir, Compress: None, Now: now.Now, Logger: said.Logger()})
 			for i := range 5 {
 				one(r, &policy.Policy{}, "a@good.example", "x@example.test")
-				eventually(t, "the session lost", func() bool { return r.Stats().Lost == uint64(i+1) })
-				now.pass(lastPause)
+				testkit.Eventually(t, "the session lost", func() bool { return r.Stats().Lost == uint64(i+1) })
+				now.Advance(lastPause)
 			}
-			if s := r.Stats(); !s.Failing || s.Recorded != 0 || said.count("sessions are not recorded") != 1 || said.count(c.why) != 1 {
-				t.Errorf("%+v\n%s", s, said.text.String())
+			if s := r.Stats(); !s.Failing || s.Recorded != 0 || strings.Count(said.String(), "sessions are not recorded") != 1 || strings.Count(said.String(), c.why) != 1 {
+				t.Errorf("%+v\n%s", s, said)
 			}
 			c.mend(t, dir)
-			now.pass(lastPause)
+			now.Advance(lastPause)
 			one(r, &policy.Policy{}, "b@good.example", "x@example.test")
-			eventually(t, "the session recorded", func() bool { return r.Stats().Recorded == 1 })
-			if r.Stats().Failing || said.count("recorded again") != 1 || said.count("lost=5") != 1 {
-				t.Errorf("mended: %+v\n%s", r.Stats(), said.text.String())
+			testkit.Eventually(t, "the session recorded", func() bool { return r.Stats().Recorded == 1 })
+			if r.Stats().Failing || strings.Count(said.String(), "recorded again") != 1 || strings.Count(said.String(), "lost=5") != 1 {
+				t.Errorf("mended: %+v\n%s", r.Stats(), said)
 			}
 			finish(t, r)
 			if read := sessions(t, dir); len(read) != 1 {
@@ -164,11 +161,11 @@ func TestWritingIsTriedAgainLaterAndLater(t *testing.T) {
 	if diff := cmp.Diff(want, pauses); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	now.pass(59 * time.Second)
+	now.Advance(59 * time.Second)
 	if !w.pausing() {
 		t.Error("tried again before the pause was over")
 	}
-	now.pass(time.Second)
+	now.Advance(time.Second)
 	if w.pausing() {
 		t.Error("not tried again when the pause is over")
 	}

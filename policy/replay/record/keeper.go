@@ -24,7 +24,7 @@ import (
 // another user. A name sorts by its time.
 var ourFile = regexp.MustCompile(`^(milterd-[0-9]{8}T[0-9]{6}\.[0-9]{6}Z(?:-[0-9]{2})?\.jsonl)(\.gz|\.zst)?(\.tmp)?$`)
 
-// strayAge is how old an empty file is that nobody will write to any more: a new one
+// strayAge is how old an empty file is that will not be written to any more: a new one
 // is empty, and not locked yet, for a moment.
 const strayAge = time.Hour
 
@@ -34,16 +34,15 @@ type keeper struct {
 	// uid owns our files: in a directory with the sticky bit others can have files of
 	// the same names.
 	uid uint32
-	// work holds a token when there may be something to do.
+	// work holds a token when there may be something to do. It is closed when no more
+	// files come.
 	work chan struct{}
-	// finished is closed when no more files come.
-	finished chan struct{}
 	// complained: the log has been told that something fails.
 	complained bool
 }
 
 func newKeeper(r *Recorder) *keeper {
-	return &keeper{recorder: r, uid: uint32(os.Geteuid()), work: make(chan struct{}, 1), finished: make(chan struct{})}
+	return &keeper{recorder: r, uid: uint32(os.Geteuid()), work: make(chan struct{}, 1)}
 }
 
 // wake has the keeper look through the directory soon.
@@ -55,15 +54,10 @@ func (k *keeper) wake() {
 }
 
 func (k *keeper) run() {
-	for {
-		select {
-		case <-k.work:
-			k.tidy()
-		case <-k.finished:
-			k.tidy()
-			return
-		}
+	for range k.work {
+		k.tidy()
 	}
+	k.tidy()
 }
 
 // tidy goes through the directory once.
@@ -96,7 +90,7 @@ func (k *keeper) ours() ([]string, error) {
 		if !ourFile.MatchString(e.Name()) {
 			continue
 		}
-		// One that is gone by now is nobody's.
+		// It may be gone by now.
 		if info, err := e.Info(); err == nil && k.owns(info) {
 			names = append(names, e.Name())
 		}
@@ -111,7 +105,7 @@ func (k *keeper) owns(info fs.FileInfo) bool {
 	return ok && stat.Uid == k.uid
 }
 
-// free makes sure that no file of another user's is lost under a name.
+// free makes sure that no file of another user has the name.
 func (k *keeper) free(path string) error {
 	info, err := os.Lstat(path)
 	if err != nil && errors.Is(err, fs.ErrNotExist) {
@@ -123,7 +117,27 @@ func (k *keeper) free(path string) error {
 	return err
 }
 
-// compressAll compresses each file that nobody writes to, and mends those that a
+// errInUse: a file is written to, or is none of ours.
+var errInUse = errors.New("in use")
+
+// claim opens a file and takes its lock.
+func (k *keeper) claim(path string) (file *os.File, size int64, err error) {
+	file, err = os.OpenFile(path, os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := file.Stat()
+	if err == nil && (lock(file) != nil || !info.Mode().IsRegular() || !k.owns(info)) {
+		err = errInUse
+	}
+	if err != nil {
+		file.Close()
+		return nil, 0, err
+	}
+	return file, info.Size(), nil
+}
+
+// compressAll compresses each file that is no longer written to, and mends those that a
 // crash left behind.
 func (k *keeper) compressAll() error {
 	names, err := k.ours()
@@ -135,61 +149,46 @@ func (k *keeper) compressAll() error {
 		path := filepath.Join(k.recorder.config.Dir, name)
 		switch {
 		case strings.HasSuffix(name, ".tmp"):
-			errs = append(errs, k.removeStray(path, names))
+			// Compressing the file again takes away what was left of the last time.
+			if !slices.Contains(names, ourFile.FindStringSubmatch(name)[1]) {
+				errs = append(errs, os.Remove(path))
+			}
 		case strings.HasSuffix(name, ".jsonl"):
-			errs = append(errs, k.compress(path))
+			if err := k.compress(path); err != nil && !errors.Is(err, errInUse) {
+				errs = append(errs, fmt.Errorf("compress %s: %w", path, err))
+			}
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// removeStray removes what is left of a compression whose file is gone. Otherwise
-// compressing the file again takes it away.
-func (k *keeper) removeStray(path string, names []string) error {
-	source := ourFile.FindStringSubmatch(filepath.Base(path))[1]
-	if slices.Contains(names, source) {
-		return nil
-	}
-	return os.Remove(path)
-}
-
 // compress replaces a finished file by a compressed one. The file goes only when the
 // other one is complete, under its name, and on the disk.
-func (k *keeper) compress(path string) (err error) {
-	file, err := os.OpenFile(path, os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+func (k *keeper) compress(path string) error {
+	file, size, err := k.claim(path)
 	if err != nil {
-		return fmt.Errorf("compress a recording: %w", err)
+		return err
 	}
 	defer file.Close()
-	if lock(file) != nil {
-		return nil
-	}
-	info, err := file.Stat()
-	if err != nil || !info.Mode().IsRegular() || !k.owns(info) {
-		return err
-	}
-	if info.Size() == 0 {
-		if k.recorder.config.Now().Sub(info.ModTime()) > strayAge {
-			return os.Remove(path)
+	if size == 0 {
+		if info, err := file.Stat(); err != nil || k.recorder.config.Now().Sub(info.ModTime()) <= strayAge {
+			return err
 		}
-		return nil
 	}
-	whole, err := wholeLines(file, info.Size())
+	whole, err := wholeLines(file, size)
 	if err != nil {
-		return fmt.Errorf("compress %s: %w", path, err)
-	}
-	if whole == 0 {
-		return os.Remove(path)
-	}
-	target := map[Compression]string{Gzip: path + ".gz", Zstd: path + ".zst"}[k.recorder.config.Compress]
-	if target == "" {
-		if whole < info.Size() {
-			err = file.Truncate(whole)
-		}
 		return err
 	}
-	if err := k.pack(file, whole, target); err != nil {
-		return fmt.Errorf("compress %s: %w", path, err)
+	if whole > 0 {
+		ending := map[Compression]string{Gzip: ".gz", Zstd: ".zst"}[k.recorder.config.Compress]
+		if ending == "" && whole < size {
+			return file.Truncate(whole)
+		} else if ending == "" {
+			return nil
+		}
+		if err := k.pack(file, whole, path+ending); err != nil {
+			return err
+		}
 	}
 	return os.Remove(path)
 }
@@ -200,7 +199,7 @@ func (k *keeper) pack(file *os.File, octets int64, target string) (err error) {
 	if err := errors.Join(k.free(temporary), k.free(target)); err != nil {
 		return err
 	}
-	// With the lock on the file nobody else is at it, so one that exists is stale.
+	// The lock on the file keeps others away, so one that exists is stale.
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -213,7 +212,9 @@ func (k *keeper) pack(file *os.File, octets int64, target string) (err error) {
 			err = errors.Join(err, os.Remove(temporary))
 		}
 	}()
-	err = pack(k.recorder.ctx, out, io.NewSectionReader(file, 0, octets), k.recorder.config.Compress)
+	// At the end of the Recorder's time writing fails.
+	defer context.AfterFunc(k.recorder.ctx, func() { out.Close() })()
+	err = pack(out, io.NewSectionReader(file, 0, octets), k.recorder.config.Compress)
 	if err == nil {
 		err = out.Sync()
 	}
@@ -223,8 +224,7 @@ func (k *keeper) pack(file *os.File, octets int64, target string) (err error) {
 	return os.Rename(temporary, target)
 }
 
-// pack compresses, until ctx is over.
-func pack(ctx context.Context, to io.Writer, from io.Reader, how Compression) error {
+func pack(to io.Writer, from io.Reader, how Compression) error {
 	var packer io.WriteCloser
 	var err error
 	if how == Zstd {
@@ -236,21 +236,8 @@ func pack(ctx context.Context, to io.Writer, from io.Reader, how Compression) er
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(packer, &interruptible{ctx, from})
+	_, err = io.Copy(packer, from)
 	return errors.Join(err, packer.Close())
-}
-
-// interruptible is a reader that ends with a context.
-type interruptible struct {
-	ctx  context.Context
-	from io.Reader
-}
-
-func (r *interruptible) Read(b []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.from.Read(b)
 }
 
 // wholeLines is how much of a file are whole lines.
@@ -272,35 +259,29 @@ func wholeLines(file io.ReaderAt, size int64) (int64, error) {
 
 // removeOldest removes the oldest finished files beyond those that are kept.
 func (k *keeper) removeOldest() error {
-	keep := k.recorder.config.Keep
+	dir, keep := k.recorder.config.Dir, k.recorder.config.Keep
 	if keep == 0 {
 		return nil
 	}
 	names, err := k.ours()
-	errs := []error{err}
-	var finished []string
-	for _, name := range names {
-		if !strings.HasSuffix(name, ".tmp") && !k.inUse(filepath.Join(k.recorder.config.Dir, name)) {
-			finished = append(finished, name)
-		}
+	finished := slices.DeleteFunc(names, func(name string) bool {
+		return strings.HasSuffix(name, ".tmp") || k.inUse(filepath.Join(dir, name))
+	})
+	for _, name := range finished[:max(0, len(finished)-keep)] {
+		err = errors.Join(err, os.Remove(filepath.Join(dir, name)))
 	}
-	for len(finished) > keep {
-		errs = append(errs, os.Remove(filepath.Join(k.recorder.config.Dir, finished[0])))
-		finished = finished[1:]
-	}
-	return errors.Join(errs...)
+	return err
 }
 
-// inUse reports whether somebody writes to a file, or is about to.
+// inUse reports whether a file is written to, or is about to be.
 func (k *keeper) inUse(path string) bool {
 	if !strings.HasSuffix(path, ".jsonl") {
 		return false
 	}
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	file, size, err := k.claim(path)
 	if err != nil {
 		return true
 	}
-	defer file.Close()
-	info, err := file.Stat()
-	return err != nil || info.Size() == 0 || lock(file) != nil
+	file.Close()
+	return size == 0
 }

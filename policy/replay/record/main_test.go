@@ -11,13 +11,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"go.uber.org/goleak"
 
+	"milterd/integration/testkit"
 	"milterd/policy"
 	"milterd/policy/access"
 	"milterd/policy/replay"
@@ -69,7 +69,7 @@ func fixture(t testing.TB, features access.Features) *policy.Policy {
 	refuse := func(s string) policy.Outcome { return policy.Outcome{Action: policy.ActionReject, Reply: reply(t, s)} }
 	exempt := policy.Exempt{Authenticated: true, Relay: true, ConnectOK: true, Friend: true, Postmaster: true}
 	return &policy.Policy{
-		Access: parsed, Features: features, Hostname: "mx.example.test",
+		Access: parsed, Features: features, Hostname: "mx.example.test", Domain: "example.test", OwnDomains: policy.NewClass("example.test"),
 		Local: policy.NewClass("example.test", "mx.example.test"), Relay: policy.NewClass("192.0.2"),
 		Checks: policy.Checks{
 			Port:      policy.PortCheck{AuthRequired: reply(t, "530 5.7.0 Authentication required"), AuthRefused: reply(t, "503 5.5.1 not here"), TLSRequired: reply(t, "530 5.7.0 TLS")},
@@ -111,7 +111,7 @@ func open(t testing.TB, config Config) *Recorder {
 // finish ends a recording, and waits for it.
 func finish(t testing.TB, r *Recorder) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), testkit.Patience)
 	defer cancel()
 	if err := r.Close(ctx); err != nil {
 		t.Fatal(err)
@@ -119,14 +119,18 @@ func finish(t testing.TB, r *Recorder) {
 }
 
 // begin records a connection that the policy judges.
-func begin(r *Recorder, p *policy.Policy, facts policy.Connection, answers policy.Answers) (*Conn, Evaluator) {
-	conn := r.Connect(facts)
-	return conn, conn.Evaluator(p.NewSession(facts, conn.Answers(answers)))
+func begin(r *Recorder, p *policy.Policy, facts policy.Connection, answers policy.Answers) (*conn, policy.Evaluator) {
+	if answers == nil {
+		answers = policy.NoAnswers{}
+	}
+	e := r.NewSession(p, facts, answers)
+	c, _ := e.(*conn) // nil if it is not in the sample
+	return c, e
 }
 
 // one records a connection with one message.
 func one(r *Recorder, p *policy.Policy, from string, to ...string) {
-	conn, evaluator := begin(r, p, client("203.0.113.8"), nil)
+	_, evaluator := begin(r, p, client("203.0.113.8"), nil)
 	evaluator.Helo("client.example", policy.TLS{})
 	evaluator.Mail(policy.Auth{}, policy.Mail{From: from})
 	for _, to := range to {
@@ -134,7 +138,7 @@ func one(r *Recorder, p *policy.Policy, from string, to ...string) {
 	}
 	evaluator.EndOfMessage(nil)
 	evaluator.Abort()
-	conn.Close()
+	evaluator.Close()
 }
 
 // names lists a directory.
@@ -215,7 +219,7 @@ func parse(t testing.TB, data []byte) []*replay.Session {
 	if len(data) == 0 {
 		return nil
 	}
-	if err := replay.ReadJSON("recording", bytes.NewReader(data), func(s *replay.Session) {
+	if err := replay.Read("recording.jsonl", bytes.NewReader(data), func(s *replay.Session) {
 		kept := *s
 		read = append(read, &kept)
 	}); err != nil {
@@ -232,53 +236,8 @@ func parse(t testing.TB, data []byte) []*replay.Session {
 	return read
 }
 
-// eventually waits for a condition.
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !holds(); {
-		if time.Now().After(end) {
-			t.Fatalf("not within 20 s: %s", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
-
-// clock is a clock that the test moves.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func newClock() *clock { return &clock{now: time.Date(2026, 11, 22, 17, 0, 0, 0, time.UTC)} }
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) pass(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
-// log is what a logger was told.
-type log struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *log) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *log) count(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), text)
+func newClock() *testkit.Clock {
+	return testkit.NewClock(time.Date(2026, 11, 22, 17, 0, 0, 0, time.UTC))
 }
 
 // differences replays sessions and tells what is not as expected.

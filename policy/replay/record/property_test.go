@@ -82,7 +82,7 @@ var (
 		"x@example.test", "gone@example.test", "held@example.test", "drop@example.test", "friend@example.test", "postmaster@example.test",
 		"x@other.example", "x@relayed.example", "x%y.example@example.test", "\"x@y.example\"@example.test", "h.example!u", "x", "<", "[203.0.113.5]",
 	}
-	greetings = []greeting{
+	greetings = []said{
 		{helo: "client.example"}, {helo: "other.example"}, {helo: "client.example", tls: policy.TLS{Version: "TLSv1.3", Cipher: "TLS_AES_256_GCM_SHA384", Bits: 256, Verify: "NO"}},
 	}
 	identities = []policy.Auth{{}, {}, {Type: "PLAIN", Authen: "shin@example.test", SSF: 256}, {Type: "LOGIN", Authen: "who"}}
@@ -93,15 +93,15 @@ var (
 	}
 )
 
-// said is one live verdict.
-type said struct {
+// liveVerdict is what the client was told.
+type liveVerdict struct {
 	verdict policy.Verdict
 	// loose: the grant has changed within the message, so no replay is told of its end.
 	loose bool
 }
 
 // dialogue has a client do what comes to its mind.
-func dialogue(rt *rapid.T, e Evaluator, a *answers) (live []said) {
+func dialogue(rt *rapid.T, e policy.Evaluator, a *answers) (live []liveVerdict) {
 	for range rapid.IntRange(1, 8).Draw(rt, "messages") {
 		if rapid.IntRange(0, 3).Draw(rt, "helo?") == 0 {
 			g := rapid.SampledFrom(greetings).Draw(rt, "helo")
@@ -114,7 +114,7 @@ func dialogue(rt *rapid.T, e Evaluator, a *answers) (live []said) {
 		mail := e.Mail(rapid.SampledFrom(identities).Draw(rt, "auth"), policy.Mail{
 			From: rapid.SampledFrom(senders).Draw(rt, "from"), Args: []string{"SIZE=1000"}, Mailer: "esmtp",
 		})
-		live = append(live, said{verdict: mail})
+		live = append(live, liveVerdict{verdict: mail})
 		taken, lost := false, false
 		for range rapid.IntRange(0, 4).Draw(rt, "recipients") {
 			if !goes(mail) || lost {
@@ -123,15 +123,15 @@ func dialogue(rt *rapid.T, e Evaluator, a *answers) (live []said) {
 			v := e.Rcpt(policy.Recipient{
 				To: rapid.SampledFrom(recipients).Draw(rt, "to"), Mailer: rapid.SampledFrom([]string{"esmtp", "local", "error", ""}).Draw(rt, "mailer"),
 			})
-			live = append(live, said{verdict: v})
+			live = append(live, liveVerdict{verdict: v})
 			taken, lost = taken || goes(v), v.Action == policy.ActionDiscard
 			if rapid.Bool().Draw(rt, "scrub reason") {
-				e.ScrubReason()
+				e.Visibility()
 			}
 		}
 		if taken && !lost && rapid.IntRange(0, 4).Draw(rt, "ends") > 0 {
 			v := e.EndOfMessage(fields[:rapid.IntRange(0, len(fields)).Draw(rt, "fields")])
-			live = append(live, said{verdict: v, loose: len(a.asked) > 1})
+			live = append(live, liveVerdict{verdict: v, loose: len(a.asked) > 1})
 		}
 		if rapid.Bool().Draw(rt, "abort") {
 			e.Abort()

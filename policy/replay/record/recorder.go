@@ -1,6 +1,7 @@
 package record
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -8,11 +9,10 @@ import (
 	"log/slog"
 	mathrand "math/rand/v2"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"milterd/policy"
 )
 
 // Compression says how finished files are compressed.
@@ -25,14 +25,8 @@ const (
 	None Compression = "none"
 )
 
-// What Config leaves open.
-const (
-	defaultMaxSize = 64 << 20
-	defaultBuffer  = 1024
-)
-
-// minKey is the least length of a redaction key in octets: whoever guesses the key
-// can find local parts by trying them.
+// minKey is the least length of a redaction key in octets: with a key that is
+// guessed local parts can be found by trying them.
 const minKey = 16
 
 // maxQueued bounds the octets that may wait to be written, in addition to
@@ -83,27 +77,13 @@ func (c Config) withDefaults() (Config, error) {
 	case c.Redact && len(c.Key) > 0 && len(c.Key) < minKey:
 		return c, fmt.Errorf("redaction key of %d octets, expected %d at least", len(c.Key), minKey)
 	}
-	switch c.Compress {
-	case Gzip, Zstd, None:
-	case "":
-		c.Compress = Gzip
-	default:
+	c.MaxSize, c.Buffer, c.Sample = cmp.Or(c.MaxSize, 64<<20), cmp.Or(c.Buffer, 1024), cmp.Or(c.Sample, 1)
+	c.Compress, c.Logger = cmp.Or(c.Compress, Gzip), cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
+	if !slices.Contains([]Compression{Gzip, Zstd, None}, c.Compress) {
 		return c, fmt.Errorf("compression %q, expected gzip, zstd or none", c.Compress)
-	}
-	if c.MaxSize == 0 {
-		c.MaxSize = defaultMaxSize
-	}
-	if c.Buffer == 0 {
-		c.Buffer = defaultBuffer
-	}
-	if c.Sample == 0 {
-		c.Sample = 1
 	}
 	if c.Redact {
 		c.Headers, c.AllHeaders = nil, false
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.Redact && len(c.Key) == 0 {
 		c.Key = make([]byte, 32)
@@ -134,8 +114,8 @@ type Stats struct {
 	Failing bool
 }
 
-// Recorder writes connections down. Its methods are safe for concurrent use; on a
-// nil Recorder Connect records nothing.
+// Recorder writes connections down. Its methods are safe for concurrent use; a nil
+// Recorder records nothing.
 type Recorder struct {
 	config Config
 	// random gives numbers in [0, 1) to sample with.
@@ -148,7 +128,6 @@ type Recorder struct {
 	queue  chan *part
 	queued atomic.Int64
 
-	stop   chan struct{}
 	done   chan struct{}
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -175,7 +154,7 @@ func Open(config Config) (*Recorder, error) {
 func newRecorder(config Config) *Recorder {
 	r := &Recorder{
 		config: config, random: mathrand.Float64,
-		queue: make(chan *part, config.Buffer), stop: make(chan struct{}), done: make(chan struct{}),
+		queue: make(chan *part, config.Buffer), done: make(chan struct{}),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r
@@ -190,7 +169,7 @@ func (r *Recorder) start() {
 		var keeping sync.WaitGroup
 		keeping.Go(w.keeper.run)
 		w.run()
-		close(w.keeper.finished)
+		close(w.keeper.work)
 		keeping.Wait()
 	}()
 }
@@ -202,7 +181,7 @@ func (r *Recorder) Close(ctx context.Context) error {
 	r.mu.Lock()
 	if !r.closed {
 		r.closed = true
-		close(r.stop)
+		close(r.queue)
 	}
 	r.mu.Unlock()
 	select {
@@ -221,15 +200,6 @@ func (r *Recorder) Stats() Stats {
 		LeftOut: r.leftOut.Load(), Cut: r.cut.Load(),
 		Bytes: r.bytes.Load(), Files: r.files.Load(), Failing: r.failing.Load(),
 	}
-}
-
-// Connect begins the recording of one SMTP connection. It returns nil, whose methods
-// do nothing, where this connection is not among those that are recorded.
-func (r *Recorder) Connect(c policy.Connection) *Conn {
-	if r == nil || r.config.Sample < 1 && r.random() >= r.config.Sample {
-		return nil
-	}
-	return &Conn{recorder: r, facts: c, began: r.config.Now(), number: r.number.Add(1), share: new(share)}
 }
 
 // take queues a part of a connection, or drops it.

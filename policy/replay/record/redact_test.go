@@ -325,3 +325,47 @@ func FuzzRecord(f *testing.F) {
 		}
 	})
 }
+
+// TestTextsOfTheTableAreNotInARedactedRecording has an access table that writes about
+// people in every entry that can.
+func TestTextsOfTheTableAreNotInARedactedRecording(t *testing.T) {
+	p := fixture(t, access.Features{DelayChecks: true, BlocklistRecipients: true})
+	parsed, _, err := access.Parse("access", strings.NewReader(`From:held.example QUARANTINE:ask Midori about it
+From:lost.example ERROR:5.7.1:550 Naoko has sold her domain
+From:slow.example ERROR:4.7.1:450 wait for Saburo
+From:odd.example 550 call Takeshi
+To:kept.test QUARANTINE:Yumiko reads this
+To:gone.test ERROR:5.1.1:550 now at hiroshi@other.example
+To:busy.test 450 Kenta is away
+Connect:198.51.100.7 ERROR:5.7.1:550 Ayumi runs this host
+`), p.Features)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Access = parsed
+	people := []string{"Midori", "Naoko", "Saburo", "Takeshi", "Yumiko", "hiroshi", "Kenta", "Ayumi"}
+	for _, redact := range []bool{false, true} {
+		r := newRecorder(withDefaults(t, Config{Dir: "/nowhere", Redact: redact, Key: testKey}))
+		for _, addr := range []string{"203.0.113.8", "198.51.100.7"} {
+			conn, e := begin(r, p, client(addr), nil)
+			for _, from := range []string{"a@held.example", "a@lost.example", "a@slow.example", "a@odd.example", "a@good.example"} {
+				e.Mail(policy.Auth{}, policy.Mail{From: from})
+				for _, to := range []string{"x@example.test", "x@kept.test", "x@gone.test", "x@busy.test"} {
+					e.Rcpt(policy.Recipient{To: to, Mailer: "local"})
+				}
+				e.EndOfMessage(nil)
+			}
+			conn.Close()
+		}
+		recording := written(t, r)
+		for _, who := range people {
+			if got := bytes.Contains(recording, []byte(who)); got == redact {
+				t.Errorf("redacted %v: %s is in the recording: %v", redact, who, got)
+			}
+		}
+		actions := bytes.Count(recording, []byte(`"action":"quarantine"`)) + bytes.Count(recording, []byte(`"action":"reject"`))
+		if found := differences(p, parse(t, recording), nil); len(found) > 0 || actions < 10 {
+			t.Errorf("redacted %v: %d refusals and quarantines, differences: %q", redact, actions, found)
+		}
+	}
+}

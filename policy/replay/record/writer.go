@@ -59,45 +59,21 @@ func newWriter(r *Recorder) *writer {
 	return w
 }
 
-// run writes until the Recorder is closed, and then what is queued.
+// run writes what is queued until the queue is closed. Once the Recorder's context is
+// over, the rest is lost.
 func (w *writer) run() {
 	w.keeper.wake()
 	defer w.end()
-	for {
+	for p := range w.recorder.queue {
+		if w.recorder.ctx.Err() != nil || w.pausing() {
+			w.lose(1)
+		} else {
+			w.part(p)
+		}
 		if len(w.recorder.queue) == 0 {
 			w.flush()
 		}
-		select {
-		case <-w.recorder.stop:
-			w.drain()
-			return
-		default:
-		}
-		select {
-		case p := <-w.recorder.queue:
-			w.part(p)
-		case <-w.recorder.stop:
-			w.drain()
-			return
-		}
-	}
-}
-
-// drain writes what is queued, as long as somebody waits for that.
-func (w *writer) drain() {
-	for {
-		select {
-		case p := <-w.recorder.queue:
-			if w.recorder.ctx.Err() != nil {
-				w.recorder.queued.Add(-int64(p.size))
-				w.lose(1)
-				continue
-			}
-			w.part(p)
-		default:
-			w.flush()
-			return
-		}
+		w.recorder.queued.Add(-int64(p.size))
 	}
 }
 
@@ -113,11 +89,6 @@ func (w *writer) end() {
 
 // part writes the sessions of a part of a connection.
 func (w *writer) part(p *part) {
-	defer w.recorder.queued.Add(-int64(p.size))
-	if w.pausing() {
-		w.lose(1)
-		return
-	}
 	// A mistake in here must not end the process, as it would take the mail with it.
 	defer func() {
 		if value := recover(); value != nil {
@@ -125,25 +96,24 @@ func (w *writer) part(p *part) {
 			w.recorder.config.Logger.Error("a session cannot be recorded", slog.Any("panic", value), slog.String("stack", string(debug.Stack())))
 		}
 	}()
-	if p.share.spent() {
+	if p.spent() {
 		w.recorder.cut.Add(uint64(len(p.messages)))
 		return
 	}
 	sessions, leftOut := p.sessions(w.redact)
 	cut := 0
 	for _, s := range sessions {
-		if p.share.spent() {
+		if p.spent() {
 			// Encoding it would be for nothing.
 			cut += len(s.Messages)
 			continue
 		}
 		w.line.Reset()
 		err := w.encoder.Encode(s)
-		fits := p.share.take(w.line.Len())
-		switch {
+		switch mayWrite := p.mayWrite(w.line.Len()); {
 		case err != nil || w.line.Len() > maxLine:
 			leftOut += len(s.Messages)
-		case !fits:
+		case !mayWrite:
 			cut += len(s.Messages)
 		default:
 			w.add(w.line.Bytes())
@@ -197,7 +167,7 @@ func (w *writer) flush() {
 
 func lines(b []byte) uint64 { return uint64(bytes.Count(b, []byte{'\n'})) }
 
-// write appends the pending lines to the file. Where not all fit, the file ends with
+// write appends the pending lines to the file. If not all fit, the file ends with
 // the last whole one, and the others are lost.
 func (w *writer) write() error {
 	if err := w.open(); err != nil {
@@ -222,7 +192,7 @@ func (w *writer) write() error {
 	return errors.Join(err, w.finish())
 }
 
-// open makes sure that there is a file to write to. One that somebody has moved away
+// open makes sure that there is a file to write to. One that was moved away
 // is not written to any longer.
 func (w *writer) open() error {
 	now := w.recorder.config.Now()
@@ -287,7 +257,7 @@ func (w *writer) failed(err error) {
 	w.until = w.recorder.config.Now().Add(w.pause)
 }
 
-// works notes that writing works, and says so where it did not.
+// works notes that writing works, and says so if it did not before.
 func (w *writer) works() {
 	if w.pause == 0 {
 		return
@@ -340,7 +310,7 @@ func create(dir string, now time.Time) (*os.File, error) {
 		if err != nil {
 			return nil, fmt.Errorf("begin a recording: %w", err)
 		}
-		// Where the file system knows no locks the file is written all the same.
+		// If the file system knows no locks the file is written all the same.
 		_ = lock(file)
 		return file, nil
 	}

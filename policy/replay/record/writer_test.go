@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"milterd/integration/testkit"
 	"milterd/policy"
 	"milterd/policy/access"
 )
@@ -159,12 +159,7 @@ func TestFilesOfAnotherUserAreLeftAlone(t *testing.T) {
 		}
 	})
 	t.Run("beside ours", func(t *testing.T) {
-		if os.Geteuid() != 0 {
-			if os.Getenv("CI") == "true" {
-				t.Fatal("needs root, to give files away")
-			}
-			t.Skip("needs root, to give files away")
-		}
+		testkit.NeedRoot(t)
 		dir := t.TempDir()
 		if err := os.Chmod(dir, 0o777|fs.ModeSticky); err != nil {
 			t.Fatal(err)
@@ -222,7 +217,7 @@ func TestSessionsAreWrittenWithoutWaitingForMore(t *testing.T) {
 	dir := t.TempDir()
 	r := open(t, Config{Dir: dir})
 	one(r, &policy.Policy{}, "a@good.example", "x@example.test")
-	eventually(t, "one session in the file", func() bool { return r.Stats().Recorded == 1 })
+	testkit.Eventually(t, "one session in the file", func() bool { return r.Stats().Recorded == 1 })
 	if read := sessions(t, dir); len(read) != 1 {
 		t.Errorf("%d sessions", len(read))
 	}
@@ -233,11 +228,11 @@ func TestAFileThatWasMovedAwayIsNotWrittenToAnyLonger(t *testing.T) {
 	now := newClock()
 	r := open(t, Config{Dir: dir, Now: now.Now})
 	one(r, &policy.Policy{}, "a@good.example", "x@example.test")
-	eventually(t, "the first session", func() bool { return r.Stats().Recorded == 1 })
+	testkit.Eventually(t, "the first session", func() bool { return r.Stats().Recorded == 1 })
 	if err := os.Remove(filepath.Join(dir, names(t, dir)[0])); err != nil {
 		t.Fatal(err)
 	}
-	now.pass(checkEvery)
+	now.Advance(checkEvery)
 	one(r, &policy.Policy{}, "b@good.example", "x@example.test")
 	finish(t, r)
 	if read := sessions(t, dir); len(read) != 1 || read[0].Messages[0].Mail.From != "b@good.example" {
@@ -277,7 +272,7 @@ func TestDNSAnswersThatWaitCount(t *testing.T) {
 	lines := []string{strings.Repeat("x", 1<<20)}
 	for range 100 {
 		conn, e := begin(r, &policy.Policy{}, client("203.0.113.8"), nil)
-		conn.SetDNS(func() []string { return lines })
+		conn.dns = func() []string { return lines }
 		e.Mail(policy.Auth{}, policy.Mail{From: "a@good.example"})
 		conn.Close()
 	}
@@ -299,7 +294,7 @@ func TestOneConnectionDoesNotCrowdTheOthersOut(t *testing.T) {
 	}
 	const messages = 2000
 	conn, e := begin(r, p, client("203.0.113.9"), nil)
-	conn.SetDNS(func() []string { return lines })
+	conn.dns = func() []string { return lines }
 	for i := range messages {
 		e.Mail(policy.Auth{}, policy.Mail{From: fmt.Sprintf("a@d%04d.bad.example", i%len(lines))})
 		e.Rcpt(policy.Recipient{To: "x@example.test", Mailer: "local"})
@@ -362,7 +357,7 @@ func TestCloseGivesUpWhenItsTimeIsOver(t *testing.T) {
 	e.Mail(policy.Auth{}, policy.Mail{From: "a@good.example"})
 	holding.Store(true)
 	conn.Close()
-	eventually(t, "the writer at work", func() bool { return !holding.Load() })
+	testkit.Eventually(t, "the writer at work", func() bool { return !holding.Load() })
 	for range 5 {
 		one(r, &policy.Policy{}, "b@good.example", "x@example.test")
 	}
@@ -383,17 +378,17 @@ func TestCloseGivesUpWhenItsTimeIsOver(t *testing.T) {
 }
 
 func TestAMistakeOfTheRecorderDoesNotEndTheProcess(t *testing.T) {
-	said := new(log)
+	said := new(testkit.Log)
 	dir := t.TempDir()
-	r := open(t, Config{Dir: dir, Logger: slog.New(slog.NewTextHandler(said, nil))})
+	r := open(t, Config{Dir: dir, Logger: said.Logger()})
 	conn, e := begin(r, &policy.Policy{}, client("203.0.113.8"), nil)
-	conn.SetDNS(func() []string { panic("a mistake") })
+	conn.dns = func() []string { panic("a mistake") }
 	e.Mail(policy.Auth{}, policy.Mail{From: "a@good.example"})
 	conn.Close()
 	one(r, &policy.Policy{}, "b@good.example", "x@example.test")
 	finish(t, r)
-	if s := r.Stats(); s.Recorded != 1 || s.Lost != 1 || said.count("a mistake") != 1 {
-		t.Errorf("%+v\n%s", s, said.text.String())
+	if s := r.Stats(); s.Recorded != 1 || s.Lost != 1 || strings.Count(said.String(), "a mistake") != 1 {
+		t.Errorf("%+v\n%s", s, said)
 	}
 }
 

@@ -98,7 +98,7 @@ func parseGreeting(text string) (client, bool) {
 			continue
 		}
 		c, ok := parsePeer(peer)
-		// Two tellings of the same thing: where they are not, the line is not what it
+		// It is told twice: if the two differ, the line is not what it
 		// seems.
 		if !ok || c.name != name || c.resolve != "" && c.resolve != resolve || c.resolve == "" && c.ptr != name {
 			return client{}, false

@@ -2,26 +2,13 @@ package traffic
 
 import "strings"
 
-// verb is a command of which the log is asked what became of it.
-type verb int
-
-const (
-	verbOther verb = iota
-	verbHello
-	verbMail
-	verbRcpt
-	verbData
-	verbStartTLS
-	verbAuth
-	verbReset
-	verbQuit
-	// verbEndOfData is the end of a message, which is answered like a command.
-	verbEndOfData
-)
+// endOfData stands for the end of a message, which is answered like a command.
+const endOfData = "."
 
 // command is one that has not been answered yet.
 type command struct {
-	verb verb
+	// verb is in upper case, HELO also for EHLO; empty for commands that do not matter.
+	verb string
 	line int
 	// arg is the HELO name, the address without angle brackets, or the mechanism. Of
 	// what a client sends for AUTH nothing else is kept.
@@ -48,29 +35,21 @@ func parseCommand(text string, line int) command {
 		word, rest = before, after+" "+rest
 	}
 	rest = strings.TrimLeft(rest, blanks)
-	c := command{line: line}
-	switch strings.ToUpper(word) {
+	c := command{verb: strings.ToUpper(word), line: line}
+	switch c.verb {
 	case "EHLO", "HELO":
-		c.verb, c.ok = verbHello, true
+		c.verb, c.ok = "HELO", true
 		c.arg, _, _ = strings.Cut(strings.TrimRight(rest, blanks), " ")
 	case "MAIL":
-		c.verb = verbMail
 		c.arg, c.args, c.ok = parsePath(rest, "FROM")
 	case "RCPT":
-		c.verb = verbRcpt
 		c.arg, c.args, c.ok = parsePath(rest, "TO")
 		c.ok = c.ok && c.arg != ""
-	case "DATA":
-		c.verb = verbData
-	case "STARTTLS":
-		c.verb = verbStartTLS
 	case "AUTH":
-		c.verb = verbAuth
 		c.arg = mechanism(rest)
-	case "RSET":
-		c.verb = verbReset
-	case "QUIT":
-		c.verb = verbQuit
+	case "DATA", "STARTTLS", "RSET", "QUIT":
+	default:
+		c.verb = ""
 	}
 	return c
 }

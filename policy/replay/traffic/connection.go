@@ -25,22 +25,21 @@ const (
 
 // connection is one SMTP connection, as far as the log has told.
 type connection struct {
-	// line is where the session begins that is being put together; 0 until its first
-	// command is there.
+	// line is where the session begins; 0 until its first command is there.
 	line int
 	// kept is what all connections keep, size is this one's part in it.
 	kept *int
 	size int
-	// beheaded: the log, or what is known of it, begins within the connection.
-	beheaded bool
+	// beginningMissing: the log, or what is known of it, begins within the connection.
+	beginningMissing bool
 
 	client client
-	// rumour is what a greeting says of the client that may be a line of a message: it
+	// unconfirmed is what a greeting says of the client that may be a line of a message: it
 	// counts only where sendmail's answer to EHLO agrees.
-	rumour client
-	helo   string
-	tls    bool
-	// auth is the mechanism, empty where it is not known although authenticated is
+	unconfirmed client
+	helo        string
+	tls         bool
+	// auth is the mechanism, empty if it is not known although authenticated is
 	// set.
 	auth          string
 	authenticated bool
@@ -58,11 +57,11 @@ type connection struct {
 	inData bool
 	header header
 
-	// open is the message of the transaction that is going on; nil for none.
-	open     *replay.Message
-	messages []*replay.Message
-	expect   []replay.Expect
-	facts    facts
+	// session is the one that is being put together, inMessage says that the last of its
+	// messages goes on.
+	session   replay.Session
+	inMessage bool
+	missing   missing
 
 	// ready are sessions that are complete but for the client.
 	ready []*replay.Session
@@ -88,7 +87,7 @@ func (c *connection) greeting(line string) {
 }
 
 // awaits reports whether the next reply is to a command of this verb.
-func (c *connection) awaits(v verb) bool { return len(c.pending) > 0 && c.pending[0].verb == v }
+func (c *connection) awaits(verb string) bool { return len(c.pending) > 0 && c.pending[0].verb == verb }
 
 // hear takes a line from the client.
 func (c *connection) hear(e entry) {
@@ -98,7 +97,7 @@ func (c *connection) hear(e entry) {
 	case c.inAuth:
 		// Not even looked at: it may be a password.
 		c.inAuth = false
-		c.push(command{verb: verbAuth, line: e.line, arg: c.mech})
+		c.push(command{verb: "AUTH", line: e.line, arg: c.mech})
 	case e.cut || len(e.text) >= maxCommand:
 	default:
 		c.push(parseCommand(string(e.text), e.line))
@@ -163,35 +162,35 @@ func (c *connection) finish() {
 // answer notes what became of a command. A reply that is not there has code 0.
 func (c *connection) answer(cmd *command, r reply) {
 	switch cmd.verb {
-	case verbHello:
+	case "HELO":
 		c.hello(cmd, r)
-	case verbMail:
+	case "MAIL":
 		c.mail(cmd, r)
-	case verbRcpt:
+	case "RCPT":
 		c.rcpt(cmd, r)
-	case verbData:
+	case "DATA":
 		if r.code == 354 {
 			c.inData, c.header = true, header{}
-			end := command{verb: verbEndOfData, line: cmd.line}
+			end := command{verb: endOfData, line: cmd.line}
 			c.pending = append([]command{end}, c.pending...)
 			c.keep(end.size())
 		}
-	case verbEndOfData:
+	case endOfData:
 		c.endOfData(r)
-	case verbStartTLS:
+	case "STARTTLS":
 		if r.code == 220 {
 			c.endSession()
 			c.tls = true
 		}
-	case verbAuth:
+	case "AUTH":
 		c.authenticate(cmd, r)
-	case verbReset:
+	case "RSET":
 		if r.accepted() {
-			c.open = nil
+			c.inMessage = false
 		}
-	case verbQuit:
+	case "QUIT":
 		c.ended = r.code == 221
-	case verbOther:
+	default:
 		if r.code == 235 {
 			// The end of an AUTH dialogue whose beginning is not there.
 			c.authenticate(&command{}, r)
@@ -207,20 +206,20 @@ func (c *connection) hello(cmd *command, r reply) {
 	peer, ok := parseHello(r.text)
 	if ok && c.client.known && peer.addr != c.client.addr {
 		// The end of the one connection and the beginning of the other are missing.
-		c.next = &connection{line: cmd.line, kept: c.kept, client: peer, helo: cmd.arg, beheaded: true}
+		c.next = &connection{line: cmd.line, kept: c.kept, client: peer, helo: cmd.arg, beginningMissing: true}
 		return
 	}
 	if ok {
 		earlier := c.client
-		if !earlier.known && c.rumour.known && c.rumour.addr == peer.addr {
-			earlier, c.beheaded = c.rumour, false
+		if !earlier.known && c.unconfirmed.known && c.unconfirmed.addr == peer.addr {
+			earlier, c.beginningMissing = c.unconfirmed, false
 		}
 		if peer.resolve == "" {
 			peer.resolve = earlier.resolve
 		}
 		c.client = peer
 	}
-	c.open = nil
+	c.inMessage = false
 	if c.helo != cmd.arg {
 		c.endSession()
 		c.helo = cmd.arg
@@ -249,27 +248,28 @@ func (c *connection) mail(cmd *command, r reply) {
 	if c.line == 0 {
 		c.line = cmd.line
 	}
-	m := &replay.Message{Mail: replay.Mail{From: cmd.arg, Args: cmd.args}}
-	c.messages = append(c.messages, m)
+	c.session.Messages = append(c.session.Messages, replay.Message{Mail: replay.Mail{From: cmd.arg, Args: cmd.args}})
 	c.keep(cmd.size())
 	c.expected(r, policy.StageMail, cmd.arg)
-	c.open = m
-	if r.refused() {
-		c.open = nil
-	}
-	c.facts.message = 0
+	c.inMessage = !r.refused()
+	c.missing.message = 0
+}
+
+// message is the one that goes on.
+func (c *connection) message() *replay.Message {
+	return &c.session.Messages[len(c.session.Messages)-1]
 }
 
 // rcpt adds a recipient to the open message.
 func (c *connection) rcpt(cmd *command, r reply) {
-	if c.open == nil || !cmd.ok || r.unreadable() {
+	if !c.inMessage || !cmd.ok || r.unreadable() {
 		return
 	}
-	if c.facts.message += cmd.size(); c.facts.message > maxMessage {
-		c.facts.recipients++
+	if c.missing.message += cmd.size(); c.missing.message > maxMessage {
+		c.missing.recipients++
 		return
 	}
-	c.open.Rcpt = append(c.open.Rcpt, replay.Rcpt{To: cmd.arg, Args: cmd.args})
+	c.message().Rcpt = append(c.message().Rcpt, replay.Rcpt{To: cmd.arg, Args: cmd.args})
 	c.keep(cmd.size())
 	c.expected(r, policy.StageRcpt, cmd.arg)
 }
@@ -279,73 +279,62 @@ func (c *connection) endOfData(r reply) {
 	c.inData = false
 	fields, size, cut := c.header.fields, c.header.size, c.header.cut
 	c.header = header{}
-	if c.open == nil {
+	if !c.inMessage {
 		// DATA was accepted in a transaction that the log does not tell of.
 		c.keep(-size)
 		return
 	}
-	c.open.Headers = fields
-	c.facts.headerCut = c.facts.headerCut || cut
+	c.message().Headers = fields
+	c.missing.headerCut = c.missing.headerCut || cut
 	c.expected(r, policy.StageEOM, "")
-	c.open = nil
+	c.inMessage = false
 }
 
 // expected notes what the verdict on a command should be.
 func (c *connection) expected(r reply, stage policy.Stage, arg string) {
 	x, ok := r.expectation(string(stage), arg)
-	if ok {
-		c.expect = append(c.expect, x)
+	switch {
+	case ok:
+		c.session.Expect = append(c.session.Expect, x)
 		c.keep(len(x.Arg) + len(x.Reply) + 100)
-		return
+	case r.code == 0:
+		c.missing.replies++
+	default:
+		if c.missing.own++; c.missing.own == 1 {
+			c.missing.ownReply = r.codes()
+		}
 	}
-	c.facts.uncompared(r)
 }
 
-// endSession puts the messages up to now into a session: what follows has other facts,
-// or would be too much.
+// endSession ends the session: what follows has other facts, or would be too much.
 func (c *connection) endSession() {
-	messages := c.messages
-	c.messages, c.open = nil, nil
-	if len(messages) == 0 {
+	c.inMessage = false
+	if len(c.session.Messages) == 0 {
 		return
 	}
-	s := &replay.Session{Line: c.line, HELO: c.helo, Auth: replay.Auth{Type: c.auth}, Expect: c.expect, Notes: c.notes()}
+	s := c.session
+	s.Line, s.HELO, s.Auth.Type, s.Notes = c.line, c.helo, c.auth, c.notes()
 	if c.tls {
 		s.TLS.Version = "TLS"
 	}
-	for _, m := range messages {
-		s.Messages = append(s.Messages, *m)
-	}
-	c.ready = append(c.ready, s)
-	c.line, c.expect, c.facts = 0, nil, facts{}
+	c.ready = append(c.ready, &s)
+	c.line, c.session, c.missing = 0, replay.Session{}, missing{}
 	c.release()
 	for i := range c.pending {
 		c.keep(c.pending[i].size())
 	}
 }
 
-// facts are what the notes of a session say of it in particular.
-type facts struct {
-	// message is how many octets of the open message's recipients have come.
-	message int
-	// own counts replies of sendmail itself, ownReply has the codes of the first one; silent counts
-	// commands whose reply is not there.
-	own, silent int
-	ownReply    string
+// missing is what a session lacks that other sessions of a log have.
+type missing struct {
+	// message is how many octets of the open message's recipients have come,
 	// recipients counts those that are left out.
-	recipients int
-	headerCut  bool
-}
-
-// uncompared notes a reply that is not compared.
-func (f *facts) uncompared(r reply) {
-	if r.code == 0 {
-		f.silent++
-		return
-	}
-	if f.own++; f.own == 1 {
-		f.ownReply = r.codes()
-	}
+	message, recipients int
+	// own counts replies of sendmail itself, ownReply has the codes of the first one;
+	// replies counts commands whose reply is not there.
+	own, replies int
+	ownReply     string
+	headerCut    bool
 }
 
 // notes say what the log does not tell of a session.
@@ -356,14 +345,14 @@ func (c *connection) notes() []string {
 			notes = append(notes, fmt.Sprintf(format, args...))
 		}
 	}
-	f := &c.facts
+	m := &c.missing
 	add(c.tls, "TLS was begun, but its version, cipher and certificate are not in the log")
 	add(c.auth != "", "authenticated with %s, but the log does not say as whom", c.auth)
 	add(c.authenticated && c.auth == "", "authenticated, but the log does not say with which mechanism, so the verdicts are those of a client that is not")
-	add(c.beheaded, "the connection's beginning is missing, so TLS and AUTH may have been there before")
-	add(f.own > 0, "not compared, as they are sendmail's own replies: %d (%s)", f.own, f.ownReply)
-	add(f.silent > 0, "commands whose replies are not in the log: %d", f.silent)
-	add(f.recipients > 0, "recipients of very large messages that are left out: %d", f.recipients)
-	add(f.headerCut, "a header of more than %d octets is cut", maxHeader)
+	add(c.beginningMissing, "the connection's beginning is missing, so TLS and AUTH may have been there before")
+	add(m.own > 0, "not compared, as they are sendmail's own replies: %d (%s)", m.own, m.ownReply)
+	add(m.replies > 0, "commands whose replies are not in the log: %d", m.replies)
+	add(m.recipients > 0, "recipients of very large messages that are left out: %d", m.recipients)
+	add(m.headerCut, "a header of more than %d octets is cut", maxHeader)
 	return notes
 }

@@ -68,7 +68,7 @@
 //
 // A log is read once, from the beginning to the end, in constant memory: a line, a
 // message and a connection have a largest size, and so has what is kept of all open
-// connections. Where there are too many, the one that has been silent for longest is
+// connections. If there are too many, the one that has been silent for longest is
 // taken to have ended.
 //
 // A log is no proof. Lines longer than sendmail's buffer are written in pieces, between

@@ -2,7 +2,9 @@ package traffic
 
 import (
 	"container/list"
+	"errors"
 	"fmt"
+	"io"
 
 	"milterd/policy/replay"
 )
@@ -15,6 +17,28 @@ const (
 	// maxKept is how many octets of commands and header fields are kept.
 	maxKept = 64 << 20
 )
+
+// Form is the form of traffic logs, for replay.Stream.
+func Form() replay.Form { return replay.Form{Recognise: recognise, Read: Read} }
+
+// Read makes sessions of a traffic log and hands them over, in the order in which the
+// connections end, until each is false. name stands in sessions and errors, which begin
+// with FILE:LINE:. Connections without a message make no session.
+func Read(name string, r io.Reader, each func(*replay.Session) bool) error {
+	l, im := newLines(r), newImporter(name, each)
+	for !im.stopped {
+		e, err := l.next()
+		if err != nil {
+			im.finishAll()
+			if errors.Is(err, io.EOF) {
+				return im.err()
+			}
+			return errors.Join(fmt.Errorf("%s:%d: %w", name, l.number+1, err), im.err())
+		}
+		im.entry(e)
+	}
+	return nil
+}
 
 // importer puts the lines of a log together, process by process.
 type importer struct {
@@ -47,9 +71,9 @@ type process struct {
 	conn *connection
 	// delivering: it speaks to another server, or runs a delivery agent.
 	delivering bool
-	// rumour is what a greeting says that it wrote while it was delivering; see
+	// unconfirmed is what a greeting says that it wrote while it was delivering; see
 	// connection.
-	rumour client
+	unconfirmed client
 }
 
 func newImporter(name string, each func(*replay.Session) bool) *importer {
@@ -108,7 +132,7 @@ func (p *process) serves(e entry) bool {
 	}
 	if p.delivering && p.conn == nil && e.kind == written && isReply {
 		if peer, ok := parseGreeting(string(e.text)); ok {
-			p.rumour = peer
+			p.unconfirmed = peer
 		}
 	}
 	return !p.delivering
@@ -122,8 +146,8 @@ func (im *importer) talk(p *process, e entry) {
 		p.conn.greeting(string(e.text))
 	}
 	if p.conn == nil {
-		p.conn = &connection{line: e.line, kept: &im.kept, beheaded: true, rumour: p.rumour}
-		p.rumour = client{}
+		p.conn = &connection{line: e.line, kept: &im.kept, beginningMissing: true, unconfirmed: p.unconfirmed}
+		p.unconfirmed = client{}
 	}
 	c := p.conn
 	if e.kind == read {
@@ -151,7 +175,7 @@ func (p *process) isGreeted(r reply) bool {
 		return r.code == 220 || r.code == 554 || r.code == 421
 	}
 	// 220 answers STARTTLS as well.
-	return r.code == 220 && !p.conn.replying && !p.conn.awaits(verbStartTLS)
+	return r.code == 220 && !p.conn.replying && !p.conn.awaits("STARTTLS")
 }
 
 // end forgets a process.

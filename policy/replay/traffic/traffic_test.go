@@ -1,16 +1,15 @@
 package traffic
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-)
 
-var update = flag.Bool("update", false, "write the golden files")
+	"milterd/integration/testkit"
+)
 
 // TestARealLog has a log that a stock sendmail wrote: connections side by side, a
 // refused recipient, a forged name, IPv6, AUTH, STARTTLS, pipelining, deliveries, and
@@ -24,18 +23,7 @@ func TestARealLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if *update {
-		if err := os.WriteFile("testdata/real.txt", []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile("testdata/real.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("sessions (-want +got):\n%s", diff)
-	}
+	testkit.Golden(t, "testdata/real.txt", got)
 }
 
 const (

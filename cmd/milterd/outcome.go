@@ -1,0 +1,53 @@
+package main
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// reloadOutcome is how the reloads went.
+type reloadOutcome struct {
+	succeeded, failed atomic.Uint64
+	// failing: the last one failed.
+	failing atomic.Bool
+	// last is when a policy was put in force last, in seconds of Unix time.
+	last atomic.Int64
+}
+
+// loaded notes that a policy is put in force, at the start or by a reload.
+func (o *reloadOutcome) loaded() { o.last.Store(time.Now().Unix()) }
+
+// reloaded notes the end of a reload.
+func (o *reloadOutcome) reloaded(err error) {
+	o.failing.Store(err != nil)
+	if err != nil {
+		o.failed.Add(1)
+	} else {
+		o.succeeded.Add(1)
+	}
+}
+
+// register has a registry read how the reloads went, and what is in force.
+func (r *reloader) register(to prometheus.Registerer) {
+	o := &r.outcome
+	for result, n := range map[string]*atomic.Uint64{"success": &o.succeeded, "failure": &o.failed} {
+		to.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "milterd_config_reloads_total", Help: "Reloads since the start; a failed one is tried, and counted, again.",
+			ConstLabels: prometheus.Labels{"result": result},
+		}, func() float64 { return float64(n.Load()) }))
+	}
+	gauge := func(name, help string, value func() float64) {
+		to.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
+	}
+	gauge("milterd_config_last_reload_successful", "Whether the last reload succeeded; 0: an older policy is in force than the files hold.", func() float64 {
+		if o.failing.Load() {
+			return 0
+		}
+		return 1
+	})
+	gauge("milterd_config_last_reload_success_timestamp_seconds", "When a policy was put in force last, at the start or by a reload.",
+		func() float64 { return float64(o.last.Load()) })
+	gauge("milterd_access_entries", "Entries of the access table in force.", func() float64 { return float64(r.current.Load().Policy.Access.Len()) })
+}

@@ -1,0 +1,233 @@
+// Package watch tells when the files of a configuration have changed and can be read:
+// written in place, replaced by a rename, or reached through a symbolic link that
+// changed. Files are read once they are left alone; one that became smaller may be half
+// written and is given more time.
+package watch
+
+import (
+	"context"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// Reasons to read the files again beside a change of one of them.
+const (
+	// Hangup: an administrator asks for it.
+	Hangup = "SIGHUP"
+	// Retrying: the last reading failed, and perhaps for another reason than its files.
+	Retrying = "trying again after a failure"
+)
+
+// Watcher watches the directories of files, since a watch on a file ends when the file
+// is replaced, and looks at the files themselves from time to time: on network file
+// systems, and in directories that came later, no event tells of a change. It belongs to
+// one goroutine.
+type Watcher struct {
+	poll time.Duration
+	// notify is nil if the kernel gives no events.
+	notify *fsnotify.Watcher
+	events <-chan fsnotify.Event
+	errors <-chan error
+	// prints is what each file looked like before it was read.
+	prints fingerprints
+	// inForce is what each file looked like when it was put in force.
+	inForce fingerprints
+	// renamed are the files that came into their places as they are, since they
+	// were noted.
+	renamed map[string]bool
+	// written is a file that an event says was written. Its print may still be
+	// the same: the kernel's clock is coarse.
+	written string
+	// failed: the last reading was not put in force, so every poll is a reason for
+	// another.
+	failed bool
+}
+
+// New makes a watcher of no files, which looks at them as often as poll says.
+func New(poll time.Duration) *Watcher {
+	w := &Watcher{poll: poll, prints: make(fingerprints), renamed: make(map[string]bool)}
+	// Without events the files are still polled.
+	if notify, err := fsnotify.NewWatcher(); err == nil {
+		w.notify, w.events, w.errors = notify, notify.Events, notify.Errors
+	}
+	return w
+}
+
+// Close ends the watch.
+func (w *Watcher) Close() error {
+	if w.notify == nil {
+		return nil
+	}
+	return w.notify.Close()
+}
+
+// Refresh notes what the files look like before they are read: what changes meanwhile
+// shows as a change afterwards.
+func (w *Watcher) Refresh() {
+	w.written = ""
+	clear(w.renamed)
+	w.prints = w.prints.now()
+}
+
+// Add watches more files, whether they exist or not.
+func (w *Watcher) Add(names ...string) {
+	for _, name := range names {
+		name = absolute(name)
+		if _, known := w.prints[name]; !known {
+			w.watchDirectories(name)
+			w.prints[name] = takePrint(name)
+		}
+	}
+}
+
+// InForce notes that these files are in force as they were last noted, and forgets all
+// others.
+func (w *Watcher) InForce(names ...string) {
+	w.failed = false
+	wanted := make(map[string]bool)
+	directories := make(map[string]bool)
+	for _, name := range names {
+		name = absolute(name)
+		wanted[name] = true
+		for _, d := range directoriesOf(name) {
+			directories[d] = true
+		}
+	}
+	maps.DeleteFunc(w.prints, func(name string, _ fingerprint) bool { return !wanted[name] })
+	w.inForce = maps.Clone(w.prints)
+	if w.notify == nil {
+		return
+	}
+	for _, d := range w.notify.WatchList() {
+		if !directories[d] {
+			// It fails only if the directory is gone, and with it the watch.
+			_ = w.notify.Remove(d)
+		}
+	}
+}
+
+// Failed notes that the files could not be put in force.
+func (w *Watcher) Failed() { w.failed = true }
+
+// watchDirectories asks for events about a file. Directories that do not exist
+// (yet) are left to polling.
+func (w *Watcher) watchDirectories(name string) {
+	if w.notify == nil {
+		return
+	}
+	for _, d := range directoriesOf(name) {
+		if !slices.Contains(w.notify.WatchList(), d) {
+			_ = w.notify.Add(d)
+		}
+	}
+}
+
+// directoriesOf lists the directory that holds a file's name, and the one that
+// holds the file if that name is a symbolic link.
+func directoriesOf(name string) []string {
+	directories := []string{filepath.Dir(name)}
+	if target, err := filepath.EvalSymlinks(name); err == nil && filepath.Dir(target) != directories[0] {
+		directories = append(directories, filepath.Dir(target))
+	}
+	return directories
+}
+
+func absolute(name string) string {
+	full, err := filepath.Abs(name)
+	if err != nil {
+		return name
+	}
+	return full
+}
+
+// changed names a file that is not as it was noted, empty if there is none.
+func (w *Watcher) changed() string {
+	if w.written != "" {
+		return w.written
+	}
+	for name, noted := range w.prints {
+		if !takePrint(name).same(noted) {
+			return name
+		}
+	}
+	return ""
+}
+
+// Wakeup is why Next returned.
+type Wakeup struct {
+	// Reason is why the files are to be read again.
+	Reason string
+	// Unfinished is set instead if they are not to be: this file may be half written
+	// and has been waited for in vain.
+	Unfinished string
+}
+
+// Next waits for a reason to read the files again and says what it is. It is not
+// ok when ctx ends.
+func (w *Watcher) Next(ctx context.Context, hangups <-chan os.Signal) (why Wakeup, ok bool) {
+	poll := time.NewTicker(w.poll)
+	defer poll.Stop()
+	look := time.NewTimer(time.Hour)
+	look.Stop()
+	defer look.Stop()
+	var s settling
+	wait := func() {
+		if s.unfinished == "" {
+			look.Reset(s.pause(time.Now()))
+		}
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return Wakeup{}, false
+		case <-hangups:
+			return Wakeup{Reason: Hangup}, true
+		case e := <-w.events:
+			w.event(e)
+			wait()
+		case <-w.errors:
+			// Events were lost: the files themselves tell.
+			clear(w.renamed)
+			wait()
+		case now := <-look.C:
+			switch s.look(now, w) {
+			case lookAgain:
+				look.Reset(settleTime)
+			case gaveUp:
+				return Wakeup{Unfinished: s.unfinished}, true
+			case settled:
+				s = settling{}
+				if name := w.changed(); name != "" {
+					return Wakeup{Reason: name + " changed"}, true
+				}
+			}
+		case <-poll.C:
+			for name := range w.prints {
+				w.watchDirectories(name)
+			}
+			switch {
+			case !s.first.IsZero():
+			case w.changed() != "":
+				wait()
+			case w.failed:
+				return Wakeup{Reason: Retrying}, true
+			}
+		}
+	}
+}
+
+// event notes what an event says about a file.
+func (w *Watcher) event(e fsnotify.Event) {
+	if _, ours := w.prints[e.Name]; !ours || e.Has(fsnotify.Chmod) {
+		return
+	}
+	w.written = e.Name
+	// A file that a program creates in its place is written afterwards, one that
+	// is renamed into it is not.
+	w.renamed[e.Name] = e.Has(fsnotify.Create)
+}

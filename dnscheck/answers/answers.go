@@ -1,0 +1,293 @@
+// Package answers asks the DNS on behalf of a policy: look-ups that begin before their
+// answers are wanted, and what dnscheck finds put into the policy's terms.
+package answers
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"milterd/dnscheck"
+	"milterd/policy"
+)
+
+// DefaultLookupTime bounds the look-ups of one stage if Lookups.Time is 0. It
+// leaves sendmail's time-out for an answer (10 s) some room.
+const DefaultLookupTime = 8 * time.Second
+
+// Lookups is what questions to the DNS are answered with.
+type Lookups struct {
+	// Resolver is asked about clients and senders.
+	Resolver dnscheck.Resolver
+	// Lists are the DNS lists, nil for none, and ListResolver is their Resolver.
+	Lists        *dnscheck.Lists
+	ListResolver dnscheck.Resolver
+	// Mail says what is asked about a sender's domain.
+	Mail dnscheck.MailOptions
+	// Generic knows the rules for generic names; nil without any.
+	Generic *dnscheck.Generic
+	// AtOnce: the resolver never waits, so nothing is gained by asking early, or in
+	// goroutines: each look-up is made when its answer is wanted.
+	AtOnce bool
+	// Time bounds the look-ups that begin at CONNECT, and those that begin at
+	// MAIL. What has no answer then is temporary.
+	Time time.Duration
+}
+
+// Answers are the DNS answers about one SMTP connection. Look-ups begin early
+// and run side by side, in time that the client spends on its own round trips;
+// a check waits only for what is still missing. It is used by one goroutine.
+type Answers struct {
+	policy.NoAnswers // about relay grants
+	lookups          *Lookups
+	ctx              context.Context
+	cancel           context.CancelFunc
+	conn             policy.Connection
+	// resolver and listResolver are those of lookups, or recorders before them.
+	resolver, listResolver dnscheck.Resolver
+	panicked               func(value any)
+
+	reverse  *future[policy.ReverseDNS]
+	listings *future[policy.Listings]
+	// message ends the look-ups about the current message, domain and names.
+	message    context.Context
+	endMessage context.CancelFunc
+	domain     *future[policy.SenderDomain]
+	domainName string
+	names      *future[policy.Listings]
+	namesAsked []string
+}
+
+var _ policy.Answers = (*Answers)(nil)
+
+// NewAnswers makes the answers about one connection; without an l it is NoAnswers. ctx
+// ends its look-ups. panicked, which may be nil, is told of panics in look-ups, from
+// their goroutines.
+func (l *Lookups) NewAnswers(ctx context.Context, conn policy.Connection, panicked func(value any)) policy.Answers {
+	if l == nil {
+		return policy.NoAnswers{}
+	}
+	a := &Answers{lookups: l, resolver: l.Resolver, listResolver: l.ListResolver, ctx: ctx, conn: conn, panicked: panicked}
+	if !l.AtOnce {
+		a.ctx, a.cancel = context.WithCancel(ctx)
+	}
+	return a
+}
+
+// Close implements policy.Answers.
+func (a *Answers) Close() {
+	if a.cancel != nil {
+		a.cancel()
+	}
+}
+
+// Frozen answers from the dns lines of a recorded session. The resolver tells
+// afterwards which questions they do not answer. Of nil Lookups both results are nil.
+func (l *Lookups) Frozen(lines []string) (func(policy.Connection) policy.Answers, *dnscheck.Frozen, error) {
+	if l == nil {
+		return nil, nil, nil
+	}
+	resolver, err := dnscheck.NewFrozen(lines)
+	if err != nil {
+		return nil, nil, err
+	}
+	lookups := *l
+	// Recorded names have {key} in place of a list's query key.
+	lookups.Resolver, lookups.ListResolver, lookups.AtOnce = resolver, resolver, true
+	return func(c policy.Connection) policy.Answers {
+		return lookups.NewAnswers(context.Background(), c, nil)
+	}, resolver, nil
+}
+
+// Record implements policy.Answers.
+func (a *Answers) Record() (lines func() []string) {
+	recorder := dnscheck.NewRecorder(a.resolver)
+	a.resolver, a.listResolver = recorder, recorder.With(a.listResolver)
+	return recorder.Lines
+}
+
+// future is a value that is being worked out.
+type future[T any] struct {
+	// done is closed when the value is there; nil if it is from the beginning.
+	done  chan struct{}
+	value T
+}
+
+// launch works a value out in a goroutine of its own, which ends when its look-ups
+// do, or when their time is over.
+func launch[T any](a *Answers, parent context.Context, work func(context.Context) T) *future[T] {
+	if a.lookups.AtOnce {
+		return &future[T]{value: work(parent)}
+	}
+	f := &future[T]{done: make(chan struct{})}
+	ctx, cancel := context.WithTimeout(parent, cmp.Or(a.lookups.Time, DefaultLookupTime))
+	go func() {
+		defer close(f.done)
+		defer cancel()
+		// The zero value is a temporary answer.
+		defer func() {
+			if value := recover(); value != nil && a.panicked != nil {
+				a.panicked(value)
+			}
+		}()
+		f.value = work(ctx)
+	}()
+	return f
+}
+
+// wait waits for the value. Every look-up ends with its context, so this does too.
+func (f *future[T]) wait() T {
+	if f.done != nil {
+		<-f.done
+	}
+	return f.value
+}
+
+// Begin implements policy.Answers.
+func (a *Answers) Begin(needs policy.Needs) {
+	if a.lookups.AtOnce {
+		return
+	}
+	if needs.ReverseDNS {
+		a.beginReverse()
+	}
+	if needs.Listings {
+		a.beginListings()
+	}
+}
+
+// Prepare starts the look-ups about a message.
+func (a *Answers) Prepare(senderDomain string, names []string) {
+	a.EndMessage()
+	if a.lookups.AtOnce {
+		return
+	}
+	if senderDomain != "" {
+		a.beginDomain(senderDomain)
+	}
+	if len(names) > 0 {
+		a.beginNames(names)
+	}
+}
+
+// EndMessage gives up what is still being looked up about the current message: a
+// client that begins message after message must not have ever more under way.
+func (a *Answers) EndMessage() {
+	if a.endMessage != nil {
+		a.endMessage()
+	}
+	a.message, a.endMessage, a.domain, a.names = nil, nil, nil, nil
+}
+
+func (a *Answers) messageContext() context.Context {
+	if a.lookups.AtOnce {
+		return a.ctx
+	}
+	if a.message == nil {
+		a.message, a.endMessage = context.WithCancel(a.ctx)
+	}
+	return a.message
+}
+
+// ReverseDNS waits for what the DNS says about the client's names.
+func (a *Answers) ReverseDNS() policy.ReverseDNS { return a.beginReverse().wait() }
+
+// Listings waits for what the address lists say about the client.
+func (a *Answers) Listings() policy.Listings { return a.beginListings().wait() }
+
+// SenderDomain waits for what the DNS says about a sender's domain.
+func (a *Answers) SenderDomain(domain string) policy.SenderDomain {
+	return a.beginDomain(domain).wait()
+}
+
+// NameListings waits for what the domain lists say.
+func (a *Answers) NameListings(names []string) policy.Listings { return a.beginNames(names).wait() }
+
+// The methods below begin look-ups, unless they have begun.
+
+func (a *Answers) beginReverse() *future[policy.ReverseDNS] {
+	if a.reverse == nil {
+		a.reverse = launch(a, a.ctx, func(ctx context.Context) policy.ReverseDNS {
+			return reverseDNS(dnscheck.CheckIPRev(ctx, a.resolver, a.conn.Addr), a.lookups.Generic)
+		})
+	}
+	return a.reverse
+}
+
+func (a *Answers) beginListings() *future[policy.Listings] {
+	if a.listings == nil {
+		a.listings = launch(a, a.ctx, func(ctx context.Context) policy.Listings {
+			return listings(a.lookups.Lists.Check(ctx, a.listResolver, a.conn.Addr))
+		})
+	}
+	return a.listings
+}
+
+func (a *Answers) beginDomain(domain string) *future[policy.SenderDomain] {
+	if a.domain == nil || a.domainName != domain {
+		a.domainName = domain
+		a.domain = launch(a, a.messageContext(), func(ctx context.Context) policy.SenderDomain {
+			return senderDomain(dnscheck.CheckMailDomain(ctx, a.resolver, domain, a.lookups.Mail))
+		})
+	}
+	return a.domain
+}
+
+func (a *Answers) beginNames(names []string) *future[policy.Listings] {
+	if a.names == nil || !slices.Equal(a.namesAsked, names) {
+		a.namesAsked = names
+		a.names = launch(a, a.messageContext(), func(ctx context.Context) policy.Listings {
+			return listings(a.lookups.Lists.CheckNames(ctx, a.listResolver, names...))
+		})
+	}
+	return a.names
+}
+
+// reverseDNS puts an iprev result into the policy's terms. What a table of this file
+// does not name is temporary.
+func reverseDNS(rev dnscheck.IPRev, generic *dnscheck.Generic) policy.ReverseDNS {
+	r := policy.ReverseDNS{Status: rdnsStatus[rev.Status], Names: rev.Confirmed(), Detail: rev.String()}
+	if generic == nil || rev.Status != dnscheck.IPRevPass {
+		return r
+	}
+	if matches, all := generic.Check(rev.Addr, r.Names); all {
+		r.Generic = matches[0].Name + " by the rule " + matches[0].Rule
+	}
+	return r
+}
+
+var rdnsStatus = map[dnscheck.IPRevStatus]policy.RDNSStatus{
+	dnscheck.IPRevPass: policy.RDNSPass, dnscheck.IPRevFail: policy.RDNSMismatch, dnscheck.IPRevPermError: policy.RDNSNone,
+}
+
+// senderDomain puts a mail domain's result into the policy's terms.
+func senderDomain(d dnscheck.MailDomain) policy.SenderDomain {
+	return policy.SenderDomain{Status: domainStatus[d.Status], Detail: d.String()}
+}
+
+// domainStatus: to what is no domain name at all, nothing can be delivered either.
+var domainStatus = map[dnscheck.MailStatus]policy.DomainStatus{
+	dnscheck.MailOK: policy.DomainOK, dnscheck.MailLiteral: policy.DomainOK,
+	dnscheck.MailNoDomain: policy.DomainMissing, dnscheck.MailInvalid: policy.DomainMissing, dnscheck.MailInvalidIDN: policy.DomainMissing,
+	dnscheck.MailNull: policy.DomainNullMX, dnscheck.MailBadMX: policy.DomainBadMX,
+}
+
+// listings puts a report of DNS lists into the policy's terms.
+func listings(report dnscheck.ListReport) policy.Listings {
+	l := policy.Listings{Verdict: listVerdict[report.Verdict], Score: report.Score}
+	if l.Verdict == policy.ListsTemporary {
+		l.List = strings.Join(report.Unanswered(), " ")
+	} else if entry, ok := report.Decisive(); ok {
+		l.List, l.Listed, l.Reason = entry.List, entry.Name, entry.Reason
+	}
+	for _, entry := range report.Entries {
+		l.Details = append(l.Details, entry.String())
+	}
+	return l
+}
+
+var listVerdict = map[dnscheck.ListVerdict]policy.ListVerdict{
+	dnscheck.NotListed: policy.NotListed, dnscheck.Listed: policy.Listed, dnscheck.Exempted: policy.ListExempted,
+}

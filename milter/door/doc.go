@@ -1,4 +1,0 @@
-// Package door holds what the two doors into sendmail, the filter door and the map
-// door, have in common: a listener that outlives the errors that pass, and a
-// log of panics that a peer cannot flood.
-package door

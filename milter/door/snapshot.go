@@ -1,0 +1,61 @@
+package door
+
+import (
+	"context"
+	"net/netip"
+
+	"milterd/policy"
+)
+
+// Snapshot is what is in force at one moment.
+type Snapshot struct {
+	// Policy is nil before there is any.
+	Policy *policy.Policy
+	// Lookups asks the DNS; nil if no check does.
+	Lookups Lookups
+	// Grants knows the relay grants; nil if there are none.
+	Grants Grants
+}
+
+// Lookups makes the DNS answers about a connection.
+type Lookups interface {
+	// NewAnswers makes answers whose look-ups end with ctx. panicked is told of panics
+	// in them, from their goroutines.
+	NewAnswers(ctx context.Context, c policy.Connection, panicked func(value any)) policy.Answers
+}
+
+// Grants says which clients hold a relay grant.
+type Grants interface {
+	// Grant is asked while a client waits; it answers in good time.
+	Grant(ctx context.Context, client netip.Addr) policy.GrantState
+}
+
+// Answers makes the answers about a connection: those of the DNS, with the relay grants
+// of the moment they are asked for.
+func (s Snapshot) Answers(ctx context.Context, c policy.Connection, panicked func(value any)) policy.Answers {
+	answers := policy.Answers(policy.NoAnswers{})
+	if s.Lookups != nil {
+		answers = s.Lookups.NewAnswers(ctx, c, panicked)
+	}
+	return s.WithGrant(ctx, c.Addr, answers)
+}
+
+// WithGrant puts the relay grant of a client into answers.
+func (s Snapshot) WithGrant(ctx context.Context, client netip.Addr, answers policy.Answers) policy.Answers {
+	if s.Grants == nil || !client.IsValid() {
+		return answers
+	}
+	return &withGrant{answers, ctx, s.Grants, client}
+}
+
+type withGrant struct {
+	policy.Answers
+	ctx    context.Context
+	grants Grants
+	client netip.Addr
+}
+
+var _ policy.Answers = (*withGrant)(nil)
+
+// Grant asks anew each time: the grant may have come after the client connected.
+func (a *withGrant) Grant() policy.GrantState { return a.grants.Grant(a.ctx, a.client) }

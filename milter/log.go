@@ -1,0 +1,103 @@
+package milter
+
+import (
+	"log/slog"
+	"slices"
+	"strings"
+
+	"milterd/milter/door"
+	"milterd/policy"
+	"milterd/policy/printable"
+)
+
+// Bounds of what the line about a message names.
+const (
+	maxNamedRecipients = 5
+	maxNamedShadows    = 8
+)
+
+// tally is what the line about a message tells of its commands.
+type tally struct {
+	// recipients are the first that were taken.
+	recipients     [maxNamedRecipients]string
+	taken, refused int
+	// relay says why the client may relay to the first recipient that needs it.
+	relay string
+	// shadow is what checks in shadow mode would have done, each thing once.
+	shadow []string
+}
+
+// count adds a verdict to the tally.
+func (t *tally) count(v *policy.Verdict) {
+	for _, s := range v.Shadow {
+		if text := s.String(); len(t.shadow) < maxNamedShadows && !slices.Contains(t.shadow, text) {
+			t.shadow = append(t.shadow, text)
+		}
+	}
+	switch {
+	case v.Stage != policy.StageRcpt:
+	case refuses(v.Action):
+		t.refused++
+	default:
+		if t.taken < maxNamedRecipients {
+			t.recipients[t.taken] = v.Arg
+		}
+		t.taken++
+		if t.relay == "" {
+			t.relay = v.Relay
+		}
+	}
+}
+
+// refuses reports whether a message, or a recipient of it, does not go on.
+func refuses(a policy.Action) bool {
+	return a != policy.ActionAccept && a != policy.ActionQuarantine
+}
+
+// log writes one line about a refusal, or about a message that was taken.
+func (s *session) log(v policy.Verdict) {
+	s.tally.count(&v)
+	if refuses(v.Action) || v.Stage == policy.StageEOM {
+		s.logLine(&v)
+	}
+	s.logTrace(v)
+}
+
+func (s *session) logLine(v *policy.Verdict) {
+	line := door.Line{
+		Action: v.Action, Queue: s.queueID, Client: s.client, Helo: s.helo, Auth: s.auth, From: door.SenderText(s.from),
+		Check: v.Check, Rule: v.Rule, Reply: v.Reply.String(), Relay: v.Relay,
+	}
+	t := &s.tally
+	if v.Stage == policy.StageEOM {
+		line.Recipients, line.Refused, line.Relay = t.taken, t.refused, t.relay
+		line.Edits, line.Shadow = v.EditList(), t.shadow
+		if t.taken <= maxNamedRecipients {
+			line.To, line.Recipients = strings.Join(t.recipients[:t.taken], " "), 0
+		}
+	}
+	if refuses(v.Action) {
+		line.Stage, line.Reason = v.Stage, v.Reason
+	}
+	if v.Stage == policy.StageRcpt {
+		line.To = v.Arg
+	}
+	if v.Stage != policy.StageEOM {
+		for _, shadow := range v.Shadow {
+			line.Shadow = append(line.Shadow, shadow.String())
+		}
+	}
+	line.Log(s.ctx, s.server.logger)
+}
+
+// logTrace writes a verdict and how it came about, at level debug.
+func (s *session) logTrace(v policy.Verdict) {
+	if !s.server.logger.Enabled(s.ctx, slog.LevelDebug) {
+		return
+	}
+	log := s.server.logger.With("queue", s.queueID, "client", door.ClientText(s.client.Addr), "daemon_port", s.client.DaemonPort, "stage", string(v.Stage))
+	log.Debug(v.String(), "action", string(v.Action))
+	for _, step := range v.Trace {
+		log.Debug("trace: "+step.String(), "arg", printable.Text(v.Arg))
+	}
+}

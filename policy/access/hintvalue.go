@@ -1,0 +1,157 @@
+package access
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// lookAtValue finds values that say something else than they seem to.
+func (p *parser) lookAtValue(e entry) (hintKind, string) {
+	v := e.value
+	if v.Kind == KindError && e.text[0] == '"' {
+		// Within quotes a keyword is a text, and a reply is not.
+		if inner := ParseValue(v.Text); inner.Kind != KindError || strings.HasPrefix(strings.ToUpper(v.Text), "ERROR:") {
+			return hintQuotes, fmt.Sprintf("the value is in quotes, so it is sent as the reply %q; leave the quotes out", "553 5.3.0 "+v.Text)
+		}
+	}
+	if v.Kind == KindError && v.Reply == defaultErrorReply {
+		if code := badReplyCode(v.Text); code != "" {
+			return hintCode, fmt.Sprintf("reply code %s, expected one from 400 to 599; the whole value is sent as the reply %q", code, "553 5.3.0 "+v.Text)
+		}
+		word, more, _ := strings.Cut(v.Text, " ")
+		switch upper := strings.ToUpper(word); {
+		case more == "":
+		case upper == "QUARANTINE" || upper == "ERROR":
+			return hintKeyword, fmt.Sprintf("no colon follows %s, so the whole value is sent as the reply %q", word, "553 5.3.0 "+v.Text)
+		case keywords[upper] != KindNone:
+			return hintKeyword, fmt.Sprintf("more than the keyword %s, so the whole value is sent as the reply %q; a comment needs a line of its own", word, "553 5.3.0 "+v.Text)
+		}
+		if !strings.ContainsAny(v.Text, " \t") {
+			return hintText, fmt.Sprintf("the value %q is not a keyword; it is sent as the reply %q", v.Text, "553 5.3.0 "+v.Text)
+		}
+		return p.lookAtFeature(e)
+	}
+	if v.Kind == KindError && !strings.Contains(e.text, v.Reply.Enhanced) && !strings.HasSuffix(v.Reply.Enhanced, ".0.0") {
+		return hintCode, fmt.Sprintf("the enhanced code is not of the class of the reply code; %d %s is sent", v.Reply.Code, v.Reply.Enhanced)
+	}
+	return p.lookAtFeature(e)
+}
+
+// badReplyCode is the reply code at the beginning of a text if it is one that an
+// SMTP server must not refuse with.
+func badReplyCode(text string) string {
+	code, _, ok := strings.Cut(text, " ")
+	if !ok || len(code) != 3 || !isDigits(code) {
+		return ""
+	}
+	return code
+}
+
+// lookAtFeature finds values that have no effect under their tag, or only with a
+// FEATURE that is not in force.
+func (p *parser) lookAtFeature(e entry) (hintKind, string) {
+	f, k := p.features, e.value.Kind
+	forTag := k == KindFriend || k == KindHater
+	switch {
+	case k == KindSkip && !f.Skip:
+		return hintUseless, `without the feature skip the value is sent as the reply "553 5.3.0 SKIP"`
+	case e.tag == "spam" && !forTag:
+		return hintUseless, "a Spam: entry says FRIEND or HATER; any other value is none"
+	case e.tag == "spam" && (k == KindFriend && !f.Friend || k == KindHater && !f.Hater):
+		return hintUseless, fmt.Sprintf("without the feature %s this entry has no effect", strings.ToLower(e.text))
+	case e.tag != "spam" && forTag:
+		return hintUseless, fmt.Sprintf("FRIEND and HATER are for Spam: entries; here the value is sent as the reply %q", "553 5.3.0 "+e.text)
+	case e.tag == "from" && k == KindRelay && !f.RelayMailFrom:
+		return hintUseless, "without the feature relay_mail_from, RELAY for a sender lets it relay no more than OK does"
+	case e.tag == "from" && k == KindRelay && !f.RelayMailFromDomain && !strings.Contains(e.rest, "@"):
+		return hintUseless, "relay_mail_from without the argument domain looks whole addresses up only, so this entry has no effect"
+	case (e.tag == "to" || e.tag == "") && k == KindRelay && strings.Contains(e.rest, "@") && !f.RelayToFullAddress:
+		return hintUseless, "without the feature relaytofulladdress, RELAY for a single address has no effect on relaying; write the domain alone"
+	case e.tag == "to" && !f.BlocklistRecipients && k != KindRelay && k != KindSkip:
+		return hintToOnly, "without the feature blocklist_recipients a To: entry is looked up to decide about relaying only; it does not refuse mail"
+	}
+	return hintNone, ""
+}
+
+// lookAtNumber finds values of sendmail's own tags that must be numbers.
+func lookAtNumber(e entry) (hintKind, string) {
+	unit := ""
+	switch e.tag {
+	case "greetpause":
+		unit = "milliseconds, such as 5000"
+	case "clientrate":
+		unit = "connections a minute, 0 for any number"
+	case "clientconn":
+		unit = "connections at a time, 0 for any number"
+	default:
+		return hintNone, ""
+	}
+	tag := e.tag + ":"
+	if _, err := strconv.Atoi(strings.TrimSpace(e.text)); err != nil {
+		if words := strings.Fields(e.text); e.rest == "" && len(words) == 2 {
+			return hintBlank, fmt.Sprintf("a blank follows the tag, so the value is %q, which is no number; write %s%s %s", e.text, tag, words[0], words[1])
+		}
+		return hintNumber, fmt.Sprintf("the value is %q, expected a number of %s", e.text, unit)
+	}
+	switch {
+	case e.tag == "greetpause" && e.rest == "":
+		return hintNever, "GreetPause: without a name or address is never looked up; the value for all others is the argument of FEATURE(greet_pause)"
+	case e.tag != "greetpause" && e.rest != "" && !e.network && !isDigit(e.rest[0]) && !strings.HasPrefix(e.rest, "ipv6"):
+		return hintNever, fmt.Sprintf("%s is looked up for addresses only, so this entry never matches", tag)
+	}
+	return hintNone, ""
+}
+
+// The shortest networks that RELAY may stand for without a warning.
+const (
+	shortest4 = 8
+	shortest6 = 16
+)
+
+// lookAtRelay finds RELAY for nearly everybody.
+func lookAtRelay(e entry) (hintKind, string) {
+	if e.value.Kind != KindRelay || e.tag == "from" || e.tag == "spam" {
+		return hintNone, ""
+	}
+	if e.network {
+		network, _, _ := parseNetwork(e.rest)
+		if network.Addr().Is4() && network.Bits() < shortest4 || network.Addr().Is6() && network.Bits() < shortest6 {
+			return hintOpen, fmt.Sprintf("OPEN RELAY: RELAY for %s, which is nearly everybody", network)
+		}
+		return hintNone, ""
+	}
+	// A label alone is a top-level domain, and ipv6 all of IPv6.
+	if isLabel := strings.Trim(e.rest, "abcdefghijklmnopqrstuvwxyz-") == ""; isLabel && e.rest != "localhost" || e.rest == "ipv6" {
+		return hintOpen, fmt.Sprintf("OPEN RELAY: RELAY for everything below %s", e.rest)
+	}
+	return hintNone, ""
+}
+
+// lookAtNetwork finds networks in entries that are not about clients.
+func lookAtNetwork(e entry) (hintKind, string) {
+	if e.tag == "" || e.tag == "connect" {
+		return hintNone, ""
+	}
+	return hintNetwork, fmt.Sprintf("a network is looked up for clients only, so this entry never matches; write Connect:%s", e.rest)
+}
+
+// lookAtClient finds addresses and names that no client has.
+func lookAtClient(e entry) (hintKind, string) {
+	text, is6 := strings.CutPrefix(e.rest, "ipv6:")
+	if !is6 && !isDigit(e.rest[0]) {
+		if e.rest == "all" || e.rest == "any" || e.rest == "default" || e.rest == "unknown" {
+			return hintNever, fmt.Sprintf("%s is no keyword but a top-level domain, so this entry never matches", e.rest)
+		}
+		return hintNone, ""
+	}
+	addr, err := netip.ParseAddr(text)
+	switch {
+	case err == nil && addr.IsUnspecified():
+		return hintNever, fmt.Sprintf("no client has the address %s, so this entry never matches; all addresses are %s/0", e.rest, addr)
+	case err == nil && (addr.IsMulticast() || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255})):
+		return hintNever, fmt.Sprintf("no client has the address %s, so this entry never matches", e.rest)
+	}
+	return hintNone, ""
+}

@@ -1,0 +1,83 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"syscall"
+)
+
+// peer is the process at the other end, as it was when it connected. It takes the place
+// of the remote address, which a unix socket does not have.
+type peer struct {
+	uid uint32
+	pid int32
+}
+
+// Network is that of the socket.
+func (peer) Network() string { return "unix" }
+
+// String names user and process.
+func (p peer) String() string { return fmt.Sprintf("uid %d pid %d", p.uid, p.pid) }
+
+// peerKey is the key of a request's peer in its context.
+type peerKey struct{}
+
+func withPeer(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, peerKey{}, conn.RemoteAddr())
+}
+
+// peerListener takes connections of which the kernel tells who made them.
+type peerListener struct {
+	net.Listener
+	logger *slog.Logger
+}
+
+type peerConn struct {
+	net.Conn
+	peer peer
+}
+
+// RemoteAddr is the peer.
+func (c peerConn) RemoteAddr() net.Addr { return c.peer }
+
+// Accept waits for a connection.
+func (l peerListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		who, err := peerOf(conn)
+		if err == nil {
+			return peerConn{conn, who}, nil
+		}
+		l.logger.Warn("control connection closed", "error", err)
+		conn.Close()
+	}
+}
+
+// peerOf asks the kernel who has connected (unix(7), SO_PEERCRED).
+func peerOf(conn net.Conn) (peer, error) {
+	socket, ok := conn.(*net.UnixConn)
+	if !ok {
+		return peer{}, fmt.Errorf("peer of the control socket: it is a %T", conn)
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return peer{}, fmt.Errorf("peer of the control socket: %w", err)
+	}
+	var credentials *syscall.Ucred
+	var optionErr error
+	err = raw.Control(func(fd uintptr) {
+		credentials, optionErr = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
+	})
+	if err == nil {
+		err = optionErr
+	}
+	if err != nil {
+		return peer{}, fmt.Errorf("peer of the control socket: %w", err)
+	}
+	return peer{uid: credentials.Uid, pid: credentials.Pid}, nil
+}

@@ -1,0 +1,51 @@
+package grant
+
+import (
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Register has a registry read the keeper's counters.
+func (k *Keeper) Register(r prometheus.Registerer) {
+	read := func(name, help string, labels prometheus.Labels, n func() uint64) {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels}, func() float64 { return float64(n()) }))
+	}
+	n := &k.count
+	for result, n := range map[string]*atomic.Uint64{
+		"granted": &n.granted, "renewed": &n.renewed, "excluded": &n.excluded, "refused": &n.refused, "invalid": &n.invalid, "stale": &n.stale,
+	} {
+		read("milterd_grant_logins_total", "Logins that sources reported, by what came of them; refused: there was no room, invalid: no login, stale: an old one.", prometheus.Labels{"result": result}, n.Load)
+	}
+	for reason, n := range map[string]*atomic.Uint64{"expired": &n.expired, "revoked": &n.revoked, "displaced": &n.displaced} {
+		read("milterd_grant_ends_total", "Ends of relay grants, by reason; displaced: by a newer one of the same user.", prometheus.Labels{"reason": reason}, n.Load)
+	}
+	read("milterd_grant_lookups_total", "Questions whether a client holds a grant.", nil, n.lookups.Load)
+	read("milterd_grant_used_lookups_total", "Questions whether a client holds a grant that found one.", nil, n.used.Load)
+	read("milterd_grant_temporary_lookups_total", "Questions whether a client holds a grant that the store could not answer.", nil, n.temporary.Load)
+	read("milterd_grant_store_errors_total", "Operations of the store of grants that failed.", nil, func() uint64 { return k.Stats().StoreErrors })
+	if k.Stats().Active >= 0 {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "milterd_grants", Help: "Relay grants in force; missing with grants.redis, which is not asked.",
+		}, func() float64 { return float64(k.Stats().Active) }))
+	}
+}
+
+// Register has a registry read how the writing goes.
+func (f *File) Register(r prometheus.Registerer) {
+	gauge := func(name, help string, value func() float64) {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
+	}
+	gauge("milterd_grant_file_pending", "Changes that wait to be written to grants.file.", func() float64 { return float64(f.pending.Load()) })
+	gauge("milterd_grant_file_failing", "Whether the last snapshot could not be written to grants.file.", func() float64 {
+		if f.failing.Load() {
+			return 1
+		}
+		return 0
+	})
+	for result, n := range map[string]*atomic.Uint64{"success": &f.writes, "failure": &f.failures} {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "milterd_grant_file_writes_total", Help: "Snapshots of all grants, written to grants.file.", ConstLabels: prometheus.Labels{"result": result},
+		}, func() float64 { return float64(n.Load()) }))
+	}
+}

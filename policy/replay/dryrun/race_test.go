@@ -1,0 +1,6 @@
+//go:build race
+
+package dryrun
+
+// raced: the race detector makes everything many times slower.
+const raced = true
