@@ -32,7 +32,7 @@ func readmeBlocks(t *testing.T, language string) []string {
 }
 
 // command is a line of a manual that runs milterd.
-var command = regexp.MustCompile(`(?m)^ {4,}(?:prove --exec ')?(milterd(?: [^\n|>#']*)?)`)
+var command = regexp.MustCompile(`(?m)^ {4,}(milterd(?: [^\n|>#']*)?)`)
 
 // TestCommandsInTheManualAreUnderstood has the flags of each command in the texts for
 // administrators parsed.
