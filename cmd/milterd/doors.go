@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -130,6 +131,7 @@ func newDoors(r *reloader, recorder *record.Recorder) *doors {
 	d.filter = milter.NewServer(config)
 	d.maps = socketmap.NewServer(socketmap.Config{
 		Maps:           map[string]socketmap.Map{"access": d.access, "received": socketmap.NewReceived(current)},
+		Seen:           func(client netip.Addr) { current().NAT.Seen(client) },
 		Logger:         r.logger,
 		MaxConnections: limit,
 	})
