@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"milterd/configs"
 	"milterd/integration/harness"
 )
 
@@ -32,15 +31,34 @@ func readmeBlocks(t *testing.T, language string) []string {
 	return blocks
 }
 
-func TestConfigurationsInTheReadmeAreValid(t *testing.T) {
-	for _, block := range readmeBlocks(t, "yaml") {
-		file := filepath.Join(t.TempDir(), "readme.yaml")
-		if err := os.WriteFile(file, []byte(block), 0o600); err != nil {
+// command is a line of a manual that runs milterd.
+var command = regexp.MustCompile(`(?m)^ {4,}(milterd(?: [^\n|>#']*)?)`)
+
+// TestCommandsInTheManualAreUnderstood has the flags of each command in the texts for
+// administrators parsed.
+func TestCommandsInTheManualAreUnderstood(t *testing.T) {
+	seen := 0
+	for _, pattern := range []string{"../../README*.md", "../../configs/manual/*.md"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := configs.Load(file); err != nil {
-			t.Errorf("%v in\n%s", err, block)
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range command.FindAllStringSubmatch(string(text), -1) {
+				words := strings.Fields(m[1])
+				if _, _, err := parse(words[1:]); err != nil {
+					t.Errorf("%s: %s: %v", file, m[1], err)
+				}
+				seen++
+			}
 		}
+	}
+	if seen < 10 {
+		t.Errorf("found %d commands only", seen)
 	}
 }
 

@@ -37,7 +37,7 @@ func TestTheManualNamesEveryKey(t *testing.T) {
 			keys = append(keys, key)
 		}
 	}
-	manual, err := os.ReadFile("../../configs/manual/milterd-log.md")
+	manual, err := os.ReadFile("../../configs/manual/milterd-log.5.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // manual documents the schema for administrators.
-const manual = "../../integration/sessions/README.md"
+const manual = "../../configs/manual/milterd-sessions.5.md"
 
 func TestTheManualNamesEveryKey(t *testing.T) {
 	text, err := os.ReadFile(manual)
