@@ -132,7 +132,9 @@ func isWordByte(c byte) bool {
 }
 
 func (p *Policy) canonicalTokens(tokens []string, depth int) (address, error) {
-	if depth > maxAddressDepth || depth > 0 && colonBeforeHost(tokens) {
+	// Once a host of ours is off, no source route is left to strip: MTAs differ in what
+	// they make of one there.
+	if depth > maxAddressDepth || depth > 0 && (colonBeforeHost(tokens) || tokens[0] == "@") {
 		return address{}, errAddress
 	}
 	local, domain, err := focus(stripRoute(innermost(tokens)))
@@ -157,8 +159,8 @@ func (p *Policy) canonicalTokens(tokens []string, depth int) (address, error) {
 		}
 		return address{local: local, domain: name}, nil
 	}
-	local = dequote(local)
-	if len(local) == 0 {
+	local, err = dequote(local)
+	if err != nil || len(local) == 0 {
 		return address{}, errAddress
 	}
 	if hostOperator(local) {
@@ -183,8 +185,8 @@ func colonBeforeHost(tokens []string) bool {
 
 // unqualified handles an address without a domain, which is local.
 func (p *Policy) unqualified(local []string, depth int) (address, error) {
-	local = dequote(local)
-	if len(local) == 0 {
+	local, err := dequote(local)
+	if err != nil || len(local) == 0 {
 		return address{}, errAddress
 	}
 	if hostOperator(local) {

@@ -144,7 +144,7 @@ func FuzzRecipient(f *testing.F) {
 		if a.domain != "" && !p.Local.Has(a.domain) && !relayed {
 			t.Errorf("%q is accepted for %q", to, a.domain)
 		}
-		if local := dequote(a.local); hostOperator(local) || quotedOperator(local) && !p.Local.Has(a.domain) && a.domain != "" {
+		if local, err := dequote(a.local); err != nil || hostOperator(local) || quotedOperator(local) && !p.Local.Has(a.domain) && a.domain != "" {
 			t.Errorf("%q is accepted with a further host in %q", to, a.local)
 		}
 		if strings.ContainsAny(v.String(), "\r\n") {
@@ -196,5 +196,22 @@ func TestAPlusSignWithinQuotesBeginsNoDetail(t *testing.T) {
 				t.Errorf("%s, look-up %c of %s: found %t, expected %t", address, item.Kind, item.Key, got, found)
 			}
 		}
+	}
+}
+
+// TestQuotedCommentsAndBracketsHideNoHost: sendmail takes the quotes off, then the comment,
+// and sends the rest on; or it does not, if what is quoted does not match.
+func TestQuotedCommentsAndBracketsHideNoHost(t *testing.T) {
+	p := &Policy{Local: NewClass("example.test")}
+	for _, to := range []string{
+		`"198.51.100.80(1)!postmaster@victim.example"@example.test`, `"x\>a@victim.example(x)"@example.test`,
+		`"a<x@victim.example>"@example.test`, `"x(y)%victim.example"`,
+	} {
+		if a, err := p.canonical(to); err == nil && (a.domain == "" || p.Local.Has(a.domain)) {
+			t.Errorf("%s is taken for an address of ours, %+v", to, a)
+		}
+	}
+	if a, err := p.canonical(`"first (last)"@example.test`); err != nil || a.domain != "example.test" {
+		t.Errorf("without an operator it is a user: %+v, %v", a, err)
 	}
 }

@@ -17,7 +17,9 @@ func (p *Policy) recipientAddress(search *access.Search, to string) (address, er
 		if err != nil || a.domain == "" {
 			return a, err
 		}
-		a.local = dequote(a.local)
+		if a.local, err = dequote(a.local); err != nil {
+			return address{}, err
+		}
 		a.quotedHost = quotedOperator(a.local)
 		if !hostOperator(a.local) || !p.relaysThrough(search, a.domain) {
 			return a, nil

@@ -126,18 +126,23 @@ func joinTokens(tokens []string) string {
 }
 
 // dequote opens a local part that is one quoted string, so that an operator
-// hidden in it shows (sendmail's dequote map). Others stay as they are.
-func dequote(local []string) []string {
+// hidden in it shows (sendmail's dequote map). Others stay as they are, and so does one
+// with a blank. What is quoted inside, or in brackets or parentheses, sendmail reads in
+// more than one way: with an operator beside it nothing is decided on it.
+func dequote(local []string) ([]string, error) {
 	if len(local) != 1 || len(local[0]) < 2 || local[0][0] != '"' {
-		return local
+		return local, nil
 	}
 	inner := local[0][1 : len(local[0])-1]
+	if strings.ContainsAny(inner, `<>()\`) && quotedOperator(local) {
+		return nil, errAddress
+	}
 	if strings.ContainsAny(inner, " \t<>()") {
-		return local
+		return local, nil
 	}
 	tokens, err := tokenize(inner)
 	if err != nil {
-		return local
+		return local, nil
 	}
-	return tokens
+	return tokens, nil
 }
