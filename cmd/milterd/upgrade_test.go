@@ -32,10 +32,11 @@ func TestAnUpgradeLosesNothing(t *testing.T) {
 	var load sync.WaitGroup
 	var end atomic.Bool
 	var messages, lookups atomic.Int64
+	socket, mapSocket := p.socket(), p.mapSocket()
 	for range 2 {
 		load.Go(func() {
 			for !end.Load() {
-				if err := message(p.socket()); err != nil {
+				if err := message(socket); err != nil {
 					t.Errorf("a message is lost: %v", err)
 					return
 				}
@@ -44,7 +45,7 @@ func TestAnUpgradeLosesNothing(t *testing.T) {
 		})
 		load.Go(func() {
 			for !end.Load() {
-				if err := lookup(p.mapSocket()); err != nil {
+				if err := lookup(mapSocket); err != nil {
 					t.Errorf("a look-up is lost: %v", err)
 					return
 				}
