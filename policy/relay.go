@@ -20,10 +20,14 @@ func (s *Session) checkRelay(e *evaluation) finding {
 
 func (s *Session) findRelay(e *evaluation) finding {
 	if why := s.trustedClient(e); why != "" && s.port.Relay != RelayNone {
-		e.verdict.Relay = why
+		e.verdict.Relay, e.destination = why, DestinationRelayed
 		return finding{action: ActionAccept, final: true, reason: why}
 	}
 	if why := s.recipientTaken(e); why != "" {
+		e.destination = DestinationRelayed
+		if s.deliveredHere(e) {
+			e.destination = DestinationLocal
+		}
 		return pass(why)
 	}
 	if e.toErr != nil {
@@ -31,14 +35,14 @@ func (s *Session) findRelay(e *evaluation) finding {
 	}
 	if s.port.Relay == RelayEntitled || s.port.Relay == "" {
 		if why := s.clientEntitles(e); why != "" {
-			e.verdict.Relay = why
+			e.verdict.Relay, e.destination = why, DestinationRelayed
 			return pass(why)
 		}
 		if f, refused := s.unconfirmedName(e); refused {
 			return s.unlessGranted(e, f)
 		}
 		if why := s.nameEntitles(e); why != "" {
-			e.verdict.Relay = why
+			e.verdict.Relay, e.destination = why, DestinationRelayed
 			return pass(why)
 		}
 		return s.unlessGranted(e, s.relayDenied(e, notEntitled(e)))
@@ -153,6 +157,12 @@ func (s *Session) recipientTaken(e *evaluation) string {
 		return "we relay for it: " + e.rule(m.Probe)
 	}
 	return ""
+}
+
+// deliveredHere reports whether a recipient that is taken is one of this host's own,
+// which sendmail knows without being told.
+func (s *Session) deliveredHere(e *evaluation) bool {
+	return s.localMailer(e.recipient.Mailer) || e.to.domain == "" || s.policy.Local.Has(e.to.domain)
 }
 
 // relayToRecipient looks the recipient up for To: RELAY.
