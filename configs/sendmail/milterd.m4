@@ -23,8 +23,8 @@ dnl	MILTERD_NO_ACCESS	leaves FEATURE(`access_db') out: sendmail asks milterd
 dnl				about each recipient, and not for each key of the table
 dnl	MILTERD_NO_RECEIVED	leaves this host's own Received: field as it is
 dnl	MILTERD_NO_RULESETS	leaves Local_check_rcpt to your own LOCAL_RULESETS,
-dnl				which then has to end with R$* $: $>milterd_rcpt $1
-dnl				and to hand on the $# that it returns
+dnl				which then has to call $>milterd_rcpt $1 and to
+dnl				return the $# that it may give
 dnl	MILTERD_NO_BANNER	leaves the greeting as it is
 dnl	MILTERD_NO_PRIVACY	leaves authwarnings in confPRIVACY_FLAGS; without it,
 dnl				define those flags before this line, if at all
@@ -89,8 +89,8 @@ R<TRUSTED> $| $*	$: TMPF $| $&{cert_issuer} $| $&{cert_subject} $| $1
 R<$*> $| $*		$: TMPF $| $| $| $2
 RTMPF $| $* $| $* $| $*	$: $(milterd 1 $| $&i $| $&{client_addr} $| $&{client_resolve} $| $&{daemon_port} $| $&{daemon_name} $| $&{auth_type} $| $&{auth_authen} $| $&{tls_version} $| $&{verify} $| $&{rcpt_mailer} $| $&{rcpt_host} $| $&{client_name} $| $&{client_ptr} $| $1 $| $2 $| $&s $| $&f $| $3 $| END $: TMPF $)
 
-# what the answer means for check_rcpt: $# ends it. What is no answer is put off.
-Smilterd_rcpt
+# the answer as a result of check_rcpt: $# ends it, and what is no answer is put off
+Smilterd_answer
 R$*			$: $>milterd_ask $1
 ifdef(`MILTERD_NO_RECEIVED', `RHIDE $+		$: <$1>', `# sendmail forgets the macro with the message
 RHIDE $+		$: <$1> $(milterd_macro {milterd_scrub} $@ yes $)')
@@ -101,7 +101,17 @@ R<REFUSE $-.$-.$- $+>	$#error $@ $1.$2.$3 $: $4
 R<DISCARD>		$#discard $: discard
 R<QUARANTINE $+>	$#error $@ quarantine $: $1
 R$*			$#error $@ 4.3.0 $: "451 Temporary system failure. Please try again later"
-ifdef(`MILTERD_NO_RULESETS',, `
+
+Smilterd_rcpt
+R$*			$: $1 $| $>milterd_answer $1
+R$* $| $#$*		$#$2
+R$* $| NONE		$@ $1
+R$*			$#error $@ 4.3.0 $: "451 Temporary system failure. Please try again later"
+ifdef(`MILTERD_NO_RULESETS', `
+# the name that rules of your own may call it by
+Smilterd_received
+R$*			$: $>milterd_rcpt $1
+', `
 SLocal_check_rcpt
 R$*			$: $>milterd_rcpt $1
 ')dnl

@@ -62,6 +62,9 @@ func (a *Access) Lookup(ctx context.Context, key string) Answer {
 	if now.Policy == nil {
 		return notLoaded
 	}
+	if taggedAddress(key) {
+		return Answer{Temp, "a domain that reads as a key of its own"}
+	}
 	table := now.Policy.Access
 	if shortened(ctx, key) {
 		value, line, ok := table.Entry(key)
@@ -73,6 +76,24 @@ func (a *Access) Lookup(ctx context.Context, key string) Answer {
 		}
 	}
 	return a.found(table, key)
+}
+
+// taggedAddress reports whether a key asks about a sender or a recipient whose domain
+// holds what looks like a tag: x@"a:b:".c."connect:127". sendmail takes the quotes and
+// then label after label away, and in the end asks for connect:127, which is a client's
+// entry. It asks with the tag From:, To: or Spam: first, and an answer that fails ends
+// the look-ups. The colons of an address literal are none.
+func taggedAddress(key string) bool {
+	tag, rest, _ := strings.Cut(access.Fold(key), ":")
+	switch tag {
+	case "from", "to", "spam":
+	default:
+		return false
+	}
+	domain := rest[strings.LastIndexByte(rest, '@')+1:]
+	domain = strings.TrimPrefix(strings.TrimPrefix(domain, "["), "ipv6:")
+	before, _, colon := strings.Cut(domain, ":")
+	return colon && strings.Trim(before, "0123456789abcdef") != ""
 }
 
 // found answers from the table.

@@ -34,9 +34,12 @@ func NewRcpt(current func() door.Snapshot, logger *slog.Logger) *Rcpt {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	return &Rcpt{current: current, logger: logger, verdicts: prometheus.NewCounterVec(prometheus.CounterOpts{
+	r := &Rcpt{current: current, logger: logger, verdicts: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "milterd_map_verdicts_total", Help: "Answers to the question that sendmail asks about each recipient, by the check that decided (none: all passed).",
 	}, []string{"check", "action"})}
+	// The usual one is on the page from the start.
+	r.verdicts.WithLabelValues("none", string(policy.ActionAccept))
+	return r
 }
 
 // Lookup answers one question.
@@ -103,11 +106,14 @@ func (r *Rcpt) note(q *question, v *policy.Verdict) {
 // answerTo puts a verdict into the words that milterd.m4 understands.
 func answerTo(v *policy.Verdict, visibility policy.Visibility) Answer {
 	words := "SHOW "
-	switch visibility {
-	case policy.ClientHidden:
+	if visibility == policy.ClientHidden {
 		words = "HIDE "
-	case policy.VisibilityUnknown:
-		return Answer{Temp, "whether the client holds a relay grant cannot be asked for now"}
+	}
+	switch v.Action {
+	case policy.ActionAccept, policy.ActionQuarantine:
+		if visibility == policy.VisibilityUnknown {
+			return Answer{Temp, "whether the client holds a relay grant cannot be asked for now"}
+		}
 	}
 	switch v.Action {
 	case policy.ActionAccept:
