@@ -82,7 +82,7 @@ func (a *Access) Lookup(ctx context.Context, key string) Answer {
 // holds what looks like a tag: x@"a:b:".c."connect:127". sendmail takes the quotes and
 // then label after label away, and in the end asks for connect:127, which is a client's
 // entry. It asks with the tag From:, To: or Spam: first, and an answer that fails ends
-// the look-ups. The colons of an address literal are none.
+// the look-ups. Those of an address literal are none.
 func taggedAddress(key string) bool {
 	tag, rest, _ := strings.Cut(access.Fold(key), ":")
 	switch tag {
@@ -91,9 +91,8 @@ func taggedAddress(key string) bool {
 		return false
 	}
 	domain := rest[strings.LastIndexByte(rest, '@')+1:]
-	domain = strings.TrimPrefix(strings.TrimPrefix(domain, "["), "ipv6:")
-	before, _, colon := strings.Cut(domain, ":")
-	return colon && strings.Trim(before, "0123456789abcdef") != ""
+	literal := strings.TrimPrefix(strings.Trim(domain, "[]"), "ipv6:")
+	return strings.Contains(domain, ":") && strings.Trim(literal, "0123456789abcdef:.") != ""
 }
 
 // found answers from the table.
