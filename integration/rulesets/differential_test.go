@@ -97,12 +97,8 @@ func (s session) macros() [][2]string {
 	if s.tls.Verify != "" {
 		tlsVersion = "TLSv1.3"
 	}
-	addr := s.conn.ClientAddr()
-	if addr == "" {
-		addr = "0" // as in a local submission
-	}
 	return [][2]string{
-		{"{client_addr}", addr}, {"{client_name}", s.conn.Name}, {"{client_ptr}", s.conn.PTR},
+		{"{client_addr}", s.conn.ClientAddr()}, {"{client_name}", s.conn.Name}, {"{client_ptr}", s.conn.PTR},
 		{"{client_resolve}", string(s.conn.Resolve)}, {"{auth_type}", s.auth.Type}, {"{auth_authen}", s.auth.Authen},
 		{"{verify}", s.tls.Verify}, {"{cert_issuer}", s.tls.CertIssuer}, {"{cert_subject}", s.tls.CertSubject},
 		{"f", s.from}, {"{mail_from}", "<" + s.from + ">"}, {"s", "client.example"}, {"{tls_version}", tlsVersion},
