@@ -21,6 +21,8 @@ import (
 	"os"
 	"time"
 
+	"gopkg.in/yaml.v3"
+
 	"milterd/policy"
 	"milterd/policy/access"
 )
@@ -44,8 +46,10 @@ type Config struct {
 	Domains Domains
 	DNS     DNS
 	// Mode is enforce, or shadow for every check.
-	Mode   policy.Mode
-	Checks policy.Checks
+	Mode policy.Mode
+	// NATGuard is NATGuardAuto or NATGuardOff.
+	NATGuard string
+	Checks   policy.Checks
 	// Ports holds the rules of single listeners, by port number or daemon name.
 	Ports map[string]policy.Port
 	// Received says whose mail loses the traces of its client, and which.
@@ -64,11 +68,19 @@ type Config struct {
 	// lines has the line of each key that the file holds, by its path. A key
 	// in it is the administrator's word and wins over sendmail.cf.
 	lines map[string]int
+	// settings has the keys that the environment has set. It wins over the file.
+	settings map[string]setting
 	// draft is read in place of the access table, if not empty.
 	draft string
 	// machine is what sendmail finds out about the machine it runs on.
 	machine machine
 }
+
+// The values of Config.NATGuard.
+const (
+	NATGuardAuto = "auto" // see door.NATGuard
+	NATGuardOff  = "off"
+)
 
 // Listen says where milterd waits for sendmail. It takes effect at the start
 // only.
@@ -116,36 +128,42 @@ type Log struct {
 	Format string
 }
 
-// Default is the embedded configuration.
-func Default() (*Config, error) {
-	return Parse("", nil)
+// Default is the embedded configuration, with what the variables of environ
+// (NAME=VALUE) set.
+func Default(environ ...string) (*Config, error) {
+	return Parse("", nil, environ...)
 }
 
-// Load reads the configuration in a file. What the file does not say is as in
-// the embedded one. The error is an [*Error] that holds every problem, unless the
-// file could not be read.
-func Load(path string) (*Config, error) {
+// Load reads the configuration in a file. What neither the file nor a variable of
+// environ says is as in the embedded one. The error is an [*Error] that holds every
+// problem, unless the file could not be read.
+func Load(path string, environ ...string) (*Config, error) {
 	data, err := readFile(path, maxConfig)
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	return Parse(path, data)
+	return Parse(path, data, environ...)
 }
 
 // Parse reads a configuration from memory; name is used in messages, and its
-// directory is where relative paths begin. Without a name the embedded
-// configuration is returned as it is.
-func Parse(name string, data []byte) (*Config, error) {
+// directory is where relative paths begin. Without a name the file is an empty one.
+func Parse(name string, data []byte, environ ...string) (*Config, error) {
 	c := &Config{machine: thisMachine()}
-	if err := c.overlay("milterd.yaml", reference); err != nil {
+	top, err := document("milterd.yaml", reference)
+	if err == nil {
+		err = c.overlay("milterd.yaml", top, nil)
+	}
+	if err != nil {
 		return nil, err
 	}
-	c.lines = nil
-	if name == "" {
-		return c, nil
+	c.name, c.settings = name, make(map[string]setting)
+	top = &yaml.Node{Kind: yaml.MappingNode}
+	if name != "" {
+		if top, err = document(name, data); err != nil {
+			return nil, err
+		}
 	}
-	c.name = name
-	if err := c.overlay(name, data); err != nil {
+	if err := c.overlay(name, top, environ); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -158,15 +176,13 @@ func (c *Config) Name() string { return c.name }
 // and sendmail.cf say of it.
 func (c *Config) UseAccess(draft string) { c.draft = draft }
 
-// overlay reads a configuration; its keys replace the values from before.
-func (c *Config) overlay(name string, data []byte) error {
-	node, err := document(name, data)
-	if err != nil {
-		return err
-	}
-	d := &decoder{name: name, lines: make(map[string]int), top: c.schema()}
+// overlay reads a configuration, and the environment over it; its keys replace the values
+// from before.
+func (c *Config) overlay(name string, node *yaml.Node, environ []string) error {
+	d := &decoder{name: name, lines: make(map[string]int), settings: c.settings, top: c.schema()}
 	value{decoder: d, node: node}.fields(d.top)
 	c.lines = d.lines
+	c.environment(d, environ)
 	c.contradictions(d)
 	c.checkListeners(d)
 	c.checkLists(d)
@@ -192,7 +208,7 @@ func (c *Config) contradictions(d *decoder) {
 // default that cannot be had need not stop those who do not use that door.
 func (c *Config) MapWanted() bool { return c.explicit("listen.map") }
 
-// explicit reports whether the file itself holds a key.
+// explicit reports whether the file itself, or the environment, holds a key.
 func (c *Config) explicit(path string) bool {
 	_, ok := c.lines[path]
 	return ok

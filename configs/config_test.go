@@ -139,7 +139,8 @@ func TestTheEmbeddedConfigurationHasTheDocumentedDefaults(t *testing.T) {
 			},
 			Deadline: 8 * time.Second, Threshold: 1, Patterns: []string{},
 		},
-		Mode: policy.ModeEnforce,
+		Mode:     policy.ModeEnforce,
+		NATGuard: "auto",
 		Checks: policy.Checks{
 			Port: policy.PortCheck{
 				Mode:         policy.ModeEnforce,
@@ -254,6 +255,7 @@ func TestAFileOverridesTheDefaultsKeyByKey(t *testing.T) {
 		Relay:    []string{"customer.example", "198.51.100", "10", "192.168", "IPv6:2001:db8"},
 	}
 	want.Mode = policy.ModeShadow
+	want.NATGuard = NATGuardOff
 	k := &want.Checks
 	k.Port.Mode, k.Port.AuthRequired = policy.ModeOff, defaultReply(t, "530 5.7.0 Log in first")
 	k.Recipient.Mode = policy.ModeShadow

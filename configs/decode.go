@@ -31,6 +31,8 @@ type decoder struct {
 	problems
 	// lines has the line of every key that the file holds, by path.
 	lines map[string]int
+	// settings has the keys that the environment has set.
+	settings map[string]setting
 	// top is the whole schema. It shows the right place of a misplaced key.
 	top []field
 }
@@ -49,7 +51,11 @@ func (v value) fail(format string, args ...any) {
 
 // wrong reports a problem of a key.
 func (d *decoder) wrong(key, format string, args ...any) {
-	d.add(d.name, d.lines[key], "%s: %s", key, fmt.Sprintf(format, args...))
+	file, line := d.name, d.lines[key]
+	if s, ok := d.settings[key]; ok {
+		file = origin(s.variable)
+	}
+	d.add(file, line, "%s: %s", key, fmt.Sprintf(format, args...))
 }
 
 // given reports whether the value's section holds a key.

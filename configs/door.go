@@ -34,11 +34,11 @@ func (c *Config) checkFilters(s *sources, cf *sendmail.Config) {
 		ours = true
 		switch {
 		case !f.Used:
-			s.warn(s.cf, f.Line, "the filter %s is defined, but not in InputMailFilters, so sendmail does not ask milterd; write INPUT_MAIL_FILTER in place of MAIL_FILTER", f.Name)
+			s.severe(c.filterLine(), s.cf, f.Line, "the filter %s is defined, but not in InputMailFilters, so sendmail does not ask milterd; write INPUT_MAIL_FILTER in place of MAIL_FILTER", f.Name)
 		case strings.Contains(f.Flags, "R"):
-			s.warn(s.cf, f.Line, "the filter %s has F=R: mail is refused for good while milterd is down; F=T defers it", f.Name)
+			s.find(Warning, FilterLine(f.Socket, StockTimeouts), s.cf, f.Line, "the filter %s has F=R: mail is refused for good while milterd is down; F=T defers it", f.Name)
 		case !strings.ContainsAny(f.Flags, "T4"):
-			s.warn(s.cf, f.Line, "the filter %s has no F=T: mail is taken unfiltered while milterd is down", f.Name)
+			s.severe(FilterLine(f.Socket, StockTimeouts), s.cf, f.Line, "the filter %s has no F=T: mail is taken unfiltered while milterd is down", f.Name)
 		}
 		if c.AsksDNS() && f.Reply > 0 && f.Reply <= c.DNS.Deadline {
 			s.warn(s.cf, f.Line, "the filter %s has T=R:%v, and dns.deadline is %v: sendmail gives milterd up before a slow DNS has answered; write T=`S:10s;R:%v;E:1m' in INPUT_MAIL_FILTER (MILTERD_TIMEOUTS of milterd.m4), or lower dns.deadline",
@@ -52,7 +52,7 @@ func (c *Config) checkFilters(s *sources, cf *sendmail.Config) {
 	if len(others) > 0 {
 		found = "there is " + strings.Join(others, ", ")
 	}
-	s.warn(s.cf, 0, "no INPUT_MAIL_FILTER leads to listen.milter (%s), so sendmail does not ask milterd; %s", strings.Join(c.Listen.Milter, ", "), found)
+	s.severe(c.filterLine(), s.cf, 0, "no INPUT_MAIL_FILTER leads to listen.milter (%s), so sendmail does not ask milterd; %s", strings.Join(c.Listen.Milter, ", "), found)
 }
 
 // tempFailed is what the rules of FEATURE(access_db) look for behind the key of a
@@ -67,14 +67,14 @@ func (c *Config) checkMaps(s *sources, cf *sendmail.Config) {
 		isAccess := m.Name == cf.Access.Name && m.Line == cf.Access.Line
 		if m.Name == cf.Access.Name && !isAccess {
 			if leadsTo(c.Listen.Map, m.Socket) && !leadsTo(c.Listen.Map, cf.Access.Socket) {
-				s.warn(s.cf, cf.Access.Line, "the access map is defined again, after line %d made it milterd, and the last one counts, so sendmail's own rules do not ask milterd; milterd.m4 takes the place of FEATURE(`access_db')", m.Line)
+				s.severe("", s.cf, cf.Access.Line, "the access map is defined again, after line %d made it milterd, and the last one counts, so sendmail's own rules do not ask milterd; milterd.m4 takes the place of FEATURE(`access_db')", m.Line)
 				ours = true
 			}
 			continue
 		}
 		if !leadsTo(c.Listen.Map, m.Socket) {
 			if isAccess {
-				s.warn(s.cf, m.Line, "the access map is the socket %s, which is not listen.map (%s), so sendmail's own rules do not look into milterd's access table (%s)", m.Socket, door, s.access.path)
+				s.severe("define(`MILTERD_MAP', `"+door+"')dnl", s.cf, m.Line, "the access map is the socket %s, which is not listen.map (%s), so sendmail's own rules do not look into milterd's access table (%s)", m.Socket, door, s.access.path)
 			}
 			continue
 		}

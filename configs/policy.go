@@ -7,12 +7,10 @@ import (
 	"milterd/policy"
 )
 
-// Policy reads the access table, the domain files and, if configured,
+// Examine reads the access table, the domain files and, if configured,
 // sendmail.cf, and makes the policy of them. It also reads the files that hold
-// passwords and keys into the configuration. The warnings are what an
-// administrator should know although the policy can be used, one a line with
-// its file. The error is an [*Error] that holds every problem.
-func (c *Config) Policy() (*policy.Policy, []string, error) {
+// passwords and keys into the configuration. The error is an [*Error] that holds every problem.
+func (c *Config) Examine() (*policy.Policy, []Finding, error) {
 	s := c.sources()
 	p := &policy.Policy{
 		Features: s.features,
@@ -36,8 +34,8 @@ func (c *Config) Policy() (*policy.Policy, []string, error) {
 	c.checkReach(s)
 	c.checkPlaces(s)
 	if err := s.err(); err != nil {
-		return nil, s.warnings, err
+		return nil, s.findings, err
 	}
 	c.entries, c.leftOut = s.entries, s.leftOut
-	return p, s.warnings, nil
+	return p, s.findings, nil
 }

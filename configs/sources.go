@@ -51,7 +51,7 @@ type class struct {
 type sources struct {
 	config *Config
 	problems
-	warnings []string
+	findings []Finding
 	// entries counts what each file holds; one that need not be there holds
 	// nothing.
 	entries map[string]int
@@ -105,18 +105,17 @@ func (c *Config) sources() *sources {
 // askSendmail takes from sendmail.cf what has no explicit key.
 func (c *Config) askSendmail(s *sources) {
 	s.cf = c.path(c.Sendmail.CF)
-	data, err := readFile(s.cf, maxSendmailCF)
+	cf, err := c.machine.sendmailCF(s.cf)
 	if err != nil {
 		s.add(c.name, c.lines["sendmail.cf"], "sendmail.cf: %v", err)
 		return
 	}
-	cf, err := sendmail.Parse(data, c.machine.name())
-	if err != nil {
-		s.add(c.name, c.lines["sendmail.cf"], "sendmail.cf: %s %v", s.cf, err)
-		return
-	}
 	for _, p := range cf.Problems {
-		s.warn(s.cf, p.Line, "%s", p.Text)
+		severity := Warning
+		if p.OpenRelay {
+			severity = Severe
+		}
+		s.find(severity, p.Cure, s.cf, p.Line, "%s", p.Text)
 	}
 	c.checkDoors(s, cf)
 	if !c.explicit("access.file") {
@@ -189,8 +188,9 @@ func (s *sources) classFromSendmail(from sendmail.Class) class {
 // missing.
 func (c *Config) source(key, path string, absent absence) source {
 	s := source{path: c.path(path), missing: absent, format: sendmail.WordsUpToComment}
-	if line, ok := c.lines[key]; ok {
-		s.file, s.line, s.missing = c.name, line, mustExist
+	if c.explicit(key) {
+		s.file, s.line = c.place(key)
+		s.missing = mustExist
 	}
 	return s
 }
@@ -264,11 +264,8 @@ const maxSuspects = 20
 
 // warnOf warns of a key.
 func (s *sources) warnOf(key, format string, args ...any) {
-	s.warn(s.config.name, s.config.lines[key], "%s: %s", key, fmt.Sprintf(format, args...))
-}
-
-func (s *sources) warn(file string, line int, format string, args ...any) {
-	s.warnings = append(s.warnings, Problem{File: file, Line: line, Text: fmt.Sprintf(format, args...)}.String())
+	file, line := s.config.place(key)
+	s.warn(file, line, "%s: %s", key, fmt.Sprintf(format, args...))
 }
 
 // read makes a class of its names and files.

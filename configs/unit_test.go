@@ -11,7 +11,7 @@ import (
 // the paths that its comments suggest, must be among those that the unit's sandbox
 // leaves open.
 func TestTheUnitMayUseThePathsOfTheReference(t *testing.T) {
-	unit, err := os.ReadFile("milterd.service")
+	unit, err := os.ReadFile("packaging/milterd.service")
 	if err != nil {
 		t.Fatal(err)
 	}

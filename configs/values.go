@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -151,6 +152,22 @@ func matching(expression, expected string) func(string) error {
 // optionalText takes text on one line, which may be empty.
 func optionalText(to *string) func(value) {
 	return checked(to, matching(`[^\r\n\t]*`, "one line"))
+}
+
+// group takes the name or the number of a group; empty for none.
+func group(to *string) func(value) {
+	named := optionalText(to)
+	return func(v value) {
+		if v.node.Kind == yaml.ScalarNode && v.node.Tag == "!!int" {
+			if _, err := strconv.ParseUint(v.node.Value, 10, 31); err != nil || v.node.Value[0] == '0' && v.node.Value != "0" {
+				v.fail("%s, expected the name or the number of a group", kind(v.node))
+				return
+			}
+			*to = v.node.Value
+			return
+		}
+		named(v)
+	}
 }
 
 // checkFile checks the name of a file.

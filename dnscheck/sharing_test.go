@@ -133,10 +133,10 @@ func TestWithAllServersDeadNothingPilesUp(t *testing.T) {
 	if testing.Short() {
 		sessions = 2_000
 	}
-	if text := os.Getenv("MILTERD_SESSIONS"); text != "" {
+	if text := os.Getenv("MILTERD_TEST_SESSIONS"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 100 {
-			t.Fatalf("MILTERD_SESSIONS=%q, expected a number from 100", text)
+			t.Fatalf("MILTERD_TEST_SESSIONS=%q, expected a number from 100", text)
 		}
 		sessions = n
 	}

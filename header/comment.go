@@ -82,15 +82,15 @@ func namesClient(text string) bool {
 		return true
 	}
 	for word := range strings.FieldsFuncSeq(text, isSeparator) {
-		switch word {
-		case "authenticated", "auth", "authid", "authuser", "account", "login",
-			"user", "username", "userid", "uid", "ident", "identity", "sender",
-			"helo", "ehlo", "lhlo", "invoked", "peer", "cn", "issuer", "subject":
+		if clientWords[word] {
 			return true
 		}
 	}
 	return false
 }
+
+var clientWords = set("authenticated auth authid authuser account login user username userid uid ident identity sender" +
+	" helo ehlo lhlo invoked peer cn issuer subject")
 
 // isSeparator tells the words of a comment apart.
 func isSeparator(r rune) bool {
@@ -156,12 +156,10 @@ func holdsAddress(text string) bool {
 // isProduct reports whether a word may be the name of mail software that a version
 // follows: letters, and none of the words that stand before an address.
 func isProduct(word string) bool {
-	switch word {
-	case "", "for", "from", "ip", "client", "address", "host", "see", "of", "to", "at", "by", "via", "with", "unknown", "unverified":
-		return false
-	}
-	return strings.Trim(word, "abcdefghijklmnopqrstuvwxyz-") == ""
+	return word != "" && !addressWords[word] && strings.Trim(word, "abcdefghijklmnopqrstuvwxyz-") == ""
 }
+
+var addressWords = set("for from ip client address host see of to at by via with unknown unverified")
 
 // holdsVersion reports whether a word of text is a version: 3.35, V1.3, 8.17.1/8.17.1.
 func holdsVersion(text string) bool {

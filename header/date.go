@@ -1,6 +1,7 @@
 package header
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -26,14 +27,14 @@ func isDate(tokens []token) bool {
 	for _, t := range tokens {
 		if t.kind == kindWord {
 			words++
-			all |= dateWordOf(t.text)
+			if all&dateTime == 0 || all&(dateNumber|dateName) == 0 {
+				all |= dateWordOf(t.text)
+			}
 		}
 	}
-	timed, day := all&dateTime != 0, all&dateNumber != 0 && all&dateName != 0
-	if all&dateOdd == 0 {
-		return words <= maxDateWords && (timed || day)
-	}
-	return words <= maxDateWords && timed && all&(dateNumber|dateName) != 0
+	timed, number, name := all&dateTime != 0, all&dateNumber != 0, all&dateName != 0
+	alone := all&dateOdd == 0 && (timed || number && name)
+	return words <= maxDateWords && (alone || timed && (number || name))
 }
 
 // dateWordOf says what a word may be; one with commas in it is several.
@@ -55,7 +56,7 @@ func datePartOf(word string) dateWord {
 		return dateName
 	case isTime(word):
 		return dateTime
-	case isZone(word), isParticle(word), isClockReading(word):
+	case isZone(word), isOneOf(dateParticles, word), clockForm.MatchString(word):
 		return dateZone
 	case isTimestamp(word):
 		return dateTime | dateNumber
@@ -100,19 +101,15 @@ func (w *writer) keepsDateComment(t token) bool {
 	return !w.client
 }
 
+// letter is one of a word of any language, in a regular expression.
+const letter = `[A-Za-z\x{80}-\x{10FFFF}]`
+
+var longZone = regexp.MustCompile(`^(` + letter + `{1,5}|(` + letter + `|[ .]){1,40}( time| dst|zeit))$`)
+
 // isZoneName reports whether text, in lower case, is the name of a time zone:
 // "cest", "gmt+01:00", "met dst", "pacific standard time".
 func isZoneName(text string) bool {
-	name, long := strings.CutSuffix(text, " time")
-	for _, season := range []string{" dst", "zeit"} {
-		long = long || strings.HasSuffix(name, season)
-	}
-	for _, r := range name {
-		if letter := r >= 'a' && r <= 'z' || r >= 0x80; !letter && (!long || r != ' ' && r != '.') {
-			return isZone(strings.ToUpper(text))
-		}
-	}
-	return name != "" && !isHostName(name) && (long && len(name) <= 40 || len(name) <= 5)
+	return longZone.MatchString(text) && !isHostName(strings.TrimSuffix(text, " time")) || isZone(strings.ToUpper(text))
 }
 
 // dateWords says which tokens of a date stay if the client is not to be told. A
@@ -131,7 +128,7 @@ func dateWords(date []token, client *traces) []bool {
 		case what&dateOdd != 0:
 			continue
 		case what == dateZone:
-			keep[i] = strings.ContainsAny(t.text, "0123456789") || isOneOf(formWords, t.text) || isParticle(t.text) || !client.named(lower(t.text))
+			keep[i] = strings.ContainsAny(t.text, "0123456789") || isOneOf(formWords, t.text) || isOneOf(dateParticles, t.text) || !client.named(lower(t.text))
 			continue
 		case what&dateName != 0:
 			names++
@@ -151,48 +148,34 @@ func dateWords(date []token, client *traces) []bool {
 	return keep
 }
 
+var shortName = regexp.MustCompile(`^` + letter + `{2,5}\.?,?$`)
+
 // looksLikeDateName reports whether a word may be the name of a day or month, most
 // likely a short form: up to five letters, such as "Mo,", "lun." or "févr.".
 func looksLikeDateName(word string) bool {
-	word = strings.TrimSuffix(strings.TrimSuffix(word, ","), ".")
-	switch lower(word) {
-	case "on", "in", "to", "host", "user", "ip":
-		return false
-	}
-	letters := 0
-	for _, r := range word {
-		if r < 0x80 && (r|0x20 < 'a' || r|0x20 > 'z') {
-			return false
-		}
-		letters++
-	}
-	return letters >= 2 && letters <= 5
+	return shortName.MatchString(word) && !isOneOf(noDateNames, strings.TrimRight(word, ".,"))
 }
 
-// isTime reports whether a word is a time such as 10:00, 10:00:00.123, 10:00pm or
-// 10:00:00+01:00.
-func isTime(word string) bool {
-	if i := strings.IndexAny(word, "+-Z"); i > 0 && isZone(word[i:]) {
-		word = word[:i]
-	}
-	if n := len(word) - len("am"); n > 0 && (strings.EqualFold(word[n:], "am") || strings.EqualFold(word[n:], "pm")) {
-		word = word[:n]
-	}
-	word, fraction, _ := strings.Cut(word, ".")
-	parts := strings.Count(word, ":") + 1
-	for part := range strings.SplitSeq(word, ":") {
-		if !isNumber(part, 2) {
-			return false
-		}
-	}
-	return (parts == 2 || parts == 3) && (fraction == "" || isNumber(fraction, 9))
-}
+var noDateNames = set("on in to host user ip")
 
-// isUnixTime reports whether a word is seconds or milliseconds of Unix time.
-func isUnixTime(word string) bool {
-	seconds, fraction, _ := strings.Cut(word, ".")
-	return (len(seconds) == 10 || len(seconds) == 13) && seconds[0] == '1' && allDigits(seconds) && (fraction == "" || isNumber(fraction, 9))
-}
+// The forms of words that hold a time.
+const zoneOffset = `[+-][0-9]{1,2}:?[0-9]{0,2}`
+
+var (
+	// timeForm: 10:00, 10:00:00.123, 10:00pm or 10:00:00+01:00.
+	timeForm = regexp.MustCompile(`^[0-9]{1,2}:[0-9]{1,2}(:[0-9]{1,2})?(\.[0-9]{0,9})?(?i:am|pm)?(Z[A-Z]{0,4}|` + zoneOffset + `)?$`)
+	// zoneForm: +0100, +01:00, Z, UTC, GMT+1, EST.
+	zoneForm = regexp.MustCompile(`^([A-Z]{1,5}|(GMT|UTC)?` + zoneOffset + `)$`)
+	// clockForm is the reading of a monotonic clock that Go's time package writes
+	// behind a date: m=+0.123.
+	clockForm = regexp.MustCompile(`^m=[+-][0-9]{1,12}(\.[0-9]{0,9})?$`)
+	// instantForm: seconds or milliseconds of Unix time, or 20261122T100000Z.
+	instantForm = regexp.MustCompile(`^(1[0-9]{9}([0-9]{3})?(\.[0-9]{0,9})?|[0-9]{8}T[0-9]{1,6}Z?)$`)
+)
+
+func isTime(word string) bool { return timeForm.MatchString(word) }
+
+func isZone(word string) bool { return zoneForm.MatchString(word) }
 
 // isDay reports whether a word is a date such as 2024-02-05, 5/2/2024, 5-Feb-2024 or
 // 5.2.2024, which no address and no part of one is.
@@ -205,17 +188,12 @@ func isDay(word string) bool {
 }
 
 // isTimestamp reports whether a word is a date and a time: 2026-11-22T10:00:00Z,
-// 20261122T100000Z, 22/Nov/2026:10:00:00, or Unix time.
+// 22/Nov/2026:10:00:00, or as instantForm.
 func isTimestamp(word string) bool {
-	if day, time, ok := strings.Cut(word, "T"); ok && isDay(day) {
-		return isTime(time)
-	} else if ok {
-		return len(day) == 8 && allDigits(day) && isNumber(strings.TrimSuffix(time, "Z"), 6)
+	if i := strings.IndexAny(word, "T:"); i >= 0 && isDay(word[:i]) {
+		return isTime(word[i+1:])
 	}
-	if day, time, ok := strings.Cut(word, ":"); ok && isDay(day) {
-		return isTime(time)
-	}
-	return isUnixTime(word)
+	return instantForm.MatchString(word)
 }
 
 func isNumber(word string, digits int) bool {
@@ -246,41 +224,5 @@ var dateNames = set("mon tue wed thu fri sat sun jan feb mar apr may jun jul aug
 	" segunda-feira terça-feira quarta-feira quinta-feira sexta-feira janeiro fevereiro março maio junho julho setembro outubro novembro dezembro" +
 	" maandag dinsdag woensdag donderdag vrijdag zaterdag zondag januari februari maart augustus")
 
-// isParticle reports whether a word stands between those of a date.
-func isParticle(word string) bool {
-	switch lower(word) {
-	case "de", "del", "of", "the", "at", "um", "uhr", "le", "am", "pm", "a.m.", "p.m.", "-", "à":
-		return true
-	}
-	return false
-}
-
-// isClockReading reports whether a word is the reading of a monotonic clock that
-// Go's time package writes behind a date: m=+0.123.
-func isClockReading(word string) bool {
-	reading, ok := strings.CutPrefix(word, "m=")
-	if !ok || reading == "" || reading[0] != '+' && reading[0] != '-' {
-		return false
-	}
-	seconds, fraction, _ := strings.Cut(reading[1:], ".")
-	return isNumber(seconds, 12) && (fraction == "" || isNumber(fraction, 9))
-}
-
-// isZone reports whether a word is a time zone: +0100, +01:00, Z, UTC, GMT+1, EST.
-func isZone(word string) bool {
-	name := strings.TrimRight(word, "0123456789:+-")
-	offset := word[len(name):]
-	for i := 0; i < len(name); i++ {
-		if name[i] < 'A' || name[i] > 'Z' {
-			return false
-		}
-	}
-	switch {
-	case offset == "":
-		return name != "" && len(name) <= 5
-	case offset[0] != '+' && offset[0] != '-' || name != "" && name != "GMT" && name != "UTC":
-		return false
-	}
-	digits := strings.Replace(offset[1:], ":", "", 1)
-	return isNumber(digits, 4)
-}
+// dateParticles stand between the words of a date.
+var dateParticles = set("de del of the at um uhr le am pm a.m. p.m. - à")

@@ -59,15 +59,14 @@ func (s signature) reason() string {
 // and what else stands in domain names.
 func tagText(value string) string {
 	const most = 100
-	var b strings.Builder
-	for i := 0; i < len(value) && b.Len() < most; i++ {
-		switch c := value[i]; {
-		case isSpace(c):
-		case c < 0x80 && isHostByte(c):
-			b.WriteByte(c)
-		default:
-			b.WriteByte('?')
+	text := strings.Map(func(r rune) rune {
+		switch {
+		case isBlank(r):
+			return -1
+		case r < 0x80 && isHostByte(byte(r)):
+			return r
 		}
-	}
-	return b.String()
+		return '?'
+	}, value)
+	return text[:min(len(text), most)]
 }

@@ -116,7 +116,7 @@ func commentText(s string, open int) string {
 		s = strings.TrimRight(s, `\`) + strings.Repeat(")", open)
 	}
 	text := strings.Trim(oneLine(inside(s)), " ")
-	if len(text) == len(inside(s)) {
+	if text == inside(s) {
 		return s
 	}
 	return "(" + text + ")"
@@ -190,31 +190,22 @@ func balanced(word string) string {
 // matches reports whether parentheses, angle brackets, square brackets and quotation
 // marks match, each kind by itself. What stands in quotation marks does not count.
 func matches(text string) bool {
-	var parentheses, angles, squares int
+	var open [3]int
 	quoted := false
 	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case c == '"':
+		switch kind := strings.IndexByte(`(<[)>]`, text[i]); {
+		case text[i] == '"':
 			quoted = !quoted
-		case quoted:
-		case c == '(':
-			parentheses++
-		case c == ')':
-			parentheses--
-		case c == '<':
-			angles++
-		case c == '>':
-			angles--
-		case c == '[':
-			squares++
-		case c == ']':
-			squares--
-		}
-		if min(parentheses, angles, squares) < 0 {
+		case quoted || kind < 0:
+		case kind < len(open):
+			open[kind]++
+		case open[kind-len(open)] == 0:
 			return false
+		default:
+			open[kind-len(open)]--
 		}
 	}
-	return parentheses == 0 && angles == 0 && squares == 0 && !quoted
+	return open == [3]int{} && !quoted
 }
 
 // oneLine makes each run of white space one blank. A backslash before white space

@@ -39,7 +39,7 @@ func productNames(value string) []string {
 			names = append(names, name)
 			continue
 		}
-		if n := len(names); n > 0 && isVersionWord(names[n-1]) {
+		if n := len(names); n > 0 && isOneOf(versionWords, strings.TrimRight(names[n-1], ".:")) {
 			names = names[:n-1]
 		}
 	}
@@ -114,11 +114,5 @@ func isVersion(word string) bool {
 	return strings.Contains(word, ".")
 }
 
-// isVersionWord reports whether a word announces a version.
-func isVersionWord(word string) bool {
-	switch lower(strings.TrimRight(word, ".:")) {
-	case "version", "ver", "v", "release", "rel", "build", "revision", "rev":
-		return true
-	}
-	return false
-}
+// versionWords announce a version.
+var versionWords = set("version ver v release rel build revision rev")

@@ -17,7 +17,7 @@ func Plan(fields []Field, rules *Rules) (edits []Edit, kept []Kept) {
 	if len(targets) == 0 {
 		return nil, nil
 	}
-	survey(fields, targets)
+	countFields(fields, targets)
 	var deletions []Edit
 	for _, f := range fields {
 		t := find(targets, f.Name)
@@ -87,8 +87,8 @@ func find(targets []target, name string) *target {
 	return nil
 }
 
-// survey counts the fields of each target and reads the signatures.
-func survey(fields []Field, targets []target) {
+// countFields counts the fields of each target and reads the signatures.
+func countFields(fields []Field, targets []target) {
 	for _, f := range fields {
 		if t := find(targets, f.Name); t != nil {
 			t.total++

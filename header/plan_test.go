@@ -1,17 +1,14 @@
 package header
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"milterd/integration/testkit"
 )
-
-var update = flag.Bool("update", false, "write the expected headers of testdata")
 
 // sample is a file of testdata: what it shows, a header, and under each set of
 // rules the header that is left of it.
@@ -55,15 +52,13 @@ func readSamples(t testing.TB) []sample {
 	return samples
 }
 
-func (s sample) write(t *testing.T) {
-	t.Helper()
+// text is the file of the sample.
+func (s sample) text() string {
 	text := s.about + "== header\n" + s.header
 	for _, rules := range s.rules {
 		text += "== " + rules + "\n" + s.want[rules]
 	}
-	if err := os.WriteFile("testdata/"+s.name+".txt", []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	return text
 }
 
 // fieldsOf reads a header as an MTA hands it to a milter.
@@ -134,16 +129,6 @@ func TestHeadersAreScrubbed(t *testing.T) {
 			}
 			got.want[rules] = text
 		}
-		if *update {
-			got.write(t)
-			continue
-		}
-		for _, rules := range s.rules {
-			t.Run(s.name+"/"+rules, func(t *testing.T) {
-				if diff := cmp.Diff(s.want[rules], got.want[rules]); diff != "" {
-					t.Errorf("(-want +got):\n%s", diff)
-				}
-			})
-		}
+		t.Run(s.name, func(t *testing.T) { testkit.Golden(t, "testdata/"+s.name+".txt", got.text()) })
 	}
 }

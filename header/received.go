@@ -101,7 +101,8 @@ func parse(value string, repair bool) received {
 		head, date = trailingDate(head)
 		r.loose = date != nil
 	}
-	r.head, r.date = short(head), short(date)
+	isLong := func(t token) bool { return len(t.text) > maxToken }
+	r.head, r.date = slices.DeleteFunc(head, isLong), slices.DeleteFunc(date, isLong)
 	r.cut = len(r.head)+len(r.date) < len(head)+len(date)
 	r.parts = partsOf(r.head)
 	r.choose()
@@ -201,15 +202,6 @@ func (r *received) byHost() (host string) {
 		})
 	}
 	return host
-}
-
-// short leaves out the tokens that are too long to be kept.
-func short(tokens []token) []token {
-	long := func(t token) bool { return len(t.text) > maxToken }
-	if !slices.ContainsFunc(tokens, long) {
-		return tokens
-	}
-	return slices.DeleteFunc(slices.Clone(tokens), long)
 }
 
 // maxDate bounds the text that is taken for a date and its comments.

@@ -9,10 +9,9 @@ import (
 // texts are ready for use.
 type scrubber struct {
 	client, version, with bool
-	// from and by are what stands in place of clients and of software, by as the
-	// text of one comment; empty if nothing does.
-	from []token
-	by   string
+	// from and by are what stands in place of clients and of software, by one comment
+	// at most; empty if nothing does.
+	from, by []token
 }
 
 func newScrubber(rules *Rules) *scrubber {
@@ -25,9 +24,7 @@ func newScrubber(rules *Rules) *scrubber {
 		by = DefaultBy
 	}
 	s.from, _ = lex(from)
-	if tokens, _ := lex(by); len(tokens) > 0 {
-		s.by = tokens[0].text
-	}
+	s.by, _ = lex(by)
 	return s
 }
 
@@ -86,14 +83,16 @@ func (s *scrubber) complete(head []token) []token {
 	switch {
 	case len(head) > 0:
 		return head
-	case !s.client && s.by != "":
-		return []token{commentOf(s.by)}
-	case !s.client:
-		return []token{commentOf(DefaultBy)}
-	case len(s.from) > 0:
+	case s.client && len(s.from) > 0:
 		return s.from
+	case !s.client && len(s.by) > 0:
+		return s.by
 	}
-	tokens, _ := lex(DefaultFrom)
+	instead := DefaultFrom
+	if !s.client {
+		instead = DefaultBy
+	}
+	tokens, _ := lex(instead)
 	return tokens
 }
 
@@ -270,7 +269,7 @@ func isVersionNumber(word string) bool {
 }
 
 // isOwn reports whether a comment is the one that stands in place of software.
-func (w *writer) isOwn(t token) bool { return w.version && t.text == w.by }
+func (w *writer) isOwn(t token) bool { return w.version && len(w.by) > 0 && t.text == w.by[0].text }
 
 // comment writes what stays of a comment that is not in a from clause, or stands in
 // its place. behindHost: it stands right behind the host in by, if it is in by.
@@ -325,10 +324,10 @@ func (w *writer) software(p part, t token) {
 	switch {
 	case w.version:
 		expected := p.clause == clauseNone || p.clause == clauseBy || p.clause == clauseWith
-		if w.by == "" || w.named || p.clause == clauseFor || !expected && !holdsVersion(text) {
+		if len(w.by) == 0 || w.named || p.clause == clauseFor || !expected && !holdsVersion(text) {
 			return
 		}
-		t = commentOf(w.by)
+		t = w.by[0]
 	case w.client && t.about == aboutBoth:
 		if t = commentOf("(" + inside(t.text)[:ownName(text)] + ")"); w.leaks(t.text) {
 			return

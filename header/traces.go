@@ -2,6 +2,7 @@ package header
 
 import (
 	"iter"
+	"slices"
 	"strings"
 )
 
@@ -32,27 +33,23 @@ func isHostByte(c byte) bool {
 // hostWords yields the words of text, without punctuation around them.
 func hostWords(text string) iter.Seq[hostWord] {
 	return func(yield func(hostWord) bool) {
-		for i := 0; i < len(text); {
-			if !isHostByte(text[i]) {
-				i++
-				continue
-			}
-			begin := i
-			for i < len(text) && isHostByte(text[i]) {
-				i++
-			}
-			word := hostWord{text: strings.TrimLeft(text[begin:i], ".-+@%")}
-			word.text = strings.TrimRight(word.text, ".-+@%")
-			if !strings.HasSuffix(word.text, "::") {
-				word.text = strings.TrimSuffix(word.text, ":")
-			}
-			word.slash = begin > 0 && text[begin-1] == '/' || i < len(text) && text[i] == '/'
-			if word.text != "" && !yield(word) {
-				return
+		for run := range strings.FieldsFuncSeq(text, isOutsideHost) {
+			slash := strings.Contains(run, "/")
+			for word, rest := "", run; rest != ""; {
+				word, rest, _ = strings.Cut(rest, "/")
+				word = strings.Trim(word, ".-+@%")
+				if !strings.HasSuffix(word, "::") {
+					word = strings.TrimSuffix(word, ":")
+				}
+				if word != "" && !yield(hostWord{word, slash}) {
+					return
+				}
 			}
 		}
 	}
 }
+
+func isOutsideHost(r rune) bool { return r < 0x80 && r != '/' && !isHostByte(byte(r)) }
 
 // add takes a word as one of the client's, unless it is one that says nothing.
 func (t *traces) add(word string) {
@@ -63,10 +60,8 @@ func (t *traces) add(word string) {
 	if allDigits(word) || tlsWords[word] || plainWords[word] || formWords[word] {
 		return
 	}
-	for _, known := range t.words {
-		if known == word {
-			return
-		}
+	if slices.Contains(t.words, word) {
+		return
 	}
 	if len(t.words) == maxTraces {
 		t.overflow = true
@@ -83,16 +78,8 @@ func (t *traces) addHost(word string) {
 		t.add(addr.String())
 		return
 	}
-	for rest := word; ; {
-		i := strings.IndexAny(rest, "@:")
-		if i < 0 {
-			if rest != word {
-				t.add(rest)
-			}
-			return
-		}
-		t.add(rest[:i])
-		rest = rest[i+1:]
+	for part := range strings.FieldsFuncSeq(word, func(r rune) bool { return r == '@' || r == ':' }) {
+		t.add(part)
 	}
 }
 

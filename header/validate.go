@@ -3,6 +3,7 @@ package header
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"milterd/policy/printable"
@@ -52,7 +53,7 @@ func (r *FieldRule) validate() error {
 // 3.6.8).
 func CheckName(name string) error {
 	if name == "" || len(name) > maxName || strings.ContainsFunc(name, notInName) {
-		return fmt.Errorf("%s, expected the name of a header field, such as X-Mailer", printable.Quote(name))
+		return refused(name, ", expected the name of a header field, such as X-Mailer")
 	}
 	return nil
 }
@@ -65,9 +66,9 @@ func CheckValue(text string) error {
 	case text == "":
 		return errors.New("an empty text; remove takes the field away")
 	case !printable.IsASCII(text) || strings.TrimSpace(text) != text:
-		return fmt.Errorf("%s, expected printable ASCII on one line, without blanks around it", printable.Quote(text))
+		return refused(text, ", expected printable ASCII on one line, without blanks around it")
 	case len(text) > maxValue:
-		return fmt.Errorf("%s: %d octets, expected %d at most", printable.Quote(text), len(text), maxValue)
+		return refused(text, fmt.Sprintf(": %d octets, expected %d at most", len(text), maxValue))
 	}
 	return nil
 }
@@ -84,27 +85,26 @@ func checkFrom(text string) error {
 // (RFC 5321 section 4.4) of one name, with comments behind it. Anything more would
 // begin another clause of the field.
 func CheckFrom(text string) error {
-	quoted := printable.Quote(text)
-	if !printable.IsASCII(text) {
-		return fmt.Errorf("%s, expected printable ASCII on one line", quoted)
-	}
 	name, isFrom := strings.CutPrefix(text, "from ")
 	end := strings.IndexFunc(name+" ", notInHost)
 	name, rest := name[:end], name[end:]
-	if !isFrom || name == "" {
-		return fmt.Errorf(`%s, expected "from " and a name, such as %q`, quoted, DefaultFrom)
+	switch {
+	case !printable.IsASCII(text):
+		return refused(text, ", expected printable ASCII on one line")
+	case !isFrom || name == "":
+		return refused(text, `, expected "from " and a name, such as `+strconv.Quote(DefaultFrom))
 	}
 	for rest != "" {
 		comment, spaced := strings.CutPrefix(rest, " ")
 		if !spaced || !strings.HasPrefix(comment, "(") {
-			return fmt.Errorf("%s: expected nothing but comments in parentheses behind the name, each after a blank", quoted)
+			return refused(text, ": expected nothing but comments in parentheses behind the name, each after a blank")
 		}
 		if rest = behindComment(comment); rest == comment {
-			return fmt.Errorf("%s: a parenthesis is not closed", quoted)
+			return refused(text, ": a parenthesis is not closed")
 		}
 	}
 	if keyword(name) != clauseNone {
-		return fmt.Errorf("%s: expected a from clause such as %s", quoted, DefaultFrom)
+		return refused(text, ": expected a from clause such as "+DefaultFrom)
 	}
 	return checkReplacement(text)
 }
@@ -115,22 +115,21 @@ func notInHost(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune
 // CheckBy checks the text in place of mail software: one comment,
 // or nothing.
 func CheckBy(text string) error {
-	quoted := printable.Quote(text)
 	switch {
 	case text == "":
 		return nil
 	case !printable.IsASCII(text):
-		return fmt.Errorf("%s, expected printable ASCII on one line", quoted)
+		return refused(text, ", expected printable ASCII on one line")
 	case text[0] != '(':
-		return fmt.Errorf(`%s, expected a comment in parentheses, such as %q, or ""`, quoted, DefaultBy)
+		return refused(text, `, expected a comment in parentheses, such as `+strconv.Quote(DefaultBy)+`, or ""`)
 	}
 	switch behindComment(text) {
 	case "":
 		return checkReplacement(text)
 	case text:
-		return fmt.Errorf("%s: a parenthesis is not closed", quoted)
+		return refused(text, ": a parenthesis is not closed")
 	}
-	return fmt.Errorf("%s: expected nothing behind the comment", quoted)
+	return refused(text, ": expected nothing behind the comment")
 }
 
 // behindComment is what follows the comment that a text begins with, or the whole
@@ -154,12 +153,14 @@ func behindComment(text string) string {
 // checkReplacement checks the length and the characters of a text in place of
 // another.
 func checkReplacement(text string) error {
-	quoted := printable.Quote(text)
 	if len(text) > maxText {
-		return fmt.Errorf("%s: %d octets, expected %d at most", quoted, len(text), maxText)
+		return refused(text, fmt.Sprintf(": %d octets, expected %d at most", len(text), maxText))
 	}
 	if i := strings.IndexAny(text, `"\<>`); i >= 0 {
-		return fmt.Errorf("%s: character %q, expected printable ASCII without quotes, backslashes and angle brackets", quoted, text[i])
+		return refused(text, fmt.Sprintf(": character %q, expected printable ASCII without quotes, backslashes and angle brackets", text[i]))
 	}
 	return nil
 }
+
+// refused is the error about a text, with what is wrong with it.
+func refused(text, problem string) error { return errors.New(printable.Quote(text) + problem) }

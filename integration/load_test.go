@@ -242,7 +242,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	newcomer.say("QUIT", "221")
 	load.waitFor(t, after)
 
-	change(string(table)+"Connect:"+rejected+"\n", "reload failed, the old policy stays in force")
+	change(string(table)+"Connect:"+rejected+"\x00\n", "reload failed, the old policy stays in force")
 	judge("with a broken table", after)
 	if err := env.WriteFile("access", string(table)+rejections); err != nil {
 		t.Fatal(err)

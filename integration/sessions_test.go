@@ -63,7 +63,7 @@ func readSessions(t *testing.T, file string) []*replay.Session {
 	t.Helper()
 	var sessions []*replay.Session
 	err := replay.ReadFile(file, func(s *replay.Session) { sessions = append(sessions, s) })
-	if err != nil && !os.IsNotExist(errors.Unwrap(err)) {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}
 	return sessions

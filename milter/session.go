@@ -76,6 +76,7 @@ func (s *session) Connect(host, family string, port uint16, addr string, m gomil
 		return gomilter.RespContinue, nil
 	}
 	client := door.ClientText(s.client.Addr)
+	s.client.Shared = s.current.NAT.Seen(s.client.Addr)
 	answers := s.current.Answers(s.ctx, s.client, func(value any) { s.server.recovered("look-up", value, "client", client) })
 	s.evaluator = s.server.config.NewEvaluator(s.current.Policy, s.client, answers)
 	return gomilter.RespContinue, nil

@@ -1,6 +1,7 @@
 package milter
 
 import (
+	"log/slog"
 	"net/netip"
 	"strings"
 	"sync/atomic"
@@ -428,4 +429,33 @@ func TestTooManyRecipients(t *testing.T) {
 	p.send(frame('M', "<>\x00"), rcpt)
 	p.expect("c")
 	p.expect("c")
+}
+
+// The classic open relay: behind a bridge everyone looks like its gateway, whose network
+// may relay.
+func TestAGatewayThatHidesTheClientsRelaysNothing(t *testing.T) {
+	denied := policy.Reply{Code: 550, Enhanced: "5.7.1", Text: "Relaying denied"}
+	p := &policy.Policy{
+		Relay: policy.NewClass("10.88"),
+		Checks: policy.Checks{Relay: policy.RelayCheck{
+			Mode: policy.ModeEnforce, Deny: denied, DenyAuth: denied, Temp: denied, Fail: denied, Forged: denied,
+		}},
+	}
+	now := door.Snapshot{Policy: p, NAT: door.NewNATGuard(slog.New(slog.DiscardHandler))}
+	ts := serve(t, Config{Current: func() door.Snapshot { return now }, NewEvaluator: policyEvaluator})
+	peer := negotiated(t, ts.addr)
+	relay := func(addr, want string) {
+		t.Helper()
+		peer.send(connectFrame(addr), frame('M', "<>\x00"))
+		peer.expect("c")
+		peer.send(frame('R', "<x@other.example>\x00"))
+		peer.expect(want)
+		peer.send(frame('K'))
+	}
+	relay("10.88.0.1", "c")
+	for range 50 {
+		peer.send(connectFrame("10.88.0.1"), frame('K'))
+	}
+	relay("10.88.0.1", "y451 4.7.1 Relaying temporarily denied. Your own address is not known")
+	relay("10.88.0.2", "c")
 }

@@ -21,7 +21,11 @@ func (s *Session) checkDNSBL(e *evaluation) finding {
 func (s *Session) findListing(e *evaluation) finding {
 	check := s.policy.Checks.DNSBL
 	var undecided *finding
-	if check.Addresses {
+	switch {
+	case !check.Addresses:
+	case s.conn.Shared:
+		e.answers = append(e.answers, "the address lists do not count: "+sharedAddress)
+	default:
 		f, decided := s.judgeListings(e, s.answers.Listings(), s.clientAddr)
 		if decided {
 			return f

@@ -44,6 +44,9 @@ type Connection struct {
 	DaemonPort  uint16
 	DaemonAddr  string
 	DaemonFlags string
+	// Shared: nearly all clients have this address, as something hides their own. It
+	// entitles to nothing then, and what the DNS says of it says nothing of the client.
+	Shared bool
 }
 
 // ClientAddr is the client's address as sendmail writes it in ${client_addr}:

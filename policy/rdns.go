@@ -14,6 +14,9 @@ func (s *Session) checkRDNS(e *evaluation) finding {
 	if s.clientAddr == "" {
 		return pass("the client has no address")
 	}
+	if s.conn.Shared {
+		return pass(sharedAddress)
+	}
 	if own || s.conn.Resolve != ResolveOK {
 		if why := s.dnsExempt(e, check.Exempt); why != "" {
 			return finding{action: ActionAccept, exempt: true, reason: why}
@@ -82,10 +85,11 @@ func (s *Session) dnsExempt(e *evaluation, x Exempt) string {
 		}
 	}
 	if x.Relay {
-		if granted := s.entitlement(e); granted.ok {
+		// An address that clients share entitles none of them.
+		if granted := s.entitlement(e); granted.ok && !s.conn.Shared {
 			return "it may relay: " + granted.reason
 		}
-		if s.grant() == GrantHeld {
+		if s.grant() == GrantHeld && !s.conn.Shared {
 			return "it holds a relay grant"
 		}
 	}

@@ -34,16 +34,24 @@ func (s *Session) findRelay(e *evaluation) finding {
 		return s.relayDenied(e, "the address is written in a way that nothing is relayed for")
 	}
 	if s.port.Relay == RelayEntitled || s.port.Relay == "" {
-		if why := s.clientEntitles(e); why != "" {
-			e.verdict.Relay, e.destination = why, DestinationRelayed
-			return pass(why)
+		byAddress := s.addressOrGrant(e)
+		if byAddress != "" && !s.conn.Shared {
+			return relaying(e, byAddress)
+		}
+		if why := s.senderEntitles(e); why != "" {
+			return relaying(e, why)
+		}
+		if byAddress != "" {
+			return sharedMayNotRelay(e, byAddress)
 		}
 		if f, refused := s.unconfirmedName(e); refused {
 			return s.unlessGranted(e, f)
 		}
 		if why := s.nameEntitles(e); why != "" {
-			e.verdict.Relay, e.destination = why, DestinationRelayed
-			return pass(why)
+			if s.conn.Shared {
+				return sharedMayNotRelay(e, why)
+			}
+			return relaying(e, why)
 		}
 		return s.unlessGranted(e, s.relayDenied(e, notEntitled(e)))
 	}
@@ -54,16 +62,34 @@ func notEntitled(e *evaluation) string {
 	return fmt.Sprintf("%s is not ours, and nothing entitles this client to relay", e.to.domain)
 }
 
-// clientEntitles says why this client may relay by its address, a grant or the
-// sender, or nothing.
-func (s *Session) clientEntitles(e *evaluation) string {
+// relaying takes a recipient that is not ours from a client that may relay.
+func relaying(e *evaluation, why string) finding {
+	e.verdict.Relay, e.destination = why, DestinationRelayed
+	return pass(why)
+}
+
+// sharedAddress is why nothing is concluded from a client's address.
+const sharedAddress = "nearly all clients have this address, which hides their own (nat_guard)"
+
+// sharedReply puts off what an address would be entitled to, were it the client's own. An
+// administrator who means it can say so in time.
+var sharedReply = Reply{Code: 451, Enhanced: "4.7.1", Text: "Relaying temporarily denied. Your own address is not known"}
+
+// sharedMayNotRelay puts off a recipient that is not ours: why would entitle the client,
+// but for anyone could come with its address.
+func sharedMayNotRelay(e *evaluation, why string) finding {
+	return e.refusal(sharedReply, "nat_guard", why+", but "+sharedAddress)
+}
+
+// addressOrGrant says why this client may relay by its address or a grant, or nothing.
+func (s *Session) addressOrGrant(e *evaluation) string {
 	if entitled := s.entitlement(e); entitled.ok {
 		return entitled.reason
 	}
 	if s.grant() == GrantHeld {
 		return "the client's address holds a relay grant"
 	}
-	return s.senderEntitles(e)
+	return ""
 }
 
 // noteRelay remembers that the message is relayed for an entitled client. The relay

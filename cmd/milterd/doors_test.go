@@ -188,8 +188,8 @@ func TestAMapDoorThatCannotBeOpened(t *testing.T) {
 		err, warning string // parts
 		maps         int
 	}{
-		{"asked for", "milter: local:DIR/milter.sock, map: local:DIR/none/map.sock", false, "listen.map: ", "", 0},
-		{"asked for, the second of two", "milter: local:DIR/milter.sock, map: [local:DIR/map.sock, local:DIR/none/map.sock]", false, "listen.map: ", "", 0},
+		{"asked for", "milter: local:DIR/milter.sock, map: local:DIR/none/none/map.sock", false, "listen.map: ", "", 0},
+		{"asked for, the second of two", "milter: local:DIR/milter.sock, map: [local:DIR/map.sock, local:DIR/none/none/map.sock]", false, "listen.map: ", "", 0},
 		{"left to the default", "milter: local:DIR/milter.sock", true, "", "the map door stays shut", 0},
 		{"not wanted", "milter: local:DIR/milter.sock, map: []", false, "", "", 0},
 		{"open", "milter: local:DIR/milter.sock, map: [local:DIR/map.sock, local:DIR/map2.sock]", false, "", "", 2},
@@ -201,7 +201,7 @@ func TestAMapDoorThatCannotBeOpened(t *testing.T) {
 				t.Fatal(err)
 			}
 			if c.impossible {
-				config.Listen.Map = []string{"local:" + dir + "/none/map.sock"}
+				config.Listen.Map = []string{"local:" + dir + "/none/none/map.sock"}
 			}
 			var log testkit.Log
 			s, err := openSockets(config, slog.New(slog.NewTextHandler(&log, nil)))

@@ -43,6 +43,7 @@ var mayImport = map[string][]string{
 	"milter/status":    {"policy", "milter", "milter/door", "milter/socketmap"},
 	"configs/sendmail": {"policy", "policy/access"},
 	"configs/watch":    nil,
+	"configs/advice":   {"configs", "configs/sendmail", "milter/door", "policy", "policy/access"},
 	"configs":          {"policy", "policy/access", "dnscheck", "dnscheck/answers", "header", "policy/grant", "configs/sendmail", "milter/door"},
 }
 

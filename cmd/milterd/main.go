@@ -101,15 +101,8 @@ func runHealth(o *options, stdout, stderr io.Writer) int {
 		complain(stderr, err)
 		return exitFailure
 	}
-	var doors []status.Door
-	for _, address := range config.Listen.Milter {
-		doors = append(doors, status.Door{Name: status.Filter, Address: address})
-	}
-	for _, address := range config.Listen.Map {
-		doors = append(doors, status.Door{Name: status.Map, Address: address, Optional: !config.MapWanted()})
-	}
 	code := exitOK
-	for _, answer := range status.Ask(doors) {
+	for _, answer := range askDoors(config) {
 		if _, err := fmt.Fprintln(stdout, answer); err != nil {
 			fmt.Fprintf(stderr, "milterd: write results: %v\n", err)
 			return exitFailure
@@ -121,18 +114,34 @@ func runHealth(o *options, stdout, stderr io.Writer) int {
 	return code
 }
 
+// askDoors asks the running milterd at each of its doors.
+func askDoors(config *configs.Config) []status.Answer {
+	var doors []status.Door
+	for _, address := range config.Listen.Milter {
+		doors = append(doors, status.Door{Name: status.Filter, Address: address})
+	}
+	for _, address := range config.Listen.Map {
+		doors = append(doors, status.Door{Name: status.Map, Address: address, Optional: !config.MapWanted()})
+	}
+	return status.Ask(doors)
+}
+
 func runVersion(_ *options, stdout, _ io.Writer) int {
 	fmt.Fprintln(stdout, version())
 	return exitOK
 }
 
+// release is the version that make build stamps (-ldflags -X); empty in a binary that
+// was built in another way.
+var release string
+
 // version says what this binary was built from.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return "milterd, unknown version, " + runtime.Version()
+		return "milterd " + cmp.Or(release, "of an unknown version") + ", " + runtime.Version()
 	}
-	text := "milterd " + info.Main.Version
+	text := "milterd " + cmp.Or(release, info.Main.Version)
 	for _, s := range info.Settings {
 		switch {
 		case s.Key == "vcs.revision":
@@ -167,7 +176,7 @@ func (p place) file() string {
 // only if there is no directory for one either: a service whose file is gone must not
 // begin to refuse mail.
 func (p place) load() (config *configs.Config, warning string, err error) {
-	config, err = configs.Load(p.file())
+	config, err = configs.Load(p.file(), os.Environ()...)
 	if p.flag != "" || !errors.Is(err, fs.ErrNotExist) {
 		return config, "", err
 	}
@@ -175,7 +184,7 @@ func (p place) load() (config *configs.Config, warning string, err error) {
 		return nil, "", fmt.Errorf("%w; expected that file, as its directory is there (with the line `mode: shadow` it refuses nothing, with `mode: enforce` it is the built-in configuration)%s",
 			err, p.misnamed())
 	}
-	config, err = configs.Default()
+	config, err = configs.Default(os.Environ()...)
 	return config, "no configuration file " + p.fallback + ", the built-in one is in force", err
 }
 

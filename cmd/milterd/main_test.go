@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.uber.org/goleak"
 
+	"milterd/integration/probe"
 	"milterd/policy/replay/dryrun"
 )
 
@@ -55,6 +56,15 @@ func TestCommandLine(t *testing.T) {
 		{"a grant for a user", "-config x -grant 203.0.113.8 shin", &options{config: "x", grants: grantOptions{grant: "203.0.113.8", user: "shin"}}, ""},
 		{"a revocation", "-revoke shin", &options{grants: grantOptions{revoke: "shin"}}, ""},
 		{"a list of grants", "-grants", &options{}, ""},
+		{"the doctor", "-doctor -offline -json -cf x.cf", &options{advice: adviceOptions{cf: "x.cf", offline: true, json: true}}, ""},
+		{"the lines for sendmail.mc", "-mc", &options{advice: adviceOptions{system: "debian"}}, ""},
+		{"an import", "-import -cf x.cf", &options{advice: adviceOptions{cf: "x.cf"}}, ""},
+		{"a probe, its servers before, between and behind flags", "-probe a -user u b:25 -password-file f c", &options{probe: probeOptions{
+			Options: probe.Options{Targets: []string{"a", "b:25", "c"}, User: "u"}, passwordFile: "f"}}, ""},
+
+		{"a system that there is not", "-mc -system vms", nil, `invalid value "vms" for flag -system: expected one of debian, freebsd, rhel`},
+		{"a probe of nothing", "-probe", nil, "-probe: expected HOST or HOST:PORT"},
+		{"a probe with half a login", "-probe a -user u", nil, "-user and -password-file need each other"},
 
 		{"a typed session without a sender", "-check -client 203.0.113.8", nil, `-client: expected -from ADDRESS as well (-from "" is the null sender)`},
 		{"a typed session on no port", "-check -client 203.0.113.8 -from a -port 0", nil, `invalid value "0" for flag -port: expected a number from 1 to 65535`},
@@ -113,7 +123,7 @@ func TestCommandLine(t *testing.T) {
 			if got.check.Typed == nil {
 				got.typed = dryrun.Typed{}
 			}
-			if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(options{}, grantOptions{}), cmpopts.EquateEmpty()); diff != "" {
+			if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(options{}, grantOptions{}, adviceOptions{}, probeOptions{}), cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("options (-want +got):\n%s", diff)
 			}
 		})

@@ -24,6 +24,8 @@ type options struct {
 	against string
 	typed   dryrun.Typed
 	grants  grantOptions
+	advice  adviceOptions
+	probe   probeOptions
 }
 
 // mode is one of the things that milterd does. Each has flags of its own.
@@ -48,6 +50,10 @@ func modes() []mode {
 		{[]string{"grant"}, "-grant IP [USER]", "have the running milterd relay for a client", nil, finishGrant, runGrants},
 		{[]string{"revoke"}, "-revoke IP|USER", "take relay grants back", nil, nil, runGrants},
 		{[]string{"grants"}, "-grants", "list the relay grants", nil, nil, runGrants},
+		{[]string{"doctor"}, "-doctor", "say what is wrong with this sendmail and this milterd together", doctorFlags, nil, runDoctor},
+		{[]string{"mc"}, "-mc", "print the lines for sendmail.mc", mcFlags, nil, runMC},
+		{[]string{"import"}, "-import", "print the configuration that does what a sendmail.cf does", cfFlag, nil, runImport},
+		{[]string{"probe"}, "-probe HOST[:PORT]...", "find out from outside whether a server relays for strangers", probeFlags, finishProbe, runProbe},
 		{[]string{"health"}, "-health", "exit 0 if the running milterd answers at its doors", nil, nil, runHealth},
 		{[]string{"version"}, "-version", "say what this binary was built from", nil, nil, runVersion},
 	}

@@ -49,5 +49,11 @@ func (r *reloader) register(to prometheus.Registerer) {
 	})
 	gauge("milterd_config_last_reload_success_timestamp_seconds", "When a policy was put in force last, at the start or by a reload.",
 		func() float64 { return float64(o.last.Load()) })
+	gauge("milterd_nat_suspected", "Whether nearly all clients have one private address that hides their own, so that nothing is concluded from it (nat_guard).", func() float64 {
+		if r.current.Load().NAT.Shared().IsValid() {
+			return 1
+		}
+		return 0
+	})
 	gauge("milterd_access_entries", "Entries of the access table in force.", func() float64 { return float64(r.current.Load().Policy.Access.Len()) })
 }

@@ -44,6 +44,8 @@ type reloader struct {
 	current atomic.Pointer[door.Snapshot]
 	// dns is nil before any check has asked.
 	dns atomic.Pointer[dnscheck.Live]
+	// nat outlives a reload.
+	nat *door.NATGuard
 	// grants is nil before openGrants, and where none are configured.
 	grants *grantSources
 
@@ -91,7 +93,11 @@ func (r *reloader) openGrants() error {
 // publish puts a policy in force, with its look-ups, nil for none, and the grants.
 func (r *reloader) publish(p *policy.Policy, lookups *answers.Lookups) {
 	r.asks = lookups
-	r.current.Store(&door.Snapshot{Policy: p, Lookups: lookups, Grants: r.held()})
+	now := &door.Snapshot{Policy: p, Lookups: lookups, Grants: r.held()}
+	if r.config.NATGuard == configs.NATGuardAuto {
+		now.NAT = r.nat
+	}
+	r.current.Store(now)
 }
 
 // held is what the doors ask about grants; nil where there are none.
@@ -130,6 +136,7 @@ func (r *reloader) load(asked bool) error {
 	if r.logger == nil {
 		r.logger = newLogger(r.stderr, config.Log.Format, &r.level)
 		r.registry = status.NewRegistry(r.logger)
+		r.nat = door.NewNATGuard(r.logger)
 	}
 	lookups, err := r.lookups(config)
 	if err != nil {

@@ -78,7 +78,7 @@ func TestWhatIsWrongAtTheStartIsSaidAndEndsMilterd(t *testing.T) {
 		{"a bad access table", baseConfig, "Connect:203.0.113.5\x00\n", exitUsage,
 			"milterd: DIR/access:1: NUL octet, expected text\n"},
 		{"a socket in a directory that does not exist",
-			strings.ReplaceAll(baseConfig, "milter.sock", "none/milter.sock"), "", exitFailure, "DIR/none"},
+			strings.ReplaceAll(baseConfig, "milter.sock", "none/none/milter.sock"), "", exitFailure, "DIR/none"},
 		{"an unknown group", strings.ReplaceAll(baseConfig, "milter.sock}", "milter.sock, socket_group: no-such-group}"), "",
 			exitFailure, "no-such-group"},
 	}

@@ -105,7 +105,7 @@ func TestAPageThatCannotBeOpenedIsWarnedOf(t *testing.T) {
 	}
 	defer closing(t, taken)
 	_, port, _ := net.SplitHostPort(taken.Addr().String())
-	for _, address := range []string{"local:DIR/none/http.sock", "inet:" + port + "@127.0.0.1"} {
+	for _, address := range []string{"local:DIR/none/none/http.sock", "inet:" + port + "@127.0.0.1"} {
 		p := serving(t, strings.ReplaceAll(statusConfig, "local:DIR/http.sock", address), rejectsBad)
 		p.waitLog(t, "level=WARN", "no status page (listen.http)", "listen on")
 		if got := p.ask(t, "a@bad.example"); got != denied {

@@ -34,6 +34,27 @@ type Config struct {
 	Filters []Filter
 	// Received is how the Received field is written.
 	Received Received
+	// Options are the O commands, by name.
+	Options Options
+	// Daemons are the ports that sendmail listens on.
+	Daemons []Daemon
+	// Maps are all maps that are defined.
+	Maps []Map
+	// DNSLists are the lists of FEATURE(dnsbl), FEATURE(enhdnsbl) and FEATURE(rhsbl),
+	// and those of like rules of one's own.
+	DNSLists []DNSList
+	// RDNS is what clients read whose reverse DNS is wrong.
+	RDNS RDNS
+	// GreetPause is the pause of FEATURE(greet_pause) in milliseconds.
+	GreetPause Fact
+	// RateControl, ConnControl and BlockBadHELO are the FEATUREs of these names.
+	RateControl, ConnControl, BlockBadHELO Fact
+	// SmartHost is $S, empty if mail goes where the DNS says.
+	SmartHost Fact
+	// RelayMaps are maps that rules of one's own let clients relay by.
+	RelayMaps []Fact
+	// Reopened are rulesets that have rules and are given more by a second S command.
+	Reopened []Fact
 	// Submission: the file is one of a mail submission program (submit.cf), not
 	// of a server.
 	Submission bool
@@ -62,6 +83,10 @@ type ClassFile struct {
 type Problem struct {
 	Line int
 	Text string
+	// OpenRelay: sendmail relays for strangers by it.
+	OpenRelay bool
+	// Cure is what is to be written in the sendmail.mc, empty if Text says it.
+	Cure string
 }
 
 // Parse reads a sendmail.cf as sendmail would on a machine with the given full
@@ -75,7 +100,7 @@ func Parse(data []byte, machine string) (*Config, error) {
 		macros:  make(map[string]string),
 		classes: make(map[string]*class),
 		rules:   make(rulesets),
-		options: make(options),
+		options: make(Options),
 	}
 	p.runtime(machine)
 	for _, l := range fold(data) {
@@ -100,6 +125,8 @@ func Parse(data []byte, machine string) (*Config, error) {
 	c.Features.CompressedIPv6 = p.options.on("UseCompressedIPv6Addresses")
 	c.Probe = p.options.probe()
 	c.Submission = p.options.on("UseMSP")
+	c.Options = p.options
+	p.findRejections()
 	p.markUsed()
 	p.markAsked()
 	p.findRelayOptions()
@@ -178,7 +205,7 @@ type parser struct {
 	macros  map[string]string
 	classes map[string]*class
 	rules   rulesets
-	options options
+	options Options
 	// inputFilters are the names of the filters that are asked.
 	inputFilters []string
 	// current is the ruleset that rules are added to.
@@ -219,6 +246,9 @@ func (p *parser) command(l line) {
 	case 'D':
 		name, text := cutName(rest)
 		p.macros[name] = p.expand(text)
+		if name == "S" {
+			p.config.SmartHost = Fact{p.macros[name], l.number}
+		}
 	case 'C':
 		name, text := cutName(rest)
 		p.addToClass(name, text, l.number)
@@ -228,11 +258,13 @@ func (p *parser) command(l line) {
 		p.mapCommand(rest, l.number)
 	case 'S':
 		p.current = rulesetName(rest)
-		if _, again := p.rules[p.current]; !again {
+		if before, again := p.rules[p.current]; !again {
 			p.rules[p.current] = nil
+		} else if len(before) > 0 {
+			p.config.Reopened = append(p.config.Reopened, Fact{p.current, l.number})
 		}
 	case 'O':
-		p.option(rest)
+		p.option(rest, l.number)
 	case 'H':
 		p.header(rest, l.number)
 	case 'X':
@@ -240,7 +272,7 @@ func (p *parser) command(l line) {
 	case 'R':
 		lhs, rhs, _ := strings.Cut(rest, "\t")
 		rhs, _, _ = strings.Cut(strings.TrimLeft(rhs, "\t"), "\t")
-		p.rules[p.current] = append(p.rules[p.current], rule{squeeze(lhs), squeeze(rhs), l.number})
+		p.rules[p.current] = append(p.rules[p.current], rule{squeeze(lhs), squeeze(rhs), rhs, l.number})
 	}
 }
 

@@ -12,7 +12,9 @@ type rulesets map[string][]rule
 // rule is one rule: what it looks for and what it makes of that, without white space.
 type rule struct {
 	lhs, rhs string
-	line     int
+	// text is the right side with its white space, which texts need.
+	text string
+	line int
 }
 
 func (r rule) String() string { return r.lhs + " -> " + r.rhs }
@@ -66,10 +68,14 @@ func (r rulesets) features() access.Features {
 	}
 }
 
+func (p *parser) openRelay(line int, cure, text string) {
+	p.config.Problems = append(p.config.Problems, Problem{Line: line, Text: text, OpenRelay: true, Cure: cure})
+}
+
 // findRelayOptions notes what makes sendmail relay more than milterd will.
 func (p *parser) findRelayOptions() {
 	if _, ok := p.rules["Basic_check_rcpt"]; ok && !p.rules.has("Basic_check_rcpt", "$>\"Relay_ok\"") {
-		p.problem(0, "FEATURE(promiscuous_relay) is in force: sendmail relays for everybody, milterd does not")
+		p.openRelay(0, "dnl FEATURE(`promiscuous_relay')", "FEATURE(promiscuous_relay) is in force: sendmail relays for everybody, milterd does not")
 	}
 	// The FEATURE looks into a table that is there when m4 comes to it.
 	if pause := p.rules["greet_pause"]; len(pause) > 0 && p.config.Access.Type != "" && !p.rules.has("greet_pause", "<!GreetPause>") {
@@ -82,6 +88,6 @@ func (p *parser) findRelayOptions() {
 		p.problem(0, "FEATURE(bestmx_is_local) is in force: milterd does not follow it; list the domains in domains.local")
 	}
 	if mode := p.options.value("DeliveryMode"); mode != "" && (mode[0] == 'd' || mode[0] == 'D') {
-		p.problem(0, "DeliveryMode is deferred, with which sendmail leaves its checks out: it relays for everybody, and milterd does not")
+		p.openRelay(p.options.Get("DeliveryMode").Line, "define(`confDELIVERY_MODE', `background')dnl", "DeliveryMode is deferred, with which sendmail leaves its checks out: it relays for everybody, and milterd does not")
 	}
 }

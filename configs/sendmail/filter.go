@@ -75,17 +75,6 @@ func interval(s string) time.Duration {
 	return sum
 }
 
-// daemonFilters notes the filters that one DaemonPortOptions names instead of
-// the file's own (InputMailFilters=a;b).
-func (p *parser) daemonFilters(value string) {
-	for field := range strings.SplitSeq(value, ",") {
-		key, list, _ := strings.Cut(field, "=")
-		if key = strings.TrimSpace(key); key != "" && (key[0] == 'I' || key[0] == 'i') {
-			p.inputFilters = append(p.inputFilters, filterNames(list)...)
-		}
-	}
-}
-
 func filterNames(list string) []string {
 	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ';' || r == ' ' || r == '\t' })
 }

@@ -2,7 +2,7 @@ package sendmail
 
 import "strings"
 
-// Map is the access map, or another one that is asked over a socket.
+// Map is a map, the one of the access table or another.
 type Map struct {
 	Name string
 	// Type is hash, btree, ldap, socket and so on; empty without
@@ -37,8 +37,7 @@ func fileMapEnding(mapType string) (ending string, ok bool) {
 	return "", false
 }
 
-// mapCommand reads a K command: that of the access map, or of one that is asked
-// over a socket.
+// mapCommand reads a K command.
 func (p *parser) mapCommand(rest string, number int) {
 	words := strings.Fields(rest)
 	if len(words) < 2 {
@@ -47,9 +46,6 @@ func (p *parser) mapCommand(rest string, number int) {
 	// sendmail takes the names of maps and of their types in any case.
 	m := Map{Name: words[0], Type: strings.ToLower(strings.TrimRight(words[1], ":")), Line: number}
 	isAccess := strings.EqualFold(m.Name, "access")
-	if !isAccess && m.Type != "socket" {
-		return
-	}
 	subject := ""
 	for _, word := range words[2:] {
 		if !strings.HasPrefix(word, "-") {
@@ -64,20 +60,24 @@ func (p *parser) mapCommand(rest string, number int) {
 		}
 	}
 	ending, isFile := fileMapEnding(m.Type)
+	if isFile {
+		m.Text = strings.TrimSuffix(subject, ending)
+		m.File = m.Text + ending
+	}
 	switch {
 	case m.Type == "socket":
 		m.Socket = subject
 		p.config.Sockets = append(p.config.Sockets, m)
+	case !isAccess:
 	case !isFile:
 		p.problem(number, "the access map is of type %s, which is not a text file that milterd could read; set access.file", m.Type)
 	default:
-		m.Text = strings.TrimSuffix(subject, ending)
 		if m.Text == "" {
 			p.problem(number, "the access map has no file; set access.file")
-			break
+			m.File = ""
 		}
-		m.File = m.Text + ending
 	}
+	p.config.Maps = append(p.config.Maps, m)
 	if isAccess {
 		p.config.Access = m
 	}

@@ -13,6 +13,8 @@ const scrubCondition = "$?{milterd_scrub}"
 type Received struct {
 	// Line is where the sendmail.cf defines it; 0 if it does not.
 	Line int
+	// ShowsClient and ShowsVersion: it names the client, and sendmail's version.
+	ShowsClient, ShowsVersion bool
 	// Hides: it has a second form without the client, as milterd.m4 writes it.
 	Hides bool
 	// From and By are what stands there in place of the client and of sendmail's
@@ -31,7 +33,11 @@ func (p *parser) header(rest string, number int) {
 	if !strings.EqualFold(strings.TrimSpace(name), "Received") {
 		return
 	}
-	r := Received{Line: number}
+	r := Received{
+		Line:         number,
+		ShowsClient:  strings.Contains(text, "$_") || strings.Contains(text, "$s") || strings.Contains(text, "{client_"),
+		ShowsVersion: strings.Contains(text, "$v") || strings.Contains(text, "$Z"),
+	}
 	_, text, r.Hides = strings.Cut(text, scrubCondition)
 	r.From, text = scrubbedForm(text)
 	if _, text, ok := strings.Cut(text, scrubCondition); ok {

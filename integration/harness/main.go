@@ -18,9 +18,9 @@ import (
 const (
 	// envInside tells the second copy of the program that it is the one to do
 	// the work: the directory of the run, and the namespaces it must have left.
-	envInside = "MILTERD_HARNESS_INSIDE"
+	envInside = "MILTERD_TEST_INSIDE"
 	// envRace asks for a race-enabled milterd.
-	envRace = "MILTERD_RACE"
+	envRace = "MILTERD_TEST_RACE"
 	// runPrefix begins the name of the directory of a run, the process ID and a
 	// random part follow.
 	runPrefix = "milterd-harness-"
@@ -36,7 +36,7 @@ type World struct {
 	// Binary is the milterd that was built for this run.
 	Binary string
 	// Race says that Binary was built with the race detector, which needs several
-	// times the memory. The environment variable MILTERD_RACE asks for it.
+	// times the memory. The environment variable MILTERD_TEST_RACE asks for it.
 	Race bool
 
 	dir    string

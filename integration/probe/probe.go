@@ -81,6 +81,11 @@ const implicitTLS = "465"
 // Run probes all targets, one after the other. An error is one of the options; what goes
 // wrong with a server stands in its report.
 func Run(ctx context.Context, o Options) ([]*Report, error) {
+	return each(ctx, o, (*examination).run)
+}
+
+// each examines all ports of all targets in one way.
+func each(ctx context.Context, o Options, how func(*examination) error) ([]*Report, error) {
 	o = o.withDefaults()
 	var reports []*Report
 	for _, target := range o.Targets {
@@ -96,7 +101,7 @@ func Run(ctx context.Context, o Options) ([]*Report, error) {
 			if port != "" {
 				p = port
 			}
-			reports = append(reports, probePort(ctx, o, host, addr, p))
+			reports = append(reports, probePort(ctx, o, host, addr, p, how))
 			if port != "" {
 				break
 			}
@@ -119,7 +124,7 @@ func resolve(ctx context.Context, host string, owned bool) (netip.Addr, error) {
 }
 
 // probePort probes one port within its time.
-func probePort(ctx context.Context, o Options, host string, addr netip.Addr, port string) *Report {
+func probePort(ctx context.Context, o Options, host string, addr netip.Addr, port string, how func(*examination) error) *Report {
 	ctx, cancel := context.WithTimeout(ctx, o.Time)
 	defer cancel()
 	r := &Report{Target: net.JoinHostPort(host, port)}
@@ -127,7 +132,7 @@ func probePort(ctx context.Context, o Options, host string, addr netip.Addr, por
 	if addr.IsLoopback() {
 		r.note("probed over loopback, which a mail server often lets relay: from another host the result may be another one")
 	}
-	if err := e.run(); err != nil {
+	if err := how(e); err != nil {
 		r.Error = shown(err.Error())
 	}
 	r.Conclude()

@@ -30,12 +30,12 @@ func setting(t *testing.T, name string, fallback int) int {
 }
 
 // newGenerators gives each table a generator of its own, so that one table of a
-// run can be asked again with MILTERD_SEED.
+// run can be asked again with MILTERD_TEST_SEED.
 func newGenerators(t *testing.T) (seed int, generators []generator) {
 	t.Helper()
-	seed = setting(t, "MILTERD_SEED", int(rand.Uint32()))
-	n := setting(t, "MILTERD_TABLES", 40)
-	t.Logf("MILTERD_SEED=%d MILTERD_TABLES=%d", seed, n)
+	seed = setting(t, "MILTERD_TEST_SEED", int(rand.Uint32()))
+	n := setting(t, "MILTERD_TEST_TABLES", 40)
+	t.Logf("MILTERD_TEST_SEED=%d MILTERD_TEST_TABLES=%d", seed, n)
 	for i := range n {
 		generators = append(generators, generator{rand.New(rand.NewPCG(uint64(seed), uint64(i)))})
 	}

@@ -2,6 +2,6 @@
 // rulesets do: its tests put the same generated access tables and sessions to
 // sendmail -bt and to package policy, and compare every answer.
 //
-// MILTERD_SEED sets the seed, MILTERD_TABLES the number of tables; make soak runs
+// MILTERD_TEST_SEED sets the seed, MILTERD_TEST_TABLES the number of tables; make soak runs
 // with many more than make test.
 package rulesets

@@ -1,7 +1,8 @@
 // Package door has what the two doors into sendmail, the filter door and the map
 // door, share: socket addresses and the sockets opened there (address.go,
 // listen.go), a listener that outlives temporary errors (accept.go), the snapshot
-// of policy and grants that both answer from (snapshot.go), a log of panics that a
+// of policy and grants that both answer from (snapshot.go), the guard against clients
+// that hide behind one address (nat.go), a log of panics that a
 // peer cannot flood (panics.go), and counters (stats.go).
 package door
 

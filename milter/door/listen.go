@@ -21,8 +21,9 @@ const DefaultSocketMode os.FileMode = 0o660
 //
 // A unix socket gets the mode (0 stands for DefaultSocketMode) and the group,
 // a name or a number, empty for the process's own; both mean nothing to TCP.
-// Its directory must exist; sendmail refuses one that others may write to. A
-// socket left behind by a dead process is replaced; one that a process answers
+// sendmail refuses a directory that others may write to, and a volume that containers
+// share is often one: so a directory that does not exist is made, with mode 0750 and
+// the socket's group, but not those above it. A socket left behind by a dead process is replaced; one that a process answers
 // on, or a file that is not a socket, is an error. Closing the listener
 // removes the socket, unless another one has taken its place.
 func Listen(spec string, mode os.FileMode, group string) (net.Listener, error) {
@@ -80,7 +81,9 @@ func listenUnix(path string, mode os.FileMode, group string) (net.Listener, erro
 	dir := filepath.Dir(path)
 	switch info, err := os.Stat(dir); {
 	case errors.Is(err, os.ErrNotExist):
-		return nil, fmt.Errorf("directory %s does not exist", dir)
+		if err := makeDirectory(dir, gid); err != nil {
+			return nil, err
+		}
 	case err != nil:
 		return nil, err
 	case !info.IsDir():
@@ -110,6 +113,30 @@ func listenUnix(path string, mode os.FileMode, group string) (net.Listener, erro
 		return nil, err
 	}
 	return s, nil
+}
+
+// directoryMode is the mode of a directory that is made for a socket: the group may
+// reach the sockets, and only the owner may put another in their place.
+const directoryMode os.FileMode = 0o750
+
+// makeDirectory makes the directory of a socket.
+func makeDirectory(dir string, gid int) error {
+	if err := os.Mkdir(dir, directoryMode); err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("directory %s does not exist", filepath.Dir(dir))
+		}
+		if errors.Is(err, os.ErrExist) {
+			return nil // another socket's listener was faster
+		}
+		return fmt.Errorf("make its directory: %w", err)
+	}
+	if gid >= 0 {
+		if err := os.Lchown(dir, -1, gid); err != nil {
+			return err
+		}
+	}
+	// The umask may have taken the group's rights away.
+	return os.Chmod(dir, directoryMode)
 }
 
 // place gives a bound socket its mode, group and name.

@@ -76,7 +76,8 @@ func TestListenUnixRefuses(t *testing.T) {
 		mode              os.FileMode
 		want              string
 	}{
-		{"a directory that does not exist", dir + "/none/s", "", 0, "directory " + dir + "/none does not exist"},
+		{"a directory in one that does not exist", dir + "/none/deeper/s", "", 0, "directory " + dir + "/none does not exist"},
+		{"a directory that cannot be made", file + "/none/s", "", 0, "stat "},
 		{"a directory that is a file", file + "/s", "", 0, file + " is not a directory"},
 		{"a file that is no socket", file, "", 0, file + " exists and is not a socket"},
 		{"a symbolic link", link, "", 0, link + " exists and is not a socket"},
@@ -104,6 +105,27 @@ func TestListenUnixRefuses(t *testing.T) {
 		t.Errorf("the socket in use is gone: %v", err)
 	} else {
 		conn.Close()
+	}
+}
+
+func TestListenUnixMakesTheSocketsDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "sockets")
+	first := listenAt(t, filepath.Join(dir, "a"), 0, strconv.Itoa(os.Getgid()))
+	info, err := os.Lstat(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode() != os.ModeDir|0o750 || int(info.Sys().(*syscall.Stat_t).Gid) != os.Getgid() {
+		t.Errorf("the directory has mode %v and group %d", info.Mode(), info.Sys().(*syscall.Stat_t).Gid)
+	}
+	// Its mode is the administrator's from then on, and it stays.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	first.Close()
+	listenAt(t, filepath.Join(dir, "b"), 0, "")
+	if info, err := os.Lstat(dir); err != nil || info.Mode() != os.ModeDir|0o755 {
+		t.Errorf("the second socket's directory: %v, %v", info, err)
 	}
 }
 

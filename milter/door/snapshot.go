@@ -15,6 +15,8 @@ type Snapshot struct {
 	Lookups Lookups
 	// Grants knows the relay grants; nil if there are none.
 	Grants Grants
+	// NAT knows the address that hides the clients' own; nil if that is not looked for.
+	NAT *NATGuard
 }
 
 // Lookups makes the DNS answers about a connection.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,10 @@ var notLoaded = Answer{Temp, "the policy is not loaded"}
 // A client that holds a grant has the value RELAY for its whole address under
 // Connect:, unless the table has an entry for that very address that refuses it. So
 // a network's REJECT does not keep out a user who has just logged in from there.
+//
+// If nearly all clients have one address that hides their own (door.NATGuard), the values
+// RELAY of this address, and of the networks that hold it, are not there, and neither are
+// its grants. What the table refuses stays refused.
 //
 // If the store of the grants cannot be asked, a client that was known to hold a grant
 // (policy.GrantTemporary) is told to come again. For all others the table's answer
@@ -65,7 +70,10 @@ func (a *Access) Lookup(ctx context.Context, key string) Answer {
 	if taggedAddress(key) {
 		return Answer{Temp, "a domain that reads as a key of its own"}
 	}
-	table := now.Policy.Access
+	table, shared := now.Policy.Access, now.NAT.Shared()
+	if shared.IsValid() && coversAddress(key, shared) {
+		return withoutRelay(a.found(table, key))
+	}
 	if shortened(ctx, key) {
 		value, line, ok := table.Entry(key)
 		return a.answer(table, key, value, line, ok)
@@ -201,6 +209,29 @@ func (a *Access) lookupClient(ctx context.Context, grants door.Grants, table *ac
 		return Answer{Temp, "whether the client holds a relay grant cannot be asked for now"}
 	}
 	return a.found(table, key)
+}
+
+// withoutRelay is an answer, but that nothing is found in place of RELAY.
+func withoutRelay(a Answer) Answer {
+	if a.Status == OK && access.ParseValue(a.Value).Kind == access.KindRelay {
+		return Answer{Status: NotFound}
+	}
+	return a
+}
+
+// coversAddress reports whether a key, connect:NETWORK or NETWORK alone, is about an
+// address or a network that holds it.
+func coversAddress(key string, addr netip.Addr) bool {
+	text := strings.TrimPrefix(access.Fold(key), "connect:")
+	separator, forms := ".", []string{addr.String()}
+	if addr.Is6() {
+		// sendmail shortens the form that it has: with zeros, or without.
+		separator, forms = ":", []string{access.Fold(access.FormatAddr(addr)), "ipv6:" + addr.String()}
+	}
+	return slices.ContainsFunc(forms, func(full string) bool {
+		rest, ok := strings.CutPrefix(full, text)
+		return ok && text != "" && (rest == "" || strings.HasPrefix(rest, separator))
+	})
 }
 
 // clientOf is the address in a key that asks about a client.

@@ -2,6 +2,7 @@ package socketmap
 
 import (
 	"context"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"testing"
@@ -255,6 +256,58 @@ func TestATagThatCameOutOfAnAddressIsNotAnswered(t *testing.T) {
 	} {
 		if got := a.Lookup(t.Context(), key); got.Status != want {
 			t.Errorf("%s: %v, expected %s", key, got, want)
+		}
+	}
+}
+
+// natGuard is a guard that suspects an address.
+func natGuard(t *testing.T, addr string) *door.NATGuard {
+	t.Helper()
+	g := door.NewNATGuard(slog.New(slog.DiscardHandler))
+	for range 100 {
+		g.Seen(netip.MustParseAddr(addr))
+	}
+	if !g.Shared().IsValid() {
+		t.Fatal("nothing is suspected")
+	}
+	return g
+}
+
+func TestAnAddressThatClientsShareRelaysNothing(t *testing.T) {
+	p := &policy.Policy{Access: table(t, `Connect:10.88.0.1	RELAY
+Connect:10.88	RELAY
+10		RELAY
+Connect:10.88.0	REJECT
+Connect:10.89	RELAY
+Connect:10.8	RELAY
+Connect:10.88.0.11	RELAY
+Connect:IPv6:fd00:0:0:1	RELAY
+To:10.88	RELAY
+Connect:host.containers.internal	RELAY
+`)}
+	grants := &grantTable{states: map[string]policy.GrantState{"10.88.0.1": policy.GrantHeld, "10.88.0.2": policy.GrantHeld}}
+	for _, tt := range []struct {
+		shared, key string
+		want        Answer
+	}{
+		{"10.88.0.1", "connect:10.88.0.1", Answer{Status: NotFound}},
+		{"10.88.0.1", "connect:10.88", Answer{Status: NotFound}},
+		{"10.88.0.1", "10", Answer{Status: NotFound}},
+		{"10.88.0.1", "connect:10.88.0", Answer{OK, "REJECT"}},
+		{"10.88.0.1", "connect:10.89", Answer{OK, "RELAY"}},
+		{"10.88.0.1", "connect:10.8", Answer{OK, "RELAY"}},
+		{"10.88.0.1", "connect:10.88.0.11", Answer{OK, "RELAY"}},
+		{"10.88.0.1", "connect:10.88.0.2", Answer{OK, "RELAY"}}, // another client's grant
+		{"10.88.0.1", "to:10.88", Answer{OK, "RELAY"}},
+		{"10.88.0.1", "connect:host.containers.internal", Answer{OK, "RELAY"}},
+		{"fd00::1:0:0:0:1", "connect:ipv6:fd00:0:0:1", Answer{Status: NotFound}},
+		{"fd00::2:0:0:0:1", "connect:ipv6:fd00:0:0:1", Answer{OK, "RELAY"}},
+		{"192.168.1.1", "connect:10.88.0.1", Answer{OK, "RELAY"}},
+	} {
+		now := door.Snapshot{Policy: p, Grants: grants, NAT: natGuard(t, tt.shared)}
+		a := NewAccess(func() door.Snapshot { return now }, nil)
+		if got := a.Lookup(t.Context(), tt.key); got != tt.want {
+			t.Errorf("shared %s, key %s: %v, expected %v", tt.shared, tt.key, got, tt.want)
 		}
 	}
 }

@@ -28,7 +28,9 @@ type conn struct {
 	in         []byte // read from the socket: in[start:end]
 	start, end int
 	out        []byte // answers that are not sent yet
-	previous   string // the key of the last request
+	// seen: the server has been told of the client.
+	seen     bool
+	previous string // the key of the last request
 
 	mu sync.Mutex
 	// last is when the connection ends, once the server is shutting down.
@@ -50,6 +52,7 @@ func (c *conn) serve() {
 			return
 		}
 		key := string(r.key)
+		c.see(key)
 		c.out = c.server.answer(string(r.name), key, c.previous).append(c.out)
 		c.previous = key
 		if len(c.out) < maxPending {
@@ -59,6 +62,18 @@ func (c *conn) serve() {
 			c.ended(err)
 			return
 		}
+	}
+}
+
+// see tells the server of the client once its address is asked for. sendmail makes a
+// connection for each of its clients.
+func (c *conn) see(key string) {
+	if c.seen || c.server.config.Seen == nil {
+		return
+	}
+	if client, ok := clientOf(key); ok {
+		c.seen = true
+		c.server.config.Seen(client)
 	}
 }
 

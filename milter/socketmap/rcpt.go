@@ -52,6 +52,8 @@ func (r *Rcpt) Lookup(ctx context.Context, key string) Answer {
 	if err != nil {
 		return Answer{Temp, err.Error()}
 	}
+	shared := now.NAT.Shared()
+	q.client.Shared = shared.IsValid() && shared == q.client.Addr.Unmap()
 	client := door.ClientText(q.client.Addr)
 	answers := now.Answers(ctx, q.client, func(value any) {
 		r.panics.Log(r.logger, "look-up panicked", value, "client", client)

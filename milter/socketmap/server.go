@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -31,6 +32,9 @@ const DefaultIdleTimeout = 7210 * time.Second
 type Config struct {
 	// Maps are the maps by their names, those of the K lines in sendmail.cf.
 	Maps map[string]Map
+	// Seen is told the client of each connection, as far as sendmail asks about one. May
+	// be nil.
+	Seen func(client netip.Addr)
 	// Logger gets what goes wrong, and at level Debug every look-up. Default: none.
 	Logger *slog.Logger
 	// MaxConnections limits the connections from MTAs open at once; sendmail

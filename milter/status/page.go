@@ -10,13 +10,12 @@ import (
 	"net/http"
 	"sync"
 	"time"
-
-	"golang.org/x/net/netutil"
 )
 
 // What a client of the status page may take up. The page is for a few programs
-// that come every few seconds; connections beyond these wait.
+// that come every few seconds.
 const (
+	// maxConnections is how many may be silent, and how many requests are answered at a time.
 	maxConnections = 16
 	headerTimeout  = 5 * time.Second
 	requestTimeout = 10 * time.Second
@@ -92,11 +91,12 @@ func Serve(listeners []net.Listener, page http.Handler, logger *slog.Logger) *Se
 		},
 		logger: logger,
 	}
+	bound(s.http)
 	for _, ln := range listeners {
 		logger.Info("listening", "door", "status", "address", ln.Addr().Network()+":"+ln.Addr().String())
 		s.running.Go(func() {
 			// Mail does not depend on the page.
-			if err := s.http.Serve(netutil.LimitListener(ln, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
+			if err := s.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 				logger.Error("the status page is gone; milterd goes on without it until it is restarted", "error", err)
 			}
 		})

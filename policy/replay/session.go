@@ -57,6 +57,8 @@ type Connect struct {
 	DaemonPort  uint16 `yaml:"daemon_port,omitempty" json:"daemon_port,omitempty"`
 	DaemonAddr  string `yaml:"daemon_addr,omitempty" json:"daemon_addr,omitempty"`
 	DaemonFlags string `yaml:"daemon_flags,omitempty" json:"daemon_flags,omitempty"`
+	// Shared: nat_guard had found that nearly all clients have this address.
+	Shared bool `yaml:"shared,omitempty" json:"shared,omitempty"`
 }
 
 // TLS is the encryption of the connection; see policy.TLS.
@@ -216,6 +218,7 @@ func (s *Session) Connection() policy.Connection {
 	return policy.Connection{
 		Addr: addr, Port: c.Port, Name: c.Name, PTR: c.PTR, Resolve: policy.Resolve(c.Resolve),
 		DaemonName: c.Daemon, DaemonPort: c.DaemonPort, DaemonAddr: c.DaemonAddr, DaemonFlags: c.DaemonFlags,
+		Shared: c.Shared,
 	}
 }
 

@@ -21,17 +21,17 @@ import (
 // model is a store that cannot be wrong: a list of grants in the order of logins.
 type model struct {
 	grants []grant.Grant
-	now    time.Time
+	clock  *testkit.Clock
 }
 
 func (m *model) expire() {
-	m.grants = slices.DeleteFunc(m.grants, func(g grant.Grant) bool { return !g.Expires.After(m.now) })
+	m.grants = slices.DeleteFunc(m.grants, func(g grant.Grant) bool { return !g.Expires.After(m.clock.Now()) })
 }
 
 func (m *model) put(login grant.Login, ttl time.Duration, maxPerUser int) grant.Change {
 	m.expire()
 	at := slices.IndexFunc(m.grants, func(g grant.Grant) bool { return g.Addr == login.Addr })
-	g := grant.Grant{Addr: login.Addr, User: login.User, Source: login.Source, Since: m.now, Expires: m.now.Add(ttl)}
+	g := grant.Grant{Addr: login.Addr, User: login.User, Source: login.Source, Since: m.clock.Now(), Expires: m.clock.Now().Add(ttl)}
 	change := grant.Change{Grant: g}
 	if at >= 0 {
 		old := m.grants[at]
@@ -124,7 +124,7 @@ func compareStores(t *testing.T, s subject) {
 		if s.clean != nil {
 			s.clean()
 		}
-		c := &comparison{subject: s, options: options, model: &model{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}}
+		c := &comparison{subject: s, options: options, model: &model{clock: testkit.NewClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))}}
 		c.openStore(rt)
 		defer func() { c.check(rt, "close", nil, nil, c.store.Close()) }()
 		actions := map[string]func(*rapid.T){"": c.look, "login": c.login, "revoke": c.revoke, "revoke user": c.revokeUser}
@@ -148,7 +148,7 @@ func (c *comparison) check(rt *rapid.T, what string, want, got any, err error) {
 }
 
 func (c *comparison) openStore(rt *rapid.T) {
-	store, err := c.open(func() time.Time { return c.model.now })
+	store, err := c.open(c.model.clock.Now)
 	if err != nil {
 		rt.Fatal(err)
 	}
@@ -189,7 +189,7 @@ func (c *comparison) look(rt *rapid.T) {
 }
 
 func (c *comparison) pass(rt *rapid.T) {
-	c.model.now = c.model.now.Add(time.Duration(rapid.IntRange(1, 60).Draw(rt, "minutes")) * time.Minute)
+	c.model.clock.Advance(time.Duration(rapid.IntRange(1, 60).Draw(rt, "minutes")) * time.Minute)
 }
 
 func (c *comparison) sweep(rt *rapid.T) {

@@ -38,6 +38,9 @@ func (r *run) describe() int {
 	} {
 		fmt.Fprintf(out, "%-14s %s\n", line.what, line.text)
 	}
+	for _, set := range config.Environment() {
+		fmt.Fprintf(out, "%-14s %s\n", "environment", set)
+	}
 	c := p.Checks
 	for _, check := range []struct {
 		name string

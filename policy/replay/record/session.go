@@ -192,6 +192,7 @@ func connect(c policy.Connection) replay.Connect {
 	r := replay.Connect{
 		Port: c.Port, Name: c.Name, PTR: c.PTR, Resolve: string(c.Resolve),
 		Daemon: c.DaemonName, DaemonPort: c.DaemonPort, DaemonAddr: c.DaemonAddr, DaemonFlags: c.DaemonFlags,
+		Shared: c.Shared,
 	}
 	if c.Addr.IsValid() {
 		r.Addr = c.Addr.String()

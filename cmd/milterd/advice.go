@@ -1,0 +1,291 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"milterd/configs"
+	"milterd/configs/advice"
+	"milterd/integration/probe"
+	"milterd/milter/door"
+)
+
+// defaultCF is where a server's sendmail.cf is.
+const defaultCF = "/etc/mail/sendmail.cf"
+
+// adviceOptions are those of -doctor, -mc and -import.
+type adviceOptions struct {
+	cf            string
+	offline, json bool
+	both          bool
+	system        string
+}
+
+func cfFlag(o *options, f *flag.FlagSet) {
+	textFlag(f, &o.advice.cf, "cf", "the `FILE` of sendmail's configuration (default "+defaultCF+")")
+}
+
+func doctorFlags(o *options, f *flag.FlagSet) {
+	cfFlag(o, f)
+	f.BoolVar(&o.advice.offline, "offline", false, "neither connect to the mail ports of this host nor ask the DNS")
+	f.BoolVar(&o.advice.json, "json", false, "print the findings as JSON")
+}
+
+func mcFlags(o *options, f *flag.FlagSet) {
+	names := strings.Join(slices.Sorted(maps.Keys(advice.Systems)), ", ")
+	f.BoolVar(&o.advice.both, "both", false, "for both doors, not for the filter alone")
+	o.advice.system = "debian"
+	f.Func("system", "`NAME` of the operating system, one of "+names+" (default debian)", func(s string) error {
+		if _, known := advice.Systems[s]; !known {
+			return fmt.Errorf("expected one of %s", names)
+		}
+		o.advice.system = s
+		return nil
+	})
+}
+
+func runMC(o *options, stdout, stderr io.Writer) int {
+	config, _, err := o.place().load()
+	if err != nil {
+		return complain(stderr, err)
+	}
+	return written(stderr, stdout, advice.MC(config, o.advice.both, advice.Systems[o.advice.system]))
+}
+
+func runImport(o *options, stdout, stderr io.Writer) int {
+	path, err := filepath.Abs(cmp.Or(o.advice.cf, defaultCF))
+	if err != nil {
+		return complain(stderr, err)
+	}
+	cf, err := configs.ReadSendmailCF(path)
+	if err == nil && cf.Submission {
+		err = errors.New(path + " is the file of a submission program, expected that of a server: -cf " + defaultCF)
+	}
+	if err != nil {
+		return complain(stderr, err)
+	}
+	return written(stderr, stdout, advice.Import(cf, path))
+}
+
+// written writes a result to its end.
+func written(stderr, stdout io.Writer, text string) int {
+	if _, err := io.WriteString(stdout, text); err != nil {
+		fmt.Fprintf(stderr, "milterd: write results: %v\n", err)
+		return exitFailure
+	}
+	return exitOK
+}
+
+// The exit statuses of -doctor.
+const (
+	exitWarnings = 1
+	exitErrors   = 2
+)
+
+// runDoctor looks at sendmail and milterd together.
+func runDoctor(o *options, stdout, stderr io.Writer) int {
+	config, missing, err := o.place().load()
+	if err != nil {
+		return complain(stderr, err)
+	}
+	e := advice.Examined{Config: config, CF: cmp.Or(o.advice.cf, config.SendmailCF(), defaultCF), Now: time.Now()}
+	if missing != "" {
+		e.Live = append(e.Live, found(configs.Warning, o.place().file(), missing))
+	}
+	if text, err := os.ReadFile("/etc/resolv.conf"); err == nil {
+		e.Resolver = string(text)
+	}
+	for _, answer := range askDoors(config) {
+		if !answer.Well() {
+			e.Live = append(e.Live, found(configs.Severe, answer.Address, answer.String()+": mail is put off, or passes unfiltered"))
+		}
+	}
+	e.Live = append(e.Live, unreadable(o)...)
+	e.Live = append(e.Live, bypassed(config)...)
+	if !o.advice.offline {
+		e.Live = append(e.Live, listen(e.CF)...)
+	}
+	findings := advice.Doctor(e)
+	if err := printFindings(stdout, findings, o.advice.json); err != nil {
+		fmt.Fprintf(stderr, "milterd: write results: %v\n", err)
+		return exitErrors
+	}
+	return gravity(findings)
+}
+
+// unreadable is what the user that milterd runs as cannot read or write, as -check finds
+// it.
+func unreadable(o *options) []configs.Finding {
+	var text strings.Builder
+	status, done := checkAsUser(&options{config: o.config}, io.Discard, &text)
+	if !done || status == exitOK {
+		return nil
+	}
+	var findings []configs.Finding
+	for line := range strings.Lines(text.String()) {
+		line = strings.TrimPrefix(strings.TrimSpace(line), "milterd: ")
+		if line != "" && !strings.HasPrefix(line, "warning: ") {
+			findings = append(findings, found(configs.Severe, "user "+daemonUser, line))
+		}
+	}
+	return findings
+}
+
+var bypassedList = regexp.MustCompile(`(?m)^milterd_dns_list_bypassed\{[^}]*list="([^"]*)"[^}]*\} 1$`)
+
+// maxMetrics bounds what is read of the status page.
+const maxMetrics = 4 << 20
+
+// bypassed asks the status page, if there is one, for the DNS lists that do not work.
+func bypassed(config *configs.Config) []configs.Finding {
+	if config.Listen.HTTP == "" {
+		return nil
+	}
+	address, err := door.ParseAddress(config.Listen.HTTP)
+	if err != nil {
+		return nil // checked when it was read
+	}
+	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			network, to := address.Dial()
+			return new(net.Dialer).DialContext(ctx, network, to)
+		},
+	}}
+	response, err := client.Get("http://milterd/metrics")
+	if err != nil {
+		return []configs.Finding{found(configs.Warning, config.Listen.HTTP, "the status page does not answer: "+err.Error())}
+	}
+	defer response.Body.Close()
+	page, err := io.ReadAll(io.LimitReader(response.Body, maxMetrics))
+	if err != nil {
+		return []configs.Finding{found(configs.Warning, config.Listen.HTTP, "the status page breaks off: "+err.Error())}
+	}
+	var findings []configs.Finding
+	for _, m := range bypassedList.FindAllSubmatch(page, -1) {
+		findings = append(findings, found(configs.Warning, "checks.dnsbl.lists", string(m[1])+" does not work, so it is left out: it is dead, lists everything, or does not answer this resolver; the log has the reason"))
+	}
+	return findings
+}
+
+// gravity is the exit status of the worst finding.
+func gravity(findings []configs.Finding) int {
+	code := exitOK
+	for _, f := range findings {
+		switch f.Severity {
+		case configs.Severe:
+			code = exitErrors
+		case configs.Warning:
+			code = max(code, exitWarnings)
+		}
+	}
+	return code
+}
+
+func found(severity configs.Severity, where, text string) configs.Finding {
+	return configs.Finding{Problem: configs.Problem{File: where, Text: text}, Severity: severity}
+}
+
+// printFindings prints findings, each with what cures it.
+func printFindings(w io.Writer, findings []configs.Finding, asJSON bool) error {
+	if asJSON {
+		type line struct {
+			Severity configs.Severity `json:"severity"`
+			File     string           `json:"file"`
+			Line     int              `json:"line,omitempty"`
+			Text     string           `json:"text"`
+			Cure     string           `json:"cure,omitempty"`
+		}
+		lines := make([]line, 0, len(findings))
+		for _, f := range findings {
+			lines = append(lines, line{f.Severity, f.File, f.Line, f.Text, f.Cure})
+		}
+		out := json.NewEncoder(w)
+		out.SetEscapeHTML(false)
+		out.SetIndent("", "  ")
+		return out.Encode(lines)
+	}
+	var b strings.Builder
+	counts := make(map[configs.Severity]int)
+	for _, f := range findings {
+		counts[f.Severity]++
+		fmt.Fprintf(&b, "%s: %s\n", f.Severity, f)
+		if f.Cure != "" {
+			fmt.Fprintf(&b, "    change: %s\n", f.Cure)
+		}
+	}
+	fmt.Fprintf(&b, "%d errors, %d warnings, %d notes\n", counts[configs.Severe], counts[configs.Warning], counts[configs.Note])
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// listen hears what the mail ports of this host tell, and asks for its name.
+func listen(path string) []configs.Finding {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cf, err := configs.ReadSendmailCF(path)
+	if err != nil {
+		return nil // the doctor says so
+	}
+	var findings []configs.Finding
+	if _, err := net.DefaultResolver.LookupHost(ctx, cf.Hostname); err != nil {
+		findings = append(findings, found(configs.Warning, path, fmt.Sprintf("the host name %s has no address: sendmail waits for it at each start, and others distrust it (%v)", cf.Hostname, err)))
+	}
+	asked := make(map[string]bool)
+	for _, d := range cf.Daemons {
+		host := d.Addr
+		if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+			host = "127.0.0.1"
+			if d.Family == "inet6" {
+				host = "::1"
+			}
+		}
+		target := net.JoinHostPort(host, d.Port)
+		if asked[target] {
+			continue
+		}
+		asked[target] = true
+		findings = append(findings, listenTo(ctx, target)...)
+	}
+	return findings
+}
+
+// listenTo hears what one port tells.
+func listenTo(ctx context.Context, target string) []configs.Finding {
+	reports, err := probe.Look(ctx, probe.Options{Targets: []string{target}, Owned: true, Timeout: 10 * time.Second, Time: 20 * time.Second})
+	if err != nil {
+		return []configs.Finding{found(configs.Warning, target, err.Error())}
+	}
+	var findings []configs.Finding
+	for _, r := range reports {
+		if r.Error != "" {
+			findings = append(findings, found(configs.Warning, target, "sendmail does not answer at this port: "+r.Error))
+		}
+		for _, l := range r.Leaks {
+			severity := configs.Note
+			if l.Where == "AUTH" {
+				severity = configs.Warning
+			}
+			text := l.Where + ": " + l.What
+			if l.Text != "" {
+				text += ": " + l.Text
+			}
+			findings = append(findings, found(severity, target, text))
+		}
+	}
+	return findings
+}

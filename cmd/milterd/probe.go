@@ -1,0 +1,180 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+
+	"milterd/integration/probe"
+)
+
+// probeOptions are those of -probe.
+type probeOptions struct {
+	probe.Options
+	passwordFile, judge string
+	json, explain       bool
+}
+
+func probeFlags(o *options, f *flag.FlagSet) {
+	p := &o.probe
+	textFlag(f, &p.User, "user", "the `NAME` of a user to log in as; needs -password-file")
+	textFlag(f, &p.passwordFile, "password-file", "the `FILE` whose first line is the password, - for standard input")
+	textFlag(f, &p.Sender, "from", "the `ADDRESS` of a stranger as sender (default the null sender)")
+	textFlag(f, &p.Victim, "to", "the foreign `ADDRESS` that must not be accepted")
+	textFlag(f, &p.Domain, "domain", "a `DOMAIN` of the server (default the name it greets with); with -judge, the server's name")
+	textFlag(f, &p.Send, "send", "a `MAILBOX` of yours that gets one message")
+	textFlag(f, &p.judge, "judge", "the `FILE` of a message that has passed the server, in place of probing")
+	f.BoolVar(&p.json, "json", false, "print the reports as JSON")
+	f.BoolVar(&p.explain, "explain", false, "print all forms, those refused as well")
+	f.BoolVar(&p.Owned, "i-own-this-server", false, "probe addresses that are neither local nor private")
+}
+
+// finishProbe takes the servers, which stand before flags, between and behind them.
+func finishProbe(o *options, f *flag.FlagSet) error {
+	p := &o.probe
+	for f.NArg() > 0 {
+		p.Targets = append(p.Targets, f.Arg(0))
+		if err := f.Parse(f.Args()[1:]); err != nil {
+			return err
+		}
+	}
+	switch {
+	case len(p.Targets) == 0 && p.judge == "":
+		return errors.New("-probe: expected HOST or HOST:PORT")
+	case (p.User == "") != (p.passwordFile == ""):
+		return errors.New("-user and -password-file need each other")
+	case strings.ContainsAny(p.Sender+p.Victim+p.Send+p.Domain, "\r\n"):
+		return errors.New("-probe: an address with a line break")
+	}
+	return nil
+}
+
+// The exit statuses of -probe.
+const (
+	exitRelays  = 1
+	exitUnknown = 2
+)
+
+// runProbe asks servers from outside whether they relay.
+func runProbe(o *options, stdout, stderr io.Writer) int {
+	p := &o.probe
+	if p.judge != "" {
+		return runJudge(p, stdout, stderr)
+	}
+	if p.passwordFile != "" {
+		password, err := readPassword(p.passwordFile)
+		if err != nil {
+			fmt.Fprintf(stderr, "milterd: %v\n", err)
+			return exitUnknown
+		}
+		p.Password = password
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	reports, err := probe.Run(ctx, p.Options)
+	if err == nil {
+		err = printReports(stdout, reports, p)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "milterd: %v\n", err)
+		return exitUnknown
+	}
+	return verdict(reports)
+}
+
+// verdict is the exit status: 1 if anything relays or leaks, 0 only if at least one port
+// has been probed to its end.
+func verdict(reports []*probe.Report) int {
+	code := exitUnknown
+	for _, r := range reports {
+		switch {
+		case r.Found():
+			return exitRelays
+		case r.Clean() && len(r.Attempts) > 0:
+			code = exitOK
+		}
+	}
+	for _, r := range reports {
+		if len(r.Attempts) > 0 && !r.Clean() {
+			return exitUnknown
+		}
+	}
+	return code
+}
+
+func printReports(w io.Writer, reports []*probe.Report, p *probeOptions) error {
+	if p.json {
+		out := json.NewEncoder(w)
+		out.SetEscapeHTML(false)
+		out.SetIndent("", "  ")
+		return out.Encode(reports)
+	}
+	for _, r := range reports {
+		if err := r.Write(w, p.explain); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// runJudge looks at the header of a message that has passed the server.
+func runJudge(p *probeOptions, stdout, stderr io.Writer) int {
+	leaks, err := judge(p)
+	if err == nil && p.json {
+		err = json.NewEncoder(stdout).Encode(leaks)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "milterd: %s: %v\n", p.judge, err)
+		return exitUnknown
+	}
+	if !p.json {
+		for _, l := range leaks {
+			fmt.Fprintf(stdout, "tells: %s %s: %s\n", l.Where, l.What, l.Text)
+		}
+		fmt.Fprintf(stdout, "the header tells %d things about the client and the servers it has passed\n", len(leaks))
+	}
+	if len(leaks) > 0 {
+		return exitRelays
+	}
+	return exitOK
+}
+
+func judge(p *probeOptions) ([]probe.Leak, error) {
+	message, err := os.Open(p.judge)
+	if err != nil {
+		return nil, err
+	}
+	defer message.Close()
+	return probe.Judge(message, p.Domain)
+}
+
+// maxPassword bounds the file of a password.
+const maxPassword = 4096
+
+// readPassword reads the first line of a file.
+func readPassword(name string) (string, error) {
+	from := os.Stdin
+	if name != "-" {
+		file, err := os.Open(name)
+		if err != nil {
+			return "", err
+		}
+		defer file.Close()
+		from = file
+	}
+	line, err := bufio.NewReader(io.LimitReader(from, maxPassword)).ReadString('\n')
+	if line = strings.TrimRight(line, "\r\n"); line == "" {
+		if err == nil || errors.Is(err, io.EOF) {
+			err = errors.New("no password in its first line")
+		}
+		return "", fmt.Errorf("%s: %w", name, err)
+	}
+	return line, nil
+}

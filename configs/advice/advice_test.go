@@ -1,0 +1,172 @@
+package advice
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"milterd/configs"
+	"milterd/configs/sendmail"
+	"milterd/integration/testkit"
+)
+
+// cfDir is where Debian's package sendmail-cf has its m4 files.
+const cfDir = "/usr/share/sendmail/cf"
+
+// generate makes a sendmail.cf of a sendmail.mc, and gives its path. What m4 complains
+// of is an error.
+func generate(t *testing.T, mc string) string {
+	t.Helper()
+	testkit.Need(t, "m4")
+	dir := t.TempDir()
+	for name, text := range map[string]string{"milterd.m4": sendmail.Include, "access": "", "local-host-names": "", "relay-domains": ""} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mc = strings.NewReplacer("/etc/mail/m4/milterd.m4", dir+"/milterd.m4", "/etc/mail/milterd.m4", dir+"/milterd.m4",
+		"include(`/etc/mail/m4/dialup.m4')dnl", "", "include(`/etc/mail/m4/provider.m4')dnl", "").Replace(mc)
+	m4 := exec.Command("m4", "-D_CF_DIR_="+cfDir+"/", "-")
+	m4.Stdin = strings.NewReader(mc)
+	var complaints strings.Builder
+	m4.Stderr = &complaints
+	cf, err := m4.Output()
+	if err != nil || strings.Contains(complaints.String(), "ERROR") || strings.Contains(complaints.String(), "m4:") {
+		t.Fatalf("m4: %v\n%s", err, complaints.String())
+	}
+	path := filepath.Join(dir, "sendmail.cf")
+	if err := os.WriteFile(path, bytes.ReplaceAll(cf, []byte("/etc/mail/"), []byte(dir+"/")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// variant is a sendmail.mc of testdata; debian.mc is Debian's own.
+func variant(t *testing.T, name string) string {
+	t.Helper()
+	if _, err := os.Stat(cfDir + "/m4/cf.m4"); err != nil {
+		testkit.Missing(t, "needs the package sendmail-cf: "+err.Error())
+	}
+	path := filepath.Join("testdata", name+".mc")
+	if name == "debian" {
+		path = cfDir + "/debian/sendmail.mc"
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// variants are the sendmail.mc files that are examined. Those of RHEL and FreeBSD are
+// written after their stock files, the others after guides of their time.
+var variants = []string{"debian", "rhel", "freebsd", "poprelayd", "auth-goaway", "split", "virtual", "smarthost", "broken"}
+
+// config is a configuration that reads nothing of this machine but a sendmail.cf.
+func config(t *testing.T, cf, more string) *configs.Config {
+	t.Helper()
+	dir := filepath.Dir(cf)
+	c, err := configs.Parse(filepath.Join(dir, "milterd.yaml"), []byte("sendmail: {cf: "+cf+"}\naccess: {file: access}\n"+more))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// report is what the doctor says, without the places of this test.
+func report(t *testing.T, cf string, c *configs.Config) string {
+	t.Helper()
+	var b strings.Builder
+	for _, f := range Doctor(Examined{Config: c, CF: cf, Resolver: "nameserver 192.0.2.53\n", Now: time.Now()}) {
+		b.WriteString(f.Severity.String() + ": " + f.String() + "\n")
+		if f.Cure != "" {
+			b.WriteString("    " + f.Cure + "\n")
+		}
+	}
+	return strings.ReplaceAll(b.String(), filepath.Dir(cf)+"/", "")
+}
+
+func TestFindingsOfEverySendmailMC(t *testing.T) {
+	for _, name := range variants {
+		t.Run(name, func(t *testing.T) {
+			cf := generate(t, variant(t, name))
+			testkit.Golden(t, filepath.Join("testdata", name+".findings"), report(t, cf, config(t, cf, "")))
+		})
+	}
+}
+
+func TestImportsOfEverySendmailMC(t *testing.T) {
+	for _, name := range variants {
+		t.Run(name, func(t *testing.T) {
+			cf := generate(t, variant(t, name))
+			read, err := configs.ReadSendmailCF(cf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := Import(read, cf)
+			if _, err := configs.Parse(filepath.Join(filepath.Dir(cf), "milterd.yaml"), []byte(text)); err != nil {
+				t.Errorf("it does not load: %v", err)
+			}
+			testkit.Golden(t, filepath.Join("testdata", name+".yaml"), strings.ReplaceAll(text, filepath.Dir(cf), "/etc/mail"))
+		})
+	}
+}
+
+func TestNamesThatDifferAreTold(t *testing.T) {
+	cf := generate(t, variant(t, "virtual"))
+	c, err := configs.Parse(filepath.Join(filepath.Dir(cf), "milterd.yaml"), []byte("access: {file: access}\ndomains: {hostname: mx.example.test, local: [own.example], relay: [two.example]}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := report(t, cf, c)
+	for _, want := range []string{
+		"milterd has mx.example.test, own.example, sendmail does not",
+		"one.example, milterd does not and refuses such mail",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+}
+
+// TestWhatLiesAround is about files and directories, and needs no sendmail.cf of m4.
+func TestWhatLiesAround(t *testing.T) {
+	dir := t.TempDir()
+	old := time.Now().Add(-20 * 24 * time.Hour)
+	open := filepath.Join(dir, "open")
+	if err := os.Mkdir(open, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(open, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	const yaml = "sendmail: {cf: sendmail.cf}\nmode: shadow\nlisten: {milter: 'local:DIR/open/s', map: []}\nchecks: {dnsbl: {lists: {bl.example: {}}}}\naccess: {file: access}\n"
+	for name, text := range map[string]string{
+		"sendmail.cf":  "Sparse=0\nC{TrustAuthMech}PLAIN\nO PrivacyOptions=goaway\nXm, S=local:" + open + "/s, F=T, T=R:2s\nO InputMailFilters=m\nKaccess hash " + dir + "/access\n",
+		"access":       "Connect:198\tRELAY\nConnect:10\tRELAY\nConnect:203.0.113\tRELAY\nTo:198\tRELAY\n",
+		"access.db":    "",
+		"milterd.yaml": strings.ReplaceAll(yaml, "DIR", dir),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"access.db", "milterd.yaml"} {
+		if err := os.Chtimes(filepath.Join(dir, name), old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := configs.Load(filepath.Join(dir, "milterd.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for _, f := range Doctor(Examined{Config: c, CF: filepath.Join(dir, "sendmail.cf"), Resolver: "# none\nnameserver 8.8.8.8\nnameserver 192.0.2.53\n", Now: time.Now()}) {
+		b.WriteString(f.Severity.String() + ": " + f.String() + "\n    " + f.Cure + "\n")
+	}
+	testkit.Golden(t, filepath.Join("testdata", "around.findings"), strings.ReplaceAll(b.String(), dir, "DIR"))
+}

@@ -1,0 +1,255 @@
+package advice
+
+import (
+	"cmp"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"milterd/configs/sendmail"
+	"milterd/policy"
+	"milterd/policy/access"
+)
+
+// importer writes a configuration.
+type importer struct {
+	strings.Builder
+	cf *sendmail.Config
+	// name is what the origin of a line is given as.
+	name string
+	// gone are the lines of the sendmail.mc that are no longer needed, stays what goes
+	// on in sendmail.
+	gone, stays []string
+}
+
+// Import writes the configuration that does what a sendmail.cf does, with the origin of
+// each line. At its end stand the lines of the sendmail.mc that can go when it is in
+// force, and what stays with sendmail.
+func Import(cf *sendmail.Config, path string) string {
+	m := &importer{cf: cf, name: filepath.Base(path)}
+	m.line("# What %s does, for milterd. Names, relaying and the access table are", path)
+	m.line("# read from there; a key that is written here wins.")
+	m.line("sendmail:")
+	m.line("  cf: %s", quoted(path))
+	m.features()
+	m.checks()
+	m.ports()
+	m.received()
+	m.grants()
+	m.rest()
+	return m.String()
+}
+
+func (m *importer) line(format string, args ...any) { fmt.Fprintf(m, format+"\n", args...) }
+
+// from writes a line with its origin.
+func (m *importer) from(line int, format string, args ...any) {
+	m.line("%s  # %s:%d", fmt.Sprintf(format, args...), m.name, line)
+}
+
+// quoted is a text as YAML reads it back.
+func quoted(s string) string {
+	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-") == "" && strings.ContainsAny(s, "/.") {
+		return s
+	}
+	return strconv.QuoteToASCII(s)
+}
+
+func (m *importer) features() {
+	names := featureNames(m.cf.Features)
+	if m.cf.Access.Type == "" || len(names) == 0 {
+		return
+	}
+	m.line("\naccess:")
+	m.from(m.cf.Access.Line, "  features: [%s]", strings.Join(names, ", "))
+}
+
+func featureNames(f access.Features) []string {
+	var names []string
+	for _, feature := range []struct {
+		on   bool
+		name string
+	}{
+		{f.Skip, "skip"}, {f.BlocklistRecipients, "blocklist_recipients"}, {f.DelayChecks, "delay_checks"},
+		{f.Friend, "friend"}, {f.Hater, "hater"}, {f.LookupDotDomain, "lookupdotdomain"},
+		{f.RelayHostsOnly, "relay_hosts_only"}, {f.RelayEntireDomain, "relay_entire_domain"},
+		{f.RelayMailFrom, "relay_mail_from"}, {f.RelayMailFromDomain, "relay_mail_from_domain"},
+		{f.RelayLocalFrom, "relay_local_from"}, {f.RelayToFullAddress, "relaytofulladdress"}, {f.UseClientPTR, "use_client_ptr"},
+	} {
+		if feature.on {
+			names = append(names, feature.name)
+		}
+	}
+	return names
+}
+
+func (m *importer) checks() {
+	m.line("\nchecks:")
+	m.line("  rdns:")
+	if m.cf.RDNS == (sendmail.RDNS{}) {
+		m.line("    mode: \"off\"  # clients without reverse DNS are taken")
+	} else {
+		m.gone = append(m.gone, "FEATURE(`require_rdns'), or your own rules with ${client_resolve}")
+	}
+	if m.cf.RDNS != (sendmail.RDNS{}) {
+		for _, state := range []struct {
+			key  string
+			fact sendmail.Fact
+		}{{"temp", m.cf.RDNS.Temp}, {"fail", m.cf.RDNS.Fail}, {"forged", m.cf.RDNS.Forged}} {
+			if state.fact.Line == 0 {
+				m.line("    %s: {action: accept}", state.key)
+			} else {
+				m.from(state.fact.Line, "    %s: {action: reject, reply: %s}", state.key, strconv.QuoteToASCII(state.fact.Value))
+			}
+		}
+		m.exempt(m.cf.RDNS.Early)
+	}
+	if len(m.cf.DNSLists) == 0 {
+		return
+	}
+	m.line("  dnsbl:")
+	m.exempt(false)
+	m.line("    lists:")
+	zones := make(map[string]bool)
+	for _, l := range m.cf.DNSLists {
+		if !zones[l.Zone] {
+			m.list(l)
+		}
+		zones[l.Zone] = true
+	}
+	m.gone = append(m.gone, "FEATURE(`dnsbl', …), FEATURE(`enhdnsbl', …), FEATURE(`rhsbl', …)")
+}
+
+// exempt writes which clients a check spares, as sendmail would: those that the access
+// table accepts, if it is asked before, and with FEATURE(delay_checks) those that have
+// logged in and the recipients that are marked.
+func (m *importer) exempt(early bool) {
+	f := m.cf.Features
+	m.line("    exempt: {authenticated: %v, relay: %v, connect_ok: %v, friend: %v, postmaster: false}",
+		f.DelayChecks, !early, !early, f.Friend || f.Hater)
+}
+
+func (m *importer) list(l sendmail.DNSList) {
+	if l.Reply == "" {
+		m.from(l.Line, "      # %s discards or quarantines, which milterd's lists do not", l.Zone)
+		m.stays = append(m.stays, fmt.Sprintf("the list %s (%s:%d)", l.Zone, m.name, l.Line))
+		return
+	}
+	keys := []string{"reply: " + strconv.QuoteToASCII(l.Reply)}
+	if l.Names {
+		keys = append(keys, "kind: domain")
+	} else {
+		keys = append(keys, "families: [ipv4]")
+	}
+	if len(l.Answers) > 0 {
+		keys = append(keys, "codes: ['"+strings.Join(l.Answers, "', '")+"']")
+	}
+	if l.Temporary != "" {
+		keys = append(keys, "on_temporary: tempfail")
+	}
+	m.from(l.Line, "      %s: {%s}", quoted(l.Zone), strings.Join(keys, ", "))
+}
+
+// ports writes the rules for AUTH of each port that sendmail listens on. Where two
+// listeners have one port, the rules go by their names.
+func (m *importer) ports() {
+	if len(m.cf.Daemons) == 0 {
+		return
+	}
+	m.line("\nports:")
+	rules := make(map[string]policy.AuthRule)
+	for _, d := range m.cf.Daemons {
+		rule := authRule(d)
+		before, again := rules[d.Port]
+		switch {
+		case again && before == rule:
+			continue
+		case again && d.Name != "":
+			m.from(d.Line, "  %s: {auth: %s}", quoted(d.Name), rule)
+		case !again && strings.Trim(d.Port, "0123456789") == "":
+			rules[d.Port] = rule
+			m.from(d.Line, "  %s: {auth: %s}", d.Port, rule)
+		default:
+			m.from(d.Line, "  # port %s cannot be imported: it has no number", strconv.QuoteToASCII(d.Port))
+		}
+	}
+}
+
+func authRule(d sendmail.Daemon) policy.AuthRule {
+	switch {
+	case d.Demands():
+		return policy.AuthRequire
+	case !d.Offers():
+		return policy.AuthRefuse
+	}
+	return policy.AuthAllow
+}
+
+// received takes over a Received field that hides the client.
+func (m *importer) received() {
+	r := m.cf.Received
+	if r.Line == 0 || r.ShowsClient || r.Hides {
+		return
+	}
+	m.line("\nreceived:  # the map door hides the client in the field that this host adds, the filter in those below")
+	m.from(r.Line, "  whose: [authenticated, relayed]")
+	m.line("  version: %v", !r.ShowsVersion)
+	m.gone = append(m.gone, "confRECEIVED_HEADER, with include(`/etc/mail/m4/milterd.m4')")
+}
+
+// grants takes over maps of clients that have just read mail.
+func (m *importer) grants() {
+	if len(m.cf.RelayMaps) == 0 {
+		return
+	}
+	m.line("\ngrants:")
+	m.line("  control: local:/run/milterd/control.sock  # for milterd -grants")
+	drac, logs := false, false
+	for _, f := range m.cf.RelayMaps {
+		name, file, _ := strings.Cut(f.Value, " ")
+		isDRAC := strings.Contains(strings.ToLower(name+file), "drac")
+		switch {
+		case isDRAC && !drac:
+			drac = true
+			m.from(f.Line, "  drac: {listen: \"inet:0@127.0.0.1\"}  # in place of rpc.dracd and %s", cmp.Or(file, name))
+			m.gone = append(m.gone, "FEATURE(`drac')")
+		case !isDRAC && !logs:
+			logs = true
+			m.from(f.Line, "  logs: [{file: /var/log/mail.log, format: dovecot}]  # in place of the daemon that fills %s; or qpopper, uw, courier, cyrus", cmp.Or(file, name))
+			m.gone = append(m.gone, "the map "+name+" and the rules that ask it")
+		}
+	}
+	m.stays = append(m.stays, "the map door: include(`/etc/mail/m4/milterd.m4') in place of FEATURE(`access_db'), by which grants reach sendmail's own rules")
+}
+
+// rest lists what changes hands and what does not.
+func (m *importer) rest() {
+	c := m.cf
+	for _, f := range []struct {
+		fact sendmail.Fact
+		name string
+	}{{c.GreetPause, "FEATURE(greet_pause)"}, {c.RateControl, "FEATURE(ratecontrol)"}, {c.ConnControl, "FEATURE(conncontrol)"}, {c.BlockBadHELO, "FEATURE(block_bad_helo)"}} {
+		if f.fact.Line > 0 {
+			m.stays = append(m.stays, fmt.Sprintf("%s (%s:%d)", f.name, m.name, f.fact.Line))
+		}
+	}
+	for _, problem := range c.Problems {
+		handled := len(c.RelayMaps) > 0 && strings.Contains(problem.Text, "grants")
+		if !handled {
+			m.stays = append(m.stays, fmt.Sprintf("%s:%d: %s", m.name, problem.Line, problem.Text))
+		}
+	}
+	section := func(title string, lines []string) {
+		if len(lines) == 0 {
+			return
+		}
+		m.line("\n# %s", title)
+		for _, l := range slices.Compact(lines) {
+			m.line("#   %s", strings.ReplaceAll(l, "\n", " "))
+		}
+	}
+	section("When this is in force, these can go from sendmail.mc:", m.gone)
+	section("These stay with sendmail, or are not followed:", m.stays)
+}

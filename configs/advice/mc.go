@@ -1,0 +1,116 @@
+package advice
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"milterd/configs"
+	"milterd/policy"
+)
+
+// System is where an operating system has the files of sendmail.
+type System struct {
+	// MC is the file that the lines go into, Include where milterd.m4 is put, and Make
+	// what has them take effect.
+	MC, Include, Make string
+}
+
+// Systems are those whose places are known, by name.
+var Systems = map[string]System{
+	"debian":  {"/etc/mail/sendmail.mc", "/etc/mail/m4/milterd.m4", "make -C /etc/mail && systemctl restart sendmail"},
+	"rhel":    {"/etc/mail/sendmail.mc", "/etc/mail/milterd.m4", "make -C /etc/mail && systemctl restart sendmail"},
+	"freebsd": {"/etc/mail/HOSTNAME.mc", "/etc/mail/milterd.m4", "make -C /etc/mail all install restart"},
+}
+
+// timeouts are those of the filter, with room for all that milterd asks the DNS.
+func timeouts(c *configs.Config) string {
+	needed := (c.DNS.Deadline + 2*time.Second).Round(time.Second)
+	if needed <= 10*time.Second {
+		return configs.StockTimeouts
+	}
+	return fmt.Sprintf("S:%ds;R:%ds;E:1m", int(needed.Seconds()), int(needed.Seconds()))
+}
+
+// MC writes the lines for a sendmail.mc that connect sendmail with a configuration:
+// through the filter door only, or through both.
+func MC(c *configs.Config, both bool, on System) string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	line("dnl Lines for %s, before its MAILER lines. Afterwards: %s", on.MC, on.Make)
+	line("dnl")
+	line("dnl VRFY and EXPN tell strangers which users there are.")
+	line("define(`confPRIVACY_FLAGS', `goaway,restrictqrun')dnl")
+	line("dnl")
+	if both {
+		bothDoors(line, c, on)
+	} else {
+		line("dnl Both doors (-both) let sendmail's own rules read the access table through milterd,")
+		line("dnl and hide the client in the Received field that this host adds.")
+		line("dnl")
+		line("dnl sendmail asks milterd. While it is down, mail is put off (F=T), never taken unfiltered.")
+		for _, address := range c.Listen.Milter {
+			line("%s", configs.FilterLine(address, timeouts(c)))
+		}
+		line("define(`confSMTP_LOGIN_MSG', `$j ESMTP; $b')dnl")
+	}
+	line("dnl")
+	line("dnl The ports. Take all other DAEMON_OPTIONS lines out. For IPv6 as well, write Family=inet6.")
+	line("FEATURE(`no_default_msa')dnl")
+	line("DAEMON_OPTIONS(`Name=MTA, Family=inet, Port=smtp%s')dnl", modifiers("", c.Ports["25"].Auth))
+	line("DAEMON_OPTIONS(`Name=MSA, Family=inet, Port=submission%s')dnl", modifiers("E", c.Ports["587"].Auth))
+	line("dnl DAEMON_OPTIONS(`Name=MSAS, Family=inet, Port=465%s')dnl   needs a certificate", modifiers("Es", c.Ports["465"].Auth))
+	authLines(line, c)
+	return b.String()
+}
+
+func bothDoors(line func(string, ...any), c *configs.Config, on System) {
+	line("dnl %s is configs/sendmail/milterd.m4 of milterd. Its include takes the place of", on.Include)
+	line("dnl FEATURE(`access_db'), and stands before the FEATUREs that use the access table:")
+	line("dnl greet_pause, delay_checks, conncontrol, ratecontrol.")
+	define := func(name, value, stock string) {
+		if value != stock {
+			line("define(`%s', `%s')dnl", name, value)
+		}
+	}
+	if len(c.Listen.Milter) > 0 {
+		define("MILTERD_FILTER", c.Listen.Milter[0], "local:/run/milterd/milter.sock")
+	}
+	if len(c.Listen.Map) > 0 {
+		define("MILTERD_MAP", c.Listen.Map[0], "local:/run/milterd/map.sock")
+	}
+	define("MILTERD_TIMEOUTS", timeouts(c), configs.StockTimeouts)
+	define("MILTERD_FROM", c.Received.Rules.From, "from SMTP")
+	define("MILTERD_BY", c.Received.Rules.By, "(SMTP server)")
+	line("include(`%s')dnl", on.Include)
+}
+
+// modifiers are those of a port, with what its rule for AUTH adds.
+func modifiers(flags string, rule policy.AuthRule) string {
+	switch rule {
+	case policy.AuthRequire:
+		flags = strings.Replace(flags+"a", "Esa", "Eas", 1)
+	case policy.AuthRefuse:
+		flags = "A" + flags
+	}
+	if flags == "" {
+		return ""
+	}
+	return ", M=" + flags
+}
+
+// authLines switch AUTH on, if there is a port for it.
+func authLines(line func(string, ...any), c *configs.Config) {
+	mechanisms := slices.DeleteFunc(slices.Clone(c.Checks.Relay.TrustAuthMech), func(m string) bool { return strings.EqualFold(m, "EXTERNAL") })
+	if len(mechanisms) == 0 {
+		return
+	}
+	list := strings.Join(mechanisms, " ")
+	line("dnl")
+	line("dnl Who has logged in may relay. The second line keeps passwords out of clear text: PLAIN and")
+	line("dnl LOGIN are offered after STARTTLS only, so it needs a certificate (confSERVER_CERT, confSERVER_KEY).")
+	line("define(`confAUTH_MECHANISMS', `%s')dnl", list)
+	line("define(`confAUTH_OPTIONS', `A p y')dnl")
+	line("TRUST_AUTH_MECH(`%s')dnl", list)
+}

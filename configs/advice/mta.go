@@ -1,0 +1,244 @@
+package advice
+
+import (
+	"bufio"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"milterd/configs"
+	"milterd/configs/sendmail"
+	"milterd/milter/door"
+	"milterd/policy"
+)
+
+// mta looks at the filter and the maps, beyond what the configuration itself warns of.
+func (p *patient) mta() {
+	leads := slices.ContainsFunc(p.cf.Filters, func(f sendmail.Filter) bool { return p.ours(f.Socket) })
+	for _, m := range p.cf.Sockets {
+		if m.Name == "received" && !(leads && p.cf.Received.Hides && p.cf.Access.Type == "socket") {
+			p.at(configs.Severe, m.Line, "include(`/etc/mail/m4/milterd.m4')dnl   before the MAILER lines, in place of FEATURE(`access_db')",
+				"milterd.m4 is included in the wrong place: of its lines some have no effect")
+		}
+	}
+	for _, again := range p.cf.Reopened {
+		p.at(configs.Warning, again.Line, "", "the ruleset %s has rules already: these are added behind them, and count only if those before let them", again.Value)
+	}
+}
+
+// ours reports whether a socket of the sendmail.cf is the filter door.
+func (p *patient) ours(socket string) bool {
+	theirs, err := door.ParseSendmail(socket)
+	return err == nil && slices.ContainsFunc(p.Config.Listen.Milter, func(s string) bool {
+		address, err := door.ParseAddress(s)
+		return err == nil && address.MayBeSame(theirs)
+	})
+}
+
+// relaying looks for what lets strangers relay.
+func (p *patient) relaying() {
+	f := p.cf.Features
+	if f.RelayLocalFrom {
+		p.at(configs.Severe, 0, "dnl FEATURE(`relay_local_from')", "FEATURE(relay_local_from) is in force: anybody who gives one of your addresses as sender may relay")
+	}
+	if f.RelayMailFrom {
+		p.at(configs.Warning, 0, "dnl FEATURE(`relay_mail_from')", "FEATURE(relay_mail_from) is in force: anybody who gives a sender with a From: RELAY entry may relay")
+	}
+	for _, name := range p.cf.Relay.Names {
+		if wide := tooWide(name); wide != "" {
+			p.at(configs.Severe, 0, "RELAY_DOMAIN(`NETWORK OF YOUR OWN')dnl", "class R has %s, and so relays for %s", name, wide)
+		}
+	}
+	path := p.cf.Access.Text
+	if path == "" {
+		path = p.Config.Access.File
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return // the configuration's own warnings say so
+	}
+	defer file.Close()
+	lines := bufio.NewScanner(file)
+	for number := 1; lines.Scan(); number++ {
+		words := strings.Fields(lines.Text())
+		if len(words) != 2 || !strings.EqualFold(words[1], "RELAY") {
+			continue
+		}
+		tag, key, tagged := strings.Cut(words[0], ":")
+		if !tagged || strings.EqualFold(tag, "IPv6") {
+			key = words[0]
+		} else if !strings.EqualFold(tag, "Connect") {
+			continue
+		}
+		if wide := tooWide(key); wide != "" {
+			p.add(configs.Severe, "Connect:NETWORK OF YOUR OWN\tRELAY", path, number, "%s lets %s relay", words[0], wide)
+		}
+	}
+}
+
+// tooWide says what an entry stands for if that is more than one site has.
+func tooWide(entry string) string {
+	entry = strings.TrimSuffix(strings.Trim(entry, "[]"), ".")
+	if prefix, err := netip.ParsePrefix(entry); err == nil {
+		if least := 16; prefix.Bits() < least && !prefix.Addr().IsPrivate() && !prefix.Addr().IsLoopback() {
+			return fmt.Sprintf("the whole network %s", prefix)
+		}
+		return ""
+	}
+	if strings.EqualFold(entry, "IPv6") {
+		return "all of IPv6"
+	}
+	if n, err := strconv.Atoi(entry); err == nil && n != 10 && n != 127 {
+		return fmt.Sprintf("the whole network %d.0.0.0/8", n)
+	}
+	return ""
+}
+
+// ports looks at who may log in where.
+func (p *patient) ports() {
+	offered := strings.Fields(p.cf.Options.Get("AuthMechanisms").Value)
+	clear := slices.ContainsFunc(offered, func(m string) bool { return strings.EqualFold(m, "PLAIN") || strings.EqualFold(m, "LOGIN") })
+	needsTLS := strings.Contains(p.cf.Options.Get("AuthOptions").Value, "p")
+	told := false
+	for _, d := range p.cf.Daemons {
+		rule := p.rule(d)
+		modifiers := strings.Replace(d.Flags, "A", "", 1)
+		switch {
+		case d.Port == "587" && !d.Demands():
+			p.at(configs.Warning, d.Line, daemonLine(d, modifiers+"a"), "port 587 does not demand AUTH (M=a): strangers deliver there, past the rules of port 25%s", held(rule.Auth == policy.AuthRequire))
+		case d.Port == "25" && d.Offers() && rule.Auth == policy.AuthRefuse:
+			p.at(configs.Warning, d.Line, daemonLine(d, modifiers+"A"), "port 25 offers AUTH, and milterd refuses those who use it (ports.25.auth: refuse)")
+		case d.Port == "25" && d.Offers() && len(offered) > 0:
+			p.at(configs.Note, d.Line, daemonLine(d, modifiers+"A"), "port 25 offers AUTH: passwords can be guessed there, and port 587 is the place for it")
+		}
+		if clear && !needsTLS && d.Offers() && !strings.Contains(d.Flags, "s") && !told {
+			told = true
+			p.at(configs.Warning, p.cf.Options.Get("AuthMechanisms").Line, "define(`confAUTH_OPTIONS', `A p y')dnl   with a certificate for STARTTLS",
+				"%s are offered without TLS as well, so passwords go over the wire in clear text", strings.Join(offered, " "))
+		}
+	}
+}
+
+func held(ours bool) string {
+	if ours {
+		return "; milterd demands it (ports.587.auth)"
+	}
+	return ""
+}
+
+// rule is what the configuration says of a listener.
+func (p *patient) rule(d sendmail.Daemon) policy.Port {
+	if rule, ok := p.Config.Ports[d.Name]; ok {
+		return rule
+	}
+	return p.Config.Ports[d.Port]
+}
+
+// daemonLine is a DAEMON_OPTIONS line.
+func daemonLine(d sendmail.Daemon, flags string) string {
+	var fields []string
+	for _, f := range [][2]string{{"Name", d.Name}, {"Family", d.Family}, {"Addr", d.Addr}, {"Port", portName(d.Port)}, {"M", flags}} {
+		if f[1] != "" {
+			fields = append(fields, f[0]+"="+f[1])
+		}
+	}
+	return "DAEMON_OPTIONS(`" + strings.Join(fields, ", ") + "')dnl"
+}
+
+func portName(port string) string {
+	switch port {
+	case "25":
+		return "smtp"
+	case "587":
+		return "submission"
+	}
+	return port
+}
+
+// telling looks for what sendmail tells and need not tell.
+func (p *patient) telling() {
+	o := p.cf.Options
+	if g := o.Get("SmtpGreetingMessage"); strings.Contains(g.Value, "$v") || strings.Contains(g.Value, "$Z") {
+		p.at(configs.Note, g.Line, "define(`confSMTP_LOGIN_MSG', `$j ESMTP; $b')dnl", "the greeting tells the version of sendmail")
+	}
+	if r := p.cf.Received; r.ShowsVersion && !r.Hides {
+		p.at(configs.Note, r.Line, "include(`/etc/mail/m4/milterd.m4')dnl", "the Received field tells the version of sendmail, and the client of your own users: milterd.m4 has one that does not")
+	}
+	flags := strings.FieldsFunc(strings.ToLower(o.Get("PrivacyOptions").Value), func(r rune) bool { return r == ',' || r == ' ' })
+	has := func(flag string) bool { return slices.Contains(flags, flag) || slices.Contains(flags, "goaway") }
+	var open []string
+	for _, verb := range []string{"vrfy", "expn"} {
+		if !has("no" + verb) {
+			open = append(open, strings.ToUpper(verb))
+		}
+	}
+	if len(open) > 0 {
+		p.at(configs.Note, o.Get("PrivacyOptions").Line, "define(`confPRIVACY_FLAGS', `goaway')dnl", "%s can be used by strangers to find out which users there are", strings.Join(open, " and "))
+	}
+}
+
+// tables looks at the files that maps are made of.
+func (p *patient) tables() {
+	for _, m := range p.cf.Maps {
+		if m.Text == "" {
+			continue
+		}
+		made, ok := p.age(m.File)
+		text, has := p.age(m.Text)
+		if ok && has && made > text+time.Second {
+			p.at(configs.Warning, m.Line, "makemap "+m.Type+" "+m.File+" < "+m.Text, "%s is older than %s: sendmail does not know what has been changed since", m.File, m.Text)
+		}
+	}
+}
+
+// surroundings looks at what both rest on.
+func (p *patient) surroundings() {
+	c := p.Config
+	if age, ok := p.age(c.Name()); ok && c.Mode == policy.ModeShadow && age > 14*24*time.Hour {
+		p.add(configs.Warning, "mode: enforce", c.Name(), 0, "mode: shadow since %d days: milterd logs, and refuses nothing", int(age.Hours()/24))
+	}
+	for _, address := range slices.Concat(c.Listen.Milter, c.Listen.Map) {
+		if path, ok := strings.CutPrefix(address, "local:"); ok {
+			p.directories(path)
+		}
+	}
+	if len(c.DNS.Lists) > 0 && len(c.DNS.Client.Servers) == 0 {
+		p.resolver()
+	}
+}
+
+// directories looks for one that sendmail would not go through.
+func (p *patient) directories(socket string) {
+	for dir := filepath.Dir(socket); dir != "/" && dir != "."; dir = filepath.Dir(dir) {
+		info, err := os.Stat(dir)
+		if err != nil || info.Mode()&0o002 == 0 {
+			continue
+		}
+		cure := "chmod o-w " + dir
+		if info.Mode()&os.ModeSticky != 0 { // such as /tmp, which has to be so
+			cure = "listen: {milter: local:/run/milterd/milter.sock, map: local:/run/milterd/map.sock}"
+		}
+		p.add(configs.Severe, cure, dir, 0, "every user of this machine can write to this directory, so sendmail calls %s unsafe and does not use it", socket)
+		return
+	}
+}
+
+// publicResolvers answer for anybody; DNS lists refuse them, or say that all is well.
+var publicResolvers = []string{"1.0.0.1", "1.1.1.1", "8.8.4.4", "8.8.8.8", "9.9.9.9", "149.112.112.112", "208.67.220.220", "208.67.222.222",
+	"2001:4860:4860::8844", "2001:4860:4860::8888", "2606:4700:4700::1001", "2606:4700:4700::1111", "2620:fe::9", "2620:fe::fe"}
+
+func (p *patient) resolver() {
+	number := 0
+	for line := range strings.Lines(p.Resolver) {
+		number++
+		words := strings.Fields(line)
+		if len(words) > 1 && words[0] == "nameserver" && slices.Contains(publicResolvers, words[1]) {
+			p.add(configs.Warning, "dns: {servers: [127.0.0.1]}   # a resolver of your own", "/etc/resolv.conf", number, "%s is a public resolver: DNS lists do not answer it, or answer it wrong", words[1])
+		}
+	}
+}

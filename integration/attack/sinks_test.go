@@ -1,0 +1,124 @@
+package attack
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// delivery is one recipient that sendmail has sent a message for.
+type delivery struct {
+	host string // address of the mail host
+	rcpt string // the argument of RCPT
+	mark string // the message's field X-Attack, empty for what sendmail itself has written
+}
+
+// sinks are mail hosts that take everything, as sendmail writes it.
+type sinks struct {
+	listeners []net.Listener
+	running   sync.WaitGroup
+	mu        sync.Mutex
+	arrived   []delivery
+}
+
+// startSinks starts a mail host at each address.
+func startSinks(t *testing.T, hosts ...string) *sinks {
+	t.Helper()
+	s := new(sinks)
+	t.Cleanup(s.close)
+	for _, host := range hosts {
+		ln, err := net.Listen("tcp", net.JoinHostPort(host, "25"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.listeners = append(s.listeners, ln)
+		s.running.Go(func() {
+			for {
+				conn, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				s.running.Go(func() {
+					defer conn.Close()
+					s.talk(conn, host)
+				})
+			}
+		})
+	}
+	return s
+}
+
+// close ends the mail hosts. sendmail closes the connections when it is done.
+func (s *sinks) close() {
+	for _, ln := range s.listeners {
+		_ = ln.Close()
+	}
+	s.running.Wait()
+}
+
+func (s *sinks) taken() []delivery {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]delivery(nil), s.arrived...)
+}
+
+// talk serves one connection.
+func (s *sinks) talk(conn net.Conn, host string) {
+	in := bufio.NewReader(conn)
+	var rcpts []string
+	answer := "220 sink ESMTP"
+	for {
+		if _, err := fmt.Fprintf(conn, "%s\r\n", answer); err != nil {
+			return
+		}
+		line, err := in.ReadString('\n')
+		if err != nil {
+			return
+		}
+		answer = "250 2.0.0 OK"
+		switch verb, rest, _ := strings.Cut(strings.TrimRight(line, "\r\n"), " "); strings.ToUpper(verb) {
+		case "MAIL", "RSET", "EHLO", "HELO":
+			rcpts = nil
+		case "RCPT":
+			rcpts = append(rcpts, rest)
+		case "DATA":
+			if _, err := fmt.Fprint(conn, "354 go on\r\n"); err != nil {
+				return
+			}
+			mark, err := readMark(in)
+			if err != nil {
+				return
+			}
+			s.mu.Lock()
+			for _, rcpt := range rcpts {
+				s.arrived = append(s.arrived, delivery{host, rcpt, mark})
+			}
+			s.mu.Unlock()
+		case "QUIT":
+			_, _ = fmt.Fprint(conn, "221 2.0.0 bye\r\n")
+			return
+		}
+	}
+}
+
+// readMark reads a message to its end and returns the field X-Attack of its header.
+func readMark(in *bufio.Reader) (string, error) {
+	mark, body := "", false
+	for {
+		line, err := in.ReadString('\n')
+		if err != nil {
+			return "", err
+		}
+		line = strings.TrimRight(line, "\r\n")
+		if line == "." {
+			return mark, nil
+		}
+		body = body || line == ""
+		if value, ok := strings.CutPrefix(line, "X-Attack: "); ok && !body {
+			mark = value
+		}
+	}
+}

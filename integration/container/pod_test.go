@@ -1,0 +1,197 @@
+package container
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"milterd/dnscheck/dnstest"
+	"milterd/integration/testkit"
+)
+
+const (
+	messageTaken = "250 2.0.0"
+	accessDenied = "550 5.7.1"
+	milterDown   = "451 4.3.2"
+)
+
+// maxImage is how large the image of milterd may be.
+const maxImage = 20_000_000
+
+func TestPod(t *testing.T) {
+	need(t)
+	dir, base, _ := strings.Cut(os.Getenv(inside), " ")
+	names, err := dnstest.Start(dnstest.Options{Addr: resolver + ":53", Lines: []string{
+		"8.113.0.203.in-addr.arpa. PTR mail.good.example.", "mail.good.example. A " + good,
+		"40.113.0.203.in-addr.arpa. PTR mail.bad.example.", "mail.bad.example. A " + refused,
+		"good.example. MX 10 mail.good.example.",
+		"other.example. MX 10 mail.other.example.", "mail.other.example. A " + mailHost,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer names.Close()
+	e := &engine{t, dir}
+	e.build(base)
+
+	t.Run("image", func(t *testing.T) { checkImage(t, &engine{t, dir}) })
+	t.Run("health check", func(t *testing.T) { checkHealth(t, &engine{t, dir}) })
+	t.Run("sockets", func(t *testing.T) {
+		p := e.play(t)
+		p.shadow()
+		p.reload()
+		p.health()
+		p.killed()
+	})
+	t.Run("tcp", func(t *testing.T) {
+		const socket = "local:/run/milterd/sockets/milter.sock"
+		p := e.play(t, `"`+socket+`"`, "inet:8893@127.0.0.1", "milter: "+socket, "milter: inet:8893", "mode: shadow", "mode: enforce")
+		p.expect(good, "postmaster@example.test", messageTaken)
+		p.expect(refused, "postmaster@example.test", accessDenied)
+	})
+}
+
+func checkImage(t *testing.T, e *engine) {
+	size, err := strconv.Atoi(e.do("image", "inspect", "milterd", "--format", "{{.Size}}"))
+	if err != nil || size > maxImage {
+		t.Errorf("the image has %d octets, expected %d at most (%v)", size, maxImage, err)
+	}
+	t.Logf("the image has %d octets", size)
+	if user := e.do("image", "inspect", "milterd", "--format", "{{.Config.User}}"); user != "10025:10025" {
+		t.Errorf("it runs as %q", user)
+	}
+	if version := e.do("run", "--rm", "--network=none", "milterd", "-version"); !strings.HasPrefix(version, "milterd v1.2.3-test, ") {
+		t.Errorf("-version: %s", version)
+	}
+	check := e.do("run", "--rm", "--network=none", "--read-only", "-e", "MILTERD_MODE=enforce", "milterd", "-check")
+	for _, want := range []string{`mode: "enforce" (environment MILTERD_MODE)`, `log.format: "json" (environment MILTERD_LOG_FORMAT)`} {
+		if !strings.Contains(check, want) {
+			t.Errorf("-check does not say %s:\n%s", want, check)
+		}
+	}
+}
+
+// checkHealth runs the health check of the image itself.
+func checkHealth(t *testing.T, e *engine) {
+	e.do("run", "--detach", "--name=alone", "--network=none", "--read-only", "--cap-drop=all", "milterd")
+	defer e.do("rm", "--force", "--volumes", "alone")
+	testkit.Eventually(t, "the container is healthy", func() bool {
+		_, err := e.try("healthcheck", "run", "alone")
+		return err == nil
+	})
+}
+
+// shadow: pod.yaml as it is takes all mail and logs what it would refuse, as JSON.
+func (p *pod) shadow() {
+	p.expect(good, "postmaster@example.test", messageTaken)
+	p.expect(refused, "postmaster@example.test", messageTaken)
+	verdict := false
+	for line := range strings.Lines(p.logs("mail-milterd")) {
+		var entry map[string]any
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			p.t.Errorf("not a line of JSON: %s", line)
+		}
+		verdict = verdict || entry["client"] == refused && strings.Contains(line, "would")
+	}
+	if !verdict {
+		p.t.Errorf("no line tells of what would be refused")
+	}
+	info, err := os.Stat(filepath.Join(p.volume("sockets"), "sockets"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if owner := info.Sys().(*syscall.Stat_t).Uid; info.Mode().Perm() != 0o750 || owner != 10025 {
+		p.t.Errorf("the sockets' directory has mode %v and owner %d", info.Mode(), owner)
+	}
+}
+
+// reload swaps the ConfigMap as Kubernetes does: each file is a link into ..data, which
+// is a link to the directory of a version.
+func (p *pod) reload() {
+	dir := p.volume("milterd")
+	must := func(err error) {
+		p.t.Helper()
+		if err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	// podman has put plain files there.
+	must(os.Mkdir(filepath.Join(dir, "..one"), 0o755))
+	must(os.Symlink("..one", filepath.Join(dir, "..data")))
+	files, err := filepath.Glob(filepath.Join(dir, "[a-z]*"))
+	must(err)
+	for _, file := range files {
+		name := filepath.Base(file)
+		must(os.Link(file, filepath.Join(dir, "..one", name)))
+		must(os.Symlink(filepath.Join("..data", name), file+".new"))
+		must(os.Rename(file+".new", file))
+	}
+	must(os.CopyFS(filepath.Join(dir, "..two"), os.DirFS(filepath.Join(dir, "..one"))))
+	config := filepath.Join(dir, "..two", "milterd.yaml")
+	text, err := os.ReadFile(config)
+	must(err)
+	must(os.WriteFile(config, []byte(strings.Replace(string(text), "mode: shadow", "mode: enforce", 1)), 0o644))
+	must(os.Symlink("..two", filepath.Join(dir, "..data_tmp")))
+	must(os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")))
+	must(os.RemoveAll(filepath.Join(dir, "..one")))
+
+	p.becomes(refused, "postmaster@example.test", accessDenied)
+	p.expect(good, "postmaster@example.test", messageTaken)
+}
+
+// process is milterd's process on this machine.
+func (p *pod) process() int {
+	p.t.Helper()
+	pid, err := strconv.Atoi(p.do("inspect", "mail-milterd", "--format", "{{.State.Pid}}"))
+	if err != nil || pid <= 1 {
+		p.t.Fatalf("milterd's process is %d (%v)", pid, err)
+	}
+	return pid
+}
+
+// health: the check fails while milterd stands still, and mail waits.
+func (p *pod) health() {
+	pid := p.process()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		p.t.Fatal(err)
+	}
+	if p.healthy() {
+		p.t.Error("a milterd that stands still is healthy")
+	}
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		p.t.Fatal(err)
+	}
+	testkit.Eventually(p.t, "milterd is healthy again", p.healthy)
+}
+
+// killed: while milterd is gone mail is put off, and it comes back by itself. What the
+// table refuses is taken at no moment.
+func (p *pod) killed() {
+	before := p.process()
+	if err := syscall.Kill(before, syscall.SIGKILL); err != nil {
+		p.t.Fatal(err)
+	}
+	replies := make(map[string]int)
+	testkit.Eventually(p.t, "mail is taken again", func() bool {
+		reply := p.send(refused, p.addr+":25", "postmaster@example.test")
+		replies[reply[:9]]++
+		return strings.HasPrefix(reply, accessDenied)
+	})
+	p.becomes(good, "postmaster@example.test", messageTaken)
+	p.t.Logf("replies while milterd was gone and came back: %v", replies)
+	for reply := range replies {
+		if reply != milterDown && reply != accessDenied {
+			p.t.Errorf("a client that the table refuses was answered %s", reply)
+		}
+	}
+	if replies[milterDown] == 0 {
+		p.t.Errorf("no mail was put off: %v", replies)
+	}
+	if after := p.process(); after == before {
+		p.t.Error("it is the same process")
+	}
+}

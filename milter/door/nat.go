@@ -1,0 +1,104 @@
+package door
+
+import (
+	"log/slog"
+	"net/netip"
+	"sync"
+)
+
+// Bounds of a NATGuard.
+const (
+	// natWindow is how many of the last connections count, natLeast how many there
+	// must be before they tell anything.
+	natWindow, natLeast = 200, 50
+	// Out of a hundred connections, so many from one address make it suspect, and it
+	// stays so until there are fewer than the second. The gap is wide, as a client with
+	// many addresses could lift the suspicion otherwise.
+	natSuspect, natCleared = 95, 50
+)
+
+// NATGuard finds out that clients come to the MTA through something that hides their
+// addresses: address translation, the bridge of a container network, a load balancer.
+// They all have one address then, and an entry that lets this address or its network
+// relay would let anyone relay; what the DNS says of it says nothing of them.
+//
+// The rule: of the last 200 connections, or of all since the start once there are 50,
+// at least 95 in a hundred came from one private, carrier-grade (100.64.0.0/10) or
+// link-local address. It holds until fewer than half do. Connections of this host to
+// itself do not count. An MTA that has both doors open counts twice, which changes
+// nothing.
+//
+// A nil guard suspects nothing. Its methods are safe for concurrent use.
+type NATGuard struct {
+	logger *slog.Logger
+
+	mu   sync.Mutex
+	last [natWindow]netip.Addr
+	// seen counts the connections, counts those of each address in last.
+	seen   int
+	counts map[netip.Addr]int
+	shared netip.Addr
+}
+
+// NewNATGuard makes a guard that has seen nothing. It logs to logger when its suspicion
+// begins and when it ends.
+func NewNATGuard(logger *slog.Logger) *NATGuard {
+	return &NATGuard{logger: logger, counts: make(map[netip.Addr]int)}
+}
+
+// Seen notes a connection from a client, and reports whether the client's address is one
+// that nearly all clients share.
+func (g *NATGuard) Seen(client netip.Addr) bool {
+	client = client.Unmap().WithZone("")
+	if g == nil || !client.IsValid() || client.IsLoopback() {
+		return false
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	place := &g.last[g.seen%natWindow]
+	if g.seen >= natWindow {
+		if g.counts[*place]--; g.counts[*place] == 0 {
+			delete(g.counts, *place)
+		}
+	}
+	*place = client
+	g.counts[client]++
+	g.seen++
+	g.judge(client)
+	return client == g.shared
+}
+
+// judge looks at the address whose share has grown, and at the one that is suspect.
+func (g *NATGuard) judge(grown netip.Addr) {
+	counted := min(g.seen, natWindow)
+	if g.shared.IsValid() && 100*g.counts[g.shared] < natCleared*counted {
+		g.logger.Info("the clients' own addresses are seen again: reverse DNS, DNS lists and relaying by address are in force for all", "before", g.shared.String())
+		g.shared = netip.Addr{}
+	}
+	if g.shared.IsValid() || counted < natLeast || 100*g.counts[grown] < natSuspect*counted || !mayHide(grown) {
+		return
+	}
+	g.shared = grown
+	g.logger.Warn("nearly all clients have one private address, so something hides their own (NAT, a bridge, a load balancer): "+
+		"reverse DNS, address lists and relaying by address are suspended for it; let the MTA see the clients' addresses, "+
+		"or set nat_guard: off if this is one host that may relay", "client", grown.String(), "connections", counted)
+}
+
+// carrierGrade are the addresses of RFC 6598.
+var carrierGrade = netip.MustParsePrefix("100.64.0.0/10")
+
+// mayHide reports whether an address is one that others may be hidden behind. A public
+// one is known by its name and its listings as any other.
+func mayHide(a netip.Addr) bool {
+	return a.IsPrivate() || a.IsLinkLocalUnicast() || carrierGrade.Contains(a)
+}
+
+// Shared is the address that nearly all clients have; invalid if there is none.
+func (g *NATGuard) Shared() netip.Addr {
+	if g == nil {
+		return netip.Addr{}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.shared
+}
