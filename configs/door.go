@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -87,12 +88,33 @@ func (c *Config) checkMaps(s *sources, cf *sendmail.Config) {
 			s.warn(s.cf, m.Line, "the map %s has no -T: sendmail takes it for empty while milterd is down", m.Name)
 		}
 	}
+	c.checkQuestion(s, cf)
 	switch {
 	case ours || len(c.Listen.Map) == 0:
 	case c.GrantsConfigured():
 		s.warn(s.cf, 0, "no socket map leads to listen.map (%s), so sendmail's own rules know nothing of grants and go on refusing to relay", door)
 	case c.explicit("listen.map"):
 		s.warn(s.cf, 0, "no socket map leads to listen.map (%s), so sendmail's own rules do not ask milterd", door)
+	}
+}
+
+// The maps by which milterd.m4 asks about each recipient, and by which its older
+// versions asked whose client the Received field shows.
+const (
+	questionMap = "milterd"
+	receivedMap = "received"
+)
+
+// checkQuestion looks at how the rules of milterd.m4 ask.
+func (c *Config) checkQuestion(s *sources, cf *sendmail.Config) {
+	asks := func(m sendmail.Map) bool { return m.Name == questionMap }
+	for _, m := range cf.Sockets {
+		switch ours := leadsTo(c.Listen.Map, m.Socket); {
+		case m.Name == questionMap && !ours:
+			s.warn(s.cf, m.Line, "the map %s is the socket %s, which is not listen.map (%s), so sendmail does not ask milterd about recipients", m.Name, m.Socket, c.mapDoor())
+		case m.Name == receivedMap && ours && cf.Received.Hides && !slices.ContainsFunc(cf.Sockets, asks):
+			s.warn(s.cf, m.Line, "the rules are those of an older milterd.m4, by which sendmail does not ask milterd about each recipient: install the new one, and make sendmail.cf anew")
+		}
 	}
 }
 

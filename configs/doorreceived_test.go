@@ -12,9 +12,9 @@ import (
 const (
 	stockField  = "HReceived: $?sfrom $s $.$?_($?s$|from $.$_)\n\t$.by $j ($v/$Z)$?r with $r$. id $i; $b\n"
 	hidingField = "HReceived: $?{milterd_scrub}from SMTP\n\t$|$?sfrom $s $.$?_($?s$|from $.$_)\n\t$.$.by $j$?{milterd_scrub} (SMTP server)$| ($v/$Z)$. id $i; $b\n"
-	asksMap     = "Kaccess socket -T<TMPF> local:/run/milterd/map.sock\nKreceived socket -f -T<TMPF> local:/run/milterd/map.sock\n"
-	asks        = "Smilterd_received\nR$* $| SCRUB\t$: $1 $(milterd_macro {milterd_scrub} $@ yes $)\n"
-	calls       = "SLocal_check_rcpt\nR$*\t$: $>milterd_received $1\n"
+	asksMap     = "Kaccess socket -T<TMPF> local:/run/milterd/map.sock\nKmilterd socket -q -f -T<TMPF> local:/run/milterd/map.sock\n"
+	asks        = "Smilterd_rcpt\nRHIDE $+\t$: $1 $(milterd_macro {milterd_scrub} $@ yes $)\n"
+	calls       = "SLocal_check_rcpt\nR$*\t$: $>milterd_rcpt $1\n"
 )
 
 func TestAReceivedFieldThatShowsClientsAllTheSameIsWarnedAbout(t *testing.T) {
@@ -32,16 +32,18 @@ func TestAReceivedFieldThatShowsClientsAllTheSameIsWarnedAbout(t *testing.T) {
 		{"scrubbing is off", "received: {mode: off, whose: [relayed]}\n", stockField, ""},
 		{"with the include", whose, hidingField + asksMap + asks + calls, ""},
 		{"with the include, and nobody is to be hidden", "received: {from: from mail}\n", hidingField + asksMap + asks + calls, ""},
-		{"nothing asks", whose, hidingField + asksMap, own + "shows the client of all mail: no ruleset calls milterd_received (MILTERD_NO_RULESETS)"},
-		{"nothing calls what asks", whose, hidingField + asksMap + asks, own + "shows the client of all mail: no ruleset calls milterd_received (MILTERD_NO_RULESETS)"},
-		{"a ruleset of one's own calls it", whose, hidingField + asksMap + "SLocal_check_mail\nR$*\t$: $> \"milterd_received\" $1\n" + asks, ""},
-		{"a ruleset of one's own asks by itself", whose, hidingField + asksMap + strings.Replace(asks, "milterd_received", "Local_check_rcpt", 1), ""},
+		{"nothing asks", whose, hidingField + asksMap, own + "shows the client of all mail: no ruleset calls milterd_rcpt (MILTERD_NO_RULESETS)"},
+		{"nothing calls what asks", whose, hidingField + asksMap + asks, own + "shows the client of all mail: no ruleset calls milterd_rcpt (MILTERD_NO_RULESETS)"},
+		{"a ruleset of one's own calls it", whose, hidingField + asksMap + "SLocal_check_mail\nR$*\t$: $> \"milterd_rcpt\" $1\n" + asks, ""},
+		{"a ruleset of one's own asks by itself", whose, hidingField + asksMap + strings.Replace(asks, "milterd_rcpt", "Local_check_rcpt", 1), ""},
 		{"another text for the client", "received: {whose: [authenticated], from: from mail}\n", hidingField + asksMap + asks + calls,
 			own + `says "from SMTP" in place of the client (MILTERD_FROM), and received.from is "from mail"`},
 		{"another text for the version", "received: {whose: [authenticated], by: \"\"}\n", hidingField + asksMap + asks + calls,
 			own + `says "(SMTP server)" in place of its version (MILTERD_BY), and received.by is ""`},
 		{"the map of the field leads elsewhere", whose, hidingField + strings.Replace(asksMap, "-f -T<TMPF> local:/run/milterd/map.sock", "-f -T<TMPF> local:/run/m.sock", 1) + asks + calls,
-			"DIR/sendmail.cf:5: the map received is the socket local:/run/m.sock, which is not listen.map (local:/run/milterd/map.sock), so sendmail does not ask milterd whose client its Received field shows"},
+			"DIR/sendmail.cf:5: the map milterd is the socket local:/run/m.sock, which is not listen.map (local:/run/milterd/map.sock), so sendmail does not ask milterd about recipients"},
+		{"with an older include", whose, hidingField + strings.Replace(asksMap, "Kmilterd socket -q", "Kreceived socket", 1) + asks + calls,
+			"DIR/sendmail.cf:5: the rules are those of an older milterd.m4, by which sendmail does not ask milterd about each recipient: install the new one, and make sendmail.cf anew"},
 		{"the access map is defined again behind the include", "", hidingField + asksMap + asks + calls + "Kaccess hash -T<TMPF> DIR/access\n",
 			"DIR/sendmail.cf:10: the access map is defined again, after line 4 made it milterd, and the last one counts, so sendmail's own rules do not ask milterd; milterd.m4 takes the place of FEATURE(`access_db')"},
 		{"the access map is defined again before the include", "", "Kaccess hash -T<TMPF> DIR/access\n" + asksMap, ""},

@@ -122,11 +122,6 @@ func needed(name string) string {
 func (c *Config) checkReceivedField(s *sources, cf *sendmail.Config) {
 	r := cf.Received
 	warn := func(format string, args ...any) { s.warn(s.cf, r.Line, format, args...) }
-	for _, m := range cf.Sockets {
-		if r.Hides && m.Name == "received" && !leadsTo(c.Listen.Map, m.Socket) {
-			s.warn(s.cf, m.Line, "the map received is the socket %s, which is not listen.map (%s), so sendmail does not ask milterd whose client its Received field shows", m.Socket, c.mapDoor())
-		}
-	}
 	rules := &c.Received.Rules
 	if p := (policy.Policy{Received: c.Received, Ports: c.Ports}); !p.Scrubs() {
 		return
@@ -136,12 +131,9 @@ func (c *Config) checkReceivedField(s *sources, cf *sendmail.Config) {
 	case !r.Hides:
 		warn("the Received field that sendmail itself adds shows the client of all mail, also of the mail that received is about; milterd.m4 gives it a form without the client")
 	case !r.Asked:
-		warn("the Received field that sendmail itself adds shows the client of all mail: no ruleset calls milterd_received (MILTERD_NO_RULESETS)")
+		warn("the Received field that sendmail itself adds shows the client of all mail: no ruleset calls milterd_rcpt (MILTERD_NO_RULESETS)")
 	case r.From != rules.From:
 		warn("the Received field that sendmail itself adds says %s in place of the client (MILTERD_FROM), and received.from is %s", quote(r.From), quote(rules.From))
-	}
-	if f := cf.Features; r.Hides && r.Asked && c.Received.Relayed && (f.RelayMailFrom || f.RelayLocalFrom) {
-		warn("what is relayed for its sender (relay_mail_from, relay_local_from) shows its client in the Received field that sendmail itself adds, as the received map is not told of senders")
 	}
 	if r.Hides && r.Asked && rules.Version && r.By != rules.By {
 		warn("the Received field that sendmail itself adds says %s in place of its version (MILTERD_BY), and received.by is %s", quote(r.By), quote(rules.By))

@@ -108,11 +108,32 @@ func without(a, b map[string]bool) []string {
 	return rest
 }
 
+// question are the lines of the rules that ask, which are always there.
+var question = []string{
+	"Smilterd_ask",
+	"R$*\t\t\t$: <$&{verify}> $| $1",
+	"R<OK> $| $*\t\t$: TMPF $| $&{cert_issuer} $| $&{cert_subject} $| $1",
+	"R<TRUSTED> $| $*\t$: TMPF $| $&{cert_issuer} $| $&{cert_subject} $| $1",
+	"R<$*> $| $*\t\t$: TMPF $| $| $| $2",
+	"RTMPF $| $* $| $* $| $*\t$: $(milterd 1 $| $&i $| $&{client_addr} $| $&{client_resolve} $| $&{daemon_port} $| $&{daemon_name} $| $&{auth_type} $| $&{auth_authen} $| $&{tls_version} $| $&{verify} $| $&{rcpt_mailer} $| $&{rcpt_host} $| $&{client_name} $| $&{client_ptr} $| $1 $| $2 $| $&s $| $&f $| $3 $| END $: TMPF $)",
+	"Smilterd_answer",
+	"R$*\t\t\t$: $>milterd_ask $1",
+	"RSHOW $+\t\t$: <$1>",
+	"R<RELAY>\t\t$#RELAY",
+	"R<NONE>\t\t\t$@ NONE",
+	"R<REFUSE $-.$-.$- $+>\t$#error $@ $1.$2.$3 $: $4",
+	"R<DISCARD>\t\t$#discard $: discard",
+	"R<QUARANTINE $+>\t$#error $@ quarantine $: $1",
+	"R$*\t\t\t$#error $@ 4.3.0 $: \"451 Temporary system failure. Please try again later\"",
+	"Smilterd_rcpt",
+	"R$*\t\t\t$: $1 $| $>milterd_answer $1",
+	"R$* $| NONE\t\t$@ $1",
+}
+
 // part is one of the things that milterd.m4 does to a sendmail.cf.
 type part struct {
-	off         string   // the word that leaves it out
+	off         string   // the word that leaves it out; empty: it is always there
 	added, gone []string // lines of the file
-	also        []string // parts that are of no use without it
 }
 
 var parts = []part{
@@ -124,17 +145,15 @@ var parts = []part{
 		"O Milter.macros.envrcpt={rcpt_mailer}, {rcpt_host}, {rcpt_addr}", "O Milter.macros.eom={msg_id}",
 	}},
 	{off: "MILTERD_NO_ACCESS", added: []string{"Kaccess socket -T<TMPF> local:/run/milterd/map.sock"}, gone: []string{"Kaccess hash -T<TMPF> /etc/mail/access"}},
-	{off: "MILTERD_NO_RECEIVED", also: []string{"MILTERD_NO_RULESETS"}, added: []string{
-		"Kreceived socket -f -T<TMPF> local:/run/milterd/map.sock", "Kmilterd_macro macro", "Smilterd_received",
+	{off: "", added: append([]string{"Kmilterd socket -q -f -T<TMPF> local:/run/milterd/map.sock", "Kmilterd_macro macro"}, question...)},
+	{off: "MILTERD_NO_RECEIVED", added: []string{
 		"HReceived: $?{milterd_scrub}from SMTP", "$|$?sfrom $s $.$?_($?s$|from $.$_)",
 		"$.$.by $j$?{milterd_scrub} (SMTP server)$| ($v/$Z)$.$?r with $r$. id $i$?{tls_version}",
-		"R$*\t\t\t$: $1 $| $(received $&{client_addr} / $&{daemon_port} / $&{daemon_name} / $&{auth_type} / $&{client_resolve} / $&{rcpt_mailer} / $&{client_name} / $1 $: KEEP $)",
-		"R$* $| SCRUB\t\t$: $1 $(milterd_macro {milterd_scrub} $@ yes $)",
-		"R$* $| $* <TMPF>\t$#error $@ 4.3.0 $: \"451 Temporary system failure. Please try again later\"",
+		"RHIDE $+\t\t$: <$1> $(milterd_macro {milterd_scrub} $@ yes $)",
 	}, gone: []string{
 		"HReceived: $?sfrom $s $.$?_($?s$|from $.$_)", "$.by $j ($v/$Z)$?r with $r$. id $i$?{tls_version}",
 	}},
-	{off: "MILTERD_NO_RULESETS", added: []string{"R$*\t\t\t$: $>milterd_received $1"}},
+	{off: "MILTERD_NO_RULESETS", added: []string{"R$*\t\t\t$: $>milterd_rcpt $1"}},
 	{off: "MILTERD_NO_BANNER", added: []string{"O SmtpGreetingMessage=$j $b"}, gone: []string{
 		"O SmtpGreetingMessage=$j Sendmail $v/$Z; $b; (No UCE/UBE) $?{client_addr}logging access from: ${client_name}(${client_resolve})-$_$.",
 	}},
@@ -150,7 +169,9 @@ func TestEachPartOfTheIncludeCanBeSwitchedOff(t *testing.T) {
 	stock := makeCF(t, accessLine, "").lines()
 	cases := [][]string{{}, {"MILTERD_NO_FILTER", "MILTERD_NO_ACCESS", "MILTERD_NO_RECEIVED", "MILTERD_NO_RULESETS", "MILTERD_NO_BANNER", "MILTERD_NO_PRIVACY"}}
 	for _, p := range parts {
-		cases = append(cases, []string{p.off})
+		if p.off != "" {
+			cases = append(cases, []string{p.off})
+		}
 	}
 	for _, off := range cases {
 		t.Run(strings.Join(append(off, "only"), " "), func(t *testing.T) {
@@ -164,13 +185,16 @@ func TestEachPartOfTheIncludeCanBeSwitchedOff(t *testing.T) {
 			}
 			var added, gone []string
 			for _, p := range parts {
-				left := slices.Contains(off, p.off)
-				for _, other := range parts {
-					left = left || slices.Contains(off, other.off) && slices.Contains(other.also, p.off)
-				}
-				if !left {
+				if !slices.Contains(off, p.off) {
 					added, gone = append(added, p.added...), append(gone, p.gone...)
 				}
+			}
+			// What rules of one's own may call, and a form without the macro.
+			if slices.Contains(off, "MILTERD_NO_RULESETS") {
+				added = append(added, "Smilterd_received", "R$*\t\t\t$: $>milterd_rcpt $1")
+			}
+			if slices.Contains(off, "MILTERD_NO_RECEIVED") {
+				added = append(added, "RHIDE $+\t\t$: <$1>")
 			}
 			slices.Sort(added)
 			slices.Sort(gone)
@@ -194,7 +218,7 @@ func TestTheIncludesWordsChangeWhatItDoes(t *testing.T) {
 		want          []string
 	}{
 		{"the map's address", set("MILTERD_MAP", "`inet:8893@127.0.0.1'"),
-			[]string{"Kaccess socket -T<TMPF> inet:8893@127.0.0.1", "Kreceived socket -f -T<TMPF> inet:8893@127.0.0.1"}},
+			[]string{"Kaccess socket -T<TMPF> inet:8893@127.0.0.1", "Kmilterd socket -q -f -T<TMPF> inet:8893@127.0.0.1"}},
 		{"the filter's address", set("MILTERD_FILTER", "`inet:8891@127.0.0.1'"), []string{"Xmilterd, S=inet:8891@127.0.0.1, F=T, T=S:10s;R:10s;E:1m"}},
 		{"time-outs", set("MILTERD_TIMEOUTS", "`C:2m;S:5s;R:5s'"), []string{"Xmilterd, S=local:/run/milterd/milter.sock, F=T, T=C:2m;S:5s;R:5s"}},
 		{"a text for the client, with a comma", set("MILTERD_FROM", "`from mail (hidden, for good)'"), []string{"HReceived: $?{milterd_scrub}from mail (hidden, for good)"}},
@@ -286,7 +310,8 @@ func TestTheIncludeAmongLinesOfOnesOwn(t *testing.T) {
 		{"rules before it come first, and may end the ruleset", ownRules + "R$*\t\t$@ OK\n\ndivert(0)dnl\nINCLUDE", "", "OK", twice},
 		{"rules before it that go on", ownRules + "R$* <bad@$*>\t\t$#error $: 550 no\n\ndivert(0)dnl\nINCLUDE", "", asked, twice},
 		{"rules of one's own only, which do not ask", set("MILTERD_NO_RULESETS", "") + "INCLUDE", ownRules + "R$*\t\t$: $1\n", notAsked, ""},
-		{"rules of one's own only, which ask", set("MILTERD_NO_RULESETS", "") + "INCLUDE", ownRules + "R$*\t\t$: $>milterd_received $1\n", asked, ""},
+		{"rules of one's own only, which ask", set("MILTERD_NO_RULESETS", "") + "INCLUDE", ownRules + "R$*\t\t$: $>milterd_rcpt $1\n", asked, ""},
+		{"rules of one's own only, which ask by an older name", set("MILTERD_NO_RULESETS", "") + "INCLUDE", ownRules + "R$*\t\t$: $>milterd_received $1\n", asked, ""},
 		{"another ruleset of one's own", "INCLUDE", "LOCAL_RULESETS\nSLocal_check_mail\nR$*\t\t$: $1\n", asked, ""},
 		{"a configuration of one's own", "LOCAL_CONFIG\nKmine macro\n\ndivert(0)dnl\nINCLUDE", "LOCAL_CONFIG\nKothers macro\n", asked, ""},
 		{"greet_pause before it", "FEATURE(`greet_pause', `500')dnl\nINCLUDE", "", asked, "*** WARNING: FEATURE(`greet_pause') before FEATURE(`access_db')\n\tgreet_pause will not use access_db!"},
@@ -332,11 +357,11 @@ func TestWhatMilterdSaysOfAnInclude(t *testing.T) {
 		{"without the access table", set("MILTERD_NO_ACCESS", "") + "INCLUDE" + accessLine, "", hide, ""},
 		{"without the field", set("MILTERD_NO_RECEIVED", "") + "INCLUDE", "", "", ""},
 		{"without the field, and clients that are hidden", set("MILTERD_NO_RECEIVED", "") + "INCLUDE", "", hide, "^the Received field that sendmail itself adds shows the client of all mail"},
-		{"without the ruleset", set("MILTERD_NO_RULESETS", "") + "INCLUDE", "", hide, "^the Received field that sendmail itself adds .*no ruleset calls milterd_received"},
-		{"with a ruleset of one's own", set("MILTERD_NO_RULESETS", "") + "INCLUDE", ownRules + "R$*\t\t$: $>milterd_received $1\n", hide, ""},
+		{"without the ruleset", set("MILTERD_NO_RULESETS", "") + "INCLUDE", "", hide, "^the Received field that sendmail itself adds .*no ruleset calls milterd_rcpt"},
+		{"with a ruleset of one's own", set("MILTERD_NO_RULESETS", "") + "INCLUDE", ownRules + "R$*\t\t$: $>milterd_rcpt $1\n", hide, ""},
 		{"without the greeting", set("MILTERD_NO_BANNER", "") + "INCLUDE", "", hide, ""},
 		{"another map", set("MILTERD_MAP", "`inet:8893@127.0.0.1'") + "INCLUDE", "", "",
-			`^the access map is the socket inet:8893@127.0.0.1, which is not listen.map \(local:.*\), so .*` + "\n" + `the map received is the socket inet:8893@127.0.0.1, which is not listen.map`},
+			`^the access map is the socket inet:8893@127.0.0.1, which is not listen.map \(local:.*\), so .*` + "\n" + `the map milterd is the socket inet:8893@127.0.0.1, which is not listen.map`},
 		{"another map, which milterd knows", set("MILTERD_MAP", "`inet:8893@127.0.0.1'") + "INCLUDE", "", "listen: {map: inet:8893@127.0.0.1}\n" + hide, ""},
 		{"another filter", set("MILTERD_FILTER", "`inet:8891@127.0.0.1'") + "INCLUDE", "", "", "^no INPUT_MAIL_FILTER leads to listen.milter"},
 		{"another filter, which milterd knows", set("MILTERD_FILTER", "`inet:8891@127.0.0.1'") + "INCLUDE", "", "listen: {milter: inet:8891@127.0.0.1}\n", ""},
@@ -345,7 +370,7 @@ func TestWhatMilterdSaysOfAnInclude(t *testing.T) {
 		{"other texts, which milterd knows", set("MILTERD_FROM", "`from mail'") + set("MILTERD_BY", "`'") + "INCLUDE", "", "received: {whose: [relayed], from: from mail, by: \"\"}\n", ""},
 		{"FEATURE(access_db) left behind it", "INCLUDE" + accessLine, "", "", "^the access map is defined again, after line "},
 		{"FEATURE(access_db) left before it", accessLine + "INCLUDE", "", hide, ""},
-		{"relaying for senders", "INCLUDE" + "FEATURE(`relay_mail_from')dnl\n", "", hide, "^what is relayed for its sender"},
+		{"relaying for senders", "INCLUDE" + "FEATURE(`relay_mail_from')dnl\n", "", hide, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			made := makeCF(t, c.lines, c.end)

@@ -57,6 +57,8 @@ type evaluation struct {
 	// to is the recipient as the relay rules see it, valid unless toErr.
 	to    address
 	toErr error
+	// destination is what the relay check has made of the recipient.
+	destination Destination
 	// friend says why the recipient is spared the checks on the client.
 	friend string
 	// answers are the DNS answers that the check at work has used.

@@ -20,10 +20,14 @@ func (s *Session) checkRelay(e *evaluation) finding {
 
 func (s *Session) findRelay(e *evaluation) finding {
 	if why := s.trustedClient(e); why != "" && s.port.Relay != RelayNone {
-		e.verdict.Relay = why
+		e.verdict.Relay, e.destination = why, DestinationRelayed
 		return finding{action: ActionAccept, final: true, reason: why}
 	}
 	if why := s.recipientTaken(e); why != "" {
+		e.destination = DestinationRelayed
+		if s.deliveredHere(e) {
+			e.destination = DestinationLocal
+		}
 		return pass(why)
 	}
 	if e.toErr != nil {
@@ -60,7 +64,7 @@ func notEntitled(e *evaluation) string {
 
 // relaying takes a recipient that is not ours from a client that may relay.
 func relaying(e *evaluation, why string) finding {
-	e.verdict.Relay = why
+	e.verdict.Relay, e.destination = why, DestinationRelayed
 	return pass(why)
 }
 
@@ -179,6 +183,12 @@ func (s *Session) recipientTaken(e *evaluation) string {
 		return "we relay for it: " + e.rule(m.Probe)
 	}
 	return ""
+}
+
+// deliveredHere reports whether a recipient that is taken is one of this host's own,
+// which sendmail knows without being told.
+func (s *Session) deliveredHere(e *evaluation) bool {
+	return s.localMailer(e.recipient.Mailer) || e.to.domain == "" || s.policy.Local.Has(e.to.domain)
 }
 
 // relayToRecipient looks the recipient up for To: RELAY.

@@ -196,6 +196,7 @@ func (s *Session) Rcpt(r Recipient) Verdict {
 		return e.done()
 	}
 	relay := e.run("relay", s.policy.Checks.Relay.Mode, s.checkRelay)
+	e.verdict.Destination = e.destination
 	defer e.noteRelay()
 	if relay.refused || e.verdict.Action == ActionQuarantine {
 		return e.done()

@@ -36,6 +36,20 @@ const (
 // Accepts reports whether a message, or a recipient of it, goes on.
 func (a Action) Accepts() bool { return a == ActionAccept || a == ActionQuarantine }
 
+// Destination says whether a recipient is one that this client may send to.
+type Destination uint8
+
+// The destinations. The zero value entitles to nothing.
+const (
+	// DestinationDenied: the relay check refuses it, or is off.
+	DestinationDenied Destination = iota
+	// DestinationLocal: it is delivered on this host.
+	DestinationLocal
+	// DestinationRelayed: it is relayed, for everybody (class R, To: RELAY) or for
+	// this client.
+	DestinationRelayed
+)
+
 // Verdict is the decision for one MAIL or RCPT command or one message, with
 // everything that led to it.
 type Verdict struct {
@@ -57,6 +71,9 @@ type Verdict struct {
 	Reason string
 	// Relay says why the client may relay, if that was asked and it may.
 	Relay string
+	// Destination is what the relay check, enforced or in shadow mode, made of the
+	// recipient.
+	Destination Destination
 	// Shadow holds the refusals that checks in shadow mode would have given.
 	Shadow []Shadow
 	// Edits are the changes to the message's header, at its end only.

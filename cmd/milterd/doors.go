@@ -112,6 +112,7 @@ type doors struct {
 	filter *milter.Server
 	maps   *socketmap.Server
 	access *socketmap.Access
+	rcpt   *socketmap.Rcpt
 	// shut is the name of a door that is no longer served, nil while both are.
 	shut atomic.Pointer[string]
 }
@@ -120,8 +121,8 @@ func newDoors(r *reloader, recorder *record.Recorder) *doors {
 	limit := r.config.Listen.MaxConnections
 	current := func() door.Snapshot { return *r.current.Load() }
 	noted := func(line door.Line) { r.tally.Add(time.Now(), &line) }
-	d := &doors{access: socketmap.NewAccess(current, r.logger)}
-	d.access.Noted = noted
+	d := &doors{access: socketmap.NewAccess(current, r.logger), rcpt: socketmap.NewRcpt(current, r.logger)}
+	d.access.Noted, d.rcpt.Noted = noted, noted
 	config := milter.Config{
 		Current:        current,
 		Logger:         r.logger,
@@ -133,7 +134,8 @@ func newDoors(r *reloader, recorder *record.Recorder) *doors {
 	}
 	d.filter = milter.NewServer(config)
 	d.maps = socketmap.NewServer(socketmap.Config{
-		Maps:           map[string]socketmap.Map{"access": d.access, "received": socketmap.NewReceived(current)},
+		// received is what the includes of older versions ask.
+		Maps:           map[string]socketmap.Map{"milterd": d.rcpt, "access": d.access, "received": socketmap.NewReceived(current)},
 		Seen:           func(client netip.Addr) { current().NAT.Seen(client) },
 		Logger:         r.logger,
 		MaxConnections: limit,
@@ -175,6 +177,7 @@ func (d *doors) register(r prometheus.Registerer) {
 	d.filter.Register(r)
 	d.maps.Register(r)
 	d.access.Register(r)
+	d.rcpt.Register(r)
 }
 
 // shutdown closes the filter door when its messages are done, and only then the map

@@ -6,13 +6,25 @@ dnl the MAILER lines:
 dnl
 dnl	include(`/etc/mail/m4/milterd.m4')dnl
 dnl
+dnl milterd is asked once for each recipient, and its answer is what counts: who may
+dnl relay, who and what is refused. The access table that sendmail's own rules ask key
+dnl by key is needed only for what happens before that, or beside it: entries GreetPause:,
+dnl ClientRate:, ClientConn:, Srv_Features:, TLS_Clt:, TLS_Rcpt:, TLS_Srv:, Try_TLS: and
+dnl AuthInfo:, and the exceptions that FEATUREs such as dnsbl find there. A file that
+dnl cannot know what comes after it keeps the table, and it is milterd's own, so there is
+dnl one truth. If you have none of these, define MILTERD_NO_ACCESS: it saves some seventy
+dnl questions in each session. With it, FEATURE(`access_db') elsewhere would be a second
+dnl table; leave it out.
+dnl
 dnl Defined before that line, these change what it does:
 dnl
 dnl	MILTERD_NO_FILTER	leaves the filter out
-dnl	MILTERD_NO_ACCESS	leaves the access table to FEATURE(`access_db')
+dnl	MILTERD_NO_ACCESS	leaves FEATURE(`access_db') out: sendmail asks milterd
+dnl				about each recipient, and not for each key of the table
 dnl	MILTERD_NO_RECEIVED	leaves this host's own Received: field as it is
 dnl	MILTERD_NO_RULESETS	leaves Local_check_rcpt to your own LOCAL_RULESETS,
-dnl				which then has to call $>milterd_received
+dnl				which then has to call $>milterd_rcpt $1 and to
+dnl				return the $# that it may give
 dnl	MILTERD_NO_BANNER	leaves the greeting as it is
 dnl	MILTERD_NO_PRIVACY	leaves authwarnings in confPRIVACY_FLAGS; without it,
 dnl				define those flags before this line, if at all
@@ -39,8 +51,8 @@ dnl taken unfiltered.
 ifdef(`MILTERD_NO_FILTER',,
 `INPUT_MAIL_FILTER(`milterd', `S='MILTERD_FILTER`, F=T, T='MILTERD_TIMEOUTS)')dnl
 dnl
-dnl sendmail asks milterd for each key of the access table. Without -T a milterd
-dnl that is down would be an empty table.
+dnl The access table for what is not decided at RCPT. Without -T a milterd that is
+dnl down would be an empty table.
 ifdef(`MILTERD_NO_ACCESS',,
 `FEATURE(`access_db', `socket -T<TMPF> 'MILTERD_MAP, MILTERD_ACCESS_OPTIONS)')dnl
 dnl
@@ -61,22 +73,46 @@ ifdef(`MILTERD_NO_RECEIVED',,
 	$.$.by $j$?{milterd_scrub}ifelse(MILTERD_BY, `', `', ` MILTERD_BY')$| ($v/$Z)$.$?r with $r$. id $i$?{tls_version}
 	(version=${tls_version} cipher=${cipher} bits=${cipher_bits} verify=${verify})$.$?u
 	for $u; $|;
-	$.$b')
+	$.$b')')dnl
 LOCAL_CONFIG
-# milterd says whose client is left out of Received:
-Kreceived socket -f -T<TMPF> MILTERD_MAP
+# milterd decides about each recipient, and says whose client Received: leaves out
+Kmilterd socket -q -f -T<TMPF> MILTERD_MAP
 Kmilterd_macro macro
 
 LOCAL_RULESETS
-# asked for each recipient: only then is it known who has authenticated, and
-# whether mail is relayed; sendmail forgets the macro with the message
+# one question with all that is known. If it cannot be asked, as it is too long, the
+# ruleset ends with what it has by then, which is no answer.
+Smilterd_ask
+R$*			$: <$&{verify}> $| $1
+R<OK> $| $*		$: TMPF $| $&{cert_issuer} $| $&{cert_subject} $| $1
+R<TRUSTED> $| $*	$: TMPF $| $&{cert_issuer} $| $&{cert_subject} $| $1
+R<$*> $| $*		$: TMPF $| $| $| $2
+RTMPF $| $* $| $* $| $*	$: $(milterd 1 $| $&i $| $&{client_addr} $| $&{client_resolve} $| $&{daemon_port} $| $&{daemon_name} $| $&{auth_type} $| $&{auth_authen} $| $&{tls_version} $| $&{verify} $| $&{rcpt_mailer} $| $&{rcpt_host} $| $&{client_name} $| $&{client_ptr} $| $1 $| $2 $| $&s $| $&f $| $3 $| END $: TMPF $)
+
+# the answer as a result of check_rcpt: $# ends it, and what is no answer is put off
+Smilterd_answer
+R$*			$: $>milterd_ask $1
+ifdef(`MILTERD_NO_RECEIVED', `RHIDE $+		$: <$1>', `# sendmail forgets the macro with the message
+RHIDE $+		$: <$1> $(milterd_macro {milterd_scrub} $@ yes $)')
+RSHOW $+		$: <$1>
+R<RELAY>		$#RELAY
+R<NONE>			$@ NONE
+R<REFUSE $-.$-.$- $+>	$#error $@ $1.$2.$3 $: $4
+R<DISCARD>		$#discard $: discard
+R<QUARANTINE $+>	$#error $@ quarantine $: $1
+R$*			$#error $@ 4.3.0 $: "451 Temporary system failure. Please try again later"
+
+Smilterd_rcpt
+R$*			$: $1 $| $>milterd_answer $1
+R$* $| $#$*		$#$2
+R$* $| NONE		$@ $1
+R$*			$#error $@ 4.3.0 $: "451 Temporary system failure. Please try again later"
+ifdef(`MILTERD_NO_RULESETS', `
+# the name that rules of your own may call it by
 Smilterd_received
-R$*			$: $1 $| $(received $&{client_addr} / $&{daemon_port} / $&{daemon_name} / $&{auth_type} / $&{client_resolve} / $&{rcpt_mailer} / $&{client_name} / $1 $: KEEP $)
-R$* $| SCRUB		$: $1 $(milterd_macro {milterd_scrub} $@ yes $)
-R$* $| $* <TMPF>	$#error $@ 4.3.0 $: "451 Temporary system failure. Please try again later"
-R$* $| $*		$: $1
-ifdef(`MILTERD_NO_RULESETS',, `
+R$*			$: $>milterd_rcpt $1
+', `
 SLocal_check_rcpt
-R$*			$: $>milterd_received $1
-')')dnl
+R$*			$: $>milterd_rcpt $1
+')dnl
 divert(0)dnl

@@ -56,7 +56,7 @@ func scrubbedForm(text string) (form, rest string) {
 func (p *parser) markAsked() {
 	for name, rules := range p.rules {
 		for _, rule := range rules {
-			if strings.Contains(rule.rhs, "{milterd_scrub}") && p.called(name) {
+			if strings.Contains(rule.rhs, "{milterd_scrub}") && p.called(name, nil) {
 				p.config.Received.Asked = true
 			}
 		}
@@ -64,16 +64,19 @@ func (p *parser) markAsked() {
 }
 
 // called reports whether sendmail itself calls a ruleset, as it does those with names
-// of its own, or a rule does.
-func (p *parser) called(name string) bool {
+// of its own, or the rules of one that is called do.
+func (p *parser) called(name string, visited []string) bool {
 	if strings.HasPrefix(name, "Local_check_") || strings.HasPrefix(name, "check_") {
 		return true
 	}
+	visited = append(visited, name)
 	for other, rules := range p.rules {
-		for _, rule := range rules {
-			if other != name && slices.Contains(rule.calls(), name) {
-				return true
-			}
+		if slices.Contains(visited, other) {
+			continue
+		}
+		calls := func(r rule) bool { return slices.Contains(r.calls(), name) }
+		if slices.ContainsFunc(rules, calls) && p.called(other, visited) {
+			return true
 		}
 	}
 	return false

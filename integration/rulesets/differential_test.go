@@ -93,11 +93,15 @@ func newPolicy(t *testing.T, f access.Features, table string) *policy.Policy {
 
 // macros are the facts of a session as sendmail's rulesets see them.
 func (s session) macros() [][2]string {
+	tlsVersion := ""
+	if s.tls.Verify != "" {
+		tlsVersion = "TLSv1.3"
+	}
 	return [][2]string{
 		{"{client_addr}", s.conn.ClientAddr()}, {"{client_name}", s.conn.Name}, {"{client_ptr}", s.conn.PTR},
 		{"{client_resolve}", string(s.conn.Resolve)}, {"{auth_type}", s.auth.Type}, {"{auth_authen}", s.auth.Authen},
 		{"{verify}", s.tls.Verify}, {"{cert_issuer}", s.tls.CertIssuer}, {"{cert_subject}", s.tls.CertSubject},
-		{"f", s.from}, {"{mail_from}", "<" + s.from + ">"},
+		{"f", s.from}, {"{mail_from}", "<" + s.from + ">"}, {"s", "client.example"}, {"{tls_version}", tlsVersion},
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	include "milterd/configs/sendmail"
 	"milterd/integration/testkit"
 	"milterd/policy/access"
 )
@@ -96,7 +97,14 @@ type setUp struct {
 	// the sendmail.cf. FILES in them stands for the directory of the files.
 	classes, config string
 	files           map[string]string
+	// asks: the rules are those of milterd.m4, which ask milterd at map.sock in the
+	// directory of the files, for the table as well.
+	asks bool
 }
+
+// includeLines stand for the include of a host that has only the rules of it.
+const includeLines = "define(`MILTERD_NO_FILTER', `')dnl\ndefine(`MILTERD_NO_ACCESS', `')dnl\ndefine(`MILTERD_NO_BANNER', `')dnl\n" +
+	"define(`MILTERD_MAP', `local:FILES/map.sock')dnl\ninclude(`FILES/milterd.m4')dnl\n"
 
 // standard is the set-up with the classes that newPolicy has.
 func standard(f access.Features, table string) setUp {
@@ -130,6 +138,10 @@ func newSendmail(t *testing.T, u setUp) *sendmail {
 		s.write(t, name, text)
 	}
 	features := featureLines(u.features)
+	if u.asks {
+		s.write(t, "milterd.m4", include.Include)
+		features = includeLines + strings.Replace(features, "hash -T<TMPF> ACCESSFILE", "socket -T<TMPF> local:FILES/map.sock", 1)
+	}
 	for _, mech := range trustedMechs {
 		features += fmt.Sprintf("TRUST_AUTH_MECH(`%s')dnl\n", mech)
 	}

@@ -241,6 +241,30 @@ func TestAShortenedKeyIsNoClient(t *testing.T) {
 	}
 }
 
+// TestATagThatCameOutOfAnAddressIsNotAnswered: sendmail asks for the domain
+// "a:b:".c."connect:127" label by label, until its key is one of a client.
+func TestATagThatCameOutOfAnAddressIsNotAnswered(t *testing.T) {
+	a := NewAccess(always(&policy.Policy{Access: table(t, "Connect:127\tRELAY\nTo:[IPv6:2001:db8:0:0:0:0:0:8]\tRELAY\nFrom:\"a:b\"@good.example\tREJECT\n")}, nil), nil)
+	for key, want := range map[string]Status{
+		"to:x@a:victim.example:.b.connect:127": Temp,
+		"to:a:victim.example:.b.connect:127":   Temp,
+		"to:connect:127":                       Temp,
+		"from:connect:127":                     Temp,
+		"SPAM:Connect:127":                     Temp,
+		"connect:127":                          OK,
+		"to:[ipv6:2001:db8:0:0:0:0:0:8]":       OK,
+		"to:ipv6:2001:db8:0:0:0:0:0:9":         NotFound,
+		"from:a:b@good.example":                NotFound,
+		"from:a:b@":                            NotFound,
+		"to:127.0.0.1":                         NotFound,
+		"to:other.example":                     NotFound,
+	} {
+		if got := a.Lookup(t.Context(), key); got.Status != want {
+			t.Errorf("%s: %v, expected %s", key, got, want)
+		}
+	}
+}
+
 // natGuard is a guard that suspects an address.
 func natGuard(t *testing.T, addr string) *door.NATGuard {
 	t.Helper()
@@ -295,24 +319,3 @@ Connect:host.containers.internal	RELAY
 
 // TestATagThatCameOutOfAnAddressIsNotAnswered: sendmail asks for the domain
 // "a:b:".c."connect:127" label by label, until its key is one of a client.
-func TestATagThatCameOutOfAnAddressIsNotAnswered(t *testing.T) {
-	a := NewAccess(always(&policy.Policy{Access: table(t, "Connect:127\tRELAY\nTo:[IPv6:2001:db8:0:0:0:0:0:8]\tRELAY\nFrom:\"a:b\"@good.example\tREJECT\n")}, nil), nil)
-	for key, want := range map[string]Status{
-		"to:x@a:victim.example:.b.connect:127": Temp,
-		"to:a:victim.example:.b.connect:127":   Temp,
-		"to:connect:127":                       Temp,
-		"from:connect:127":                     Temp,
-		"SPAM:Connect:127":                     Temp,
-		"connect:127":                          OK,
-		"to:[ipv6:2001:db8:0:0:0:0:0:8]":       OK,
-		"to:ipv6:2001:db8:0:0:0:0:0:9":         NotFound,
-		"from:a:b@good.example":                NotFound,
-		"from:a:b@":                            NotFound,
-		"to:127.0.0.1":                         NotFound,
-		"to:other.example":                     NotFound,
-	} {
-		if got := a.Lookup(t.Context(), key); got.Status != want {
-			t.Errorf("%s: %v, expected %s", key, got, want)
-		}
-	}
-}

@@ -31,6 +31,46 @@
 //     and says so in this way lets every client in. It is not used here, not even for
 //     a map that does not exist.
 //
+// # The question at RCPT
+//
+// The rules of milterd.m4 ask one map, milterd, about each recipient, with all that
+// sendmail knows in one key; its K line needs -q, so that quotes stay where they are,
+// and -f. The fields are separated by $|, which arrives as the octet \x9b and which no
+// client can send:
+//
+//	1  the version of the question     11 ${rcpt_host}
+//	   i, the queue id                    ${client_name}
+//	   ${client_addr}                     ${client_ptr}
+//	   ${client_resolve}                  ${cert_issuer}, ${cert_subject}: only
+//	   ${daemon_port}                     if ${verify} is OK or TRUSTED
+//	   ${daemon_name}                     s, the HELO name
+//	   ${auth_type}                       f, the sender
+//	   ${auth_authen}                     the recipient, as the client wrote it
+//	   ${tls_version}                     END
+//	   ${verify}
+//	   ${rcpt_mailer}
+//
+// A key without its END was cut off. One that has more or fewer fields, or a field that
+// is not what it should be, is not read either: the answer is TEMP. sendmail asks
+// nothing at all if the key has more than about 1,000 octets or parts, or a part of more
+// than 255: the rule fails, the ruleset ends with what it had before, and the rules of
+// milterd.m4 take everything that is no answer for 451. (At 1,000 parts sendmail itself
+// says "554 5.3.0 rewrite: expansion too long".)
+//
+// The value of an answer is SHOW or HIDE, for the Received: field that this sendmail
+// adds, and one of:
+//
+//	RELAY                     take it; sendmail's own check_rcpt is over
+//	NONE                      no objection: sendmail's own rules go on
+//	REFUSE 5.7.1 "550 text"   refuse it, with 4xx for now
+//	DISCARD                   take the message and throw it away
+//	QUARANTINE "text"         take it and hold it
+//
+// RELAY is given for a recipient that is relayed: for everybody (class R, To: RELAY) or
+// for this client. NONE is given for recipients of this host, which sendmail takes by
+// itself, and for what is only refused in shadow mode: then sendmail's own rules decide.
+// A text is one or more quoted tokens, which sendmail puts together.
+//
 // # Connections
 //
 // A sendmail process opens one connection for all maps of the same address, at its
