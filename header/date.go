@@ -49,13 +49,14 @@ func dateWordOf(word string) dateWord {
 }
 
 func datePartOf(word string) dateWord {
+	digits, _ := cutDigits(word, 4)
 	switch {
-	case isNumber(strings.TrimRight(word, ".stndrh"), 4): // 2024, 5. or 5th
+	case digits != "" && strings.Trim(word[len(digits):], ".stndrh") == "": // 2024, 5. or 5th
 		return dateNumber
+	case digits != "" && isTime(word):
+		return dateTime
 	case isDateName(word):
 		return dateName
-	case isTime(word):
-		return dateTime
 	case isZone(word), isOneOf(dateParticles, word), clockForm.MatchString(word):
 		return dateZone
 	case isTimestamp(word):
