@@ -79,7 +79,7 @@ func compose(head, date []token) string {
 	if len(date) > 0 {
 		f.semicolon()
 	}
-	var words []string // up to the next comment
+	words := make([]string, 0, len(date)) // up to the next comment
 	for i, t := range date {
 		words = append(words, t.text)
 		if i+1 == len(date) || date[i+1].kind != kindWord {

@@ -10,6 +10,9 @@ import (
 // software is known to write instead, alone or with the encryption behind a slash:
 // "ESMTP/TLS/AES128-SHA".
 func isProtocol(word string) bool {
+	if isOneOf(protocols, word) {
+		return true
+	}
 	name, rest, slash := strings.Cut(lower(strings.TrimRight(word, ",:")), "/")
 	if slash && !isTLSText(rest) && !isProtocol(rest) {
 		return false
@@ -17,7 +20,7 @@ func isProtocol(word string) bool {
 	return protocols[name] || isSMTP(name)
 }
 
-var protocols = set("lmtp lmtpa lmtps lmtpsa utf8lmtp utf8lmtpa utf8lmtps utf8lmtpsa mms http https httpu local uucp uucp-dom" +
+var protocols = set("smtp esmtp esmtpa esmtps esmtpsa lmtp lmtpa lmtps lmtpsa utf8lmtp utf8lmtpa utf8lmtps utf8lmtpsa mms http https httpu local uucp uucp-dom" +
 	" qmqp qmtp mapi imap imap4 imaps pop pop2 pop3 pop3s apop jmap odmr etrn nntp nnfmp nnmp tcp decnet mail-11 nje niftp x400 x.400 ftp")
 
 // isSMTP reports whether a word, in lower case, is SMTP or one of its variants:
