@@ -1,6 +1,7 @@
 package grant
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -70,10 +71,7 @@ func New(c Config) (*Keeper, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Keeper{store: c.Store, logger: c.Logger, now: c.Now}
-	if k.logger == nil {
-		k.logger = slog.New(slog.DiscardHandler)
-	}
+	k := &Keeper{store: c.Store, logger: cmp.Or(c.Logger, slog.New(slog.DiscardHandler)), now: c.Now}
 	if k.now == nil {
 		k.now = time.Now
 	}
