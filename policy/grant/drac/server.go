@@ -185,8 +185,8 @@ func (s *Server) answer(ctx context.Context, datagram []byte, from netip.AddrPor
 		s.failures.Do(func() { s.logger.Error("drac call failed", "server", from, "client", c.add, "error", err) })
 		return c.added(statusSystemError)
 	}
-	s.logger.Debug("drac call", "server", from, "client", c.add, "outcome", result.Outcome)
-	switch result.Outcome {
+	s.logger.Debug("drac call", "server", from, "client", c.add, "outcome", result.Decision)
+	switch result.Decision {
 	case grant.Granted, grant.Renewed:
 		s.counter.granted.Add(1)
 		return c.added(statusSuccess)
