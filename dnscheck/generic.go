@@ -16,7 +16,7 @@ const (
 )
 
 // Generic tells names that a provider gave to one of many access lines, such as
-// 8-113-0-203.dsl.isp.example, from names that somebody chose for a server. It
+// 8-113-0-203.dsl.isp.example, from names that were chosen for a server. It
 // is a guess about the host, good for a score or a delay and not for a verdict
 // of its own, and so it is off unless rules are given.
 type Generic struct {

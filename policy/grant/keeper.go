@@ -215,8 +215,8 @@ func (k *Keeper) List(ctx context.Context, fn func(Grant) bool) error {
 // hold in between: this is for memory and for the log.
 const sweepInterval = time.Second
 
-// swept is how many grants are removed at a time, so that nobody waits long for
-// the store meanwhile.
+// swept is how many grants are removed at a time, so that no mail waits long for the
+// store meanwhile.
 const swept = 1000
 
 // Run removes what has expired, until ctx ends. It is the caller's to start and to
@@ -243,7 +243,7 @@ func (k *Keeper) Sweep(ctx context.Context) {
 			k.log(ctx, slog.LevelInfo, "relay grant expired", g.Addr, g.User, g.Source, slog.Time("since", g.Since))
 		}
 		if err != nil {
-			// That there is no error means little: it may be that nobody was asked.
+			// No error would mean little: a store need not ask its server here.
 			_ = k.stored(ctx, err)
 			return
 		}

@@ -3,7 +3,7 @@
 //
 // Dovecot asks a policy server over HTTP, with a JSON object in a POST: before a login
 // with ?command=allow whether it may go on, and after it with ?command=report to say
-// how it ended. See "Authentication policy support" in Dovecot's manual. Nobody is
+// how it ended. See "Authentication policy support" in Dovecot's manual. No login is
 // refused here: every answer is {"status":0,"msg":""}, which lets Dovecot decide as it
 // would without. A report of a success asks for a grant for the address it came from.
 //
@@ -20,7 +20,7 @@
 //
 // # Who may report
 //
-// Whoever can report can make the server relay for any address, so it listens on the
+// A program that can report can make the server relay for any address, so it listens on the
 // loopback interface or a unix socket only, and even there each request needs the
 // secret that Dovecot sends with auth_policy_server_api_header:
 //

@@ -170,7 +170,7 @@ func newLogin(user, addr string) (Login, bool) {
 	return Login{Addr: a.Unmap(), User: user}, true
 }
 
-// userLogin is newLogin for a server whose logins are all of somebody.
+// userLogin is newLogin for a server all of whose logins have a user.
 func userLogin(user, addr string) (Login, bool) {
 	if user == "" {
 		return Login{}, false
