@@ -28,7 +28,7 @@ type Rules struct {
 	Fields []FieldRule
 }
 
-// What stands in place of the client and of mail software where a text is needed
+// What stands in place of the client and of mail software if a text is needed
 // and Rules have none, or one that Validate refuses.
 const (
 	DefaultFrom = "from SMTP"

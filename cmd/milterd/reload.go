@@ -106,7 +106,7 @@ func (r *reloader) publish(p *policy.Policy, lookups *answers.Lookups) {
 	r.current.Store(now)
 }
 
-// held is what the doors ask about grants; nil where there are none.
+// held is what the doors ask about grants; nil if there are none.
 func (r *reloader) held() door.Grants {
 	if r.grants == nil {
 		return nil

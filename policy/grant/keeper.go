@@ -42,7 +42,7 @@ func (d Decision) String() string {
 // Result is the answer to a login.
 type Result struct {
 	Decision Decision
-	// Grant is the grant, where the address has one now.
+	// Grant is the grant, if the address has one now.
 	Grant Grant
 	// Reason says why there is none.
 	Reason string
@@ -94,7 +94,7 @@ func (k *Keeper) Reload(c Config) error {
 	return nil
 }
 
-// Login grants or renews. It returns an error where the store failed, and then
+// Login grants or renews. It returns an error if the store failed, and then
 // nothing is granted.
 func (k *Keeper) Login(ctx context.Context, login Login) (Result, error) {
 	login.Addr = Canonical(login.Addr)

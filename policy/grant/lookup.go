@@ -59,7 +59,7 @@ func (k *Keeper) Known(addr netip.Addr) bool {
 	return addr.IsValid() && k.rules.Load().networks.excluded(addr) == "" && k.store.Known(addr)
 }
 
-// excluded says why an address can get no grant; empty where it can.
+// excluded says why an address can get no grant; empty if it can.
 func (k *Keeper) excluded(r *rules, addr netip.Addr) string {
 	if why := r.networks.excluded(addr); why != "" {
 		return why

@@ -16,7 +16,7 @@
 // neither kept nor logged. Only the protocols imap and pop3 count. Dovecot also
 // authenticates for others: a client of SMTP, which may be this machine's own sendmail
 // through Dovecot's SASL, or of Postfix on another, needs no grant to relay, since it has
-// authenticated where it does; one of ManageSieve or doveadm has not read mail.
+// authenticated if it does; one of ManageSieve or doveadm has not read mail.
 //
 // # Who may report
 //

@@ -46,6 +46,6 @@
 //
 // Beyond that the file is trusted. A program that may write to it, or send to a syslog
 // daemon that takes messages from the network, can forge any line; so can local users
-// with logger(1). Let the server log to a file of its own where that is a
+// with logger(1). Let the server log to a file of its own if that is a
 // concern, or use package dovecot.
 package maillog

@@ -12,7 +12,7 @@ import (
 type Login struct {
 	// Addr is the client's address, IPv4 unmapped.
 	Addr netip.Addr
-	// User is the name as the server wrote it, empty where a Pattern has none.
+	// User is the name as the server wrote it, empty if a Pattern has none.
 	User string
 }
 
