@@ -1,7 +1,6 @@
 package advice
 
 import (
-	"bufio"
 	"fmt"
 	"net/netip"
 	"os"
@@ -15,6 +14,7 @@ import (
 	"milterd/configs/sendmail"
 	"milterd/milter/door"
 	"milterd/policy"
+	"milterd/policy/access"
 )
 
 // mta looks at the filter and the maps, beyond what the configuration itself warns of.
@@ -58,25 +58,13 @@ func (p *patient) relaying() {
 	if path == "" {
 		path = p.Config.Access.File
 	}
-	file, err := os.Open(path)
-	if err != nil {
-		return // the configuration's own warnings say so
-	}
-	defer file.Close()
-	lines := bufio.NewScanner(file)
-	for number := 1; lines.Scan(); number++ {
-		words := strings.Fields(lines.Text())
-		if len(words) != 2 || !strings.EqualFold(words[1], "RELAY") {
+	for e := range entries(path) {
+		if e.value.Kind != access.KindRelay || !e.ofClients() {
 			continue
 		}
-		tag, key, tagged := strings.Cut(words[0], ":")
-		if !tagged || strings.EqualFold(tag, "IPv6") {
-			key = words[0]
-		} else if !strings.EqualFold(tag, "Connect") {
-			continue
-		}
-		if wide := tooWide(key); wide != "" {
-			p.add(configs.Severe, "Connect:NETWORK OF YOUR OWN\tRELAY", path, number, "%s lets %s relay", words[0], wide)
+		if wide := tooWide(e.key); wide != "" {
+			key, _, _ := strings.Cut(e.text, " ")
+			p.add(configs.Severe, "Connect:NETWORK OF YOUR OWN\tRELAY", path, e.line, "%s lets %s relay", key, wide)
 		}
 	}
 }
