@@ -406,7 +406,7 @@ func TestThePolicyItselfIsTheDefault(t *testing.T) {
 		}},
 	}
 	current := func() door.Snapshot { return door.Snapshot{Policy: p} }
-	ts := serve(t, Config{Current: current, NewEvaluator: policyEvaluator})
+	ts := serve(t, Config{Current: current, NewEvaluator: policyEvaluator(slog.New(slog.DiscardHandler))})
 	peer := negotiated(t, ts.addr)
 	peer.begin()
 	peer.send(frame('D', "R{rcpt_mailer}\x00esmtp\x00{rcpt_host}\x00other.example.\x00{rcpt_addr}\x00x@other.example\x00"),
@@ -442,7 +442,7 @@ func TestAGatewayThatHidesTheClientsRelaysNothing(t *testing.T) {
 		}},
 	}
 	now := door.Snapshot{Policy: p, NAT: door.NewNATGuard(slog.New(slog.DiscardHandler))}
-	ts := serve(t, Config{Current: func() door.Snapshot { return now }, NewEvaluator: policyEvaluator})
+	ts := serve(t, Config{Current: func() door.Snapshot { return now }, NewEvaluator: policyEvaluator(slog.New(slog.DiscardHandler))})
 	peer := negotiated(t, ts.addr)
 	relay := func(addr, want string) {
 		t.Helper()
