@@ -1,6 +1,7 @@
 package milter
 
 import (
+	"io"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -458,4 +459,14 @@ func TestAGatewayThatHidesTheClientsRelaysNothing(t *testing.T) {
 	}
 	relay("10.88.0.1", "y451 4.7.1 Relaying temporarily denied. Your own address is not known")
 	relay("10.88.0.2", "c")
+}
+
+func TestOnlyALogAtLevelDebugHasTraces(t *testing.T) {
+	for level, want := range map[slog.Level]bool{slog.LevelDebug: true, slog.LevelInfo: false} {
+		logger := slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: level}))
+		evaluator := policyEvaluator(logger)(&policy.Policy{}, policy.Connection{}, nil)
+		if got := len(evaluator.Mail(policy.Auth{}, policy.Mail{From: "a@good.example"}).Trace) > 0; got != want {
+			t.Errorf("%v: a trace: %v, expected %v", level, got, want)
+		}
+	}
 }
