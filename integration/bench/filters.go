@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -80,7 +81,10 @@ func (f *filter) resident() (int, error) {
 
 // allocations is how many objects the filter has allocated.
 func (f *filter) allocations() (float64, error) {
-	client := http.Client{Transport: &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", f.metrics) }, DisableKeepAlives: true}}
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", f.metrics)
+	}
+	client := http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
 	response, err := client.Get("http://localhost/metrics")
 	if err != nil {
 		return 0, err
