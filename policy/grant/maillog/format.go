@@ -47,9 +47,6 @@ func (f Format) Parser() Parser {
 	}
 }
 
-// Parse reads a line that stands alone.
-func (f Format) Parse(line string) (Login, bool) { return f.Parser()(line) }
-
 // The bounds of what is read, in octets.
 const (
 	// maxLine is the longest line: as much as rsyslog writes unless told otherwise.
