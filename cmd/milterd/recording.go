@@ -45,6 +45,4 @@ func closeRecorderNow(r *record.Recorder, logger *slog.Logger) {
 	if err := r.Close(ctx); err != nil {
 		logger.Warn("the last sessions are not recorded", "error", err)
 	}
-	s := r.Stats()
-	logger.Info("recorder stopped", "recorded", s.Recorded, "dropped", s.Dropped, "lost", s.Lost, "bytes", s.Bytes)
 }
