@@ -29,7 +29,7 @@ type Rules struct {
 }
 
 // What stands in place of the client and of mail software if a text is needed
-// and Rules have none, or one that Validate refuses.
+// and Rules have none, or one that CheckFrom or CheckBy refuses.
 const (
 	DefaultFrom = "from SMTP"
 	DefaultBy   = "(SMTP server)"
