@@ -226,11 +226,11 @@ func (c *Config) Entries() map[string]int { return maps.Clone(c.entries) }
 func (c *Config) LeftOut() int { return c.leftOut }
 
 // Files lists every file that the policy depends on, whether there is one or
-// not: the configuration itself, sendmail.cf, the access table and the domain
-// files.
+// not: the configuration itself, sendmail.cf, the access table, the addresses of logins
+// and the domain files.
 func (c *Config) Files() []string {
 	s := c.sources()
-	files := []string{c.name, s.cf, s.access.path}
+	files := []string{c.name, s.cf, s.access.path, c.senderFile()}
 	for _, f := range slices.Concat(s.local.files, s.relay.files, s.ownDomains.files) {
 		files = append(files, f.path)
 	}

@@ -56,7 +56,10 @@ type Checks struct {
 	Port      PortCheck
 	Recipient TableCheck
 	Relay     RelayCheck
-	Sender    TableCheck
+	// SenderLogin and OwnSender are about the right to a sender address.
+	SenderLogin SenderLoginCheck
+	OwnSender   OwnSenderCheck
+	Sender      TableCheck
 	// SenderDomain comes after Sender, if the table has no entry for it.
 	SenderDomain SenderDomainCheck
 	Client       TableCheck

@@ -201,6 +201,9 @@ func (s *Session) Rcpt(r Recipient) Verdict {
 	if relay.refused || e.verdict.Action == ActionQuarantine {
 		return e.done()
 	}
+	if s.senderRights(e) {
+		return e.done()
+	}
 	if s.policy.Features.DelayChecks && !e.trusted() {
 		if s.delayedChecks(e) {
 			return e.done()
@@ -208,6 +211,13 @@ func (s *Session) Rcpt(r Recipient) Verdict {
 	}
 	s.clientDNSChecks(e, true)
 	return e.done()
+}
+
+// senderRights are the checks on whether the client may send as that sender.
+func (s *Session) senderRights(e *evaluation) (refused bool) {
+	c := &s.policy.Checks
+	return c.SenderLogin.set() && e.run("sender_login", c.SenderLogin.Mode, s.checkSenderLogin).refused ||
+		c.OwnSender.set() && e.run("own_sender", c.OwnSender.Mode, s.checkOwnSender).refused
 }
 
 // clientDNSChecks are the checks on what the DNS says about the client. Without
