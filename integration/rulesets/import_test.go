@@ -33,11 +33,11 @@ type reader struct {
 	state policy.GrantState
 }
 
-func (reader) Begin(policy.Needs)         {}
-func (reader) Prepare(string, []string)   {}
-func (reader) EndMessage()                {}
-func (reader) Close()                     {}
-func (r reader) Grant() policy.GrantState { return r.state }
+func (reader) Begin(policy.Needs)          {}
+func (reader) Prepare(policy.MessageNeeds) {}
+func (reader) EndMessage()                 {}
+func (reader) Close()                      {}
+func (r reader) Grant() policy.GrantState  { return r.state }
 
 // TestTheImportOfTheGuideDecidesAsItsSendmail: what that sendmail does not deliver the
 // imported configuration does not, and nothing else. How it is not can differ where a
