@@ -130,7 +130,7 @@ func TestWhatTheResolverRemembersIsNotAskedFor(t *testing.T) {
 		r := &forgetful{Resolver: lines, forgets: c.forgets}
 		a := (&answers.Lookups{Resolver: r}).NewAnswers(t.Context(), policy.Connection{Addr: netip.MustParseAddr("203.0.113.8")}, nil)
 		a.Begin(policy.Needs{ReverseDNS: true})
-		a.Prepare("good.example", nil)
+		a.Prepare(policy.MessageNeeds{SenderDomain: "good.example"})
 		if status := a.ReverseDNS().Status; status != policy.RDNSPass {
 			t.Errorf("%s forgotten: reverse DNS %v", c.forgets, status)
 		}
