@@ -31,6 +31,10 @@ type Answers interface {
 	// Grant says whether the client's address holds a relay grant (POP or IMAP
 	// before SMTP) at this moment.
 	Grant() GrantState
+	// Count asks limits for room and, if all that are enforced have it, takes it under
+	// each limit that has. It fills in the answers, and says whether the login, if one
+	// is given, has been blocked by hand: then nothing is asked or taken.
+	Count(login string, queries []LimitQuery) (blocked bool)
 }
 
 // RDNSStatus is the result of an iprev check (RFC 8601 section 2.7.3).
@@ -144,6 +148,7 @@ func (NoAnswers) EndMessage()                      {}
 func (NoAnswers) Close()                           {}
 func (NoAnswers) Record() (lines func() []string)  { return func() []string { return nil } }
 func (NoAnswers) Grant() GrantState                { return GrantNone }
+func (NoAnswers) Count(string, []LimitQuery) bool  { return false }
 func (NoAnswers) ReverseDNS() ReverseDNS           { return ReverseDNS{Detail: nothingToAsk} }
 func (NoAnswers) Listings() Listings               { return Listings{Details: []string{nothingToAsk}} }
 func (NoAnswers) NameListings([]string) Listings   { return Listings{Details: []string{nothingToAsk}} }

@@ -16,13 +16,14 @@
 //	client         Connect: entries, by name, then by address
 //	rdns           the client's reverse DNS
 //	dnsbl          DNS block and allow lists
+//	limits         how much a login, a client or a sender may send
 //
 // That is the order of sendmail's check_rcpt with FEATURE(delay_checks): a client
 // with a trusted mechanism or certificate ends the checks after relay, a FRIEND
 // after friend, an accepted sender after sender. Without the FEATURE, client,
 // rdns, dnsbl, sender and sender_domain are given at MAIL, in the order of
 // check_relay and check_mail, but for what spares postmaster and so has to wait
-// for RCPT.
+// for RCPT. The limits are for everybody.
 //
 // The checks that read the access table follow sendmail's rulesets exactly; the
 // comment of package access has the details and the few differences.

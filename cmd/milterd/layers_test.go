@@ -28,6 +28,9 @@ var mayImport = map[string][]string{
 	"policy/grant/drac":      {"policy/grant"},
 	"policy/grant/control":   {"policy/grant", "policy/grant/httpserve"},
 
+	// It counts for what policy decides.
+	"policy/limits": {"policy", "policy/access"},
+
 	"policy/replay/traffic": {"policy", "policy/replay"},
 	"policy/replay/dryrun":  {"policy", "policy/replay", "policy/replay/traffic", "configs", "dnscheck", "dnscheck/answers"},
 	"policy/replay/record":  {"policy", "policy/replay", "header"},

@@ -57,6 +57,8 @@ func (r *Rcpt) Lookup(ctx context.Context, key string) Answer {
 	}
 	shared := now.NAT.Shared()
 	q.client.Shared = shared.IsValid() && shared == q.client.Addr.Unmap()
+	// The filter door, which is asked next, counts the recipient.
+	now.Limits = nil
 	client := door.ClientText(q.client.Addr)
 	answers := now.Answers(ctx, q.client, func(value any) {
 		r.panics.Log(r.logger, "look-up panicked", value, "client", client)
