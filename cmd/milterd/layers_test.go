@@ -18,7 +18,7 @@ var mayImport = map[string][]string{
 	// Every package may show text.
 	"policy/printable": nil,
 	"policy":           {"policy/access", "header"},
-	"policy/replay":    {"policy", "policy/access", "header"},
+	"policy/replay":    {"policy", "policy/access", "policy/limits", "header"},
 
 	"policy/grant":           nil,
 	"policy/grant/httpserve": nil,

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"milterd/policy"
 )
 
 // The bounds of a Memory.
@@ -69,6 +71,13 @@ func (m *Memory) Take(login string, all []Bucket) (blocked int64) {
 		}
 	}
 	return 0
+}
+
+// Count answers queries by what is kept here.
+func (m *Memory) Count(queries []policy.LimitQuery) {
+	all := buckets(queries)
+	m.Take("", all)
+	answer(queries, all)
 }
 
 // note keeps what a server has answered.
