@@ -17,6 +17,7 @@ var scenes = []struct{ name, dir string }{
 	{"shadow", "shadow"},
 	{"lists", "lists"},
 	{"doors", "doors"},
+	{"limits", "limits"},
 }
 
 func TestDialogues(t *testing.T) {
