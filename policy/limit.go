@@ -21,6 +21,11 @@ type Limits struct {
 	Blocked Reply
 }
 
+// CountRefused reports whether a limit counts refused recipients.
+func (l *Limits) CountRefused() bool {
+	return slices.ContainsFunc(l.Rules, func(l Limit) bool { return l.Count == CountRefused && l.Mode != ModeOff })
+}
+
 // Limit is one rule.
 type Limit struct {
 	Name string

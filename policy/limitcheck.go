@@ -2,6 +2,10 @@ package policy
 
 import "strconv"
 
+// RefusedMailer is the delivery agent ({rcpt_mailer}) of a recipient that sendmail refuses
+// itself. It tells filters that ask for those.
+const RefusedMailer = "error"
+
 // checkLimits asks the limits for room, and refuses what is over one. It comes after all
 // other checks, and counts what they have made of the recipient.
 func (s *Session) checkLimits(e *evaluation) {
@@ -9,8 +13,7 @@ func (s *Session) checkLimits(e *evaluation) {
 	if !limits.Blocks && len(limits.Rules) == 0 {
 		return
 	}
-	// sendmail tells filters of recipients that it refuses itself.
-	refused := e.verdict.Action == ActionReject || e.recipient.Mailer == "error"
+	refused := e.verdict.Action == ActionReject || e.recipient.Mailer == RefusedMailer
 	taken := takes(e.verdict.Action) && !refused
 	if !refused && !taken {
 		return

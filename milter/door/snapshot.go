@@ -15,8 +15,7 @@ type Snapshot struct {
 	Lookups Lookups
 	// Grants knows the relay grants; nil if there are none.
 	Grants Grants
-	// Limits count what is sent; nil if nothing is counted. The map door has none: it is
-	// asked about a recipient before the filter door is, which counts it.
+	// Limits count what is sent; nil if nothing is counted.
 	Limits Limits
 	// NAT knows the address that hides the clients' own; nil if that is not looked for.
 	NAT *NATGuard
@@ -39,6 +38,26 @@ type Grants interface {
 type Limits interface {
 	// Count is policy.Answers' own. It is asked while a client waits.
 	Count(ctx context.Context, login string, queries []policy.LimitQuery) (blocked bool)
+}
+
+// OnlyRefused are limits for the map door. It is asked about a recipient before the filter
+// door is, which counts it; but of one that the map door refuses the filter door never
+// hears.
+func OnlyRefused(limits Limits) Limits {
+	if limits == nil {
+		return nil
+	}
+	return onlyRefused{limits}
+}
+
+type onlyRefused struct{ limits Limits }
+
+// Count counts what has been refused, and has room for all else.
+func (o onlyRefused) Count(ctx context.Context, _ string, queries []policy.LimitQuery) (blocked bool) {
+	if len(queries) > 0 && queries[0].Limit.Count == policy.CountRefused && queries[0].N > 0 {
+		o.limits.Count(ctx, "", queries)
+	}
+	return false
 }
 
 // Answers makes the answers about a connection: those of the DNS, with the relay grants
