@@ -200,8 +200,9 @@ func (s *Session) Rcpt(r Recipient) Verdict {
 	e := s.evaluateRecipient(&r)
 	s.recipientChecks(e)
 	s.checkLimits(e)
+	verdict := e.done()
 	e.noteRelay()
-	return e.done()
+	return verdict
 }
 
 // recipientChecks are all the checks at RCPT but the limits.
