@@ -126,7 +126,7 @@ func (a *recorded) Count(_ string, queries []policy.LimitQuery) (blocked bool) {
 		return false
 	}
 	if a.counts == nil {
-		a.counts = limits.NewMemory(0, func() time.Time { return time.Time{} })
+		a.counts = limits.NewMemory(0, func() time.Time { return time.Unix(0, 0) })
 	}
 	a.counts.Count(anew)
 	for i, place := range places {
