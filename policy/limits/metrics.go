@@ -87,9 +87,6 @@ func (k *Keeper) Collect(to chan<- prometheus.Metric) {
 	}
 	gauge(countDesc, k.memory.Len())
 	total(blockDesc, k.count.blocked.Load())
-	if k.config.Shared == nil {
-		return
-	}
 	total(localDesc, k.count.local.Load())
 	total(errorDesc, k.count.storeErrors.Load())
 	away := 0
