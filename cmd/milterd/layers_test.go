@@ -35,9 +35,8 @@ var mayImport = map[string][]string{
 	"policy/replay/dryrun":  {"policy", "policy/replay", "policy/replay/traffic", "configs", "dnscheck", "dnscheck/answers"},
 	"policy/replay/record":  {"policy", "policy/replay", "header"},
 
-	"dnscheck/internal/zonefile": nil,
-	"dnscheck":                   {"dnscheck/internal/zonefile"},
-	"dnscheck/dnstest":           {"dnscheck", "dnscheck/internal/zonefile"},
+	"dnscheck/zonefile": nil,
+	"dnscheck":          {"dnscheck/zonefile"},
 
 	"milter/door":      {"policy"},
 	"dnscheck/answers": {"dnscheck", "policy"},

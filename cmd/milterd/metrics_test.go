@@ -15,8 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
-	"milterd/dnscheck/dnstest"
 	"milterd/integration/testkit"
+	"milterd/integration/testkit/dnstest"
 )
 
 // everythingConfig has everything that there are metrics of. The DNS list lists

@@ -1,8 +1,10 @@
 package answers_test
 
 import (
+	"context"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -92,5 +94,53 @@ func TestNothingToAsk(t *testing.T) {
 	}
 	if got := a.NameListings([]string{"a.example"}).Verdict; got != policy.NotListed {
 		t.Errorf("got %v", got)
+	}
+}
+
+// forgetful remembers nothing of some names, and counts what it is asked in earnest.
+type forgetful struct {
+	dnscheck.Resolver
+	forgets string
+	asked   atomic.Int32
+}
+
+func (f *forgetful) LookupCached(name string, qtype uint16) (dnscheck.Result, bool) {
+	if strings.Contains(name, f.forgets) {
+		return dnscheck.Result{}, false
+	}
+	return f.Resolver.LookupCached(name, qtype)
+}
+
+func (f *forgetful) Lookup(ctx context.Context, name string, qtype uint16) dnscheck.Result {
+	f.asked.Add(1)
+	return f.Resolver.Lookup(ctx, name, qtype)
+}
+
+func TestWhatTheResolverRemembersIsNotAskedFor(t *testing.T) {
+	lines, err := dnscheck.NewFrozen([]string{
+		"8.113.0.203.in-addr.arpa. PTR mx.good.example.", "mx.good.example. A 203.0.113.8", "good.example. MX 10 mx.good.example.",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		forgets string
+		asked   bool
+	}{{"nothing", false}, {"arpa", true}, {"mx.good", true}, {"good.example", true}} {
+		r := &forgetful{Resolver: lines, forgets: c.forgets}
+		a := (&answers.Lookups{Resolver: r}).NewAnswers(t.Context(), policy.Connection{Addr: netip.MustParseAddr("203.0.113.8")}, nil)
+		a.Begin(policy.Needs{ReverseDNS: true})
+		a.Prepare("good.example", nil)
+		if status := a.ReverseDNS().Status; status != policy.RDNSPass {
+			t.Errorf("%s forgotten: reverse DNS %v", c.forgets, status)
+		}
+		if status := a.SenderDomain("good.example").Status; status != policy.DomainOK {
+			t.Errorf("%s forgotten: sender's domain %v", c.forgets, status)
+		}
+		a.EndMessage()
+		a.Close()
+		if asked := r.asked.Load() > 0; asked != c.asked {
+			t.Errorf("%s forgotten: asked %v, expected %v", c.forgets, asked, c.asked)
+		}
 	}
 }

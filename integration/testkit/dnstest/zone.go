@@ -3,7 +3,7 @@ package dnstest
 import (
 	"github.com/miekg/dns"
 
-	"milterd/dnscheck/internal/zonefile"
+	"milterd/dnscheck/zonefile"
 )
 
 // maxAliases bounds how many CNAME records one answer follows.

@@ -6,7 +6,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"milterd/dnscheck/internal/zonefile"
+	"milterd/dnscheck/zonefile"
 )
 
 // Tricks are the words that leave the answer as it is and spoil its delivery.
