@@ -209,6 +209,11 @@ func TestTheEmbeddedConfigurationHasTheDocumentedDefaults(t *testing.T) {
 			Logs:  []MailLog{},
 			DRAC:  DRAC{Allow: prefixes("127.0.0.0/8", "::1/128"), ReservedPort: true, RPCBind: true},
 		},
+		Limits: Limits{
+			Max:     1_000_000,
+			Reply:   reply("451 4.7.1 Too much mail (limit {limit}). Please try again in {wait}"),
+			Blocked: reply("451 4.7.1 Mail from this login is put off. Please ask your postmaster"),
+		},
 		Record: Record{MaxSize: 64 << 20, Compress: "gzip", Sample: 1, Redact: true, Headers: []string{}, Buffer: 4096},
 		Status: Status{Hosts: []string{}},
 		Log:    Log{To: LogStderr, Level: "info", Format: "text"},

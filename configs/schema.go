@@ -46,6 +46,7 @@ func (c *Config) schema() []field {
 		{name: "ports", each: c.portSchema},
 		{name: "received", section: c.receivedSchema()},
 		{name: "grants", section: c.grantsSchema()},
+		{name: "limits", section: c.limitsSchema()},
 		{name: "record", section: c.recordSchema()},
 		{name: "status", section: []field{
 			{name: "hosts", value: list(&c.Status.Hosts, checkHostname)},
@@ -146,7 +147,7 @@ func portChecks(p *policy.Port) func(value) {
 	return func(v value) {
 		p.Checks = make(map[string]policy.Mode)
 		var fields []field
-		for _, name := range []string{"port", "recipient", "relay", "sender_login", "own_sender", "sender", "sender_domain", "client", "rdns", "dnsbl", "received"} {
+		for _, name := range []string{"port", "recipient", "relay", "sender_login", "own_sender", "sender", "sender_domain", "client", "rdns", "dnsbl", "limits", "received"} {
 			fields = append(fields, field{name: name, value: func(v value) {
 				var m policy.Mode
 				mode(&m)(v)

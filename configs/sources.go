@@ -251,6 +251,11 @@ func (c *Config) Files() []string {
 	for _, f := range slices.Concat(s.local.files, s.relay.files, s.ownDomains.files) {
 		files = append(files, f.path)
 	}
+	for _, l := range c.Limits.Rules {
+		if l.ExceptionsFile != "" {
+			files = append(files, c.path(l.ExceptionsFile))
+		}
+	}
 	return slices.DeleteFunc(files, func(path string) bool { return path == "" })
 }
 

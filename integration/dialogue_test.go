@@ -19,6 +19,7 @@ var scenes = []struct{ name, dir string }{
 	{"lists", "lists"},
 	{"doors", "doors"},
 	{"senders", "senders"},
+	{"limits", "limits"},
 }
 
 func TestDialogues(t *testing.T) {

@@ -145,6 +145,10 @@ func (s *session) RcptTo(to, args string, m gomilter.Modifier) (response *gomilt
 		Host:   m.Get(gomilter.MacroRcptHost),
 		Addr:   m.Get(gomilter.MacroRcptAddr),
 	})
+	if m.Get(gomilter.MacroRcptMailer) == policy.RefusedMailer {
+		// The MTA has refused it, and only tells.
+		return gomilter.RespContinue, nil
+	}
 	response = s.give(verdict)
 	if verdict.Action == policy.ActionDiscard {
 		// The one answer to RCPT that ends the whole message.

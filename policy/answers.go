@@ -34,6 +34,10 @@ type Answers interface {
 	// Grant says whether the client's address holds a relay grant (POP or IMAP
 	// before SMTP) at this moment.
 	Grant() GrantState
+	// Count asks limits for room and, if all that are enforced have it, takes it under
+	// each limit that has. It fills in the answers, and says whether the login, if one
+	// is given, has been blocked by hand: then nothing is asked or taken.
+	Count(login string, queries []LimitQuery) (blocked bool)
 }
 
 // Recording is what the DNS was asked in one session. It may be used by several
@@ -171,6 +175,7 @@ func (NoAnswers) EndMessage()                      {}
 func (NoAnswers) Close()                           {}
 func (NoAnswers) Record(of Recording) Recording    { return cmp.Or[Recording](of, noRecording{}) }
 func (NoAnswers) Grant() GrantState                { return GrantNone }
+func (NoAnswers) Count(string, []LimitQuery) bool  { return false }
 func (NoAnswers) ReverseDNS() ReverseDNS           { return ReverseDNS{Detail: nothingToAsk} }
 func (NoAnswers) Listings(ListClients) Listings    { return Listings{Details: []string{nothingToAsk}} }
 func (NoAnswers) SenderDomain(string) SenderDomain { return SenderDomain{Detail: nothingToAsk} }

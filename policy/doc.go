@@ -18,6 +18,7 @@
 //	client         Connect: entries, by name, then by address
 //	rdns           the client's reverse DNS
 //	dnsbl          DNS block and allow lists
+//	limits         how much a login, a client or a sender may send
 //
 // That is the order of sendmail's check_rcpt with FEATURE(delay_checks): a client
 // with a trusted mechanism or certificate ends the checks after own_sender, a FRIEND
@@ -25,7 +26,7 @@
 // rdns, dnsbl, sender and sender_domain are given at MAIL, in the order of
 // check_relay and check_mail, but for what spares postmaster and so has to wait
 // for RCPT. sender_login and own_sender, which sendmail has not, are always given at
-// RCPT.
+// RCPT. The limits are for everybody.
 //
 // The checks that read the access table follow sendmail's rulesets exactly; the
 // comment of package access has the details and the few differences.

@@ -26,6 +26,8 @@ type Policy struct {
 	Shadow bool
 	// Checks configures each check.
 	Checks Checks
+	// Limits bound how much mail is taken.
+	Limits Limits
 	// Ports holds overrides, by daemon name or decimal port number. A value for
 	// the name wins; values that it leaves empty are those for the number.
 	Ports map[string]Port

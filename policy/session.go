@@ -59,6 +59,8 @@ type Session struct {
 	message message
 	// untraced: verdicts have no Trace.
 	untraced bool
+	// queries is room for the questions to the limits.
+	queries []LimitQuery
 }
 
 // message is what is known about the current message.
@@ -72,6 +74,8 @@ type message struct {
 	quarantine *Verdict
 	// relayed: a recipient that is not ours was taken, as the client may relay.
 	relayed bool
+	// counted: a recipient was taken, and with it the message under all limits.
+	counted bool
 }
 
 // NewSession begins the evaluation of one connection, and the look-ups about its client.
@@ -194,25 +198,32 @@ func (s *Session) senderChecks(e *evaluation) passage {
 // Rcpt implements Evaluator.
 func (s *Session) Rcpt(r Recipient) Verdict {
 	e := s.evaluateRecipient(&r)
+	s.recipientChecks(e)
+	s.checkLimits(e)
+	verdict := e.done()
+	e.noteRelay()
+	return verdict
+}
+
+// recipientChecks are all the checks at RCPT but the limits.
+func (s *Session) recipientChecks(e *evaluation) {
 	if s.policy.Features.BlocklistRecipients && e.run("recipient", s.policy.Checks.Recipient.Mode, s.checkRecipient).refused {
-		return e.done()
+		return
 	}
 	relay := e.run("relay", s.policy.Checks.Relay.Mode, s.checkRelay)
 	e.verdict.Destination = e.destination
-	defer e.noteRelay()
 	if relay.refused || e.verdict.Action == ActionQuarantine {
-		return e.done()
+		return
 	}
 	if s.senderRights(e) {
-		return e.done()
+		return
 	}
 	if s.policy.Features.DelayChecks && !e.trusted() {
 		if s.delayedChecks(e) {
-			return e.done()
+			return
 		}
 	}
 	s.clientDNSChecks(e, true)
-	return e.done()
 }
 
 // senderRights are the checks on whether the client may send as that sender.

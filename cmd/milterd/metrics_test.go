@@ -22,6 +22,7 @@ import (
 // everythingConfig has everything that there are metrics of. The DNS list lists
 // everything.
 const everythingConfig = statusConfig + `dns: {servers: ["DNS"]}
+limits: {rules: {logins: {rate: 100/1h}}}
 checks:
   rdns: {mode: off}
   dnsbl: {lists: {"{key}.keyed.example": {key: s3cret-of-the-list, name: keyed}}}
