@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// limitedPage bounds the connections of the status page. Connections that have not asked yet
-// never keep others waiting: the oldest of them is closed when there are too many. So
+// limitedPage bounds the connections of the status page. Connections that have not asked
+// yet never keep others waiting: the oldest of them is closed when there are too many. So
 // clients that connect and say nothing cannot hold up the question whether milterd
 // serves, which a service manager may answer with a restart.
 type limitedPage struct {
@@ -40,6 +40,8 @@ func bound(server *http.Server) {
 			defer p.mu.Unlock()
 			p.silent = append(p.silent, conn)
 			p.close()
+		case http.StateIdle:
+			p.answered(conn)
 		case http.StateClosed, http.StateHijacked:
 			p.remove(conn)
 		}
@@ -55,8 +57,8 @@ func (p *limitedPage) close() {
 	}
 }
 
-// answered takes back a connection that has had an answer. It is the next to go, before
-// those that have not had one.
+// answered takes back a connection that has had an answer, all of it: what a handler
+// writes is sent after its end. It is the next to go, before those that have not had one.
 func (p *limitedPage) answered(conn net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -75,7 +77,6 @@ func (p *limitedPage) remove(conn net.Conn) {
 func (p *limitedPage) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	if conn, ok := request.Context().Value(connKey{}).(net.Conn); ok {
 		p.remove(conn)
-		defer p.answered(conn)
 	}
 	if request.URL.Path != "/healthz" {
 		if !p.begin() {
