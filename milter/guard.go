@@ -36,6 +36,9 @@ type guardedConn struct {
 	out         []byte // an answer that is not complete yet
 	lastCommand byte
 
+	macros macros
+	number uint32 // key in guard.conns
+
 	begun sync.Once // when the library serves it
 
 	readDeadline  time.Time // what the library asked for
@@ -51,7 +54,7 @@ type guardedConn struct {
 func (c *guardedConn) Read(p []byte) (int, error) {
 	c.begun.Do(c.guard.underway.Done)
 	if c.ready == 0 {
-		if c.failure == nil {
+		for c.failure == nil && c.ready == 0 {
 			c.failure = c.nextFrame()
 		}
 		if c.failure != nil {
@@ -64,8 +67,8 @@ func (c *guardedConn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// nextFrame reads until a whole frame is in the buffer, and checks it. Its
-// errors are final.
+// nextFrame reads until a whole frame is in the buffer, and checks it. It keeps macros to
+// itself. Its errors are final.
 func (c *guardedConn) nextFrame() error {
 	if c.start == c.end {
 		if err := c.awaitFrame(); err != nil {
@@ -107,8 +110,13 @@ func (c *guardedConn) nextFrame() error {
 	if err := c.frames.check(frame[0], frame[1:]); err != nil {
 		return c.malformed(err)
 	}
+	if frame[0] == cmdMacro {
+		c.macros.take(frame[1:])
+		c.start += need
+		return nil
+	}
 	c.ready = need
-	c.arrived(frame[0])
+	c.arrived(frame)
 	return nil
 }
 
@@ -193,15 +201,21 @@ func (c *guardedConn) malformed(err error) error {
 }
 
 // arrived keeps track of the message in progress, by what the MTA sends.
-func (c *guardedConn) arrived(command byte) {
-	if command == cmdMacro {
-		return
-	}
+func (c *guardedConn) arrived(frame []byte) {
+	command := frame[0]
 	c.lastCommand = command
 	switch command {
+	case cmdNegotiate:
+		numberOffer(frame[1:], c.number)
 	case cmdMail:
+		c.macros.forget(stepRcpt)
 		c.setInMessage(true)
-	case cmdConnect, cmdHelo, cmdAbort, cmdNewConn, cmdQuit:
+	case cmdRcpt:
+		c.macros.forget(stepData)
+	case cmdNewConn:
+		c.macros.forget(stepConnect)
+		c.setInMessage(false)
+	case cmdConnect, cmdHelo, cmdAbort, cmdQuit:
 		c.setInMessage(false)
 	}
 }
@@ -224,6 +238,9 @@ func (c *guardedConn) answered(answer byte) {
 }
 
 func (c *guardedConn) setInMessage(in bool) {
+	if !in {
+		c.macros.forget(stepMail)
+	}
 	c.guard.mu.Lock()
 	c.inMessage = in
 	c.guard.mu.Unlock()
@@ -239,6 +256,9 @@ func (c *guardedConn) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	c.answered(c.out[lengthBytes])
+	if c.out[lengthBytes] == cmdNegotiate {
+		numberOffer(c.out[lengthBytes+1:], 0)
+	}
 	_, err := c.Conn.Write(c.out)
 	c.out = c.out[:0]
 	if cap(c.out) > firstBuffer {
@@ -275,7 +295,7 @@ func (c *guardedConn) Close() error {
 	g.mu.Lock()
 	closed := c.closed
 	c.closed = true
-	delete(g.conns, c)
+	delete(g.conns, c.number)
 	g.mu.Unlock()
 	if closed {
 		return nil

@@ -81,12 +81,12 @@ func NewServer(config Config) *Server {
 		max:     config.MaxConnections,
 		logger:  config.Logger,
 		counter: s.counter,
-		conns:   make(map[*guardedConn]struct{}),
+		conns:   make(map[uint32]*guardedConn),
 		refusal: rate.Sometimes{Interval: refusalInterval},
 	}
 	options := []gomilter.Option{
 		gomilter.WithDynamicMilter(func(_ uint32, actions gomilter.OptAction, protocol gomilter.OptProtocol, _ gomilter.DataSize) gomilter.Milter {
-			return newSession(s, scrubbing(actions, protocol))
+			return newSession(s, s.guard.numbered(numberOf(actions)), scrubbing(actions, protocol))
 		}),
 		gomilter.WithNegotiationCallback(s.negotiate),
 		gomilter.WithReadTimeout(idleTimeout),
