@@ -65,8 +65,12 @@ func (m *macros) Get(name gomilter.MacroName) string {
 // step counts, and the last of a list.
 func (m *macros) GetEx(name gomilter.MacroName) (value string, ok bool) {
 	for step := macroSteps - 1; step >= 0; step-- {
+		list := m.lists[step]
+		if !strings.Contains(list, name) {
+			continue
+		}
 		// The guard has checked that names and values take turns.
-		for list := m.lists[step]; list != ""; {
+		for list != "" {
 			var key, v string
 			key, list, _ = strings.Cut(list, "\x00")
 			v, list, _ = strings.Cut(list, "\x00")
