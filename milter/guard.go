@@ -12,12 +12,18 @@ import (
 	"milterd/milter/door"
 )
 
-// The read buffer begins at firstBuffer, which holds the longest frame of a
-// usual session, and one that grew beyond keptBuffer is dropped when empty.
+// The read buffer begins at firstBuffer, which holds the frames of a usual session up to
+// MAIL, and one that grew beyond keptBuffer is dropped when empty. So is one for answers
+// beyond keptAnswer: that to OPTNEG is the longest, and never comes again.
 const (
-	firstBuffer = 2 << 10
+	firstBuffer = 1 << 10
 	keptBuffer  = 64 << 10
+	keptAnswer  = 128
 )
+
+// idleSlack is how much earlier than the library asks an idle connection may be given up.
+// It spares the timer a change for each frame.
+const idleSlack = time.Minute
 
 // guardedConn is one connection from an MTA. Each Read first takes one whole
 // frame off the socket and checks it, and Write sends a whole frame at once,
@@ -42,6 +48,7 @@ type guardedConn struct {
 	begun sync.Once // when the library serves it
 
 	readDeadline  time.Time // what the library asked for
+	armed         time.Time // what the socket has
 	writeDeadline time.Time
 
 	// Guarded by guard.mu.
@@ -98,7 +105,7 @@ func (c *guardedConn) nextFrame() error {
 		}
 		if frameDeadline.IsZero() {
 			frameDeadline = c.frameDeadline()
-			if err := c.Conn.SetReadDeadline(frameDeadline); err != nil {
+			if err := c.arm(frameDeadline); err != nil {
 				return err
 			}
 		}
@@ -127,8 +134,10 @@ func (c *guardedConn) awaitFrame() error {
 		c.in = nil
 	}
 	c.start, c.end = 0, 0
-	if err := c.Conn.SetReadDeadline(c.readDeadline); err != nil {
-		return err
+	if early := c.readDeadline.Sub(c.armed); early < 0 || early > idleSlack {
+		if err := c.arm(c.readDeadline); err != nil {
+			return err
+		}
 	}
 
 	g := c.guard
@@ -144,6 +153,11 @@ func (c *guardedConn) awaitFrame() error {
 	c.waiting = false
 	g.mu.Unlock()
 	return err
+}
+
+func (c *guardedConn) arm(deadline time.Time) error {
+	c.armed = deadline
+	return c.Conn.SetReadDeadline(deadline)
 }
 
 // frameDeadline is when the frame that has begun must be complete: the
@@ -261,7 +275,7 @@ func (c *guardedConn) Write(p []byte) (int, error) {
 	}
 	_, err := c.Conn.Write(c.out)
 	c.out = c.out[:0]
-	if cap(c.out) > firstBuffer {
+	if cap(c.out) > keptAnswer {
 		c.out = nil
 	}
 	if err != nil {

@@ -33,8 +33,8 @@ type Config struct {
 	// Logger gets one line a verdict, and what goes wrong. Default: none.
 	Logger *slog.Logger
 	// Noted is told of each line about a message or a refusal, whatever the level of the
-	// log, while a client waits. Default: nothing is.
-	Noted func(door.Line)
+	// log, while a client waits. The line is valid until it returns. Default: nothing is.
+	Noted func(*door.Line)
 	// MaxConnections limits the connections from MTAs open at once; sendmail
 	// opens one for each SMTP client. Default: DefaultMaxConnections.
 	MaxConnections int

@@ -81,16 +81,24 @@ func (s *session) Connect(host, family string, port uint16, addr string, _ gomil
 	defer s.tempfailOnPanic("connect", &response)
 	s.endMessage()
 	s.endConnection()
-	var known bool
-	s.client, known = connection(host, family, port, addr, s.macros)
+	known := connection(&s.client, host, family, port, addr, s.macros)
 	if s.current.Policy == nil || !known {
 		return gomilter.RespContinue, nil
 	}
 	s.client.Shared = s.current.NAT.Seen(s.client.Addr)
-	client := s.client.Addr
-	answers := s.current.Answers(s.ctx, s.client, func(value any) { s.server.recovered("look-up", value, "client", door.ClientText(client)) })
-	s.evaluator = s.server.config.NewEvaluator(s.current.Policy, s.client, answers)
+	s.evaluate(s.answers())
 	return gomilter.RespContinue, nil
+}
+
+// answers and evaluate are functions of their own as each copies the client's facts: in
+// one with their caller, the stack of every idle session would be twice as large.
+func (s *session) answers() policy.Answers {
+	client := s.client.Addr
+	return s.current.Answers(s.ctx, s.client, func(value any) { s.server.recovered("look-up", value, "client", door.ClientText(client)) })
+}
+
+func (s *session) evaluate(answers policy.Answers) {
+	s.evaluator = s.server.config.NewEvaluator(s.current.Policy, s.client, answers)
 }
 
 // Helo takes the client's name and the state of its TLS. It mostly comes again
@@ -114,7 +122,7 @@ func (s *session) MailFrom(from, args string, _ gomilter.Modifier) (response *go
 	s.noteQueueID()
 	s.from, s.auth = from, authState(s.macros)
 	if s.evaluator == nil {
-		return s.fail(policy.Verdict{Stage: policy.StageMail, Arg: from}, "the facts of this connection are not known"), nil
+		return s.unjudged(policy.StageMail, from, "the facts of this connection are not known"), nil
 	}
 	if tls := tlsState(s.macros); tls.Version != "" && tls != s.tls {
 		// A client need not say EHLO again after STARTTLS.
@@ -128,7 +136,7 @@ func (s *session) MailFrom(from, args string, _ gomilter.Modifier) (response *go
 		Host:   s.macros.Get(gomilter.MacroMailHost),
 		Addr:   s.macros.Get(gomilter.MacroMailAddr),
 	})
-	response = s.give(verdict)
+	response = s.give(&verdict)
 	s.inMessage = response.Continue()
 	return response, nil
 }
@@ -139,13 +147,10 @@ func (s *session) RcptTo(to, args string, _ gomilter.Modifier) (response *gomilt
 	defer s.server.counter.rcpt.took(time.Now())
 	s.noteQueueID()
 	if !s.inMessage {
-		return s.fail(policy.Verdict{Stage: policy.StageRcpt, Arg: to}, "no MAIL before it"), nil
+		return s.unjudged(policy.StageRcpt, to, "no MAIL before it"), nil
 	}
 	if s.tally.taken+s.tally.refused >= s.server.config.Limits.Recipients {
-		return s.give(policy.Verdict{
-			Stage: policy.StageRcpt, Arg: to, Action: policy.ActionTempfail, Reply: tooManyRecipients,
-			Reason: "this message has as many recipients as it may have",
-		}), nil
+		return s.tooMany(to), nil
 	}
 	verdict := s.evaluator.Rcpt(policy.Recipient{
 		To:     to,
@@ -154,7 +159,7 @@ func (s *session) RcptTo(to, args string, _ gomilter.Modifier) (response *gomilt
 		Host:   s.macros.Get(gomilter.MacroRcptHost),
 		Addr:   s.macros.Get(gomilter.MacroRcptAddr),
 	})
-	response = s.give(verdict)
+	response = s.give(&verdict)
 	if verdict.Action == policy.ActionDiscard {
 		// The one answer to RCPT that ends the whole message.
 		s.inMessage = false
@@ -193,25 +198,25 @@ func (s *session) EndOfMessage(m gomilter.Modifier) (response *gomilter.Response
 	defer s.server.counter.eom.took(time.Now())
 	s.noteQueueID()
 	if !s.inMessage {
-		return s.fail(policy.Verdict{Stage: policy.StageEOM}, "no MAIL before it"), nil
+		return s.unjudged(policy.StageEOM, "", "no MAIL before it"), nil
 	}
 	s.inMessage = false
 	if !s.scrubs && s.evaluator.Visibility() == policy.ClientHidden {
 		// The policy has begun to scrub since the filter connection was made.
-		return s.fail(policy.Verdict{Stage: policy.StageEOM}, "the header has to be scrubbed, but was not asked for when this connection began"), nil
+		return s.unjudged(policy.StageEOM, "", "the header has to be scrubbed, but was not asked for when this connection began"), nil
 	}
 	verdict := s.evaluator.EndOfMessage(s.headers)
 	if err := change(m, verdict.Edits); err != nil {
-		return s.fail(verdict, "the MTA does not change the header: "+err.Error()), nil
+		return s.fail(&verdict, "the MTA does not change the header: "+err.Error()), nil
 	}
 	if verdict.Action == policy.ActionQuarantine {
 		reason := replyText(verdict.Reply.Text, maxReplyLine)
 		if err := m.Quarantine(reason); err != nil {
 			// An MTA that cannot hold the message must not deliver it either.
-			return s.fail(verdict, "the MTA does not quarantine: "+err.Error()), nil
+			return s.fail(&verdict, "the MTA does not quarantine: "+err.Error()), nil
 		}
 	}
-	return s.give(verdict), nil
+	return s.give(&verdict), nil
 }
 
 // change has the MTA make the edits, in their order.
@@ -282,7 +287,7 @@ func (s *session) noteQueueID() {
 }
 
 // give counts and logs a verdict and turns it into the answer.
-func (s *session) give(v policy.Verdict) *gomilter.Response {
+func (s *session) give(v *policy.Verdict) *gomilter.Response {
 	response, ok := responseTo(v)
 	if !ok {
 		return s.fail(v, "the verdict cannot be given: "+string(v.Action)+" "+v.Reply.String())
@@ -292,8 +297,21 @@ func (s *session) give(v policy.Verdict) *gomilter.Response {
 	return response
 }
 
+// tooMany puts a recipient off.
+func (s *session) tooMany(to string) *gomilter.Response {
+	return s.give(&policy.Verdict{
+		Stage: policy.StageRcpt, Arg: to, Action: policy.ActionTempfail, Reply: tooManyRecipients,
+		Reason: "this message has as many recipients as it may have",
+	})
+}
+
+// unjudged gives a temporary failure if there is no verdict.
+func (s *session) unjudged(stage policy.Stage, arg, reason string) *gomilter.Response {
+	return s.fail(&policy.Verdict{Stage: stage, Arg: arg}, reason)
+}
+
 // fail gives a temporary failure in place of v.
-func (s *session) fail(v policy.Verdict, reason string) *gomilter.Response {
+func (s *session) fail(v *policy.Verdict, reason string) *gomilter.Response {
 	v.Action, v.Reply, v.Reason, v.Edits = policy.ActionTempfail, failureReply, reason, nil
 	return s.give(v)
 }
