@@ -120,9 +120,10 @@ type doors struct {
 func newDoors(r *reloader, recorder *record.Recorder) *doors {
 	limit := r.config.Listen.MaxConnections
 	current := func() door.Snapshot { return *r.current.Load() }
-	noted := func(line door.Line) { r.tally.Add(time.Now(), &line) }
+	noted := func(line *door.Line) { r.tally.Add(time.Now(), line) }
 	d := &doors{access: socketmap.NewAccess(current, r.logger), rcpt: socketmap.NewRcpt(current, r.logger)}
-	d.access.Noted, d.rcpt.Noted = noted, noted
+	d.access.Noted = func(line door.Line) { noted(&line) }
+	d.rcpt.Noted = d.access.Noted
 	config := milter.Config{
 		Current:        current,
 		Logger:         r.logger,
