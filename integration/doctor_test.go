@@ -4,14 +4,17 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"milterd/configs"
 	"milterd/configs/advice"
 	"milterd/integration/harness"
+	"milterd/integration/testkit"
 )
 
 // stockCF is where the server's sendmail.cf is.
@@ -22,6 +25,9 @@ type finding struct {
 	Severity, File, Text, Cure string
 	Line                       int
 }
+
+// severities of findings, at the exit status that the worst of them has.
+var severities = []string{"note", "warning", "error"}
 
 // examine runs the doctor on the running sendmail and milterd.
 func examine(t *testing.T, options ...string) (findings []finding, status int) {
@@ -37,6 +43,17 @@ func examine(t *testing.T, options ...string) (findings []finding, status int) {
 	strict.DisallowUnknownFields()
 	if err := strict.Decode(&findings); err != nil {
 		t.Fatalf("-doctor -json: %v\n%s%s", err, out, stderr.String())
+	}
+	worst := 0
+	for i, f := range findings {
+		severity := slices.Index(severities, f.Severity)
+		if severity < 0 || f.Text == "" || f.File == "" || i > 0 && severity > slices.Index(severities, findings[i-1].Severity) {
+			t.Errorf("-doctor -json: finding %d of\n%s", i, out)
+		}
+		worst = max(worst, severity)
+	}
+	if got := doctor.ProcessState.ExitCode(); got != worst {
+		t.Errorf("-doctor: exit status %d, the worst finding is %s", got, severities[worst])
 	}
 	return findings, doctor.ProcessState.ExitCode()
 }
@@ -104,6 +121,72 @@ func shows(t *testing.T, when, got, want string) {
 	if !regexp.MustCompile(want).MatchString(got) {
 		t.Errorf("%s: %s, expected %s", when, got, want)
 	}
+}
+
+var daemonLine = regexp.MustCompile("(?m)^DAEMON_OPTIONS.*\n")
+
+// recommended is the stock sendmail.mc with the lines of -mc -both, as their comments say.
+func recommended(t *testing.T, config string) string {
+	t.Helper()
+	needWorld(t)
+	file := t.TempDir() + "/milterd.yaml"
+	writeFile(t, file, config)
+	lines, err := exec.Command(world.Binary, "-mc", "-both", "-config", file, "-cf", makeCF(t, accessLine, "").path).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stock, err := os.ReadFile(stockMC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Replace(daemonLine.ReplaceAllString(string(stock), ""), accessLine, string(lines), 1)
+}
+
+// TestTheDoctorIsContentWithWhatMilterdRecommends: of a running sendmail with the lines of
+// -mc it has nothing to say but that HELP tells the version, which no line of them changes.
+// AUTH is offered there as soon as TLS has begun.
+func TestTheDoctorIsContentWithWhatMilterdRecommends(t *testing.T) {
+	const config = "sendmail: {cf: " + stockCF + "}\nports: {25: {auth: refuse}}\n"
+	env := start(t, harness.Options{Whole: recommended(t, config), Config: config, LocalHostNames: "example.test\n", Users: map[string]string{"shin": "secret"}})
+	healthy := func(status int, want string) {
+		t.Helper()
+		findings, got := examine(t)
+		var texts []string
+		for _, f := range findings {
+			if !strings.Contains(f.Text, "HELP: tells the version") {
+				texts = append(texts, f.Severity+": "+f.Text)
+			}
+		}
+		if all := strings.Join(texts, "\n"); got != status || want == "" && all != "" || !strings.Contains(all, want) {
+			t.Errorf("exit status %d, expected %d, findings\n%s\nexpected %q", got, status, all, want)
+		}
+	}
+	healthy(0, "")
+	conn, err := harness.Dial(stranger, harness.ServerAddr4+":587")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, err = conn.ReadReply()
+	clear, err2 := conn.Command("EHLO client.example")
+	_, err3 := conn.StartTLS()
+	secure, err4 := conn.Command("EHLO client.example")
+	if err := errors.Join(err, err2, err3, err4); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(clear.String(), "PLAIN") || !strings.Contains(secure.String(), "PLAIN") {
+		t.Errorf("before TLS %s\nwithin it %s", clear, secure)
+	}
+	reconfigure(t, env, config+"checks: {relay: {trust_auth_mech: [PLAIN]}, dnsbl: {lists: {bl.example: {}}}}\nlisten: {http: 'inet:8890@127.0.0.1'}\n")
+	testkit.Eventually(t, "the list is dead", func() bool {
+		_, status := examine(t, "-offline")
+		return status > 0
+	})
+	healthy(1, "bl.example does not work")
+	if err := env.Milterd.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	healthy(2, "filter door local:/run/milterd/milter.sock")
 }
 
 // TestTheImportOfTheStockFileServes: milterd runs with what -import makes of the
