@@ -7,7 +7,7 @@ import (
 	"os"
 	"syscall"
 
-	"milterd/dnscheck/dnstest"
+	"milterd/integration/testkit/dnstest"
 )
 
 const (
