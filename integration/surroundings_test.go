@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"milterd/dnscheck/dnstest"
+	"milterd/integration/testkit/dnstest"
 	"milterd/integration/harness"
 	"milterd/integration/testkit"
 )
