@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"milterd/integration/testkit/dnstest"
 	"milterd/integration/harness"
 	"milterd/integration/testkit"
+	"milterd/integration/testkit/dnstest"
 )
 
 // trouble is what the doctor warns of that is no line of a sendmail.mc.
