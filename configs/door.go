@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -41,8 +42,9 @@ func (c *Config) checkFilters(s *sources, cf *sendmail.Config) {
 			s.severe(FilterLine(f.Socket, StockTimeouts), s.cf, f.Line, "the filter %s has no F=T: mail is taken unfiltered while milterd is down", f.Name)
 		}
 		if c.AsksDNS() && f.Reply > 0 && f.Reply <= c.DNS.Deadline {
-			s.warn(s.cf, f.Line, "the filter %s has T=R:%v, and dns.deadline is %v: sendmail gives milterd up before a slow DNS has answered; write T=`S:10s;R:%v;E:1m' in INPUT_MAIL_FILTER (MILTERD_TIMEOUTS of milterd.m4), or lower dns.deadline",
-				f.Name, f.Reply, c.DNS.Deadline, (c.DNS.Deadline + 2*time.Second).Truncate(time.Second))
+			times := fmt.Sprintf("S:10s;R:%v;E:1m", (c.DNS.Deadline + 2*time.Second).Truncate(time.Second))
+			s.find(Warning, FilterLine(f.Socket, times), s.cf, f.Line, "the filter %s has T=R:%v, and dns.deadline is %v: sendmail gives milterd up before a slow DNS has answered; write T=`%s' in INPUT_MAIL_FILTER (MILTERD_TIMEOUTS of milterd.m4), or lower dns.deadline",
+				f.Name, f.Reply, c.DNS.Deadline, times)
 		}
 	}
 	if ours {

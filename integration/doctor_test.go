@@ -1,35 +1,77 @@
 package integration_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"milterd/configs"
 	"milterd/configs/advice"
 	"milterd/integration/harness"
+	"milterd/integration/testkit"
 )
 
 // stockCF is where the server's sendmail.cf is.
 const stockCF = "/etc/mail/sendmail.cf"
 
-// diagnose is what the doctor says about the running sendmail that holds a text.
-func diagnose(t *testing.T, about string) (f configs.Finding, found bool) {
+// finding is what the doctor prints with -json.
+type finding struct {
+	Severity, File, Text, Cure string
+	Line                       int
+}
+
+// severities of findings, at the exit status that the worst of them has.
+var severities = []string{"note", "warning", "error"}
+
+// examine runs the doctor on the running sendmail and milterd.
+func examine(t *testing.T, options ...string) (findings []finding, status int) {
 	t.Helper()
-	c, err := configs.Load(harness.ConfigFile)
-	if err != nil {
+	var stderr strings.Builder
+	doctor := exec.Command(world.Binary, append([]string{"-doctor", "-json", "-config", harness.ConfigFile}, options...)...)
+	doctor.Stderr = &stderr
+	out, err := doctor.Output()
+	if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
-	for _, f := range advice.Doctor(advice.Examined{Config: c, CF: stockCF, Now: time.Now()}) {
-		if strings.Contains(f.Text, about) {
+	strict := json.NewDecoder(bytes.NewReader(out))
+	strict.DisallowUnknownFields()
+	if err := strict.Decode(&findings); err != nil {
+		t.Fatalf("-doctor -json: %v\n%s%s", err, out, stderr.String())
+	}
+	worst := 0
+	for i, f := range findings {
+		severity := slices.Index(severities, f.Severity)
+		if severity < 0 || f.Text == "" || f.File == "" || i > 0 && severity > slices.Index(severities, findings[i-1].Severity) {
+			t.Errorf("-doctor -json: finding %d of\n%s", i, out)
+		}
+		worst = max(worst, severity)
+	}
+	if got := doctor.ProcessState.ExitCode(); got != worst {
+		t.Errorf("-doctor: exit status %d, the worst finding is %s", got, severities[worst])
+	}
+	return findings, doctor.ProcessState.ExitCode()
+}
+
+// about is the first finding that holds a text, or whose cure does.
+func about(findings []finding, text string) (f finding, found bool) {
+	for _, f := range findings {
+		if strings.Contains(f.Text+"\n"+f.Cure, text) {
 			return f, true
 		}
 	}
 	return f, false
 }
 
-// conversation sends lines as a stranger and returns the last reply.
+// conversation sends lines as a stranger and returns the last reply. One line may be
+// "early LINE", which does not wait for the greeting, and is answered by it; "auth
+// MECHANISM"; or "mail TO", a whole message to one recipient. "greeting" alone says
+// nothing.
 func conversation(t *testing.T, from, to string, lines ...string) string {
 	t.Helper()
 	conn, err := harness.Dial(from, to)
@@ -37,81 +79,114 @@ func conversation(t *testing.T, from, to string, lines ...string) string {
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	if early, ok := strings.CutPrefix(lines[0], "early "); ok {
+		if err := conn.Send(early); err != nil {
+			t.Fatal(err)
+		}
+		lines = nil
+	} else if lines[0] != "greeting" {
+		lines = append([]string{"EHLO client.example"}, lines...)
+	}
 	reply, err := conn.ReadReply()
-	for _, line := range append([]string{"EHLO client.example"}, lines...) {
-		if err == nil {
+	for _, line := range lines {
+		if err != nil || reply.Code >= 400 {
+			break
+		}
+		verb, rest, _ := strings.Cut(line, " ")
+		switch verb {
+		case "greeting":
+		case "auth":
+			reply, err = conn.Auth(rest, "shin", "secret")
+		case "mail":
+			for _, line := range []string{"MAIL FROM:<>", "RCPT TO:<" + rest + ">", "DATA", "Subject: x\r\n\r\nx\r\n."} {
+				if err == nil {
+					reply, err = conn.Command(line)
+				}
+			}
+		default:
 			reply, err = conn.Command(line)
 		}
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return reply.First()
+	return reply.String()
 }
 
-// TestWhatTheDoctorWarnsOfHappensAndIsCured has a real sendmail show what each finding
-// is about, and then puts the line in that the finding gives.
-func TestWhatTheDoctorWarnsOfHappensAndIsCured(t *testing.T) {
-	const (
-		stranger   = "198.51.100.77"
-		smtp       = harness.ServerAddr4 + ":25"
-		unfiltered = "INPUT_MAIL_FILTER(`milterd', `S=local:/run/milterd/milter.sock')dnl"
-		submission = "DAEMON_OPTIONS(`Name=MSB, Addr=127.0.0.2, Port=submission, M=E')dnl"
-	)
-	foreign := []string{"MAIL FROM:<>", "RCPT TO:<x@victim.example>"}
-	for _, c := range []struct {
-		name string
-		// wrong is the line that the finding, of which about is a part, replaces. The
-		// cure stands for it, or what is written here if the finding cannot know it.
-		wrong, about, cure string
-		include            bool
-		from, to           string
-		lines              []string
-		bad, good          string
-		withoutMilterd     bool
-	}{
-		{"no F=T", unfiltered, "no F=T", "", true, stranger, smtp, []string{"MAIL FROM:<>"}, "250 ", "451 4.3.2", true},
-		{"deferred delivery", "define(`confDELIVERY_MODE', `deferred')dnl", "DeliveryMode is deferred", "", false, stranger, smtp, foreign, "250 ", "550 5.7.1", false},
-		{"promiscuous_relay", "FEATURE(`promiscuous_relay')", "promiscuous_relay", "", false, stranger, smtp, foreign, "250 ", "550 5.7.1", false},
-		{"relay_local_from", "FEATURE(`relay_local_from')", "relay_local_from", "", false, stranger, smtp, []string{"MAIL FROM:<x@mx.example.test>", foreign[1]}, "250 ", "550 5.7.1", false},
-		{"class R is too wide", "RELAY_DOMAIN(`198')dnl", "class R has 198", "RELAY_DOMAIN(`10.1')dnl", false, stranger, smtp, foreign, "250 ", "550 5.7.1", false},
-		{"port 587 without a", submission, "port 587 does not demand AUTH", "", false, "127.0.0.1", "127.0.0.2:587", []string{"MAIL FROM:<>"}, "250 ", "530 5.7.0", false},
-		{"VRFY", "define(`confPRIVACY_FLAGS', `needmailhelo')dnl", "VRFY", "", false, stranger, smtp, []string{"VRFY postmaster"}, "250 ", "252 ", false},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			run := func(line, want string) {
-				o := harness.Options{
-					MC: line + "\n", LocalHostNames: "example.test\n", Files: map[string]string{"access": ""},
-					Config: "mode: shadow\naccess: {file: access}\ndomains: {local: [], relay: []}\n",
-				}
-				if c.include {
-					o.MC, o.Include = "", "FEATURE(`access_db', , `skip')dnl\n"+line+"\n"
-				}
-				env := start(t, o)
-				f, found := diagnose(t, c.about)
-				if wrong := line == c.wrong; found != wrong {
-					t.Errorf("with %s: found %v", line, found)
-				} else if wrong && c.cure == "" {
-					c.cure = f.Cure
-				}
-				if c.withoutMilterd {
-					if err := env.Milterd.Stop(); err != nil {
-						t.Fatal(err)
-					}
-				}
-				if got := conversation(t, c.from, c.to, c.lines...); !strings.HasPrefix(got, want) {
-					t.Errorf("with %s: %s, expected %s", line, got, want)
-				}
-				if err := env.Close(); err != nil {
-					t.Fatal(err)
-				}
-			}
-			run(c.wrong, c.bad)
-			if !t.Failed() {
-				run(c.cure, c.good)
-			}
-		})
+const stranger, port25 = "198.51.100.77", harness.ServerAddr4 + ":25"
+
+// shows checks what a conversation ends with.
+func shows(t *testing.T, when, got, want string) {
+	t.Helper()
+	if !regexp.MustCompile(want).MatchString(got) {
+		t.Errorf("%s: %s, expected %s", when, got, want)
 	}
+}
+
+var daemonLine = regexp.MustCompile("(?m)^DAEMON_OPTIONS.*\n")
+
+// recommended is the stock sendmail.mc with the lines of -mc -both, as their comments say.
+func recommended(t *testing.T, config string) string {
+	t.Helper()
+	needWorld(t)
+	file := t.TempDir() + "/milterd.yaml"
+	writeFile(t, file, config)
+	lines, err := exec.Command(world.Binary, "-mc", "-both", "-config", file, "-cf", makeCF(t, accessLine, "").path).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stock, err := os.ReadFile(stockMC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Replace(daemonLine.ReplaceAllString(string(stock), ""), accessLine, string(lines), 1)
+}
+
+// TestTheDoctorIsContentWithWhatMilterdRecommends: of a running sendmail with the lines of
+// -mc it has nothing to say but that HELP tells the version, which no line of them changes.
+// AUTH is offered there as soon as TLS has begun.
+func TestTheDoctorIsContentWithWhatMilterdRecommends(t *testing.T) {
+	const config = "sendmail: {cf: " + stockCF + "}\nports: {25: {auth: refuse}}\n"
+	env := start(t, harness.Options{Whole: recommended(t, config), Config: config, LocalHostNames: "example.test\n", Users: map[string]string{"shin": "secret"}})
+	healthy := func(status int, want string) {
+		t.Helper()
+		findings, got := examine(t)
+		var texts []string
+		for _, f := range findings {
+			if !strings.Contains(f.Text, "HELP: tells the version") {
+				texts = append(texts, f.Severity+": "+f.Text)
+			}
+		}
+		if all := strings.Join(texts, "\n"); got != status || want == "" && all != "" || !strings.Contains(all, want) {
+			t.Errorf("exit status %d, expected %d, findings\n%s\nexpected %q", got, status, all, want)
+		}
+	}
+	healthy(0, "")
+	conn, err := harness.Dial(stranger, harness.ServerAddr4+":587")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, err = conn.ReadReply()
+	clear, err2 := conn.Command("EHLO client.example")
+	_, err3 := conn.StartTLS()
+	secure, err4 := conn.Command("EHLO client.example")
+	if err := errors.Join(err, err2, err3, err4); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(clear.String(), "PLAIN") || !strings.Contains(secure.String(), "PLAIN") {
+		t.Errorf("before TLS %s\nwithin it %s", clear, secure)
+	}
+	reconfigure(t, env, config+"checks: {relay: {trust_auth_mech: [PLAIN]}, dnsbl: {lists: {bl.example: {}}}}\nlisten: {http: 'inet:8890@127.0.0.1'}\n")
+	testkit.Eventually(t, "the list is dead", func() bool {
+		_, status := examine(t, "-offline")
+		return status > 0
+	})
+	healthy(1, "bl.example does not work")
+	if err := env.Milterd.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	healthy(2, "filter door local:/run/milterd/milter.sock")
 }
 
 // TestTheImportOfTheStockFileServes: milterd runs with what -import makes of the
@@ -130,7 +205,7 @@ func TestTheImportOfTheStockFileServes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for to, want := range map[string]string{"postmaster@example.test": "250 ", "x@victim.example": "550 "} {
-		if got := conversation(t, "198.51.100.77", harness.ServerAddr4+":25", "MAIL FROM:<>", "RCPT TO:<"+to+">"); !strings.HasPrefix(got, want) {
+		if got := conversation(t, stranger, port25, "MAIL FROM:<>", "RCPT TO:<"+to+">"); !strings.HasPrefix(got, want) {
 			t.Errorf("%s reads %q, expected %s, with\n%s", to, got, want, text)
 		}
 	}

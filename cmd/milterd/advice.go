@@ -123,7 +123,7 @@ func runDoctor(o *options, stdout, stderr io.Writer) int {
 	e.Live = append(e.Live, unreadable(o)...)
 	e.Live = append(e.Live, bypassed(config)...)
 	if !o.advice.offline {
-		e.Live = append(e.Live, listen(e.CF)...)
+		e.Live = append(e.Live, listen(config, e.CF)...)
 	}
 	findings := advice.Doctor(e)
 	if err := printFindings(stdout, findings, o.advice.json); err != nil {
@@ -240,14 +240,14 @@ func printFindings(w io.Writer, findings []configs.Finding, asJSON bool) error {
 }
 
 // listen hears what the mail ports of this host tell, and asks for its name.
-func listen(path string) []configs.Finding {
+func listen(config *configs.Config, path string) []configs.Finding {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	cf, err := configs.ReadSendmailCF(path)
 	if err != nil {
 		return nil // the doctor says so
 	}
-	var findings []configs.Finding
+	findings := askResolver(ctx, config, cf.Hostname)
 	if _, err := net.DefaultResolver.LookupHost(ctx, cf.Hostname); err != nil {
 		findings = append(findings, found(configs.Warning, path, fmt.Sprintf("the host name %s has no address: sendmail waits for it at each start, and others distrust it (%v)", cf.Hostname, err)))
 	}

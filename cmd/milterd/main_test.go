@@ -64,7 +64,7 @@ func TestCommandLine(t *testing.T) {
 
 		{"a system that there is not", "-mc -system vms", nil, `invalid value "vms" for flag -system: expected one of debian, freebsd, rhel`},
 		{"a probe of nothing", "-probe", nil, "-probe: expected HOST or HOST:PORT"},
-		{"a probe with half a login", "-probe a -user u", nil, "-user and -password-file need each other"},
+		{"a probe with half a login", "-probe a -password-file f", nil, "-password-file needs -user"},
 
 		{"a typed session without a sender", "-check -client 203.0.113.8", nil, `-client: expected -from ADDRESS as well (-from "" is the null sender)`},
 		{"a typed session on no port", "-check -client 203.0.113.8 -from a -port 0", nil, `invalid value "0" for flag -port: expected a number from 1 to 65535`},

@@ -12,6 +12,8 @@ import (
 	"os/signal"
 	"strings"
 
+	"golang.org/x/term"
+
 	"milterd/integration/probe"
 )
 
@@ -24,7 +26,7 @@ type probeOptions struct {
 
 func probeFlags(o *options, f *flag.FlagSet) {
 	p := &o.probe
-	textFlag(f, &p.User, "user", "the `NAME` of a user to log in as; needs -password-file")
+	textFlag(f, &p.User, "user", "the `NAME` of a user to log in as; the password is asked for at the terminal, or see -password-file")
 	textFlag(f, &p.passwordFile, "password-file", "the `FILE` whose first line is the password, - for standard input")
 	textFlag(f, &p.Sender, "from", "the `ADDRESS` of a stranger as sender (default the null sender)")
 	textFlag(f, &p.Victim, "to", "the foreign `ADDRESS` that must not be accepted")
@@ -48,8 +50,8 @@ func finishProbe(o *options, f *flag.FlagSet) error {
 	switch {
 	case len(p.Targets) == 0 && p.judge == "":
 		return errors.New("-probe: expected HOST or HOST:PORT")
-	case (p.User == "") != (p.passwordFile == ""):
-		return errors.New("-user and -password-file need each other")
+	case p.User == "" && p.passwordFile != "":
+		return errors.New("-password-file needs -user")
 	case strings.ContainsAny(p.Sender+p.Victim+p.Send+p.Domain, "\r\n"):
 		return errors.New("-probe: an address with a line break")
 	}
@@ -68,13 +70,17 @@ func runProbe(o *options, stdout, stderr io.Writer) int {
 	if p.judge != "" {
 		return runJudge(p, stdout, stderr)
 	}
-	if p.passwordFile != "" {
-		password, err := readPassword(p.passwordFile)
+	if p.User != "" {
+		var err error
+		if p.passwordFile != "" {
+			p.Password, err = readPassword(p.passwordFile)
+		} else {
+			p.Password, err = askPassword(os.Stdin, stderr, p.User)
+		}
 		if err != nil {
 			fmt.Fprintf(stderr, "milterd: %v\n", err)
 			return exitUnknown
 		}
-		p.Password = password
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -157,6 +163,23 @@ func judge(p *probeOptions) ([]probe.Leak, error) {
 
 // maxPassword bounds the file of a password.
 const maxPassword = 4096
+
+// askPassword asks for a password at a terminal, which does not show it.
+func askPassword(terminal *os.File, prompt io.Writer, user string) (string, error) {
+	if !term.IsTerminal(int(terminal.Fd())) {
+		return "", errors.New("-user: no terminal to ask for the password at, expected -password-file FILE")
+	}
+	fmt.Fprintf(prompt, "Password of %s: ", user)
+	password, err := term.ReadPassword(int(terminal.Fd()))
+	fmt.Fprintln(prompt)
+	if err == nil && len(password) == 0 {
+		err = errors.New("no password was given")
+	}
+	if err != nil {
+		return "", fmt.Errorf("-user: %w", err)
+	}
+	return string(password), nil
+}
 
 // readPassword reads the first line of a file.
 func readPassword(name string) (string, error) {

@@ -129,6 +129,9 @@ func (p *patient) names(own, theirs *policy.Policy) {
 		text := c.what + ": "
 		if len(lacking) > 0 {
 			text += "sendmail has " + shortList(lacking) + ", milterd does not and refuses such mail"
+			if c.what[6] == 'w' {
+				text += " unless a local delivery agent takes it"
+			}
 		}
 		if len(more) > 0 {
 			if len(lacking) > 0 {

@@ -56,7 +56,7 @@ func MC(c *configs.Config, cf *sendmail.Config, both bool, on System) string {
 		for _, address := range c.Listen.Milter {
 			line("%s", configs.FilterLine(address, timeouts(c)))
 		}
-		line("define(`confSMTP_LOGIN_MSG', `$j ESMTP; $b')dnl")
+		line("define(`confSMTP_LOGIN_MSG', `$j $b')dnl")
 	}
 	line("dnl")
 	line("dnl The ports. Take all other DAEMON_OPTIONS lines out. For IPv6 as well, write Family=inet6.")
@@ -123,7 +123,8 @@ func needsTable(cf *sendmail.Config, table string) []string {
 		name string
 	}{
 		{cf.GreetPause.Line > 0, "FEATURE(`greet_pause')"}, {cf.RateControl.Line > 0, "FEATURE(`ratecontrol')"},
-		{cf.ConnControl.Line > 0, "FEATURE(`conncontrol')"}, {len(cf.DNSLists) > 0, "FEATURE(`dnsbl') or the like"},
+		{cf.ConnControl.Line > 0, "FEATURE(`conncontrol')"}, {cf.Features.Friend, "FEATURE(`delay_checks', `friend')"},
+		{cf.Features.Hater, "FEATURE(`delay_checks', `hater')"}, {cf.Features.RelayMailFrom, "FEATURE(`relay_mail_from')"}, {len(cf.DNSLists) > 0, "FEATURE(`dnsbl') or the like"},
 		{cf.RDNS != (sendmail.RDNS{}), "FEATURE(`require_rdns') or the like"},
 	} {
 		if f.on {

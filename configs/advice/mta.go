@@ -3,6 +3,7 @@ package advice
 import (
 	"cmp"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -29,9 +30,13 @@ func (p *patient) mta() {
 				"the rules of milterd.m4 are never called, so sendmail does not ask milterd about recipients: Local_check_rcpt has to (MILTERD_NO_RULESETS)")
 		}
 		if text := p.cf.Access.Text; text != "" && text != p.Config.AccessFile() {
-			p.at(configs.Warning, p.cf.Access.Line, "dnl FEATURE(`access_db')   it is milterd that has the table",
+			p.at(configs.Warning, p.cf.Access.Line, "dnl FEATURE(`access_db')   and no MILTERD_NO_ACCESS: the include brings milterd's table",
 				"sendmail's own rules go on looking into a table of their own, %s, beside milterd's", text)
 		}
+	}
+	for _, call := range p.cf.Undefined {
+		p.at(configs.Severe, call.Line, "FEATURE(`access_db')dnl   or whatever had the ruleset before, see what m4 complains of",
+			"a rule calls the ruleset %s, which there is not: sendmail refuses the mail with 554 5.3.5", call.Value)
 	}
 	for _, again := range p.cf.Reopened {
 		p.at(configs.Warning, again.Line, "", "the ruleset %s has rules already: these are added behind them, and count only if those before let them", again.Value)
@@ -156,7 +161,7 @@ func portName(port string) string {
 func (p *patient) telling() {
 	o := p.cf.Options
 	if g := o.Get("SmtpGreetingMessage"); strings.Contains(g.Value, "$v") || strings.Contains(g.Value, "$Z") {
-		p.at(configs.Note, g.Line, "define(`confSMTP_LOGIN_MSG', `$j ESMTP; $b')dnl", "the greeting tells the version of sendmail")
+		p.at(configs.Note, g.Line, "define(`confSMTP_LOGIN_MSG', `$j $b')dnl", "the greeting tells the version of sendmail")
 	}
 	if r := p.cf.Received; r.ShowsVersion && !r.Hides {
 		p.at(configs.Note, r.Line, "include(`/etc/mail/m4/milterd.m4')dnl", "the Received field tells the version of sendmail, and the client of your own users: milterd.m4 has one that does not")
@@ -174,8 +179,15 @@ func (p *patient) telling() {
 	}
 }
 
-// tables looks at the files that maps are made of.
+// tables looks at the files that maps are made of. One from the future tells that the
+// clock is wrong, or was.
 func (p *patient) tables() {
+	for _, path := range []string{p.CF, p.Config.AccessFile()} {
+		if age, ok := p.age(path); ok && age < -time.Minute {
+			p.add(configs.Warning, "touch "+path+"   once the clock is right: see timedatectl", path, 0,
+				"it is from the future: the clock of this machine is wrong, or was, and dates in headers, certificates and the end of relay grants go by it")
+		}
+	}
 	for _, m := range p.cf.Maps {
 		if m.Text == "" {
 			continue
@@ -199,7 +211,7 @@ func (p *patient) surroundings() {
 			p.directories(path)
 		}
 	}
-	if len(c.DNS.Lists) > 0 && len(c.DNS.Client.Servers) == 0 {
+	if len(c.DNS.Lists) > 0 {
 		p.resolver()
 	}
 }
@@ -225,12 +237,27 @@ var publicResolvers = []string{"1.0.0.1", "1.1.1.1", "8.8.4.4", "8.8.8.8", "9.9.
 	"2001:4860:4860::8844", "2001:4860:4860::8888", "2606:4700:4700::1001", "2606:4700:4700::1111", "2620:fe::9", "2620:fe::fe"}
 
 func (p *patient) resolver() {
+	public := func(file string, line int, server string) {
+		if slices.Contains(publicResolvers, server) {
+			p.add(configs.Warning, "dns: {servers: [127.0.0.1]}   # a resolver of your own", file, line, "%s is a public resolver: DNS lists do not answer it, or answer it wrong", server)
+		}
+	}
+	for _, server := range p.Config.DNS.Client.Servers {
+		host, _, err := net.SplitHostPort(server)
+		if err != nil {
+			host = server
+		}
+		public(p.Config.Name(), 0, host)
+	}
+	if len(p.Config.DNS.Client.Servers) > 0 {
+		return
+	}
 	number := 0
 	for line := range strings.Lines(p.Resolver) {
 		number++
 		words := strings.Fields(line)
-		if len(words) > 1 && words[0] == "nameserver" && slices.Contains(publicResolvers, words[1]) {
-			p.add(configs.Warning, "dns: {servers: [127.0.0.1]}   # a resolver of your own", "/etc/resolv.conf", number, "%s is a public resolver: DNS lists do not answer it, or answer it wrong", words[1])
+		if len(words) > 1 && words[0] == "nameserver" {
+			public("/etc/resolv.conf", number, words[1])
 		}
 	}
 }

@@ -55,6 +55,9 @@ type Config struct {
 	RelayMaps []Fact
 	// Reopened are rulesets that have rules and are given more by a second S command.
 	Reopened []Fact
+	// Undefined are rulesets that rules call and that have no S command: sendmail refuses
+	// the mail for which it comes to such a rule.
+	Undefined []Fact
 	// Submission: the file is one of a mail submission program (submit.cf), not
 	// of a server.
 	Submission bool
@@ -131,6 +134,7 @@ func Parse(data []byte, machine string) (*Config, error) {
 	p.markAsked()
 	p.findRelayOptions()
 	p.findOwnRules()
+	p.findUndefined()
 	return c, nil
 }
 

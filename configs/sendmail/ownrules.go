@@ -77,6 +77,27 @@ func (r rule) calls() []string {
 	return names
 }
 
+var calledByName = regexp.MustCompile(`\$>\s*"?([A-Za-z][\w-]*)`)
+
+// findUndefined looks for calls of rulesets that there are not, the first of each. Such a
+// one is left behind if a FEATURE that brings the ruleset is taken out.
+func (p *parser) findUndefined() {
+	defined := make(map[string]bool)
+	for name := range p.rules {
+		defined[strings.ToLower(name)] = true
+	}
+	for _, name := range p.rules.names() {
+		for _, r := range p.rules[name] {
+			for _, m := range calledByName.FindAllStringSubmatch(r.text, -1) {
+				if key := strings.ToLower(m[1]); !defined[key] {
+					defined[key] = true
+					p.config.Undefined = append(p.config.Undefined, Fact{m[1], r.line})
+				}
+			}
+		}
+	}
+}
+
 // stockRuleset reports whether a ruleset is one of proto.m4 that rules of one's own
 // call for what it makes of an address or finds in the access table. Their $# are
 // no results of a check.

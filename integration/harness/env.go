@@ -26,6 +26,9 @@ const (
 type Options struct {
 	// MC are lines for the end of sendmail.mc, after FilterLines and AuthLines.
 	MC string
+	// Whole is the sendmail.mc, to which only what serves the tests is added. It is given
+	// in place of MC, Include and TrustAuthMech.
+	Whole string
 	// Include are lines in place of FEATURE(`access_db') and FilterLines, such as
 	// an include of /etc/mail/m4/milterd.m4, which gives both.
 	Include string

@@ -31,7 +31,8 @@ func TestDaemonAddrs(t *testing.T) {
 	const cf = "O Other=1\nO DaemonPortOptions=Family=inet,  Name=MTA-v4, Port=smtp, Addr=127.0.0.1\n" +
 		"#O DaemonPortOptions=Port=99, Addr=127.0.0.1\n" +
 		"O DaemonPortOptions=Name=MSA6, Family=inet6, Addr=2001:db8::25, Port=submission, M=Ea\n" +
-		"O DaemonPortOptions=Name=X, Addr=203.0.113.25, Port=2525\n"
+		"O DaemonPortOptions=Name=X, Addr=203.0.113.25, Port=2525\n" +
+		"O DaemonPortOptions=Name=All, Port=465\n"
 	got, err := daemonAddrs(cf)
 	if err != nil {
 		t.Fatal(err)
@@ -40,12 +41,13 @@ func TestDaemonAddrs(t *testing.T) {
 		netip.MustParseAddrPort("127.0.0.1:25"),
 		netip.MustParseAddrPort("[2001:db8::25]:587"),
 		netip.MustParseAddrPort("203.0.113.25:2525"),
+		netip.MustParseAddrPort("0.0.0.0:465"),
 	}
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if _, err := daemonAddrs("O DaemonPortOptions=Name=MTA, Port=smtp\n"); err == nil {
-		t.Error("a daemon without an address was taken")
+	if _, err := daemonAddrs("O DaemonPortOptions=Name=MTA, Addr=127.0.0.1\n"); err == nil {
+		t.Error("a daemon without a port was taken")
 	}
 }
 

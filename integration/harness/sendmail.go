@@ -43,6 +43,9 @@ const accessFeature = "FEATURE(`access_db', , `skip')dnl\n"
 
 // buildMC makes sendmail.mc of the stock one.
 func buildMC(stock string, o Options) (string, error) {
+	if o.Whole != "" {
+		return o.Whole + TLSLines + testLines, nil
+	}
 	mc := stock + ListenLines
 	if o.Include == "" {
 		mc += FilterLines
@@ -188,7 +191,7 @@ var daemonOption = regexp.MustCompile(`(?m)^O DaemonPortOptions=(.*)$`)
 func daemonAddrs(cf string) ([]netip.AddrPort, error) {
 	var addrs []netip.AddrPort
 	for _, match := range daemonOption.FindAllStringSubmatch(cf, -1) {
-		var host, port string
+		host, port := "0.0.0.0", ""
 		for _, option := range strings.Split(match[1], ",") {
 			key, value, _ := strings.Cut(strings.TrimSpace(option), "=")
 			switch key {
