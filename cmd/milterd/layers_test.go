@@ -22,7 +22,7 @@ var mayImport = map[string][]string{
 
 	"policy/grant":           nil,
 	"policy/grant/httpserve": nil,
-	"policy/grant/redis":     {"policy/grant"},
+	"policy/grant/redis":     {"policy/grant", "policy/limits"},
 	"policy/grant/maillog":   {"policy/grant"},
 	"policy/grant/dovecot":   {"policy/grant", "policy/grant/httpserve"},
 	"policy/grant/drac":      {"policy/grant"},
