@@ -32,6 +32,7 @@ func (c *Config) Examine() (*policy.Policy, []Finding, error) {
 	p.Checks.Relay.TrustAuthMech = slices.Clone(s.mechanisms)
 	p.Checks.Relay.LocalMailers = slices.Clone(c.Checks.Relay.LocalMailers)
 	c.readSecrets(s)
+	c.readCA(s)
 	c.checkReach(s)
 	c.checkPlaces(s)
 	if err := s.err(); err != nil {

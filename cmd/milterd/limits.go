@@ -5,14 +5,35 @@ import (
 
 	"milterd/milter/door"
 	"milterd/policy"
+	"milterd/policy/grant/redis"
 	"milterd/policy/limits"
 )
+
+// openShared opens the Redis that grants and limits share, if one is configured. It does
+// not wait for it.
+func (r *reloader) openShared() error {
+	c := &r.config.Redis
+	if len(c.Addresses) == 0 {
+		return nil
+	}
+	redis.RouteLibraryLog(r.logger)
+	var err error
+	r.shared, err = redis.Open(redis.Config{
+		Addresses: c.Addresses, Master: c.Master, Cluster: c.Cluster, CA: c.CA, Username: c.Username, Password: string(c.Password), DB: c.DB,
+		Prefix: c.Prefix, Timeout: c.Timeout, Logger: r.logger,
+	})
+	return err
+}
 
 // openLimits opens what counts for the limits, once, with the configuration that milterd
 // started with. It is there without limits, too: a reload may bring some.
 func (r *reloader) openLimits() error {
 	c := &r.config.Limits
-	keeper, err := limits.New(limits.Config{Max: c.Max, File: c.File, Logger: r.logger})
+	config := limits.Config{Max: c.Max, File: c.File, Logger: r.logger}
+	if r.shared != nil {
+		config.Shared = r.shared.Limits()
+	}
+	keeper, err := limits.New(config)
 	if err != nil {
 		return fmt.Errorf("limits: %w", err)
 	}

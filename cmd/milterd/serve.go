@@ -42,6 +42,10 @@ func runServe(o *options, _, stderr io.Writer) int {
 	sendLog(log, r.config.Log, r.logger)
 	r.inForce("start")
 
+	if err := r.openShared(); err != nil {
+		fmt.Fprintf(stderr, "milterd: %v\n", err)
+		return exitFailure
+	}
 	if err := r.openGrants(); err != nil {
 		fmt.Fprintf(stderr, "milterd: %v\n", err)
 		return exitFailure
