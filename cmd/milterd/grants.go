@@ -22,6 +22,7 @@ import (
 	"milterd/policy/grant/drac"
 	"milterd/policy/grant/maillog"
 	"milterd/policy/grant/redis"
+	"milterd/policy/limits"
 )
 
 // keptGrants answer both doors from the keeper.
@@ -45,6 +46,8 @@ func (g keptGrants) Grant(ctx context.Context, client netip.Addr) policy.GrantSt
 type grantSources struct {
 	keeper *grant.Keeper
 	logger *slog.Logger
+	// limits are what the control socket is asked about, too.
+	limits *limits.Keeper
 	// store is nil for memory; it belongs to the keeper.
 	store grant.Store
 	// sources run until their context ends.
@@ -56,11 +59,11 @@ type grantSources struct {
 }
 
 // openGrants opens the store and the sources; nil where none are configured.
-func openGrants(config *configs.Config, shared *redis.Client, logger *slog.Logger) (*grantSources, error) {
+func openGrants(config *configs.Config, shared *redis.Client, counts *limits.Keeper, logger *slog.Logger) (*grantSources, error) {
 	if !config.GrantsConfigured() {
 		return nil, nil
 	}
-	g := &grantSources{logger: logger}
+	g := &grantSources{logger: logger, limits: counts}
 	store, err := openStore(&config.Grants, shared, logger)
 	if err != nil {
 		return nil, fmt.Errorf("grants: %w", err)
@@ -130,7 +133,7 @@ func (g *grantSources) openControl(config *configs.Config) error {
 	if config.Grants.Control == "" {
 		return nil
 	}
-	server, err := control.NewServer(control.Config{Keeper: g.keeper, Logger: g.logger})
+	server, err := control.NewServer(control.Config{Keeper: g.keeper, Limits: g.limits, Logger: g.logger})
 	if err != nil {
 		return err
 	}

@@ -136,7 +136,11 @@ func openRelocated(t *testing.T, file string) {
 		}
 	}
 	relocate(config, t.TempDir())
-	g, err := openGrants(config, nil, slog.New(slog.DiscardHandler))
+	shared, err := openRedis(&config.Redis, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatalf("-check accepts what does not start: %v", err)
+	}
+	g, err := openGrants(config, shared, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatalf("-check accepts what does not start: %v", err)
 	}
@@ -148,7 +152,7 @@ func openRelocated(t *testing.T, file string) {
 	}
 	c := &config.Grants
 	opened := map[string]bool{"dovecot": g.dovecot != nil, "drac": g.drac != nil, "store": g.store != nil}
-	want := map[string]bool{"dovecot": c.Dovecot.Listen != "", "drac": c.DRAC.Listen != "", "store": c.File != "" || c.Redis.Address != ""}
+	want := map[string]bool{"dovecot": c.Dovecot.Listen != "", "drac": c.DRAC.Listen != "", "store": c.File != "" || len(config.Redis.Addresses) > 0}
 	if diff := cmp.Diff(want, opened); diff != "" || len(g.logs) != len(c.Logs) {
 		t.Errorf("opened (-want +got):\n%s%d logs, want %d", diff, len(g.logs), len(c.Logs))
 	}
@@ -178,7 +182,7 @@ func TestControlSocketIsForItsOwnerAndOneGroup(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			g, err := openGrants(config, nil, slog.New(slog.DiscardHandler))
+			g, err := openGrants(config, nil, nil, slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -211,7 +215,7 @@ func TestDRACBelievesReservedPortsOnly(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			g, err := openGrants(config, nil, slog.New(slog.DiscardHandler))
+			g, err := openGrants(config, nil, nil, slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)
 			}

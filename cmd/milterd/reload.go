@@ -101,7 +101,7 @@ func (r *reloader) close() {
 // configuration that milterd started with.
 func (r *reloader) openGrants() error {
 	var err error
-	if r.grants, err = openGrants(r.config, r.shared, r.logger); err != nil {
+	if r.grants, err = openGrants(r.config, r.shared, r.limits, r.logger); err != nil {
 		return err
 	}
 	if r.grants != nil {

@@ -46,15 +46,32 @@ _milterd()
 		case $prev in
 		-config) kind=FILE ;;
 		esac
+	elif [[ $line == *" -limits "* ]]; then
+		flags='-config -limits'
+		case $prev in
+		-config) kind=FILE ;;
+		esac
+	elif [[ $line == *" -block "* ]]; then
+		flags='-block -config'
+		case $prev in
+		-config) kind=FILE ;;
+		-block) kind=VALUE ;;
+		esac
+	elif [[ $line == *" -release "* ]]; then
+		flags='-config -release'
+		case $prev in
+		-config) kind=FILE ;;
+		-release) kind=VALUE ;;
+		esac
 	elif [[ $line == *" -doctor "* ]]; then
 		flags='-cf -config -doctor -json -offline'
 		case $prev in
 		-cf | -config) kind=FILE ;;
 		esac
 	elif [[ $line == *" -mc "* ]]; then
-		flags='-both -config -mc -system'
+		flags='-both -cf -config -mc -system'
 		case $prev in
-		-config) kind=FILE ;;
+		-cf | -config) kind=FILE ;;
 		-system) kind=WORD words='debian freebsd rhel' ;;
 		esac
 	elif [[ $line == *" -import "* ]]; then
@@ -84,10 +101,10 @@ _milterd()
 		-config) kind=FILE ;;
 		esac
 	else
-		flags='-check -config -doctor -grant -grants -health -import -mc -probe -report -revoke -version -h'
+		flags='-block -check -config -doctor -grant -grants -health -import -limits -mc -probe -release -report -revoke -version -h'
 		case $prev in
 		-config) kind=FILE ;;
-		-grant | -revoke) kind=VALUE ;;
+		-block | -grant | -release | -revoke) kind=VALUE ;;
 		esac
 	fi
 	case ${kind:-$arguments} in
