@@ -222,6 +222,7 @@ func (c *Config) overlay(name string, node *yaml.Node, environ []string) error {
 	c.environment(d, environ)
 	c.contradictions(d)
 	c.checkListeners(d)
+	c.checkSenders(d)
 	c.checkLists(d)
 	c.checkGrants(d)
 	c.checkRedis(d)

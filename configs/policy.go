@@ -31,6 +31,8 @@ func (c *Config) Examine() (*policy.Policy, []Finding, error) {
 	p.Limits = c.limitsPolicy(s)
 	p.Checks.Relay.TrustAuthMech = slices.Clone(s.mechanisms)
 	p.Checks.Relay.LocalMailers = slices.Clone(c.Checks.Relay.LocalMailers)
+	p.Checks.SenderLogin.File = c.senderFile()
+	p.Checks.SenderLogin.Logins = s.logins(p.Checks.SenderLogin.File)
 	c.readSecrets(s)
 	c.readCA(s)
 	c.checkReach(s)

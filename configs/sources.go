@@ -243,11 +243,11 @@ func (c *Config) LeftOut() int { return c.leftOut }
 func (c *Config) AccessFile() string { return c.sources().access.path }
 
 // Files lists every file that the policy depends on, whether there is one or
-// not: the configuration itself, sendmail.cf, the access table and the domain
-// files.
+// not: the configuration itself, sendmail.cf, the access table, the addresses of logins
+// and the domain files.
 func (c *Config) Files() []string {
 	s := c.sources()
-	files := []string{c.name, s.cf, s.access.path}
+	files := []string{c.name, s.cf, s.access.path, c.senderFile()}
 	for _, f := range slices.Concat(s.local.files, s.relay.files, s.ownDomains.files) {
 		files = append(files, f.path)
 	}

@@ -167,21 +167,21 @@ func (s *Session) Mail(auth Auth, m Mail) Verdict {
 	return e.done()
 }
 
-// prepareAnswers begins the look-ups about this message. The checks of a client with a
-// trusted mechanism end before any of them is wanted.
+// prepareAnswers begins the look-ups about this message. A client with a trusted mechanism
+// is spared that of its sender's domain.
 func (s *Session) prepareAnswers() {
-	if s.trustedAuth() {
-		return
+	n := MessageNeeds{Clients: s.listClients()}
+	if !s.trustedAuth() && s.mode("sender_domain", s.policy.Checks.SenderDomain.Mode) != ModeOff {
+		n.SenderDomain = s.senderDomain()
 	}
-	domain, names := "", []string(nil)
-	if s.mode("sender_domain", s.policy.Checks.SenderDomain.Mode) != ModeOff {
-		domain = s.senderDomain()
+	if lists := &s.policy.Checks.DNSBL; s.asksLists() {
+		n.Listings = n.Clients != ListStrangers && lists.Addresses.of(n.Clients)
+		if lists.Names.of(n.Clients) {
+			n.Names = s.listableNames()
+		}
 	}
-	if s.policy.Checks.DNSBL.Names && s.asksLists() {
-		names = s.listableNames()
-	}
-	if domain != "" || len(names) > 0 {
-		s.answers.Prepare(domain, names)
+	if n.SenderDomain != "" || n.Listings || len(n.Names) > 0 {
+		s.answers.Prepare(n)
 	}
 }
 
@@ -215,12 +215,22 @@ func (s *Session) recipientChecks(e *evaluation) {
 	if relay.refused || e.verdict.Action == ActionQuarantine {
 		return
 	}
+	if s.senderRights(e) {
+		return
+	}
 	if s.policy.Features.DelayChecks && !e.trusted() {
 		if s.delayedChecks(e) {
 			return
 		}
 	}
 	s.clientDNSChecks(e, true)
+}
+
+// senderRights are the checks on whether the client may send as that sender.
+func (s *Session) senderRights(e *evaluation) (refused bool) {
+	c := &s.policy.Checks
+	return c.SenderLogin.set() && e.run("sender_login", c.SenderLogin.Mode, s.checkSenderLogin).refused ||
+		c.OwnSender.set() && e.run("own_sender", c.OwnSender.Mode, s.checkOwnSender).refused
 }
 
 // clientDNSChecks are the checks on what the DNS says about the client. Without
@@ -232,7 +242,7 @@ func (s *Session) clientDNSChecks(e *evaluation, atRcpt bool) (refused bool) {
 	if due(c.RDNS.Exempt) && e.run("rdns", c.RDNS.Mode, s.checkRDNS).refused {
 		return true
 	}
-	asks := c.DNSBL.Addresses || c.DNSBL.Names
+	asks := c.DNSBL.Addresses.any() || c.DNSBL.Names.any()
 	return asks && due(c.DNSBL.Exempt) && e.run("dnsbl", c.DNSBL.Mode, s.checkDNSBL).refused
 }
 

@@ -41,11 +41,11 @@ type reader struct {
 	state policy.GrantState
 }
 
-func (reader) Begin(policy.Needs)         {}
-func (reader) Prepare(string, []string)   {}
-func (reader) EndMessage()                {}
-func (reader) Close()                     {}
-func (r reader) Grant() policy.GrantState { return r.state }
+func (reader) Begin(policy.Needs)          {}
+func (reader) Prepare(policy.MessageNeeds) {}
+func (reader) EndMessage()                 {}
+func (reader) Close()                      {}
+func (r reader) Grant() policy.GrantState  { return r.state }
 
 // readMail is the client of the poprelayd guide that has read mail.
 const readMail = "203.0.113.8"

@@ -40,6 +40,8 @@ func bound(server *http.Server) {
 			defer c.mu.Unlock()
 			c.silent = append(c.silent, conn)
 			c.close()
+		case http.StateIdle:
+			c.answered(conn)
 		case http.StateClosed, http.StateHijacked:
 			c.remove(conn)
 		}
@@ -55,8 +57,8 @@ func (c *crowd) close() {
 	}
 }
 
-// answered takes back a connection that has had an answer. It is the next to go, before
-// those that have not had one.
+// answered takes back a connection that has had an answer, all of it: what a handler
+// writes is sent after its end. It is the next to go, before those that have not had one.
 func (c *crowd) answered(conn net.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -75,7 +77,6 @@ func (c *crowd) remove(conn net.Conn) {
 func (c *crowd) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	if conn, ok := request.Context().Value(connKey{}).(net.Conn); ok {
 		c.remove(conn)
-		defer c.answered(conn)
 	}
 	if request.URL.Path != "/healthz" {
 		if !c.begin() {

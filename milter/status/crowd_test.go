@@ -82,6 +82,34 @@ func TestHealthDoesNotWaitForOthers(t *testing.T) {
 	})
 }
 
+func TestAnAnswerIsSentWholeInACrowd(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun, release := make(chan struct{}), make(chan struct{})
+	s := Serve([]net.Listener{ln}, Page{Problem: func() string { return "" }, Metrics: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(begun)
+		<-release
+	})}, slog.New(slog.DiscardHandler))
+	t.Cleanup(s.Shutdown)
+	asking := send(t, ln.Addr().String(), "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+	<-begun
+	for range maxConnections {
+		send(t, ln.Addr().String(), "")
+	}
+	// All of them have been seen once this one has.
+	wantStatus(t, ln.Addr().String(), "/healthz", http.StatusOK)
+	close(release)
+	if err := asking.SetReadDeadline(time.Now().Add(testkit.Patience)); err != nil {
+		t.Fatal(err)
+	}
+	answer := make([]byte, len("HTTP/1.1 200"))
+	if _, err := io.ReadFull(asking, answer); err != nil || string(answer) != "HTTP/1.1 200" {
+		t.Errorf("%q, %v", answer, err)
+	}
+}
+
 func TestTooManyRequestsAtATime(t *testing.T) {
 	addr, metrics := crowded(t)
 	defer close(metrics)
