@@ -17,8 +17,8 @@ import (
 )
 
 // guardHolds reads arbitrary bytes through a guard. What comes out is the whole frames at
-// the beginning of what went in, each well-formed, and the buffer never outgrows what
-// arrived. It returns what is wrong.
+// the beginning of what went in but for those with macros, each well-formed, and the
+// buffer never outgrows what arrived. It returns what is wrong.
 func guardHolds(g *guard, sent []byte, oneByOne bool) error {
 	var r io.Reader = bytes.NewReader(sent)
 	if oneByOne {
@@ -27,8 +27,9 @@ func guardHolds(g *guard, sent []byte, oneByOne bool) error {
 	c := g.admit(memoryConn{Reader: r})
 	defer c.Close()
 	got, err := io.ReadAll(c)
-	if !bytes.HasPrefix(sent, got) {
-		return fmt.Errorf("read %q, which is not the beginning of %q", got, sent)
+	want := forLibrary(sent, g.limits, c.number)
+	if !bytes.HasPrefix(want, got) {
+		return fmt.Errorf("read %q, which is not the beginning of %q", got, want)
 	}
 	check := frameChecker{limits: g.limits}
 	for rest := got; len(rest) > 0; {
@@ -41,8 +42,8 @@ func guardHolds(g *guard, sent []byte, oneByOne bool) error {
 		}
 		rest = rest[end:]
 	}
-	if malformed := new(FrameError); (len(got) < len(sent)) != errors.As(err, &malformed) {
-		return fmt.Errorf("handed on %d of %d bytes, and ended with %w", len(got), len(sent), err)
+	if malformed := new(FrameError); (len(got) < len(want)) != errors.As(err, &malformed) {
+		return fmt.Errorf("handed on %d of %d bytes, and ended with %w", len(got), len(want), err)
 	}
 	if limit := max(firstBuffer, 2*len(sent)); len(c.in) > limit {
 		return fmt.Errorf("a buffer of %d bytes for %d bytes received", len(c.in), len(sent))

@@ -12,8 +12,8 @@ import (
 	"milterd/integration/testkit"
 )
 
-// crowded serves a page whose metrics wait for their release.
-func crowded(t *testing.T) (addr string, metrics chan struct{}) {
+// busyPage serves a page whose metrics wait for their release.
+func busyPage(t *testing.T) (addr string, metrics chan struct{}) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -58,7 +58,7 @@ func wantStatus(t *testing.T, addr, path string, want int) {
 func TestHealthDoesNotWaitForOthers(t *testing.T) {
 	for _, said := range []string{"", "G", "GET /metrics HTTP/1.1\r\nHost: x\r\nX-Slow: "} {
 		t.Run(fmt.Sprintf("clients that said %q", said), func(t *testing.T) {
-			addr, _ := crowded(t)
+			addr, _ := busyPage(t)
 			for range 4 * maxConnections {
 				send(t, addr, said)
 			}
@@ -66,7 +66,7 @@ func TestHealthDoesNotWaitForOthers(t *testing.T) {
 		})
 	}
 	t.Run("clients whose answers take long", func(t *testing.T) {
-		addr, metrics := crowded(t)
+		addr, metrics := busyPage(t)
 		defer close(metrics)
 		for range 2 * maxConnections {
 			send(t, addr, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -111,7 +111,7 @@ func TestAnAnswerIsSentWholeInACrowd(t *testing.T) {
 }
 
 func TestTooManyRequestsAtATime(t *testing.T) {
-	addr, metrics := crowded(t)
+	addr, metrics := busyPage(t)
 	defer close(metrics)
 	for range maxConnections {
 		send(t, addr, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
