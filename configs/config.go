@@ -63,6 +63,7 @@ type Config struct {
 	// Received says whose mail loses the traces of its client, and which.
 	Received policy.Scrub
 	Grants   Grants
+	Redis    Redis
 	Limits   Limits
 	Record   Record
 	Status   Status
@@ -228,6 +229,7 @@ func (c *Config) overlay(name string, node *yaml.Node, environ []string) error {
 	c.checkSenders(d)
 	c.checkLists(d)
 	c.checkGrants(d)
+	c.checkRedis(d)
 	c.checkLimits(d)
 	c.checkRecord(d)
 	c.checkSecrets(d)

@@ -205,10 +205,10 @@ func TestTheEmbeddedConfigurationHasTheDocumentedDefaults(t *testing.T) {
 			TTL: 30 * time.Minute, MaxPerUser: 10, Max: 1_000_000, ExcludeOwn: true,
 			Exclude: prefixes("127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fec0::/10",
 				"169.254.0.0/16", "fe80::/10", "100.64.0.0/10"),
-			Redis: Redis{Prefix: "milterd:grant:", Timeout: 300 * time.Millisecond},
-			Logs:  []MailLog{},
-			DRAC:  DRAC{Allow: prefixes("127.0.0.0/8", "::1/128"), ReservedPort: true, RPCBind: true},
+			Logs: []MailLog{},
+			DRAC: DRAC{Allow: prefixes("127.0.0.0/8", "::1/128"), ReservedPort: true, RPCBind: true},
 		},
+		Redis: Redis{Prefix: "{milterd}:", Timeout: 300 * time.Millisecond},
 		Limits: Limits{
 			Max:     1_000_000,
 			Reply:   reply("451 4.7.1 Too much mail (limit {limit}). Please try again in {wait}"),

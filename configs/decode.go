@@ -93,6 +93,10 @@ func (v value) fields(fields []field) {
 				return
 			}
 		}
+		if below.path == "grants.redis" {
+			movedRedis(below)
+			return
+		}
 		v.add(v.name, v.lines[below.path], "unknown key %s%s", below.path, v.hint(key, fields))
 	})
 }

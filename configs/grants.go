@@ -1,12 +1,10 @@
 package configs
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -30,8 +28,7 @@ type Grants struct {
 	// Require are the only networks whose addresses get one; empty for all.
 	Require []netip.Prefix
 	// File keeps grants over a restart; empty for memory only. Its path is complete.
-	File  string
-	Redis Redis
+	File string
 	// Control is the address of the socket for administrators, local:/path; empty
 	// for none. ControlGroup is the group that may use it beside its owner, a name or
 	// a number; empty for none.
@@ -40,22 +37,6 @@ type Grants struct {
 	Dovecot      Dovecot
 	Logs         []MailLog
 	DRAC         DRAC
-}
-
-// Redis is a Redis or Valkey server that keeps the grants of many hosts.
-type Redis struct {
-	// Address is host:port, redis://host:port, rediss://host:port (with TLS) or
-	// the path of a unix socket; empty for none.
-	Address  string
-	Username string
-	// Password is that of PasswordFile once Policy has read it.
-	Password     Secret
-	PasswordFile string
-	DB           int
-	// Prefix begins every key.
-	Prefix string
-	// Timeout bounds one operation.
-	Timeout time.Duration
 }
 
 // Dovecot is the auth policy server that Dovecot reports logins to.
@@ -96,7 +77,7 @@ type DRAC struct {
 // control socket is configured.
 func (c *Config) GrantsConfigured() bool {
 	g := &c.Grants
-	return g.File != "" || g.Redis.Address != "" || g.Control != "" ||
+	return g.File != "" || len(c.Redis.Addresses) > 0 || g.Control != "" ||
 		g.Dovecot.Listen != "" || len(g.Logs) > 0 || g.DRAC.Listen != ""
 }
 
@@ -116,15 +97,6 @@ func (c *Config) grantsSchema() []field {
 		}, append(grant.NetworkNames(), "own")...)},
 		{name: "require", value: networks(&g.Require)},
 		{name: "file", value: c.ownPath(&g.File, true)},
-		{name: "redis", section: []field{
-			{name: "address", value: redisAddress(&g.Redis.Address)},
-			{name: "username", value: optionalText(&g.Redis.Username)},
-			{name: "password", value: secret(&g.Redis.Password, "a password")},
-			{name: "password_file", value: c.ownPath(&g.Redis.PasswordFile, true)},
-			{name: "db", value: integer(&g.Redis.DB, 0, 65535)},
-			{name: "prefix", value: checked(&g.Redis.Prefix, checkPrefix)},
-			{name: "timeout", value: duration(&g.Redis.Timeout, 10*time.Millisecond, 5*time.Second)},
-		}},
 		{name: "control", value: checked(&g.Control, optional(checkLocal))},
 		{name: "control_group", value: optionalText(&g.ControlGroup)},
 		{name: "dovecot", section: []field{
@@ -140,43 +112,6 @@ func (c *Config) grantsSchema() []field {
 			{name: "rpcbind", value: boolean(&g.DRAC.RPCBind)},
 		}},
 	}
-}
-
-// redisAddress takes the address of a Redis server. A password in it would be
-// shown wherever the address is.
-func redisAddress(to *string) func(value) {
-	return parsed(to, func(s string) (string, error) {
-		host := strings.TrimPrefix(strings.TrimPrefix(s, "redis://"), "rediss://")
-		switch {
-		case strings.Contains(s, "@"):
-			return "", errors.New("a name or a password in the address; username, password and password_file are for them")
-		case strings.HasPrefix(s, "/"):
-			return s, checkLocal("local:" + s)
-		case strings.HasPrefix(s, "local:"), strings.HasPrefix(s, "unix:"):
-			_, path, _ := strings.Cut(s, ":")
-			return path, checkLocal("local:" + path)
-		case s != "" && !isHostPort(host):
-			return "", fmt.Errorf("%s, expected host:port, redis://host:port, rediss://host:port (with TLS) or local:/path", quote(s))
-		}
-		return s, nil
-	})
-}
-
-func isHostPort(s string) bool {
-	if at, err := netip.ParseAddrPort(s); err == nil {
-		return at.Port() != 0
-	}
-	host, port, _ := strings.Cut(s, ":")
-	return door.IsHostName(host) && isPort(port)
-}
-
-// checkPrefix says what is wrong with the prefix of the keys in Redis, which are
-// listed by a pattern made of it.
-func checkPrefix(s string) error {
-	if s == "" || len(s) > 100 || strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) >= 0 || strings.ContainsAny(s, `*?[]^\`) {
-		return fmt.Errorf(`%s, expected printable ASCII without blanks and none of *?[]^\, such as "milterd:grant:"`, quote(s))
-	}
-	return nil
 }
 
 // maxLogs bounds the logs that are followed.
@@ -264,8 +199,8 @@ func checkLoginRegexp(s string) error {
 // checkGrants reports values that are right one by one, but not together.
 func (c *Config) checkGrants(d *decoder) {
 	g := &c.Grants
-	if g.File != "" && g.Redis.Address != "" {
-		d.wrong(d.said("grants.file", "grants.redis.address"), "a file and Redis cannot both keep the grants, expected one of grants.file and grants.redis.address")
+	if g.File != "" && len(c.Redis.Addresses) > 0 {
+		d.wrong(d.said("grants.file", "redis.address"), "a file and Redis cannot both keep the grants, expected one of grants.file and redis.address")
 	}
 	if g.Dovecot.Listen != "" && g.Dovecot.Secret == "" && g.Dovecot.SecretFile == "" {
 		// A socket as well: its mode and group are those of the doors for sendmail.

@@ -10,10 +10,15 @@ import (
 func startOnly() []startPart {
 	return []startPart{
 		{"under listen:", func(c *Config) any { return c.Listen }},
-		{"of grants.file, redis, control, dovecot, logs, drac or max", func(c *Config) any {
+		{"of grants.file, control, dovecot, logs, drac or max", func(c *Config) any {
 			g := c.Grants
-			g.TTL, g.MaxPerUser, g.Exclude, g.ExcludeOwn, g.Require, g.Redis.Timeout = 0, 0, nil, false, nil, 0
+			g.TTL, g.MaxPerUser, g.Exclude, g.ExcludeOwn, g.Require = 0, 0, nil, false, nil
 			return g
+		}},
+		{"under redis: (but timeout)", func(c *Config) any {
+			r := c.Redis
+			r.Timeout = 0
+			return r
 		}},
 		{"of limits.file or limits.max", func(c *Config) any { return [2]any{c.Limits.File, c.Limits.Max} }},
 		{"under record:", func(c *Config) any { return c.Record }},

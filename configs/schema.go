@@ -46,6 +46,7 @@ func (c *Config) schema() []field {
 		{name: "ports", each: c.portSchema},
 		{name: "received", section: c.receivedSchema()},
 		{name: "grants", section: c.grantsSchema()},
+		{name: "redis", section: c.redisSchema()},
 		{name: "limits", section: c.limitsSchema()},
 		{name: "record", section: c.recordSchema()},
 		{name: "status", section: []field{

@@ -56,6 +56,7 @@ func (p problems) redact(top *yaml.Node) {
 			found.list(list, "")
 		}
 	}
+	found.section(descend(top, "redis"), "password")
 	found.section(descend(top, "grants", "redis"), "password")
 	found.section(descend(top, "grants", "dovecot"), "secret")
 	found.section(descend(top, "status"), "token")
@@ -190,9 +191,9 @@ type secretKey struct {
 }
 
 func (c *Config) secrets() []secretKey {
-	redis, dovecot, record, status := &c.Grants.Redis, &c.Grants.Dovecot, &c.Record, &c.Status
+	redis, dovecot, record, status := &c.Redis, &c.Grants.Dovecot, &c.Record, &c.Status
 	return []secretKey{
-		{"grants.redis.password", &redis.Password, redis.PasswordFile, 1, ""},
+		{"redis.password", &redis.Password, redis.PasswordFile, 1, ""},
 		{"grants.dovecot.secret", &dovecot.Secret, dovecot.SecretFile, 16, "who guesses it can grant"},
 		{"record.redact_key", &record.RedactKey, record.RedactKeyFile, 16, "who guesses the key learns the names"},
 		{"status.token", &status.Token, status.TokenFile, 16, "who guesses it reads whom mail is from and for"},

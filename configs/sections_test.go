@@ -39,10 +39,6 @@ func changeHeaderGrantsAndRecord(t *testing.T, want *Config) {
 		TTL: 90 * time.Second, MaxPerUser: 3, Max: 50, ExcludeOwn: true,
 		Exclude: prefixes("203.0.113.25/32", "2001:db8::/64", "100.64.0.0/10"),
 		Require: prefixes("203.0.113.0/24"),
-		Redis: Redis{
-			Address: "rediss://redis.example.test:6380", Username: "milterd", Password: "12345678", DB: 2,
-			Prefix: "mail{1}:", Timeout: time.Second,
-		},
 		Control: "local:/run/milterd/control.sock", ControlGroup: "postmaster",
 		Dovecot: Dovecot{Listen: "inet:4001@localhost", SecretFile: beside("dovecot-secret")},
 		Logs: []MailLog{
@@ -50,6 +46,10 @@ func changeHeaderGrantsAndRecord(t *testing.T, want *Config) {
 			{File: beside("pop.log"), Format: "regexp", Regexp: `login ok user=(?P<user>\S+) ip=(?P<addr>\S+)$`},
 		},
 		DRAC: DRAC{Listen: "inet6:0@::1", Allow: prefixes("203.0.113.25/32"), RPCBind: true},
+	}
+	want.Redis = Redis{
+		Addresses: []string{"rediss://redis.example.test:6380", "rediss://other.example.test:6380"}, Master: "mail", CAFile: beside("ca.pem"),
+		Username: "milterd", Password: "12345678", DB: 2, Prefix: "mail{1}:", Timeout: time.Second,
 	}
 	want.Record = Record{
 		Dir: beside("sessions"), MaxSize: 2 << 30, Keep: 30, Compress: "none", Sample: 0.125,
@@ -75,8 +75,8 @@ func TestAddressesOfRedisAreTakenInTheFormsThatAreKnown(t *testing.T) {
 		"unix:/run/redis/r.sock":   "/run/redis/r.sock",
 		"/run/redis/redis.sock":    "/run/redis/redis.sock",
 	} {
-		if c := parse(t, t.TempDir(), "grants: {redis: {address: '"+text+"'}}\n"); c.Grants.Redis.Address != want {
-			t.Errorf("%s is %q, expected %q", text, c.Grants.Redis.Address, want)
+		if c := parse(t, t.TempDir(), "redis: {address: '"+text+"'}\n"); len(c.Redis.Addresses) != 1 || c.Redis.Addresses[0] != want {
+			t.Errorf("%s is %q, expected %q", text, c.Redis.Addresses, want)
 		}
 	}
 }
@@ -89,8 +89,8 @@ func TestGrantsAreConfiguredByAnySourceOrStore(t *testing.T) {
 		{"nothing", "", false},
 		{"limits alone", "{ttl: 1h, max: 5, exclude: []}", false},
 		{"a file", "{file: grants.db}", true},
-		{"Redis", "{redis: {address: 'localhost:6379'}}", true},
-		{"details of a Redis that is not used", "{redis: {db: 3}}", false},
+		{"Redis", "{}\nredis: {address: 'localhost:6379'}", true},
+		{"details of a Redis that is not used", "{}\nredis: {db: 3}", false},
 		{"a control socket", "{control: local:/run/milterd/control.sock}", true},
 		{"Dovecot", "{dovecot: {listen: local:/run/milterd/dovecot.sock, secret: s3cr3t-of-d0vecot}}", true},
 		{"a log", "{logs: [{file: mail.log, format: uw}]}", true},
@@ -164,13 +164,13 @@ func TestSecretsComeFromTheFirstLineOfTheirFiles(t *testing.T) {
 	})
 	text := `access: {file: access}
 domains: {local: [], relay: []}
+redis: {address: "localhost:6379", password_file: redis}
 grants:
-  redis: {address: "localhost:6379", password_file: redis}
   dovecot: {listen: "inet:4001@127.0.0.1", secret_file: dovecot}
 record: {redact_key_file: record}
 `
 	c := parse(t, dir, text)
-	if c.Grants.Redis.Password != "" {
+	if c.Redis.Password != "" {
 		t.Error("the password is there before the files are read")
 	}
 	_, warnings, err := c.Policy()
@@ -178,7 +178,7 @@ record: {redact_key_file: record}
 		t.Fatal(err)
 	}
 	for _, secret := range []struct{ got, want Secret }{
-		{c.Grants.Redis.Password, "r3dis-w0rd"}, {c.Grants.Dovecot.Secret, "s3cr3t-of-d0vecot"}, {c.Record.RedactKey, "k3y-0123456789abcd"},
+		{c.Redis.Password, "r3dis-w0rd"}, {c.Grants.Dovecot.Secret, "s3cr3t-of-d0vecot"}, {c.Record.RedactKey, "k3y-0123456789abcd"},
 	} {
 		if string(secret.got) != string(secret.want) {
 			t.Errorf("a secret is %q, expected %q", string(secret.got), string(secret.want))
@@ -192,7 +192,7 @@ record: {redact_key_file: record}
 	}
 	_, warnings = build(t, dir, text)
 	equal(t, "warnings", warnings, []string{
-		"DIR/redis: every user of this machine can read it (grants.redis.password_file); chmod o-r takes that away"})
+		"DIR/redis: every user of this machine can read it (redis.password_file); chmod o-r takes that away"})
 }
 
 func TestASecretFileThatHoldsNoneIsAnErrorThatDoesNotShowIt(t *testing.T) {
@@ -206,7 +206,7 @@ func TestASecretFileThatHoldsNoneIsAnErrorThatDoesNotShowIt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := write(t, map[string]string{"access": "", "secret": c.text})
 			for _, text := range []string{
-				`grants: {redis: {address: "localhost:6379", password_file: secret}}`,
+				`redis: {address: "localhost:6379", password_file: secret}`,
 				`grants: {dovecot: {listen: "inet:4001", secret_file: secret}}`,
 				`record: {redact_key_file: secret}`,
 			} {
@@ -333,9 +333,9 @@ func TestNoMessageOfABadConfigurationShowsASecret(t *testing.T) {
 }
 
 func TestAPrintedConfigurationShowsNoSecret(t *testing.T) {
-	c := parse(t, t.TempDir(), "grants: {redis: {password: S3CRETONE}, dovecot: {secret: S3CRETTWO-0123456}}\nrecord: {redact_key: S3CRETTHREE-012345}\n")
+	c := parse(t, t.TempDir(), "redis: {password: S3CRETONE}\ngrants: {dovecot: {secret: S3CRETTWO-0123456}}\nrecord: {redact_key: S3CRETTHREE-012345}\n")
 	for _, format := range []string{"%v", "%+v", "%#v", "%q"} {
-		if got := fmt.Sprintf(format, []any{c.Grants, c.Record}); strings.Contains(got, "S3CRET") || !strings.Contains(got, "redacted") {
+		if got := fmt.Sprintf(format, []any{c.Redis, c.Grants, c.Record}); strings.Contains(got, "S3CRET") || !strings.Contains(got, "redacted") {
 			t.Errorf("%s shows %s", format, got)
 		}
 	}

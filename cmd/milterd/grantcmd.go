@@ -32,6 +32,13 @@ type grantOptions struct {
 
 // runGrants tells the running milterd to grant, to revoke or to list.
 func runGrants(o *options, stdout, stderr io.Writer) int {
+	return commandRunning(o, stderr, func(ctx context.Context, client *control.Client) error {
+		return doGrants(ctx, client, o.grants, stdout)
+	})
+}
+
+// commandRunning has a running milterd carry out a command, by its control socket.
+func commandRunning(o *options, stderr io.Writer, command func(context.Context, *control.Client) error) int {
 	config, _, err := o.place().load()
 	if err != nil {
 		return complain(stderr, err)
@@ -45,7 +52,12 @@ func runGrants(o *options, stdout, stderr io.Writer) int {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), controlTimeout)
 	defer cancel()
-	if err := doGrants(ctx, config.Grants.Control, o.grants, stdout); err != nil {
+	socket, err := door.ParseAddress(config.Grants.Control)
+	if err != nil {
+		return complain(stderr, fmt.Errorf("grants.control: %w", err))
+	}
+	_, path := socket.Dial()
+	if err := command(ctx, control.NewClient(path)); err != nil {
 		fmt.Fprintf(stderr, "milterd: %s\n", policy.Printable(err.Error()))
 		if errors.As(err, new(usageError)) {
 			return exitUsage
@@ -58,17 +70,11 @@ func runGrants(o *options, stdout, stderr io.Writer) int {
 // usageError is a command line that cannot be carried out.
 type usageError struct{ error }
 
-func doGrants(ctx context.Context, address string, o grantOptions, stdout io.Writer) error {
-	socket, err := door.ParseAddress(address)
-	if err != nil {
-		return fmt.Errorf("grants.control: %w", err)
-	}
-	_, path := socket.Dial()
+func doGrants(ctx context.Context, client *control.Client, o grantOptions, stdout io.Writer) error {
 	addr, user, err := o.subject()
 	if err != nil {
 		return usageError{err}
 	}
-	client := control.NewClient(path)
 	var answer string
 	switch {
 	case o.grant == "" && o.revoke == "":

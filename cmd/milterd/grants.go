@@ -22,6 +22,7 @@ import (
 	"milterd/policy/grant/drac"
 	"milterd/policy/grant/maillog"
 	"milterd/policy/grant/redis"
+	"milterd/policy/limits"
 )
 
 // keptGrants answer both doors from the keeper.
@@ -45,6 +46,8 @@ func (g keptGrants) Grant(ctx context.Context, client netip.Addr) policy.GrantSt
 type grantSources struct {
 	keeper *grant.Keeper
 	logger *slog.Logger
+	// limits are what the control socket is asked about, too.
+	limits *limits.Keeper
 	// store is nil for memory; it belongs to the keeper.
 	store grant.Store
 	// sources run until their context ends.
@@ -56,16 +59,16 @@ type grantSources struct {
 }
 
 // openGrants opens the store and the sources; nil where none are configured.
-func openGrants(config *configs.Config, logger *slog.Logger) (*grantSources, error) {
+func openGrants(config *configs.Config, shared *redis.Client, counts *limits.Keeper, logger *slog.Logger) (*grantSources, error) {
 	if !config.GrantsConfigured() {
 		return nil, nil
 	}
-	g := &grantSources{logger: logger}
-	store, err := openStore(&config.Grants, logger)
+	g := &grantSources{logger: logger, limits: counts}
+	store, err := openStore(&config.Grants, shared, logger)
 	if err != nil {
 		return nil, fmt.Errorf("grants: %w", err)
 	}
-	rules := grantRules(&config.Grants)
+	rules := grantRules(config)
 	rules.Store, rules.Logger = store, logger
 	g.store = store
 	if g.keeper, err = grant.New(rules); err != nil {
@@ -84,14 +87,10 @@ func openGrants(config *configs.Config, logger *slog.Logger) (*grantSources, err
 }
 
 // openStore opens what keeps the grants; nil for memory.
-func openStore(c *configs.Grants, logger *slog.Logger) (grant.Store, error) {
+func openStore(c *configs.Grants, shared *redis.Client, logger *slog.Logger) (grant.Store, error) {
 	switch {
-	case c.Redis.Address != "":
-		redis.RouteLibraryLog(logger)
-		return redis.New(redis.Config{
-			Address: c.Redis.Address, Username: c.Redis.Username, Password: string(c.Redis.Password), DB: c.Redis.DB,
-			Prefix: c.Redis.Prefix, Timeout: c.Redis.Timeout, Logger: logger,
-		})
+	case shared != nil:
+		return shared.Grants(), nil
 	case c.File != "":
 		return grant.OpenFile(grant.FileConfig{Path: c.File, Max: c.Max, Logger: logger})
 	}
@@ -99,9 +98,10 @@ func openStore(c *configs.Grants, logger *slog.Logger) (grant.Store, error) {
 }
 
 // grantRules are the rules that a reload can change.
-func grantRules(c *configs.Grants) grant.Config {
+func grantRules(config *configs.Config) grant.Config {
+	c := &config.Grants
 	rules := grant.Config{
-		Max: c.Max, TTL: c.TTL, MaxPerUser: c.MaxPerUser, Timeout: c.Redis.Timeout,
+		Max: c.Max, TTL: c.TTL, MaxPerUser: c.MaxPerUser, Timeout: config.Redis.Timeout,
 		// An empty list excludes nothing, a missing one what is usual.
 		Exclude: append([]netip.Prefix{}, c.Exclude...), Require: c.Require,
 	}
@@ -133,7 +133,7 @@ func (g *grantSources) openControl(config *configs.Config) error {
 	if config.Grants.Control == "" {
 		return nil
 	}
-	server, err := control.NewServer(control.Config{Keeper: g.keeper, Logger: g.logger})
+	server, err := control.NewServer(control.Config{Keeper: g.keeper, Limits: g.limits, Logger: g.logger})
 	if err != nil {
 		return err
 	}
@@ -245,7 +245,7 @@ func (g *grantSources) run(ctx context.Context, start func(func())) {
 }
 
 // reload puts other rules in force.
-func (g *grantSources) reload(c *configs.Grants) error { return g.keeper.Reload(grantRules(c)) }
+func (g *grantSources) reload(c *configs.Config) error { return g.keeper.Reload(grantRules(c)) }
 
 // register has a registry read what the store and the sources count.
 func (g *grantSources) register(r prometheus.Registerer) {

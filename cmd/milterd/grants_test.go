@@ -62,11 +62,14 @@ func relocate(config *configs.Config, dir string) {
 			g.DRAC.Listen += "@" + host
 		}
 	}
-	if scheme, _, ok := strings.Cut(g.Redis.Address, "://"); ok {
-		g.Redis.Address = scheme + "://127.0.0.1:1"
-	} else if g.Redis.Address != "" {
-		g.Redis.Address = "127.0.0.1:1"
+	r := &config.Redis
+	for i, address := range r.Addresses {
+		scheme, _, ok := strings.Cut(address, "://")
+		if r.Addresses[i] = "127.0.0.1:1"; ok {
+			r.Addresses[i] = scheme + "://127.0.0.1:1"
+		}
 	}
+	r.CA = nil
 }
 
 // TestGrantsThatCheckAcceptsAlsoOpen opens the store and the sources of everything that
@@ -86,7 +89,7 @@ func TestGrantsThatCheckAcceptsAlsoOpen(t *testing.T) {
 		"Dovecot on a socket":              "dovecot: {listen: local:/run/milterd/dovecot.sock, secret: s3cr3t-of-d0vecot}",
 		"Dovecot over TCP":                 "dovecot: {listen: 'inet:4001', secret: s3cr3t-of-d0vecot}",
 		"a secret of other characters":     `dovecot: {listen: 'inet:4001', secret: "s\xe9cret:of,Dovecot=\"x\""}`,
-		"Redis over TLS":                   "redis: {address: 'rediss://redis.example.test:6380', password: x}",
+		"Redis over TLS":                   "ttl: 1h\nredis: {address: 'rediss://redis.example.test:6380', password: x}",
 		"a control socket of a group":      "control: local:/run/milterd/control.sock\n  control_group: postmaster",
 		"logs of all formats":              "logs: [{file: a, format: dovecot}, {file: b, format: qpopper}, {file: c, format: uw}, {file: d, format: courier}, {file: e, format: cyrus}]",
 		"a log with an expression":         `logs: [{file: a, format: regexp, regexp: 'a|(?P<addr>\S+)'}]`,
@@ -133,7 +136,11 @@ func openRelocated(t *testing.T, file string) {
 		}
 	}
 	relocate(config, t.TempDir())
-	g, err := openGrants(config, slog.New(slog.DiscardHandler))
+	shared, err := openRedis(&config.Redis, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatalf("-check accepts what does not start: %v", err)
+	}
+	g, err := openGrants(config, shared, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatalf("-check accepts what does not start: %v", err)
 	}
@@ -145,7 +152,7 @@ func openRelocated(t *testing.T, file string) {
 	}
 	c := &config.Grants
 	opened := map[string]bool{"dovecot": g.dovecot != nil, "drac": g.drac != nil, "store": g.store != nil}
-	want := map[string]bool{"dovecot": c.Dovecot.Listen != "", "drac": c.DRAC.Listen != "", "store": c.File != "" || c.Redis.Address != ""}
+	want := map[string]bool{"dovecot": c.Dovecot.Listen != "", "drac": c.DRAC.Listen != "", "store": c.File != "" || len(config.Redis.Addresses) > 0}
 	if diff := cmp.Diff(want, opened); diff != "" || len(g.logs) != len(c.Logs) {
 		t.Errorf("opened (-want +got):\n%s%d logs, want %d", diff, len(g.logs), len(c.Logs))
 	}
@@ -175,7 +182,7 @@ func TestControlSocketIsForItsOwnerAndOneGroup(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			g, err := openGrants(config, slog.New(slog.DiscardHandler))
+			g, err := openGrants(config, nil, nil, slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -208,7 +215,7 @@ func TestDRACBelievesReservedPortsOnly(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			g, err := openGrants(config, slog.New(slog.DiscardHandler))
+			g, err := openGrants(config, nil, nil, slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -22,11 +22,11 @@ var mayImport = map[string][]string{
 
 	"policy/grant":           nil,
 	"policy/grant/httpserve": nil,
-	"policy/grant/redis":     {"policy/grant"},
+	"policy/grant/redis":     {"policy/grant", "policy/limits"},
 	"policy/grant/maillog":   {"policy/grant"},
 	"policy/grant/dovecot":   {"policy/grant", "policy/grant/httpserve"},
 	"policy/grant/drac":      {"policy/grant"},
-	"policy/grant/control":   {"policy/grant", "policy/grant/httpserve"},
+	"policy/grant/control":   {"policy/grant", "policy/grant/httpserve", "policy/limits"},
 
 	// It counts for what policy decides.
 	"policy/limits": {"policy", "policy/access"},

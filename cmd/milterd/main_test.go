@@ -123,7 +123,7 @@ func TestCommandLine(t *testing.T) {
 			if got.check.Typed == nil {
 				got.typed = dryrun.Typed{}
 			}
-			if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(options{}, grantOptions{}, adviceOptions{}, probeOptions{}), cmpopts.EquateEmpty()); diff != "" {
+			if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(options{}, grantOptions{}, limitOptions{}, adviceOptions{}, probeOptions{}), cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("options (-want +got):\n%s", diff)
 			}
 		})

@@ -24,6 +24,7 @@ type options struct {
 	against string
 	typed   dryrun.Typed
 	grants  grantOptions
+	limits  limitOptions
 	// json: the report is for programs.
 	json bool
 	// recordings are where a report is made of.
@@ -54,6 +55,9 @@ func modes() []mode {
 		{[]string{"grant"}, "-grant IP [USER]", "have the running milterd relay for a client", nil, finishGrant, runGrants},
 		{[]string{"revoke"}, "-revoke IP|USER", "take relay grants back", nil, nil, runGrants},
 		{[]string{"grants"}, "-grants", "list the relay grants", nil, nil, runGrants},
+		{[]string{"limits"}, "-limits", "list who is near or over a limit, and who is blocked", nil, nil, runLimits},
+		{[]string{"block"}, "-block LOGIN [FOR]", "put the mail of a login off", nil, finishBlock, runLimits},
+		{[]string{"release"}, "-release LOGIN", "free a login that is blocked or over a limit", nil, nil, runLimits},
 		{[]string{"doctor"}, "-doctor", "say what is wrong with this sendmail and this milterd together", doctorFlags, nil, runDoctor},
 		{[]string{"mc"}, "-mc", "print the lines for sendmail.mc", mcFlags, nil, runMC},
 		{[]string{"import"}, "-import", "print the configuration that does what a sendmail.cf does", cfFlag, nil, runImport},
@@ -104,6 +108,10 @@ func (m mode) flagSet(o *options) *flag.FlagSet {
 			textFlag(f, &o.grants.grant, name, "an `IP address`")
 		case "revoke":
 			textFlag(f, &o.grants.revoke, name, "an `IP address or a user`")
+		case "block":
+			textFlag(f, &o.limits.block, name, "a `LOGIN`")
+		case "release":
+			textFlag(f, &o.limits.release, name, "a `LOGIN`")
 		default:
 			f.Bool(name, false, "")
 		}
@@ -224,6 +232,14 @@ func finishGrant(o *options, f *flag.FlagSet) error {
 		return errors.New("-grant IP [USER]: expected one user at most; a name with blanks goes between quotes")
 	}
 	o.grants.user = f.Arg(0)
+	return nil
+}
+
+func finishBlock(o *options, f *flag.FlagSet) error {
+	if f.NArg() > 1 {
+		return errors.New("-block LOGIN [FOR]: expected one time at most, such as 24h")
+	}
+	o.limits.length = f.Arg(0)
 	return nil
 }
 

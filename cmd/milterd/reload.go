@@ -24,6 +24,7 @@ import (
 	"milterd/milter/status"
 	"milterd/milter/tally"
 	"milterd/policy"
+	"milterd/policy/grant/redis"
 	"milterd/policy/limits"
 )
 
@@ -50,6 +51,8 @@ type reloader struct {
 	nat *door.NATGuard
 	// grants is nil before openGrants, and where none are configured.
 	grants *grantSources
+	// shared is the Redis that grants and limits share; nil without one.
+	shared *redis.Client
 	// limits is nil before openLimits.
 	limits *limits.Keeper
 
@@ -87,13 +90,18 @@ func (r *reloader) close() {
 		// What cannot be written has been logged.
 		_ = r.limits.Close()
 	}
+	if r.shared != nil {
+		if err := r.shared.Close(); err != nil {
+			r.logger.Error("close Redis", "error", err)
+		}
+	}
 }
 
 // openGrants opens what keeps relay grants and hears of logins, once, with the
 // configuration that milterd started with.
 func (r *reloader) openGrants() error {
 	var err error
-	if r.grants, err = openGrants(r.config, r.logger); err != nil {
+	if r.grants, err = openGrants(r.config, r.shared, r.limits, r.logger); err != nil {
 		return err
 	}
 	if r.grants != nil {
@@ -156,7 +164,7 @@ func (r *reloader) load(asked bool) error {
 		return err
 	}
 	if r.grants != nil {
-		if err := r.grants.reload(&config.Grants); err != nil {
+		if err := r.grants.reload(config); err != nil {
 			return err
 		}
 	}

@@ -42,11 +42,11 @@ func runServe(o *options, _, stderr io.Writer) int {
 	sendLog(log, r.config.Log, r.logger)
 	r.inForce("start")
 
-	if err := r.openGrants(); err != nil {
+	if err := r.openLimits(); err != nil {
 		fmt.Fprintf(stderr, "milterd: %v\n", err)
 		return exitFailure
 	}
-	if err := r.openLimits(); err != nil {
+	if err := r.openGrants(); err != nil {
 		fmt.Fprintf(stderr, "milterd: %v\n", err)
 		return exitFailure
 	}

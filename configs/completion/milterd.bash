@@ -46,6 +46,23 @@ _milterd()
 		case $prev in
 		-config) kind=FILE ;;
 		esac
+	elif [[ $line == *" -limits "* ]]; then
+		flags='-config -limits'
+		case $prev in
+		-config) kind=FILE ;;
+		esac
+	elif [[ $line == *" -block "* ]]; then
+		flags='-block -config'
+		case $prev in
+		-config) kind=FILE ;;
+		-block) kind=VALUE ;;
+		esac
+	elif [[ $line == *" -release "* ]]; then
+		flags='-config -release'
+		case $prev in
+		-config) kind=FILE ;;
+		-release) kind=VALUE ;;
+		esac
 	elif [[ $line == *" -doctor "* ]]; then
 		flags='-cf -config -doctor -json -offline'
 		case $prev in
@@ -84,10 +101,10 @@ _milterd()
 		-config) kind=FILE ;;
 		esac
 	else
-		flags='-check -config -doctor -grant -grants -health -import -mc -probe -report -revoke -version -h'
+		flags='-block -check -config -doctor -grant -grants -health -import -limits -mc -probe -release -report -revoke -version -h'
 		case $prev in
 		-config) kind=FILE ;;
-		-grant | -revoke) kind=VALUE ;;
+		-block | -grant | -release | -revoke) kind=VALUE ;;
 		esac
 	fi
 	case ${kind:-$arguments} in

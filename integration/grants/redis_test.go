@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	sharedRedis = "  redis: {address: " + harness.RedisAddr + "}\n"
+	sharedRedis = "redis: {address: " + harness.RedisAddr + "}\n"
 
 	secondSocket  = "/run/milterd/second.sock"
 	secondControl = "/run/milterd/second-control.sock"
@@ -26,14 +26,14 @@ type hosts struct {
 
 func startHosts(t *testing.T) *hosts {
 	t.Helper()
-	env := start(t, "grants:\n"+sharedRedis+"  control: local:"+control+"\n", harness.MissingDovecot(), harness.MissingRedis())
+	env := start(t, sharedRedis+"grants:\n  control: local:"+control+"\n", harness.MissingDovecot(), harness.MissingRedis())
 	redis, err := env.StartRedis()
 	if err != nil {
 		t.Fatal(err)
 	}
 	second, err := env.StartMilterd("second.yaml", "listen: {milter: [local:"+secondSocket+"], map: []}\n"+
 		"domains: {hostname: mx2.example.test, local: [example.test]}\naccess: {file: access}\n"+
-		"grants:\n"+sharedRedis+"  control: local:"+secondControl+"\n"+byLog.grants, secondSocket)
+		sharedRedis+"grants:\n  control: local:"+secondControl+"\n"+byLog.grants, secondSocket)
 	if err != nil {
 		t.Fatal(err)
 	}

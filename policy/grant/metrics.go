@@ -35,7 +35,7 @@ func (k *Keeper) Register(r prometheus.Registerer) {
 	read("milterd_grant_store_errors_total", "Operations of the store of grants that failed.", nil, func() uint64 { return n.storeErrors.Load() + k.store.Failures() })
 	if k.store.Len() >= 0 {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "milterd_grants", Help: "Relay grants in force; missing with grants.redis, which is not asked.",
+			Name: "milterd_grants", Help: "Relay grants in force; missing with redis, which is not asked.",
 		}, func() float64 { return float64(k.store.Len()) }))
 	}
 }

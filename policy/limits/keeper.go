@@ -144,7 +144,7 @@ func (k *Keeper) asked(err error) error {
 	case err == nil:
 		if k.away.Load() && k.away.CompareAndSwap(true, false) {
 			// It may have lost what it knew, and what was counted here it never did.
-			k.behind.Store(k.memory.clock() + policy.MaxPeriod*second)
+			k.behind.Store(k.memory.clock() + Longest.Microseconds())
 			k.logger.Info("the shared store of the limits works again, and is told what was counted here meanwhile")
 		}
 	case errors.Is(err, context.Canceled):

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"milterd/policy"
 )
 
 // A snapshot is a text: a first line with the time at which it was written, one for each
@@ -164,6 +166,9 @@ func (m *Memory) readLine(kind, rest string, written int64) error {
 
 // Forever is how long a block lasts that ends by hand only.
 const Forever = 100 * 365 * 24 * time.Hour
+
+// Longest is the longest time that a limit can look back.
+const Longest = policy.MaxPeriod * time.Second
 
 // parseLeft reads a time that is left. None is longer than Forever.
 func parseLeft(s string) (int64, error) {

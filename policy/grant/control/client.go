@@ -62,6 +62,11 @@ func (c *Client) change(ctx context.Context, method, path, user string) (string,
 	if user != "" {
 		path += "?" + url.Values{"user": {user}}.Encode()
 	}
+	return c.line(ctx, method, "/grants"+path)
+}
+
+// line sends a request whose answer is a line for people.
+func (c *Client) line(ctx context.Context, method, path string) (string, error) {
 	body, err := c.do(ctx, method, path)
 	if err != nil {
 		return "", err
@@ -73,7 +78,7 @@ func (c *Client) change(ctx context.Context, method, path, user string) (string,
 // List calls fn for each grant, in no order, as they arrive. An error after that
 // says that there may be more.
 func (c *Client) List(ctx context.Context, fn func(grant.Grant)) error {
-	body, err := c.do(ctx, http.MethodGet, "")
+	body, err := c.do(ctx, http.MethodGet, "/grants")
 	if err != nil {
 		return err
 	}
@@ -95,7 +100,7 @@ func (c *Client) List(ctx context.Context, fn func(grant.Grant)) error {
 
 // do sends a request and returns the body of an answer that is none of an error.
 func (c *Client) do(ctx context.Context, method, path string) (io.ReadCloser, error) {
-	request, err := http.NewRequestWithContext(ctx, method, "http://milterd/grants"+path, nil)
+	request, err := http.NewRequestWithContext(ctx, method, "http://milterd"+path, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -39,6 +39,8 @@ type Keeper interface {
 // Config is what a Server needs. Keeper is required.
 type Config struct {
 	Keeper Keeper
+	// Limits answers what is asked about limits; nil: nothing is.
+	Limits Limits
 	// Logger gets a line for each change and who made it, and what goes wrong.
 	// Default: none.
 	Logger *slog.Logger
@@ -79,6 +81,11 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	mux.HandleFunc("PUT /grants/{addr}", s.grant)
 	mux.HandleFunc("DELETE /grants/{addr}", s.revoke)
 	mux.HandleFunc("DELETE /grants", s.revokeUser)
+	if s.config.Limits != nil {
+		mux.HandleFunc("GET /limits", s.listLimits)
+		mux.HandleFunc("PUT /limits/blocked", s.block)
+		mux.HandleFunc("DELETE /limits/blocked", s.release)
+	}
 	server := &http.Server{
 		Handler:        mux,
 		BaseContext:    func(net.Listener) context.Context { return ctx },
@@ -199,6 +206,14 @@ func validUser(w http.ResponseWriter, user string) bool {
 	return true
 }
 
+// what is what a command is about.
+func what(command string) string {
+	if command == "block" || command == "release" {
+		return "limits by hand"
+	}
+	return "relay grants by hand"
+}
+
 // log tells of a request that changes grants.
 func (s *Server) log(r *http.Request, command string, addr netip.Addr, user, outcome string, err error) {
 	who, _ := r.Context().Value(peerKey{}).(peer)
@@ -210,10 +225,10 @@ func (s *Server) log(r *http.Request, command string, addr netip.Addr, user, out
 		attrs = append(attrs, "user", user)
 	}
 	if err != nil {
-		s.logger.Error("relay grants by hand", append(attrs, "error", err)...)
+		s.logger.Error(what(command), append(attrs, "error", err)...)
 		return
 	}
-	s.logger.Info("relay grants by hand", append(attrs, "outcome", outcome)...)
+	s.logger.Info(what(command), append(attrs, "outcome", outcome)...)
 }
 
 // grants is a number of grants in words.

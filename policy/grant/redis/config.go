@@ -3,10 +3,12 @@ package redis
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -15,11 +17,17 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// Config says where the server is.
+// Config says where the server is, or the servers.
 type Config struct {
-	// Address is host:port, redis://host:port, rediss://host:port (with TLS) or the path
-	// of a unix socket.
-	Address string
+	// Addresses are host:port, redis://host:port, rediss://host:port (with TLS) or the path
+	// of a unix socket. One is a server; several are nodes of a Redis Cluster, or with Master
+	// the Sentinels that know which server that is.
+	Addresses []string
+	Master    string
+	// Cluster: the one address is a node of a Redis Cluster, too.
+	Cluster bool
+	// CA holds certificates (PEM) that sign those of the servers; empty for the system's.
+	CA []byte
 	// Username and Password log in, if the server asks for that.
 	Username, Password string
 	// DB is the number of the database.
@@ -35,9 +43,10 @@ type Config struct {
 	Now func() time.Time
 }
 
-// The defaults of a Config.
+// The defaults of a Config. What stands in braces decides which node of a cluster has a key
+// (its hash tag): one has all, as scripts change several keys at once.
 const (
-	DefaultPrefix  = "milterd:grant:"
+	DefaultPrefix  = "{milterd}:"
 	DefaultTimeout = 300 * time.Millisecond
 )
 
@@ -67,16 +76,24 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("timeout %v is negative", c.Timeout)
 	case c.DB < 0:
 		return c, fmt.Errorf("database %d", c.DB)
+	case c.clustered() && !hashTag.MatchString(c.Prefix):
+		return c, fmt.Errorf("prefix %.*q, expected a part in braces, such as %s: one node of a cluster has all keys", maxPrefix, c.Prefix, DefaultPrefix)
 	case len(c.Prefix) > maxPrefix || strings.ContainsFunc(c.Prefix, unicode.IsControl):
 		return c, fmt.Errorf("prefix %.*q, expected at most %d octets without control characters", maxPrefix, c.Prefix, maxPrefix)
 	}
 	return c, nil
 }
 
+// hashTag is what a prefix begins with, so that one node of a cluster has all keys.
+var hashTag = regexp.MustCompile(`^[^{}]*\{[^{}]+\}`)
+
+// clustered reports whether the servers are a Redis Cluster.
+func (c Config) clustered() bool { return c.Master == "" && (c.Cluster || len(c.Addresses) > 1) }
+
 // options are go-redis' own.
-func (c Config) options() (*redis.Options, error) {
-	o := &redis.Options{
-		Network: "tcp", Addr: strings.TrimPrefix(c.Address, "redis://"),
+func (c Config) options() (*redis.UniversalOptions, error) {
+	o := &redis.UniversalOptions{
+		MasterName: c.Master, IsClusterMode: c.Cluster,
 		Username: c.Username, Password: c.Password, DB: c.DB,
 		// A caller waits once: the breaker decides about trying again.
 		MaxRetries: -1, DialerRetries: 1,
@@ -89,22 +106,44 @@ func (c Config) options() (*redis.Options, error) {
 		Protocol: 2, DisableIdentity: true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
-	if strings.HasPrefix(c.Address, "/") {
-		o.Network, o.Dialer = "unix", dialer(nil)
-		return o, nil
+	withTLS := 0
+	for _, address := range c.Addresses {
+		address, secure := strings.CutPrefix(strings.TrimPrefix(address, "redis://"), "rediss://")
+		if secure {
+			withTLS++
+		}
+		host, _, err := net.SplitHostPort(address)
+		if !strings.HasPrefix(address, "/") && (err != nil || host == "" || strings.ContainsAny(address, "@/")) {
+			// Not shown: a password may stand in it.
+			return nil, errors.New("address is not host:port, redis://host:port, rediss://host:port or the path of a unix socket")
+		}
+		o.Addrs = append(o.Addrs, address)
 	}
-	address, withTLS := strings.CutPrefix(o.Addr, "rediss://")
-	host, _, err := net.SplitHostPort(address)
-	if err != nil || host == "" || strings.ContainsAny(address, "@/") {
-		// Not shown: a password may stand in it.
-		return nil, errors.New("address is not host:port, redis://host:port, rediss://host:port or the path of a unix socket")
+	if len(o.Addrs) == 0 || withTLS > 0 && withTLS < len(o.Addrs) {
+		return nil, errors.New("expected addresses, all with TLS or none")
 	}
-	var config *tls.Config
-	if withTLS {
-		config = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
+	config, err := c.tls(withTLS > 0)
+	var sentinels []string
+	if c.Master != "" {
+		sentinels = o.Addrs
 	}
-	o.Addr, o.Dialer = address, dialer(config)
-	return o, nil
+	o.Dialer = dialer(config, sentinels)
+	return o, err
+}
+
+// tls is how connections are encrypted; nil without that.
+func (c Config) tls(wanted bool) (*tls.Config, error) {
+	if !wanted {
+		return nil, nil
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if len(c.CA) > 0 {
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(c.CA) {
+			return nil, errors.New("no certificate in the file of authorities")
+		}
+	}
+	return config, nil
 }
 
 // RouteLibraryLog sends what go-redis would write to standard error to logger, at

@@ -1,6 +1,6 @@
-// Package redis keeps relay grants in a Redis or Valkey server, so that several
-// milterds share them: a login at one mail host lets the client relay through
-// another.
+// Package redis keeps relay grants, and the counts of the limits, in a Redis or Valkey
+// server, so that several milterds share them: a login at one mail host lets the client
+// relay through another, and a login has one limit at all hosts.
 //
 // # Time
 //
@@ -25,9 +25,9 @@
 //
 // # Keys
 //
-//	PREFIXaddr:ADDRESS    the grant: "1", first login (Unix time in milliseconds),
+//	PREFIXgrant:addr:ADDRESS    the grant: "1", first login (Unix time in milliseconds),
 //	                      source and user, separated by tabs. Expires.
-//	PREFIXuser:USER       the user's addresses: a sorted set by the end of each
+//	PREFIXgrant:user:USER       the user's addresses: a sorted set by the end of each
 //	                      one's grant. Expires with the last.
 //
 // A login changes both in one script, which is atomic. The server should evict
@@ -35,7 +35,15 @@
 // more grants than the limit, and they are not all found to be revoked. What is
 // read back is not trusted: a value of another form or length is no grant.
 //
-// The scripts make up the names of keys, so that a Redis Cluster cannot be used.
+//	PREFIXlimit:HASH      a count: the time at which it will be empty, in microseconds by
+//	                      the server's clock. Expires then.
+//	PREFIXblocks          a hash: until when each login is blocked or, negative, until when
+//	                      it counts as released.
+//
+// The scripts make up the names of keys, so in a Redis Cluster one node has to have them
+// all: the prefix holds a part in braces, its hash tag. A Sentinel is asked in RESP3, as
+// go-redis wants it; what it says is bounded in the same way.
+//
 // With access control lists, milterd needs ~PREFIX* and +@read +@write +@scripting
 // +@connection +time.
 //

@@ -258,7 +258,7 @@ func TestTCPAndAnotherDatabase(t *testing.T) {
 	s.do("CONFIG", "SET", "bind", "127.0.0.1")
 	port := freePort(t)
 	s.do("CONFIG", "SET", "port", port)
-	store, err := redis.New(redis.Config{Address: fmt.Sprintf("redis://127.0.0.1:%d", port), DB: 3, Timeout: 2 * time.Second})
+	store, err := redis.New(redis.Config{Addresses: []string{fmt.Sprintf("redis://127.0.0.1:%d", port)}, DB: 3, Timeout: 2 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,22 +277,23 @@ func TestBadConfigs(t *testing.T) {
 		config redis.Config
 		want   string
 	}{
-		{redis.Config{}, badAddress},
-		{redis.Config{Address: "localhost"}, badAddress},
-		{redis.Config{Address: ":6379"}, badAddress},
-		{redis.Config{Address: "http://localhost"}, badAddress},
-		{redis.Config{Address: "http://localhost:6379"}, badAddress},
-		{redis.Config{Address: "redis://u:secret@localhost:6379"}, badAddress},
-		{redis.Config{Address: "redis://localhost:6379/0"}, badAddress},
-		{redis.Config{Address: "redis://"}, badAddress},
-		{redis.Config{Address: "rediss://[::1"}, badAddress},
-		{redis.Config{Address: "/run/redis.sock", Timeout: -1}, "timeout -1ns is negative"},
-		{redis.Config{Address: "/run/redis.sock", DB: -1}, "database -1"},
-		{redis.Config{Address: "/run/redis.sock", Prefix: "a\nb"}, `prefix "a\nb", expected at most 128 octets without control characters`},
+		{redis.Config{}, "expected addresses, all with TLS or none"},
+		{redis.Config{Addresses: []string{"a:1", "rediss://b:1"}}, "expected addresses, all with TLS or none"},
+		{redis.Config{Addresses: []string{"localhost"}}, badAddress},
+		{redis.Config{Addresses: []string{":6379"}}, badAddress},
+		{redis.Config{Addresses: []string{"http://localhost"}}, badAddress},
+		{redis.Config{Addresses: []string{"http://localhost:6379"}}, badAddress},
+		{redis.Config{Addresses: []string{"redis://u:secret@localhost:6379"}}, badAddress},
+		{redis.Config{Addresses: []string{"redis://localhost:6379/0"}}, badAddress},
+		{redis.Config{Addresses: []string{"redis://"}}, badAddress},
+		{redis.Config{Addresses: []string{"rediss://[::1"}}, badAddress},
+		{redis.Config{Addresses: []string{"/run/redis.sock"}, Timeout: -1}, "timeout -1ns is negative"},
+		{redis.Config{Addresses: []string{"/run/redis.sock"}, DB: -1}, "database -1"},
+		{redis.Config{Addresses: []string{"/run/redis.sock"}, Prefix: "a\nb"}, `prefix "a\nb", expected at most 128 octets without control characters`},
 	} {
 		_, err := redis.New(tt.config)
-		if diff := cmp.Diff("relay grants in redis: "+tt.want, fmt.Sprint(err)); diff != "" {
-			t.Errorf("%q: want - got +:\n%s", tt.config.Address, diff)
+		if diff := cmp.Diff("redis: "+tt.want, fmt.Sprint(err)); diff != "" {
+			t.Errorf("%q: want - got +:\n%s", tt.config.Addresses, diff)
 		}
 	}
 }

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -38,6 +40,8 @@ type replies struct {
 	open []int
 	// size is what has come of the reply.
 	size int
+	// sentinel: it speaks RESP3, as go-redis asks Sentinels to, and so has maps and pushes.
+	sentinel bool
 }
 
 var _ syscall.Conn = (*replies)(nil)
@@ -100,6 +104,12 @@ func (r *replies) begin() error {
 		}
 	}
 	r.size += len(r.line) + 1
+	if r.sentinel && (kind == '%' || kind == '>') {
+		if kind == '%' {
+			n = min(2*n, maxElements+1)
+		}
+		kind = '*'
+	}
 	switch {
 	case kind == '+' || kind == '-' || kind == ':', (kind == '$' || kind == '*') && n == -1, kind == '*' && n == 0:
 		r.finish()
@@ -128,21 +138,29 @@ func (r *replies) finish() {
 	r.size = 0
 }
 
-// dialer connects to the server, with TLS if there is a configuration of it.
-func dialer(config *tls.Config) func(ctx context.Context, network, address string) (net.Conn, error) {
+// dialer connects to an address: a path is that of a unix socket. With a configuration of
+// TLS connections are encrypted. sentinels are the addresses of Sentinels.
+func dialer(config *tls.Config, sentinels []string) func(ctx context.Context, network, address string) (net.Conn, error) {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		var plain net.Dialer
+		if strings.HasPrefix(address, "/") {
+			network = "unix"
+		}
 		conn, err := plain.DialContext(ctx, network, address)
 		if err != nil {
 			return nil, err
 		}
 		if config == nil {
-			return &replies{Conn: conn}, nil
+			return &replies{Conn: conn, sentinel: slices.Contains(sentinels, address)}, nil
 		}
-		secure := tls.Client(conn, config)
+		own := config.Clone()
+		if own.ServerName, _, err = net.SplitHostPort(address); err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
+		secure := tls.Client(conn, own)
 		if err := secure.HandshakeContext(ctx); err != nil {
 			return nil, errors.Join(err, conn.Close())
 		}
-		return &replies{Conn: secure}, nil
+		return &replies{Conn: secure, sentinel: slices.Contains(sentinels, address)}, nil
 	}
 }

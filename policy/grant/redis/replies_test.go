@@ -134,7 +134,7 @@ func TestHostileServers(t *testing.T) {
 					}
 					return tt.reply
 				})
-				store, err := redis.New(redis.Config{Address: l.path, Timeout: 200 * time.Millisecond})
+				store, err := redis.New(redis.Config{Addresses: []string{l.path}, Timeout: 200 * time.Millisecond})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -226,7 +226,7 @@ func TestServerThatTurnsHostile(t *testing.T) {
 		return "-ERR unknown command\r\n"
 	})
 	clock := testkit.NewClock(time.Now())
-	store, err := redis.New(redis.Config{Address: l.path, Timeout: time.Second, Now: clock.Now})
+	store, err := redis.New(redis.Config{Addresses: []string{l.path}, Timeout: time.Second, Now: clock.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +250,7 @@ func TestTLS(t *testing.T) {
 	server := httptest.NewTLSServer(http.NotFoundHandler())
 	defer server.Close()
 	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
-	store, err := redis.New(redis.Config{Address: "rediss://" + server.Listener.Addr().String(), Timeout: testkit.Patience})
+	store, err := redis.New(redis.Config{Addresses: []string{"rediss://" + server.Listener.Addr().String()}, Timeout: testkit.Patience})
 	if err != nil {
 		t.Fatal(err)
 	}

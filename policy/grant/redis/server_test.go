@@ -120,7 +120,7 @@ func (s *server) signal(sig syscall.Signal) {
 // does not look like a dead server.
 func (s *server) open(change func(*redis.Config)) *redis.Store {
 	s.t.Helper()
-	config := redis.Config{Address: s.socket(), Timeout: 2 * time.Second}
+	config := redis.Config{Addresses: []string{s.socket()}, Timeout: 2 * time.Second}
 	if change != nil {
 		change(&config)
 	}

@@ -24,9 +24,8 @@ const seenAddrs = 100_000
 
 // Store is a grant.Store in a server. It starts, and goes on, without the server.
 type Store struct {
-	config  Config
-	client  *redis.Client
-	breaker breaker
+	*Client
+	prefix string
 	// seen are the grants that the server told of, mine those made here.
 	seen, mine *grant.Memory
 	unreadable atomic.Uint64
@@ -34,77 +33,25 @@ type Store struct {
 	tellUnreadable rate.Sometimes
 }
 
-// New makes a store. It does not wait for the server.
-func New(c Config) (*Store, error) {
-	c, err := c.withDefaults()
-	if err != nil {
-		return nil, fmt.Errorf("relay grants in redis: %w", err)
-	}
-	options, err := c.options()
-	if err != nil {
-		return nil, fmt.Errorf("relay grants in redis: %w", err)
-	}
+// Grants is the store of relay grants.
+func (c *Client) Grants() *Store {
 	return &Store{
-		config:  c,
-		client:  redis.NewClient(options),
-		breaker: breaker{now: c.Now},
-		seen:    grant.NewMemory(seenAddrs, c.Now),
-		mine:    grant.NewMemory(seenAddrs, c.Now),
+		Client: c,
+		prefix: c.config.Prefix + "grant:",
+		seen:   grant.NewMemory(seenAddrs, c.config.Now),
+		mine:   grant.NewMemory(seenAddrs, c.config.Now),
 
 		tellUnreadable: rate.Sometimes{Interval: time.Minute},
-	}, nil
-}
-
-// Close closes the connections.
-func (s *Store) Close() error {
-	if err := s.client.Close(); err != nil && !errors.Is(err, redis.ErrClosed) {
-		return fmt.Errorf("close redis: %w", err)
 	}
-	return nil
 }
 
-// Ping says whether the server answers.
-func (s *Store) Ping(ctx context.Context) error {
-	return s.do(ctx, "ping", func(ctx context.Context) error { return s.client.Ping(ctx).Err() })
-}
-
-// do runs one operation of the server, unless it is known not to answer.
-func (s *Store) do(ctx context.Context, what string, operation func(context.Context) error) error {
-	if err := ctx.Err(); err != nil {
-		// The caller is late already: that says nothing about the server.
-		return fmt.Errorf("redis: %s: %w", what, err)
-	}
-	if !s.breaker.allow() {
-		return fmt.Errorf("redis: %s: %w", what, ErrUnavailable)
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
-	defer cancel()
-	err := recovered(ctx, operation)
-	s.breaker.done(err)
-	if err != nil {
-		return fmt.Errorf("redis: %s: %w", what, err)
-	}
-	return nil
-}
-
-// recovered runs an operation. A reply that go-redis has no answer for is an error of the
-// server's, and not the end of the process.
-func recovered(ctx context.Context, operation func(context.Context) error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %v", errReply, p)
-		}
-	}()
-	return operation(ctx)
-}
-
-func (s *Store) addrKey(addr netip.Addr) string { return s.config.Prefix + "addr:" + addr.String() }
+func (s *Store) addrKey(addr netip.Addr) string { return s.prefix + "addr:" + addr.String() }
 
 // Put grants or renews.
 func (s *Store) Put(ctx context.Context, login grant.Login, ttl time.Duration, maxPerUser int) (grant.Change, error) {
 	var reply []any
 	err := s.do(ctx, "grant", func(ctx context.Context) (err error) {
-		reply, err = put.Run(ctx, s.client, []string{s.addrKey(login.Addr)}, s.config.Prefix, login.Addr.String(),
+		reply, err = put.Run(ctx, s.client, []string{s.addrKey(login.Addr)}, s.prefix, login.Addr.String(),
 			login.User, login.Source, ttl.Milliseconds(), maxPerUser).Slice()
 		return err
 	})
@@ -183,7 +130,7 @@ func (s *Store) Get(ctx context.Context, addr netip.Addr) (grant.Grant, bool, er
 func (s *Store) Delete(ctx context.Context, addr netip.Addr) (bool, error) {
 	var n int64
 	err := s.do(ctx, "revoke grant", func(ctx context.Context) (err error) {
-		n, err = remove.Run(ctx, s.client, []string{s.addrKey(addr)}, s.config.Prefix, addr.String()).Int64()
+		n, err = remove.Run(ctx, s.client, []string{s.addrKey(addr)}, s.prefix, addr.String()).Int64()
 		return err
 	})
 	if err != nil {
@@ -197,7 +144,7 @@ func (s *Store) Delete(ctx context.Context, addr netip.Addr) (bool, error) {
 func (s *Store) DeleteUser(ctx context.Context, user string) ([]netip.Addr, error) {
 	var texts []string
 	err := s.do(ctx, "revoke grants of a user", func(ctx context.Context) (err error) {
-		texts, err = removeUser.Run(ctx, s.client, []string{s.config.Prefix + "user:" + user}, s.config.Prefix, user).StringSlice()
+		texts, err = removeUser.Run(ctx, s.client, []string{s.prefix + "user:" + user}, s.prefix, user).StringSlice()
 		return err
 	})
 	if err != nil {
@@ -219,11 +166,15 @@ const page = 500
 // List calls fn for each grant. Each page of keys has Config.Timeout; a grant may
 // be told twice while the server's table of keys is growing or shrinking.
 func (s *Store) List(ctx context.Context, fn func(grant.Grant) bool) error {
-	prefix := s.config.Prefix + "addr:"
+	prefix := s.prefix + "addr:"
 	for cursor := uint64(0); ; {
 		var grants []grant.Grant
 		err := s.do(ctx, "list grants", func(ctx context.Context) error {
-			keys, next, err := s.client.Scan(ctx, cursor, glob(prefix)+"*", page).Result()
+			node, err := s.node(ctx, prefix)
+			if err != nil {
+				return err
+			}
+			keys, next, err := node.Scan(ctx, cursor, glob(prefix)+"*", page).Result()
 			if err != nil {
 				return err
 			}

@@ -233,7 +233,7 @@ func TestServerDoesWhatItsModelDoes(t *testing.T) {
 		ownClock: true, reopens: true,
 		clean: func() { s.do("FLUSHALL") },
 		open: func(func() time.Time) (grant.Store, error) {
-			return redis.New(redis.Config{Address: s.socket(), Timeout: testkit.Patience})
+			return redis.New(redis.Config{Addresses: []string{s.socket()}, Timeout: testkit.Patience})
 		},
 	})
 }

@@ -14,7 +14,7 @@ import (
 func TestStrangeValuesAreNoGrants(t *testing.T) {
 	s := startServer(t)
 	store := s.open(nil)
-	key := redis.DefaultPrefix + "addr:203.0.113.1"
+	key := redis.DefaultPrefix + "grant:addr:203.0.113.1"
 	for _, tt := range []struct {
 		name string
 		set  []any

@@ -32,7 +32,8 @@ func (r *run) describe() int {
 		{"relay", sample(p.Relay.Entries())},
 		{"mode", string(config.Mode)},
 		{"scrubbing", describeScrub(config.Mode, p)},
-		{"relay grants", describeGrants(&config.Grants)},
+		{"relay grants", describeGrants(config)},
+		{"limits", describeLimits(config)},
 		{"recording", describeRecord(&config.Record)},
 		{"needs a restart", configs.StartOnly()},
 	} {
@@ -95,7 +96,8 @@ func describeScrub(mode policy.Mode, p *policy.Policy) string {
 }
 
 // describeGrants says where relay grants come from, and what keeps them.
-func describeGrants(g *configs.Grants) string {
+func describeGrants(c *configs.Config) string {
+	g := &c.Grants
 	var sources []string
 	for _, log := range g.Logs {
 		sources = append(sources, log.File+" ("+log.Format+")")
@@ -110,12 +112,35 @@ func describeGrants(g *configs.Grants) string {
 	}
 	keeper := "in memory"
 	switch {
-	case g.Redis.Address != "":
+	case len(c.Redis.Addresses) > 0:
 		keeper = "in Redis"
 	case g.File != "":
 		keeper = "in " + g.File
 	}
 	return fmt.Sprintf("for %v from %s, %s", g.TTL, sample(sources), keeper)
+}
+
+// describeLimits says how much each may send.
+func describeLimits(c *configs.Config) string {
+	var all []string
+	for _, l := range c.Limits.Rules {
+		text := l.Name + " "
+		for i, r := range l.Rates {
+			if i > 0 {
+				text += "+"
+			}
+			text += r.String()
+		}
+		text += " " + string(l.Count) + " by " + string(l.By)
+		if mode := modeInForce(c.Mode, l.Mode); mode != string(policy.ModeEnforce) {
+			text += ", " + mode
+		}
+		all = append(all, text)
+	}
+	if len(all) == 0 {
+		return "none"
+	}
+	return sample(all)
 }
 
 // describeRecord says where connections are recorded.

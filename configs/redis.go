@@ -1,0 +1,149 @@
+package configs
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"milterd/milter/door"
+)
+
+// Redis is the Redis or Valkey that keeps the grants and the counts of the limits of many
+// hosts. All but Timeout takes effect at the start only.
+type Redis struct {
+	// Addresses are host:port, redis://host:port, rediss://host:port (with TLS) or the path
+	// of a unix socket; empty for none. Several are nodes of a cluster, or Sentinels.
+	Addresses []string
+	// Master is the name by which Sentinels know the server; empty without any.
+	Master string
+	// Cluster: the one address is that of a node of a cluster.
+	Cluster bool
+	// CAFile holds the certificates that sign those of the servers; empty for the system's.
+	CAFile   string
+	Username string
+	// Password is that of PasswordFile once Policy has read it.
+	Password     Secret
+	PasswordFile string
+	DB           int
+	// Prefix begins every key.
+	Prefix string
+	// Timeout bounds one operation.
+	Timeout time.Duration
+
+	// CA is what CAFile holds once Policy has read it.
+	CA []byte
+}
+
+func (c *Config) redisSchema() []field {
+	r := &c.Redis
+	return []field{
+		{name: "address", value: redisAddresses(&r.Addresses)},
+		{name: "master", value: checked(&r.Master, optional(matching(`[A-Za-z0-9._-]{1,100}`, "the name that Sentinels give the server")))},
+		{name: "cluster", value: boolean(&r.Cluster)},
+		{name: "ca_file", value: c.ownPath(&r.CAFile, true)},
+		{name: "username", value: optionalText(&r.Username)},
+		{name: "password", value: secret(&r.Password, "a password")},
+		{name: "password_file", value: c.ownPath(&r.PasswordFile, true)},
+		{name: "db", value: integer(&r.DB, 0, 65535)},
+		{name: "prefix", value: checked(&r.Prefix, checkPrefix)},
+		{name: "timeout", value: duration(&r.Timeout, 10*time.Millisecond, 5*time.Second)},
+	}
+}
+
+// movedRedis says where keys of grants.redis are now.
+func movedRedis(v value) {
+	before := len(v.problems)
+	v.keys(func(key string, below value) {
+		v.add(v.name, v.lines[below.path], "%s: the section stands by itself now, as grants and limits share it; write redis: {%s: ...}, beside grants", below.path, key)
+	})
+	if len(v.problems) == before {
+		v.fail("the section stands by itself now, as grants and limits share it; expected redis:, beside grants")
+	}
+}
+
+// redisAddresses takes one address, which may be empty, or several.
+func redisAddresses(to *[]string) func(value) {
+	var words []string
+	take := noneOrMore(&words, func(s string) error { _, err := redisAddress(s); return err })
+	return func(v value) {
+		words = nil
+		take(v)
+		*to = nil
+		for _, word := range words {
+			if address, err := redisAddress(word); err == nil {
+				*to = append(*to, address)
+			}
+		}
+	}
+}
+
+// redisAddress reads the address of a Redis server. A password in it would be shown
+// wherever the address is.
+func redisAddress(s string) (string, error) {
+	host := strings.TrimPrefix(strings.TrimPrefix(s, "redis://"), "rediss://")
+	switch {
+	case strings.Contains(s, "@"):
+		return "", errors.New("a name or a password in the address; username, password and password_file are for them")
+	case strings.HasPrefix(s, "/"):
+		return s, checkLocal("local:" + s)
+	case strings.HasPrefix(s, "local:"), strings.HasPrefix(s, "unix:"):
+		_, path, _ := strings.Cut(s, ":")
+		return path, checkLocal("local:" + path)
+	case !isHostPort(host):
+		return "", fmt.Errorf("%s, expected host:port, redis://host:port, rediss://host:port (with TLS) or local:/path", quote(s))
+	}
+	return s, nil
+}
+
+func isHostPort(s string) bool {
+	if at, err := netip.ParseAddrPort(s); err == nil {
+		return at.Port() != 0
+	}
+	host, port, _ := strings.Cut(s, ":")
+	return door.IsHostName(host) && isPort(port)
+}
+
+// checkPrefix says what is wrong with the prefix of the keys in Redis, which are
+// listed by a pattern made of it.
+func checkPrefix(s string) error {
+	if s == "" || len(s) > 100 || strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) >= 0 || strings.ContainsAny(s, `*?[]^\`) {
+		return fmt.Errorf(`%s, expected printable ASCII without blanks and none of *?[]^\, such as "{milterd}:"`, quote(s))
+	}
+	return nil
+}
+
+// checkRedis reports values that are right one by one, but not together.
+func (c *Config) checkRedis(d *decoder) {
+	r := &c.Redis
+	withTLS := 0
+	for _, address := range r.Addresses {
+		if strings.HasPrefix(address, "rediss://") {
+			withTLS++
+		}
+	}
+	before, tagged, _ := strings.Cut(r.Prefix, "{")
+	tag, _, closed := strings.Cut(tagged, "}")
+	switch {
+	case withTLS > 0 && withTLS < len(r.Addresses):
+		d.wrong("redis.address", "some with TLS (rediss://) and some without, expected the same for all")
+	case r.Master != "" && r.Cluster:
+		d.wrong(d.said("redis.master", "redis.cluster"), "a server that Sentinels know is no cluster, expected one of redis.master and redis.cluster")
+	case r.Master == "" && (r.Cluster || len(r.Addresses) > 1) && (!closed || tag == "" || strings.Contains(before, "}")):
+		d.wrong(d.said("redis.address", "redis.prefix"), "a cluster needs a prefix with a part in braces, such as \"{milterd}:\", so that one node has all keys")
+	}
+}
+
+// readCA reads the certificates that sign those of the servers.
+func (c *Config) readCA(s *sources) {
+	if c.Redis.CAFile == "" {
+		return
+	}
+	data, err := readFile(c.Redis.CAFile, maxClassFile)
+	if err != nil {
+		s.failed("redis.ca_file", source{path: c.Redis.CAFile, file: c.name, line: c.lines["redis.ca_file"]}, err)
+		return
+	}
+	c.Redis.CA = data
+}

@@ -1,0 +1,122 @@
+package control
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"time"
+
+	"milterd/policy/limits"
+)
+
+// Limits count what is sent. *limits.Keeper is the one that milterd uses.
+type Limits interface {
+	Near() []limits.Near
+	Blocks(context.Context) (map[string]time.Duration, error)
+	Block(context.Context, string, time.Duration) error
+	Release(context.Context, string) (bool, error)
+}
+
+// LimitState is a line of the list of limits: a count that is near or over its limit, or a
+// login that is blocked.
+type LimitState struct {
+	*limits.Near
+	// Blocked is the blocked login, Left for how much longer, in seconds.
+	Blocked string `json:"blocked,omitempty"`
+	Left    int64  `json:"left,omitempty"`
+}
+
+// listLimits answers GET /limits.
+func (s *Server) listLimits(w http.ResponseWriter, r *http.Request) {
+	blocks, err := s.config.Limits.Blocks(r.Context())
+	if err != nil {
+		s.logger.Warn("blocked logins", "error", err)
+	}
+	w.Header().Set("Content-Type", "application/jsonl")
+	lines := json.NewEncoder(w)
+	logins := make([]string, 0, len(blocks))
+	for login := range blocks {
+		logins = append(logins, login)
+	}
+	slices.Sort(logins)
+	for _, login := range logins {
+		if lines.Encode(LimitState{Blocked: login, Left: int64(blocks[login].Seconds())}) != nil {
+			return
+		}
+	}
+	for _, near := range s.config.Limits.Near() {
+		if lines.Encode(LimitState{Near: &near}) != nil {
+			return
+		}
+	}
+}
+
+// block answers PUT /limits/blocked?login=LOGIN&for=TIME.
+func (s *Server) block(w http.ResponseWriter, r *http.Request) {
+	login, length := r.URL.Query().Get("login"), limits.Forever
+	until := "until it is released"
+	if text := r.URL.Query().Get("for"); text != "" {
+		var err error
+		if length, err = time.ParseDuration(text); err != nil || length < time.Second || length > limits.Forever {
+			http.Error(w, fmt.Sprintf("%.64q is not a time such as 24h", text), http.StatusBadRequest)
+			return
+		}
+		until = "for " + length.String()
+	}
+	err := s.config.Limits.Block(change(r), login, length)
+	s.log(r, "block", netip.Addr{}, login, until, err)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintf(w, "blocked %q %s\n", login, until)
+}
+
+// release answers DELETE /limits/blocked?login=LOGIN.
+func (s *Server) release(w http.ResponseWriter, r *http.Request) {
+	login := r.URL.Query().Get("login")
+	was, err := s.config.Limits.Release(change(r), login)
+	s.log(r, "release", netip.Addr{}, login, fmt.Sprintf("stopped: %t", was), err)
+	switch {
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+	case !was:
+		fmt.Fprintf(w, "%q was not stopped; its counts begin anew\n", login)
+	default:
+		fmt.Fprintf(w, "released %q\n", login)
+	}
+}
+
+// Block puts the mail of a login off; length is empty until it is released.
+func (c *Client) Block(ctx context.Context, login, length string) (string, error) {
+	return c.line(ctx, http.MethodPut, "/limits/blocked?"+url.Values{"login": {login}, "for": {length}}.Encode())
+}
+
+// Release ends the block of a login, and begins its counts anew.
+func (c *Client) Release(ctx context.Context, login string) (string, error) {
+	return c.line(ctx, http.MethodDelete, "/limits/blocked?"+url.Values{"login": {login}}.Encode())
+}
+
+// Limits lists who is blocked, and who is near or over a limit.
+func (c *Client) Limits(ctx context.Context) ([]LimitState, error) {
+	body, err := c.do(ctx, http.MethodGet, "/limits")
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	var all []LimitState
+	lines := bufio.NewScanner(body)
+	for lines.Scan() {
+		var state LimitState
+		if err := json.Unmarshal(lines.Bytes(), &state); err != nil {
+			return nil, fmt.Errorf("list of limits: %.64q is none: %w", lines.Text(), err)
+		}
+		all = append(all, state)
+	}
+	return all, lines.Err()
+}

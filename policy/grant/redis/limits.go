@@ -1,0 +1,204 @@
+package redis
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"milterd/policy/limits"
+)
+
+var _ limits.Shared = (*Limits)(nil)
+
+// Limits keeps the counts and blocks of package limits in a server, for many hosts.
+type Limits struct {
+	*Client
+	prefix string
+	// blocks is the key of the blocked logins.
+	blocks string
+}
+
+// Limits is the store of counts and blocks.
+func (c *Client) Limits() *Limits {
+	return &Limits{c, c.config.Prefix + "limit:", c.config.Prefix + "blocks"}
+}
+
+// take answers buckets. KEYS are the hash of blocked logins, then a count for each bucket:
+// the time at which it will be empty, in microseconds. ARGV are the login, then for each
+// bucket: interval, burst, n, limit, whether it is enforced, and the time until it is empty
+// at least. It is limits.Memory's Take, with the server's clock. In the hash a login has until
+// when it is blocked, or, as a negative number, until when what hosts know of its counts
+// does not matter, as it was released.
+var take = redis.NewScript(`
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local released = false
+if ARGV[1] ~= '' then
+  local mark = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or 0)
+  if mark > now then return {mark - now} end
+  released = -mark > now
+end
+local left, room, refused = {}, {}, false
+for i = 2, #KEYS do
+  local a = (i - 2) * 6 + 1
+  local interval, burst, n = tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3])
+  local limit, known = ARGV[a + 4], tonumber(ARGV[a + 6])
+  local value = redis.pcall('GET', KEYS[i])
+  left[i] = math.max((type(value) == 'string' and tonumber(value) or 0) - now, 0)
+  if not released then left[i] = math.max(left[i], known) end
+  if left[i] + (math.max(n, 1) - burst) * interval > 0 then
+    room[limit] = false
+    refused = refused or ARGV[a + 5] == '1'
+  elseif room[limit] == nil then
+    room[limit] = true
+  end
+end
+local answer = {0}
+for i = 2, #KEYS do
+  local a = (i - 2) * 6 + 1
+  local n, limit = tonumber(ARGV[a + 3]), ARGV[a + 4]
+  local after, taken = left[i], 0
+  if not refused and room[limit] and n > 0 then
+    after, taken = after + n * tonumber(ARGV[a + 1]), 1
+  end
+  if after > 0 and (taken == 1 or tonumber(ARGV[a + 6]) > 0) then
+    redis.call('SET', KEYS[i], string.format('%.0f', now + after), 'PX', math.ceil(after / 1000))
+  end
+  table.insert(answer, left[i])
+  table.insert(answer, taken)
+end
+return answer
+`)
+
+// Take implements limits.Shared. It is one round trip.
+func (l *Limits) Take(ctx context.Context, login string, all []limits.Bucket, known []int64) (blocked int64, err error) {
+	if login == "" && len(all) == 0 {
+		return 0, nil
+	}
+	keys, args := l.question(login, all, known)
+	var reply []int64
+	err = l.do(ctx, "count", func(ctx context.Context) (err error) {
+		reply, err = take.Run(ctx, l.client, keys, args...).Int64Slice()
+		return err
+	})
+	switch {
+	case err != nil:
+		return 0, err
+	case len(reply) == 1 && (reply[0] > 0 || len(all) == 0):
+		return reply[0], nil
+	case len(reply) != 1+2*len(all):
+		return 0, fmt.Errorf("redis: count: an answer of %d parts, expected %d", len(reply), 1+2*len(all))
+	}
+	for i := range all {
+		all[i].Left, all[i].Taken = max(reply[1+2*i], 0), reply[2+2*i] == 1
+	}
+	return 0, nil
+}
+
+// question makes the keys and arguments of the script.
+func (l *Limits) question(login string, all []limits.Bucket, known []int64) (keys []string, args []any) {
+	keys, args = append(make([]string, 0, 1+len(all)), l.blocks), append(make([]any, 0, 1+6*len(all)), login)
+	for i := range all {
+		b := &all[i]
+		enforced, least := 0, int64(0)
+		if b.Enforced {
+			enforced = 1
+		}
+		if known != nil {
+			least = known[i]
+		}
+		keys = append(keys, l.key(b.Key))
+		args = append(args, b.Interval, b.Burst, b.N, b.Limit, enforced, least)
+	}
+	return keys, args
+}
+
+func (l *Limits) key(key limits.Key) string { return l.prefix + hex.EncodeToString(key[:]) }
+
+// maxBlocks bounds the blocked logins, and what is read of them.
+const maxBlocks = 10_000
+
+// mark notes a login, LOGIN TIME FACTOR, until so many microseconds from now, and forgets
+// marks that are over if there are many. It returns whether the login was blocked, or -1
+// without room.
+var mark = redis.NewScript(`
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local was = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or 0)
+if redis.call('HLEN', KEYS[1]) >= ` + strconv.Itoa(maxBlocks) + ` then
+  local all = redis.call('HGETALL', KEYS[1])
+  for i = 1, #all, 2 do
+    if math.abs(tonumber(all[i + 1]) or 0) <= now then redis.call('HDEL', KEYS[1], all[i]) end
+  end
+  if was == 0 and redis.call('HLEN', KEYS[1]) >= ` + strconv.Itoa(maxBlocks) + ` then return -1 end
+end
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', (now + tonumber(ARGV[2])) * tonumber(ARGV[3])))
+for i = 2, #KEYS do redis.call('DEL', KEYS[i]) end
+if was > now then return 1 end
+return 0
+`)
+
+// Block implements limits.Shared.
+func (l *Limits) Block(ctx context.Context, login string, length time.Duration) error {
+	_, err := l.mark(ctx, "block a login", login, length, 1, nil)
+	return err
+}
+
+// Release implements limits.Shared. For as long as a limit may be, hosts that have counted
+// by themselves do not bring the old counts back.
+func (l *Limits) Release(ctx context.Context, login string, counts []limits.Key) (blocked bool, err error) {
+	return l.mark(ctx, "release a login", login, limits.Longest, -1, counts)
+}
+
+func (l *Limits) mark(ctx context.Context, what, login string, length time.Duration, factor int, counts []limits.Key) (was bool, err error) {
+	keys := []string{l.blocks}
+	for _, key := range counts {
+		keys = append(keys, l.key(key))
+	}
+	var reply int64
+	err = l.do(ctx, what, func(ctx context.Context) (err error) {
+		reply, err = mark.Run(ctx, l.client, keys, login, length.Microseconds(), factor).Int64()
+		return err
+	})
+	if err == nil && reply < 0 {
+		err = limits.ErrTooManyBlocks
+	}
+	return reply == 1, err
+}
+
+// Blocks implements limits.Shared.
+func (l *Limits) Blocks(ctx context.Context) (map[string]time.Duration, error) {
+	var marks map[string]string
+	var now time.Time
+	err := l.do(ctx, "list blocked logins", func(ctx context.Context) (err error) {
+		node, err := l.node(ctx, l.blocks)
+		if err != nil {
+			return err
+		}
+		now, err = node.Time(ctx).Result()
+		if err != nil {
+			return err
+		}
+		marks, err = node.HGetAll(ctx, l.blocks).Result()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[string]time.Duration)
+	for login, text := range marks {
+		until, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return nil, errors.New("redis: list blocked logins: what is kept there is no time")
+		}
+		if left := until - now.UnixMicro(); left > 0 {
+			all[login] = time.Duration(left) * time.Microsecond
+		}
+	}
+	return all, nil
+}
