@@ -20,7 +20,7 @@
 //
 // # DNS lists
 //
-// Lists.Check and Lists.CheckNames (dnsbl.go) ask all lists at once. What one answer means
+// Lists.Check and Lists.CheckNames (dnsbl_check.go) ask all lists at once. What one answer means
 // is judged in dnsbl_answer.go, by the codes of dnsbl_codes.go; dnsbl_report.go adds the
 // answers up to a verdict. Health (dnsbl_health.go) has broken lists left out, and
 // Lists.Resolver (dnsbl_resolver.go) acts on it and hides query keys.

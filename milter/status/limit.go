@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// limitedPage bounds the connections of the status page. Connections that have not asked yet
-// never keep others waiting: the oldest of them is closed when there are too many. So
+// limitedPage bounds the connections of the status page. Connections that have not asked
+// yet never keep others waiting: the oldest of them is closed when there are too many. So
 // clients that connect and say nothing cannot hold up the question whether milterd
 // serves, which a service manager may answer with a restart.
 type limitedPage struct {
