@@ -15,6 +15,36 @@ func BenchmarkMessage(b *testing.B) {
 	}
 }
 
+// BenchmarkSenderRights is one message of a login, and of a stranger, with the checks on
+// who may send as whom and without.
+func BenchmarkSenderRights(b *testing.B) {
+	with := fixture(b, table)
+	with.Checks.SenderLogin = SenderLoginCheck{Mode: ModeEnforce, Allow: loginsOwn(b), NullSender: true}
+	with.Checks.OwnSender = OwnSenderCheck{Mode: ModeEnforce, Local: true}
+	conn := client("203.0.113.8", "mail.good.example")
+	for _, p := range []struct {
+		name string
+		*Policy
+	}{{"without", fixture(b, table)}, {"with", with}} {
+		for name, auth := range map[string]Auth{"login": {Type: "PLAIN", Authen: "a@good.example"}, "stranger": {}} {
+			b.Run(name+" "+p.name, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					decide(p.Policy, conn, auth, "a@good.example", "x@example.test", "local")
+				}
+			})
+		}
+	}
+}
+
+func loginsOwn(b *testing.B) []SenderRule {
+	r, err := ParseSenderRule("{login}")
+	if err != nil {
+		b.Fatal(err)
+	}
+	return []SenderRule{r}
+}
+
 // BenchmarkLongAddress: the cost of a hostile address is bounded.
 func BenchmarkLongAddress(b *testing.B) {
 	p := fixture(b, table)
