@@ -44,6 +44,8 @@ type session struct {
 	queueID   string
 	headers   []policy.HeaderField
 	tally     tally
+	// lingering: the MTA may send the message to a recipient that was refused.
+	lingering bool
 }
 
 var _ gomilter.Milter = (*session)(nil)
@@ -126,6 +128,7 @@ func (s *session) MailFrom(from, args string, m gomilter.Modifier) (response *go
 
 // RcptTo judges one recipient.
 func (s *session) RcptTo(to, args string, m gomilter.Modifier) (response *gomilter.Response, err error) {
+	defer s.noteLingering(to, &response)
 	defer s.tempfailOnPanic("rcpt", &response)
 	defer s.server.counter.took(policy.StageRcpt, time.Now())
 	s.noteQueueID(m)
@@ -187,6 +190,12 @@ func (s *session) EndOfMessage(m gomilter.Modifier) (response *gomilter.Response
 		return s.fail(policy.Verdict{Stage: policy.StageEOM}, "no MAIL before it"), nil
 	}
 	s.inMessage = false
+	if s.lingering {
+		return s.give(policy.Verdict{
+			Stage: policy.StageEOM, Action: policy.ActionTempfail, Reply: lingeringReply,
+			Reason: "the MTA may send the message to a recipient that was refused",
+		}), nil
+	}
 	if !s.scrubs && s.evaluator.Visibility() == policy.ClientHidden {
 		// The policy has begun to scrub since the filter connection was made.
 		return s.fail(policy.Verdict{Stage: policy.StageEOM}, "the header has to be scrubbed, but was not asked for when this connection began"), nil
@@ -257,6 +266,7 @@ func (s *session) endMessage() {
 	s.queueID = ""
 	s.headers = nil
 	s.tally = tally{}
+	s.lingering = false
 }
 
 // noteQueueID keeps the queue id for the log. sendmail has it from the
