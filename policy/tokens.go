@@ -27,7 +27,7 @@ func tokenize(s string) ([]string, error) {
 		piece := s[:n]
 		s = s[n:]
 		switch {
-		case kind == PieceBroken, kind == PieceComment && strings.ContainsAny(piece, `"<>@%!:,;`), kind == PieceWord && strings.Contains(piece, `\`):
+		case kind == PieceBroken, kind == PieceWord && strings.Contains(piece, `\`):
 			return nil, errAddress
 		case kind == PieceBlank, kind == PieceComment:
 			apart = true
