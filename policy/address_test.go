@@ -33,7 +33,7 @@ func TestAddressTricksAreNotRelayed(t *testing.T) {
 		`@other.example.other.example,@other.example(b):"x"x".x(xxx@"other.example""%example.test(x)@relayed.example.`,
 		`other.example!1\|ab@[203.0.113.25].,x`, `x+postmaster%[198.51.100.7]@[203.0.113.25],"example.test"!ab"received:[198.51.100.7]:"`,
 		"x%other.example@[203.0.113.25],b", "x%other.example@example.test,b!a", `@"a:other.example:".b."to:relayed.example"@other.example\.localhost,mx.example.test!x%"example.test"@[203.0.113.25](b)`,
-		"other.example!x%example.test", "x%example.test!other.example", `"x"%other.example@example.test`, "a b@relayed.example", "a(b)c@relayed.example",
+		"other.example!x%example.test", "x%example.test!other.example", `"x"%other.example@example.test`, "a b@relayed.example", "a. b@relayed.example", "x@other.example. relayed.example", "x@other.(c)relayed.example", "a(b)c@relayed.example",
 		`x@"other.example".relayed.example`, "x@other+relayed.example", "x@other/relayed.example", "x@[other.example]relayed.example", "x@[a b]", "x@a]", "@:x@relayed.example",
 		`@"relayed.example":x@relayed.example`, "@relayed.example,x@relayed.example", "x@\xe9.relayed.example", "a<b c<x@relayed.example>", "<x@relayed.example>y", "x,y@relayed.example",
 		"x@notexample.test", "x@example.test.other.example", "x@relayed.example.other.example",

@@ -32,15 +32,25 @@ func tokenize(s string) ([]string, error) {
 		case kind == PieceBlank, kind == PieceComment:
 			apart = true
 			continue
-		case len(tokens) > 0 && isText(piece) && isText(tokens[len(tokens)-1]):
-			if apart || isLiteral(piece) || isLiteral(tokens[len(tokens)-1]) {
-				return nil, errAddress
-			}
+		case len(tokens) > 0 && !joined(tokens[len(tokens)-1], piece, apart):
+			return nil, errAddress
 		}
 		tokens, apart = append(tokens, piece), false
 	}
 	return tokens, nil
 }
+
+// joined reports whether two tokens may stand one behind the other, or apart, with a blank
+// or a comment between them.
+func joined(before, after string, apart bool) bool {
+	if apart {
+		return !isRun(before) || !isRun(after)
+	}
+	return !isText(before) || !isText(after) || !isLiteral(before) && !isLiteral(after)
+}
+
+// isRun reports whether a token is one that names and local parts are made of.
+func isRun(token string) bool { return isText(token) || strings.Contains(".+/^", token) }
 
 // isText reports whether a token is no operator.
 func isText(token string) bool {
