@@ -47,6 +47,8 @@ type session struct {
 	queueID   string
 	headers   []policy.HeaderField
 	tally     tally
+	// lingering: the MTA may send the message to a recipient that was refused.
+	lingering bool
 }
 
 var _ gomilter.Milter = (*session)(nil)
@@ -143,6 +145,7 @@ func (s *session) MailFrom(from, args string, _ gomilter.Modifier) (response *go
 
 // RcptTo judges one recipient.
 func (s *session) RcptTo(to, args string, _ gomilter.Modifier) (response *gomilter.Response, err error) {
+	defer s.noteLingering(to, &response)
 	defer s.tempfailOnPanic("rcpt", &response)
 	defer s.server.counter.rcpt.took(time.Now())
 	s.noteQueueID()
@@ -205,6 +208,12 @@ func (s *session) EndOfMessage(m gomilter.Modifier) (response *gomilter.Response
 		return s.unjudged(policy.StageEOM, "", "no MAIL before it"), nil
 	}
 	s.inMessage = false
+	if s.lingering {
+		return s.give(&policy.Verdict{
+			Stage: policy.StageEOM, Action: policy.ActionTempfail, Reply: lingeringReply,
+			Reason: "the MTA may send the message to a recipient that was refused",
+		}), nil
+	}
 	if !s.scrubs && s.evaluator.Visibility() == policy.ClientHidden {
 		// The policy has begun to scrub since the filter connection was made.
 		return s.unjudged(policy.StageEOM, "", "the header has to be scrubbed, but was not asked for when this connection began"), nil
@@ -275,6 +284,7 @@ func (s *session) endMessage() {
 	s.queueID = ""
 	s.headers = nil
 	s.tally = tally{}
+	s.lingering = false
 }
 
 // noteQueueID keeps the queue id for the log. sendmail has it from the

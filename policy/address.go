@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"milterd/policy/access"
 )
@@ -27,14 +28,14 @@ type address struct {
 	local []string
 	// domain has no trailing dot; it is empty for an unqualified address.
 	domain string
-	// quotedHost: a quoted or escaped part of local holds an operator. The host at
+	// quotedHost: a quoted part of local holds an operator. The host at
 	// domain may take the quotes off and send the mail on to a further host.
 	quotedHost bool
 }
 
 // localText is the local part as a key of the access table: quotes removed.
 func (a address) localText() string {
-	text := joinTokens(a.local)
+	text := strings.Join(a.local, "")
 	if !strings.ContainsAny(text, `"\`) {
 		return text
 	}
@@ -76,12 +77,12 @@ func hostOperator(local []string) bool {
 	return false
 }
 
-// quotedOperator reports whether quotes or a backslash hide an operator of class O in
-// a local part. sendmail's rulesets do not look into such a token, unless it is the
-// whole local part.
+// quotedOperator reports whether quotes hide an operator in a local part: one of class O,
+// or a colon, by which DECnet names hosts. sendmail's rulesets do not look into such a
+// token, unless it is the whole local part.
 func quotedOperator(local []string) bool {
 	for _, t := range local {
-		if len(t) > 1 && strings.ContainsAny(t, "@%!") {
+		if t[0] == '"' && strings.ContainsAny(t, "@%!:") {
 			return true
 		}
 	}
@@ -94,7 +95,7 @@ func (p *Policy) canonical(s string) (address, error) {
 	if a, ok := p.plain(s); ok {
 		return a, nil
 	}
-	tokens, err := tokenize(s)
+	tokens, err := read(s)
 	if err != nil {
 		return address{}, err
 	}
@@ -110,13 +111,13 @@ func (p *Policy) plain(s string) (address, bool) {
 	}
 	local, domain := s[:at], s[at+1:]
 	for _, c := range []byte(local) {
-		if !isWordByte(c) && c != '.' && c != '+' {
+		if !isLabelByte(c) && c != '.' && c != '+' && c != '=' {
 			return address{}, false
 		}
 	}
 	dot := true
 	for _, c := range []byte(domain) {
-		if c == '.' && dot || c != '.' && !isWordByte(c) {
+		if c == '.' && dot || c != '.' && !isLabelByte(c) {
 			return address{}, false
 		}
 		dot = c == '.'
@@ -127,135 +128,87 @@ func (p *Policy) plain(s string) (address, bool) {
 	return address{local: []string{local}, domain: domain}, true
 }
 
-func isWordByte(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '='
-}
-
+// canonicalTokens takes hosts of ours off. No host is left to a guess: what stands in a
+// local part is taken apart only if sendmail, and any MTA behind it, can read it in one
+// way.
 func (p *Policy) canonicalTokens(tokens []string, depth int) (address, error) {
-	// Once a host of ours is off, no source route is left to strip: MTAs differ in what
-	// they make of one there.
-	if depth > maxAddressDepth || depth > 0 && (colonBeforeHost(tokens) || tokens[0] == "@") {
+	if depth > maxAddressDepth {
 		return address{}, errAddress
 	}
-	local, domain, err := focus(stripRoute(innermost(tokens)))
+	local, domain, err := focus(tokens)
 	if err != nil {
 		return address{}, err
 	}
-	if len(domain) == 0 {
-		return p.unqualified(local, depth)
+	a := address{local: local}
+	if len(domain) > 0 {
+		if a.domain, err = p.domainName(domain); err != nil {
+			return address{}, err
+		}
+		if !p.Local.Has(a.domain) {
+			return a, nil
+		}
 	}
-	name, err := p.domainName(domain)
+	if a.local, err = dequote(local); err != nil || len(a.local) == 0 {
+		return address{}, errAddress
+	}
+	if hostOperator(a.local) {
+		return p.canonicalTokens(a.local, depth+1)
+	}
+	return a, nil
+}
+
+// read returns the tokens of an address without what ruleset 3 takes off first: angle
+// brackets with the name before them, semicolons at the end, and a source route.
+func read(s string) ([]string, error) {
+	tokens, err := tokenize(s)
 	if err != nil {
-		return address{}, err
-	}
-	for i, t := range local {
-		if t == "@" || t == "," && (i+1 == len(local) || !hostOperator(local[i+1:i+2])) {
-			return address{}, errAddress
-		}
-	}
-	if !p.Local.Has(name) {
-		if len(local) == 0 {
-			return address{}, errAddress
-		}
-		return address{local: local, domain: name}, nil
-	}
-	local, err = dequote(local)
-	if err != nil || len(local) == 0 {
-		return address{}, errAddress
-	}
-	if hostOperator(local) {
-		return p.canonicalTokens(local, depth+1)
-	}
-	return address{local: local, domain: name}, nil
-}
-
-// colonBeforeHost reports whether a colon stands outside a final address literal.
-// Without angle brackets around the address sendmail would take what stands
-// before it for the name of a group; nothing is relayed on such a guess.
-func colonBeforeHost(tokens []string) bool {
-	if n := len(tokens); n > 0 && tokens[n-1] == "]" {
-		open := slices.Index(tokens, "[")
-		if open < 0 || slices.Contains(tokens[open+1:], "[") {
-			return slices.Contains(tokens, ":")
-		}
-		tokens = tokens[:open]
-	}
-	return slices.Contains(tokens, ":")
-}
-
-// unqualified handles an address without a domain, which is local.
-func (p *Policy) unqualified(local []string, depth int) (address, error) {
-	local, err := dequote(local)
-	if err != nil || len(local) == 0 {
-		return address{}, errAddress
-	}
-	if hostOperator(local) {
-		return p.canonicalTokens(local, depth+1)
-	}
-	return address{local: local}, nil
-}
-
-// innermost takes what stands in the innermost angle brackets, and semicolons at
-// its end off, as the beginning of ruleset 3 does.
-func innermost(tokens []string) []string {
-	for {
-		open := slices.Index(tokens, "<")
-		if open < 0 {
-			break
-		}
-		tokens = tokens[open+1:]
-	}
-	if end := slices.Index(tokens, ">"); end >= 0 {
-		tokens = tokens[:end]
+		return nil, err
 	}
 	for len(tokens) > 0 && tokens[len(tokens)-1] == ";" {
 		tokens = tokens[:len(tokens)-1]
 	}
-	return tokens
+	if open := slices.Index(tokens, "<"); open >= 0 {
+		if open > 1 || open == 1 && !isText(tokens[0]) || tokens[len(tokens)-1] != ">" {
+			return nil, errAddress
+		}
+		tokens = tokens[open+1 : len(tokens)-1]
+	}
+	if len(tokens) > 0 && tokens[0] == "@" {
+		return stripRoute(tokens)
+	}
+	return tokens, nil
 }
 
-// stripRoute takes source routes off: @a,@b:user@d is user@d.
-func stripRoute(tokens []string) []string {
-	for {
-		end := -1
-		if len(tokens) > 0 && tokens[0] == "@" {
-			end = routeEnd(tokens)
+// stripRoute takes a source route off: @a,@b:user@d is user@d.
+func stripRoute(tokens []string) ([]string, error) {
+	for len(tokens) > 0 && tokens[0] == "@" {
+		end := slices.IndexFunc(tokens, func(t string) bool { return t == "," || t == ":" })
+		if end < 2 {
+			break
 		}
-		if end < 0 {
-			return tokens
+		if _, _, ok := hostName(tokens[1:end]); !ok && (end > 2 || !isLiteral(tokens[1])) {
+			break
+		}
+		if tokens[end] == ":" {
+			return tokens[end+1:], nil
 		}
 		tokens = tokens[end+1:]
 	}
+	return nil, errAddress
 }
 
-// routeEnd is the index of the comma or colon behind the first host of a route,
-// or -1. A colon inside an address literal does not count.
-func routeEnd(tokens []string) int {
-	bracket := false
-	for i, t := range tokens {
-		switch t {
-		case "[":
-			bracket = true
-		case "]":
-			bracket = false
-		case ",", ":":
-			if !bracket && i >= 2 && i+1 < len(tokens) {
-				return i
-			}
-		}
-	}
-	return -1
-}
-
-// focus splits tokens into local part and domain: at the last @, else at the
-// first ! (host!user), else at the last %.
+// focus splits tokens into local part and domain: at the @, else at the first !
+// (host!user), else at the last %. MTAs differ in which of ! and % they take first.
 func focus(tokens []string) (local, domain []string, err error) {
-	at, bang, percent := -1, -1, -1
+	at, bang, percent, quoted := -1, -1, -1, false
 	for i, t := range tokens {
 		switch t {
-		case "<", ">", ";":
+		case "<", ">", ";", ":", ",":
 			return nil, nil, errAddress
 		case "@":
+			if at >= 0 {
+				return nil, nil, errAddress
+			}
 			at = i
 		case "!":
 			if bang < 0 {
@@ -264,50 +217,45 @@ func focus(tokens []string) (local, domain []string, err error) {
 		case "%":
 			percent = i
 		}
+		quoted = quoted || t[0] == '"'
 	}
 	switch {
-	case at == 0 || at == len(tokens)-1 && at > 0:
+	case quoted && (bang >= 0 || percent >= 0), at < 0 && bang >= 0 && percent >= 0:
 		return nil, nil, errAddress
-	case at > 0:
-		return tokens[:at], tokens[at+1:], nil
-	case bang == 0 || bang > 0 && bang == len(tokens)-1:
-		return nil, nil, errAddress
-	case bang > 0:
-		domain = append(domain, tokens[:bang]...)
-		if bang == 1 || tokens[bang-2] != "." {
+	case at >= 0:
+		local, domain = tokens[:at], tokens[at+1:]
+	case bang >= 0:
+		domain = slices.Clone(tokens[:bang])
+		if bang < 2 || tokens[bang-2] != "." {
 			domain = append(domain, ".", "UUCP")
 		}
-		return tokens[bang+1:], domain, nil
-	case percent == len(tokens)-1 && percent > 0:
-		return nil, nil, errAddress
+		local = tokens[bang+1:]
 	case percent >= 0:
-		return tokens[:percent], tokens[percent+1:], nil
+		local, domain = tokens[:percent], tokens[percent+1:]
+	default:
+		local = tokens
 	}
-	return tokens, nil, nil
+	if len(local) == 0 || len(domain) == 0 && len(local) < len(tokens) {
+		return nil, nil, errAddress
+	}
+	return local, domain, nil
 }
 
 // domainName checks a domain as Parse0 does and writes it without trailing dots.
 // Names for this host become $j.
 func (p *Policy) domainName(tokens []string) (string, error) {
-	dotted := len(tokens)
-	for len(tokens) > 1 && tokens[len(tokens)-1] == "." {
-		tokens = tokens[:len(tokens)-1]
-	}
-	name := joinTokens(tokens)
-	if tokens[0] == "[" {
-		if len(tokens) != dotted || tokens[len(tokens)-1] != "]" || strings.Count(name, "]") > 1 {
-			return "", errAddress
-		}
-		if p.Local.Has(name) && p.Hostname != "" {
+	if literal := tokens[0]; len(tokens) == 1 && isLiteral(literal) {
+		if p.Local.Has(literal) && p.Hostname != "" {
 			return p.Hostname, nil
 		}
-		return name, nil
+		return literal, nil
 	}
-	if tokens[0] == "." || strings.Contains(name, "..") || strings.ContainsAny(name, `:,@[]%!"\ `) {
+	name, dots, ok := hostName(tokens)
+	if !ok {
 		return "", errAddress
 	}
-	localhost := len(tokens) == dotted && p.isLocalhost(name)
-	if p.Domain == "" && len(tokens) == dotted-1 {
+	localhost := dots == 0 && p.isLocalhost(name)
+	if p.Domain == "" && dots == 1 {
 		// The rule for "localhost . $m" takes "localhost." then.
 		localhost = access.Fold(name) == "localhost"
 	}
@@ -315,6 +263,35 @@ func (p *Policy) domainName(tokens []string) (string, error) {
 		return p.Hostname, nil
 	}
 	return name, nil
+}
+
+// hostName joins the labels of a domain, without the dots behind it.
+func hostName(tokens []string) (name string, dots int, ok bool) {
+	for len(tokens) > 1 && tokens[len(tokens)-1] == "." {
+		tokens = tokens[:len(tokens)-1]
+		dots++
+	}
+	for i, t := range tokens {
+		if label := i%2 == 0; label != isLabel(t) || !label && t != "." {
+			return "", 0, false
+		}
+	}
+	return strings.Join(tokens, ""), dots, len(tokens) > 0
+}
+
+// isLabel reports whether a token may be a label of a domain name, or several labels in
+// a name that is one token. Others are names only to a server that guesses.
+func isLabel(token string) bool {
+	for _, c := range []byte(token) {
+		if !isLabelByte(c) && c < utf8.RuneSelf {
+			return false
+		}
+	}
+	return utf8.ValidString(token)
+}
+
+func isLabelByte(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_'
 }
 
 // isLocalhost reports whether a name is localhost, alone or in our own domain.

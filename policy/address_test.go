@@ -28,6 +28,14 @@ func TestAddressTricksAreNotRelayed(t *testing.T) {
 		`"other.example!x"+d@relayed.example`, `a"other.example!x"@sub.relayed.example`, `x\@other.example@relayed.example`,
 		`x\%other.example@relayed.example`, `"x\@other.example"a@relayed.example`, `a"x@other.example"%relayed.example@example.test`,
 		`a."x@other.example"@relayed.example`, `"a(b)@other.example"@relayed.example`,
+		`"to:relayed.example:other.example:"@relayed.example`, `a"received:"other.example":".a@relayed.example`, `"host::x"@relayed.example`,
+		`@localhost,other.example\.mx.example.test%relayed.example.:shin+@example.test`, `x@other.example:25`, "host::x@relayed.example",
+		`@other.example.other.example,@other.example(b):"x"x".x(xxx@"other.example""%example.test(x)@relayed.example.`,
+		`other.example!1\|ab@[203.0.113.25].,x`, `x+postmaster%[198.51.100.7]@[203.0.113.25],"example.test"!ab"received:[198.51.100.7]:"`,
+		"x%other.example@[203.0.113.25],b", "x%other.example@example.test,b!a", `@"a:other.example:".b."to:relayed.example"@other.example\.localhost,mx.example.test!x%"example.test"@[203.0.113.25](b)`,
+		"other.example!x%example.test", "x%example.test!other.example", `"x"%other.example@example.test`, "a b@relayed.example", "a. b@relayed.example", "x@other.example. relayed.example", "x@other.(c)relayed.example", "a(b)c@relayed.example",
+		`x@"other.example".relayed.example`, "x@other+relayed.example", "x@other/relayed.example", "x@[other.example]relayed.example", "x@[a b]", "x@a]", "@:x@relayed.example",
+		`@"relayed.example":x@relayed.example`, "@relayed.example,x@relayed.example", "x@\xe9.relayed.example", "a<b c<x@relayed.example>", "<x@relayed.example>y", "x,y@relayed.example",
 		"x@notexample.test", "x@example.test.other.example", "x@relayed.example.other.example",
 	} {
 		for _, mailer := range []string{"esmtp", "relay", ""} {
@@ -41,7 +49,8 @@ func TestAddressTricksAreNotRelayed(t *testing.T) {
 	}
 	for _, to := range []string{
 		"x@example.test", "x@EXAMPLE.TEST.", "x%example.test@mx.example.test", "mx.example.test!x@example.test",
-		"@example.test:x@relayed.example", `"x y"@example.test`, `"x y"@relayed.example`, `a"b"@relayed.example`, `a"x@other.example"@example.test`, "x+detail@relayed.example", "x@[203.0.113.25]", "x@localhost", "x",
+		"@example.test:x@relayed.example", `"x y"@example.test`, `"x y"@relayed.example`, `a"b"@relayed.example`, `a"x@other.example"@example.test`, "x+detail@relayed.example", `"x, y"@relayed.example`, "x..y.@relayed.example", "/g=x/s=y/@relayed.example", "SRS0=a=b=other.example=x@relayed.example",
+		"x'&*{}~|#$?^`@relayed.example", `"host:x"@example.test`, "x@é.relayed.example", "é@relayed.example", "=?utf-8?q?x=2Cy?=@relayed.example", "@a.example,@[192.0.2.1]:x@relayed.example", "x@[203.0.113.25]", "x@localhost", "x",
 	} {
 		if v := decide(p, stranger, Auth{}, "a@good.example", to, "esmtp"); v.Action != ActionAccept {
 			t.Errorf("%q is refused: %s", to, v)
@@ -124,7 +133,7 @@ func FuzzRecipient(f *testing.F) {
 	p := fixture(f, "Connect:192.0.2 RELAY\n")
 	f.Fuzz(func(t *testing.T, to string) {
 		if quick, ok := p.plain(to); ok {
-			tokens, err := tokenize(to)
+			tokens, err := read(to)
 			if err != nil {
 				t.Fatalf("%q: %v", to, err)
 			}

@@ -75,11 +75,11 @@ func (p *Policy) senderDomains(from string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := tokenize(from)
+	tokens, err := read(from)
 	if err != nil {
 		return nil, err
 	}
-	_, outer, err := focus(stripRoute(innermost(tokens)))
+	_, outer, err := focus(tokens)
 	if err != nil || len(outer) == 0 {
 		return []string{inner.domain}, err
 	}

@@ -1,6 +1,10 @@
 package policy
 
-import "milterd/policy/access"
+import (
+	"slices"
+
+	"milterd/policy/access"
+)
 
 // recipientAddress is sendmail's ParseRecipient: the recipient with every host
 // taken off that we relay for, so that user%host@us is judged by host.
@@ -8,7 +12,7 @@ func (p *Policy) recipientAddress(search *access.Search, to string) (address, er
 	if a, ok := p.plain(to); ok {
 		return a, nil
 	}
-	tokens, err := tokenize(to)
+	tokens, err := read(to)
 	if err != nil {
 		return address{}, err
 	}
@@ -20,7 +24,8 @@ func (p *Policy) recipientAddress(search *access.Search, to string) (address, er
 		if a.local, err = dequote(a.local); err != nil {
 			return address{}, err
 		}
-		a.quotedHost = quotedOperator(a.local)
+		// Outside quotes no colon has come this far. Some MTAs take it for an operator.
+		a.quotedHost = quotedOperator(a.local) || slices.Contains(a.local, ":")
 		if !hostOperator(a.local) || !p.relaysThrough(search, a.domain) {
 			return a, nil
 		}

@@ -77,7 +77,7 @@ func cutAddress(s string) (local, domain string, ok bool) {
 func isSenderDomain(s string) bool {
 	dot := true
 	for _, c := range []byte(s) {
-		if c == '.' && dot || c != '.' && (!isWordByte(c) || c == '=') {
+		if c == '.' && dot || c != '.' && !isLabelByte(c) {
 			return false
 		}
 		dot = c == '.'

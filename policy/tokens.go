@@ -6,30 +6,72 @@ import "strings"
 // rulesets: OperatorChars of the stock configuration, and the delimiters.
 const operators = ".:%@!^/[]+<>,;"
 
-// tokenize splits an address as sendmail's prescan does: operators and
-// delimiters are tokens, a quoted string is one, comments and spaces go.
+// tokenize splits an address as sendmail's prescan does: operators and delimiters are
+// tokens, a quoted string is one, comments and spaces go. So that it can be read in one
+// way only, nothing is escaped outside quotes, nothing but an operator or nothing at all
+// joins what stands beside it, and an address literal, which is one token, has no quotes
+// or operators in it.
 func tokenize(s string) ([]string, error) {
 	if len(s) > MaxAddress {
 		return nil, errAddress
 	}
-	if s == "" {
-		return nil, nil
-	}
-	if piece, n := CutPiece(s, operators); piece == PieceWord && n == len(s) {
-		return []string{s}, nil
-	}
 	tokens := make([]string, 0, 8)
+	apart := false
 	for s != "" {
-		piece, n := CutPiece(s, operators)
-		switch piece {
-		case PieceBroken:
-			return nil, errAddress
-		case PieceOperator, PieceQuoted, PieceWord:
-			tokens = append(tokens, s[:n])
+		kind, n := CutPiece(s, operators)
+		if s[0] == '[' || s[0] == ']' {
+			if n = literal(s); n < 0 {
+				return nil, errAddress
+			}
 		}
+		piece := s[:n]
 		s = s[n:]
+		switch {
+		case kind == PieceBroken, kind == PieceWord && strings.Contains(piece, `\`):
+			return nil, errAddress
+		case kind == PieceBlank, kind == PieceComment:
+			apart = true
+			continue
+		case len(tokens) > 0 && !joined(tokens[len(tokens)-1], piece, apart):
+			return nil, errAddress
+		}
+		tokens, apart = append(tokens, piece), false
 	}
 	return tokens, nil
+}
+
+// joined reports whether two tokens may stand one behind the other, or apart, with a blank
+// or a comment between them.
+func joined(before, after string, apart bool) bool {
+	if apart {
+		return !isRun(before) || !isRun(after)
+	}
+	return !isText(before) || !isText(after) || !isLiteral(before) && !isLiteral(after)
+}
+
+// isRun reports whether a token is one that names and local parts are made of.
+func isRun(token string) bool { return isText(token) || strings.Contains(".+/^", token) }
+
+// isText reports whether a token is no operator.
+func isText(token string) bool {
+	return len(token) > 1 || strings.IndexByte(operators, token[0]) < 0
+}
+
+// isLiteral reports whether a token is an address literal.
+func isLiteral(token string) bool { return token[0] == '[' }
+
+// literal is the length of the address literal that s begins with, or -1 if it is none.
+func literal(s string) int {
+	end := strings.IndexByte(s, ']')
+	if s[0] != '[' || end < 2 {
+		return -1
+	}
+	for _, c := range []byte(s[1:end]) {
+		if !isLabelByte(c) && c != '.' && c != ':' {
+			return -1
+		}
+	}
+	return end + 1
 }
 
 // Piece is a kind of pieces that an address is written in.
@@ -107,42 +149,29 @@ func closing(s string) int {
 	return -1
 }
 
-// joinTokens puts tokens together again, with a space between two atoms.
-func joinTokens(tokens []string) string {
-	if len(tokens) == 1 {
-		return tokens[0]
-	}
-	var b strings.Builder
-	atomBefore := false
-	for _, t := range tokens {
-		atom := strings.IndexByte(operators, t[0]) < 0 && t[0] != '"'
-		if atom && atomBefore {
-			b.WriteByte(' ')
-		}
-		b.WriteString(t)
-		atomBefore = atom
-	}
-	return b.String()
-}
-
 // dequote opens a local part that is one quoted string, so that an operator
 // hidden in it shows (sendmail's dequote map). Others stay as they are, and so does one
 // with a blank. What is quoted inside, or in brackets or parentheses, sendmail reads in
 // more than one way: with an operator beside it nothing is decided on it.
 func dequote(local []string) ([]string, error) {
-	if len(local) != 1 || len(local[0]) < 2 || local[0][0] != '"' {
+	for _, t := range local {
+		if t[0] == '"' && strings.ContainsAny(t, `<>()\`) && strings.ContainsAny(t, "@%!") {
+			return nil, errAddress
+		}
+	}
+	if len(local) != 1 || local[0][0] != '"' {
 		return local, nil
 	}
 	inner := local[0][1 : len(local[0])-1]
-	if strings.ContainsAny(inner, `<>()\`) && quotedOperator(local) {
-		return nil, errAddress
-	}
 	if strings.ContainsAny(inner, " \t<>()") {
 		return local, nil
 	}
 	tokens, err := tokenize(inner)
-	if err != nil {
-		return local, nil
+	if err == nil {
+		return tokens, nil
 	}
-	return tokens, nil
+	if quotedOperator(local) {
+		return nil, err
+	}
+	return local, nil
 }

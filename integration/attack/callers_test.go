@@ -20,16 +20,18 @@ type caller struct {
 	inShadow bool
 	// hasGrant: it may relay if the server knows of grants.
 	hasGrant bool
+	// tries: it names random recipients as well.
+	tries bool
 }
 
 const granted = "203.0.113.60"
 
 // callers are those of the matrix. sendmail trusts every mechanism, milterd PLAIN alone.
 var callers = []caller{
-	{name: "stranger", addr: "203.0.113.8", from: "a@good.example"},
+	{name: "stranger", addr: "203.0.113.8", from: "a@good.example", tries: true},
 	{name: "stranger by IPv6", addr: "2001:db8::8", from: "a@good.example"},
 	{name: "port 587 without AUTH", addr: "203.0.113.8", port: "587", from: "a@good.example"},
-	{name: "authenticated, untrusted mechanism", addr: "203.0.113.8", port: "587", auth: "CRAM-MD5", from: "shin@example.test", inShadow: true},
+	{name: "authenticated, untrusted mechanism", addr: "203.0.113.8", port: "587", auth: "CRAM-MD5", from: "shin@example.test", inShadow: true, tries: true},
 	{name: "name that is not confirmed", addr: "203.0.113.9", from: "a@good.example"},
 	{name: "own domain as sender", addr: "203.0.113.8", from: "postmaster@example.test"},
 	{name: "null sender", addr: "203.0.113.8", from: ""},
@@ -38,9 +40,11 @@ var callers = []caller{
 	{name: "address with a grant", addr: granted, from: "a@good.example", hasGrant: true},
 }
 
-// attempt is one recipient that was tried.
+// attempt is one recipient that was tried, as the argument of RCPT TO. Those of the same
+// message that were refused before it may be to blame for where the message goes.
 type attempt struct {
 	mark, rcpt, reply string
+	refused           []string
 }
 
 // perConnection is how many recipients one connection tries.
@@ -66,6 +70,7 @@ func (c caller) connection(mark string, rcpts []string) ([]attempt, error) {
 	}
 	defer conn.Close()
 	var tried []attempt
+	var refused []string
 	inMessage := false
 	for i, rcpt := range rcpts {
 		a := attempt{mark: fmt.Sprintf("%s.%d", mark, i), rcpt: rcpt}
@@ -80,12 +85,15 @@ func (c caller) connection(mark string, rcpts []string) ([]attempt, error) {
 				continue
 			}
 		}
-		reply, err := conn.Command("RCPT TO:<" + rcpt + ">")
+		reply, err := conn.Command("RCPT TO:" + rcpt)
 		if err != nil {
-			return nil, fmt.Errorf("RCPT TO:<%q>: %w", rcpt, err)
+			return nil, fmt.Errorf("RCPT TO:%q: %w", rcpt, err)
 		}
 		a.reply = reply.First()
-		if a.accepted() {
+		if !a.accepted() {
+			refused = append(refused, rcpt)
+		} else {
+			a.refused, refused = refused, nil
 			if err := message(conn, a.mark); err != nil {
 				return nil, fmt.Errorf("message to %q: %w", rcpt, err)
 			}

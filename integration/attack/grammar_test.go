@@ -9,17 +9,21 @@ import (
 type grammar struct{ random *rand.Rand }
 
 // rules are those of grammar. They lean to what sendmail's rulesets look at: operators,
-// quotes, routes, names that mail is taken for, and keys of the access table.
+// quotes, comments, routes, names that mail is taken for, keys of the access table, and
+// what is a program, a file or a list in an alias.
 var rules = map[byte][]string{
-	'R': {"A", "A", "A", "@H:A", "@H,@H:A", "H!R", "H:A", "A;", "A,A", `"A"@H`, "(A)A", "A(A)"},
-	'A': {"L@H", "L@H", "L@H", "L%H@H", "L%H", "L@H@H", "H!L@H", "H!L", "L", "L@", "@H", "H!L%H@H"},
-	'L': {"x", "shin", "postmaster", "L+L", `"Q"`, `W"Q"`, `"Q"W`, `W"Q".W`, "W.W", `W\OW`, "W:L", "LOL", "KW", ""},
-	'Q': {"L@H", "L%H", "H!L", "@H:L", "W", "QOQ", `\"Q\"`, "K:H:", ""},
-	'H': {"N", "N", "N", "N.", "H.H", `"N"`, "N(W)", `"a:N:".b."K"`, "[N]", "", "HOH", `N\.N`},
-	'N': {own, partner, victim, victim, victim, "mx." + own, "localhost", "VICTIM.example", "[203.0.113.25]", "[198.51.100.80]", "[IPv6:2001:db8::80]", "198.51.100.80", "127.0.0.1"},
+	'R': {"A", "A", "A", "@H:A", "@H,@H:A", "H!R", "H:A", "H::A", "A;", "A,A", `"A"@H`, "CA", "AC", "W<A>", "A ", " A"},
+	'A': {"L@H", "L@H", "L@H", "L%H@H", "L%H", "L%H%H@H", "L@H@H", "H!L@H", "H!H!L", "L", "L@", "@H", "H!L%H@H", "L @ H", "LC@CH"},
+	'L': {"x", "shin", "postmaster", "L+L", `"Q"`, `W"Q"`, `"Q"W`, `W"Q".W`, "W.W", `W\OW`, "W:L", "LOL", "KW", "", "PW", "ELE", "x+L%H"},
+	'Q': {"L@H", "L%H", "H!L", "@H:L", "W", "QOQ", `\"Q\"`, "K:H:", "", "C", "H::L"},
+	'H': {"N", "N", "N", "N.", "N..", "H.H", `"N"`, "NC", `"a:N:".b."K"`, "[N]", "", "HOH", `N\.N`, "N.uucp", "N.redirect", "N.decnet", "NEN"},
+	'N': {own, partner, victim, victim, victim, "mx." + own, "localhost", "VICTIM.example", "Partner.EXAMPLE", "[203.0.113.25]", "[198.51.100.80]", "[IPv6:2001:db8::80]", "[IPv6:2001:db8::25]", "198.51.100.80", "127.0.0.1"},
 	'K': {"connect:127", "connect:127.0.0.1", "to:" + partner, "from:" + partner, "spam:x", "received"},
+	'C': {"(W)", "(A)", "(WCW)", `(\))`, `("W")`, "()"},
+	'P': {"|", "/", ":include:/", "|/bin/", "~", "\\"},
+	'E': {"\xe9", "é", "\x9b", "\x81", "=?utf-8?q?=40?=", "=40", "%40", "&#64;", "＠", "。"},
 	'W': {"x", "a", "b", "ab", "1"},
-	'O': {"@", "%", "!", ":", ".", "/", ",", ";", "+", "=", "$", " ", `\`, "|", "(", "[", "<", ">", `"`},
+	'O': {"@", "%", "!", ":", "::", ".", "/", ",", ";", "+", "=", "$", " ", "\t", `\`, "|", "(", ")", "[", "]", "<", ">", `"`, "^", "#", "*"},
 }
 
 // maxDepth bounds the nesting, maxRecipient the length. sendmail takes lines of 2,048.
@@ -28,11 +32,14 @@ const (
 	maxRecipient = 1000
 )
 
-// recipient makes one.
-func (g grammar) recipient() string {
+// argument makes a recipient as an argument of RCPT TO, mostly in brackets.
+func (g grammar) argument() string {
 	var b strings.Builder
 	g.expand(&b, "R", 0)
-	return b.String()
+	if g.random.IntN(8) == 0 {
+		return b.String()
+	}
+	return "<" + b.String() + ">"
 }
 
 func (g grammar) expand(b *strings.Builder, text string, depth int) {
@@ -53,5 +60,5 @@ func (g grammar) expand(b *strings.Builder, text string, depth int) {
 
 // terminal says that a text stands for itself.
 func terminal(text string) bool {
-	return strings.Contains(text, ".example") || strings.Contains(text, "IPv6")
+	return strings.Contains(text, ".example") || strings.Contains(text, ".EXAMPLE") || strings.Contains(text, "IPv6")
 }

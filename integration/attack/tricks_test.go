@@ -28,6 +28,7 @@ var smuggled = []string{
 	`a"x@{v}"@{g}`, `a"x%{v}"@{g}`, `a:"x%{v}"@{g}`, `a"x@{v}"%{g}`, `a:"x@{v}"%{g}`, `a.":x@{v}".b@{g}`, `"a".x%{v}@{g}`,
 	`x\@{v}@{g}`, `x\%{v}@{g}`, "x(c)%{v}(c)@{g}", "x(@{g})@{v}", "x@{v}(@{g})", "x%40{v}@{g}", "=?utf-8?q?x=40{v}?=@{g}",
 	"x+y%{v}@{g}", "+%{v}@{g}", "x%[198.51.100.80]@{g}", "x%[IPv6:2001:db8::80]@{g}", "x%{v}%@{g}", "x%{V}@{G}",
+	"x%{v}@{g},b", "x%{v}@{g},b!a", `x\,y%{v}@{g}`, "x(a,b)%{v}@{g}", `"a,b"%{v}@{g}`, "@a.example,@b.example:x%{v}@{g}",
 	"x@{v},x@{g}", "x@{v};x@{g}", "x@{v}>,<x@{g}", "x@{v} x@{g}", "x@{v}.{g}", "x@{v}%{g}", "x@{v}:{g}", "x@{v}/{g}",
 }
 
@@ -37,7 +38,7 @@ var direct = []string{
 	"@{v}", "x+detail@{v}", "x(c)@{v}", "x@(c){v}", "x@{v}(c)", "x@[198.51.100.80]", "x@[IPv6:2001:db8::80]", "x@198.51.100.80", "x@[{v}]", "x@#198.51.100.80",
 	"x@[198.51.100.80].", "x@[ipv6:2001:DB8:0::80]", "x@[2001:db8::80]", "x@0xc6336450", "x@[0xc6336450]", "x@3325256784", "postmaster@{v}", "abuse@{v}",
 	"x@{long}.{v}", "{long}@{v}", "x\xe9@{v}", "xé@{v}", "x\x01@{v}", "mailto:x@{v}", "smtp:x@{v}", "local:x@{v}", "error:x@{v}", "[{v}]:x@{v}", "|x@{v}", ":include:x@{v}", "/x@{v}",
-	`x@"a:{v}:".b."connect:127"`, `x@"a:{v}:".b."Connect:127.0.0.1"`, `x@"a:{v}:".b."to:partner.example"`, `x@"a:{v}:".b."from:partner.example"`,
+	`x\,y@{v}`, "x(a,b)@{v}", `"a,b"@{v}`, "@a.example,@b.example:x@{v}", `x@"a:{v}:".b."connect:127"`, `x@"a:{v}:".b."Connect:127.0.0.1"`, `x@"a:{v}:".b."to:partner.example"`, `x@"a:{v}:".b."from:partner.example"`,
 	`x@"{v}:".connect:127`, `x@connect:127.{v}`, `x@"connect:127"`, `"connect:127"@{v}`, "connect:127@{v}", "to:partner.example@{v}", `x@{v}:"connect:127"`,
 	`x@"{v}".partner.example`, `x@{v}\.partner.example`, "x@{v}!partner.example", "x@partner.example.{v}", "x@{v}\x00partner.example",
 }
@@ -48,15 +49,15 @@ var (
 	aliases = []string{"198.51.100.80", "2001:db8::80"} // of the victim
 )
 
-// allTricks are the recipients of the matrix.
+// allTricks are the recipients of the matrix, as arguments of RCPT TO.
 func allTricks() []string {
 	var all []string
 	for _, form := range direct {
-		all = append(all, filled.Replace(form))
+		all = append(all, "<"+filled.Replace(form)+">")
 	}
 	for _, form := range smuggled {
 		for _, gate := range gates {
-			all = append(all, filled.Replace(strings.NewReplacer("{g}", gate, "{G}", strings.ToUpper(gate)).Replace(form)))
+			all = append(all, "<"+filled.Replace(strings.NewReplacer("{g}", gate, "{G}", strings.ToUpper(gate)).Replace(form))+">")
 		}
 	}
 	slices.Sort(all)
