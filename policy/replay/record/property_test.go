@@ -109,13 +109,23 @@ type asking func(id string, mail func(policy.Evaluator) policy.Verdict, r policy
 // asks for grants at its own time.
 func mapDoor(r *Recorder, p *policy.Policy, facts policy.Connection, a *answers) asking {
 	return func(id string, mail func(policy.Evaluator) policy.Verdict, to policy.Recipient) (policy.Verdict, bool) {
-		e := r.NewQuestion(id, p, facts, a)
+		e := r.NewQuestion(id, p, facts, elsewhere{a})
 		defer e.Close()
 		if v := mail(e); !goes(v) {
 			return v, false
 		}
 		return e.Rcpt(to), true
 	}
+}
+
+// elsewhere are answers that are given to another than the connection: what it was told
+// last stays.
+type elsewhere struct{ *answers }
+
+func (e elsewhere) Grant() policy.GrantState {
+	last := e.last
+	defer func() { e.last = last }()
+	return e.answers.Grant()
 }
 
 // dialogue has a client do what comes to its mind. ask is nil if there is no map door.
