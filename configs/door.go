@@ -2,11 +2,13 @@ package configs
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"milterd/configs/sendmail"
+	"milterd/policy/access"
 )
 
 // checkDoors compares what sendmail.cf says about its filters and maps with where
@@ -117,6 +119,17 @@ func (c *Config) checkQuestion(s *sources, cf *sendmail.Config) {
 		case m.Name == receivedMap && ours && cf.Received.Hides && !slices.ContainsFunc(cf.Sockets, asks):
 			s.warn(s.cf, m.Line, "the rules are those of an older milterd.m4, by which sendmail does not ask milterd about each recipient: install the new one, and make sendmail.cf anew")
 		}
+	}
+}
+
+// checkTags warns of entries for rules of sendmail's that do not ask for them.
+func (s *sources) checkTags(table *access.Table) {
+	if !s.withoutTable {
+		return
+	}
+	tags := table.MTATags()
+	for _, tag := range slices.SortedFunc(maps.Keys(tags), func(a, b string) int { return tags[a] - tags[b] }) {
+		s.warn(s.access.path, tags[tag], "entries %s: have no effect, as sendmail does not ask for the keys of the table; leave MILTERD_NO_ACCESS out of sendmail.mc", tag)
 	}
 }
 

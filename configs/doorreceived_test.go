@@ -57,6 +57,24 @@ func TestAReceivedFieldThatShowsClientsAllTheSameIsWarnedAbout(t *testing.T) {
 	}
 }
 
+// TestEntriesThatNothingAsksForAreWarnedOf: without FEATURE(access_db) milterd's table has
+// to be there, and sendmail's own rules see nothing of it.
+func TestEntriesThatNothingAsksForAreWarnedOf(t *testing.T) {
+	const table = "Connect:192.0.2\tRELAY\nTLS_Clt:192.0.2\tVERIFY\nGreetPause:192.0.2\t0\nTLS_Clt:198.51.100\tVERIFY\nCertIssuer:/O=ours\tRELAY\n"
+	const none = ": have no effect, as sendmail does not ask for the keys of the table; leave MILTERD_NO_ACCESS out of sendmail.mc"
+	_, question, _ := strings.Cut(asksMap, "\n")
+	for name, c := range map[string]struct{ maps, want string }{
+		"with the table":    {asksMap, ""},
+		"without the table": {question, "DIR/access:2: entries tls_clt" + none + "\nDIR/access:3: entries greetpause" + none},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := write(t, map[string]string{"access": table, "sendmail.cf": hidingField + c.maps + asks + "R$*\t$: $(milterd $1 $)\n" + calls + filters + "C{TrustAuthMech}PLAIN\nScheck_rcpt\n"})
+			_, warnings := build(t, dir, "sendmail: {cf: sendmail.cf}\naccess: {file: access}\n")
+			wantWarnings(t, warnings, c.want)
+		})
+	}
+}
+
 func TestScrubbingHasAModeOnEachPort(t *testing.T) {
 	c, err := Parse("milterd.yaml", []byte("ports: {587: {checks: {received: shadow, rdns: off}}}\n"))
 	if err != nil {

@@ -66,6 +66,8 @@ type sources struct {
 	mechanisms   []string
 	// leftOut counts the entries of the access table that cannot be used.
 	leftOut int
+	// withoutTable: sendmail asks milterd about each recipient, and for no key of the table.
+	withoutTable bool
 }
 
 // sources settles where everything comes from: an explicit key, else
@@ -118,11 +120,12 @@ func (c *Config) askSendmail(s *sources) {
 		s.find(severity, p.Cure, s.cf, p.Line, "%s", p.Text)
 	}
 	c.checkDoors(s, cf)
+	s.withoutTable = cf.Access.Type == "" && c.asked(cf)
 	if !c.explicit("access.file") {
 		s.mapFromSendmail(cf)
 	}
 	if !c.explicit("access.features") {
-		if f := cf.Features; cf.Access.Type == "" && c.asked(cf) {
+		if f := cf.Features; s.withoutTable {
 			s.features.RelayHostsOnly, s.features.RelayEntireDomain = f.RelayHostsOnly, f.RelayEntireDomain
 			s.features.RelayLocalFrom, s.features.UseClientPTR = f.RelayLocalFrom, f.UseClientPTR
 		} else {
@@ -176,10 +179,10 @@ func (s *sources) mapFromSendmail(cf *sendmail.Config) {
 		if _, err := os.Stat(cf.Access.File); cf.Access.Optional && errors.Is(err, fs.ErrNotExist) {
 			s.access.missing = warnMissing
 		}
-	case cf.Access.Type == "socket" && leadsTo(s.config.Listen.Map, cf.Access.Socket) && !cf.Access.Optional:
+	case s.withoutTable, cf.Access.Type == "socket" && leadsTo(s.config.Listen.Map, cf.Access.Socket) && !cf.Access.Optional:
 		// sendmail's rules ask milterd alone, and an empty table refuses nobody.
 		s.access.missing, s.access.file, s.access.line = mustExist, s.cf, cf.Access.Line
-	case cf.Access.Type == "" && !s.config.asked(cf):
+	case cf.Access.Type == "":
 		s.warn(s.cf, 0, "no FEATURE(access_db), so sendmail looks nothing up in %s", s.access.path)
 	}
 }
@@ -382,6 +385,7 @@ func (s *sources) table() *access.Table {
 	for _, p := range found {
 		s.warn(p.File, p.Line, "%s", p.Text)
 	}
+	s.checkTags(table)
 	s.leftOut = table.LeftOut()
 	return table
 }

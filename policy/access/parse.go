@@ -153,6 +153,7 @@ func (p *parser) entry(key []byte, value string, s slot) {
 	if kind, hint := p.look(e); kind != hintNone {
 		p.hint(number, kind, key, hint)
 	}
+	p.noteTag(tag, number)
 	var first slot
 	var added bool
 	if isNetwork {
@@ -170,6 +171,17 @@ func (p *parser) entry(key []byte, value string, s slot) {
 		}
 		p.warn(number, "key %q stands in line %d already %s; line %d is used, as makemap does", shownKey(key), first.line, known, first.line)
 	}
+}
+
+// noteTag notes the first line of a tag that is sendmail's alone.
+func (p *parser) noteTag(tag string, line int) {
+	if usesValues(tag) || !knownTags[tag] || tag == "certissuer" || tag == "certsubject" || p.table.mtas[tag] > 0 {
+		return
+	}
+	if p.table.mtas == nil {
+		p.table.mtas = make(map[string]int)
+	}
+	p.table.mtas[tag] = line
 }
 
 // countRelay counts the networks whose clients relay.

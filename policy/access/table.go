@@ -29,6 +29,8 @@ type Table struct {
 	nets int
 	// leftOut counts the lines that hold no entry.
 	leftOut int
+	// mtas has the first line of each tag that is sendmail's alone.
+	mtas map[string]int
 }
 
 // slot locates one entry: the offset of its key plus one (zero marks a free
@@ -55,6 +57,15 @@ func (t *Table) Len() int {
 		return 0
 	}
 	return t.len + t.nets
+}
+
+// MTATags are the tags of entries that only sendmail's own rules look up (GreetPause:,
+// TLS_Clt:, …), in lower case, each with the line of its first entry.
+func (t *Table) MTATags() map[string]int {
+	if t == nil {
+		return nil
+	}
+	return t.mtas
 }
 
 // LeftOut is the number of lines that should hold an entry and hold none that could
