@@ -113,11 +113,21 @@ func (s *session) Helo(name string, _ gomilter.Modifier) (response *gomilter.Res
 	return gomilter.RespContinue, nil
 }
 
+// deepen has the stack grow to what a verdict needs while there is little on it: what is on
+// it is copied. Before the first MAIL a connection may be idle for long, with a small one.
+//
+//go:noinline
+func deepen(n int) byte {
+	var room [5 << 10]byte
+	return room[n%len(room)]
+}
+
 // MailFrom begins a message. What the macros say of AUTH counts for this
 // message only, and is taken anew for the next.
 func (s *session) MailFrom(from, args string, _ gomilter.Modifier) (response *gomilter.Response, err error) {
 	defer s.tempfailOnPanic("mail", &response)
 	defer s.server.counter.mail.took(time.Now())
+	deepen(len(from))
 	s.endMessage()
 	s.noteQueueID()
 	s.from, s.auth = from, authState(s.macros)
