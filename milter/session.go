@@ -164,6 +164,10 @@ func (s *session) RcptTo(to, args string, _ gomilter.Modifier) (response *gomilt
 		Host:   s.kept.macros.Get(gomilter.MacroRcptHost),
 		Addr:   s.kept.macros.Get(gomilter.MacroRcptAddr),
 	})
+	if s.kept.macros.Get(gomilter.MacroRcptMailer) == policy.RefusedMailer {
+		// The MTA has refused it, and only tells.
+		return gomilter.RespContinue, nil
+	}
 	response = s.give(&verdict)
 	if verdict.Action == policy.ActionDiscard {
 		// The one answer to RCPT that ends the whole message.

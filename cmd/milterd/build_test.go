@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -67,5 +68,18 @@ func TestTwoBuildsAreTheSameStaticBinary(t *testing.T) {
 		if p.Type == elf.PT_INTERP || p.Type == elf.PT_DYNAMIC {
 			t.Errorf("the binary has a %v segment: it is not static", p.Type)
 		}
+	}
+}
+
+// TestTheLinkerCanDropMethods: a program with text/template finds methods by their names,
+// so that the linker keeps every method of every type. That is a third of the binary.
+func TestTheLinkerCanDropMethods(t *testing.T) {
+	testkit.Need(t, "go")
+	output, err := exec.Command("go", "list", "-deps", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if packages := strings.Fields(string(output)); slices.Contains(packages, "text/template") || !slices.Contains(packages, "milterd/milter/status") {
+		t.Error("text/template is in the program")
 	}
 }

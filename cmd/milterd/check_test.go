@@ -115,7 +115,7 @@ func TestAConfigurationIsCheckedAsTheDaemonsUser(t *testing.T) {
 
 func TestAGroupThatThereIsNotIsFound(t *testing.T) {
 	testkit.NeedRoot(t)
-	dir := newDir(t, strings.Replace(baseConfig, "milter.sock}", "milter.sock, socket_group: no-such-group}", 1), rejectsBad)
+	dir := newDir(t, strings.Replace(baseConfig, "map.sock}", "map.sock, socket_group: no-such-group}", 1), rejectsBad)
 	if status, _, stderr := checked(dir, "-user", "root"); status != exitUsage || !strings.Contains(stderr, "milterd.yaml:1: listen.socket_group: group: unknown group no-such-group") {
 		t.Errorf("exit status %d, %q", status, stderr)
 	}

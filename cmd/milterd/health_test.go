@@ -59,10 +59,11 @@ func TestHealthOfAConfigurationThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// TestADoorThatNobodyAskedForMayBeShut leaves the map door to its default, where another
-// milterd may be.
+// TestADoorThatNobodyAskedForMayBeShut asks by a configuration that leaves the map door
+// to its default, where there may be another milterd. The one that runs listens elsewhere.
 func TestADoorThatNobodyAskedForMayBeShut(t *testing.T) {
 	p := serving(t, baseConfig, "")
+	write(t, p.dir, "milterd.yaml", strings.ReplaceAll(strings.Replace(baseConfig, ", map: local:DIR/map.sock", "", 1), "DIR", p.dir))
 	if status, out, _ := health(p.dir); status != exitOK || !strings.HasPrefix(out, "filter door local:DIR/milter.sock: answers\nmap door local:/run/milterd/map.sock: ") {
 		t.Errorf("status %d\n%s", status, out)
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 // baseConfig decides at MAIL, by the access table alone.
-const baseConfig = `listen: {milter: local:DIR/milter.sock}
+const baseConfig = `listen: {milter: local:DIR/milter.sock, map: local:DIR/map.sock}
 access: {file: access, features: []}
 domains: {hostname: mx.example.test, local: [example.test], relay: []}
 checks: {rdns: {mode: off}}

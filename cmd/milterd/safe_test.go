@@ -62,7 +62,7 @@ func TestWhatIsMissingAtTheStart(t *testing.T) {
 // TestTheEndIsBounded: a client that holds a message open does not hold up the end for
 // longer than listen.shutdown.
 func TestTheEndIsBounded(t *testing.T) {
-	p := serving(t, strings.Replace(baseConfig, "milter.sock}", "milter.sock, shutdown: 50ms}", 1), "")
+	p := serving(t, strings.Replace(baseConfig, "map.sock}", "map.sock, shutdown: 50ms}", 1), "")
 	session := p.holding(t)
 	defer session.Close() // milterd has cut it off
 	if status := p.end(t, syscall.SIGTERM); status != exitOK {

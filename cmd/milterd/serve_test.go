@@ -79,7 +79,7 @@ func TestWhatIsWrongAtTheStartIsSaidAndEndsMilterd(t *testing.T) {
 			"milterd: DIR/access:1: NUL octet, expected text\n"},
 		{"a socket in a directory that does not exist",
 			strings.ReplaceAll(baseConfig, "milter.sock", "none/none/milter.sock"), "", exitFailure, "DIR/none"},
-		{"an unknown group", strings.ReplaceAll(baseConfig, "milter.sock}", "milter.sock, socket_group: no-such-group}"), "",
+		{"an unknown group", strings.ReplaceAll(baseConfig, "map.sock}", "map.sock, socket_group: no-such-group}"), "",
 			exitFailure, "no-such-group"},
 	}
 	for _, c := range cases {

@@ -2,7 +2,8 @@
 #
 # make deb      dist/milterd_VERSION_ARCH.deb
 # make rpm      dist/milterd-VERSION.ARCH.rpm
-# make release  both, and the binaries, for amd64 and arm64, with their checksums
+# make release  both, and the binaries with the list of their parts (SBOM, CycloneDX), for
+#               amd64 and arm64, with checksums; DIST is made anew
 
 NFPM = $(GO) run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 CYCLONEDX = $(GO) run github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
@@ -28,11 +29,13 @@ deb: stage
 rpm: stage
 	PACKAGE_VERSION=$(PACKAGE_VERSION) PACKAGE_ARCH=$(GOARCH) GOARCH= $(NFPM) package -f configs/packaging/nfpm.yaml -p rpm -t $(DIST)/milterd-$(PACKAGE_VERSION).$(GOARCH).rpm
 
+# The parts are read from the binary: what it was linked from, in any kind of source tree.
 release:
-	rm -rf dist
+	rm -rf $(DIST)
 	for arch in amd64 arm64; do \
+		name=$(DIST)/milterd-$(PACKAGE_VERSION)-linux-$$arch && \
 		$(MAKE) --no-print-directory deb rpm GOARCH=$$arch && \
-		cp bin/milterd dist/milterd-$(PACKAGE_VERSION)-linux-$$arch || exit 1; \
+		cp bin/milterd $$name && \
+		$(CYCLONEDX) bin -json -licenses -std -version $(PACKAGE_VERSION) -output $$name.cdx.json bin/milterd || exit 1; \
 	done
-	$(CYCLONEDX) app -json -licenses -main cmd/milterd -output dist/milterd-$(PACKAGE_VERSION).cdx.json . || echo "make release: no list of the parts (SBOM), see above" >&2
-	cd dist && sha256sum * >SHA256SUMS
+	cd $(DIST) && sha256sum * >SHA256SUMS

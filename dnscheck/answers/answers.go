@@ -49,8 +49,9 @@ type Answers struct {
 	resolver, listResolver dnscheck.Resolver
 	panicked               func(value any)
 
-	reverse  *future[policy.ReverseDNS]
-	listings *future[policy.Listings]
+	reverse *future[policy.ReverseDNS]
+	// listings are those of address lists, by the lists that are asked.
+	listings map[*dnscheck.Lists]*future[policy.Listings]
 	// message ends the look-ups about the current message, domain and names.
 	message    context.Context
 	endMessage context.CancelFunc
@@ -58,6 +59,7 @@ type Answers struct {
 	domainName string
 	names      *future[policy.Listings]
 	namesAsked []string
+	namesLists *dnscheck.Lists
 }
 
 var _ policy.Answers = (*Answers)(nil)
@@ -97,11 +99,18 @@ func (l *Lookups) Frozen(lines []string) (func(policy.Connection) policy.Answers
 	}, resolver, nil
 }
 
+var _ policy.Recording = (*dnscheck.Recorder)(nil)
+
 // Record implements policy.Answers.
-func (a *Answers) Record() (lines func() []string) {
-	recorder := dnscheck.NewRecorder(a.resolver)
+func (a *Answers) Record(of policy.Recording) policy.Recording {
+	recorder, ok := of.(*dnscheck.Recorder)
+	if ok {
+		recorder = recorder.With(a.resolver)
+	} else {
+		recorder = dnscheck.NewRecorder(a.resolver)
+	}
 	a.resolver, a.listResolver = recorder, recorder.With(a.listResolver)
-	return recorder.Lines
+	return recorder
 }
 
 // future is a value that is being worked out.
@@ -205,21 +214,24 @@ func (a *Answers) Begin(needs policy.Needs) {
 		a.beginReverse()
 	}
 	if needs.Listings {
-		a.beginListings()
+		a.beginListings(policy.ListStrangers)
 	}
 }
 
-// Prepare starts the look-ups about a message.
-func (a *Answers) Prepare(senderDomain string, names []string) {
+// Prepare implements policy.Answers.
+func (a *Answers) Prepare(n policy.MessageNeeds) {
 	a.EndMessage()
 	if a.lookups.AtOnce {
 		return
 	}
-	if senderDomain != "" {
-		a.beginDomain(senderDomain)
+	if n.SenderDomain != "" {
+		a.beginDomain(n.SenderDomain)
 	}
-	if len(names) > 0 {
-		a.beginNames(names)
+	if n.Listings {
+		a.beginListings(n.Clients)
+	}
+	if len(n.Names) > 0 {
+		a.beginNames(n.Clients, n.Names)
 	}
 }
 
@@ -252,7 +264,7 @@ func (a *Answers) messageContext() context.Context {
 func (a *Answers) ReverseDNS() policy.ReverseDNS { return a.beginReverse().wait() }
 
 // Listings waits for what the address lists say about the client.
-func (a *Answers) Listings() policy.Listings { return a.beginListings().wait() }
+func (a *Answers) Listings(c policy.ListClients) policy.Listings { return a.beginListings(c).wait() }
 
 // SenderDomain waits for what the DNS says about a sender's domain.
 func (a *Answers) SenderDomain(domain string) policy.SenderDomain {
@@ -260,7 +272,9 @@ func (a *Answers) SenderDomain(domain string) policy.SenderDomain {
 }
 
 // NameListings waits for what the domain lists say.
-func (a *Answers) NameListings(names []string) policy.Listings { return a.beginNames(names).wait() }
+func (a *Answers) NameListings(c policy.ListClients, names []string) policy.Listings {
+	return a.beginNames(c, names).wait()
+}
 
 // The methods below begin look-ups, unless they have begun.
 
@@ -273,13 +287,23 @@ func (a *Answers) beginReverse() *future[policy.ReverseDNS] {
 	return a.reverse
 }
 
-func (a *Answers) beginListings() *future[policy.Listings] {
-	if a.listings == nil {
-		a.listings = launch(a, a.connection, a.listResolver, func(ctx context.Context, r dnscheck.Resolver) policy.Listings {
-			return listings(a.lookups.Lists.Check(ctx, r, a.conn.Addr))
+func (a *Answers) beginListings(c policy.ListClients) *future[policy.Listings] {
+	lists := a.lookups.Lists.For(audience[c])
+	f := a.listings[lists]
+	if f == nil {
+		f = launch(a, a.connection, a.listResolver, func(ctx context.Context, r dnscheck.Resolver) policy.Listings {
+			return listings(lists.Check(ctx, r, a.conn.Addr))
 		})
+		if a.listings == nil {
+			a.listings = make(map[*dnscheck.Lists]*future[policy.Listings], 1)
+		}
+		a.listings[lists] = f
 	}
-	return a.listings
+	return f
+}
+
+var audience = map[policy.ListClients]dnscheck.Audience{
+	policy.ListStrangers: dnscheck.Strangers, policy.ListAuthenticated: dnscheck.Authenticated, policy.ListLogins: dnscheck.LoginsAlone,
 }
 
 func (a *Answers) beginDomain(domain string) *future[policy.SenderDomain] {
@@ -292,11 +316,12 @@ func (a *Answers) beginDomain(domain string) *future[policy.SenderDomain] {
 	return a.domain
 }
 
-func (a *Answers) beginNames(names []string) *future[policy.Listings] {
-	if a.names == nil || !slices.Equal(a.namesAsked, names) {
-		a.namesAsked = names
+func (a *Answers) beginNames(c policy.ListClients, names []string) *future[policy.Listings] {
+	lists := a.lookups.Lists.For(audience[c])
+	if a.names == nil || a.namesLists != lists || !slices.Equal(a.namesAsked, names) {
+		a.namesAsked, a.namesLists = names, lists
 		a.names = launch(a, a.messageContext, a.listResolver, func(ctx context.Context, r dnscheck.Resolver) policy.Listings {
-			return listings(a.lookups.Lists.CheckNames(ctx, r, names...))
+			return listings(lists.CheckNames(ctx, r, names...))
 		})
 	}
 	return a.names

@@ -53,7 +53,7 @@ func TestAnswersInThePolicysTerms(t *testing.T) {
 		"203.0.113.11": {policy.RDNSTemporary, policy.ListsTemporary},
 	} {
 		a := given(policy.Connection{Addr: netip.MustParseAddr(addr)})
-		if diff := cmp.Diff(want, terms{a.ReverseDNS().Status, a.Listings().Verdict}); diff != "" {
+		if diff := cmp.Diff(want, terms{a.ReverseDNS().Status, a.Listings(policy.ListStrangers).Verdict}); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", addr, diff)
 		}
 	}
@@ -71,7 +71,7 @@ func TestAnswersInThePolicysTerms(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", domain, diff)
 		}
 	}
-	got := a.NameListings([]string{"spam.example"})
+	got := a.NameListings(policy.ListStrangers, []string{"spam.example"})
 	if got.Verdict != policy.Listed || got.List != "dbl.example" || got.Listed != "spam.example" {
 		t.Errorf("got %+v", got)
 	}
@@ -89,10 +89,10 @@ func TestNothingToAsk(t *testing.T) {
 	lookups := &answers.Lookups{Resolver: nil}
 	a := lookups.NewAnswers(t.Context(), policy.Connection{Addr: netip.MustParseAddr("203.0.113.8")}, nil)
 	defer a.Close()
-	if got := a.Listings().Verdict; got != policy.NotListed {
+	if got := a.Listings(policy.ListStrangers).Verdict; got != policy.NotListed {
 		t.Errorf("got %v", got)
 	}
-	if got := a.NameListings([]string{"a.example"}).Verdict; got != policy.NotListed {
+	if got := a.NameListings(policy.ListStrangers, []string{"a.example"}).Verdict; got != policy.NotListed {
 		t.Errorf("got %v", got)
 	}
 }
@@ -130,7 +130,7 @@ func TestWhatTheResolverRemembersIsNotAskedFor(t *testing.T) {
 		r := &forgetful{Resolver: lines, forgets: c.forgets}
 		a := (&answers.Lookups{Resolver: r}).NewAnswers(t.Context(), policy.Connection{Addr: netip.MustParseAddr("203.0.113.8")}, nil)
 		a.Begin(policy.Needs{ReverseDNS: true})
-		a.Prepare("good.example", nil)
+		a.Prepare(policy.MessageNeeds{SenderDomain: "good.example"})
 		if status := a.ReverseDNS().Status; status != policy.RDNSPass {
 			t.Errorf("%s forgotten: reverse DNS %v", c.forgets, status)
 		}

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"milterd/dnscheck/dnstest"
+	"milterd/integration/testkit/dnstest"
 )
 
 // startDNS starts the DNS server that knows the clients, the sender's domain and a list.

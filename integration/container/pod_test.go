@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"milterd/dnscheck/dnstest"
 	"milterd/integration/harness"
 	"milterd/integration/testkit"
+	"milterd/integration/testkit/dnstest"
 )
 
 const (
@@ -22,9 +22,8 @@ const (
 	milterDown   = "451 4.3.2"
 )
 
-// maxImage is how large the image of milterd may be, in octets. The aim is 20 MB; with
-// html/template the linker keeps every exported method and the binary grew by ten.
-const maxImage = 30_000_000
+// maxImage is how large the image of milterd may be, in octets.
+const maxImage = 20_000_000
 
 func TestPod(t *testing.T) {
 	need(t)

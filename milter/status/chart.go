@@ -14,14 +14,12 @@ const (
 
 // chart is a Series as columns.
 type chart struct {
-	Title                string
-	Width, Height        int
-	Most                 uint64
-	Columns              []column
-	First, Middle, Last  string
-	Accepted, Tempfailed uint64
-	Sum                  tally.Bar
-	RefusedSum           uint64
+	Title               string
+	Most                uint64
+	Columns             []column
+	First, Middle, Last string
+	Sum                 tally.Bar
+	RefusedSum          uint64
 }
 
 type column struct {
@@ -36,7 +34,7 @@ type part struct {
 }
 
 func newChart(title string, s tally.Series) chart {
-	c := chart{Title: title, Width: chartWidth, Height: chartHeight, Sum: s.Sum, RefusedSum: s.Sum.RefusedSum()}
+	c := chart{Title: title, Sum: s.Sum, RefusedSum: s.Sum.RefusedSum()}
 	for i := range s.Bars {
 		b := &s.Bars[i]
 		c.Most = max(c.Most, b.Accepted+b.Tempfailed+b.RefusedSum())
@@ -64,6 +62,35 @@ func newChart(title string, s tally.Series) chart {
 	c.First, c.Middle = s.Bars[0].Begin.Format("15:04"), s.Bars[len(s.Bars)/2].Begin.Format("15:04")
 	c.Last = s.Bars[len(s.Bars)-1].Begin.Format("15:04")
 	return c
+}
+
+// bar begins a cell with a bar; what follows is its rect.
+const bar = `<td class="bar"><svg viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">`
+
+// write adds the columns, and who refused.
+func (c chart) write(m *markup) {
+	m.put("\n<figure>\n<figcaption>%s</figcaption>\n", c.Title)
+	m.put(`<ul class="legend"><li class="ok">%s <span>accepted</span></li><li class="shadow">%s <span>of them shadow would refuse</span></li><li class="temp">%s <span>put off (4xx)</span></li><li class="refused">%s <span>refused</span></li></ul>`+"\n",
+		grouped(c.Sum.Accepted), grouped(c.Sum.Shadow), grouped(c.Sum.Tempfailed), grouped(c.RefusedSum))
+	m.put(`<svg viewBox="0 0 %s %s" role="img" aria-label="%s: %s accepted, %s put off, %s refused" preserveAspectRatio="none">`,
+		chartWidth, chartHeight, c.Title, c.Sum.Accepted, c.Sum.Tempfailed, c.RefusedSum)
+	for _, col := range c.Columns {
+		m.put("<g><title>%s</title>", col.Title)
+		for _, p := range col.Parts {
+			m.put(`<rect class="%s" x="%s" y="%s" width="%s" height="%s"/>`, p.Class, col.X, p.Y, col.Width, p.Height)
+		}
+		m.put("</g>")
+	}
+	m.put("</svg>\n"+`<p class="axis"><span>%s</span><span>%s</span><span>%s</span></p>`+"\n", c.First, c.Middle, c.Last)
+	if refused := refusals(c.Sum); len(refused) > 0 {
+		m.put(`<table class="names">`)
+		for _, r := range refused {
+			m.put("<tr><td>%s</td>", r.Name)
+			m.put(bar+`<rect class="refused" width="%s" height="8"/></svg></td><td class="n">%s</td></tr>`, share(r.Count, c.RefusedSum), grouped(r.Count))
+		}
+		m.put("</table>\n")
+	}
+	m.put("</figure>\n")
 }
 
 // barTitle is what a browser shows for a column.

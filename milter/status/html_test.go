@@ -3,17 +3,23 @@ package status
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/net/html"
 
 	"milterd/integration/testkit"
 	"milterd/milter/door"
@@ -57,7 +63,11 @@ func mixed(lines int) *tally.Tally {
 
 // hostile has markup in all that a peer can send.
 func hostile() *tally.Tally {
-	const markup = `"><script>alert(1)</script><img src=x onerror=alert(1)>&{{.}}`
+	return saying(`"><script>alert(1)</script><img src=x onerror=alert(1)>&{{.}}`)
+}
+
+// saying has a text in all that a peer can send.
+func saying(markup string) *tally.Tally {
 	counted := tally.New(noon.Add(-time.Hour))
 	counted.Add(noon, &door.Line{
 		Action: policy.ActionAccept, Queue: markup, Helo: markup, Auth: policy.Auth{Authen: markup}, From: markup + "@" + markup, To: markup + "@x",
@@ -141,6 +151,75 @@ func TestNoMarkupGetsThrough(t *testing.T) {
 	}
 }
 
+// TestNoTextAddsElementsOrAttributes: whatever peers say and files hold, a parser finds
+// the same tags with the same attributes.
+func TestNoTextAddsElementsOrAttributes(t *testing.T) {
+	want := tags(t, "x")
+	for _, text := range []string{
+		`"><b>`, "' onload='x", ` onload=x `, "--><b>", "</title><b>", "]]><b>", "javascript:x", "+ADw-b+AD4-", "<\x00b>", "&lt;b&gt;", "%s%d%!s", "\u2028<b", "`<b>`", "</td></table><b",
+	} {
+		if diff := cmp.Diff(want, tags(t, text)); diff != "" {
+			t.Errorf("%q, -want +got:\n%s", text, diff)
+		}
+	}
+}
+
+// tags are those of a page that has a text everywhere.
+func tags(t *testing.T, text string) (all []string) {
+	t.Helper()
+	page := pageOf(saying(text), Access{})
+	made := page.Report
+	page.Report = func() *Report {
+		r := made()
+		r.Problem, r.Version, r.Clients[0].Over = text, text, 3
+		f := r.InForce
+		f.Failure, f.Config, f.Mode, f.Hostname, f.Access, f.Features = text, text, text, text, text, text
+		f.Warnings, f.Settings = []string{text}, []Setting{{text, text}}
+		r.State = []Group{{text, []Value{{text, text, text, 1e21}}}}
+		return r
+	}
+	body := get(page, "/?q="+url.QueryEscape(text), here, "localhost", nil).Body.String()
+	if strings.Contains(body, "%!") && !strings.Contains(text, "%") {
+		t.Errorf("a literal has a value too many or too few:\n%s", body)
+	}
+	tokens := html.NewTokenizer(strings.NewReader(body))
+	for tokens.Next() != html.ErrorToken {
+		token := tokens.Token()
+		if token.Type == html.TextToken {
+			continue
+		}
+		tag := token.Type.String() + " " + token.Data
+		for _, a := range token.Attr {
+			tag += " " + a.Key
+			if a.Key == "href" && !strings.ContainsAny(a.Val[:1], "?#/") {
+				t.Errorf("%q leads to %q", text, a.Val)
+			}
+		}
+		all = append(all, tag)
+	}
+	if err := tokens.Err(); !errors.Is(err, io.EOF) {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// TestOnlyTheSourceMakesMarkup: nothing is turned into a literal.
+func TestOnlyTheSourceMakesMarkup(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found := regexp.MustCompile(`.*\bliteral\(.*`).Find(text); found != nil && !strings.HasSuffix(file, "_test.go") {
+			t.Errorf("%s: %s", file, found)
+		}
+	}
+}
+
 func TestWhoMaySeeThePage(t *testing.T) {
 	const token = "a-token-of-the-page"
 	bearer := http.Header{"Authorization": {"Bearer " + token}}
@@ -196,9 +275,9 @@ func TestPrivateHidesWhomMailIsAbout(t *testing.T) {
 
 // TestPagesForLooking writes pages into a directory, to be looked at in a browser.
 func TestPagesForLooking(t *testing.T) {
-	dir := os.Getenv("PAGES")
+	dir := os.Getenv("MILTERD_TEST_PAGES")
 	if dir == "" {
-		t.Skip("PAGES names no directory")
+		t.Skip("MILTERD_TEST_PAGES names no directory")
 	}
 	for name, counted := range map[string]*tally.Tally{"empty": tally.New(noon), "hour": mixed(700), "many": mixed(10_000), "hostile": hostile()} {
 		body := get(pageOf(counted, Access{}), "/", here, "localhost", nil).Body.Bytes()
