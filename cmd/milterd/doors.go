@@ -98,7 +98,7 @@ func open(config configs.Listen, addresses []string) ([]net.Listener, error) {
 	return listeners, nil
 }
 
-// close closes sockets that nobody serves.
+// close closes sockets that no server has taken.
 func (s *sockets) close() error {
 	var errs []error
 	for _, ln := range slices.Concat(s.filter, s.maps, s.status) {
