@@ -17,7 +17,8 @@
 //   - accept.go limits the connections. guard.go takes frames off the socket,
 //     whole and bounded, and frame.go checks their structure. Only then does the
 //     go-milter library see them, whose parser ends the process on a malformed
-//     frame.
+//     frame. kept.go keeps those that it need not see, macros and most header
+//     fields, for the session.
 //   - negotiate.go answers OPTNEG: it asks the MTA for the macros and steps that
 //     the policy needs, and waives the others.
 //   - session.go has one method for each callback, in the order of the

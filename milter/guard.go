@@ -42,7 +42,7 @@ type guardedConn struct {
 	out         []byte // an answer that is not complete yet
 	lastCommand byte
 
-	macros macros
+	kept   kept
 	number uint32 // key in guard.conns
 
 	begun sync.Once // when the library serves it
@@ -74,8 +74,8 @@ func (c *guardedConn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// nextFrame reads until a whole frame is in the buffer, and checks it. It keeps macros to
-// itself. Its errors are final.
+// nextFrame reads until a whole frame is in the buffer, and checks it. What the library
+// need not see stays here. Its errors are final.
 func (c *guardedConn) nextFrame() error {
 	if c.start == c.end {
 		if err := c.awaitFrame(); err != nil {
@@ -117,14 +117,28 @@ func (c *guardedConn) nextFrame() error {
 	if err := c.frames.check(frame[0], frame[1:]); err != nil {
 		return c.malformed(err)
 	}
-	if frame[0] == cmdMacro {
-		c.macros.take(frame[1:])
+	if c.keeps(frame) {
 		c.start += need
 		return nil
 	}
 	c.ready = need
 	c.arrived(frame)
 	return nil
+}
+
+// keeps reports whether a frame is kept for the session, and not handed on.
+func (c *guardedConn) keeps(frame []byte) bool {
+	switch {
+	case frame[0] == cmdMacro:
+		c.kept.macros.take(frame[1:])
+	case frame[0] == cmdHeader && c.kept.quiet:
+		if c.inMessage && c.kept.wanted {
+			c.kept.field(frame[1:])
+		}
+	default:
+		return false
+	}
+	return true
 }
 
 // awaitFrame waits for the first bytes of a frame. Between messages this is
@@ -222,12 +236,12 @@ func (c *guardedConn) arrived(frame []byte) {
 	case cmdNegotiate:
 		numberOffer(frame[1:], c.number)
 	case cmdMail:
-		c.macros.forget(stepRcpt)
+		c.kept.macros.forget(stepRcpt)
 		c.setInMessage(true)
 	case cmdRcpt:
-		c.macros.forget(stepData)
+		c.kept.macros.forget(stepData)
 	case cmdNewConn:
-		c.macros.forget(stepConnect)
+		c.kept.macros.forget(stepConnect)
 		c.setInMessage(false)
 	case cmdConnect, cmdHelo, cmdAbort, cmdQuit:
 		c.setInMessage(false)
@@ -253,7 +267,7 @@ func (c *guardedConn) answered(answer byte) {
 
 func (c *guardedConn) setInMessage(in bool) {
 	if !in {
-		c.macros.forget(stepMail)
+		c.kept.macros.forget(stepMail)
 	}
 	c.guard.mu.Lock()
 	c.inMessage = in

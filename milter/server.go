@@ -86,7 +86,7 @@ func NewServer(config Config) *Server {
 	}
 	options := []gomilter.Option{
 		gomilter.WithDynamicMilter(func(_ uint32, actions gomilter.OptAction, protocol gomilter.OptProtocol, _ gomilter.DataSize) gomilter.Milter {
-			return newSession(s, s.guard.numbered(numberOf(actions)), scrubbing(actions, protocol))
+			return newSession(s, s.guard.numbered(numberOf(actions)), scrubbing(actions, protocol), protocol&gomilter.OptNoHeaderReply != 0)
 		}),
 		gomilter.WithNegotiationCallback(s.negotiate),
 		gomilter.WithReadTimeout(idleTimeout),

@@ -27,9 +27,7 @@ type session struct {
 	cancel context.CancelFunc
 	// scrubs: the MTA sends header fields, and lets them be changed.
 	scrubs bool
-	// macros are those of the connection. The guard changes them while it reads, and the
-	// library reads from the goroutine that makes the callbacks.
-	macros *macros
+	kept   *kept
 
 	// One SMTP connection.
 	current door.Snapshot
@@ -45,7 +43,6 @@ type session struct {
 	from      string
 	auth      policy.Auth
 	queueID   string
-	headers   []policy.HeaderField
 	tally     tally
 	// lingering: the MTA may send the message to a recipient that was refused.
 	lingering bool
@@ -53,16 +50,14 @@ type session struct {
 
 var _ gomilter.Milter = (*session)(nil)
 
-// newSession makes the session on a connection; on nil, which is closed, there are no macros.
-func newSession(s *Server, c *guardedConn, scrubs bool) *session {
+// newSession makes the session on a connection; nil is one that is closed.
+func newSession(s *Server, c *guardedConn, scrubs, quiet bool) *session {
 	ctx, cancel := context.WithCancel(context.Background())
-	session := &session{server: s, ctx: ctx, cancel: cancel, scrubs: scrubs}
 	if c == nil {
-		session.macros = new(macros)
-	} else {
-		session.macros = &c.macros
+		c = new(guardedConn)
 	}
-	return session
+	c.kept.wanted, c.kept.quiet = scrubs, quiet
+	return &session{server: s, ctx: ctx, cancel: cancel, scrubs: scrubs, kept: &c.kept}
 }
 
 // NewConnection begins an SMTP connection. It comes again on QUIT_NC, without
@@ -83,7 +78,7 @@ func (s *session) Connect(host, family string, port uint16, addr string, _ gomil
 	defer s.tempfailOnPanic("connect", &response)
 	s.endMessage()
 	s.endConnection()
-	known := connection(&s.client, host, family, port, addr, s.macros)
+	known := connection(&s.client, host, family, port, addr, &s.kept.macros)
 	if s.current.Policy == nil || !known {
 		return gomilter.RespContinue, nil
 	}
@@ -108,11 +103,20 @@ func (s *session) evaluate(answers policy.Answers) {
 func (s *session) Helo(name string, _ gomilter.Modifier) (response *gomilter.Response, err error) {
 	defer s.tempfailAllOnPanic("helo", &response)
 	s.endMessage()
-	s.helo, s.tls = name, tlsState(s.macros)
+	s.helo, s.tls = name, tlsState(&s.kept.macros)
 	if s.evaluator != nil {
 		s.evaluator.Helo(name, s.tls)
 	}
 	return gomilter.RespContinue, nil
+}
+
+// deepen has the stack grow to what a verdict needs while there is little on it: what is on
+// it is copied. Before the first MAIL a connection may be idle for long, with a small one.
+//
+//go:noinline
+func deepen(n int) byte {
+	var room [5 << 10]byte
+	return room[n%len(room)]
 }
 
 // MailFrom begins a message. What the macros say of AUTH counts for this
@@ -120,13 +124,14 @@ func (s *session) Helo(name string, _ gomilter.Modifier) (response *gomilter.Res
 func (s *session) MailFrom(from, args string, _ gomilter.Modifier) (response *gomilter.Response, err error) {
 	defer s.tempfailOnPanic("mail", &response)
 	defer s.server.counter.mail.took(time.Now())
+	deepen(len(from))
 	s.endMessage()
 	s.noteQueueID()
-	s.from, s.auth = from, authState(s.macros)
+	s.from, s.auth = from, authState(&s.kept.macros)
 	if s.evaluator == nil {
 		return s.unjudged(policy.StageMail, from, "the facts of this connection are not known"), nil
 	}
-	if tls := tlsState(s.macros); tls.Version != "" && tls != s.tls {
+	if tls := tlsState(&s.kept.macros); tls.Version != "" && tls != s.tls {
 		// A client need not say EHLO again after STARTTLS.
 		s.tls = tls
 		s.evaluator.Helo(s.helo, tls)
@@ -134,9 +139,9 @@ func (s *session) MailFrom(from, args string, _ gomilter.Modifier) (response *go
 	verdict := s.evaluator.Mail(s.auth, policy.Mail{
 		From:   from,
 		Args:   strings.Fields(args),
-		Mailer: s.macros.Get(gomilter.MacroMailMailer),
-		Host:   s.macros.Get(gomilter.MacroMailHost),
-		Addr:   s.macros.Get(gomilter.MacroMailAddr),
+		Mailer: s.kept.macros.Get(gomilter.MacroMailMailer),
+		Host:   s.kept.macros.Get(gomilter.MacroMailHost),
+		Addr:   s.kept.macros.Get(gomilter.MacroMailAddr),
 	})
 	response = s.give(&verdict)
 	s.inMessage = response.Continue()
@@ -158,11 +163,11 @@ func (s *session) RcptTo(to, args string, _ gomilter.Modifier) (response *gomilt
 	verdict := s.evaluator.Rcpt(policy.Recipient{
 		To:     to,
 		Args:   strings.Fields(args),
-		Mailer: s.macros.Get(gomilter.MacroRcptMailer),
-		Host:   s.macros.Get(gomilter.MacroRcptHost),
-		Addr:   s.macros.Get(gomilter.MacroRcptAddr),
+		Mailer: s.kept.macros.Get(gomilter.MacroRcptMailer),
+		Host:   s.kept.macros.Get(gomilter.MacroRcptHost),
+		Addr:   s.kept.macros.Get(gomilter.MacroRcptAddr),
 	})
-	if s.macros.Get(gomilter.MacroRcptMailer) == policy.RefusedMailer {
+	if s.kept.macros.Get(gomilter.MacroRcptMailer) == policy.RefusedMailer {
 		// The MTA has refused it, and only tells.
 		return gomilter.RespContinue, nil
 	}
@@ -180,10 +185,10 @@ func (s *session) Data(gomilter.Modifier) (*gomilter.Response, error) {
 }
 
 // Header keeps a field for the end of the message, if anything needs it; the
-// guard has bounded their number and size.
+// guard has bounded their number and size. It comes only from an MTA that wants an answer.
 func (s *session) Header(name, value string, _ gomilter.Modifier) (*gomilter.Response, error) {
 	if s.inMessage && s.scrubs {
-		s.headers = append(s.headers, policy.HeaderField{Name: name, Value: value})
+		s.kept.fields = append(s.kept.fields, policy.HeaderField{Name: name, Value: value})
 	}
 	return gomilter.RespContinue, nil
 }
@@ -218,7 +223,7 @@ func (s *session) EndOfMessage(m gomilter.Modifier) (response *gomilter.Response
 		// The policy has begun to scrub since the filter connection was made.
 		return s.unjudged(policy.StageEOM, "", "the header has to be scrubbed, but was not asked for when this connection began"), nil
 	}
-	verdict := s.evaluator.EndOfMessage(s.headers)
+	verdict := s.evaluator.EndOfMessage(s.kept.fields)
 	if err := change(m, verdict.Edits); err != nil {
 		return s.fail(&verdict, "the MTA does not change the header: "+err.Error()), nil
 	}
@@ -282,7 +287,7 @@ func (s *session) endMessage() {
 	s.inMessage = false
 	s.from, s.auth = "", policy.Auth{}
 	s.queueID = ""
-	s.headers = nil
+	s.kept.fields = nil
 	s.tally = tally{}
 	s.lingering = false
 }
@@ -290,7 +295,7 @@ func (s *session) endMessage() {
 // noteQueueID keeps the queue id for the log. sendmail has it from the
 // beginning, Postfix only later in the message.
 func (s *session) noteQueueID() {
-	id := s.macros.Get(gomilter.MacroQueueId)
+	id := s.kept.macros.Get(gomilter.MacroQueueId)
 	if id == "" || id == s.queueID {
 		return
 	}

@@ -55,6 +55,16 @@ func (f *filter) stop() error {
 	return errors.Join(err, f.log.Close())
 }
 
+// failed adds to an error what the filter has said last.
+func (f *filter) failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	text, readErr := os.ReadFile(f.log.Name())
+	const last = 2000
+	return errors.Join(fmt.Errorf("%s: %w; its log ends with\n%s", f.name, err, text[max(0, len(text)-last):]), readErr)
+}
+
 // cpu is the processor time that the filter has taken, from the clock that the kernel
 // keeps for the process (clock_getcpuclockid).
 func (f *filter) cpu() (time.Duration, error) {

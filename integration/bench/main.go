@@ -102,7 +102,7 @@ func (b *bench) run(file string) (err error) {
 	for _, f := range b.filters {
 		o, err := b.once(f)
 		if err != nil {
-			return fmt.Errorf("%s: %w", f.name, err)
+			return f.failed(err)
 		}
 		r.Once = append(r.Once, o)
 	}
@@ -180,7 +180,7 @@ func (b *bench) start(dns string) error {
 		}
 		// Each client's look-ups are in the cache after this.
 		if _, err := load(f.socket, b.scripts, 2*len(b.scripts), countedAtOnce); err != nil {
-			return fmt.Errorf("%s: %w", f.name, err)
+			return f.failed(err)
 		}
 	}
 	return nil
@@ -203,7 +203,7 @@ func (b *bench) sample() ([]sample, error) {
 				}
 				took, err := load(f.socket, b.scripts, sessions, atOnce)
 				if err != nil {
-					return nil, fmt.Errorf("%s: %w", f.name, err)
+					return nil, f.failed(err)
 				}
 				after, err := f.cpu()
 				if err != nil {

@@ -2,9 +2,13 @@ package milter
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
+	gomilter "github.com/d--j/go-milter"
+
+	"milterd/milter/door"
 	"milterd/policy"
 )
 
@@ -104,5 +108,66 @@ func TestNumbersOfOpenConnectionsDiffer(t *testing.T) {
 	g.last = maxNumber
 	if n := g.nextNumber(); n != 3 {
 		t.Errorf("got %d while 1 and 2 are open", n)
+	}
+}
+
+// Fields are kept for the message that they belong to, whether the MTA waits for an answer
+// to each or not.
+func TestFieldsReachTheEndOfTheirMessage(t *testing.T) {
+	p := &policy.Policy{Received: policy.Scrub{Mode: policy.ModeEnforce, Relayed: true}}
+	ts := serve(t, Config{Current: func() door.Snapshot { return door.Snapshot{Policy: p} }})
+	for _, quiet := range []bool{true, false} {
+		ts.script.taken()
+		peer := dial(t, ts.addr)
+		offered := uint32(allProtocol)
+		if !quiet {
+			offered &^= uint32(gomilter.OptNoHeaderReply)
+		}
+		peer.send(optneg(6, allActions, offered))
+		peer.answer()
+		fields := func(n int) {
+			for i := range n {
+				peer.send(frame('L', fmt.Sprintf("X-%d\x00 a\n\tb\x00", i)))
+				if !quiet {
+					peer.expect("c")
+				}
+			}
+		}
+		message := func(n int) {
+			peer.send(frame('M', "<a@good.example>\x00"))
+			peer.expect("c")
+			peer.send(frame('R', "<shin@our.example>\x00"))
+			peer.expect("c")
+			fields(n)
+		}
+		peer.send(connectFrame("203.0.113.8"), frame('H', "x\x00"))
+		fields(2) // of no message
+		message(3)
+		peer.send(frame('E'))
+		peer.expect("a")
+		message(4)
+		peer.send(frame('A'))
+		message(1)
+		peer.send(frame('E'))
+		peer.expect("a")
+		var got []int
+		for _, note := range ts.script.taken() {
+			if end, ok := note.(endNote); ok {
+				got = append(got, end.Headers)
+			}
+		}
+		if !slices.Equal(got, []int{3, 1}) {
+			t.Errorf("quiet %v: messages with %v fields, expected 3 and 1", quiet, got)
+		}
+	}
+}
+
+func TestAFieldIsNameAndValue(t *testing.T) {
+	var k kept
+	k.field([]byte("Subject\x00 a\n\tb\x00"))
+	k.field([]byte("X\x00\x00"))
+	want := []policy.HeaderField{{Name: "Subject", Value: " a\n\tb"}, {Name: "X"}}
+	if !slices.Equal(k.fields, want) {
+		t.Errorf("got %q", k.fields)
 	}
 }

@@ -4,11 +4,32 @@ import (
 	"strings"
 
 	gomilter "github.com/d--j/go-milter"
+
+	"milterd/policy"
 )
 
-// macros are the macros in force on a connection, by the step they came for. The guard
-// keeps them, and the library never sees a MACRO frame: it would put each into a map of
-// its own, of which nearly nothing is asked.
+// kept is what the guard keeps of a connection, for the session on it: the library never
+// sees it. The guard writes while it reads, and the library reads from the goroutine that
+// makes the callbacks.
+type kept struct {
+	macros macros
+	// quiet: the MTA awaits no answer to a header field, so that the library need not see
+	// any. wanted: they are collected in fields.
+	quiet, wanted bool
+	fields        []policy.HeaderField
+}
+
+// field takes the data of a HEADER frame, "name NUL value NUL".
+func (k *kept) field(data []byte) {
+	if k.fields == nil {
+		k.fields = make([]policy.HeaderField, 0, 16) // a usual header
+	}
+	name, value, _ := strings.Cut(string(data), "\x00")
+	k.fields = append(k.fields, policy.HeaderField{Name: name, Value: value[:len(value)-1]})
+}
+
+// macros are the macros in force on a connection, by the step they came for. The
+// library would put each list into a map of its own, of which nearly nothing is asked.
 //
 // They are forgotten as sendmail means them: with a new macro list for the same step or an
 // earlier one, with the next HELO, MAIL or RCPT, and at the end of the message.
