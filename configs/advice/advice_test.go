@@ -193,3 +193,14 @@ func TestTheImportListsWhatItLetsIn(t *testing.T) {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
 }
+
+// TestAPublicResolverOfOnesOwnChoice is told of, too.
+func TestAPublicResolverOfOnesOwnChoice(t *testing.T) {
+	cf := generate(t, variant(t, "debian"))
+	for servers, want := range map[string]bool{"[8.8.8.8]": true, "['9.9.9.9:53']": true, "['[2620:fe::9]:53']": true, "[127.0.0.1]": false} {
+		got := report(t, cf, config(t, cf, "dns: {servers: "+servers+"}\nchecks: {dnsbl: {lists: {bl.example: {}}}}\n"))
+		if strings.Contains(got, "is a public resolver") != want {
+			t.Errorf("%s: expected %v in\n%s", servers, want, got)
+		}
+	}
+}

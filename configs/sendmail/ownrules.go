@@ -84,13 +84,13 @@ var calledByName = regexp.MustCompile(`\$>\s*"?([A-Za-z][\w-]*)`)
 func (p *parser) findUndefined() {
 	defined := make(map[string]bool)
 	for name := range p.rules {
-		defined[strings.ToLower(name)] = true
+		defined[name] = true
 	}
 	for _, name := range p.rules.names() {
 		for _, r := range p.rules[name] {
 			for _, m := range calledByName.FindAllStringSubmatch(r.text, -1) {
-				if key := strings.ToLower(m[1]); !defined[key] {
-					defined[key] = true
+				if !defined[m[1]] {
+					defined[m[1]] = true
 					p.config.Undefined = append(p.config.Undefined, Fact{m[1], r.line})
 				}
 			}

@@ -49,3 +49,23 @@ func TestOtherWaysOfRelayingArePointedOut(t *testing.T) {
 		}
 	}
 }
+
+func TestRulesetsThatAreCalledAndNotThere(t *testing.T) {
+	for rules, want := range map[string]string{
+		"SLocal_check_mail\nR$*\t$: $>Nowhere $1 $>\"Nowhere\" $1": "Nowhere",
+		"SLocal_check_mail\nR$*\t$: $>canonify $1 $>3 $1 $>$1 x":   "",
+		"SLocal_check_mail\nR$*\t$: $>LATER $1\nSlater\nR$*\t$@ x": "LATER",
+	} {
+		config, err := Parse(generate(t, "LOCAL_RULESETS", rules), "vm.example.test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, call := range config.Undefined {
+			got = append(got, call.Value)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%q: got %q, want %q", rules, got, want)
+		}
+	}
+}
