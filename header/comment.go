@@ -104,6 +104,9 @@ func isSeparator(r rune) bool {
 // isAddress reports whether text is an IP address, in brackets or not, with a port
 // or not.
 func isAddress(text string) bool {
+	if strings.IndexByte(text, ' ') >= 0 {
+		return false
+	}
 	if host, port, ok := cutLast(text, "]:"); ok && isNumber(port, 5) {
 		text = host
 	}

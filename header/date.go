@@ -49,13 +49,14 @@ func dateWordOf(word string) dateWord {
 }
 
 func datePartOf(word string) dateWord {
+	digits, _ := cutDigits(word, 4)
 	switch {
-	case isNumber(strings.TrimRight(word, ".stndrh"), 4): // 2024, 5. or 5th
+	case digits != "" && strings.Trim(word[len(digits):], ".stndrh") == "": // 2024, 5. or 5th
 		return dateNumber
+	case digits != "" && isTime(word):
+		return dateTime
 	case isDateName(word):
 		return dateName
-	case isTime(word):
-		return dateTime
 	case isZone(word), isOneOf(dateParticles, word), clockForm.MatchString(word):
 		return dateZone
 	case isTimestamp(word):
@@ -101,15 +102,34 @@ func (w *writer) keepsDateComment(t token) bool {
 	return !w.client
 }
 
-// letter is one of a word of any language, in a regular expression.
-const letter = `[A-Za-z\x{80}-\x{10FFFF}]`
-
-var longZone = regexp.MustCompile(`^(` + letter + `{1,5}|(` + letter + `|[ .]){1,40}( time| dst|zeit))$`)
-
 // isZoneName reports whether text, in lower case, is the name of a time zone:
 // "cest", "gmt+01:00", "met dst", "pacific standard time".
 func isZoneName(text string) bool {
-	return longZone.MatchString(text) && !isHostName(strings.TrimSuffix(text, " time")) || isZone(strings.ToUpper(text))
+	for _, end := range zoneEnds {
+		if name, ok := strings.CutSuffix(text, end); ok && isOf(name, 1, 40, isZoneLetter) {
+			return !isHostName(strings.TrimSuffix(text, " time"))
+		}
+	}
+	return isOf(text, 1, 5, isLetter) || isZone(strings.ToUpper(text))
+}
+
+// zoneEnds end the long name of a time zone.
+var zoneEnds = [...]string{" time", " dst", "zeit"}
+
+// isLetter reports whether a character is one of a word of any language.
+func isLetter(r rune) bool { return r >= 0x80 || r|0x20 >= 'a' && r|0x20 <= 'z' }
+
+func isZoneLetter(r rune) bool { return isLetter(r) || r == ' ' || r == '.' }
+
+// isOf reports whether text has from least to most characters, all of a kind.
+func isOf(text string, least, most int, kind func(rune) bool) bool {
+	n := 0
+	for _, r := range text {
+		if n++; n > most || !kind(r) {
+			return false
+		}
+	}
+	return n >= least
 }
 
 // dateWords says which tokens of a date stay if the client is not to be told. A
@@ -148,24 +168,16 @@ func dateWords(date []token, client *traces) []bool {
 	return keep
 }
 
-var shortName = regexp.MustCompile(`^` + letter + `{2,5}\.?,?$`)
-
 // looksLikeDateName reports whether a word may be the name of a day or month, most
 // likely a short form: up to five letters, such as "Mo,", "lun." or "févr.".
 func looksLikeDateName(word string) bool {
-	return shortName.MatchString(word) && !isOneOf(noDateNames, strings.TrimRight(word, ".,"))
+	name := strings.TrimSuffix(strings.TrimSuffix(word, ","), ".")
+	return isOf(name, 2, 5, isLetter) && !isOneOf(noDateNames, name)
 }
 
 var noDateNames = set("on in to host user ip")
 
-// The forms of words that hold a time.
-const zoneOffset = `[+-][0-9]{1,2}:?[0-9]{0,2}`
-
 var (
-	// timeForm: 10:00, 10:00:00.123, 10:00pm or 10:00:00+01:00.
-	timeForm = regexp.MustCompile(`^[0-9]{1,2}:[0-9]{1,2}(:[0-9]{1,2})?(\.[0-9]{0,9})?(?i:am|pm)?(Z[A-Z]{0,4}|` + zoneOffset + `)?$`)
-	// zoneForm: +0100, +01:00, Z, UTC, GMT+1, EST.
-	zoneForm = regexp.MustCompile(`^([A-Z]{1,5}|(GMT|UTC)?` + zoneOffset + `)$`)
 	// clockForm is the reading of a monotonic clock that Go's time package writes
 	// behind a date: m=+0.123.
 	clockForm = regexp.MustCompile(`^m=[+-][0-9]{1,12}(\.[0-9]{0,9})?$`)
@@ -173,9 +185,61 @@ var (
 	instantForm = regexp.MustCompile(`^(1[0-9]{9}([0-9]{3})?(\.[0-9]{0,9})?|[0-9]{8}T[0-9]{1,6}Z?)$`)
 )
 
-func isTime(word string) bool { return timeForm.MatchString(word) }
+// isTime reports whether a word is a time of day: 10:00, 10:00:00.123, 10:00pm or
+// 10:00:00+01:00.
+func isTime(word string) bool {
+	hours, rest := cutDigits(word, 2)
+	minutes, rest := cutDigits(strings.TrimPrefix(rest, ":"), 2)
+	if hours == "" || minutes == "" || word[len(hours)] != ':' {
+		return false
+	}
+	if more, ok := strings.CutPrefix(rest, ":"); ok {
+		var seconds string
+		if seconds, rest = cutDigits(more, 2); seconds == "" {
+			return false
+		}
+	}
+	if fraction, ok := strings.CutPrefix(rest, "."); ok {
+		_, rest = cutDigits(fraction, 9)
+	}
+	if len(rest) >= 2 && (strings.EqualFold(rest[:2], "am") || strings.EqualFold(rest[:2], "pm")) {
+		rest = rest[2:]
+	}
+	return rest == "" || isOffset(rest) || rest[0] == 'Z' && isOf(rest, 1, 5, isCapital)
+}
 
-func isZone(word string) bool { return zoneForm.MatchString(word) }
+// isZone reports whether a word is a time zone: +0100, +01:00, Z, UTC, GMT+1, EST.
+func isZone(word string) bool {
+	if isOf(word, 1, 5, isCapital) {
+		return true
+	}
+	if strings.HasPrefix(word, "GMT") || strings.HasPrefix(word, "UTC") {
+		word = word[len("UTC"):]
+	}
+	return isOffset(word)
+}
+
+func isCapital(r rune) bool { return r >= 'A' && r <= 'Z' }
+
+// isOffset reports whether a text is the distance of a time zone from UTC: +1,
+// +0100 or +01:00.
+func isOffset(text string) bool {
+	if text == "" || text[0] != '+' && text[0] != '-' {
+		return false
+	}
+	hours, rest := cutDigits(text[1:], 2)
+	_, rest = cutDigits(strings.TrimPrefix(rest, ":"), 2)
+	return hours != "" && rest == ""
+}
+
+// cutDigits splits a text behind the digits it begins with, but no more than most.
+func cutDigits(text string, most int) (digits, rest string) {
+	n := 0
+	for n < len(text) && n < most && text[n] >= '0' && text[n] <= '9' {
+		n++
+	}
+	return text[:n], text[n:]
+}
 
 // isDay reports whether a word is a date such as 2024-02-05, 5/2/2024, 5-Feb-2024 or
 // 5.2.2024, which no address and no part of one is.

@@ -21,27 +21,38 @@ func newFolder(name string) *folder {
 	return f
 }
 
-// write adds a text with a blank before it. One that fits a line is kept together.
-func (f *folder) write(text string) {
-	width := 1 + len(text)
-	if tab-1+width > foldWidth && strings.IndexByte(text, ' ') >= 0 {
-		for word := range strings.SplitSeq(text, " ") {
-			f.write(word)
+// write adds texts, each with a blank before it. Those that fit a line together are
+// kept together, and so is one alone.
+func (f *folder) write(texts ...string) {
+	width := 0
+	for _, text := range texts {
+		width += 1 + len(text)
+	}
+	if tab-1+width > foldWidth {
+		if len(texts) == 1 {
+			texts = strings.Split(texts[0], " ")
 		}
-		return
+		if len(texts) > 1 {
+			for _, text := range texts {
+				f.write(text)
+			}
+			return
+		}
 	}
-	switch {
-	case f.Len() == 0:
-		f.column++
-	case f.column+width > foldWidth:
-		f.WriteString("\n\t")
-		f.column = tab
-	default:
-		f.WriteByte(' ')
-		f.column++
+	for i, text := range texts {
+		switch {
+		case f.Len() == 0:
+			f.column++
+		case i == 0 && f.column+width > foldWidth:
+			f.WriteString("\n\t")
+			f.column = tab
+		default:
+			f.WriteByte(' ')
+			f.column++
+		}
+		f.WriteString(text)
+		f.column += len(text)
 	}
-	f.WriteString(text)
-	f.column += len(text)
 }
 
 // semicolon adds one right behind what is there.
@@ -60,7 +71,7 @@ func compose(head, date []token) string {
 			f.semicolon()
 		case t.kind == kindWord && keyword(t.text) != clauseNone && i+1 < len(head) && head[i+1].kind == kindWord:
 			i++
-			f.write(t.text + " " + head[i].text)
+			f.write(t.text, head[i].text)
 		default:
 			f.write(t.text)
 		}
@@ -68,17 +79,13 @@ func compose(head, date []token) string {
 	if len(date) > 0 {
 		f.semicolon()
 	}
-	for len(date) > 0 {
-		n := 1 // tokens up to the next comment
-		for n < len(date) && date[n].kind == kindWord {
-			n++
+	words := make([]string, 0, len(date)) // up to the next comment
+	for i, t := range date {
+		words = append(words, t.text)
+		if i+1 == len(date) || date[i+1].kind != kindWord {
+			f.write(words...)
+			words = words[:0]
 		}
-		words := make([]string, n)
-		for i, t := range date[:n] {
-			words[i] = t.text
-		}
-		f.write(strings.Join(words, " "))
-		date = date[n:]
 	}
 	return f.String()
 }

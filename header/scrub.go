@@ -12,6 +12,9 @@ type scrubber struct {
 	// from and by are what stands in place of clients and of software, by one comment
 	// at most; empty if nothing does.
 	from, by []token
+	// out and words are room for the tokens of a field and for its client's words.
+	out   []token
+	words []string
 }
 
 func newScrubber(rules *Rules) *scrubber {
@@ -48,13 +51,14 @@ func (s *scrubber) scrub(value string) (string, bool) {
 // brackets did not match.
 func (s *scrubber) pass(value string) (text string, changed, clean bool) {
 	r := parse(value, s.client)
-	w := writer{scrubber: s, received: &r, out: make([]token, 0, len(r.head)+len(s.from)+1)}
+	w := writer{scrubber: s, received: &r, out: s.out[:0]}
 	if s.client {
 		w.traces = s.tracesOf(&r)
 	}
 	for i, p := range r.parts {
 		w.part(i, p)
 	}
+	s.out = w.out
 	date := w.dateTokens()
 	same := len(date) == len(r.date) && !r.cut && !r.loose
 	if same && slices.Equal(w.out, r.head) {
@@ -98,7 +102,7 @@ func (s *scrubber) complete(head []token) []token {
 
 // tracesOf gathers the words by which a field names its client.
 func (s *scrubber) tracesOf(r *received) *traces {
-	t := new(traces)
+	t := &traces{words: s.words[:0]}
 	for _, p := range r.parts {
 		for _, tok := range s.foreign(p) {
 			switch {
@@ -110,6 +114,7 @@ func (s *scrubber) tracesOf(r *received) *traces {
 		}
 	}
 	t.overflow = t.overflow || r.cut
+	s.words = t.words
 	return t
 }
 

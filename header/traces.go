@@ -57,10 +57,7 @@ func (t *traces) add(word string) {
 		return
 	}
 	word = lower(word)
-	if allDigits(word) || tlsWords[word] || plainWords[word] || formWords[word] {
-		return
-	}
-	if slices.Contains(t.words, word) {
+	if slices.Contains(t.words, word) || allDigits(word) || saysNothing[word] {
 		return
 	}
 	if len(t.words) == maxTraces {
@@ -78,6 +75,9 @@ func (t *traces) addHost(word string) {
 		t.add(addr.String())
 		return
 	}
+	if !strings.ContainsAny(word, "@:") {
+		return
+	}
 	for part := range strings.FieldsFuncSeq(word, func(r rune) bool { return r == '@' || r == ':' }) {
 		t.add(part)
 	}
@@ -91,6 +91,9 @@ func (t *traces) word(text string) {
 		t.addHost(word.text)
 	}
 }
+
+// saysNothing holds the words that name no client.
+var saysNothing = union(tlsWords, plainWords, formWords)
 
 // formWords stand in many from clauses and tell nothing, or are time zones.
 var formWords = set("from smtp unknown may be forged authenticated auth authid authuser account login user username userid uid" +

@@ -1,12 +1,18 @@
 package header
 
-import "strings"
+import (
+	"maps"
+	"strings"
+)
 
 // isProtocol reports whether a word of a with clause is the name of a protocol
 // (RFC 3848 and the IANA registry of mail transmission types), or one that mail
 // software is known to write instead, alone or with the encryption behind a slash:
 // "ESMTP/TLS/AES128-SHA".
 func isProtocol(word string) bool {
+	if isOneOf(protocols, word) {
+		return true
+	}
 	name, rest, slash := strings.Cut(lower(strings.TrimRight(word, ",:")), "/")
 	if slash && !isTLSText(rest) && !isProtocol(rest) {
 		return false
@@ -14,7 +20,7 @@ func isProtocol(word string) bool {
 	return protocols[name] || isSMTP(name)
 }
 
-var protocols = set("lmtp lmtpa lmtps lmtpsa utf8lmtp utf8lmtpa utf8lmtps utf8lmtpsa mms http https httpu local uucp uucp-dom" +
+var protocols = set("smtp esmtp esmtpa esmtps esmtpsa lmtp lmtpa lmtps lmtpsa utf8lmtp utf8lmtpa utf8lmtps utf8lmtpsa mms http https httpu local uucp uucp-dom" +
 	" qmqp qmtp mapi imap imap4 imaps pop pop2 pop3 pop3s apop jmap odmr etrn nntp nnfmp nnmp tcp decnet mail-11 nje niftp x400 x.400 ftp")
 
 // isSMTP reports whether a word, in lower case, is SMTP or one of its variants:
@@ -68,20 +74,18 @@ func isTLSSeparator(r rune) bool {
 // isTLSWord reports whether a word is a part of what mail software says about TLS.
 // A word with digits is looked up without them: aes256, secp384r1.
 func isTLSWord(word string) bool {
-	if strings.IndexFunc(word, isDigit) < 0 {
+	var b [32]byte
+	letters := b[:0]
+	for i := 0; i < len(word) && len(letters) < len(b); i++ {
+		if word[i] < '0' || word[i] > '9' {
+			letters = append(letters, word[i])
+		}
+	}
+	if len(letters) == len(word) {
 		return tlsWords[word]
 	}
-	return numberedTLSWords[strings.Map(withoutDigits, word)]
+	return numberedTLSWords[string(letters)]
 }
-
-func withoutDigits(r rune) rune {
-	if isDigit(r) {
-		return -1
-	}
-	return r
-}
-
-func isDigit(r rune) bool { return r >= '0' && r <= '9' }
 
 // isPlainWord reports whether a word may stand beside those about TLS: an English
 // word, a number, the number of a cipher such as 0x1301.
@@ -115,6 +119,14 @@ func isOneOf(words map[string]bool, word string) bool {
 		}
 	}
 	return words[string(b[:len(word)])]
+}
+
+func union(sets ...map[string]bool) map[string]bool {
+	all := make(map[string]bool)
+	for _, words := range sets {
+		maps.Copy(all, words)
+	}
+	return all
 }
 
 func set(words string) map[string]bool {

@@ -14,36 +14,63 @@ import (
 	"milterd/integration/harness"
 )
 
-// An administrator's change of the standard scene: unconfirmed names are refused, so is a
-// sender, and a client may no longer relay.
-const (
-	forgedRefused = "checks: {rdns: {forged: {action: reject}}}\n"
-	senderRefused = "From:shin@example.test\tREJECT\n"
-	relayRemoved  = "Connect:203.0.113.33\t\t\tRELAY\n"
-)
+// change is what an administrator changes in a scene: the configuration, and lines of the
+// access table.
+type change struct {
+	config         string
+	removed, added string
+	// want are all dialogues, or others of the traffic, with what the change does to them.
+	want []string
+}
 
-// changedByAgainst are all dialogues of the standard scene with what the change does to
-// them.
-var changedByAgainst = []string{
-	"forged: eom: accept -> not reached",
-	"forged: rcpt: accept -> tempfail rdns",
-	"ipv6-relay-network: eom: accept -> not reached",
-	"ipv6-relay-network: rcpt: accept -> reject sender",
-	"relay-network: eom: accept -> not reached",
-	"relay-network: rcpt: accept -> reject relay",
+// changes are those of the scenes. In the scene doors what sendmail refuses by its question
+// is all that the filter door never hears of.
+var changes = map[string]change{
+	"standard": {
+		config:  "checks: {rdns: {forged: {action: reject}}}\n",
+		removed: "Connect:203.0.113.33\t\t\tRELAY\n",
+		added:   "From:shin@example.test\tREJECT\n",
+		want: []string{
+			"forged: eom: accept -> not reached",
+			"forged: rcpt: accept -> tempfail rdns",
+			"ipv6-relay-network: eom: accept -> not reached",
+			"ipv6-relay-network: rcpt: accept -> reject sender",
+			"relay-network: eom: accept -> not reached",
+			"relay-network: rcpt: accept -> reject relay",
+		},
+	},
+	"doors": {
+		removed: "From:bad@good.example\t\tREJECT\n",
+		added:   "Connect:192.0.2.25\tRELAY\n",
+		want: []string{
+			"rejected-sender: eom: not reached -> accept",
+			"rejected-sender: rcpt: reject -> accept",
+			"relay-refused: rcpt: reject -> accept",
+		},
+	},
+}
+
+// givenVerdict is one side of a change; nil is not reached.
+type givenVerdict struct{ Action, Check string }
+
+func (v *givenVerdict) String() string {
+	if v == nil {
+		return "not reached"
+	}
+	return strings.TrimSpace(v.Action + " " + v.Check)
 }
 
 // against compares the recorded traffic with the changed configuration.
-func (s *recordedScene) against(t *testing.T) {
+func (s *recordedScene) against(t *testing.T, c change) {
 	dir := t.TempDir()
 	access := s.options.Files["access"]
-	if !strings.Contains(access, relayRemoved) {
-		t.Fatalf("the access table of the scene has no line %q", relayRemoved)
+	if !strings.Contains(access, c.removed) {
+		t.Fatalf("the access table of the scene has no line %q", c.removed)
 	}
 	other := filepath.Join(dir, "milterd.yaml")
 	for name, text := range map[string]string{
-		other:                        s.options.Config + forgedRefused,
-		filepath.Join(dir, "access"): strings.Replace(access, relayRemoved, "", 1) + senderRefused,
+		other:                        s.options.Config + c.config,
+		filepath.Join(dir, "access"): strings.Replace(access, c.removed, "", 1) + c.added,
 	} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -61,22 +88,22 @@ func (s *recordedScene) against(t *testing.T) {
 	sessions := make(map[string]bool)
 	decoder := json.NewDecoder(strings.NewReader(listed))
 	for decoder.More() {
-		var c struct {
+		var x struct {
 			Session, Stage string
-			Old, New       *struct{ Action, Check string }
+			Old, New       *givenVerdict
 		}
-		if err := decoder.Decode(&c); err != nil {
+		if err := decoder.Decode(&x); err != nil {
 			t.Fatal(err)
 		}
-		is := "not reached"
-		if c.New != nil {
-			is = strings.TrimSpace(c.New.Action + " " + c.New.Check)
+		sessions[x.Session] = true
+		was := "not reached"
+		if x.Old != nil {
+			was = x.Old.Action
 		}
-		sessions[c.Session] = true
-		changed = append(changed, fmt.Sprintf("%s: %s: %s -> %s", names[c.Session], c.Stage, c.Old.Action, is))
+		changed = append(changed, fmt.Sprintf("%s: %s: %s -> %s", names[x.Session], x.Stage, was, x.New))
 	}
 	slices.Sort(changed)
-	if diff := cmp.Diff(changedByAgainst, changed); diff != "" {
+	if diff := cmp.Diff(c.want, changed); diff != "" {
 		t.Errorf("what changes (-want +got):\n%s", diff)
 	}
 	text, complaints, status := elsewhere(t, "-config", harness.ConfigFile, "-against", other, s.dir)

@@ -43,8 +43,10 @@ var decidedByMailbox = map[string][]string{
 		"from-reject: mail: reject -> accept",
 	},
 	"doors": {
+		"discarded: rcpt: discard -> accept",
 		"held-and-scrubbed: eom: quarantine -> accept",
 		"held-and-scrubbed: rcpt: quarantine -> accept",
+		"rejected-sender: rcpt: reject -> accept",
 	},
 }
 

@@ -28,6 +28,7 @@ func (accepting) EndOfMessage([]policy.HeaderField) policy.Verdict {
 }
 func (accepting) Abort()                        {}
 func (accepting) Close()                        {}
+func (accepting) LeaveOutTraces()               {}
 func (accepting) SetQueueID(string)             {}
 func (accepting) Visibility() policy.Visibility { return policy.ClientShown }
 

@@ -1,5 +1,7 @@
 package policy
 
+import "cmp"
+
 // Answers gives the answers that a connection's checks need: those of the DNS, and
 // whether the client holds a relay grant. They are live look-ups, or the frozen answers
 // of a recorded session. The Session says which ones it may want, so that their look-ups
@@ -14,9 +16,10 @@ type Answers interface {
 	EndMessage()
 	// Close gives up all that is still being looked up.
 	Close()
-	// Record has every question to the DNS noted from now on. lines returns them with
-	// their answers, as the dns lines of a recorded session.
-	Record() (lines func() []string)
+	// Record has every question to the DNS noted from now on: in the recording of the
+	// same session by other answers, whose definite answers then count here, too, or in
+	// one of its own if there is none.
+	Record(of Recording) Recording
 
 	// The rest wait for an answer. It is a temporary one if there is none in good time.
 
@@ -31,6 +34,13 @@ type Answers interface {
 	// Grant says whether the client's address holds a relay grant (POP or IMAP
 	// before SMTP) at this moment.
 	Grant() GrantState
+}
+
+// Recording is what the DNS was asked in one session. It may be used by several
+// goroutines.
+type Recording interface {
+	// Lines are the questions with their answers, as the dns lines of a recorded session.
+	Lines() []string
 }
 
 // RDNSStatus is the result of an iprev check (RFC 8601 section 2.7.3).
@@ -136,13 +146,18 @@ type NoAnswers struct{}
 
 var _ Answers = NoAnswers{}
 
+// noRecording is that of a session that asks nothing.
+type noRecording struct{}
+
+func (noRecording) Lines() []string { return nil }
+
 const nothingToAsk = "nothing to ask"
 
 func (NoAnswers) Begin(Needs)                      {}
 func (NoAnswers) Prepare(string, []string)         {}
 func (NoAnswers) EndMessage()                      {}
 func (NoAnswers) Close()                           {}
-func (NoAnswers) Record() (lines func() []string)  { return func() []string { return nil } }
+func (NoAnswers) Record(of Recording) Recording    { return cmp.Or[Recording](of, noRecording{}) }
 func (NoAnswers) Grant() GrantState                { return GrantNone }
 func (NoAnswers) ReverseDNS() ReverseDNS           { return ReverseDNS{Detail: nothingToAsk} }
 func (NoAnswers) Listings() Listings               { return Listings{Details: []string{nothingToAsk}} }

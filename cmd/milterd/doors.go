@@ -130,7 +130,7 @@ func newDoors(r *reloader, recorder *record.Recorder) *doors {
 		MaxConnections: limit,
 	}
 	if recorder != nil {
-		config.NewEvaluator = recorder.NewSession
+		config.NewEvaluator, d.rcpt.NewEvaluator = recorder.NewSession, recorder.NewQuestion
 	}
 	d.filter = milter.NewServer(config)
 	d.maps = socketmap.NewServer(socketmap.Config{

@@ -101,11 +101,18 @@ func (l *Lookups) Frozen(lines []string) (func(policy.Connection) policy.Answers
 	}, resolver, nil
 }
 
+var _ policy.Recording = (*dnscheck.Recorder)(nil)
+
 // Record implements policy.Answers.
-func (a *Answers) Record() (lines func() []string) {
-	recorder := dnscheck.NewRecorder(a.resolver)
+func (a *Answers) Record(of policy.Recording) policy.Recording {
+	recorder, ok := of.(*dnscheck.Recorder)
+	if ok {
+		recorder = recorder.With(a.resolver)
+	} else {
+		recorder = dnscheck.NewRecorder(a.resolver)
+	}
 	a.resolver, a.listResolver = recorder, recorder.With(a.listResolver)
-	return recorder.Lines
+	return recorder
 }
 
 // future is a value that is being worked out.

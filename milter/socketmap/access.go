@@ -40,9 +40,9 @@ var notLoaded = Answer{Temp, "the policy is not loaded"}
 // matches neither a grant nor a network by prefix length.
 //
 // What sendmail refuses by an entry it refuses without a word to the filter door. So
-// entries that refuse are logged here when sendmail asks for them, with what the key
-// tells of client, sender or recipient: each entry once in toldWindow, as a client can
-// make sendmail ask at will.
+// entries that refuse are logged here when sendmail asks for them, with what is known of
+// the message: each entry once in toldWindow for a recipient, as a client can make
+// sendmail ask at will.
 type Access struct {
 	// Noted, if it is not nil, is told of each line about a refusal, whatever the level
 	// of the log, while sendmail waits. It is set before the first look-up.
@@ -75,18 +75,18 @@ func (a *Access) Lookup(ctx context.Context, key string) Answer {
 	}
 	table, shared := now.Policy.Access, now.NAT.Shared()
 	if shared.IsValid() && coversAddress(key, shared) {
-		return withoutRelay(a.found(table, key))
+		return withoutRelay(a.found(ctx, table, key))
 	}
 	if shortened(ctx, key) {
 		value, line, ok := table.Entry(key)
-		return a.answer(table, key, value, line, ok)
+		return a.answer(ctx, table, key, value, line, ok)
 	}
 	if now.Grants != nil {
 		if addr, ok := clientOf(key); ok {
 			return a.lookupClient(ctx, now.Grants, table, key, addr)
 		}
 	}
-	return a.found(table, key)
+	return a.found(ctx, table, key)
 }
 
 // taggedAddress reports whether a key asks about a sender or a recipient whose domain
@@ -107,19 +107,19 @@ func taggedAddress(key string) bool {
 }
 
 // found answers from the table.
-func (a *Access) found(table *access.Table, key string) Answer {
+func (a *Access) found(ctx context.Context, table *access.Table, key string) Answer {
 	value, line, ok := table.Lookup(key)
-	return a.answer(table, key, value, line, ok)
+	return a.answer(ctx, table, key, value, line, ok)
 }
 
 // answer makes an answer of what the table said.
-func (a *Access) answer(table *access.Table, key, value string, line int, ok bool) Answer {
+func (a *Access) answer(ctx context.Context, table *access.Table, key, value string, line int, ok bool) Answer {
 	if !ok {
 		return Answer{Status: NotFound}
 	}
 	if refuses(key, value) {
-		if a.told.first(line, time.Now()) {
-			refusal := refusalLine(key, value)
+		refusal := refusalLine(ctx, key, value)
+		if a.told.first(toldLine{line, refusal.Queue, refusal.To}, time.Now()) {
 			refusal.Rule = fmt.Sprintf("%s:%d: %s %s", table.Name(), line, shown(key), shown(access.Shown(key, value)))
 			refusal.Log(context.Background(), a.logger)
 			if a.Noted != nil {
@@ -130,8 +130,10 @@ func (a *Access) answer(table *access.Table, key, value string, line int, ok boo
 	return Answer{OK, value}
 }
 
-// refusalLine is what a key tells of the mail that its entry refuses.
-func refusalLine(key, value string) door.Line {
+// refusalLine is what a key tells of the mail that its entry refuses, and what the question
+// before it on this connection does, if the key is about the same client, sender or
+// recipient.
+func refusalLine(ctx context.Context, key, value string) door.Line {
 	line := door.Line{Door: "map", Action: policy.ActionReject}
 	switch v := access.ParseValue(value); v.Kind {
 	case access.KindDiscard:
@@ -144,17 +146,32 @@ func refusalLine(key, value string) door.Line {
 			line.Action = policy.ActionTempfail
 		}
 	}
-	client := key
-	if tag, rest, _ := strings.Cut(access.Fold(key), ":"); tag == "connect" {
-		client = rest
-	} else if tag == "from" {
-		line.From = shown(rest)
-	} else if tag == "to" {
-		line.To = shown(rest)
+	tag, rest, tagged := strings.Cut(access.Fold(key), ":")
+	client, asked := rest, memoryOf(ctx).asked()
+	if !tagged {
+		client = key
 	}
 	// Half an address, as sendmail asks for networks, is no client.
-	line.Client.Addr, _ = access.ParseAddr(client)
+	switch tag {
+	case "from":
+		line.From = shown(rest)
+	case "to":
+		line.To = shown(rest)
+	default:
+		line.Client.Addr, _ = access.ParseAddr(client)
+	}
+	if asked != nil && within(line.From, asked.mail.From) && within(line.To, asked.recipient.To) &&
+		(!line.Client.Addr.IsValid() || line.Client.Addr.Unmap() == asked.client.Addr.Unmap()) {
+		of := asked.line()
+		of.Action, of.Reply = line.Action, line.Reply
+		return of
+	}
 	return line
+}
+
+// within reports whether an address is what a key is about, or a part of it.
+func within(key, address string) bool {
+	return strings.Contains(access.Fold(address), access.Fold(key))
 }
 
 // The bounds of toldLines: how long it remembers, and how many lines.
@@ -163,20 +180,27 @@ const (
 	toldMost   = 10_000
 )
 
+// toldLine is a line of the table, with the message and the recipient that it refuses if
+// they are known.
+type toldLine struct {
+	line      int
+	queue, to string
+}
+
 // toldLines are the lines of the table that were logged a moment ago.
 type toldLines struct {
 	mu    sync.Mutex
 	until time.Time
-	lines map[int]struct{}
+	lines map[toldLine]struct{}
 }
 
 // first reports whether a line has not been told of in this window. Beyond its bound
 // it tells of no others until the next.
-func (t *toldLines) first(line int, now time.Time) bool {
+func (t *toldLines) first(line toldLine, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if now.After(t.until) {
-		t.lines, t.until = make(map[int]struct{}), now.Add(toldWindow)
+		t.lines, t.until = make(map[toldLine]struct{}), now.Add(toldWindow)
 	}
 	if _, told := t.lines[line]; told || len(t.lines) >= toldMost {
 		return false
@@ -205,7 +229,7 @@ func (a *Access) lookupClient(ctx context.Context, grants door.Grants, table *ac
 	value, line, ok := table.LookupGranted(key)
 	if line != 0 || !ok {
 		// An entry that outranks grants: they need not be asked.
-		return a.answer(table, key, value, line, ok)
+		return a.answer(ctx, table, key, value, line, ok)
 	}
 	switch grants.Grant(ctx, addr) {
 	case policy.GrantHeld:
@@ -214,7 +238,7 @@ func (a *Access) lookupClient(ctx context.Context, grants door.Grants, table *ac
 	case policy.GrantTemporary:
 		return Answer{Temp, "whether the client holds a relay grant cannot be asked for now"}
 	}
-	return a.found(table, key)
+	return a.found(ctx, table, key)
 }
 
 // withoutRelay is an answer, but that nothing is found in place of RELAY.

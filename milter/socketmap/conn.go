@@ -29,8 +29,8 @@ type conn struct {
 	start, end int
 	out        []byte // answers that are not sent yet
 	// seen: the server has been told of the client.
-	seen     bool
-	previous string // the key of the last request
+	seen   bool
+	memory memory
 
 	mu sync.Mutex
 	// last is when the connection ends, once the server is shutting down.
@@ -45,6 +45,7 @@ func newConn(s *Server, raw net.Conn) *conn {
 func (c *conn) serve() {
 	defer c.server.remove(c)
 	defer c.raw.Close()
+	ctx := withMemory(c.server.ctx, &c.memory)
 	for {
 		r, err := c.next()
 		if err != nil {
@@ -53,8 +54,8 @@ func (c *conn) serve() {
 		}
 		key := string(r.key)
 		c.see(key)
-		c.out = c.server.answer(string(r.name), key, c.previous).append(c.out)
-		c.previous = key
+		c.out = c.server.answer(ctx, string(r.name), key).append(c.out)
+		c.memory.previous = key
 		if len(c.out) < maxPending {
 			continue
 		}
@@ -71,7 +72,11 @@ func (c *conn) see(key string) {
 	if c.seen || c.server.config.Seen == nil {
 		return
 	}
-	if client, ok := clientOf(key); ok {
+	client, ok := clientOf(key)
+	if !ok {
+		_, client = whoseQuestion(key)
+	}
+	if client.IsValid() {
 		c.seen = true
 		c.server.config.Seen(client)
 	}

@@ -2,9 +2,11 @@ package socketmap
 
 import (
 	"errors"
+	"net/netip"
 	"strconv"
 	"strings"
 
+	"milterd/milter/door"
 	"milterd/policy"
 	"milterd/policy/access"
 )
@@ -59,6 +61,14 @@ type question struct {
 	recipient policy.Recipient
 }
 
+// line is what the log says of a question, but for its answer.
+func (q *question) line() door.Line {
+	return door.Line{
+		Door: "map", Stage: policy.StageRcpt, Queue: q.queueID, Client: q.client, Helo: q.helo, Auth: q.auth,
+		From: door.SenderText(q.mail.From), To: q.recipient.To,
+	}
+}
+
 // parseQuestion reads a key of the map milterd. It takes nothing that could be read in
 // two ways: what a client has a hand in must not be able to stand for another field.
 func parseQuestion(key string) (q question, err error) {
@@ -87,6 +97,17 @@ func parseQuestion(key string) (q question, err error) {
 	q.mail = policy.Mail{From: bare(f[fieldSender])}
 	q.recipient = policy.Recipient{To: bare(f[fieldRecipient]), Mailer: f[fieldMailer], Host: f[fieldHost]}
 	return q, nil
+}
+
+// whoseQuestion is the message and the client that a question is about, as far as it says.
+// They stand at its beginning, and no client can choose them.
+func whoseQuestion(key string) (queueID string, client netip.Addr) {
+	f := strings.SplitN(key, separator, fieldAddr+2)
+	if len(f) < fieldAddr+2 {
+		return "", netip.Addr{}
+	}
+	client, _ = access.ParseAddr(f[fieldAddr])
+	return shown(f[fieldQueueID]), client
 }
 
 // clientOfQuestion reads what is known of the connection. A local submission has the

@@ -1,6 +1,7 @@
 package socketmap
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"strconv"
@@ -21,11 +22,16 @@ import (
 // so it refuses what the filter door would. Only here can a client be let relay: a
 // filter is asked when sendmail's own rules have already refused.
 //
-// What it refuses the filter door never hears of. So it is logged and counted here.
+// What it refuses the filter door never hears of. So it is logged and counted here, and
+// NewEvaluator can have it recorded.
 type Rcpt struct {
 	// Noted, if it is not nil, is told of each line about a refusal, whatever the level
 	// of the log is.
-	Noted    func(door.Line)
+	Noted func(door.Line)
+	// NewEvaluator begins the evaluation of a question about a message, which the MTA
+	// calls id. If it is nil the policy judges.
+	NewEvaluator func(id string, p *policy.Policy, c policy.Connection, answers policy.Answers) policy.Evaluator
+
 	current  func() door.Snapshot
 	logger   *slog.Logger
 	panics   door.PanicLog
@@ -53,20 +59,33 @@ func (r *Rcpt) Lookup(ctx context.Context, key string) Answer {
 	}
 	q, err := parseQuestion(key)
 	if err != nil {
+		r.noteUnread(key, err)
 		return Answer{Temp, err.Error()}
 	}
+	remember(ctx, &q)
 	shared := now.NAT.Shared()
 	q.client.Shared = shared.IsValid() && shared == q.client.Addr.Unmap()
 	client := door.ClientText(q.client.Addr)
 	answers := now.Answers(ctx, q.client, func(value any) {
 		r.panics.Log(r.logger, "look-up panicked", value, "client", client)
 	})
-	session := now.Policy.NewSession(q.client, answers)
-	defer session.Close()
-	session.LeaveOutTraces()
-	verdict, visibility := judge(session, &q)
-	r.note(&q, &verdict)
-	return answerTo(&verdict, visibility)
+	evaluator := r.begin(q.queueID, now.Policy, q.client, answers)
+	defer evaluator.Close()
+	if !r.logger.Enabled(ctx, slog.LevelDebug) {
+		evaluator.LeaveOutTraces()
+	}
+	verdict, visibility := judge(evaluator, &q)
+	answer := answerTo(&verdict, visibility)
+	r.note(&q, &verdict, answer)
+	r.logTrace(&q, &verdict)
+	return answer
+}
+
+func (r *Rcpt) begin(id string, p *policy.Policy, c policy.Connection, answers policy.Answers) policy.Evaluator {
+	if r.NewEvaluator == nil {
+		return p.NewSession(c, answers)
+	}
+	return r.NewEvaluator(id, p, c, answers)
 }
 
 // judge takes an evaluator through the dialogue up to the recipient. A message that is
@@ -88,24 +107,44 @@ func judge(e policy.Evaluator, q *question) (policy.Verdict, policy.Visibility) 
 
 // note counts a verdict, and logs it if the filter door will not: the recipient does not
 // get that far.
-func (r *Rcpt) note(q *question, v *policy.Verdict) {
-	check := v.Check
-	if check == "" {
-		check = "none"
-	}
-	r.verdicts.WithLabelValues(check, string(v.Action)).Inc()
-	if v.Action == policy.ActionAccept || v.Action == policy.ActionQuarantine {
-		return
-	}
-	line := door.Line{
-		Door: "map", Action: v.Action, Stage: v.Stage, Queue: q.queueID, Client: q.client, Helo: q.helo, Auth: q.auth,
-		From: door.SenderText(q.mail.From), To: q.recipient.To,
-		Check: v.Check, Rule: v.Rule, Reply: v.Reply.String(), Reason: v.Reason,
-	}
+func (r *Rcpt) note(q *question, v *policy.Verdict, given Answer) {
+	line := q.line()
+	line.Action, line.Check, line.Rule, line.Reply, line.Reason = v.Action, v.Check, v.Rule, v.Reply.String(), v.Reason
 	line.Shadow = v.Shadow
+	if given.Status == Temp {
+		line.Action, line.Reply, line.Reason = policy.ActionTempfail, "", given.Value
+	}
+	r.verdicts.WithLabelValues(cmp.Or(v.Check, "none"), string(line.Action)).Inc()
+	if !line.Action.Accepts() {
+		r.tell(&line)
+	}
+}
+
+// noteUnread counts and logs a question that cannot be read.
+func (r *Rcpt) noteUnread(key string, err error) {
+	line := door.Line{Door: "map", Action: policy.ActionTempfail, Stage: policy.StageRcpt, Reason: err.Error()}
+	line.Queue, line.Client.Addr = whoseQuestion(key)
+	r.verdicts.WithLabelValues("none", string(line.Action)).Inc()
+	r.tell(&line)
+}
+
+// tell logs a refusal.
+func (r *Rcpt) tell(line *door.Line) {
 	line.Log(context.Background(), r.logger)
 	if r.Noted != nil {
-		r.Noted(line)
+		r.Noted(*line)
+	}
+}
+
+// logTrace writes a verdict and how it came about, at level debug.
+func (r *Rcpt) logTrace(q *question, v *policy.Verdict) {
+	if !r.logger.Enabled(context.Background(), slog.LevelDebug) {
+		return
+	}
+	log := r.logger.With("door", "map", "queue", q.queueID, "client", door.ClientText(q.client.Addr), "daemon_port", q.client.DaemonPort, "stage", string(v.Stage))
+	log.Debug(v.String(), "action", string(v.Action))
+	for _, step := range v.Trace {
+		log.Debug("trace: "+step.String(), "arg", printable.Text(v.Arg))
 	}
 }
 

@@ -1,6 +1,7 @@
 package socketmap
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -94,6 +95,75 @@ func TestTheAnswerAboutARecipient(t *testing.T) {
 	}
 	if want := "level=INFO msg=reject door=map stage=rcpt queue=6AS0hesl006324 client=203.0.113.5 name=mx.odd.example daemon=MTA daemon_port=25 check=relay "; !log.Has(want) {
 		t.Errorf("the log has no %s:\n%s", want, log.String())
+	}
+}
+
+// TestEveryRefusalIsLogged: also that of a question that cannot be read, and of an answer
+// that cannot be given.
+func TestEveryRefusalIsLogged(t *testing.T) {
+	unknown := scrubbing(t, policy.Scrub{Granted: true})
+	unknown.Checks.RDNS = policy.RDNSCheck{}
+	grants := &grantTable{states: map[string]policy.GrantState{"198.51.100.9": policy.GrantTemporary}}
+	for _, tt := range []struct{ name, key, want string }{
+		{"cut off", strings.TrimSuffix(ask(nil), "END"), `msg=tempfail door=map stage=rcpt queue=6AS0hesl006324 client=203.0.113.5 reason="the question was cut off"`},
+		{"no question", "x", `msg=tempfail door=map stage=rcpt reason="the question is not one that this version knows"`},
+		{"whether to hide the client", ask(map[int]string{fieldAddr: "198.51.100.9", fieldMailer: "local", fieldRecipient: "<x@our.example>"}),
+			`to=x@our.example reason="whether the client holds a relay grant cannot be asked for now"`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var log testkit.Log
+			var noted []door.Line
+			r := NewRcpt(always(unknown, grants), log.Logger())
+			r.Noted = func(l door.Line) { noted = append(noted, l) }
+			if got := r.Lookup(t.Context(), tt.key); got.Status != Temp {
+				t.Errorf("answer %v, expected TEMP", got)
+			}
+			if !log.Has(tt.want) || len(noted) != 1 || noted[0].Action != policy.ActionTempfail {
+				t.Errorf("the log has no %s, or %v is noted:\n%s", tt.want, noted, log.String())
+			}
+		})
+	}
+}
+
+// TestTheTableNamesTheMessageThatItRefuses: what sendmail asks of the table behind a
+// question belongs to that question's recipient.
+func TestTheTableNamesTheMessageThatItRefuses(t *testing.T) {
+	var log testkit.Log
+	p := asked(t)
+	p.Shadow = true
+	current := always(p, nil)
+	ts := serve(t, Config{Maps: map[string]Map{"milterd": NewRcpt(current, log.Logger()), "access": NewAccess(current, log.Logger())}})
+	c := dial(t, ts.addr)
+	for _, to := range []string{"x@other.example", "y@other.example"} {
+		c.ask("milterd "+ask(map[int]string{fieldAddr: "192.0.2.66", fieldRecipient: "<" + to + ">"}), "OK SHOW NONE")
+		c.ask("access connect:192.0.2.66", "OK REJECT")
+	}
+	c.ask("access from:bad@odd.example", "OK REJECT")
+	for _, want := range []string{
+		`msg=reject door=map stage=rcpt queue=6AS0hesl006324 client=192.0.2.66 name=mx.odd.example daemon=MTA daemon_port=25 helo=mx.odd.example from=a@odd.example to=x@other.example rule="access:2: connect:192.0.2.66 REJECT"`,
+		`to=y@other.example rule="access:2: connect:192.0.2.66 REJECT"`,
+		// Another sender than the question's.
+		`msg=reject door=map from=bad@odd.example rule="access:6: from:bad@odd.example REJECT"`,
+	} {
+		if !log.Has(want) {
+			t.Errorf("the log has no %s:\n%s", want, log.String())
+		}
+	}
+}
+
+// TestTheClientOfAQuestionIsSeen once on a connection.
+func TestTheClientOfAQuestionIsSeen(t *testing.T) {
+	seen := make(chan netip.Addr, 9)
+	ts := serve(t, Config{Maps: map[string]Map{"milterd": echo}, Seen: func(client netip.Addr) { seen <- client }})
+	c := dial(t, ts.addr)
+	for range 2 {
+		c.send(netstring("milterd " + ask(nil)))
+		if _, err := c.read(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := <-seen; got != netip.MustParseAddr("203.0.113.5") || len(seen) > 0 {
+		t.Errorf("seen: %v, and %d more", got, len(seen))
 	}
 }
 

@@ -222,15 +222,15 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return fmt.Errorf("shut down the map server: %w", ctx.Err())
 }
 
-// answer looks one key up; previous is the one before it on the same connection.
-func (s *Server) answer(name, key, previous string) Answer {
+// answer looks one key up. ctx has the memory of its connection.
+func (s *Server) answer(ctx context.Context, name, key string) Answer {
 	m, ok := s.maps[name]
 	if !ok {
 		s.unknown.count(Temp)
 		s.notes.warn(s.logger, noteUnknown, "look-up in a map that does not exist", "map", shown(name))
 		return s.unknownAnswer
 	}
-	a := s.lookup(afterKey(s.ctx, previous), m, name, key)
+	a := s.lookup(ctx, m, name, key)
 	if problem := a.problem(); problem != "" {
 		s.notes.warn(s.logger, noteUnusable, "an answer cannot be given: "+problem, "map", name, "key", shown(key))
 		a = Answer{Temp, "an answer that cannot be given"}

@@ -41,10 +41,10 @@ func (r *Recorder) NewSession(p *policy.Policy, facts policy.Connection, answers
 	if r.config.Sample < 1 && r.random() >= r.config.Sample {
 		return p.NewSession(facts, answers)
 	}
-	c := &conn{recorder: r, dns: answers.Record(), origin: origin{
+	c := &conn{recorder: r, dns: answers.Record(nil), origin: origin{
 		facts: facts, began: r.config.Now(), number: r.number.Add(1), written: new(atomic.Int64),
 	}}
-	c.Evaluator = p.NewSession(facts, &notedAnswers{answers, c})
+	c.Evaluator = p.NewSession(facts, &notedAnswers{answers, &c.grant})
 	return c
 }
 
@@ -53,8 +53,8 @@ type conn struct {
 	policy.Evaluator
 	origin
 	recorder *Recorder
-	// dns lists the DNS answers so far, as zone-file lines.
-	dns func() []string
+	// dns has the DNS answers so far.
+	dns policy.Recording
 
 	helo string
 	tls  policy.TLS
@@ -65,6 +65,10 @@ type conn struct {
 	// inMessage: commands belong to the last of messages.
 	inMessage bool
 	messages  []message
+	// transaction is what the map door tells of the current message, nil without any, and
+	// transactionID the MTA's id for it. messageID is the last id that the MTA has named.
+	transaction              *transaction
+	transactionID, messageID string
 	// count is the number of messages so far, commands and size are about messages.
 	count, commands, size int
 }
@@ -122,8 +126,11 @@ type message struct {
 	end   verdict
 	ended bool
 	// cut: there was more of it.
-	cut  bool
-	size int
+	cut bool
+	// unreached: it has recipients that the policy takes, and sendmail's own rules do not.
+	// Its end rests on the others.
+	unreached bool
+	size      int
 }
 
 // verdict is what of a verdict is expected of a replay. Traces are not kept alive.
@@ -138,14 +145,14 @@ type verdict struct {
 // notedAnswers are answers whose relay grant is noted: it is asked for once in a command.
 type notedAnswers struct {
 	policy.Answers
-	conn *conn
+	grant *grantAnswer
 }
 
 func (n *notedAnswers) Grant() policy.GrantState {
-	if n.conn.grant == 0 {
-		n.conn.grant = grantAnswerOf(n.Answers.Grant())
+	if *n.grant == 0 {
+		*n.grant = grantAnswerOf(n.Answers.Grant())
 	}
-	return policy.GrantState(n.conn.grant - 1)
+	return policy.GrantState(*n.grant - 1)
 }
 
 // SetQueueID adds the MTA's first queue id to the id of the session, so that it can be
@@ -154,18 +161,19 @@ func (c *conn) SetQueueID(id string) {
 	if c.queueID == "" {
 		c.queueID = id
 	}
+	c.messageID = id
 	c.Evaluator.SetQueueID(id)
 }
 
 // Helo ends a message.
 func (c *conn) Helo(name string, tls policy.TLS) {
-	c.inMessage = false
+	c.leave()
 	c.helo, c.tls = name, tls
 	c.Evaluator.Helo(name, tls)
 }
 
 func (c *conn) Mail(auth policy.Auth, m policy.Mail) policy.Verdict {
-	c.inMessage = false
+	c.leave()
 	if c.commands >= maxPartCommands || c.size >= maxPartBytes {
 		c.queueMessages()
 	}
@@ -183,14 +191,18 @@ func (c *conn) Mail(auth policy.Auth, m policy.Mail) policy.Verdict {
 	})
 	c.inMessage = true
 	c.fits(&c.messages[len(c.messages)-1], size)
+	if v.Action.Accepts() {
+		c.transactionID, c.transaction = c.messageID, c.recorder.transactions.begin(c.messageID, c.facts.Addr, c.dns)
+	}
 	return v
 }
 
 func (c *conn) Rcpt(r policy.Recipient) policy.Verdict {
+	c.catchUp(r.To)
 	c.grant = 0
 	v := c.Evaluator.Rcpt(r)
 	judged := c.judged(&v)
-	size := overhead + lengths(r.To, r.Mailer, r.Host, r.Addr, v.Reply.Text) + lengths(r.Args...)
+	size := rcptSize(&r, &v)
 	if m := c.message(); m != nil && len(m.Rcpt) < maxRecipients && c.fits(m, size) {
 		m.Rcpt, m.verdicts = append(m.Rcpt, replay.Rcpt(r)), append(m.verdicts, judged)
 	} else if m != nil {
@@ -199,12 +211,18 @@ func (c *conn) Rcpt(r policy.Recipient) policy.Verdict {
 	return v
 }
 
+// rcptSize is about how much is kept of a recipient.
+func rcptSize(r *policy.Recipient, v *policy.Verdict) int {
+	return overhead + lengths(r.To, r.Mailer, r.Host, r.Addr, v.Reply.Text) + lengths(r.Args...)
+}
+
 func (c *conn) EndOfMessage(headers []policy.HeaderField) policy.Verdict {
 	c.grant = 0
 	v := c.Evaluator.EndOfMessage(headers)
 	judged := c.judged(&v)
+	c.catchUp("")
 	m := c.message()
-	c.inMessage = false
+	defer c.leave()
 	if m == nil {
 		return v
 	}
@@ -230,7 +248,7 @@ func (c *conn) Visibility() policy.Visibility {
 
 // Abort says that a message is given up, or that it is over.
 func (c *conn) Abort() {
-	c.inMessage = false
+	c.leave()
 	c.Evaluator.Abort()
 }
 
@@ -242,7 +260,7 @@ func (c *conn) Close() {
 
 // queueMessages queues the messages so far.
 func (c *conn) queueMessages() {
-	c.inMessage = false
+	c.leave()
 	if len(c.messages) == 0 {
 		return
 	}
@@ -269,7 +287,7 @@ func (c *conn) dnsLines() (lines []string, ok bool) {
 			lines, ok = nil, false
 		}
 	}()
-	return c.dns(), true
+	return c.dns.Lines(), true
 }
 
 // judged is what is kept of a verdict.
@@ -278,7 +296,11 @@ func (c *conn) judged(v *policy.Verdict) verdict {
 	if c.grant == 0 && c.held {
 		c.grant = grantAnswerOf(policy.GrantHeld)
 	}
-	return verdict{action: v.Action, reply: v.Reply, tableText: v.TableText, grant: c.grant}
+	return verdictOf(v, c.grant)
+}
+
+func verdictOf(v *policy.Verdict, grant grantAnswer) verdict {
+	return verdict{action: v.Action, reply: v.Reply, tableText: v.TableText, grant: grant}
 }
 
 // learn notes what the policy knows of the grant from now on.

@@ -149,6 +149,11 @@ func TestAConnectionBecomesAsManySessionsAsItNeeds(t *testing.T) {
 	}
 }
 
+// dnsLines are a recording that is over.
+type dnsLines []string
+
+func (l dnsLines) Lines() []string { return l }
+
 func TestAnObjectHoldsWhatThePolicyWasTold(t *testing.T) {
 	dir := t.TempDir()
 	now := newClock()
@@ -158,7 +163,7 @@ func TestAnObjectHoldsWhatThePolicyWasTold(t *testing.T) {
 	conn, e := begin(r, p, facts, nil)
 	conn.SetQueueID("4AMH0abc012345")
 	conn.SetQueueID("4AMH0abc012346")
-	conn.dns = func() []string { return []string{"client.example. 300 IN A 203.0.113.8"} }
+	conn.dns = dnsLines{"client.example. 300 IN A 203.0.113.8"}
 	e.Helo("<&>\x01", policy.TLS{Version: "TLSv1.3", Cipher: "c", Bits: 256, Verify: "OK", CertSubject: "/CN=s", CertIssuer: "/CN=i"})
 	e.Mail(policy.Auth{Type: "LOGIN", Authen: "shin", Author: "who", SSF: 1}, policy.Mail{From: "a@good.example", Args: []string{"SIZE=1"}, Mailer: "esmtp", Host: "h", Addr: "a"})
 	e.Rcpt(policy.Recipient{To: "x@example.test", Args: []string{"NOTIFY=NEVER"}, Mailer: "local", Host: "h", Addr: "x"})

@@ -14,6 +14,14 @@
 // A message that the client gave up ends its object as well: what its end would have
 // been told is not known, and the next one must not be compared with that.
 //
+// sendmail asks the map door about a recipient before the filter door hears of it, and
+// the filter door never does if it is refused. Such recipients are in the message all the
+// same, in their place: the question has the message's queue id. One that the policy takes
+// and sendmail's own rules refuse is there, too, and then the message's end is not
+// expected. A question about a message that the filter door has not begun leaves nothing
+// behind. Nor does what sendmail's rules refuse before they ask: by check_relay and
+// check_mail without FEATURE(delay_checks), or as the question is too long.
+//
 // Replayed with the same configuration, an object gives the same verdicts. What
 // could not is left out, and counted: a message with text that is not UTF-8, which
 // JSON does not hold, and all of one connection beyond maxMessages messages, or

@@ -100,29 +100,64 @@ type liveVerdict struct {
 	loose bool
 }
 
-// dialogue has a client do what comes to its mind.
-func dialogue(rt *rapid.T, e policy.Evaluator, a *answers) (live []liveVerdict) {
-	for range rapid.IntRange(1, 8).Draw(rt, "messages") {
+// asking is the map door, which is asked about recipients before the filter door is.
+type asking func(id string, mail func(policy.Evaluator) policy.Verdict, r policy.Recipient) (policy.Verdict, bool)
+
+// mapDoor is the map door of a connection to what is recorded. It knows the same facts, and
+// asks for grants at its own time.
+func mapDoor(r *Recorder, p *policy.Policy, facts policy.Connection, a *answers) asking {
+	return func(id string, mail func(policy.Evaluator) policy.Verdict, to policy.Recipient) (policy.Verdict, bool) {
+		e := r.NewQuestion(id, p, facts, a)
+		defer e.Close()
+		if v := mail(e); !goes(v) {
+			return v, false
+		}
+		return e.Rcpt(to), true
+	}
+}
+
+// dialogue has a client do what comes to its mind. ask is nil if there is no map door.
+func dialogue(rt *rapid.T, e policy.Evaluator, a *answers, ask asking) (live []liveVerdict) {
+	greeting := said{}
+	for message := range rapid.IntRange(1, 8).Draw(rt, "messages") {
 		if rapid.IntRange(0, 3).Draw(rt, "helo?") == 0 {
 			g := rapid.SampledFrom(greetings).Draw(rt, "helo")
 			e.Helo(g.helo, g.tls)
+			greeting = g
 		}
 		a.asked = make(map[policy.GrantState]bool)
 		if a.last == policy.GrantHeld {
 			a.asked[a.last] = true
 		}
-		mail := e.Mail(rapid.SampledFrom(identities).Draw(rt, "auth"), policy.Mail{
-			From: rapid.SampledFrom(senders).Draw(rt, "from"), Args: []string{"SIZE=1000"}, Mailer: "esmtp",
-		})
+		id := fmt.Sprintf("4AMH0abc%06d", message)
+		e.SetQueueID(id)
+		auth := rapid.SampledFrom(identities).Draw(rt, "auth")
+		command := policy.Mail{From: rapid.SampledFrom(senders).Draw(rt, "from"), Args: []string{"SIZE=1000"}, Mailer: "esmtp"}
+		mail := e.Mail(auth, command)
 		live = append(live, liveVerdict{verdict: mail})
-		taken, lost := false, false
+		taken, lost, unreached := false, false, false
 		for range rapid.IntRange(0, 4).Draw(rt, "recipients") {
 			if !goes(mail) || lost {
 				break
 			}
-			v := e.Rcpt(policy.Recipient{
+			to := policy.Recipient{
 				To: rapid.SampledFrom(recipients).Draw(rt, "to"), Mailer: rapid.SampledFrom([]string{"esmtp", "local", "error", ""}).Draw(rt, "mailer"),
-			})
+			}
+			if ask != nil {
+				v, reached := ask(id, func(e policy.Evaluator) policy.Verdict {
+					e.Helo(greeting.helo, greeting.tls)
+					return e.Mail(auth, command)
+				}, to)
+				refuses := rapid.IntRange(0, 5).Draw(rt, "sendmail refuses") == 0
+				if reached && (!goes(v) || refuses) {
+					live = append(live, liveVerdict{verdict: v})
+					lost, unreached = v.Action == policy.ActionDiscard, unreached || goes(v)
+				}
+				if !reached || !goes(v) || refuses {
+					continue
+				}
+			}
+			v := e.Rcpt(to)
 			live = append(live, liveVerdict{verdict: v})
 			taken, lost = taken || goes(v), v.Action == policy.ActionDiscard
 			if rapid.Bool().Draw(rt, "scrub reason") {
@@ -131,7 +166,7 @@ func dialogue(rt *rapid.T, e policy.Evaluator, a *answers) (live []liveVerdict) 
 		}
 		if taken && !lost && rapid.IntRange(0, 4).Draw(rt, "ends") > 0 {
 			v := e.EndOfMessage(fields[:rapid.IntRange(0, len(fields)).Draw(rt, "fields")])
-			live = append(live, liveVerdict{verdict: v, loose: len(a.asked) > 1})
+			live = append(live, liveVerdict{verdict: v, loose: len(a.asked) > 1 || unreached})
 		}
 		if rapid.Bool().Draw(rt, "abort") {
 			e.Abort()
@@ -174,7 +209,11 @@ func TestAReplayGivesTheLiveVerdicts(t *testing.T) {
 
 		r := newRecorder(withDefaults(t, Config{Dir: "/nowhere", AllHeaders: true}))
 		conn, evaluator := begin(r, p, facts, a)
-		live := dialogue(rt, evaluator, a)
+		var ask asking
+		if rapid.Bool().Draw(rt, "map door") {
+			ask = mapDoor(r, p, facts, a)
+		}
+		live := dialogue(rt, evaluator, a, ask)
 		conn.Close()
 		read := parse(t, written(t, r))
 		given := func(policy.Connection) policy.Answers {

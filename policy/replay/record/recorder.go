@@ -119,8 +119,9 @@ type Stats struct {
 type Recorder struct {
 	config Config
 	// random gives numbers in [0, 1) to sample with.
-	random func() float64
-	number atomic.Uint64
+	random       func() float64
+	number       atomic.Uint64
+	transactions transactions
 
 	// mu orders the last parts before the end.
 	mu     sync.RWMutex

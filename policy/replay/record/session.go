@@ -126,7 +126,7 @@ func (m *message) grantRuns(recipients int) (runs []grantRun, whole bool) {
 	if m.ended && ends && run.grant == 0 {
 		run.grant = m.end.grant
 	}
-	whole = !ends || m.ended && !m.cut && (m.end.grant == 0 || run.grant == 0 || m.end.grant == run.grant)
+	whole = !ends || m.ended && !m.cut && !m.unreached && (m.end.grant == 0 || run.grant == 0 || m.end.grant == run.grant)
 	return append(runs, run), whole
 }
 

@@ -269,10 +269,10 @@ func TestWhatWaitsIsBoundedInOctetsToo(t *testing.T) {
 
 func TestDNSAnswersThatWaitCount(t *testing.T) {
 	r := newRecorder(withDefaults(t, Config{Dir: t.TempDir(), Buffer: 1 << 20}))
-	lines := []string{strings.Repeat("x", 1<<20)}
+	lines := dnsLines{strings.Repeat("x", 1<<20)}
 	for range 100 {
 		conn, e := begin(r, &policy.Policy{}, client("203.0.113.8"), nil)
-		conn.dns = func() []string { return lines }
+		conn.dns = lines
 		e.Mail(policy.Auth{}, policy.Mail{From: "a@good.example"})
 		conn.Close()
 	}
@@ -288,13 +288,13 @@ func TestOneConnectionDoesNotCrowdTheOthersOut(t *testing.T) {
 	dir := t.TempDir()
 	r := open(t, Config{Dir: dir, MaxSize: 4 << 20, Keep: 3})
 	one(r, p, "honest@good.example", "x@example.test")
-	lines := make([]string, 1000)
+	lines := make(dnsLines, 1000)
 	for i := range lines {
 		lines[i] = fmt.Sprintf("d%04d.bad.example. MX NXDOMAIN", i)
 	}
 	const messages = 2000
 	conn, e := begin(r, p, client("203.0.113.9"), nil)
-	conn.dns = func() []string { return lines }
+	conn.dns = lines
 	for i := range messages {
 		e.Mail(policy.Auth{}, policy.Mail{From: fmt.Sprintf("a@d%04d.bad.example", i%len(lines))})
 		e.Rcpt(policy.Recipient{To: "x@example.test", Mailer: "local"})
@@ -377,12 +377,17 @@ func TestCloseGivesUpWhenItsTimeIsOver(t *testing.T) {
 	}
 }
 
+// mistake is a recording that cannot be listed.
+type mistake struct{}
+
+func (mistake) Lines() []string { panic("a mistake") }
+
 func TestAMistakeOfTheRecorderDoesNotEndTheProcess(t *testing.T) {
 	said := new(testkit.Log)
 	dir := t.TempDir()
 	r := open(t, Config{Dir: dir, Logger: said.Logger()})
 	conn, e := begin(r, &policy.Policy{}, client("203.0.113.8"), nil)
-	conn.dns = func() []string { panic("a mistake") }
+	conn.dns = mistake{}
 	e.Mail(policy.Auth{}, policy.Mail{From: "a@good.example"})
 	conn.Close()
 	one(r, &policy.Policy{}, "b@good.example", "x@example.test")

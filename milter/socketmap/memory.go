@@ -1,0 +1,62 @@
+package socketmap
+
+import (
+	"context"
+	"strings"
+
+	"milterd/policy/access"
+)
+
+// memory is what a connection remembers of its look-ups. sendmail has a process, and so a
+// connection, for each of its clients.
+type memory struct {
+	// previous is the key that was asked for before.
+	previous string
+	// question is the last one about a recipient, nil before it.
+	question *question
+}
+
+type memoryKey struct{}
+
+func withMemory(ctx context.Context, m *memory) context.Context {
+	return context.WithValue(ctx, memoryKey{}, m)
+}
+
+// memoryOf is the memory of the connection that a look-up came on, nil for none.
+func memoryOf(ctx context.Context) *memory {
+	m, _ := ctx.Value(memoryKey{}).(*memory)
+	return m
+}
+
+// asked is the last question, nil if there was none.
+func (m *memory) asked() *question {
+	if m == nil {
+		return nil
+	}
+	return m.question
+}
+
+// remember keeps a question for the look-ups after it.
+func remember(ctx context.Context, q *question) {
+	if m := memoryOf(ctx); m != nil {
+		m.question = q
+	}
+}
+
+// shortened reports whether sendmail has made a key of the one before by taking the
+// last part of an IPv6 address away (ruleset A). With UseCompressedIPv6Addresses the
+// rest can read as another address: IPv6:2001:db8::1:8 becomes IPv6:2001:db8::1,
+// which is no client's.
+func shortened(ctx context.Context, key string) bool {
+	m := memoryOf(ctx)
+	return m != nil && strings.Contains(m.previous, "::") && strings.HasPrefix(addressIn(m.previous), addressIn(key)+":")
+}
+
+// addressIn is a key without its tag.
+func addressIn(key string) string {
+	key = access.Fold(key)
+	if i := strings.Index(key, "ipv6:"); i >= 0 {
+		return key[i:]
+	}
+	return key
+}

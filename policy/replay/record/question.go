@@ -1,0 +1,157 @@
+package record
+
+import (
+	"net/netip"
+	"sync"
+
+	"milterd/policy"
+	"milterd/policy/replay"
+)
+
+// transactions are the messages that the filter door has begun and that are recorded, by
+// the MTA's id. The map door is asked about their recipients before the filter door is,
+// and the filter door never hears of those that are refused there.
+type transactions struct {
+	mu   sync.Mutex
+	open map[string]*transaction
+}
+
+// transaction takes in what the map door is asked about the recipients of one message,
+// until the filter door hears of the message again.
+type transaction struct {
+	client netip.Addr
+	dns    policy.Recording
+
+	mu    sync.Mutex
+	asked []askedRecipient
+	size  int
+	// more: there was no room for all.
+	more bool
+}
+
+// askedRecipient is a recipient with what the map door was told of it.
+type askedRecipient struct {
+	replay.Rcpt
+	verdict
+	size int
+}
+
+// begin opens a transaction. Without an id it cannot be asked for.
+func (t *transactions) begin(id string, client netip.Addr, dns policy.Recording) *transaction {
+	if id == "" {
+		return nil
+	}
+	begun := &transaction{client: client.Unmap(), dns: dns}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.open == nil {
+		t.open = make(map[string]*transaction)
+	}
+	t.open[id] = begun
+	return begun
+}
+
+// find is the transaction of a client with an id, nil if there is none. Two MTAs may
+// have the same id for messages of two clients.
+func (t *transactions) find(id string, client netip.Addr) *transaction {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if found := t.open[id]; found != nil && found.client == client.Unmap() {
+		return found
+	}
+	return nil
+}
+
+// end closes a transaction, unless another MTA has one of the same id by now.
+func (t *transactions) end(id string, is *transaction) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.open[id] == is {
+		delete(t.open, id)
+	}
+}
+
+// add keeps a recipient, if there is room.
+func (t *transaction) add(r askedRecipient) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.more = t.more || len(t.asked) >= maxRecipients || t.size+r.size > maxMessageBytes; !t.more {
+		t.asked, t.size = append(t.asked, r), t.size+r.size
+	}
+}
+
+// take gives what was asked since the last time.
+func (t *transaction) take() (asked []askedRecipient, more bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	asked, t.asked, t.size = t.asked, nil, 0
+	return asked, t.more
+}
+
+// NewQuestion begins the evaluation of what the map door is asked about a recipient of
+// the message that the MTA calls id. If the message is recorded, its answers come from
+// the recording as far as they are there, and go into it.
+func (r *Recorder) NewQuestion(id string, p *policy.Policy, facts policy.Connection, answers policy.Answers) policy.Evaluator {
+	of := r.transactions.find(id, facts.Addr)
+	if of == nil {
+		return p.NewSession(facts, answers)
+	}
+	answers.Record(of.dns)
+	q := &question{of: of}
+	q.Evaluator = p.NewSession(facts, &notedAnswers{answers, &q.grant})
+	return q
+}
+
+// question notes the recipient of a question.
+type question struct {
+	policy.Evaluator
+	of    *transaction
+	grant grantAnswer
+}
+
+var _ policy.Evaluator = (*question)(nil)
+
+func (q *question) Rcpt(r policy.Recipient) policy.Verdict {
+	v := q.Evaluator.Rcpt(r)
+	q.of.add(askedRecipient{replay.Rcpt(r), verdictOf(&v, q.grant), rcptSize(&r, &v)})
+	return v
+}
+
+// catchUp takes over what the map door was asked since the last command. to is the
+// recipient of the filter door's command, if that is what has come: it was asked about
+// last, and what counts of it is what the filter door says.
+func (c *conn) catchUp(to string) {
+	if c.transaction == nil {
+		return
+	}
+	asked, more := c.transaction.take()
+	if last := len(asked) - 1; last >= 0 && asked[last].action.Accepts() && asked[last].To == to {
+		asked = asked[:last]
+	}
+	for _, r := range asked {
+		m := c.message()
+		if m == nil {
+			return
+		}
+		if len(m.Rcpt) >= maxRecipients || !c.fits(m, r.size) {
+			more = true
+			break
+		}
+		m.Rcpt, m.verdicts = append(m.Rcpt, r.Rcpt), append(m.verdicts, r.verdict)
+		// sendmail's own rules have refused it.
+		m.unreached = m.unreached || r.action.Accepts()
+	}
+	if m := c.message(); m != nil && more {
+		c.cut(m)
+	}
+}
+
+// leave ends the current message, if there is one.
+func (c *conn) leave() {
+	if c.transaction != nil {
+		c.recorder.transactions.end(c.transactionID, c.transaction)
+		c.catchUp("")
+		c.transaction = nil
+	}
+	c.inMessage = false
+}
