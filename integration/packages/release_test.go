@@ -155,11 +155,7 @@ func checkRPM(t *testing.T, path, arch string) {
 // scripts. There are Debian's programs in it, and no systemd that runs.
 func installRPM(t *testing.T, path string) {
 	testkit.Need(t, "debootstrap")
-	root := t.TempDir()
-	run(t, "tar", "-C", root, "-xf", strings.TrimSpace(run(t, "sh", filepath.Join(source, "integration/debian-root"))))
-	if err := os.Chmod(root, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	root := cleanRoot(t)
 	rpm := func(args ...string) string {
 		return run(t, "rpm", append([]string{"--root", root, "--force-debian", "--nodeps"}, args...)...)
 	}
