@@ -1,7 +1,8 @@
 # make demo   watch a stock sendmail act on milterd's word
 # make test   everything that must pass, as .ci/run does
 # make build  bin/milterd, static; VERSION=… is what milterd -version says
-# make bench  benchmarks, with allocations
+# make bench  milterd's filter door beside an empty filter on libmilter, and sendmail with
+#             and without it; make benchmarks: those of the packages, with allocations
 # make soak   the long forms of the tests that make test runs in short
 
 GO ?= go
@@ -15,7 +16,7 @@ SOAK_MAIL ?= 20000
 
 UNIT = $(shell $(GO) list ./... | grep -v '/integration')
 
-.PHONY: build demo test packages lint vuln unit integration fuzz bench soak
+.PHONY: build demo test packages lint vuln unit integration fuzz bench benchmarks soak
 
 # The same source, VERSION and Go give the same bytes, in any directory: so nothing of
 # the machine, and nothing that only git knows, goes in. Without cgo the binary is
@@ -66,7 +67,12 @@ fuzz:
 	@sh .ci/fuzz $(FUZZTIME)
 
 bench:
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+	$(GO) run ./integration/bench
+	$(GO) run ./integration/bench -fields -million=false
+	$(GO) test -run '^$$' -bench Doors -benchtime 3x ./integration
+
+benchmarks:
+	$(GO) test -run '^$$' -bench . -benchmem $(UNIT)
 
 soak:
 	MILTERD_TEST_TABLES=$(SOAK_TABLES) $(GO) test -count=1 -timeout 60m ./integration/rulesets

@@ -59,6 +59,7 @@ type Config struct {
 	// Received says whose mail loses the traces of its client, and which.
 	Received policy.Scrub
 	Grants   Grants
+	Limits   Limits
 	Record   Record
 	Status   Status
 	Log      Log
@@ -220,8 +221,10 @@ func (c *Config) overlay(name string, node *yaml.Node, environ []string) error {
 	c.environment(d, environ)
 	c.contradictions(d)
 	c.checkListeners(d)
+	c.checkSenders(d)
 	c.checkLists(d)
 	c.checkGrants(d)
+	c.checkLimits(d)
 	c.checkRecord(d)
 	c.checkSecrets(d)
 	d.problems.redact(node)

@@ -163,6 +163,14 @@ func TestTheEmbeddedConfigurationHasTheDocumentedDefaults(t *testing.T) {
 				TrustAuthMech: []string{"EXTERNAL", "DIGEST-MD5", "CRAM-MD5", "LOGIN", "PLAIN"},
 				LocalMailers:  []string{"local", "prog", "*file*", "*include*", "error", "discard", "procmail", "cyrus", "cyrusbb", "cyrusv2", "virtual", "lmtp", "dovecot", "maildrop", "mailman", "pop", "usenet"},
 			},
+			SenderLogin: policy.SenderLoginCheck{
+				Mode: policy.ModeOff, Allow: senderRulesOf(t, "{login}"), NullSender: true,
+				Reply: reply("553 5.7.1 Sender address rejected: it is not one of your login's"),
+			},
+			OwnSender: policy.OwnSenderCheck{
+				Mode: policy.ModeOff, Local: true, Domains: policy.NewClass(), Hosts: policy.NewClass(),
+				Reply: reply("550 5.7.1 Sender address rejected: it is one of ours, log in on the submission port to use it"),
+			},
 			Sender: reject,
 			SenderDomain: policy.SenderDomainCheck{
 				Mode:      policy.ModeOff,
@@ -201,6 +209,11 @@ func TestTheEmbeddedConfigurationHasTheDocumentedDefaults(t *testing.T) {
 			Logs:  []MailLog{},
 			DRAC:  DRAC{Allow: prefixes("127.0.0.0/8", "::1/128"), ReservedPort: true, RPCBind: true},
 		},
+		Limits: Limits{
+			Max:     1_000_000,
+			Reply:   reply("451 4.7.1 Too much mail (limit {limit}). Please try again in {wait}"),
+			Blocked: reply("451 4.7.1 Mail from this login is put off. Please ask your postmaster"),
+		},
 		Record: Record{MaxSize: 64 << 20, Compress: "gzip", Sample: 1, Redact: true, Headers: []string{}, Buffer: 4096},
 		Status: Status{Hosts: []string{}},
 		Log:    Log{To: LogStderr, Level: "info", Format: "text"},
@@ -208,6 +221,20 @@ func TestTheEmbeddedConfigurationHasTheDocumentedDefaults(t *testing.T) {
 	if diff := cmp.Diff(want, c, sameConfig()); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
 	}
+}
+
+// senderRulesOf reads rules for expected values.
+func senderRulesOf(t *testing.T, texts ...string) []policy.SenderRule {
+	t.Helper()
+	rules := make([]policy.SenderRule, len(texts))
+	for i, text := range texts {
+		rule, err := policy.ParseSenderRule(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rules[i] = rule
+	}
+	return rules
 }
 
 func prefixes(texts ...string) []netip.Prefix {
@@ -222,7 +249,7 @@ func prefixes(texts ...string) []netip.Prefix {
 // are shown as placeholders.
 func sameConfig() cmp.Option {
 	return cmp.Options{
-		ignoreInternals(), cmpopts.IgnoreUnexported(dnscheck.Config{}),
+		ignoreInternals(), cmpopts.IgnoreUnexported(dnscheck.Config{}), cmp.AllowUnexported(policy.Class{}, policy.SenderRule{}),
 		cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 		cmp.Comparer(func(a, b Secret) bool { return string(a) == string(b) }),
 	}
@@ -265,6 +292,14 @@ func TestAFileOverridesTheDefaultsKeyByKey(t *testing.T) {
 	k.Recipient.Mode = policy.ModeShadow
 	k.Relay.Deny = defaultReply(t, "554 5.7.1 No relaying for {addr}")
 	k.Relay.TrustAuthMech, k.Relay.LocalMailers = []string{"GSSAPI"}, []string{"local"}
+	k.SenderLogin = policy.SenderLoginCheck{
+		Mode: policy.ModeShadow, Allow: senderRulesOf(t, "{login}@example.test", "@customer.example", "info@example.test"),
+		File: "senders.txt", Reply: defaultReply(t, "450 4.7.1 Not as {sender}"),
+	}
+	k.OwnSender = policy.OwnSenderCheck{
+		Mode: policy.ModeEnforce, Relay: true, Domains: policy.NewClass("more.example"), Hosts: policy.NewClass("lists.example"),
+		Networks: prefixes("203.0.113.0/28", "2001:db8::7/128"), Reply: defaultReply(t, "450 4.7.1 Not ours"),
+	}
 	k.Client.Reject = defaultReply(t, "421 4.7.1 Later")
 	k.RDNS.Temp.Action = policy.ActionAccept
 	k.RDNS.Fail = policy.Outcome{Action: policy.ActionQuarantine, Reply: defaultReply(t, "550 5.7.25 no PTR record")}

@@ -131,6 +131,7 @@ func (c *Config) listSchema(zone string) (field, error) {
 		}},
 		{name: "codes", value: codes(&l.Codes)},
 		{name: "families", value: families(l)},
+		{name: "clients", value: listClients(&l.Clients)},
 		{name: "txt", value: boolean(&l.TXT)},
 		{name: "on_temporary", value: func(v value) {
 			word := ""
@@ -195,12 +196,19 @@ func (d *DNS) listName(zone string) string {
 // dnsblPolicy is what the policy knows of the lists.
 func (c *Config) dnsblPolicy() policy.DNSBLCheck {
 	check := c.Checks.DNSBL
-	check.Addresses, check.Names, check.Replies = false, false, make(map[string]policy.Reply)
+	check.Addresses, check.Names, check.Replies = policy.ListUse{}, policy.ListUse{}, make(map[string]policy.Reply)
 	for zone, l := range c.DNS.Lists {
+		use := &check.Addresses
 		if l.Kind == dnscheck.DomainList {
-			check.Names = true
-		} else {
-			check.Addresses = true
+			use = &check.Names
+		}
+		switch l.Clients {
+		case dnscheck.AllClients:
+			use.All = true
+		case dnscheck.StrangersOnly:
+			use.Strangers = true
+		case dnscheck.AuthenticatedOnly:
+			use.Authenticated = true
 		}
 		if l.Reply.Code != 0 {
 			check.Replies[c.DNS.listName(zone)] = l.Reply
@@ -240,6 +248,15 @@ func codes(to *[]dnscheck.Code) func(value) {
 				*to = append(*to, code)
 			}
 		}
+	}
+}
+
+// listClients takes the clients that a list is asked about.
+func listClients(to *dnscheck.Clients) func(value) {
+	return func(v value) {
+		word := "all"
+		oneOf(&word, "all", "strangers", "authenticated")(v)
+		*to = map[string]dnscheck.Clients{"strangers": dnscheck.StrangersOnly, "authenticated": dnscheck.AuthenticatedOnly}[word]
 	}
 }
 

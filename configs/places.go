@@ -44,6 +44,9 @@ func (c *Config) CheckPlaces() error {
 	if c.Grants.File != "" {
 		check("grants.file", writable(filepath.Dir(c.Grants.File)))
 	}
+	if c.Limits.File != "" {
+		check("limits.file", writable(filepath.Dir(c.Limits.File)))
+	}
 	for _, l := range c.Grants.Logs {
 		if err := unix.Faccessat(unix.AT_FDCWD, l.File, unix.R_OK, unix.AT_EACCESS); errors.Is(err, fs.ErrPermission) {
 			check("grants.logs", fmt.Errorf("%s: %w", l.File, err))

@@ -28,8 +28,11 @@ func (c *Config) Examine() (*policy.Policy, []Finding, error) {
 		Received: c.receivedPolicy(),
 	}
 	p.Checks.DNSBL = c.dnsblPolicy()
+	p.Limits = c.limitsPolicy(s)
 	p.Checks.Relay.TrustAuthMech = slices.Clone(s.mechanisms)
 	p.Checks.Relay.LocalMailers = slices.Clone(c.Checks.Relay.LocalMailers)
+	p.Checks.SenderLogin.File = c.senderFile()
+	p.Checks.SenderLogin.Logins = s.logins(p.Checks.SenderLogin.File)
 	c.readSecrets(s)
 	c.checkReach(s)
 	c.checkPlaces(s)

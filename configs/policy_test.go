@@ -339,6 +339,36 @@ func TestASendmailCFFillsInWhatHasNoExplicitKey(t *testing.T) {
 	}
 }
 
+// TestATableThatIsMilterdsAlone: without FEATURE(access_db) sendmail.cf cannot say which
+// FEATUREs the table is used with, if sendmail asks milterd about each recipient.
+func TestATableThatIsMilterdsAlone(t *testing.T) {
+	withoutTable := strings.ReplaceAll(cf, "Kaccess hash -T<TMPF> DIR/access-of-sendmail\n", "")
+	const asks = "Kmilterd socket -T<TMPF> local:/run/milterd/map.sock\nSLocal_check_rcpt\nR$*\t$: $(milterd 1 $| $1 $)\n"
+	for _, c := range []struct {
+		name, cf string
+		want     access.Features
+	}{
+		{"nobody asks it", withoutTable, access.Features{Skip: true, RelayEntireDomain: true, CompressedIPv6: true}},
+		{"sendmail asks", withoutTable + asks, access.Features{Skip: true, DelayChecks: true, Friend: true, RelayEntireDomain: true, CompressedIPv6: true}},
+		{"sendmail asks for the table, too", cf + asks, access.Features{Skip: true, RelayEntireDomain: true, CompressedIPv6: true}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := write(t, map[string]string{"sendmail.cf": c.cf, "access-of-sendmail": "", "names": "", "relays": "", "access": ""})
+			file := "access: {file: access}\n"
+			if strings.Contains(c.cf, "access-of") {
+				file = ""
+			}
+			p, warnings := build(t, dir, "sendmail: {cf: sendmail.cf}\n"+file)
+			if p.Features != c.want {
+				t.Errorf("features %+v, expected %+v", p.Features, c.want)
+			}
+			if len(warnings) > 0 {
+				t.Errorf("warnings %q", warnings)
+			}
+		})
+	}
+}
+
 func TestFilesThatSendmailNeedsAreMissedOnTheLineThatNamesThem(t *testing.T) {
 	dir := write(t, map[string]string{"sendmail.cf": cf})
 	_, _, err := parse(t, dir, "sendmail: {cf: sendmail.cf}\n").Policy()

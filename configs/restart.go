@@ -15,6 +15,7 @@ func startOnly() []startPart {
 			g.TTL, g.MaxPerUser, g.Exclude, g.ExcludeOwn, g.Require, g.Redis.Timeout = 0, 0, nil, false, nil, 0
 			return g
 		}},
+		{"of limits.file or limits.max", func(c *Config) any { return [2]any{c.Limits.File, c.Limits.Max} }},
 		{"under record:", func(c *Config) any { return c.Record }},
 		{"of log.to", func(c *Config) any { return c.Log.To }},
 		{"of log.format", func(c *Config) any { return c.Log.Format }},

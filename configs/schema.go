@@ -46,6 +46,7 @@ func (c *Config) schema() []field {
 		{name: "ports", each: c.portSchema},
 		{name: "received", section: c.receivedSchema()},
 		{name: "grants", section: c.grantsSchema()},
+		{name: "limits", section: c.limitsSchema()},
 		{name: "record", section: c.recordSchema()},
 		{name: "status", section: []field{
 			{name: "hosts", value: list(&c.Status.Hosts, checkHostname)},
@@ -83,6 +84,8 @@ func (c *Config) checksSchema() []field {
 			{name: "trust_auth_mech", value: list(&k.Relay.TrustAuthMech, matching(`(?i)[a-z0-9_-]{1,20}`, "a SASL mechanism such as PLAIN"))},
 			{name: "local_mailers", value: list(&k.Relay.LocalMailers, matching(`[^ \t\r\n,]+`, "the name of a delivery agent such as local"))},
 		}},
+		{name: "sender_login", section: c.senderLoginSchema()},
+		{name: "own_sender", section: ownSenderSchema(&k.OwnSender)},
 		{name: "sender", section: tableSchema(&k.Sender)},
 		{name: "sender_domain", section: c.senderDomainSchema()},
 		{name: "client", section: tableSchema(&k.Client)},
@@ -144,7 +147,7 @@ func portChecks(p *policy.Port) func(value) {
 	return func(v value) {
 		p.Checks = make(map[string]policy.Mode)
 		var fields []field
-		for _, name := range []string{"port", "recipient", "relay", "sender", "sender_domain", "client", "rdns", "dnsbl", "received"} {
+		for _, name := range []string{"port", "recipient", "relay", "sender_login", "own_sender", "sender", "sender_domain", "client", "rdns", "dnsbl", "limits", "received"} {
 			fields = append(fields, field{name: name, value: func(v value) {
 				var m policy.Mode
 				mode(&m)(v)

@@ -20,7 +20,7 @@ const redacted = "[redacted]"
 // harmless are the words that a list's keys take; they can be shown.
 var harmless = map[string]bool{
 	"address": true, "domain": true, "ignore": true, "tempfail": true, "true": true, "false": true,
-	"ipv4": true, "ipv6": true, "null": true,
+	"ipv4": true, "ipv6": true, "all": true, "strangers": true, "authenticated": true, "null": true,
 }
 
 // Secret is a password or a key. It is never shown: printing it prints a

@@ -122,7 +122,12 @@ func (c *Config) askSendmail(s *sources) {
 		s.mapFromSendmail(cf)
 	}
 	if !c.explicit("access.features") {
-		s.features = cf.Features
+		if f := cf.Features; cf.Access.Type == "" && c.asked(cf) {
+			s.features.RelayHostsOnly, s.features.RelayEntireDomain = f.RelayHostsOnly, f.RelayEntireDomain
+			s.features.RelayLocalFrom, s.features.UseClientPTR = f.RelayLocalFrom, f.UseClientPTR
+		} else {
+			s.features = f
+		}
 	}
 	// An option of sendmail, also if the FEATUREs are configured.
 	s.features.CompressedIPv6 = cf.Features.CompressedIPv6
@@ -152,6 +157,15 @@ func (c *Config) askSendmail(s *sources) {
 	}
 }
 
+// asked reports whether sendmail asks milterd about each recipient. Without
+// FEATURE(access_db) the table is milterd's alone then, and access.features has the
+// FEATUREs that need it.
+func (c *Config) asked(cf *sendmail.Config) bool {
+	return slices.ContainsFunc(cf.Sockets, func(m sendmail.Map) bool {
+		return m.Name == questionMap && m.Asked && leadsTo(c.Listen.Map, m.Socket)
+	})
+}
+
 // mapFromSendmail takes the access table that sendmail uses. Where sendmail has
 // none, or asks a server for it, the default file stays.
 func (s *sources) mapFromSendmail(cf *sendmail.Config) {
@@ -165,7 +179,7 @@ func (s *sources) mapFromSendmail(cf *sendmail.Config) {
 	case cf.Access.Type == "socket" && leadsTo(s.config.Listen.Map, cf.Access.Socket) && !cf.Access.Optional:
 		// sendmail's rules ask milterd alone, and an empty table refuses nobody.
 		s.access.missing, s.access.file, s.access.line = mustExist, s.cf, cf.Access.Line
-	case cf.Access.Type == "":
+	case cf.Access.Type == "" && !s.config.asked(cf):
 		s.warn(s.cf, 0, "no FEATURE(access_db), so sendmail looks nothing up in %s", s.access.path)
 	}
 }
@@ -225,14 +239,22 @@ func (c *Config) Entries() map[string]int { return maps.Clone(c.entries) }
 // are errors.
 func (c *Config) LeftOut() int { return c.leftOut }
 
+// AccessFile is the path of the access table.
+func (c *Config) AccessFile() string { return c.sources().access.path }
+
 // Files lists every file that the policy depends on, whether there is one or
-// not: the configuration itself, sendmail.cf, the access table and the domain
-// files.
+// not: the configuration itself, sendmail.cf, the access table, the addresses of logins
+// and the domain files.
 func (c *Config) Files() []string {
 	s := c.sources()
-	files := []string{c.name, s.cf, s.access.path}
+	files := []string{c.name, s.cf, s.access.path, c.senderFile()}
 	for _, f := range slices.Concat(s.local.files, s.relay.files, s.ownDomains.files) {
 		files = append(files, f.path)
+	}
+	for _, l := range c.Limits.Rules {
+		if l.ExceptionsFile != "" {
+			files = append(files, c.path(l.ExceptionsFile))
+		}
 	}
 	return slices.DeleteFunc(files, func(path string) bool { return path == "" })
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"milterd/dnscheck"
-	"milterd/dnscheck/dnstest"
+	"milterd/integration/testkit/dnstest"
 )
 
 // benchClients is how many different clients the benchmarks have; the zone has

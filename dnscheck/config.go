@@ -86,9 +86,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.CacheEntries = cmp.Or(c.CacheEntries, 200_000)
 	c.CacheBytes = cmp.Or(c.CacheBytes, 32<<20)
 	c.ResolvConf = cmp.Or(c.ResolvConf, "/etc/resolv.conf")
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
+	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	if c.now == nil {
 		c.now = time.Now
 	}

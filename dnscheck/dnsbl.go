@@ -25,6 +25,19 @@ const (
 	DomainList
 )
 
+// Clients says which clients a list is asked about.
+type Clients uint8
+
+// The clients.
+const (
+	// AllClients: everybody.
+	AllClients Clients = iota
+	// StrangersOnly: those that have not logged in.
+	StrangersOnly
+	// AuthenticatedOnly: those that have.
+	AuthenticatedOnly
+)
+
 // TemporaryRule says what becomes of a list that gives no answer.
 type TemporaryRule uint8
 
@@ -55,6 +68,8 @@ type List struct {
 	// Codes are the answers that count as a listing; the default is a careful
 	// choice for the kind of list.
 	Codes []Code
+	// Clients says which clients it is asked about; everybody by default.
+	Clients Clients
 	// IPv4 and IPv6 are the families an address list is asked about; both if
 	// neither is set.
 	IPv4, IPv6 bool
@@ -111,6 +126,57 @@ func (l *list) asks(f family) bool {
 type Lists struct {
 	lists     []*list
 	threshold int
+	// of are the lists that For returns.
+	of map[Audience]*Lists
+}
+
+// Audience is a kind of clients, as lists are chosen for it.
+type Audience uint8
+
+// The audiences.
+const (
+	// Strangers have not logged in: the lists for everybody and those for strangers.
+	Strangers Audience = iota
+	// Authenticated have: the lists for everybody and those for logins.
+	Authenticated
+	// LoginsAlone have, and are spared the lists for everybody.
+	LoginsAlone
+	audiences
+)
+
+// For returns the lists that are asked about a kind of clients; nil for none. Lists that
+// are the same for two kinds are one value.
+func (l *Lists) For(a Audience) *Lists {
+	if l == nil {
+		return nil
+	}
+	return l.of[a]
+}
+
+// share makes what For returns.
+func (l *Lists) share() {
+	l.of = make(map[Audience]*Lists, audiences)
+	for a := range audiences {
+		some := slices.DeleteFunc(slices.Clone(l.lists), func(one *list) bool { return !one.Clients.in(a) })
+		switch len(some) {
+		case 0:
+		case len(l.lists):
+			l.of[a] = l
+		default:
+			l.of[a] = &Lists{lists: some, threshold: l.threshold}
+		}
+	}
+}
+
+// in reports whether a list with these clients is asked about an audience.
+func (c Clients) in(a Audience) bool {
+	switch c {
+	case StrangersOnly:
+		return a == Strangers
+	case AuthenticatedOnly:
+		return a != Strangers
+	}
+	return a != LoginsAlone
 }
 
 // ListOptions are what all lists have in common.
@@ -151,6 +217,7 @@ func NewLists(lists []List, o ListOptions) (*Lists, error) {
 		}
 		l.lists = append(l.lists, ready)
 	}
+	l.share()
 	return l, nil
 }
 

@@ -3,6 +3,7 @@ package dnscheck_test
 import (
 	"context"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,5 +85,36 @@ func TestErrorAnswersOfListsAreSoonForgotten(t *testing.T) {
 		if got := s.Total(); got != test.want {
 			t.Errorf("%s was asked for %d times, want %d", test.name, got, test.want)
 		}
+	}
+}
+
+func TestListsForSomeClients(t *testing.T) {
+	lists, err := dnscheck.NewLists([]dnscheck.List{
+		{Zone: "all.example", Weight: 1}, {Zone: "strangers.example", Weight: 1, Clients: dnscheck.StrangersOnly},
+		{Zone: "logins.example", Weight: 1, Clients: dnscheck.AuthenticatedOnly},
+	}, dnscheck.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nothing, err := dnscheck.NewFrozen(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for a, want := range map[dnscheck.Audience]string{
+		dnscheck.Strangers: "all.example strangers.example", dnscheck.Authenticated: "all.example logins.example", dnscheck.LoginsAlone: "logins.example",
+	} {
+		var names []string
+		for _, entry := range lists.For(a).Check(t.Context(), nothing, netip.MustParseAddr("203.0.113.8")).Entries {
+			names = append(names, entry.List)
+		}
+		if got := strings.Join(names, " "); got != want {
+			t.Errorf("audience %d: %s, expected %s", a, got, want)
+		}
+	}
+	if lists, err = dnscheck.NewLists([]dnscheck.List{{Zone: "all.example", Weight: 1}}, dnscheck.ListOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if lists.For(dnscheck.Strangers) != lists || lists.For(dnscheck.Authenticated) != lists || lists.For(dnscheck.LoginsAlone) != nil {
+		t.Error("lists for everybody are not the same for strangers and logins")
 	}
 }

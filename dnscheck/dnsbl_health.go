@@ -1,6 +1,7 @@
 package dnscheck
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"math/rand/v2"
@@ -115,10 +116,7 @@ type zoneHealth struct {
 // NewHealth makes a Health that knows no lists yet. log, which may be nil, is told
 // once of a list that stops working, and once when it works again.
 func NewHealth(log *slog.Logger) *Health {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-	return &Health{log: log, zones: make(map[zoneKey]*zoneHealth), wake: make(chan struct{}, 1), duration: newListDuration()}
+	return &Health{log: cmp.Or(log, slog.New(slog.DiscardHandler)), zones: make(map[zoneKey]*zoneHealth), wake: make(chan struct{}, 1), duration: newListDuration()}
 }
 
 // about is a time from half of d to one and a half.

@@ -9,7 +9,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"milterd/dnscheck/internal/zonefile"
+	"milterd/dnscheck/zonefile"
 )
 
 // The words of a session's dns lines, for results without records.

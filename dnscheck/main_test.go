@@ -9,8 +9,8 @@ import (
 	"go.uber.org/goleak"
 
 	"milterd/dnscheck"
-	"milterd/dnscheck/dnstest"
 	"milterd/integration/testkit"
+	"milterd/integration/testkit/dnstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"milterd/integration/harness"
@@ -17,6 +18,8 @@ var scenes = []struct{ name, dir string }{
 	{"shadow", "shadow"},
 	{"lists", "lists"},
 	{"doors", "doors"},
+	{"senders", "senders"},
+	{"limits", "limits"},
 }
 
 func TestDialogues(t *testing.T) {
@@ -63,4 +66,17 @@ func play(t *testing.T, env *harness.Env, dialogues []*harness.Dialogue) {
 			})
 		}
 	})
+}
+
+// TestBothDoorsTellTheSameOfSenders plays the dialogues about senders with a sendmail
+// whose own rules ask milterd, too: then the map door is the one that answers.
+func TestBothDoorsTellTheSameOfSenders(t *testing.T) {
+	dialogues, options := readScene(t, "senders", "senders")
+	_, doors := readScene(t, "doors", "doors")
+	options.Include, options.Access = doors.Include, ""
+	env := start(t, options)
+	play(t, env, dialogues)
+	if log := env.Milterd.Log.String(); !strings.Contains(log, "door=map") || !strings.Contains(log, "check=sender_login") || !strings.Contains(log, "check=own_sender") {
+		t.Errorf("the map door has not refused senders:\n%s", log)
+	}
 }

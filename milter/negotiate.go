@@ -52,13 +52,15 @@ type needs struct {
 	headers bool
 	// quarantine: leave to hold a message.
 	quarantine bool
+	// refused: the recipients that the MTA refuses itself, too.
+	refused bool
 }
 
 // needsOf derives the needs of a policy. Only scrubbing looks at header fields. The
 // access table may hold QUARANTINE entries, or get them with the next reload,
 // and leave to quarantine costs nothing, so it is always asked for.
 func needsOf(p *policy.Policy) needs {
-	return needs{quarantine: true, headers: p != nil && p.Scrubs()}
+	return needs{quarantine: true, headers: p != nil && p.Scrubs(), refused: p != nil && p.Limits.CountRefused()}
 }
 
 // scrubbing reports whether what was agreed on with the MTA lets a filter see and
@@ -86,6 +88,9 @@ func (n needs) options() (gomilter.OptAction, gomilter.OptProtocol) {
 		gomilter.OptNoDataReply | gomilter.OptNoUnknownReply | gomilter.OptNoEOHReply | gomilter.OptNoBodyReply
 	if !n.headers {
 		protocol |= gomilter.OptNoHeaders
+	}
+	if n.refused {
+		protocol |= gomilter.OptRcptRej
 	}
 	return actions, protocol
 }

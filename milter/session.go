@@ -76,9 +76,9 @@ func (s *session) Connect(host, family string, port uint16, addr string, m gomil
 	if s.current.Policy == nil || !known {
 		return gomilter.RespContinue, nil
 	}
-	client := door.ClientText(s.client.Addr)
 	s.client.Shared = s.current.NAT.Seen(s.client.Addr)
-	answers := s.current.Answers(s.ctx, s.client, func(value any) { s.server.recovered("look-up", value, "client", client) })
+	client := s.client.Addr
+	answers := s.current.Answers(s.ctx, s.client, func(value any) { s.server.recovered("look-up", value, "client", door.ClientText(client)) })
 	s.evaluator = s.server.config.NewEvaluator(s.current.Policy, s.client, answers)
 	return gomilter.RespContinue, nil
 }
@@ -100,7 +100,7 @@ func (s *session) Helo(name string, m gomilter.Modifier) (response *gomilter.Res
 // message only, and is taken anew for the next.
 func (s *session) MailFrom(from, args string, m gomilter.Modifier) (response *gomilter.Response, err error) {
 	defer s.tempfailOnPanic("mail", &response)
-	defer s.server.counter.took(policy.StageMail, time.Now())
+	defer s.server.counter.mail.took(time.Now())
 	s.endMessage()
 	s.noteQueueID(m)
 	s.from, s.auth = from, authState(m)
@@ -127,7 +127,7 @@ func (s *session) MailFrom(from, args string, m gomilter.Modifier) (response *go
 // RcptTo judges one recipient.
 func (s *session) RcptTo(to, args string, m gomilter.Modifier) (response *gomilter.Response, err error) {
 	defer s.tempfailOnPanic("rcpt", &response)
-	defer s.server.counter.took(policy.StageRcpt, time.Now())
+	defer s.server.counter.rcpt.took(time.Now())
 	s.noteQueueID(m)
 	if !s.inMessage {
 		return s.fail(policy.Verdict{Stage: policy.StageRcpt, Arg: to}, "no MAIL before it"), nil
@@ -145,6 +145,10 @@ func (s *session) RcptTo(to, args string, m gomilter.Modifier) (response *gomilt
 		Host:   m.Get(gomilter.MacroRcptHost),
 		Addr:   m.Get(gomilter.MacroRcptAddr),
 	})
+	if m.Get(gomilter.MacroRcptMailer) == policy.RefusedMailer {
+		// The MTA has refused it, and only tells.
+		return gomilter.RespContinue, nil
+	}
 	response = s.give(verdict)
 	if verdict.Action == policy.ActionDiscard {
 		// The one answer to RCPT that ends the whole message.
@@ -181,7 +185,7 @@ func (s *session) BodyChunk([]byte, gomilter.Modifier) (*gomilter.Response, erro
 // MTA takes the order to quarantine.
 func (s *session) EndOfMessage(m gomilter.Modifier) (response *gomilter.Response, err error) {
 	defer s.tempfailOnPanic("end of message", &response)
-	defer s.server.counter.took(policy.StageEOM, time.Now())
+	defer s.server.counter.eom.took(time.Now())
 	s.noteQueueID(m)
 	if !s.inMessage {
 		return s.fail(policy.Verdict{Stage: policy.StageEOM}, "no MAIL before it"), nil
@@ -310,5 +314,5 @@ func (s *session) tempfailAllOnPanic(callback string, response **gomilter.Respon
 }
 
 func (s *session) recovered(callback string, value any) bool {
-	return s.server.recovered(callback, value, "queue", s.queueID, "client", door.ClientText(s.client.Addr))
+	return value != nil && s.server.recovered(callback, value, "queue", s.queueID, "client", door.ClientText(s.client.Addr))
 }

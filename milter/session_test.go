@@ -1,6 +1,7 @@
 package milter
 
 import (
+	"io"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -406,7 +407,7 @@ func TestThePolicyItselfIsTheDefault(t *testing.T) {
 		}},
 	}
 	current := func() door.Snapshot { return door.Snapshot{Policy: p} }
-	ts := serve(t, Config{Current: current, NewEvaluator: policyEvaluator})
+	ts := serve(t, Config{Current: current, NewEvaluator: policyEvaluator(slog.New(slog.DiscardHandler))})
 	peer := negotiated(t, ts.addr)
 	peer.begin()
 	peer.send(frame('D', "R{rcpt_mailer}\x00esmtp\x00{rcpt_host}\x00other.example.\x00{rcpt_addr}\x00x@other.example\x00"),
@@ -442,7 +443,7 @@ func TestAGatewayThatHidesTheClientsRelaysNothing(t *testing.T) {
 		}},
 	}
 	now := door.Snapshot{Policy: p, NAT: door.NewNATGuard(slog.New(slog.DiscardHandler))}
-	ts := serve(t, Config{Current: func() door.Snapshot { return now }, NewEvaluator: policyEvaluator})
+	ts := serve(t, Config{Current: func() door.Snapshot { return now }, NewEvaluator: policyEvaluator(slog.New(slog.DiscardHandler))})
 	peer := negotiated(t, ts.addr)
 	relay := func(addr, want string) {
 		t.Helper()
@@ -458,4 +459,14 @@ func TestAGatewayThatHidesTheClientsRelaysNothing(t *testing.T) {
 	}
 	relay("10.88.0.1", "y451 4.7.1 Relaying temporarily denied. Your own address is not known")
 	relay("10.88.0.2", "c")
+}
+
+func TestOnlyALogAtLevelDebugHasTraces(t *testing.T) {
+	for level, want := range map[slog.Level]bool{slog.LevelDebug: true, slog.LevelInfo: false} {
+		logger := slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: level}))
+		evaluator := policyEvaluator(logger)(&policy.Policy{}, policy.Connection{}, nil)
+		if got := len(evaluator.Mail(policy.Auth{}, policy.Mail{From: "a@good.example"}).Trace) > 0; got != want {
+			t.Errorf("%v: a trace: %v, expected %v", level, got, want)
+		}
+	}
 }

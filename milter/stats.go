@@ -35,21 +35,27 @@ type counters struct {
 	mu       sync.Mutex
 	verdicts map[VerdictKey]uint64
 
-	// duration is how long callbacks took, by stage.
-	duration *prometheus.HistogramVec
+	// duration is how long callbacks took, by stage; the others are its parts.
+	duration        *prometheus.HistogramVec
+	mail, rcpt, eom stageTime
 }
 
 func newCounters() *counters {
-	return &counters{verdicts: make(map[VerdictKey]uint64), duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	c := &counters{verdicts: make(map[VerdictKey]uint64), duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "milterd_callback_duration_seconds", Help: "How long MTAs waited for a verdict, look-ups in the DNS included.",
 		Buckets: []float64{.0001, .001, .01, .05, .1, .25, .5, 1, 2.5, 5, 10},
 	}, []string{"stage"})}
+	for stage, part := range map[policy.Stage]*stageTime{policy.StageMail: &c.mail, policy.StageRcpt: &c.rcpt, policy.StageEOM: &c.eom} {
+		part.Observer = c.duration.WithLabelValues(string(stage))
+	}
+	return c
 }
 
-// took counts how long a callback took that began at a moment.
-func (c *counters) took(stage policy.Stage, began time.Time) {
-	c.duration.WithLabelValues(string(stage)).Observe(time.Since(began).Seconds())
-}
+// stageTime is how long the callbacks of one stage took.
+type stageTime struct{ prometheus.Observer }
+
+// took counts a callback that began at a moment.
+func (t stageTime) took(began time.Time) { t.Observe(time.Since(began).Seconds()) }
 
 func (c *counters) verdict(v policy.Verdict) {
 	c.mu.Lock()

@@ -9,9 +9,8 @@ import "cmp"
 type Answers interface {
 	// Begin starts the look-ups about the client. It does not wait.
 	Begin(Needs)
-	// Prepare starts the look-ups about a message: the sender's domain and the names
-	// for the domain lists, empty if they are not needed. It does not wait.
-	Prepare(senderDomain string, names []string)
+	// Prepare starts the look-ups about a message. It does not wait.
+	Prepare(MessageNeeds)
 	// EndMessage gives up what is still being looked up about the message.
 	EndMessage()
 	// Close gives up all that is still being looked up.
@@ -27,13 +26,18 @@ type Answers interface {
 	ReverseDNS() ReverseDNS
 	// SenderDomain is about the domain of a sender's address.
 	SenderDomain(domain string) SenderDomain
-	// Listings is what the address lists say about the client.
-	Listings() Listings
-	// NameListings is what the domain lists say about names the client gave.
-	NameListings(names []string) Listings
+	// Listings is what the address lists for such clients say about the client.
+	Listings(ListClients) Listings
+	// NameListings is what the domain lists for such clients say about names the
+	// client gave.
+	NameListings(c ListClients, names []string) Listings
 	// Grant says whether the client's address holds a relay grant (POP or IMAP
 	// before SMTP) at this moment.
 	Grant() GrantState
+	// Count asks limits for room and, if all that are enforced have it, takes it under
+	// each limit that has. It fills in the answers, and says whether the login, if one
+	// is given, has been blocked by hand: then nothing is asked or taken.
+	Count(login string, queries []LimitQuery) (blocked bool)
 }
 
 // Recording is what the DNS was asked in one session. It may be used by several
@@ -122,8 +126,20 @@ type Listings struct {
 	Details []string
 }
 
-// Needs are the look-ups about a client that a connection's checks may want.
+// Needs are the look-ups about a client that a connection's checks may want. Listings are
+// those for strangers: no client has logged in when it connects.
 type Needs struct{ ReverseDNS, Listings bool }
+
+// MessageNeeds are the look-ups that the checks of a message may want.
+type MessageNeeds struct {
+	// SenderDomain is the domain of the sender, empty if it need not be looked up.
+	SenderDomain string
+	// Clients says what lists are meant.
+	Clients ListClients
+	// Listings asks for those of the client's address, Names for those of names.
+	Listings bool
+	Names    []string
+}
 
 // needs says which look-ups about the client the checks of this connection use. A check
 // that is off here needs none.
@@ -131,7 +147,7 @@ func (s *Session) needs() Needs {
 	c := &s.policy.Checks
 	return Needs{
 		ReverseDNS: s.clientAddr != "" && c.RDNS.Source == RDNSSourceOwn && s.mode("rdns", c.RDNS.Mode) != ModeOff,
-		Listings:   c.DNSBL.Addresses && s.asksLists(),
+		Listings:   c.DNSBL.Addresses.of(ListStrangers) && s.asksLists(),
 	}
 }
 
@@ -154,12 +170,15 @@ func (noRecording) Lines() []string { return nil }
 const nothingToAsk = "nothing to ask"
 
 func (NoAnswers) Begin(Needs)                      {}
-func (NoAnswers) Prepare(string, []string)         {}
+func (NoAnswers) Prepare(MessageNeeds)             {}
 func (NoAnswers) EndMessage()                      {}
 func (NoAnswers) Close()                           {}
 func (NoAnswers) Record(of Recording) Recording    { return cmp.Or[Recording](of, noRecording{}) }
 func (NoAnswers) Grant() GrantState                { return GrantNone }
+func (NoAnswers) Count(string, []LimitQuery) bool  { return false }
 func (NoAnswers) ReverseDNS() ReverseDNS           { return ReverseDNS{Detail: nothingToAsk} }
-func (NoAnswers) Listings() Listings               { return Listings{Details: []string{nothingToAsk}} }
-func (NoAnswers) NameListings([]string) Listings   { return Listings{Details: []string{nothingToAsk}} }
+func (NoAnswers) Listings(ListClients) Listings    { return Listings{Details: []string{nothingToAsk}} }
 func (NoAnswers) SenderDomain(string) SenderDomain { return SenderDomain{Detail: nothingToAsk} }
+func (NoAnswers) NameListings(ListClients, []string) Listings {
+	return Listings{Details: []string{nothingToAsk}}
+}

@@ -12,21 +12,40 @@ func (s *Session) checkDNSBL(e *evaluation) finding {
 	if s.clientAddr == "" {
 		return pass("the client has no address")
 	}
-	if why := s.dnsExempt(e, check.Exempt); why != "" {
+	exempt, clients := check.Exempt, s.listClients()
+	if clients == ListLogins && (check.Addresses.of(clients) || check.Names.of(clients)) {
+		// There are lists for those that have logged in.
+		exempt.Authenticated = false
+	}
+	if why := s.dnsExempt(e, exempt); why != "" {
 		return finding{action: ActionAccept, exempt: true, reason: why}
 	}
-	return s.unlessExempt(e, check.Exempt, s.findListing(e))
+	if !check.Addresses.of(clients) && !check.Names.of(clients) {
+		return pass("no list is asked about such clients")
+	}
+	return s.unlessExempt(e, exempt, s.findListing(e, clients))
 }
 
-func (s *Session) findListing(e *evaluation) finding {
+// listClients says which lists are asked about this client.
+func (s *Session) listClients() ListClients {
+	switch {
+	case s.message.auth.Type == "":
+		return ListStrangers
+	case s.policy.Checks.DNSBL.Exempt.Authenticated && s.trustedAuth():
+		return ListLogins
+	}
+	return ListAuthenticated
+}
+
+func (s *Session) findListing(e *evaluation, clients ListClients) finding {
 	check := s.policy.Checks.DNSBL
 	var undecided *finding
 	switch {
-	case !check.Addresses:
+	case !check.Addresses.of(clients):
 	case s.conn.Shared:
 		e.answers = append(e.answers, "the address lists do not count: "+sharedAddress)
 	default:
-		f, decided := s.judgeListings(e, s.answers.Listings(), s.clientAddr)
+		f, decided := s.judgeListings(e, s.answers.Listings(clients), s.clientAddr)
 		if decided {
 			return f
 		}
@@ -34,8 +53,8 @@ func (s *Session) findListing(e *evaluation) finding {
 			undecided = &f
 		}
 	}
-	if names := s.listableNames(); check.Names && len(names) > 0 {
-		f, decided := s.judgeListings(e, s.answers.NameListings(names), "")
+	if names := s.listableNames(); check.Names.of(clients) && len(names) > 0 {
+		f, decided := s.judgeListings(e, s.answers.NameListings(clients, names), "")
 		if decided || f.refuses() && undecided == nil {
 			return f
 		}

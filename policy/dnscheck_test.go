@@ -20,13 +20,13 @@ type scripted struct {
 func (s *scripted) Begin(n Needs)     { s.needs = n }
 func (s *scripted) Grant() GrantState { return s.grant }
 
-func (s *scripted) Prepare(domain string, names []string) {
-	s.prepared = append(s.prepared, domain+" "+strings.Join(names, ","))
+func (s *scripted) Prepare(n MessageNeeds) {
+	s.prepared = append(s.prepared, n.SenderDomain+" "+strings.Join(n.Names, ","))
 }
-func (s *scripted) ReverseDNS() ReverseDNS               { return s.reverse }
-func (s *scripted) SenderDomain(string) SenderDomain     { return s.domain }
-func (s *scripted) Listings() Listings                   { return s.listings }
-func (s *scripted) NameListings(names []string) Listings { return s.names }
+func (s *scripted) ReverseDNS() ReverseDNS                      { return s.reverse }
+func (s *scripted) SenderDomain(string) SenderDomain            { return s.domain }
+func (s *scripted) Listings(ListClients) Listings               { return s.listings }
+func (s *scripted) NameListings(ListClients, []string) Listings { return s.names }
 
 // dnsFixture is a policy with every check that asks the DNS.
 func dnsFixture(t *testing.T) *Policy {
@@ -42,7 +42,7 @@ func dnsFixture(t *testing.T) *Policy {
 		Temporary: refuse("451 4.1.8 temporary"), BadMX: refuse("550 5.1.8 bad"),
 	}
 	p.Checks.DNSBL = DNSBLCheck{
-		Mode: ModeEnforce, Addresses: true, Names: true, Reply: reply(t, "550 5.7.1 Rejected: {listed} listed at {zone}"),
+		Mode: ModeEnforce, Addresses: ListUse{All: true}, Names: ListUse{All: true}, Reply: reply(t, "550 5.7.1 Rejected: {listed} listed at {zone}"),
 		Replies: map[string]Reply{"names": reply(t, "554 5.7.1 {listed}: {reason}")}, Temporary: reply(t, "451 4.7.1 lists"), Exempt: exempt,
 	}
 	return p

@@ -10,19 +10,23 @@
 //
 //	recipient      To: entries of the access table (FEATURE blocklist_recipients)
 //	relay          is the recipient ours, or the client entitled to relay?
+//	sender_login   is the sender an address of who has logged in?
+//	own_sender     does a stranger send in the name of our own domains?
 //	friend         FEATURE(delay_checks, friend or hater)
 //	sender         From: entries
 //	sender_domain  could mail be sent back to the sender's domain?
 //	client         Connect: entries, by name, then by address
 //	rdns           the client's reverse DNS
 //	dnsbl          DNS block and allow lists
+//	limits         how much a login, a client or a sender may send
 //
 // That is the order of sendmail's check_rcpt with FEATURE(delay_checks): a client
-// with a trusted mechanism or certificate ends the checks after relay, a FRIEND
+// with a trusted mechanism or certificate ends the checks after own_sender, a FRIEND
 // after friend, an accepted sender after sender. Without the FEATURE, client,
 // rdns, dnsbl, sender and sender_domain are given at MAIL, in the order of
 // check_relay and check_mail, but for what spares postmaster and so has to wait
-// for RCPT.
+// for RCPT. sender_login and own_sender, which sendmail has not, are always given at
+// RCPT. The limits are for everybody.
 //
 // The checks that read the access table follow sendmail's rulesets exactly; the
 // comment of package access has the details and the few differences.

@@ -65,6 +65,8 @@ type evaluation struct {
 	answers []string
 	// listing is what a reply of the dnsbl check may tell of.
 	listing Listings
+	// limit and wait are what a reply of the limits may tell of.
+	limit, wait string
 }
 
 func (s *Session) evaluate(stage Stage, arg string) *evaluation {
@@ -177,6 +179,7 @@ func (e *evaluation) expand(r Reply) Reply {
 	}
 	return r.expand(strings.NewReplacer(
 		"{listed}", Printable(e.listing.Listed), "{zone}", Printable(e.listing.List), "{reason}", Printable(e.listing.Reason),
+		"{limit}", e.limit, "{wait}", e.wait,
 		"{addr}", s.clientAddr, "{name}", Printable(s.conn.Name), "{ptr}", Printable(s.conn.PTR), "{helo}", Printable(s.helo),
 		"{sender}", Printable(s.message.mail.From), "{recipient}", Printable(to)))
 }

@@ -26,6 +26,8 @@ type Policy struct {
 	Shadow bool
 	// Checks configures each check.
 	Checks Checks
+	// Limits bound how much mail is taken.
+	Limits Limits
 	// Ports holds overrides, by daemon name or decimal port number. A value for
 	// the name wins; values that it leaves empty are those for the number.
 	Ports map[string]Port
@@ -56,7 +58,10 @@ type Checks struct {
 	Port      PortCheck
 	Recipient TableCheck
 	Relay     RelayCheck
-	Sender    TableCheck
+	// SenderLogin and OwnSender are about the right to a sender address.
+	SenderLogin SenderLoginCheck
+	OwnSender   OwnSenderCheck
+	Sender      TableCheck
 	// SenderDomain comes after Sender, if the table has no entry for it.
 	SenderDomain SenderDomainCheck
 	Client       TableCheck
@@ -131,11 +136,40 @@ type RDNSCheck struct {
 	Exempt  Exempt
 }
 
+// ListClients is a kind of clients, as DNS lists are chosen for it.
+type ListClients uint8
+
+// The kinds of clients.
+const (
+	// ListStrangers have not logged in: lists for everybody, and those for strangers.
+	ListStrangers ListClients = iota
+	// ListAuthenticated have: lists for everybody, and those for logins.
+	ListAuthenticated
+	// ListLogins have, and Exempt.Authenticated spares them the lists for everybody.
+	ListLogins
+)
+
+// ListUse says which clients there are lists for.
+type ListUse struct{ All, Strangers, Authenticated bool }
+
+func (u ListUse) any() bool { return u.All || u.Strangers || u.Authenticated }
+
+// of reports whether there is a list to ask about such clients.
+func (u ListUse) of(c ListClients) bool {
+	switch c {
+	case ListStrangers:
+		return u.All || u.Strangers
+	case ListAuthenticated:
+		return u.All || u.Authenticated
+	}
+	return u.Authenticated
+}
+
 // DNSBLCheck acts on what DNS lists say about the client and its names.
 type DNSBLCheck struct {
 	Mode Mode
-	// Addresses and Names: there are lists of that kind to ask.
-	Addresses, Names bool
+	// Addresses and Names: there are lists of that kind to ask, about which clients.
+	Addresses, Names ListUse
 	// Reply refuses what is listed; Replies holds those of single lists, by the
 	// list's name. {listed}, {zone} and {reason} stand for the listing.
 	Reply   Reply

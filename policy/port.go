@@ -1,16 +1,11 @@
 package policy
 
-import (
-	"fmt"
-
-	"milterd/policy/access"
-)
+import "fmt"
 
 // checkPort holds the listener's rules about AUTH and TLS.
 func (s *Session) checkPort(e *evaluation) finding {
 	check := s.policy.Checks.Port
-	// ANONYMOUS (RFC 4505) is no authentication.
-	authenticated := s.message.auth.Type != "" && access.Fold(s.message.auth.Type) != "anonymous"
+	authenticated := s.authenticated()
 	listener := s.listener()
 	switch {
 	case s.port.TLS == TLSRequire && s.tls.Version == "":

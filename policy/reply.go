@@ -73,7 +73,7 @@ func (r Reply) checkLine() error {
 }
 
 // Placeholders that a configured reply may hold; Expand replaces them.
-var placeholders = []string{"{addr}", "{name}", "{ptr}", "{helo}", "{sender}", "{recipient}", "{listed}", "{zone}", "{reason}"}
+var placeholders = []string{"{addr}", "{name}", "{ptr}", "{helo}", "{sender}", "{recipient}", "{listed}", "{zone}", "{reason}", "{limit}", "{wait}"}
 
 // CheckPlaceholders reports the first {word} in the text that Expand would not
 // replace, so that a typo is found when the configuration is loaded.

@@ -59,6 +59,8 @@ type Session struct {
 	message message
 	// untraced: verdicts have no Trace.
 	untraced bool
+	// queries is room for the questions to the limits.
+	queries []LimitQuery
 }
 
 // message is what is known about the current message.
@@ -72,6 +74,8 @@ type message struct {
 	quarantine *Verdict
 	// relayed: a recipient that is not ours was taken, as the client may relay.
 	relayed bool
+	// counted: a recipient was taken, and with it the message under all limits.
+	counted bool
 }
 
 // NewSession begins the evaluation of one connection, and the look-ups about its client.
@@ -163,21 +167,21 @@ func (s *Session) Mail(auth Auth, m Mail) Verdict {
 	return e.done()
 }
 
-// prepareAnswers begins the look-ups about this message. The checks of a client with a
-// trusted mechanism end before any of them is wanted.
+// prepareAnswers begins the look-ups about this message. A client with a trusted mechanism
+// is spared that of its sender's domain.
 func (s *Session) prepareAnswers() {
-	if s.trustedAuth() {
-		return
+	n := MessageNeeds{Clients: s.listClients()}
+	if !s.trustedAuth() && s.mode("sender_domain", s.policy.Checks.SenderDomain.Mode) != ModeOff {
+		n.SenderDomain = s.senderDomain()
 	}
-	domain, names := "", []string(nil)
-	if s.mode("sender_domain", s.policy.Checks.SenderDomain.Mode) != ModeOff {
-		domain = s.senderDomain()
+	if lists := &s.policy.Checks.DNSBL; s.asksLists() {
+		n.Listings = n.Clients != ListStrangers && lists.Addresses.of(n.Clients)
+		if lists.Names.of(n.Clients) {
+			n.Names = s.listableNames()
+		}
 	}
-	if s.policy.Checks.DNSBL.Names && s.asksLists() {
-		names = s.listableNames()
-	}
-	if domain != "" || len(names) > 0 {
-		s.answers.Prepare(domain, names)
+	if n.SenderDomain != "" || n.Listings || len(n.Names) > 0 {
+		s.answers.Prepare(n)
 	}
 }
 
@@ -194,22 +198,39 @@ func (s *Session) senderChecks(e *evaluation) passage {
 // Rcpt implements Evaluator.
 func (s *Session) Rcpt(r Recipient) Verdict {
 	e := s.evaluateRecipient(&r)
+	s.recipientChecks(e)
+	s.checkLimits(e)
+	verdict := e.done()
+	e.noteRelay()
+	return verdict
+}
+
+// recipientChecks are all the checks at RCPT but the limits.
+func (s *Session) recipientChecks(e *evaluation) {
 	if s.policy.Features.BlocklistRecipients && e.run("recipient", s.policy.Checks.Recipient.Mode, s.checkRecipient).refused {
-		return e.done()
+		return
 	}
 	relay := e.run("relay", s.policy.Checks.Relay.Mode, s.checkRelay)
 	e.verdict.Destination = e.destination
-	defer e.noteRelay()
 	if relay.refused || e.verdict.Action == ActionQuarantine {
-		return e.done()
+		return
+	}
+	if s.senderRights(e) {
+		return
 	}
 	if s.policy.Features.DelayChecks && !e.trusted() {
 		if s.delayedChecks(e) {
-			return e.done()
+			return
 		}
 	}
 	s.clientDNSChecks(e, true)
-	return e.done()
+}
+
+// senderRights are the checks on whether the client may send as that sender.
+func (s *Session) senderRights(e *evaluation) (refused bool) {
+	c := &s.policy.Checks
+	return c.SenderLogin.set() && e.run("sender_login", c.SenderLogin.Mode, s.checkSenderLogin).refused ||
+		c.OwnSender.set() && e.run("own_sender", c.OwnSender.Mode, s.checkOwnSender).refused
 }
 
 // clientDNSChecks are the checks on what the DNS says about the client. Without
@@ -221,7 +242,7 @@ func (s *Session) clientDNSChecks(e *evaluation, atRcpt bool) (refused bool) {
 	if due(c.RDNS.Exempt) && e.run("rdns", c.RDNS.Mode, s.checkRDNS).refused {
 		return true
 	}
-	asks := c.DNSBL.Addresses || c.DNSBL.Names
+	asks := c.DNSBL.Addresses.any() || c.DNSBL.Names.any()
 	return asks && due(c.DNSBL.Exempt) && e.run("dnsbl", c.DNSBL.Mode, s.checkDNSBL).refused
 }
 

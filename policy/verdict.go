@@ -101,8 +101,8 @@ func (v *Verdict) EditList() string { return editList(v.Edits) }
 
 // Step is one check's part in a verdict.
 type Step struct {
-	// Check is the check's name: port, recipient, relay, friend, sender, sender_domain,
-	// client, rdns, dnsbl or received.
+	// Check is the check's name: port, recipient, relay, sender_login, own_sender, friend,
+	// sender, sender_domain, client, rdns, dnsbl, limits or received.
 	Check string
 	// Result is pass, accept, exempt, scrub or the action the check asked for. In shadow
 	// mode "shadow " stands before an action.

@@ -46,6 +46,7 @@ func doctorFlags(o *options, f *flag.FlagSet) {
 }
 
 func mcFlags(o *options, f *flag.FlagSet) {
+	cfFlag(o, f)
 	names := strings.Join(slices.Sorted(maps.Keys(advice.Systems)), ", ")
 	f.BoolVar(&o.advice.both, "both", false, "for both doors, not for the filter alone")
 	o.advice.system = "debian"
@@ -63,7 +64,12 @@ func runMC(o *options, stdout, stderr io.Writer) int {
 	if err != nil {
 		return complain(stderr, err)
 	}
-	return written(stderr, stdout, advice.MC(config, o.advice.both, advice.Systems[o.advice.system]))
+	path := cmp.Or(o.advice.cf, config.SendmailCF(), defaultCF)
+	cf, err := configs.ReadSendmailCF(path)
+	if err != nil && o.advice.cf != "" {
+		return complain(stderr, err)
+	}
+	return written(stderr, stdout, advice.MC(config, cf, o.advice.both, advice.Systems[o.advice.system]))
 }
 
 func runImport(o *options, stdout, stderr io.Writer) int {

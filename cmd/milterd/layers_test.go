@@ -18,7 +18,7 @@ var mayImport = map[string][]string{
 	// Every package may show text.
 	"policy/printable": nil,
 	"policy":           {"policy/access", "header"},
-	"policy/replay":    {"policy", "policy/access", "header"},
+	"policy/replay":    {"policy", "policy/access", "policy/limits", "header"},
 
 	"policy/grant":           nil,
 	"policy/grant/httpserve": nil,
@@ -28,13 +28,15 @@ var mayImport = map[string][]string{
 	"policy/grant/drac":      {"policy/grant"},
 	"policy/grant/control":   {"policy/grant", "policy/grant/httpserve"},
 
+	// It counts for what policy decides.
+	"policy/limits": {"policy", "policy/access"},
+
 	"policy/replay/traffic": {"policy", "policy/replay"},
 	"policy/replay/dryrun":  {"policy", "policy/replay", "policy/replay/traffic", "configs", "dnscheck", "dnscheck/answers"},
 	"policy/replay/record":  {"policy", "policy/replay", "header"},
 
-	"dnscheck/internal/zonefile": nil,
-	"dnscheck":                   {"dnscheck/internal/zonefile"},
-	"dnscheck/dnstest":           {"dnscheck", "dnscheck/internal/zonefile"},
+	"dnscheck/zonefile": nil,
+	"dnscheck":          {"dnscheck/zonefile"},
 
 	"milter/door":      {"policy"},
 	"dnscheck/answers": {"dnscheck", "policy"},

@@ -13,8 +13,8 @@ import (
 
 	"milterd/configs/watch"
 	"milterd/dnscheck"
-	"milterd/dnscheck/dnstest"
 	"milterd/integration/testkit"
+	"milterd/integration/testkit/dnstest"
 )
 
 // liveConfig is a configuration with ten lists; SERVER is the DNS server.

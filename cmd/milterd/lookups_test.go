@@ -18,7 +18,7 @@ import (
 
 	"milterd/configs"
 	"milterd/dnscheck"
-	"milterd/dnscheck/dnstest"
+	"milterd/integration/testkit/dnstest"
 	"milterd/policy"
 	"milterd/policy/replay"
 )

@@ -15,13 +15,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
-	"milterd/dnscheck/dnstest"
 	"milterd/integration/testkit"
+	"milterd/integration/testkit/dnstest"
 )
 
 // everythingConfig has everything that there are metrics of. The DNS list lists
 // everything.
 const everythingConfig = statusConfig + `dns: {servers: ["DNS"]}
+limits: {rules: {logins: {rate: 100/1h}}}
 checks:
   rdns: {mode: off}
   dnsbl: {lists: {"{key}.keyed.example": {key: s3cret-of-the-list, name: keyed}}}

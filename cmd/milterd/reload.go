@@ -24,6 +24,7 @@ import (
 	"milterd/milter/status"
 	"milterd/milter/tally"
 	"milterd/policy"
+	"milterd/policy/limits"
 )
 
 // pollInterval is how often files are looked at if no event tells of a change.
@@ -49,6 +50,8 @@ type reloader struct {
 	nat *door.NATGuard
 	// grants is nil before openGrants, and where none are configured.
 	grants *grantSources
+	// limits is nil before openLimits.
+	limits *limits.Keeper
 
 	// config is what policy was made from, start is what milterd started with, asks
 	// are the look-ups in force. They belong to the goroutine that loads.
@@ -80,6 +83,10 @@ func (r *reloader) close() {
 			r.logger.Error("close the store of relay grants", "error", err)
 		}
 	}
+	if r.limits != nil {
+		// What cannot be written has been logged.
+		_ = r.limits.Close()
+	}
 }
 
 // openGrants opens what keeps relay grants and hears of logins, once, with the
@@ -99,7 +106,7 @@ func (r *reloader) openGrants() error {
 // publish puts a policy in force, with its look-ups, nil for none, and the grants.
 func (r *reloader) publish(p *policy.Policy, lookups *answers.Lookups) {
 	r.asks = lookups
-	now := &door.Snapshot{Policy: p, Lookups: lookups, Grants: r.held()}
+	now := &door.Snapshot{Policy: p, Lookups: lookups, Grants: r.held(), Limits: r.counting(p)}
 	if r.config.NATGuard == configs.NATGuardAuto {
 		now.NAT = r.nat
 	}

@@ -46,6 +46,10 @@ func runServe(o *options, _, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "milterd: %v\n", err)
 		return exitFailure
 	}
+	if err := r.openLimits(); err != nil {
+		fmt.Fprintf(stderr, "milterd: %v\n", err)
+		return exitFailure
+	}
 	sockets, err := openSockets(r.config, r.logger)
 	if err != nil {
 		fmt.Fprintf(stderr, "milterd: %v\n", err)
@@ -80,6 +84,7 @@ func serve(r *reloader, d *doors, s *sockets, recorder *record.Recorder, hangups
 	if r.grants != nil {
 		r.grants.run(reloading, running.Go)
 	}
+	running.Go(func() { r.limits.Run(reloading) })
 	running.Go(func() { watchdog(reloading, s, r.logger) })
 	notify(r.logger, daemon.SdNotifyReady)
 

@@ -170,3 +170,26 @@ func TestWhatLiesAround(t *testing.T) {
 	}
 	testkit.Golden(t, filepath.Join("testdata", "around.findings"), strings.ReplaceAll(b.String(), dir, "DIR"))
 }
+
+func TestTheImportListsWhatItLetsIn(t *testing.T) {
+	cf := generate(t, variant(t, "poprelayd"))
+	table := filepath.Join(filepath.Dir(cf), "access")
+	const text = "# no entry\nConnect:203.0.113\tREJECT\n198.51.100\t550 Go away\nIPv6:2001:db8\tDISCARD\nconnect:ipv6\tREJECT\n" +
+		"Connect:203.0.113.8\tREJECT\nIPv6:2001:db8::5\tREJECT\nConnect:10\tRELAY\nTo:192.0.2\tREJECT\nbad.example\tREJECT\n"
+	if err := os.WriteFile(table, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	read, err := configs.ReadSendmailCF(cf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, got, _ := strings.Cut(Import(read, cf), LessStrict)
+	_, got, _ = strings.Cut(got, "\n")
+	want := ""
+	for _, entry := range []string{"2: Connect:203.0.113 REJECT", "3: 198.51.100 550 Go away", "4: IPv6:2001:db8 DISCARD", "5: connect:ipv6 REJECT"} {
+		want += "#   " + table + ":" + entry + "\n"
+	}
+	if got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}

@@ -39,6 +39,7 @@ func Import(cf *sendmail.Config, path string) string {
 	m.received()
 	m.grants()
 	m.rest()
+	m.differences()
 	return m.String()
 }
 
@@ -209,8 +210,7 @@ func (m *importer) grants() {
 	drac, logs := false, false
 	for _, f := range m.cf.RelayMaps {
 		name, file, _ := strings.Cut(f.Value, " ")
-		isDRAC := strings.Contains(strings.ToLower(name+file), "drac")
-		switch {
+		switch isDRAC := isDRAC(f); {
 		case isDRAC && !drac:
 			drac = true
 			m.from(f.Line, "  drac: {listen: \"inet:0@127.0.0.1\"}  # in place of rpc.dracd and %s", cmp.Or(file, name))
@@ -222,6 +222,11 @@ func (m *importer) grants() {
 		}
 	}
 	m.stays = append(m.stays, "the map door: include(`/etc/mail/m4/milterd.m4') in place of FEATURE(`access_db'), by which grants reach sendmail's own rules")
+}
+
+// isDRAC reports whether a relay map is one that DRAC fills.
+func isDRAC(relayMap sendmail.Fact) bool {
+	return strings.Contains(strings.ToLower(relayMap.Value), "drac")
 }
 
 // rest lists what changes hands and what does not.
@@ -241,15 +246,56 @@ func (m *importer) rest() {
 			m.stays = append(m.stays, fmt.Sprintf("%s:%d: %s", m.name, problem.Line, problem.Text))
 		}
 	}
-	section := func(title string, lines []string) {
-		if len(lines) == 0 {
-			return
-		}
-		m.line("\n# %s", title)
-		for _, l := range slices.Compact(lines) {
-			m.line("#   %s", strings.ReplaceAll(l, "\n", " "))
-		}
+	m.section("When this is in force, these can go from sendmail.mc:", m.gone)
+	m.section("These stay with sendmail, or are not followed:", m.stays)
+}
+
+func (m *importer) section(title string, lines []string) {
+	if len(lines) == 0 {
+		return
 	}
-	section("When this is in force, these can go from sendmail.mc:", m.gone)
-	section("These stay with sendmail, or are not followed:", m.stays)
+	m.line("\n# %s", title)
+	for _, l := range slices.Compact(lines) {
+		m.line("#   %s", strings.ReplaceAll(l, "\n", " "))
+	}
+}
+
+// LessStrict begins the list of what the configuration of [Import] lets in, and the
+// sendmail.cf did not.
+const LessStrict = "WARNING, less strict than before:"
+
+// differences tells how clients of a map fare with milterd, where they hold grants in its
+// place. For one that rules of one's own ask in Local_check_rcpt, they end check_rcpt, and
+// with FEATURE(delay_checks) all that is looked at there. Otherwise sendmail has refused
+// the table's networks before; with milterd a grant outranks the network that the client
+// is in.
+func (m *importer) differences() {
+	isOwn := func(f sendmail.Fact) bool { return !isDRAC(f) }
+	own := slices.ContainsFunc(m.cf.RelayMaps, isOwn)
+	passed := "the access table's entries for recipients"
+	if m.cf.Features.DelayChecks {
+		passed = "the access table and reverse DNS"
+	}
+	if own {
+		m.section("Stricter than before:", []string{"a client of the map passed " + passed + "; one with a grant does not"})
+	}
+	if len(m.cf.RelayMaps) > 0 && !(own && m.cf.Features.DelayChecks) {
+		m.section(LessStrict+" a client with a grant is let in from these networks. An entry for its whole address still refuses it.", m.refusedNetworks())
+	}
+}
+
+// refusedNetworks are the entries of the access table that refuse a network.
+func (m *importer) refusedNetworks() []string {
+	const most = 20
+	var lines []string
+	for e := range entries(m.cf.Access.Text) {
+		if !e.refusesNetwork() {
+			continue
+		}
+		if len(lines) == most {
+			return append(lines, "and more such entries")
+		}
+		lines = append(lines, fmt.Sprintf("%s:%d: %s", m.cf.Access.Text, e.line, e.text))
+	}
+	return lines
 }

@@ -1,12 +1,14 @@
 package advice
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"milterd/configs"
+	"milterd/configs/sendmail"
 	"milterd/policy"
 )
 
@@ -34,8 +36,9 @@ func timeouts(c *configs.Config) string {
 }
 
 // MC writes the lines for a sendmail.mc that connect sendmail with a configuration:
-// through the filter door only, or through both.
-func MC(c *configs.Config, both bool, on System) string {
+// through the filter door only, or through both. cf is what sendmail.mc makes so far,
+// nil if that is not known.
+func MC(c *configs.Config, cf *sendmail.Config, both bool, on System) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("dnl Lines for %s, before its MAILER lines. Afterwards: %s", on.MC, on.Make)
@@ -44,7 +47,7 @@ func MC(c *configs.Config, both bool, on System) string {
 	line("define(`confPRIVACY_FLAGS', `goaway,restrictqrun')dnl")
 	line("dnl")
 	if both {
-		bothDoors(line, c, on)
+		bothDoors(line, c, cf, on)
 	} else {
 		line("dnl Both doors (-both) let sendmail's own rules read the access table through milterd,")
 		line("dnl and hide the client in the Received field that this host adds.")
@@ -65,7 +68,7 @@ func MC(c *configs.Config, both bool, on System) string {
 	return b.String()
 }
 
-func bothDoors(line func(string, ...any), c *configs.Config, on System) {
+func bothDoors(line func(string, ...any), c *configs.Config, cf *sendmail.Config, on System) {
 	line("dnl %s is configs/sendmail/milterd.m4 of milterd. Its include takes the place of", on.Include)
 	line("dnl FEATURE(`access_db'), and stands before the FEATUREs that use the access table:")
 	line("dnl greet_pause, delay_checks, conncontrol, ratecontrol.")
@@ -83,7 +86,58 @@ func bothDoors(line func(string, ...any), c *configs.Config, on System) {
 	define("MILTERD_TIMEOUTS", timeouts(c), configs.StockTimeouts)
 	define("MILTERD_FROM", c.Received.Rules.From, "from SMTP")
 	define("MILTERD_BY", c.Received.Rules.By, "(SMTP server)")
+	tableLines(line, c, cf)
 	line("include(`%s')dnl", on.Include)
+}
+
+// tableLines leave the access table out of sendmail's own rules, if nothing but milterd
+// needs it.
+func tableLines(line func(string, ...any), c *configs.Config, cf *sendmail.Config) {
+	const lineOut = "define(`MILTERD_NO_ACCESS')dnl"
+	if cf == nil {
+		line("dnl %s   saves some seventy questions a session, if nothing but milterd", lineOut)
+		line("dnl needs the table: say with -cf which sendmail.cf there is, to be told.")
+		return
+	}
+	if reasons := needsTable(cf, cmp.Or(cf.Access.Text, c.AccessFile())); len(reasons) > 0 {
+		line("dnl sendmail's own rules go on asking for the table's keys, as it has:")
+		for _, reason := range reasons {
+			line("dnl   %s", reason)
+		}
+		return
+	}
+	line("dnl Nothing but milterd needs the table. With this line, sendmail does not ask for its keys;")
+	line("dnl take FEATURE(`access_db') out, and what needs it (blocklist_recipients, lookupdotdomain).")
+	if cf.Access.Type != "" {
+		line("dnl milterd.yaml has to say then: access: {features: [%s]}", strings.Join(featureNames(cf.Features), ", "))
+	}
+	line("%s", lineOut)
+}
+
+// needsTable lists what is decided before milterd is asked at RCPT, or beside it, and has
+// exceptions or settings in the access table.
+func needsTable(cf *sendmail.Config, table string) []string {
+	var reasons []string
+	for _, f := range []struct {
+		on   bool
+		name string
+	}{
+		{cf.GreetPause.Line > 0, "FEATURE(`greet_pause')"}, {cf.RateControl.Line > 0, "FEATURE(`ratecontrol')"},
+		{cf.ConnControl.Line > 0, "FEATURE(`conncontrol')"}, {len(cf.DNSLists) > 0, "FEATURE(`dnsbl') or the like"},
+		{cf.RDNS != (sendmail.RDNS{}), "FEATURE(`require_rdns') or the like"},
+	} {
+		if f.on {
+			reasons = append(reasons, f.name)
+		}
+	}
+	seen := make(map[string]bool)
+	for e := range entries(table) {
+		if before := []string{"", "connect", "from", "to", "spam"}; !slices.Contains(before, e.tag) && !seen[e.tag] {
+			seen[e.tag] = true
+			reasons = append(reasons, fmt.Sprintf("%s:%d: %s", table, e.line, e.text))
+		}
+	}
+	return reasons
 }
 
 // modifiers are those of a port, with what its rule for AUTH adds.

@@ -7,11 +7,13 @@ import (
 	"strings"
 	"testing"
 
+	"milterd/configs"
 	"milterd/integration/testkit"
 )
 
 var (
 	daemonOptions = regexp.MustCompile("(?m)^DAEMON_OPTIONS.*\n")
+	tableFeatures = regexp.MustCompile(`(?m)^FEATURE\(\x60?bl(ock|ack)list_recipients.*\n`)
 	accessDB      = regexp.MustCompile(`(?m)^FEATURE\(\x60?access_db.*\n`)
 	firstMailer   = regexp.MustCompile(`(?m)^(MAILER_DEFINITIONS|MAILER\()`)
 )
@@ -20,6 +22,9 @@ var (
 func with(mc, lines string) string {
 	mc = daemonOptions.ReplaceAllString(mc, "")
 	if strings.Contains(lines, "\ninclude(") {
+		if strings.Contains(lines, "\ndefine(`MILTERD_NO_ACCESS')") {
+			mc = tableFeatures.ReplaceAllString(mc, "")
+		}
 		at := accessDB.FindStringIndex(mc)
 		return mc[:at[0]] + lines + mc[at[1]:]
 	}
@@ -35,7 +40,11 @@ func TestTheDoctorIsContentWithTheLinesOfMC(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				const more = "ports: {25: {auth: refuse}}\n"
 				stock := generate(t, variant(t, system))
-				lines := MC(config(t, stock, more), both, places)
+				read, err := configs.ReadSendmailCF(stock)
+				if err != nil {
+					t.Fatal(err)
+				}
+				lines := MC(config(t, stock, more), read, both, places)
 				testkit.Golden(t, filepath.Join("testdata", name+".lines"), lines)
 				cf := generate(t, with(variant(t, system), lines))
 				want := ""
@@ -48,6 +57,49 @@ func TestTheDoctorIsContentWithTheLinesOfMC(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestTheLinesSayWhatNeedsTheTable: what is decided before RCPT, or beside it.
+func TestTheLinesSayWhatNeedsTheTable(t *testing.T) {
+	cf := generate(t, variant(t, "freebsd"))
+	c := config(t, cf, "")
+	if got := MC(c, nil, true, Systems["freebsd"]); !strings.Contains(got, "\ndnl define(`MILTERD_NO_ACCESS')dnl ") {
+		t.Errorf("without a sendmail.cf:\n%s", got)
+	}
+	table := filepath.Join(filepath.Dir(cf), "access")
+	if err := os.WriteFile(table, []byte("To:x@y.example\tREJECT\n# none\nSrv_Features:10\tv\nSrv_Features:11\tv\nTLS_Clt:x.example\tVERIFY\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	read, err := configs.ReadSendmailCF(cf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := MC(c, read, true, Systems["freebsd"])
+	if want := "as it has:\ndnl   " + table + ":3: Srv_Features:10 v\ndnl   " + table + ":5: TLS_Clt:x.example VERIFY\ninclude("; !strings.Contains(got, want) {
+		t.Errorf("no %q in\n%s", want, got)
+	}
+}
+
+// TestTheDoctorKnowsTheQuestion of milterd.m4, with the access table and without it.
+func TestTheDoctorKnowsTheQuestion(t *testing.T) {
+	const include = "include(`/etc/mail/m4/milterd.m4')dnl\n"
+	noAccess := tableFeatures.ReplaceAllString(variant(t, "freebsd"), "")
+	for _, c := range []struct{ name, mc, want string }{
+		{"with the table", accessDB.ReplaceAllString(variant(t, "freebsd"), include), ""},
+		{"without it", accessDB.ReplaceAllString(noAccess, "define(`MILTERD_NO_ACCESS')dnl\n"+include), ""},
+		{"the same table beside it", accessDB.ReplaceAllString(noAccess, "define(`MILTERD_NO_ACCESS')dnl\n"+include+"FEATURE(`access_db')dnl\n"), ""},
+		{"another table beside it", accessDB.ReplaceAllString(noAccess, "define(`MILTERD_NO_ACCESS')dnl\n"+include+"FEATURE(`access_db', `hash /etc/mail/other')dnl\n"), "a table of their own"},
+		{"without its rules", accessDB.ReplaceAllString(variant(t, "freebsd"), "define(`MILTERD_NO_RULESETS')dnl\n"+include), "the rules of milterd.m4 are never called"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cf := generate(t, c.mc)
+			about := regexp.MustCompile(`(?m)^.*(access table|access map|access_db|of their own|milterd\.m4 are).*$`)
+			got := strings.Join(about.FindAllString(report(t, cf, config(t, cf, "")), -1), "\n")
+			if c.want == "" && got != "" || !strings.Contains(got, c.want) {
+				t.Errorf("says\n%s\nwant %q", got, c.want)
+			}
+		})
 	}
 }
 

@@ -1,7 +1,7 @@
 package advice
 
 import (
-	"bufio"
+	"cmp"
 	"fmt"
 	"net/netip"
 	"os"
@@ -15,15 +15,22 @@ import (
 	"milterd/configs/sendmail"
 	"milterd/milter/door"
 	"milterd/policy"
+	"milterd/policy/access"
 )
 
 // mta looks at the filter and the maps, beyond what the configuration itself warns of.
 func (p *patient) mta() {
-	leads := slices.ContainsFunc(p.cf.Filters, func(f sendmail.Filter) bool { return p.ours(f.Socket) })
 	for _, m := range p.cf.Sockets {
-		if m.Name == "received" && !(leads && p.cf.Received.Hides && p.cf.Access.Type == "socket") {
-			p.at(configs.Severe, m.Line, "include(`/etc/mail/m4/milterd.m4')dnl   before the MAILER lines, in place of FEATURE(`access_db')",
-				"milterd.m4 is included in the wrong place: of its lines some have no effect")
+		if m.Name != "milterd" || !ours(p.Config.Listen.Map, m.Socket) {
+			continue
+		}
+		if !m.Asked {
+			p.at(configs.Severe, m.Line, "R$*\t$: $>milterd_rcpt $1   as the first rule of SLocal_check_rcpt",
+				"the rules of milterd.m4 are never called, so sendmail does not ask milterd about recipients: Local_check_rcpt has to (MILTERD_NO_RULESETS)")
+		}
+		if text := p.cf.Access.Text; text != "" && text != p.Config.AccessFile() {
+			p.at(configs.Warning, p.cf.Access.Line, "dnl FEATURE(`access_db')   it is milterd that has the table",
+				"sendmail's own rules go on looking into a table of their own, %s, beside milterd's", text)
 		}
 	}
 	for _, again := range p.cf.Reopened {
@@ -31,10 +38,10 @@ func (p *patient) mta() {
 	}
 }
 
-// ours reports whether a socket of the sendmail.cf is the filter door.
-func (p *patient) ours(socket string) bool {
+// ours reports whether a socket of the sendmail.cf is one that milterd listens on.
+func ours(listen []string, socket string) bool {
 	theirs, err := door.ParseSendmail(socket)
-	return err == nil && slices.ContainsFunc(p.Config.Listen.Milter, func(s string) bool {
+	return err == nil && slices.ContainsFunc(listen, func(s string) bool {
 		address, err := door.ParseAddress(s)
 		return err == nil && address.MayBeSame(theirs)
 	})
@@ -54,29 +61,14 @@ func (p *patient) relaying() {
 			p.at(configs.Severe, 0, "RELAY_DOMAIN(`NETWORK OF YOUR OWN')dnl", "class R has %s, and so relays for %s", name, wide)
 		}
 	}
-	path := p.cf.Access.Text
-	if path == "" {
-		path = p.Config.Access.File
-	}
-	file, err := os.Open(path)
-	if err != nil {
-		return // the configuration's own warnings say so
-	}
-	defer file.Close()
-	lines := bufio.NewScanner(file)
-	for number := 1; lines.Scan(); number++ {
-		words := strings.Fields(lines.Text())
-		if len(words) != 2 || !strings.EqualFold(words[1], "RELAY") {
+	path := cmp.Or(p.cf.Access.Text, p.Config.AccessFile())
+	for e := range entries(path) {
+		if e.value.Kind != access.KindRelay || !e.ofClients() {
 			continue
 		}
-		tag, key, tagged := strings.Cut(words[0], ":")
-		if !tagged || strings.EqualFold(tag, "IPv6") {
-			key = words[0]
-		} else if !strings.EqualFold(tag, "Connect") {
-			continue
-		}
-		if wide := tooWide(key); wide != "" {
-			p.add(configs.Severe, "Connect:NETWORK OF YOUR OWN\tRELAY", path, number, "%s lets %s relay", words[0], wide)
+		if wide := tooWide(e.key); wide != "" {
+			key, _, _ := strings.Cut(e.text, " ")
+			p.add(configs.Severe, "Connect:NETWORK OF YOUR OWN\tRELAY", path, e.line, "%s lets %s relay", key, wide)
 		}
 	}
 }

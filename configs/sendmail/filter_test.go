@@ -81,7 +81,7 @@ func TestAGeneratedSendmailCFGivesItsSocketMaps(t *testing.T) {
 	}
 	m := Map{Name: "received", Type: "socket", Socket: "local:/run/milterd/map.sock", Temporary: "<TMPF>"}
 	access := m
-	access.Name = "access"
+	access.Name, access.Asked = "access", true
 	want := []Map{m, access}
 	slices.SortFunc(c.Sockets, func(a, b Map) int { return strings.Compare(b.Name, a.Name) })
 	if diff := cmp.Diff(want, c.Sockets); diff != "" {

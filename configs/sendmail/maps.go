@@ -19,6 +19,8 @@ type Map struct {
 	Temporary string
 	// Optional: a map that cannot be opened is one that holds nothing (-o).
 	Optional bool
+	// Asked: a ruleset that sendmail calls asks a map of type socket.
+	Asked bool
 	// Line is where the sendmail.cf defines the map.
 	Line int
 }

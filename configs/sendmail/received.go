@@ -52,12 +52,19 @@ func scrubbedForm(text string) (form, rest string) {
 	return strings.Join(strings.Fields(form), " "), rest
 }
 
-// markAsked looks for a rule that sets the macro, and for one that calls its ruleset.
+// markAsked looks for rules that set the macro or ask a socket, and for one that calls
+// their ruleset.
 func (p *parser) markAsked() {
+	c := p.config
 	for name, rules := range p.rules {
 		for _, rule := range rules {
 			if strings.Contains(rule.rhs, "{milterd_scrub}") && p.called(name, nil) {
-				p.config.Received.Asked = true
+				c.Received.Asked = true
+			}
+			for i, m := range c.Sockets {
+				if strings.Contains(rule.text, "$("+m.Name+" ") && p.called(name, nil) {
+					c.Sockets[i].Asked = true
+				}
 			}
 		}
 	}

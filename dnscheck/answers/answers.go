@@ -43,14 +43,15 @@ type Answers struct {
 	policy.NoAnswers // about relay grants
 	lookups          *Lookups
 	ctx              context.Context
-	cancel           context.CancelFunc
+	cancel           context.CancelFunc // nil before the first look-up that waits
 	conn             policy.Connection
 	// resolver and listResolver are those of lookups, or recorders before them.
 	resolver, listResolver dnscheck.Resolver
 	panicked               func(value any)
 
-	reverse  *future[policy.ReverseDNS]
-	listings *future[policy.Listings]
+	reverse *future[policy.ReverseDNS]
+	// listings are those of address lists, by the lists that are asked.
+	listings map[*dnscheck.Lists]*future[policy.Listings]
 	// message ends the look-ups about the current message, domain and names.
 	message    context.Context
 	endMessage context.CancelFunc
@@ -58,6 +59,7 @@ type Answers struct {
 	domainName string
 	names      *future[policy.Listings]
 	namesAsked []string
+	namesLists *dnscheck.Lists
 }
 
 var _ policy.Answers = (*Answers)(nil)
@@ -69,11 +71,7 @@ func (l *Lookups) NewAnswers(ctx context.Context, conn policy.Connection, panick
 	if l == nil {
 		return policy.NoAnswers{}
 	}
-	a := &Answers{lookups: l, resolver: l.Resolver, listResolver: l.ListResolver, ctx: ctx, conn: conn, panicked: panicked}
-	if !l.AtOnce {
-		a.ctx, a.cancel = context.WithCancel(ctx)
-	}
-	return a
+	return &Answers{lookups: l, resolver: l.Resolver, listResolver: l.ListResolver, ctx: ctx, conn: conn, panicked: panicked}
 }
 
 // Close implements policy.Answers.
@@ -123,13 +121,17 @@ type future[T any] struct {
 }
 
 // launch works a value out in a goroutine of its own, which ends when its look-ups
-// do, or when their time is over.
-func launch[T any](a *Answers, parent context.Context, work func(context.Context) T) *future[T] {
+// do, or when their time is over. What the resolver remembers needs none: to begin one
+// wakes a thread, which costs more than the value does.
+func launch[T any](a *Answers, parent func() context.Context, resolver dnscheck.Resolver, work func(context.Context, dnscheck.Resolver) T) *future[T] {
 	if a.lookups.AtOnce {
-		return &future[T]{value: work(parent)}
+		return &future[T]{value: work(a.ctx, resolver)}
+	}
+	if value, ok := fromMemory(resolver, work); ok {
+		return &future[T]{value: value}
 	}
 	f := &future[T]{done: make(chan struct{})}
-	ctx, cancel := context.WithTimeout(parent, cmp.Or(a.lookups.Time, DefaultLookupTime))
+	ctx, cancel := context.WithTimeout(parent(), cmp.Or(a.lookups.Time, DefaultLookupTime))
 	go func() {
 		defer close(f.done)
 		defer cancel()
@@ -139,10 +141,61 @@ func launch[T any](a *Answers, parent context.Context, work func(context.Context
 				a.panicked(value)
 			}
 		}()
-		f.value = work(ctx)
+		f.value = work(ctx, resolver)
 	}()
 	return f
 }
+
+// fromMemory works a value out from what the resolver remembers. ok is false if it does
+// not remember all that is asked, or after a panic: the same work panics again where that
+// is told of.
+func fromMemory[T any](resolver dnscheck.Resolver, work func(context.Context, dnscheck.Resolver) T) (value T, ok bool) {
+	memory := &memory{resolver, false}
+	defer func() {
+		if recover() != nil {
+			ok = false
+		}
+	}()
+	value = work(gone{context.Background()}, memory)
+	return value, !memory.missed
+}
+
+// memory is a resolver that asks nothing.
+type memory struct {
+	dnscheck.Resolver
+	// missed: a question had no answer.
+	missed bool
+}
+
+var _ dnscheck.Resolver = (*memory)(nil)
+
+// LookupCached answers everything, so that no check asks in earnest.
+func (m *memory) LookupCached(name string, qtype uint16) (dnscheck.Result, bool) {
+	result, ok := m.Resolver.LookupCached(name, qtype)
+	if !ok {
+		m.missed = true
+		result = dnscheck.Result{Err: dnscheck.ErrCanceled}
+	}
+	return result, true
+}
+
+// Lookup is LookupCached.
+func (m *memory) Lookup(_ context.Context, name string, qtype uint16) dnscheck.Result {
+	result, _ := m.LookupCached(name, qtype)
+	return result
+}
+
+// LookupFresh has no answer.
+func (m *memory) LookupFresh(context.Context, string, uint16) dnscheck.Result {
+	m.missed = true
+	return dnscheck.Result{Err: dnscheck.ErrCanceled}
+}
+
+// gone is the context of a client that does not wait, so that a list without an answer
+// does not count as one that had time.
+type gone struct{ context.Context }
+
+func (gone) Err() error { return context.Canceled }
 
 // wait waits for the value. Every look-up ends with its context, so this does too.
 func (f *future[T]) wait() T {
@@ -161,21 +214,24 @@ func (a *Answers) Begin(needs policy.Needs) {
 		a.beginReverse()
 	}
 	if needs.Listings {
-		a.beginListings()
+		a.beginListings(policy.ListStrangers)
 	}
 }
 
-// Prepare starts the look-ups about a message.
-func (a *Answers) Prepare(senderDomain string, names []string) {
+// Prepare implements policy.Answers.
+func (a *Answers) Prepare(n policy.MessageNeeds) {
 	a.EndMessage()
 	if a.lookups.AtOnce {
 		return
 	}
-	if senderDomain != "" {
-		a.beginDomain(senderDomain)
+	if n.SenderDomain != "" {
+		a.beginDomain(n.SenderDomain)
 	}
-	if len(names) > 0 {
-		a.beginNames(names)
+	if n.Listings {
+		a.beginListings(n.Clients)
+	}
+	if len(n.Names) > 0 {
+		a.beginNames(n.Clients, n.Names)
 	}
 }
 
@@ -188,12 +244,18 @@ func (a *Answers) EndMessage() {
 	a.message, a.endMessage, a.domain, a.names = nil, nil, nil, nil
 }
 
-func (a *Answers) messageContext() context.Context {
-	if a.lookups.AtOnce {
-		return a.ctx
+// connection ends when Close is called.
+func (a *Answers) connection() context.Context {
+	if a.cancel == nil {
+		a.ctx, a.cancel = context.WithCancel(a.ctx)
 	}
+	return a.ctx
+}
+
+// messageContext ends with the current message too.
+func (a *Answers) messageContext() context.Context {
 	if a.message == nil {
-		a.message, a.endMessage = context.WithCancel(a.ctx)
+		a.message, a.endMessage = context.WithCancel(a.connection())
 	}
 	return a.message
 }
@@ -202,7 +264,7 @@ func (a *Answers) messageContext() context.Context {
 func (a *Answers) ReverseDNS() policy.ReverseDNS { return a.beginReverse().wait() }
 
 // Listings waits for what the address lists say about the client.
-func (a *Answers) Listings() policy.Listings { return a.beginListings().wait() }
+func (a *Answers) Listings(c policy.ListClients) policy.Listings { return a.beginListings(c).wait() }
 
 // SenderDomain waits for what the DNS says about a sender's domain.
 func (a *Answers) SenderDomain(domain string) policy.SenderDomain {
@@ -210,43 +272,56 @@ func (a *Answers) SenderDomain(domain string) policy.SenderDomain {
 }
 
 // NameListings waits for what the domain lists say.
-func (a *Answers) NameListings(names []string) policy.Listings { return a.beginNames(names).wait() }
+func (a *Answers) NameListings(c policy.ListClients, names []string) policy.Listings {
+	return a.beginNames(c, names).wait()
+}
 
 // The methods below begin look-ups, unless they have begun.
 
 func (a *Answers) beginReverse() *future[policy.ReverseDNS] {
 	if a.reverse == nil {
-		a.reverse = launch(a, a.ctx, func(ctx context.Context) policy.ReverseDNS {
-			return reverseDNS(dnscheck.CheckIPRev(ctx, a.resolver, a.conn.Addr), a.lookups.Generic)
+		a.reverse = launch(a, a.connection, a.resolver, func(ctx context.Context, r dnscheck.Resolver) policy.ReverseDNS {
+			return reverseDNS(dnscheck.CheckIPRev(ctx, r, a.conn.Addr), a.lookups.Generic)
 		})
 	}
 	return a.reverse
 }
 
-func (a *Answers) beginListings() *future[policy.Listings] {
-	if a.listings == nil {
-		a.listings = launch(a, a.ctx, func(ctx context.Context) policy.Listings {
-			return listings(a.lookups.Lists.Check(ctx, a.listResolver, a.conn.Addr))
+func (a *Answers) beginListings(c policy.ListClients) *future[policy.Listings] {
+	lists := a.lookups.Lists.For(audience[c])
+	f := a.listings[lists]
+	if f == nil {
+		f = launch(a, a.connection, a.listResolver, func(ctx context.Context, r dnscheck.Resolver) policy.Listings {
+			return listings(lists.Check(ctx, r, a.conn.Addr))
 		})
+		if a.listings == nil {
+			a.listings = make(map[*dnscheck.Lists]*future[policy.Listings], 1)
+		}
+		a.listings[lists] = f
 	}
-	return a.listings
+	return f
+}
+
+var audience = map[policy.ListClients]dnscheck.Audience{
+	policy.ListStrangers: dnscheck.Strangers, policy.ListAuthenticated: dnscheck.Authenticated, policy.ListLogins: dnscheck.LoginsAlone,
 }
 
 func (a *Answers) beginDomain(domain string) *future[policy.SenderDomain] {
 	if a.domain == nil || a.domainName != domain {
 		a.domainName = domain
-		a.domain = launch(a, a.messageContext(), func(ctx context.Context) policy.SenderDomain {
-			return senderDomain(dnscheck.CheckMailDomain(ctx, a.resolver, domain, a.lookups.Mail))
+		a.domain = launch(a, a.messageContext, a.resolver, func(ctx context.Context, r dnscheck.Resolver) policy.SenderDomain {
+			return senderDomain(dnscheck.CheckMailDomain(ctx, r, domain, a.lookups.Mail))
 		})
 	}
 	return a.domain
 }
 
-func (a *Answers) beginNames(names []string) *future[policy.Listings] {
-	if a.names == nil || !slices.Equal(a.namesAsked, names) {
-		a.namesAsked = names
-		a.names = launch(a, a.messageContext(), func(ctx context.Context) policy.Listings {
-			return listings(a.lookups.Lists.CheckNames(ctx, a.listResolver, names...))
+func (a *Answers) beginNames(c policy.ListClients, names []string) *future[policy.Listings] {
+	lists := a.lookups.Lists.For(audience[c])
+	if a.names == nil || a.namesLists != lists || !slices.Equal(a.namesAsked, names) {
+		a.namesAsked, a.namesLists = names, lists
+		a.names = launch(a, a.messageContext, a.listResolver, func(ctx context.Context, r dnscheck.Resolver) policy.Listings {
+			return listings(lists.CheckNames(ctx, r, names...))
 		})
 	}
 	return a.names

@@ -1,8 +1,10 @@
 package answers_test
 
 import (
+	"context"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -51,7 +53,7 @@ func TestAnswersInThePolicysTerms(t *testing.T) {
 		"203.0.113.11": {policy.RDNSTemporary, policy.ListsTemporary},
 	} {
 		a := given(policy.Connection{Addr: netip.MustParseAddr(addr)})
-		if diff := cmp.Diff(want, terms{a.ReverseDNS().Status, a.Listings().Verdict}); diff != "" {
+		if diff := cmp.Diff(want, terms{a.ReverseDNS().Status, a.Listings(policy.ListStrangers).Verdict}); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", addr, diff)
 		}
 	}
@@ -69,7 +71,7 @@ func TestAnswersInThePolicysTerms(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", domain, diff)
 		}
 	}
-	got := a.NameListings([]string{"spam.example"})
+	got := a.NameListings(policy.ListStrangers, []string{"spam.example"})
 	if got.Verdict != policy.Listed || got.List != "dbl.example" || got.Listed != "spam.example" {
 		t.Errorf("got %+v", got)
 	}
@@ -87,10 +89,58 @@ func TestNothingToAsk(t *testing.T) {
 	lookups := &answers.Lookups{Resolver: nil}
 	a := lookups.NewAnswers(t.Context(), policy.Connection{Addr: netip.MustParseAddr("203.0.113.8")}, nil)
 	defer a.Close()
-	if got := a.Listings().Verdict; got != policy.NotListed {
+	if got := a.Listings(policy.ListStrangers).Verdict; got != policy.NotListed {
 		t.Errorf("got %v", got)
 	}
-	if got := a.NameListings([]string{"a.example"}).Verdict; got != policy.NotListed {
+	if got := a.NameListings(policy.ListStrangers, []string{"a.example"}).Verdict; got != policy.NotListed {
 		t.Errorf("got %v", got)
+	}
+}
+
+// forgetful remembers nothing of some names, and counts what it is asked in earnest.
+type forgetful struct {
+	dnscheck.Resolver
+	forgets string
+	asked   atomic.Int32
+}
+
+func (f *forgetful) LookupCached(name string, qtype uint16) (dnscheck.Result, bool) {
+	if strings.Contains(name, f.forgets) {
+		return dnscheck.Result{}, false
+	}
+	return f.Resolver.LookupCached(name, qtype)
+}
+
+func (f *forgetful) Lookup(ctx context.Context, name string, qtype uint16) dnscheck.Result {
+	f.asked.Add(1)
+	return f.Resolver.Lookup(ctx, name, qtype)
+}
+
+func TestWhatTheResolverRemembersIsNotAskedFor(t *testing.T) {
+	lines, err := dnscheck.NewFrozen([]string{
+		"8.113.0.203.in-addr.arpa. PTR mx.good.example.", "mx.good.example. A 203.0.113.8", "good.example. MX 10 mx.good.example.",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		forgets string
+		asked   bool
+	}{{"nothing", false}, {"arpa", true}, {"mx.good", true}, {"good.example", true}} {
+		r := &forgetful{Resolver: lines, forgets: c.forgets}
+		a := (&answers.Lookups{Resolver: r}).NewAnswers(t.Context(), policy.Connection{Addr: netip.MustParseAddr("203.0.113.8")}, nil)
+		a.Begin(policy.Needs{ReverseDNS: true})
+		a.Prepare(policy.MessageNeeds{SenderDomain: "good.example"})
+		if status := a.ReverseDNS().Status; status != policy.RDNSPass {
+			t.Errorf("%s forgotten: reverse DNS %v", c.forgets, status)
+		}
+		if status := a.SenderDomain("good.example").Status; status != policy.DomainOK {
+			t.Errorf("%s forgotten: sender's domain %v", c.forgets, status)
+		}
+		a.EndMessage()
+		a.Close()
+		if asked := r.asked.Load() > 0; asked != c.asked {
+			t.Errorf("%s forgotten: asked %v, expected %v", c.forgets, asked, c.asked)
+		}
 	}
 }

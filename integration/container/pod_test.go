@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"milterd/dnscheck/dnstest"
 	"milterd/integration/harness"
 	"milterd/integration/testkit"
+	"milterd/integration/testkit/dnstest"
 )
 
 const (

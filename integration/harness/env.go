@@ -7,7 +7,7 @@ import (
 	"os"
 	"syscall"
 
-	"milterd/dnscheck/dnstest"
+	"milterd/integration/testkit/dnstest"
 )
 
 const (
@@ -37,6 +37,8 @@ type Options struct {
 	// Mailboxes are users of the host, who may get mail. postmaster and abuse
 	// are always there.
 	Mailboxes []string
+	// TrustAuthMech are the mechanisms of TRUST_AUTH_MECH, if not all of AuthLines.
+	TrustAuthMech string
 	// Users are the SASL users: name to password.
 	Users map[string]string
 	// DNS are the records and faults that the resolver will find. What they do

@@ -13,6 +13,7 @@ import (
 //
 //	milterd.yaml        milterd's configuration
 //	access              milterd's access table
+//	senders             addresses of logins (checks.sender_login.file)
 //	sendmail.mc         lines for the end of the stock sendmail.mc
 //	include.mc          lines for both doors, see Options.Include
 //	sendmail-access     sendmail's own access table
@@ -27,7 +28,7 @@ import (
 func ReadScene(dir string) (Options, error) {
 	texts := make(map[string]string)
 	for _, name := range []string{
-		"milterd.yaml", "access", "sendmail.mc", "include.mc", "sendmail-access", "local-host-names", "relay-domains", "mailboxes", "users", "dns",
+		"milterd.yaml", "access", "senders", "sendmail.mc", "include.mc", "sendmail-access", "local-host-names", "relay-domains", "mailboxes", "users", "dns",
 	} {
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		if errors.Is(err, os.ErrNotExist) && name != "milterd.yaml" {
@@ -49,6 +50,9 @@ func ReadScene(dir string) (Options, error) {
 		DNS:            contentLines(texts["dns"]),
 		Mailboxes:      contentLines(texts["mailboxes"]),
 		Users:          make(map[string]string),
+	}
+	if text, ok := texts["senders"]; ok {
+		o.Files["senders"] = text
 	}
 	for i, line := range contentLines(texts["users"]) {
 		fields := strings.Fields(line)

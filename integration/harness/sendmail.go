@@ -53,12 +53,18 @@ func buildMC(stock string, o Options) (string, error) {
 		}
 		mc = before + o.Include + after
 	}
-	return mc + AuthLines + TLSLines + testLines + o.MC, nil
+	auth := AuthLines
+	if o.TrustAuthMech != "" {
+		auth = strings.Replace(auth, trustAll, "TRUST_AUTH_MECH(`"+o.TrustAuthMech+"')", 1)
+	}
+	return mc + auth + TLSLines + testLines + o.MC, nil
 }
 
 // AuthLines switch SMTP AUTH on.
 const AuthLines = "define(`confAUTH_MECHANISMS', `DIGEST-MD5 CRAM-MD5 LOGIN PLAIN')dnl\n" +
-	"TRUST_AUTH_MECH(`DIGEST-MD5 CRAM-MD5 LOGIN PLAIN')dnl\n"
+	trustAll + "dnl\n"
+
+const trustAll = "TRUST_AUTH_MECH(`DIGEST-MD5 CRAM-MD5 LOGIN PLAIN')"
 
 // testLines are for the tests alone: mail stays in the queue to be looked at.
 const testLines = "define(`confDELIVERY_MODE', `queueonly')dnl\n"

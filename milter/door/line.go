@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
+	"sync"
+	"time"
 
 	"milterd/policy"
 	"milterd/policy/printable"
@@ -50,45 +52,66 @@ func (l *Line) Log(ctx context.Context, logger *slog.Logger) {
 	if !logger.Enabled(ctx, slog.LevelInfo) {
 		return
 	}
-	var buf [24]slog.Attr
-	attrs := buf[:0]
-	add := func(key, value string) {
-		if value != "" {
-			attrs = append(attrs, slog.String(key, printable.Text(value)))
-		}
+	a := spareAttrs.Get().(*lineAttrs)
+	a.n = 0
+	l.fill(a)
+	// Straight to the handler: a Logger would look for the caller, which no line shows.
+	r := slog.NewRecord(time.Now(), slog.LevelInfo, string(l.Action), 0)
+	r.AddAttrs(a.all[:a.n]...)
+	_ = logger.Handler().Handle(ctx, r) // as a Logger does: there is nowhere to say so
+	spareAttrs.Put(a)
+}
+
+// lineAttrs are the attributes of a line. They are kept for further lines: as a local
+// variable they would make a session's stack grow.
+type lineAttrs struct {
+	all [24]slog.Attr
+	n   int
+}
+
+var spareAttrs = sync.Pool{New: func() any { return new(lineAttrs) }}
+
+func (a *lineAttrs) add(key, value string) {
+	if value != "" {
+		a.all[a.n] = slog.String(key, printable.Text(value))
+		a.n++
 	}
-	count := func(key string, n int) {
-		if n > 0 {
-			attrs = append(attrs, slog.Int(key, n))
-		}
+}
+
+func (a *lineAttrs) count(key string, n int) {
+	if n > 0 {
+		a.all[a.n] = slog.Int(key, n)
+		a.n++
 	}
-	add("door", l.Door)
-	add("stage", string(l.Stage))
-	add("queue", l.Queue)
-	add("client", ClientText(l.Client.Addr))
-	add("name", HostText(l.Client.Name))
+}
+
+func (l *Line) fill(a *lineAttrs) {
+	a.add("door", l.Door)
+	a.add("stage", string(l.Stage))
+	a.add("queue", l.Queue)
+	a.add("client", ClientText(l.Client.Addr))
+	a.add("name", HostText(l.Client.Name))
 	if l.Client.Resolve != policy.ResolveOK {
-		add("resolve", string(l.Client.Resolve))
-		add("ptr", HostText(l.Client.PTR))
+		a.add("resolve", string(l.Client.Resolve))
+		a.add("ptr", HostText(l.Client.PTR))
 	}
-	add("daemon", l.Client.DaemonName)
-	count("daemon_port", int(l.Client.DaemonPort))
-	add("check", l.Check)
-	add("helo", l.Helo)
-	add("auth", authText(l.Auth))
-	add("from", l.From)
-	add("to", l.To)
-	count("recipients", l.Recipients)
-	count("refused", l.Refused)
-	add("relay", l.Relay)
-	add("reply", l.Reply)
-	add("rule", l.Rule)
-	add("reason", l.Reason)
-	add("edits", l.Edits)
+	a.add("daemon", l.Client.DaemonName)
+	a.count("daemon_port", int(l.Client.DaemonPort))
+	a.add("check", l.Check)
+	a.add("helo", l.Helo)
+	a.add("auth", authText(l.Auth))
+	a.add("from", l.From)
+	a.add("to", l.To)
+	a.count("recipients", l.Recipients)
+	a.count("refused", l.Refused)
+	a.add("relay", l.Relay)
+	a.add("reply", l.Reply)
+	a.add("rule", l.Rule)
+	a.add("reason", l.Reason)
+	a.add("edits", l.Edits)
 	if len(l.Shadow) > 0 {
-		add("shadow", shadowText(l.Shadow))
+		a.add("shadow", shadowText(l.Shadow))
 	}
-	logger.LogAttrs(ctx, slog.LevelInfo, string(l.Action), attrs...)
 }
 
 func shadowText(all []policy.Shadow) string {

@@ -65,6 +65,7 @@ func (r *Rcpt) Lookup(ctx context.Context, key string) Answer {
 	remember(ctx, &q)
 	shared := now.NAT.Shared()
 	q.client.Shared = shared.IsValid() && shared == q.client.Addr.Unmap()
+	now.Limits = door.OnlyRefused(now.Limits)
 	client := door.ClientText(q.client.Addr)
 	answers := now.Answers(ctx, q.client, func(value any) {
 		r.panics.Log(r.logger, "look-up panicked", value, "client", client)

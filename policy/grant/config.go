@@ -1,6 +1,7 @@
 package grant
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -54,15 +55,9 @@ type rules struct {
 }
 
 func newRules(c Config) (*rules, error) {
-	r := &rules{ttl: c.TTL, timeout: c.Timeout, maxPerUser: c.MaxPerUser, own: c.Own}
-	if r.ttl == 0 {
-		r.ttl = DefaultTTL
-	}
-	if r.timeout == 0 {
-		r.timeout = DefaultTimeout
-	}
-	if r.maxPerUser == 0 {
-		r.maxPerUser = DefaultMaxPerUser
+	r := &rules{
+		ttl: cmp.Or(c.TTL, DefaultTTL), timeout: cmp.Or(c.Timeout, DefaultTimeout),
+		maxPerUser: cmp.Or(c.MaxPerUser, DefaultMaxPerUser), own: c.Own,
 	}
 	if r.ttl < MinTTL || r.ttl > MaxTTL {
 		return nil, fmt.Errorf("relay grants: ttl %v, expected %v to %v", r.ttl, MinTTL, MaxTTL)

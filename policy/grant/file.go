@@ -1,6 +1,7 @@
 package grant
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -71,19 +72,12 @@ type File struct {
 // OpenFile opens the file, or makes it, and reads the grants that still hold. If it is
 // damaged or holds something else, it is set aside, and there are no grants.
 func OpenFile(c FileConfig) (*File, error) {
-	if c.Interval == 0 {
-		c.Interval = DefaultInterval
-	}
-	if c.LockTimeout == 0 {
-		c.LockTimeout = DefaultLockTimeout
-	}
+	c.Interval, c.LockTimeout = cmp.Or(c.Interval, DefaultInterval), cmp.Or(c.LockTimeout, DefaultLockTimeout)
 	if c.Interval < 0 || c.LockTimeout < 0 {
 		return nil, fmt.Errorf("open file of relay grants %s: interval %v and lock timeout %v must not be negative",
 			c.Path, c.Interval, c.LockTimeout)
 	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	// A symbolic link stays, and leads to the new file.
 	if target, err := filepath.EvalSymlinks(c.Path); err == nil {
 		c.Path = target

@@ -37,6 +37,14 @@ type Login struct {
 	At time.Time
 }
 
+// Granter makes relay grants. A Keeper does; sources report logins to it.
+type Granter interface {
+	// Login grants or renews. With an error nothing is granted.
+	Login(context.Context, Login) (Result, error)
+}
+
+var _ Granter = (*Keeper)(nil)
+
 // The bounds of what a login may say, in octets. A user name has room for the
 // longest mail address (RFC 5321 section 4.5.3.1) with its @.
 const (

@@ -1,6 +1,7 @@
 package grant
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -70,10 +71,7 @@ func New(c Config) (*Keeper, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Keeper{store: c.Store, logger: c.Logger, now: c.Now}
-	if k.logger == nil {
-		k.logger = slog.New(slog.DiscardHandler)
-	}
+	k := &Keeper{store: c.Store, logger: cmp.Or(c.Logger, slog.New(slog.DiscardHandler)), now: c.Now}
 	if k.now == nil {
 		k.now = time.Now
 	}
@@ -101,18 +99,15 @@ func (k *Keeper) Reload(c Config) error {
 func (k *Keeper) Login(ctx context.Context, login Login) (Result, error) {
 	login.Addr = Canonical(login.Addr)
 	if err := login.Valid(); err != nil {
-		k.count.invalid.Add(1)
 		return k.refuse(ctx, login, Invalid, "relay grant refused: not a login", err.Error()), nil
 	}
 	r := k.rules.Load()
 	if why := k.excluded(r, login.Addr); why != "" {
-		k.count.excluded.Add(1)
 		return k.refuse(ctx, login, Excluded, "relay grant refused: excluded", why), nil
 	}
 	if !login.At.IsZero() {
 		// A source tells of a login a moment later, and its clock may be ahead.
 		if age := k.now().Sub(login.At).Abs(); age > r.ttl+lateness {
-			k.count.stale.Add(1)
 			return k.refuse(ctx, login, Stale, "relay grant refused: not a login of now",
 				fmt.Sprintf("its log says %s; are clock and zone of the log those of this machine?", login.At.Format(time.RFC3339))), nil
 		}
@@ -121,7 +116,6 @@ func (k *Keeper) Login(ctx context.Context, login Login) (Result, error) {
 	defer cancel()
 	change, err := k.store.Put(ctx, login, r.ttl, r.maxPerUser)
 	if errors.Is(err, ErrFull) {
-		k.count.refused.Add(1)
 		return k.refuse(ctx, login, Full, "relay grant refused: too many", err.Error()), nil
 	}
 	if err = k.stored(ctx, err); err != nil {
@@ -130,8 +124,9 @@ func (k *Keeper) Login(ctx context.Context, login Login) (Result, error) {
 	return k.granted(ctx, change), nil
 }
 
-// refuse tells of a login that gets no grant, once in a while for each address.
+// refuse counts a login that gets no grant and logs it, once in a while for each address.
 func (k *Keeper) refuse(ctx context.Context, login Login, outcome Outcome, what, reason string) Result {
+	k.count.logins[outcome].Add(1)
 	level, told := slog.LevelWarn, &k.refusals
 	if outcome == Excluded {
 		level, told = slog.LevelInfo, &k.exclusions
@@ -147,11 +142,9 @@ func (k *Keeper) granted(ctx context.Context, c Change) Result {
 	g := c.Grant
 	result := Result{Outcome: Granted, Grant: g}
 	if c.Renewed {
-		k.count.renewed.Add(1)
 		result.Outcome = Renewed
 		k.log(ctx, slog.LevelInfo, "relay grant renewed", g.Addr, g.User, g.Source, slog.Time("since", g.Since), slog.Time("expires", g.Expires))
 	} else {
-		k.count.granted.Add(1)
 		attrs := []slog.Attr{slog.Time("expires", g.Expires)}
 		if c.Replaced != "" {
 			attrs = append(attrs, slog.String("instead_of", printable.Short(c.Replaced, MaxUser, "…")))
@@ -162,6 +155,7 @@ func (k *Keeper) granted(ctx context.Context, c Change) Result {
 		k.count.displaced.Add(1)
 		k.log(ctx, slog.LevelInfo, "relay grant displaced by the user's next", addr, g.User, g.Source, slog.String("next", g.Addr.String()))
 	}
+	k.count.logins[result.Outcome].Add(1)
 	return result
 }
 
@@ -215,6 +209,48 @@ func (k *Keeper) List(ctx context.Context, fn func(Grant) bool) error {
 		return fmt.Errorf("list relay grants: %w", err)
 	}
 	return nil
+}
+
+// sweepInterval is how often Run looks for grants that have expired. They do not
+// hold in between: this is for memory and for the log.
+const sweepInterval = time.Second
+
+// swept is how many grants are removed at a time, so that nobody waits long for
+// the store meanwhile.
+const swept = 1000
+
+// Run removes what has expired, until ctx ends. It is the caller's to start and to
+// wait for.
+func (k *Keeper) Run(ctx context.Context) {
+	ticker := time.NewTicker(sweepInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			k.Sweep(ctx)
+		}
+	}
+}
+
+// Sweep removes, logs and counts what has expired by now.
+func (k *Keeper) Sweep(ctx context.Context) {
+	for ctx.Err() == nil {
+		gone, err := k.store.Expire(ctx, swept)
+		for _, g := range gone {
+			k.count.expired.Add(1)
+			k.log(ctx, slog.LevelInfo, "relay grant expired", g.Addr, g.User, g.Source, slog.Time("since", g.Since))
+		}
+		if err != nil {
+			// That there is no error means little: it may be that nobody was asked.
+			_ = k.stored(ctx, err)
+			return
+		}
+		if len(gone) < swept {
+			return
+		}
+	}
 }
 
 // Close closes the store. Run must have returned.

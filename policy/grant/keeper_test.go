@@ -142,10 +142,22 @@ level=INFO msg="relay grant expired" client=203.0.113.2 user=kim source=test sin
 	if diff := cmp.Diff(want, f.log.String()); diff != "" {
 		t.Errorf("log, want - got +:\n%s", diff)
 	}
-	if diff := cmp.Diff(grant.Stats{
-		Granted: 4, Renewed: 1, Expired: 1, Revoked: 1, Displaced: 1, Lookups: 3, Used: 3, Excluded: 2,
-	}, f.Stats()); diff != "" {
-		t.Errorf("stats, want - got +:\n%s", diff)
+	for of, want := range map[[2]string]float64{
+		{"milterd_grant_logins_total", "granted"}: 4, {"milterd_grant_logins_total", "renewed"}: 1, {"milterd_grant_logins_total", "excluded"}: 2,
+		{"milterd_grant_logins_total", "refused"}: 0, {"milterd_grant_logins_total", "invalid"}: 0, {"milterd_grant_logins_total", "stale"}: 0,
+		{"milterd_grant_ends_total", "expired"}: 1, {"milterd_grant_ends_total", "revoked"}: 1, {"milterd_grant_ends_total", "displaced"}: 1,
+	} {
+		if got := testkit.Metric(t, f, of[0], of[1]); got != want {
+			t.Errorf("%v: %v, expected %v", of, got, want)
+		}
+	}
+	for name, want := range map[string]float64{
+		"milterd_grant_lookups_total": 3, "milterd_grant_used_lookups_total": 3, "milterd_grant_temporary_lookups_total": 0,
+		"milterd_grant_store_errors_total": 0, "milterd_grants": 0,
+	} {
+		if got := testkit.Metric(t, f, name); got != want {
+			t.Errorf("%s: %v, expected %v", name, got, want)
+		}
 	}
 }
 
@@ -164,8 +176,8 @@ func TestOldLoginsGrantNothing(t *testing.T) {
 			t.Errorf("a login of %v ago: %v, %v, want %v", tt.age, r.Outcome, err, tt.want)
 		}
 	}
-	if n := strings.Count(f.log.String(), `msg="relay grant refused: not a login of now"`); n != 1 || f.Stats().Stale != 5 {
-		t.Errorf("%d lines, stats %+v:\n%s", n, f.Stats(), &f.log)
+	if n := strings.Count(f.log.String(), `msg="relay grant refused: not a login of now"`); n != 1 || testkit.Metric(t, f, "milterd_grant_logins_total", "stale") != 5 {
+		t.Errorf("%d lines:\n%s", n, &f.log)
 	}
 	// A reload with a longer ttl takes older logins.
 	if err := f.Reload(grant.Config{TTL: 2 * time.Hour}); err != nil {
@@ -278,9 +290,11 @@ func TestStoreThatFailsIsTemporaryAndNeverAGrant(t *testing.T) {
 	}
 	store.err = nil
 	f.play([]step{{"ask 203.0.113.1", "held shin"}, {"ask 203.0.113.2", "none"}})
-	stats := f.Stats()
-	if stats.Temporary != 2 || stats.StoreErrors != 3 {
-		t.Errorf("stats: %+v", stats)
+	if n := testkit.Metric(t, f, "milterd_grant_temporary_lookups_total"); n != 2 {
+		t.Errorf("%v look-ups without an answer", n)
+	}
+	if n := testkit.Metric(t, f, "milterd_grant_store_errors_total"); n != 3 {
+		t.Errorf("%v errors of the store", n)
 	}
 	for _, line := range []string{"the store of relay grants fails", "the store of relay grants works again"} {
 		if n := strings.Count(f.log.String(), line); n != 1 {
@@ -307,11 +321,11 @@ func TestRunSweeps(t *testing.T) {
 	}()
 	f.login("203.0.113.1", "shin")
 	f.clock.Advance(time.Hour)
-	testkit.Eventually(t, "the grant expires", func() bool { return f.Stats().Expired == 1 })
+	testkit.Eventually(t, "the grant expires", func() bool { return testkit.Metric(t, f, "milterd_grant_ends_total", "expired") == 1 })
 	cancel()
 	<-done
-	if stats := f.Stats(); stats.Expired != 1 || stats.Active != 0 {
-		t.Errorf("stats: %+v", stats)
+	if expired, active := testkit.Metric(t, f, "milterd_grant_ends_total", "expired"), testkit.Metric(t, f, "milterd_grants"); expired != 1 || active != 0 {
+		t.Errorf("%v expired, %v active", expired, active)
 	}
 	if err := f.Close(); err != nil {
 		t.Error(err)
@@ -332,7 +346,7 @@ func TestUseOfManyAddressesIsLoggedForSomeAndCountedForAll(t *testing.T) {
 	if n := strings.Count(f.log.String(), "relay grant used"); n != 10_000 {
 		t.Errorf("%d lines", n)
 	}
-	if n := f.Stats().Used; n != many {
-		t.Errorf("%d uses", n)
+	if n := testkit.Metric(t, f, "milterd_grant_used_lookups_total"); n != many {
+		t.Errorf("%v uses", n)
 	}
 }

@@ -6,16 +6,25 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
+// counters count what a Keeper has done since it began: see Register.
+type counters struct {
+	logins                                [Stale + 1]atomic.Uint64 // by Outcome
+	expired, revoked, displaced           atomic.Uint64            // ends of grants
+	lookups, used, temporary, storeErrors atomic.Uint64
+}
+
 // Register has a registry read the keeper's counters.
 func (k *Keeper) Register(r prometheus.Registerer) {
 	read := func(name, help string, labels prometheus.Labels, n func() uint64) {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels}, func() float64 { return float64(n()) }))
 	}
 	n := &k.count
-	for result, n := range map[string]*atomic.Uint64{
-		"granted": &n.granted, "renewed": &n.renewed, "excluded": &n.excluded, "refused": &n.refused, "invalid": &n.invalid, "stale": &n.stale,
-	} {
-		read("milterd_grant_logins_total", "Logins that sources reported, by what came of them; refused: there was no room, invalid: no login, stale: an old one.", prometheus.Labels{"result": result}, n.Load)
+	for outcome := Granted; outcome <= Stale; outcome++ {
+		result := outcome.String()
+		if outcome == Full {
+			result = "refused"
+		}
+		read("milterd_grant_logins_total", "Logins that sources reported, by what came of them; refused: there was no room, invalid: no login, stale: an old one.", prometheus.Labels{"result": result}, n.logins[outcome].Load)
 	}
 	for reason, n := range map[string]*atomic.Uint64{"expired": &n.expired, "revoked": &n.revoked, "displaced": &n.displaced} {
 		read("milterd_grant_ends_total", "Ends of relay grants, by reason; displaced: by a newer one of the same user.", prometheus.Labels{"reason": reason}, n.Load)
@@ -23,11 +32,11 @@ func (k *Keeper) Register(r prometheus.Registerer) {
 	read("milterd_grant_lookups_total", "Questions whether a client holds a grant.", nil, n.lookups.Load)
 	read("milterd_grant_used_lookups_total", "Questions whether a client holds a grant that found one.", nil, n.used.Load)
 	read("milterd_grant_temporary_lookups_total", "Questions whether a client holds a grant that the store could not answer.", nil, n.temporary.Load)
-	read("milterd_grant_store_errors_total", "Operations of the store of grants that failed.", nil, func() uint64 { return k.Stats().StoreErrors })
-	if k.Stats().Active >= 0 {
+	read("milterd_grant_store_errors_total", "Operations of the store of grants that failed.", nil, func() uint64 { return n.storeErrors.Load() + k.store.Failures() })
+	if k.store.Len() >= 0 {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "milterd_grants", Help: "Relay grants in force; missing with grants.redis, which is not asked.",
-		}, func() float64 { return float64(k.Stats().Active) }))
+		}, func() float64 { return float64(k.store.Len()) }))
 	}
 }
 

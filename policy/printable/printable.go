@@ -15,6 +15,9 @@ func Text(s string) string { return Replace(s, '?') }
 
 // Replace puts a character of the caller's choice there.
 func Replace(s string, by rune) string {
+	if IsASCII(s) {
+		return s
+	}
 	// A lone octet such as 0x9b is a control character to some terminals.
 	s = strings.ToValidUTF8(s, "?")
 	if !strings.ContainsFunc(s, hidden) {

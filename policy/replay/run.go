@@ -75,7 +75,8 @@ func run(p *policy.Policy, s *Session, answers func(policy.Connection) policy.An
 	if answers != nil {
 		given = answers(conn)
 	}
-	r := runner{session: s, policy: p.NewSession(conn, withGrant{given, s.grant()}), met: make([]bool, len(s.Expect))}
+	r := runner{session: s, answers: &recorded{Answers: given, grant: s.grant()}, met: make([]bool, len(s.Expect))}
+	r.policy = p.NewSession(conn, r.answers)
 	if !traced {
 		r.policy.LeaveOutTraces()
 	}
@@ -106,6 +107,7 @@ func run(p *policy.Policy, s *Session, answers func(policy.Connection) policy.An
 type runner struct {
 	session *Session
 	policy  *policy.Session
+	answers *recorded
 	results []Result
 	// met are the session's expectations that a verdict has been compared with.
 	met []bool
@@ -149,7 +151,9 @@ func (r *runner) message(number int, m *Message) {
 		return
 	}
 	accepted := false
+	r.answers.message = m
 	for i, rcpt := range m.Rcpt {
+		r.answers.recipient = i + 1
 		v := r.policy.Rcpt(policy.Recipient(rcpt))
 		r.add(number, i+1, v, nil)
 		if v.Action == policy.ActionDiscard {

@@ -84,6 +84,13 @@ type Message struct {
 	Mail    Mail       `yaml:"mail" json:"mail"`
 	Rcpt    []Rcpt     `yaml:"rcpt,omitempty" json:"rcpt,omitempty"`
 	Headers [][]string `yaml:"headers,omitempty" json:"headers,omitempty"`
+	// At is when it began (RFC 3339).
+	At string `yaml:"at,omitempty" json:"at,omitempty"`
+	// Limits are the answers of the limits about each recipient, NUMBER NAME USED RATE
+	// [WAIT]: the number of the recipient, from 1; how much of the limit's rate was used;
+	// and, if there was no room, the seconds until there is. NUMBER blocked: the login was
+	// blocked by hand.
+	Limits []string `yaml:"limits,omitempty" json:"limits,omitempty"`
 }
 
 // Mail is one MAIL command; see policy.Mail.
@@ -170,6 +177,9 @@ func (s *Session) check() error {
 				return badField(fmt.Sprintf("messages.%d.headers.%d", i, j), "%d values, expected [NAME, VALUE]", len(h))
 			}
 		}
+		if err := m.check(fmt.Sprintf("messages.%d", i)); err != nil {
+			return err
+		}
 	}
 	for i, g := range s.Grants {
 		text, word, more := strings.Cut(g, " ")
@@ -241,11 +251,3 @@ func (s *Session) grant() policy.GrantState {
 	}
 	return policy.GrantNone
 }
-
-// withGrant are answers with the grant of a recorded session.
-type withGrant struct {
-	policy.Answers
-	grant policy.GrantState
-}
-
-func (a withGrant) Grant() policy.GrantState { return a.grant }

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,7 +30,7 @@ const maxHeader = 8 << 10
 
 // Keeper has the grants. *grant.Keeper is the one that milterd uses.
 type Keeper interface {
-	Login(context.Context, grant.Login) (grant.Result, error)
+	grant.Granter
 	Revoke(context.Context, netip.Addr) (bool, error)
 	RevokeUser(context.Context, string) (int, error)
 	List(context.Context, func(grant.Grant) bool) error
@@ -60,16 +61,9 @@ func NewServer(config Config) (*Server, error) {
 	if config.Keeper == nil {
 		return nil, errors.New("control server: no keeper of the grants")
 	}
-	if config.Logger == nil {
-		config.Logger = slog.New(slog.DiscardHandler)
-	}
-	if config.MaxConnections <= 0 {
-		config.MaxConnections = DefaultMaxConnections
-	}
-	if config.Timeout <= 0 {
-		config.Timeout = DefaultTimeout
-	}
-	return &Server{config: config, logger: config.Logger}, nil
+	config.MaxConnections = cmp.Or(config.MaxConnections, DefaultMaxConnections)
+	config.Timeout = cmp.Or(config.Timeout, DefaultTimeout)
+	return &Server{config: config, logger: cmp.Or(config.Logger, slog.New(slog.DiscardHandler))}, nil
 }
 
 // Serve takes connections from ln until ctx ends. It then lets each finish the

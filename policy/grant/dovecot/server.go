@@ -1,6 +1,7 @@
 package dovecot
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -14,6 +15,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"milterd/policy/grant"
 	"milterd/policy/grant/httpserve"
 )
@@ -21,15 +24,10 @@ import (
 // Source is the source of grants that were made of Dovecot's reports.
 const Source = "dovecot"
 
-// Granter makes relay grants: a grant.Keeper.
-type Granter interface {
-	Login(context.Context, grant.Login) (grant.Result, error)
-}
-
 // Config is what New needs.
 type Config struct {
 	// Granter is asked for a grant for each successful login.
-	Granter Granter
+	Granter grant.Granter
 	// Secret is what requests must have, as in Dovecot's
 	// auth_policy_server_api_header = Authorization: Bearer SECRET.
 	Secret string
@@ -63,7 +61,7 @@ func defaultTimeouts() timeouts {
 
 // Server answers Dovecot. It is an http.Handler.
 type Server struct {
-	granter Granter
+	granter grant.Granter
 	logger  *slog.Logger
 	// digest is the hash of what the Authorization field must be, so that a comparison
 	// takes the same time whatever it is compared to.
@@ -80,16 +78,28 @@ type counters struct {
 	allows, reports, logins, failed, unsuccessful, ignored, forbidden, malformed atomic.Uint64
 }
 
+// Register has a registry read the server's counters.
+func (s *Server) Register(r prometheus.Registerer) {
+	counter := func(name, help string, labels prometheus.Labels, n *atomic.Uint64) {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels}, func() float64 { return float64(n.Load()) }))
+	}
+	n := &s.count
+	for kind, n := range map[string]*atomic.Uint64{"allow": &n.allows, "report": &n.reports, "forbidden": &n.forbidden, "malformed": &n.malformed} {
+		counter("milterd_dovecot_requests_total", "Requests to the Dovecot auth policy server, by kind; forbidden: without the secret.", prometheus.Labels{"kind": kind}, n)
+	}
+	for kind, n := range map[string]*atomic.Uint64{"login": &n.logins, "unsuccessful": &n.unsuccessful, "ignored": &n.ignored} {
+		counter("milterd_dovecot_reports_total", "Logins that Dovecot reported; unsuccessful: they failed, ignored: not of POP or IMAP, or without an address or a name.", prometheus.Labels{"kind": kind}, n)
+	}
+	counter("milterd_dovecot_failed_grants_total", "Logins that Dovecot reported and the store could not take.", nil, &n.failed)
+}
+
 // New makes a Server.
 func New(c Config) (*Server, error) {
 	if c.Granter == nil || c.Secret == "" {
 		return nil, errors.New("dovecot policy server: no keeper of the grants, or no secret")
 	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
 	return &Server{
-		granter: c.Granter, logger: c.Logger,
+		granter: c.Granter, logger: cmp.Or(c.Logger, slog.New(slog.DiscardHandler)),
 		digest: sha256.Sum256([]byte(strings.TrimRight("Bearer "+c.Secret, " \t"))), timeouts: defaultTimeouts(),
 	}, nil
 }

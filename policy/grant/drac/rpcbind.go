@@ -1,6 +1,7 @@
 package drac
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -71,9 +72,7 @@ func (r Rpcbind) Run(ctx context.Context) {
 	if r.Interval <= 0 {
 		r.Interval = 30 * time.Second
 	}
-	if r.Logger == nil {
-		r.Logger = slog.New(slog.DiscardHandler)
-	}
+	r.Logger = cmp.Or(r.Logger, slog.New(slog.DiscardHandler))
 	entries := r.entries()
 	ours := make(map[entry]bool)
 	tick := time.NewTicker(r.Interval)

@@ -1,6 +1,7 @@
 package drac
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
 
 	"milterd/policy/grant"
@@ -33,14 +35,10 @@ const maxCall = 1024
 // noteInterval keeps a flood of calls from flooding the log.
 const noteInterval = 10 * time.Second
 
-// Keeper takes what servers report. *grant.Keeper is the one that milterd uses.
-type Keeper interface {
-	Login(context.Context, grant.Login) (grant.Result, error)
-}
-
 // Config is what a Server needs. Keeper is required.
 type Config struct {
-	Keeper Keeper
+	// Keeper takes what servers report.
+	Keeper grant.Granter
 	// Servers are the networks whose datagrams may grant. Default: loopback.
 	Servers []netip.Prefix
 	// ReservedPort wants a source port below 1024 from them as well.
@@ -72,9 +70,6 @@ func NewServer(config Config) (*Server, error) {
 	if config.Servers == nil {
 		config.Servers = DefaultServers()
 	}
-	if config.Logger == nil {
-		config.Logger = slog.New(slog.DiscardHandler)
-	}
 	for _, network := range config.Servers {
 		switch {
 		case !network.IsValid():
@@ -86,11 +81,24 @@ func NewServer(config Config) (*Server, error) {
 		}
 	}
 	return &Server{
-		config: config, logger: config.Logger,
+		config: config, logger: cmp.Or(config.Logger, slog.New(slog.DiscardHandler)),
 		denials:    rate.Sometimes{Interval: noteInterval},
 		failures:   rate.Sometimes{Interval: noteInterval},
 		readErrors: rate.Sometimes{Interval: noteInterval},
 	}, nil
+}
+
+// Register has a registry read the server's counters.
+func (s *Server) Register(r prometheus.Registerer) {
+	n := &s.counter
+	for result, n := range map[string]*atomic.Uint64{
+		"granted": &n.granted, "refused": &n.refused, "failed": &n.failed, "denied": &n.denied, "malformed": &n.malformed,
+	} {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "milterd_drac_calls_total", Help: "Datagrams to the DRAC server, by result; denied: from a host that may not grant.",
+			ConstLabels: prometheus.Labels{"result": result},
+		}, func() float64 { return float64(n.Load()) }))
+	}
 }
 
 // Serve answers what arrives on conn until ctx ends, and then returns nil. It

@@ -108,14 +108,14 @@ func TestLoginsOfWeeksAgo(t *testing.T) {
 	now := strings.NewReplacer("Oct  1", "Nov 27", "10:00:01", "09:59:59", "67", "68").Replace(login)
 	appendTo(t, path+".new", login, "Oct  1 10:00:02 mx other noise\n", login, now)
 	rename(t, path+".new", path)
-	testkit.Eventually(t, "the login of now", func() bool { return keeper.Stats().Granted == 1 })
+	testkit.Eventually(t, "the login of now", func() bool { return testkit.Metric(t, keeper, "milterd_grant_logins_total", "granted") == 1 })
 	if g, state := keeper.Grant(ctx, netip.MustParseAddr("198.51.100.67")); state != grant.None {
 		t.Errorf("a login of October grants: %+v", g)
 	}
 	// A whole log of last year, which looks as if it came from tomorrow.
 	appendTo(t, path, strings.NewReplacer("Oct  1", "Nov 28").Replace(login))
-	testkit.Eventually(t, "it is refused", func() bool { return keeper.Stats().Stale == 1 })
-	if keeper.Stats().Active != 1 {
-		t.Errorf("stats: %+v", keeper.Stats())
+	testkit.Eventually(t, "it is refused", func() bool { return testkit.Metric(t, keeper, "milterd_grant_logins_total", "stale") == 1 })
+	if n := testkit.Metric(t, keeper, "milterd_grants"); n != 1 {
+		t.Errorf("%v grants", n)
 	}
 }

@@ -1,6 +1,7 @@
 package maillog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,13 +9,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"milterd/policy/grant"
 )
-
-// Granter makes relay grants: a grant.Keeper.
-type Granter interface {
-	Login(context.Context, grant.Login) (grant.Result, error)
-}
 
 // Config is what New needs.
 type Config struct {
@@ -23,7 +21,7 @@ type Config struct {
 	// Format is how its server logs logins.
 	Format Format
 	// Granter is asked for a grant at each login.
-	Granter Granter
+	Granter grant.Granter
 	// Poll is how often the file is looked at where no event of the file system
 	// tells of a change; default one second.
 	Poll time.Duration
@@ -48,7 +46,7 @@ type Follower struct {
 	source  string
 	format  string
 	poll    time.Duration
-	granter Granter
+	granter grant.Granter
 	logger  *slog.Logger
 	now     func() time.Time
 	parse   Parser
@@ -61,6 +59,30 @@ type Follower struct {
 type counters struct {
 	lines, logins, failed, long, rotated, truncated, recovered atomic.Uint64
 	open                                                       atomic.Bool
+}
+
+// Register has a registry read the follower's counters. Its label log is given by r.
+func (f *Follower) Register(r prometheus.Registerer) {
+	counter := func(name, help string, labels prometheus.Labels, n *atomic.Uint64) {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels}, func() float64 { return float64(n.Load()) }))
+	}
+	n := &f.count
+	counter("milterd_login_log_lines_total", "Lines read from a log of logins.", nil, &n.lines)
+	counter("milterd_login_log_long_lines_total", "Lines passed over because no login is that long.", nil, &n.long)
+	counter("milterd_login_log_logins_total", "Logins found in a log.", nil, &n.logins)
+	counter("milterd_login_log_failed_grants_total", "Logins found in a log that the store could not take.", nil, &n.failed)
+	counter("milterd_login_log_recovered_bytes_total", "Octets of a truncated log that were found in its copy.", nil, &n.recovered)
+	for kind, n := range map[string]*atomic.Uint64{"rotated": &n.rotated, "truncated": &n.truncated} {
+		counter("milterd_login_log_rotations_total", "Ends of a log's file, by kind.", prometheus.Labels{"kind": kind}, n)
+	}
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "milterd_login_log_open", Help: "Whether there is a file to read.",
+	}, func() float64 {
+		if n.open.Load() {
+			return 1
+		}
+		return 0
+	}))
 }
 
 // New makes a Follower. It opens nothing yet.
@@ -79,20 +101,14 @@ func New(c Config) (*Follower, error) {
 		path:    c.Path,
 		source:  "maillog:" + c.Format.Name(),
 		format:  c.Format.Name(),
-		poll:    c.Poll,
+		poll:    cmp.Or(c.Poll, defaultPoll),
 		granter: c.Granter,
-		logger:  c.Logger,
+		logger:  cmp.Or(c.Logger, slog.New(slog.DiscardHandler)),
 		now:     c.Now,
 		parse:   c.Format.Parser(),
 	}
 	if f.now == nil {
 		f.now = time.Now
-	}
-	if f.poll == 0 {
-		f.poll = defaultPoll
-	}
-	if f.logger == nil {
-		f.logger = slog.New(slog.DiscardHandler)
 	}
 	return f, nil
 }

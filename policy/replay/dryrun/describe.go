@@ -47,11 +47,15 @@ func (r *run) describe() int {
 		mode policy.Mode
 	}{
 		{"port", c.Port.Mode}, {"recipient", c.Recipient.Mode}, {"relay", c.Relay.Mode},
+		{"sender_login", c.SenderLogin.Mode}, {"own_sender", c.OwnSender.Mode},
 		{"sender", c.Sender.Mode}, {"sender_domain", c.SenderDomain.Mode}, {"client", c.Client.Mode}, {"rdns", c.RDNS.Mode}, {"dnsbl", c.DNSBL.Mode},
 	} {
 		note := ""
 		if check.name == "recipient" && !p.Features.BlocklistRecipients {
 			note = " (without the feature blocklist_recipients it looks nothing up)"
+		}
+		if n := len(c.SenderLogin.Logins); check.name == "sender_login" && n > 0 {
+			note = fmt.Sprintf(" (%s: %d logins)", c.SenderLogin.File, n)
 		}
 		if check.name == "dnsbl" && len(config.DNS.Lists) == 0 {
 			note = " (there are no lists)"

@@ -12,7 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"milterd/configs"
-	"milterd/dnscheck/dnstest"
+	"milterd/integration/testkit/dnstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -39,13 +40,23 @@ const (
 // the sample.
 func (r *Recorder) NewSession(p *policy.Policy, facts policy.Connection, answers policy.Answers) policy.Evaluator {
 	if r.config.Sample < 1 && r.random() >= r.config.Sample {
-		return p.NewSession(facts, answers)
+		return r.session(p, facts, answers)
 	}
 	c := &conn{recorder: r, dns: answers.Record(nil), origin: origin{
 		facts: facts, began: r.config.Now(), number: r.number.Add(1), written: new(atomic.Int64),
 	}}
-	c.Evaluator = p.NewSession(facts, &notedAnswers{answers, &c.grant})
+	c.Evaluator = r.session(p, facts, &notedAnswers{answers, &c.grant, &c.counted})
 	return c
+}
+
+// session is the policy's own evaluator. Recordings hold no traces: only a log at level
+// debug shows them.
+func (r *Recorder) session(p *policy.Policy, facts policy.Connection, answers policy.Answers) *policy.Session {
+	s := p.NewSession(facts, answers)
+	if !r.config.Logger.Enabled(context.Background(), slog.LevelDebug) {
+		s.LeaveOutTraces()
+	}
+	return s
 }
 
 // conn notes one SMTP connection and hands everything on. It is used by one goroutine.
@@ -62,6 +73,8 @@ type conn struct {
 	// was GrantHeld: the policy need not ask again then.
 	grant grantAnswer
 	held  bool
+	// counted are the answers of the limits to the current command.
+	counted []string
 	// inMessage: commands belong to the last of messages.
 	inMessage bool
 	messages  []message
@@ -140,12 +153,16 @@ type verdict struct {
 	// tableText: the text of reply stands in the access table.
 	tableText bool
 	grant     grantAnswer
+	// limits are the answers of the limits.
+	limits []string
 }
 
 // notedAnswers are answers whose relay grant is noted: it is asked for once in a command.
 type notedAnswers struct {
 	policy.Answers
 	grant *grantAnswer
+	// counted is for the answers of the limits.
+	counted *[]string
 }
 
 func (n *notedAnswers) Grant() policy.GrantState {
@@ -153,6 +170,12 @@ func (n *notedAnswers) Grant() policy.GrantState {
 		*n.grant = grantAnswerOf(n.Answers.Grant())
 	}
 	return policy.GrantState(*n.grant - 1)
+}
+
+func (n *notedAnswers) Count(login string, queries []policy.LimitQuery) (blocked bool) {
+	blocked = n.Answers.Count(login, queries)
+	*n.counted = replay.LimitLines(blocked, queries)
+	return blocked
 }
 
 // SetQueueID adds the MTA's first queue id to the id of the session, so that it can be
@@ -187,7 +210,7 @@ func (c *conn) Mail(auth policy.Auth, m policy.Mail) policy.Verdict {
 		return v
 	}
 	c.messages = append(c.messages, message{
-		Message: replay.Message{Mail: replay.Mail(m)}, number: c.count, said: said{c.helo, c.tls, auth}, verdicts: append(make([]verdict, 0, 4), judged),
+		Message: replay.Message{Mail: replay.Mail(m), At: c.recorder.config.Now().UTC().Format(messageTime)}, number: c.count, said: said{c.helo, c.tls, auth}, verdicts: append(make([]verdict, 0, 4), judged),
 	})
 	c.inMessage = true
 	c.fits(&c.messages[len(c.messages)-1], size)
@@ -199,10 +222,11 @@ func (c *conn) Mail(auth policy.Auth, m policy.Mail) policy.Verdict {
 
 func (c *conn) Rcpt(r policy.Recipient) policy.Verdict {
 	c.catchUp(r.To)
-	c.grant = 0
+	c.grant, c.counted = 0, nil
 	v := c.Evaluator.Rcpt(r)
 	judged := c.judged(&v)
-	size := rcptSize(&r, &v)
+	judged.limits = c.counted
+	size := rcptSize(&r, &v) + lengths(c.counted...)
 	if m := c.message(); m != nil && len(m.Rcpt) < maxRecipients && c.fits(m, size) {
 		m.Rcpt, m.verdicts = append(m.Rcpt, replay.Rcpt(r)), append(m.verdicts, judged)
 	} else if m != nil {

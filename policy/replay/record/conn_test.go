@@ -184,6 +184,7 @@ func TestAnObjectHoldsWhatThePolicyWasTold(t *testing.T) {
 			Mail:    replay.Mail{From: "a@good.example", Args: []string{"SIZE=1"}, Mailer: "esmtp", Host: "h", Addr: "a"},
 			Rcpt:    []replay.Rcpt{{To: "x@example.test", Args: []string{"NOTIFY=NEVER"}, Mailer: "local", Host: "h", Addr: "x"}},
 			Headers: [][]string{{"Received", "from a\n\tby b"}},
+			At:      "2026-11-22T17:00:00.000Z",
 		}},
 		DNS: []string{"client.example. 300 IN A 203.0.113.8"},
 		Expect: []replay.Expect{

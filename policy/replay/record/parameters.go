@@ -3,7 +3,6 @@ package record
 import (
 	"fmt"
 	"regexp"
-	"strconv"
 	"strings"
 
 	"milterd/policy"
@@ -54,11 +53,11 @@ func (m *messageRedactor) arg(arg string) string {
 	case value == "":
 		return arg
 	case upper == "AUTH":
-		return name + "=" + toXtext(m.identity(fromXtext(value)))
+		return name + "=" + toXtext(m.identity(policy.FromXtext(value)))
 	case upper == "ORCPT":
 		kind, address, _ := strings.Cut(value, ";")
 		if strings.EqualFold(kind, "rfc822") || strings.EqualFold(kind, "utf-8") {
-			return name + "=" + kind + ";" + toXtext(m.identity(fromXtext(address)))
+			return name + "=" + kind + ";" + toXtext(m.identity(policy.FromXtext(address)))
 		}
 	}
 	return name + "=" + m.token(value)
@@ -87,16 +86,6 @@ func (m *messageRedactor) identity(s string) string {
 		return m.token(s)
 	}
 	return m.address(s)
-}
-
-var xtextOctet = regexp.MustCompile(`\+[0-9A-F]{2}`)
-
-// fromXtext decodes xtext (RFC 3461 section 4).
-func fromXtext(s string) string {
-	return xtextOctet.ReplaceAllStringFunc(s, func(octet string) string {
-		n, _ := strconv.ParseUint(octet[1:], 16, 8)
-		return string([]byte{byte(n)})
-	})
 }
 
 // toXtext encodes xtext.

@@ -2,6 +2,8 @@ package record
 
 import (
 	"fmt"
+	"io"
+	"log/slog"
 	"net/netip"
 	"testing"
 
@@ -207,7 +209,9 @@ func TestAReplayGivesTheLiveVerdicts(t *testing.T) {
 		state := rapid.SampledFrom([]policy.GrantState{policy.GrantNone, policy.GrantNone, policy.GrantHeld, policy.GrantTemporary})
 		a := &answers{reverse: reverse, grants: rapid.SliceOfN(state, 1, 6).Draw(rt, "grants")}
 
-		r := newRecorder(withDefaults(t, Config{Dir: "/nowhere", AllHeaders: true}))
+		// At level debug verdicts have their traces.
+		log := slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		r := newRecorder(withDefaults(t, Config{Dir: "/nowhere", AllHeaders: true, Logger: log}))
 		conn, evaluator := begin(r, p, facts, a)
 		var ask asking
 		if rapid.Bool().Draw(rt, "map door") {

@@ -98,7 +98,7 @@ func (r *Recorder) NewQuestion(id string, p *policy.Policy, facts policy.Connect
 	}
 	answers.Record(of.dns)
 	q := &question{of: of}
-	q.Evaluator = p.NewSession(facts, &notedAnswers{answers, &q.grant})
+	q.Evaluator = p.NewSession(facts, &notedAnswers{answers, &q.grant, new([]string)})
 	return q
 }
 

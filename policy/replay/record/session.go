@@ -3,6 +3,7 @@ package record
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -13,6 +14,9 @@ import (
 
 // idTime is the time in an id and in the name of a file: it sorts.
 const idTime = "20060102T150405.000000Z"
+
+// messageTime is the time at which a message began (RFC 3339).
+const messageTime = "2006-01-02T15:04:05.000Z"
 
 // sessions makes what is written of a part of a connection. leftOut counts the
 // messages of which nothing is.
@@ -88,6 +92,7 @@ func (b *builder) message(m *message) bool {
 		b.begin(m, run, i > 0)
 		piece := written
 		piece.Rcpt = written.Rcpt[run.from:run.to]
+		piece.Limits = limitLines(m.verdicts[1+run.from : 1+run.to])
 		from, to := 1+run.from, 1+run.to
 		if i == 0 {
 			from = 0
@@ -106,6 +111,16 @@ func (b *builder) message(m *message) bool {
 		}
 	}
 	return true
+}
+
+// limitLines are the answers of the limits about recipients.
+func limitLines(verdicts []verdict) (lines []string) {
+	for i, v := range verdicts {
+		for _, line := range v.limits {
+			lines = append(lines, strconv.Itoa(i+1)+" "+line)
+		}
+	}
+	return lines
 }
 
 // grantRuns cuts a message where its relay grant changes. whole says that a replay of
@@ -202,7 +217,7 @@ func (b *builder) write(m *message, recipients int, whole bool) (written replay.
 	v := b.redact.message()
 	// A reply may repeat who has authenticated.
 	auth := v.auth(m.said.auth)
-	written = replay.Message{Mail: m.Mail, Rcpt: slices.Clone(m.Rcpt[:recipients])}
+	written = replay.Message{At: m.At, Mail: m.Mail, Rcpt: slices.Clone(m.Rcpt[:recipients])}
 	mail := &written.Mail
 	mail.From, mail.Args, mail.Addr = v.address(mail.From), v.args(mail.Args), v.address(mail.Addr)
 	for i := range written.Rcpt {

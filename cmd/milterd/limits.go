@@ -1,0 +1,35 @@
+package main
+
+import (
+	"fmt"
+
+	"milterd/milter/door"
+	"milterd/policy"
+	"milterd/policy/limits"
+)
+
+// openLimits opens what counts for the limits, once, with the configuration that milterd
+// started with. It is there without limits, too: a reload may bring some.
+func (r *reloader) openLimits() error {
+	c := &r.config.Limits
+	keeper, err := limits.New(limits.Config{Max: c.Max, File: c.File, Logger: r.logger})
+	if err != nil {
+		return fmt.Errorf("limits: %w", err)
+	}
+	r.limits = keeper
+	r.registry.MustRegister(keeper)
+	r.publish(r.current.Load().Policy, r.asks)
+	return nil
+}
+
+// counting is what the filter door asks for the limits of a policy; nil if it has none.
+func (r *reloader) counting(p *policy.Policy) door.Limits {
+	if r.limits == nil {
+		return nil
+	}
+	r.limits.Use(p.Limits.Rules)
+	if !p.Limits.Blocks && len(p.Limits.Rules) == 0 {
+		return nil
+	}
+	return r.limits
+}

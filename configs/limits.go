@@ -1,0 +1,217 @@
+package configs
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"milterd/policy"
+	"milterd/policy/access"
+)
+
+// Limits says how much each may send.
+type Limits struct {
+	// File keeps the counts over a restart, a complete path; empty for memory only. Max
+	// bounds the counts in memory. Both take effect at the start only.
+	File string
+	Max  int
+	// Reply refuses what is over a limit without a reply of its own, Blocked what comes
+	// from a login that was blocked by hand.
+	Reply, Blocked policy.Reply
+	// Rules are in the order of the file.
+	Rules []LimitRule
+}
+
+// LimitRule is one limit.
+type LimitRule struct {
+	policy.Limit
+	// ExceptionsFile names the file of exceptions, empty for none.
+	ExceptionsFile string
+}
+
+// maxLimits bounds the limits. Each is asked for each recipient.
+const maxLimits = 50
+
+func (c *Config) limitsSchema() []field {
+	l := &c.Limits
+	return []field{
+		{name: "file", value: c.ownPath(&l.File, true)},
+		{name: "max", value: integer(&l.Max, 1000, 100_000_000)},
+		{name: "reply", value: reply(&l.Reply)},
+		{name: "blocked", value: reply(&l.Blocked)},
+		{name: "rules", each: c.limitSchema},
+	}
+}
+
+// checkLimitName wants a name that can stand in a log, a metric and a recording.
+var checkLimitName = matching(`[a-z0-9][a-z0-9_-]{0,39}`, "the name of a limit: at most 40 small letters, digits, - and _")
+
+// limitSchema lists the keys of one limit.
+func (c *Config) limitSchema(name string) (field, error) {
+	if err := checkLimitName(name); err != nil {
+		return field{}, err
+	}
+	l := LimitRule{Limit: policy.Limit{Name: name, Mode: policy.ModeEnforce, Count: policy.CountRecipients, By: policy.ByLogin}}
+	fields := []field{
+		{name: "mode", value: mode(&l.Mode)},
+		{name: "count", value: oneOf(&l.Count, policy.CountMessages, policy.CountRecipients, policy.CountRefused)},
+		{name: "by", value: oneOf(&l.By, policy.ByLogin, policy.ByClient, policy.BySender)},
+		{name: "rate", value: rates(&l.Rates)},
+		{name: "for", value: networksOr(func(words []string, networks []netip.Prefix) {
+			l.Whom.Authenticated, l.Whom.Relay = slices.Contains(words, "authenticated"), slices.Contains(words, "relay")
+			l.Whom.Granted, l.Whom.Strangers = slices.Contains(words, "granted"), slices.Contains(words, "strangers")
+			l.Whom.Networks = networks
+		}, "authenticated", "relay", "granted", "strangers")},
+		{name: "logins", value: func(v value) {
+			list(&l.Whom.Logins, checkLogin)(v)
+			for i, login := range l.Whom.Logins {
+				l.Whom.Logins[i] = access.Fold(login)
+			}
+		}},
+		{name: "exceptions", value: checked(&l.ExceptionsFile, optional(checkFile))},
+		{name: "reply", value: reply(&l.Reply)},
+	}
+	return field{name: name, value: func(v value) {
+		v.fields(fields)
+		switch {
+		case v.node.Kind != yaml.MappingNode:
+		case !v.given("rate"):
+			v.fail("no rate, expected one such as rate: 100/1h")
+		case len(c.Limits.Rules) == maxLimits:
+			v.fail("more than %d limits", maxLimits)
+		default:
+			c.Limits.Rules = append(c.Limits.Rules, l)
+		}
+	}}, nil
+}
+
+// rates takes one rate or several.
+func rates(to *[]policy.Rate) func(value) {
+	var words []string
+	take := oneOrMore(&words, func(s string) error {
+		_, err := policy.ParseRate(s)
+		if err != nil {
+			return fmt.Errorf("%s: %w", quote(s), err)
+		}
+		return nil
+	})
+	return func(v value) {
+		words = nil
+		take(v)
+		all, err := parseRates(words)
+		if err != nil {
+			v.fail("%v", err)
+		}
+		*to = all
+	}
+}
+
+// parseRates reads rates that have been checked one by one, or the first that is wrong.
+func parseRates(words []string) ([]policy.Rate, error) {
+	all := make([]policy.Rate, 0, len(words))
+	for _, word := range words {
+		r, err := policy.ParseRate(word)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", quote(word), err)
+		}
+		// A count is kept for each period.
+		if slices.ContainsFunc(all, func(other policy.Rate) bool { return other.Period == r.Period }) {
+			return nil, fmt.Errorf("%s: another rate has the same time", quote(word))
+		}
+		all = append(all, r)
+	}
+	return all, nil
+}
+
+// checkLogin says what is wrong with the name of a login.
+func checkLogin(s string) error {
+	if s == "" || len(s) > 320 || strings.ContainsAny(s, " \t\r\n") {
+		return fmt.Errorf("%s, expected a login without blanks", quote(s))
+	}
+	return nil
+}
+
+// checkLimits reports values that are right one by one, but not together.
+func (c *Config) checkLimits(d *decoder) {
+	for _, l := range c.Limits.Rules {
+		w := l.Whom
+		some := w.Authenticated || w.Relay || w.Granted || w.Strangers || len(w.Networks) > 0 || len(w.Logins) > 0
+		if l.By == policy.ByLogin && some && !w.Authenticated && len(w.Networks) == 0 && len(w.Logins) == 0 {
+			key := "limits.rules." + l.Name
+			d.wrong(d.said(key, key+".for"), "by login counts for who has authenticated, and these have not; expected authenticated among them, or by: client")
+		}
+	}
+}
+
+// limitsPolicy is what the policy knows of the limits, with the exceptions from their
+// files.
+func (c *Config) limitsPolicy(s *sources) policy.Limits {
+	limits := policy.Limits{Blocks: len(c.Limits.Rules) > 0 || c.Grants.Control != "", Blocked: c.Limits.Blocked}
+	for _, l := range c.Limits.Rules {
+		if l.Reply.Code == 0 {
+			l.Reply = c.Limits.Reply
+		}
+		if l.ExceptionsFile != "" {
+			l.Exceptions = s.exceptions(c.source("limits.rules."+l.Name+".exceptions", l.ExceptionsFile, mustExist))
+		}
+		limits.Rules = append(limits.Rules, l.Limit)
+	}
+	return limits
+}
+
+// maxExceptions bounds a file of exceptions, in octets.
+const maxExceptions = 8 << 20
+
+// exceptions reads a file with a login a line, and behind it its rates or the word
+// unlimited:
+//
+//	newsletter@example.com  5000/1h 20000/24h
+//	printer                 unlimited
+func (s *sources) exceptions(from source) map[string][]policy.Rate {
+	s.entries[from.path] = 0
+	data, err := readFile(from.path, maxExceptions)
+	if err != nil {
+		s.failed("exceptions", from, err)
+		return nil
+	}
+	all := make(map[string][]policy.Rate)
+	lines := make(map[string]int)
+	n := 0
+	for line := range strings.Lines(string(data)) {
+		n++
+		line, _, _ = strings.Cut(line, "#")
+		words := strings.Fields(line)
+		if len(words) == 0 {
+			continue
+		}
+		login := access.Fold(words[0])
+		rates, err := exception(words[1:])
+		switch {
+		case checkLogin(login) != nil:
+			err = checkLogin(login)
+		case err == nil && lines[login] > 0:
+			err = fmt.Errorf("%s is there twice, first on line %d", quote(login), lines[login])
+		}
+		if err != nil {
+			s.add(from.path, n, "%v", err)
+			continue
+		}
+		all[login], lines[login] = rates, n
+	}
+	s.entries[from.path] = len(all)
+	return all
+}
+
+// exception reads what stands behind a login; nothing for one that is not limited.
+func exception(words []string) ([]policy.Rate, error) {
+	switch {
+	case len(words) == 0:
+		return nil, fmt.Errorf("a login alone, expected its rate such as 1000/1h, or unlimited")
+	case len(words) == 1 && words[0] == "unlimited":
+		return nil, nil
+	}
+	return parseRates(words)
+}

@@ -1,0 +1,65 @@
+package configs
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"milterd/policy"
+)
+
+const withSenders = "access: {file: access}\ndomains: {local: [], relay: []}\nchecks: {sender_login: {mode: enforce, file: senders}}\n"
+
+func TestTheFileOfLoginsIsPartOfThePolicy(t *testing.T) {
+	dir := write(t, map[string]string{"access": "", "senders": "shin a@good.example\r\n\n# nothing\nshin @lists.example # two\nbo *\n"})
+	c := parse(t, dir, withSenders)
+	p, _, err := c.Policy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := p.Checks.SenderLogin
+	if file := filepath.Join(dir, "senders"); k.File != file || c.Entries()[file] != 2 || !slices.Contains(c.Files(), file) {
+		t.Errorf("file %s, entries %v, watched %q", k.File, c.Entries(), c.Files())
+	}
+	if len(k.Logins["shin"]) != 2 || len(k.Logins["bo"]) != 1 {
+		t.Errorf("logins %v", k.Logins)
+	}
+}
+
+func TestAFileOfLoginsThatAllMayWriteToIsWarnedOf(t *testing.T) {
+	dir := write(t, map[string]string{"access": "", "senders": "shin a@good.example\n"})
+	if err := os.Chmod(filepath.Join(dir, "senders"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	_, warnings := build(t, dir, withSenders)
+	equal(t, "warnings", warnings, []string{"DIR/senders: every user of this machine can write to it (checks.sender_login.file: who may send as whom); chmod o-w takes that away"})
+}
+
+func TestAFileOfOtherThingsGivesABoundedMessage(t *testing.T) {
+	for name, text := range map[string]string{
+		"words":     strings.Repeat("word\n", 100_000),
+		"a picture": strings.Repeat("\x89PNG\x00 a@b\n", 100_000),
+		"one line":  "shin " + strings.Repeat("a@good.example ", 100_000),
+	} {
+		dir := write(t, map[string]string{"access": "", "senders": text})
+		_, _, err := parse(t, dir, withSenders).Policy()
+		if err == nil || len(err.Error()) > 64<<10 {
+			t.Errorf("%s: %.200v", name, err)
+		}
+	}
+}
+
+func FuzzLoginLine(f *testing.F) {
+	for _, seed := range []string{"", "# nothing", "shin", "shin a@b.example @c.example # more", "shin *", "shin a@b@c", "\ufeffshin a@b"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		logins := make(map[string][]policy.SenderRule)
+		err := loginLine(logins, line, 1)
+		if len(logins) > 1 || err == nil && len(logins) == 0 && strings.Trim(line, " \t\r\v\f\n\u0085\u00a0") != "" && !strings.Contains(line, "#") {
+			t.Errorf("%q: %v, %v", line, logins, err)
+		}
+	})
+}

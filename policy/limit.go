@@ -1,0 +1,276 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"milterd/policy/access"
+)
+
+// Limits bound how much mail is taken. The check is the last one at RCPT, so that only
+// a recipient that is really taken counts.
+type Limits struct {
+	Rules []Limit
+	// Blocks: it is asked whether a login has been blocked by hand. Blocked is the reply
+	// to one that has.
+	Blocks  bool
+	Blocked Reply
+}
+
+// CountRefused reports whether a limit counts refused recipients.
+func (l *Limits) CountRefused() bool {
+	return slices.ContainsFunc(l.Rules, func(l Limit) bool { return l.Count == CountRefused && l.Mode != ModeOff })
+}
+
+// Limit is one rule.
+type Limit struct {
+	Name string
+	Mode Mode
+	// Count is what counts, By is for what each count is kept.
+	Count LimitCount
+	By    LimitBy
+	// Rates all have to have room.
+	Rates []Rate
+	Whom  LimitWhom
+	// Exceptions holds the rates of single logins, in lower case, in place of Rates. One
+	// without a rate is not limited.
+	Exceptions map[string][]Rate
+	// Reply refuses what is over the limit. {limit} stands for the rate, {wait} for the
+	// time until there is room again.
+	Reply Reply
+}
+
+// LimitCount says what a limit counts.
+type LimitCount string
+
+// What can be counted.
+const (
+	// CountMessages counts a message with its first recipient that is taken. Its further
+	// recipients are free, so that a message that has begun is never cut.
+	CountMessages LimitCount = "messages"
+	// CountRecipients counts each recipient that is taken.
+	CountRecipients LimitCount = "recipients"
+	// CountRefused counts recipients that other checks, or the MTA, refuse for good. If
+	// there are too many, all others are put off, too.
+	CountRefused LimitCount = "refused"
+)
+
+// LimitBy says what a count is kept for.
+type LimitBy string
+
+// What counts can be kept for.
+const (
+	// ByLogin: who has authenticated. Case does not count.
+	ByLogin LimitBy = "login"
+	// ByClient: the client's IPv4 address, or the /64 of its IPv6 address.
+	ByClient LimitBy = "client"
+	// BySender: the envelope sender. The null sender has no count.
+	BySender LimitBy = "sender"
+)
+
+// LimitWhom says whose mail a limit is for. The zero value is everybody's; else one of
+// what is set has to fit.
+type LimitWhom struct {
+	// Authenticated clients, with whatever mechanism; Relay: others that may relay by
+	// address, name or certificate; Granted: others whose address holds a relay grant;
+	// Strangers: all the rest.
+	Authenticated, Relay, Granted, Strangers bool
+	Networks                                 []netip.Prefix
+	// Logins are in lower case.
+	Logins []string
+}
+
+// Rate is how much is taken: as many as Burst at once, and one more each N-th part of
+// Period. Who has used nothing for a while may send Burst, and from then on N a Period.
+type Rate struct {
+	N int
+	// Period is in seconds.
+	Period int
+	Burst  int
+}
+
+// The bounds of a rate; MaxPeriod is 31 days in seconds.
+const (
+	MaxRate    = 1_000_000
+	MaxPeriod  = 31 * 24 * 60 * 60
+	rateSyntax = "expected N/TIME such as 100/1h, or N/TIME/BURST"
+)
+
+// units are those of a period, the longest first.
+var units = [...]struct {
+	letter  byte
+	seconds int
+}{{'d', 24 * 60 * 60}, {'h', 60 * 60}, {'m', 60}, {'s', 1}}
+
+// ParseRate reads N/TIME or N/TIME/BURST: 100/1h, 1000/24h/50. TIME is a number of s, m, h
+// or d.
+func ParseRate(s string) (Rate, error) {
+	parts := strings.Split(s, "/")
+	if len(parts) < 2 || len(parts) > 3 {
+		return Rate{}, errors.New(rateSyntax)
+	}
+	n, err := parseAmount(parts[0])
+	if err != nil {
+		return Rate{}, err
+	}
+	period, ok := parsePeriod(parts[1])
+	if !ok {
+		return Rate{}, fmt.Errorf("%q is not a time from 1s to 31d; %s", parts[1], rateSyntax)
+	}
+	r := Rate{N: n, Period: period, Burst: n}
+	if len(parts) == 3 {
+		if r.Burst, err = parseAmount(parts[2]); err != nil {
+			return Rate{}, err
+		}
+	}
+	return r, nil
+}
+
+func parsePeriod(s string) (seconds int, ok bool) {
+	for _, u := range units {
+		if text, is := strings.CutSuffix(s, string(u.letter)); is {
+			n, err := strconv.Atoi(text)
+			return n * u.seconds, err == nil && n >= 1 && n <= MaxPeriod/u.seconds && text == strconv.Itoa(n)
+		}
+	}
+	return 0, false
+}
+
+func parseAmount(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > MaxRate || s != strconv.Itoa(n) {
+		return 0, fmt.Errorf("%q is not a number from 1 to %d; %s", s, MaxRate, rateSyntax)
+	}
+	return n, nil
+}
+
+// String is the rate as ParseRate reads it.
+func (r Rate) String() string {
+	text := strconv.Itoa(r.N) + "/"
+	for _, u := range units {
+		// A day is written as 24h.
+		if u.letter != 'd' && r.Period%u.seconds == 0 {
+			text += strconv.Itoa(r.Period/u.seconds) + string(u.letter)
+			break
+		}
+	}
+	if r.Burst != r.N {
+		text += "/" + strconv.Itoa(r.Burst)
+	}
+	return text
+}
+
+// Interval is the time in which room for one more comes, in microseconds, rounded up.
+func (r Rate) Interval() int64 { return (int64(r.Period)*1_000_000 + int64(r.N) - 1) / int64(r.N) }
+
+// LimitQuery asks for room under one limit. Whoever answers fills in Answer.
+type LimitQuery struct {
+	Limit *Limit
+	// Key is what the count is kept for.
+	Key string
+	// Rates are those of the limit, or those of an exception.
+	Rates []Rate
+	// N is how many are to be taken; 0 only asks.
+	N int
+	// Enforced: nothing is taken under any limit if this one has no room.
+	Enforced bool
+	Answer   LimitAnswer
+}
+
+// LimitAnswer is what one limit says. The zero value is room.
+type LimitAnswer struct {
+	// Rate is that with the least room, and Used how much of its burst was used before.
+	Rate Rate
+	Used int
+	// Wait is the time until there is room, in seconds, rounded up; 0 if there is.
+	Wait int
+}
+
+// limited reports whether a limit is for this client.
+func (s *Session) limited(e *evaluation, l *Limit, login string) bool {
+	w := &l.Whom
+	if !w.Authenticated && !w.Relay && !w.Granted && !w.Strangers && len(w.Networks) == 0 && len(w.Logins) == 0 {
+		return true
+	}
+	if login != "" && slices.Contains(w.Logins, login) {
+		return true
+	}
+	if addr := s.conn.Addr.Unmap(); addr.IsValid() && slices.ContainsFunc(w.Networks, func(p netip.Prefix) bool { return p.Contains(addr) }) {
+		return true
+	}
+	switch {
+	case s.authenticated():
+		return w.Authenticated
+	case !w.Relay && !w.Granted && !w.Strangers:
+		return false
+	case s.relays(e):
+		return w.Relay
+	case (w.Granted || w.Strangers) && !s.conn.Shared && s.grant() == GrantHeld:
+		return w.Granted
+	}
+	return w.Strangers
+}
+
+// authenticated reports whether the client has logged in. ANONYMOUS (RFC 4505) is no
+// login.
+func (s *Session) authenticated() bool {
+	return s.message.auth.Type != "" && access.Fold(s.message.auth.Type) != "anonymous"
+}
+
+// login is who has logged in, in lower case; empty without that.
+func (s *Session) login() string {
+	if !s.authenticated() {
+		return ""
+	}
+	return access.Fold(s.message.auth.Authen)
+}
+
+// relays reports whether the client may relay without a login and without a grant.
+func (s *Session) relays(e *evaluation) bool {
+	before := len(e.search.Probes)
+	defer func() { e.search.Probes = e.search.Probes[:before] }()
+	if s.certificate(e) != "" {
+		return true
+	}
+	return !s.conn.Shared && (s.entitlement(e).ok || s.nameEntitles(e) != "")
+}
+
+// limitKey is what the count of a limit is kept for; empty for none.
+func (s *Session) limitKey(l *Limit, login string) string {
+	switch l.By {
+	case ByLogin:
+		return login
+	case ByClient:
+		return s.limitClient()
+	case BySender:
+		return s.limitSender()
+	}
+	return ""
+}
+
+// limitClient is the client's address, or its /64: one who has an IPv6 address has all
+// of that.
+func (s *Session) limitClient() string {
+	addr := s.conn.Addr.Unmap().WithZone("")
+	switch {
+	case !addr.IsValid():
+		return ""
+	case addr.Is4():
+		return s.clientAddr
+	}
+	network, _ := addr.Prefix(64) // an IPv6 address has 128 bits
+	return network.String()
+}
+
+// limitSender is the sender as the table would find it.
+func (s *Session) limitSender() string {
+	from := s.message.mail.From
+	if a, err := s.policy.canonical(from); err == nil && from != "" {
+		from = a.String()
+	}
+	return access.Fold(from)
+}

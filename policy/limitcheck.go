@@ -1,0 +1,141 @@
+package policy
+
+import "strconv"
+
+// RefusedMailer is the delivery agent ({rcpt_mailer}) of a recipient that sendmail refuses
+// itself. It tells filters that ask for those.
+const RefusedMailer = "error"
+
+// checkLimits asks the limits for room, and refuses what is over one. It comes after all
+// other checks, and counts what they have made of the recipient.
+func (s *Session) checkLimits(e *evaluation) {
+	limits := &s.policy.Limits
+	if !limits.Blocks && len(limits.Rules) == 0 {
+		return
+	}
+	refused := e.verdict.Action == ActionReject || e.recipient.Mailer == RefusedMailer
+	taken := takes(e.verdict.Action) && !refused
+	if !refused && !taken {
+		return
+	}
+	login := s.login()
+	queries := s.limitQueries(e, login, taken)
+	if !taken {
+		if len(queries) > 0 {
+			s.answers.Count("", queries)
+		}
+		return
+	}
+	asked := ""
+	if limits.Blocks {
+		asked = login
+	}
+	if asked == "" && len(queries) == 0 {
+		return
+	}
+	s.judgeLimits(e, s.answers.Count(asked, queries), queries)
+	if takes(e.verdict.Action) {
+		s.message.counted = true
+	}
+}
+
+// limitQueries are the questions about one recipient. The slice is used again for the
+// next.
+func (s *Session) limitQueries(e *evaluation, login string, taken bool) []LimitQuery {
+	queries := s.queries[:0]
+	if queries == nil {
+		queries = make([]LimitQuery, 0, len(s.policy.Limits.Rules))
+	}
+	for i := range s.policy.Limits.Rules {
+		l := &s.policy.Limits.Rules[i]
+		mode := s.mode("limits", l.Mode)
+		n := 1
+		switch {
+		case mode == ModeOff,
+			taken && l.Count == CountMessages && s.message.counted,
+			!taken && l.Count != CountRefused:
+			continue
+		case taken && l.Count == CountRefused:
+			n = 0
+		}
+		key := s.limitKey(l, login)
+		if key == "" || !s.limited(e, l, login) {
+			continue
+		}
+		rates := l.Rates
+		if own, ok := l.Exceptions[login]; ok && login != "" {
+			rates = own
+		}
+		if len(rates) > 0 {
+			queries = append(queries, LimitQuery{Limit: l, Key: key, Rates: rates, N: n, Enforced: mode == ModeEnforce})
+		}
+	}
+	s.queries = queries
+	return queries
+}
+
+// judgeLimits makes the verdict of the answers.
+func (s *Session) judgeLimits(e *evaluation, blocked bool, queries []LimitQuery) {
+	if blocked {
+		if e.run("limits", ModeEnforce, func(e *evaluation) finding {
+			return e.refusal(s.policy.Limits.Blocked, "limits.blocked", "the login has been blocked by hand (milterd -block)")
+		}).refused {
+			return
+		}
+	}
+	over := false
+	for i := range queries {
+		q := &queries[i]
+		if q.Answer.Wait <= 0 {
+			continue
+		}
+		over = true
+		if e.run("limits", q.Limit.Mode, func(e *evaluation) finding { return e.overLimit(q) }).refused {
+			return
+		}
+	}
+	if !over && len(queries) > 0 && !s.untraced {
+		s.trace(&e.verdict, Step{Check: "limits", Result: "pass", Reason: limitsUsed(queries)})
+	}
+}
+
+// limitsUsed tells how much of each limit was used: "logins 37 of 100/1h, day 120 of
+// 1000/24h".
+func limitsUsed(queries []LimitQuery) string {
+	var room [128]byte
+	text := room[:0]
+	for i := range queries {
+		q := &queries[i]
+		if i > 0 {
+			text = append(text, ", "...)
+		}
+		text = append(append(text, q.Limit.Name...), ' ')
+		text = append(strconv.AppendInt(text, int64(q.Answer.Used), 10), " of "...)
+		text = strconv.AppendInt(text, int64(q.Answer.Rate.Burst), 10)
+	}
+	return string(text)
+}
+
+// overLimit refuses a recipient for which a limit has no room.
+func (e *evaluation) overLimit(q *LimitQuery) finding {
+	e.limit, e.wait = q.Answer.Rate.String(), waitText(q.Answer.Wait)
+	return e.refusal(q.Limit.Reply, "limits.rules."+q.Limit.Name,
+		"this "+string(q.Limit.By)+" has used all of "+e.limit+" "+string(q.Limit.Count)+"; room again in "+e.wait)
+}
+
+// waitText is a number of seconds in one unit, rounded up: "36 seconds", "30 minutes", "2
+// hours".
+func waitText(seconds int) string {
+	unit, name := 1, "second"
+	switch {
+	case seconds > 2*60*60:
+		unit, name = 60*60, "hour"
+	case seconds > 2*60:
+		unit, name = 60, "minute"
+	}
+	n := (seconds + unit - 1) / unit
+	if n != 1 {
+		name += "s"
+	}
+	return strconv.Itoa(n) + " " + name
+}

@@ -1,0 +1,233 @@
+package limits
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"milterd/policy"
+	"milterd/policy/access"
+)
+
+// Shared keeps counts and blocks for many hosts. *redis.Limits is one.
+type Shared interface {
+	// Take answers the buckets, unless the login is blocked: blocked is then for how much
+	// longer, in microseconds. known is the time until each bucket's count is empty at
+	// least, nil if nothing is known that the store may not know.
+	Take(ctx context.Context, login string, all []Bucket, known []int64) (blocked int64, err error)
+	// Block blocks a login for a time.
+	Block(ctx context.Context, login string, length time.Duration) error
+	// Release ends the block of a login, if there is one, and makes counts empty.
+	Release(ctx context.Context, login string, keys []Key) (blocked bool, err error)
+	// Blocks are the blocked logins, and for how much longer.
+	Blocks(ctx context.Context) (map[string]time.Duration, error)
+}
+
+// Config is what a Keeper needs.
+type Config struct {
+	// Max bounds the counts in memory. Default: DefaultMax.
+	Max int
+	// File keeps counts and blocks over a restart; empty for none.
+	File string
+	// Shared keeps them for many hosts; nil for this one alone.
+	Shared Shared
+	// Logger hears of limits that begin and end to refuse, and of what fails. Default: none.
+	Logger *slog.Logger
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+}
+
+// Keeper answers the questions of the limits and tells what comes of them. It is safe for
+// concurrent use.
+type Keeper struct {
+	config Config
+	logger *slog.Logger
+	memory *Memory
+	watch  watch
+	count  counters
+	rules  atomic.Pointer[[]policy.Limit]
+	// away: the shared store cannot be asked.
+	away atomic.Bool
+	// behind is until when, on the clock of memory, the shared store may know less than
+	// memory does.
+	behind atomic.Int64
+	// saved is what was on disk last; saving holds it.
+	saving  sync.Mutex
+	saved   uint64
+	failing bool
+}
+
+// New makes a Keeper, with what its file holds. A file that is damaged or holds something
+// else is set aside.
+func New(c Config) (*Keeper, error) {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	k := &Keeper{config: c, logger: c.Logger, memory: NewMemory(c.Max, c.Now)}
+	k.rules.Store(new([]policy.Limit))
+	if c.File == "" {
+		return k, nil
+	}
+	err := k.memory.load(c.File)
+	if errors.Is(err, errDamaged) {
+		aside := c.File + ".damaged"
+		k.logger.Warn("the file of the limits is damaged or of another kind, and was set aside; all counts begin anew",
+			"file", c.File, "set_aside_as", aside, "error", err)
+		err = os.Rename(c.File, aside)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("file of the limits: %w", err)
+	}
+	return k, nil
+}
+
+// Use says which limits there are from now on.
+func (k *Keeper) Use(rules []policy.Limit) { k.rules.Store(&rules) }
+
+// Count answers queries as policy.Answers has it.
+func (k *Keeper) Count(ctx context.Context, login string, queries []policy.LimitQuery) (blocked bool) {
+	if len(login) > maxLogin {
+		login = "" // such a one cannot be blocked
+	}
+	all := buckets(queries)
+	if k.take(ctx, login, all) > 0 {
+		k.count.blocked.Add(1)
+		return true
+	}
+	answer(queries, all)
+	k.tell(queries, all)
+	return false
+}
+
+// take asks the shared store, or counts here if there is none or it is away.
+func (k *Keeper) take(ctx context.Context, login string, all []Bucket) (blocked int64) {
+	if k.config.Shared == nil {
+		return k.memory.Take(login, all)
+	}
+	var known []int64
+	if k.memory.clock() < k.behind.Load() {
+		known = k.memory.left(all)
+	}
+	blocked, err := k.config.Shared.Take(ctx, login, all, known)
+	if k.asked(err) != nil {
+		k.count.local.Add(1)
+		return k.memory.Take(login, all)
+	}
+	if blocked == 0 {
+		k.memory.note(all)
+	}
+	if login != "" {
+		k.noteBlock(login, blocked)
+	}
+	return blocked
+}
+
+// noteBlock keeps what the shared store says of a login's block.
+func (k *Keeper) noteBlock(login string, left int64) {
+	if left > 0 {
+		// Without room here, the shared store alone knows.
+		_ = k.memory.Block(login, time.Duration(left)*time.Microsecond)
+	} else {
+		k.memory.Unblock(login)
+	}
+}
+
+// asked notes how a question to the shared store ended: errors are logged when they begin
+// and when they are over. It returns err.
+func (k *Keeper) asked(err error) error {
+	switch {
+	case err == nil:
+		if k.away.Load() && k.away.CompareAndSwap(true, false) {
+			// It may have lost what it knew, and what was counted here it never did.
+			k.behind.Store(k.memory.clock() + policy.MaxPeriod*second)
+			k.logger.Info("the shared store of the limits works again, and is told what was counted here meanwhile")
+		}
+	case errors.Is(err, context.Canceled):
+		// The caller gave up: that says nothing about the store.
+	default:
+		k.count.storeErrors.Add(1)
+		if k.away.CompareAndSwap(false, true) {
+			k.logger.Warn("the shared store of the limits is away: mail is counted on this host alone until it is back", "error", err)
+		}
+	}
+	return err
+}
+
+// Block puts all mail of a login off for a time, on all hosts that share the store.
+func (k *Keeper) Block(ctx context.Context, login string, length time.Duration) error {
+	login, err := validLogin(login)
+	if err != nil {
+		return err
+	}
+	if k.config.Shared != nil {
+		if err := k.asked(k.config.Shared.Block(ctx, login, length)); err != nil {
+			// Here at least it holds.
+			return errors.Join(fmt.Errorf("blocked on this host alone: %w", err), k.memory.Block(login, length))
+		}
+	}
+	if err := k.memory.Block(login, length); err != nil {
+		return err
+	}
+	return k.flush()
+}
+
+// Release ends the block of a login, and begins its counts anew. It says whether there was
+// anything to end.
+func (k *Keeper) Release(ctx context.Context, login string) (bool, error) {
+	login, err := validLogin(login)
+	if err != nil {
+		return false, err
+	}
+	keys := k.keysOf(login)
+	was := k.memory.Unblock(login)
+	k.memory.forget(keys)
+	was = k.watch.release(keys) || was
+	if k.config.Shared != nil {
+		there, err := k.config.Shared.Release(ctx, login, keys)
+		if k.asked(err) != nil {
+			return was, fmt.Errorf("released on this host alone: %w", err)
+		}
+		was = was || there
+	}
+	return was, k.flush()
+}
+
+// keysOf are the keys of all counts that are kept for a login.
+func (k *Keeper) keysOf(login string) []Key {
+	var keys []Key
+	for _, l := range *k.rules.Load() {
+		if l.By != policy.ByLogin {
+			continue
+		}
+		for _, r := range append(append([]policy.Rate(nil), l.Rates...), l.Exceptions[login]...) {
+			keys = append(keys, newKey(l.Name, r.Period, login))
+		}
+	}
+	return keys
+}
+
+// validLogin is a login as it is counted.
+func validLogin(login string) (string, error) {
+	if login == "" || len(login) > maxLogin {
+		return "", fmt.Errorf("a login of %d octets, expected 1 to %d", len(login), maxLogin)
+	}
+	return access.Fold(login), nil
+}
+
+// Blocks are the blocked logins, and for how much longer. With an error they are those
+// that are known here.
+func (k *Keeper) Blocks(ctx context.Context) (map[string]time.Duration, error) {
+	if k.config.Shared == nil {
+		return k.memory.Blocks(), nil
+	}
+	all, err := k.config.Shared.Blocks(ctx)
+	if k.asked(err) != nil {
+		return k.memory.Blocks(), fmt.Errorf("blocked logins known on this host alone: %w", err)
+	}
+	return all, nil
+}

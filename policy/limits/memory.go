@@ -1,0 +1,236 @@
+package limits
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"milterd/policy"
+)
+
+// The bounds of a Memory.
+const (
+	DefaultMax = 1_000_000
+	maxBlocks  = 10_000
+	// maxLogin is the longest login that can be blocked, in octets.
+	maxLogin = 1024
+)
+
+// ErrTooManyBlocks is returned if there is no room for another blocked login.
+var ErrTooManyBlocks = errors.New("too many logins are blocked")
+
+// Memory keeps the counts of one host, and the logins that are blocked on it. It is safe
+// for concurrent use.
+type Memory struct {
+	max   int
+	now   func() time.Time
+	start time.Time
+
+	mu sync.Mutex
+	// empty is when each count will be empty, in microseconds of Unix time. The map has
+	// no pointers, so that a million of them cost the garbage collector nothing.
+	empty map[Key]int64
+	// blocks is until when logins are blocked.
+	blocks map[string]int64
+	// changes counts what a snapshot would tell.
+	changes uint64
+}
+
+// NewMemory makes a Memory for so many counts (default DefaultMax); now is its clock
+// (default time.Now).
+func NewMemory(max int, now func() time.Time) *Memory {
+	if max <= 0 {
+		max = DefaultMax
+	}
+	if now == nil {
+		now = time.Now
+	}
+	return &Memory{max: max, now: now, start: now(), empty: make(map[Key]int64), blocks: make(map[string]int64)}
+}
+
+// clock is the time in microseconds. It goes on evenly, whatever is done to the
+// machine's clock.
+func (m *Memory) clock() int64 { return m.start.UnixMicro() + m.now().Sub(m.start).Microseconds() }
+
+// Take answers the buckets, unless the login is blocked: blocked is then for how much
+// longer, in microseconds.
+func (m *Memory) Take(login string, all []Bucket) (blocked int64) {
+	now := m.clock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if until, ok := m.blocks[login]; ok && until > now {
+		return until - now
+	}
+	for i := range all {
+		all[i].Left = max(m.empty[all[i].Key]-now, 0)
+	}
+	decide(all)
+	for i := range all {
+		if b := &all[i]; b.Taken {
+			m.set(b.Key, now+b.after(), now)
+		}
+	}
+	return 0
+}
+
+// Count answers queries by what is kept here.
+func (m *Memory) Count(queries []policy.LimitQuery) {
+	all := buckets(queries)
+	m.Take("", all)
+	answer(queries, all)
+}
+
+// note keeps what a server has answered.
+func (m *Memory) note(all []Bucket) {
+	now := m.clock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range all {
+		m.set(all[i].Key, now+all[i].after(), now)
+	}
+}
+
+// left is the time until each bucket's count is empty, as far as is known here.
+func (m *Memory) left(all []Bucket) []int64 {
+	now := m.clock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	left := make([]int64, len(all))
+	for i := range all {
+		left[i] = max(m.empty[all[i].Key]-now, 0)
+	}
+	return left
+}
+
+// set keeps a count. If there is no room, another one makes way.
+func (m *Memory) set(key Key, empty, now int64) {
+	if _, ok := m.empty[key]; !ok && len(m.empty) >= m.max {
+		m.evict(now)
+	}
+	m.empty[key] = empty
+	m.changes++
+}
+
+// evicted is how many counts are looked at to find one that makes way. A client that
+// invents names has one message under each: those are empty soon, and go first.
+const evicted = 8
+
+func (m *Memory) evict(now int64) {
+	var least Key
+	soonest, seen := int64(-1), 0
+	for key, empty := range m.empty {
+		if empty <= now {
+			delete(m.empty, key)
+			return
+		}
+		if soonest < 0 || empty < soonest {
+			least, soonest = key, empty
+		}
+		if seen++; seen == evicted {
+			break
+		}
+	}
+	delete(m.empty, least)
+}
+
+// Len is the number of counts.
+func (m *Memory) Len() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.empty)
+}
+
+// forget makes counts empty.
+func (m *Memory) forget(keys []Key) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, key := range keys {
+		delete(m.empty, key)
+	}
+	m.changes++
+}
+
+// Block blocks a login for a time.
+func (m *Memory) Block(login string, length time.Duration) error {
+	now := m.clock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.blocks[login]; !ok && len(m.blocks) >= maxBlocks {
+		return ErrTooManyBlocks
+	}
+	m.blocks[login] = now + length.Microseconds()
+	m.changes++
+	return nil
+}
+
+// Unblock ends the block of a login, if there is one.
+func (m *Memory) Unblock(login string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	until, ok := m.blocks[login]
+	if ok {
+		delete(m.blocks, login)
+		m.changes++
+	}
+	return ok && until > m.clock()
+}
+
+// Blocks are the blocked logins, and for how much longer.
+func (m *Memory) Blocks() map[string]time.Duration {
+	now := m.clock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := make(map[string]time.Duration, len(m.blocks))
+	for login, until := range m.blocks {
+		if until > now {
+			all[login] = time.Duration(until-now) * time.Microsecond
+		}
+	}
+	return all
+}
+
+// swept is how many counts are looked at before mail gets a turn.
+const swept = 1000
+
+// count is one that is not empty yet, and the time it has left.
+type count struct {
+	key  Key
+	left int64
+}
+
+// sweep calls each with all counts that are not empty yet, some at a time; mail does not
+// wait for it. It removes counts that are empty, and blocks that are over.
+func (m *Memory) sweep(each func([]count)) {
+	now := m.clock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for login, until := range m.blocks {
+		if until <= now {
+			delete(m.blocks, login)
+		}
+	}
+	n, some := 0, make([]count, 0, swept)
+	for key, empty := range m.empty {
+		if empty <= now {
+			delete(m.empty, key)
+		} else {
+			some = append(some, count{key, empty - now})
+		}
+		if n++; n%swept == 0 {
+			m.mu.Unlock()
+			each(some)
+			some = some[:0]
+			m.mu.Lock()
+		}
+	}
+	m.mu.Unlock()
+	each(some)
+	m.mu.Lock()
+}
+
+// changed counts the changes so far.
+func (m *Memory) changed() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.changes
+}

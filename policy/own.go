@@ -1,0 +1,129 @@
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// OwnSenderCheck refuses our own domains as the sender of mail from strangers. Who has
+// logged in, may relay or submits on this host is none.
+type OwnSenderCheck struct {
+	Mode Mode
+	// Local and Relay make the names of class w our own, and the domains of class R.
+	Local, Relay bool
+	// Domains are further ones, each for itself without what is below it.
+	Domains Class
+	// Networks and Hosts are clients that send in our name all the same, such as the
+	// hosts of a mailing list; a host by its confirmed name, or a domain that is in.
+	Networks []netip.Prefix
+	Hosts    Class
+	Reply    Reply
+}
+
+// set reports whether there is a domain of our own.
+func (c *OwnSenderCheck) set() bool { return c.Local || c.Relay || c.Domains.Len() > 0 }
+
+// checkOwnSender asks whether a stranger sends in our name.
+func (s *Session) checkOwnSender(e *evaluation) finding {
+	from := s.message.mail.From
+	if from == "" {
+		return pass("the null sender has no domain")
+	}
+	why, err := s.ownDomain(from)
+	if err == nil && why == "" {
+		return pass("the sender's domain is not our own")
+	}
+	if exempt := s.sendsInOurName(e); exempt != "" {
+		return finding{action: ActionAccept, exempt: true, reason: exempt}
+	}
+	if err != nil {
+		// What cannot be read must not slip past.
+		f := refusing(senderSyntax, "checks.own_sender", "the address is written in a way that does not tell whether it is our own")
+		return s.unlessGranted(e, f)
+	}
+	return s.unlessGranted(e, e.refusal(s.policy.Checks.OwnSender.Reply, "checks.own_sender", why+", and the client is a stranger"))
+}
+
+// ownDomain says why a sender is at one of our own domains, or nothing.
+func (s *Session) ownDomain(from string) (why string, err error) {
+	check := &s.policy.Checks.OwnSender
+	domains, err := s.policy.senderDomains(from)
+	if err != nil {
+		return "", err
+	}
+	for _, domain := range domains {
+		switch {
+		case check.Local && domain == "":
+			return "a sender without a domain is our own", nil
+		case check.Local && s.policy.Local.Has(domain):
+			return fmt.Sprintf("the sender's domain %s is our own (class w)", Printable(domain)), nil
+		case check.Domains.Has(domain):
+			return fmt.Sprintf("the sender's domain %s is our own (checks.own_sender.domains)", Printable(domain)), nil
+		}
+		if entry, ok := s.policy.inRelayClass(domain); ok && check.Relay {
+			return fmt.Sprintf("the sender's domain %s is one we relay for (class R: %s)", Printable(domain), entry), nil
+		}
+	}
+	return "", nil
+}
+
+// senderDomains are the domain of an address as it stands, and the one that is left once
+// every host of our own is taken off (a%b@us).
+func (p *Policy) senderDomains(from string) ([]string, error) {
+	inner, err := p.canonical(from)
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := tokenize(from)
+	if err != nil {
+		return nil, err
+	}
+	_, outer, err := focus(stripRoute(innermost(tokens)))
+	if err != nil || len(outer) == 0 {
+		return []string{inner.domain}, err
+	}
+	name, err := p.domainName(outer)
+	return []string{name, inner.domain}, err
+}
+
+// sendsInOurName says why a client is no stranger, or nothing.
+func (s *Session) sendsInOurName(e *evaluation) string {
+	// The step of relay has these keys; what exempts names its entry.
+	before := len(e.search.Probes)
+	defer func() { e.search.Probes = e.search.Probes[:before] }()
+	if s.message.auth.Type != "" {
+		return "the client has " + s.message.auth.String()
+	}
+	if why := s.certificate(e); why != "" {
+		return why
+	}
+	if s.clientAddr == "" {
+		return "the mail originates on this host"
+	}
+	// An address that clients share makes none of them known.
+	if s.conn.Shared {
+		return ""
+	}
+	check := &s.policy.Checks.OwnSender
+	for _, network := range check.Networks {
+		if network.Contains(s.conn.Addr.Unmap().WithZone("")) {
+			return "the client may send in our name (checks.own_sender.hosts: " + network.String() + ")"
+		}
+	}
+	if entry, ok := check.Hosts.Suffix(s.confirmedName()); ok {
+		return "the client may send in our name (checks.own_sender.hosts: " + entry + ")"
+	}
+	if why := s.addressOrGrant(e); why != "" {
+		return why
+	}
+	return s.nameEntitles(e)
+}
+
+// confirmedName is the client's name if the DNS confirms it, or nothing.
+func (s *Session) confirmedName() string {
+	if s.conn.Resolve != ResolveOK {
+		return ""
+	}
+	return strings.TrimSuffix(s.conn.Name, ".")
+}

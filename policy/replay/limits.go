@@ -1,0 +1,147 @@
+package replay
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"milterd/policy"
+	"milterd/policy/limits"
+)
+
+// blockedLogin is what a line of Message.Limits says of a login that was blocked by hand.
+const blockedLogin = "blocked"
+
+// LimitLines are the answers to the questions about one recipient, as lines of
+// Message.Limits without the number of the recipient.
+func LimitLines(blocked bool, queries []policy.LimitQuery) []string {
+	if blocked {
+		return []string{blockedLogin}
+	}
+	lines := make([]string, len(queries))
+	for i := range queries {
+		a := &queries[i].Answer
+		lines[i] = queries[i].Limit.Name + " " + strconv.Itoa(a.Used) + " " + a.Rate.String()
+		if a.Wait > 0 {
+			lines[i] += " " + strconv.Itoa(a.Wait)
+		}
+	}
+	return lines
+}
+
+// limitLine is one line of Message.Limits.
+type limitLine struct {
+	recipient int
+	blocked   bool
+	limit     string
+	answer    policy.LimitAnswer
+}
+
+// parseLimitLine reads NUMBER NAME USED RATE [WAIT], or NUMBER blocked.
+func parseLimitLine(s string) (l limitLine, ok bool) {
+	words := strings.Fields(s)
+	if len(words) < 2 {
+		return l, false
+	}
+	var err error
+	if l.recipient, err = strconv.Atoi(words[0]); err != nil || l.recipient < 1 {
+		return l, false
+	}
+	if l.blocked = len(words) == 2 && words[1] == blockedLogin; l.blocked {
+		return l, true
+	}
+	if len(words) < 4 || len(words) > 5 {
+		return l, false
+	}
+	l.limit = words[1]
+	l.answer.Used, err = strconv.Atoi(words[2])
+	rate, rateErr := policy.ParseRate(words[3])
+	l.answer.Rate = rate
+	if len(words) == 5 && err == nil {
+		l.answer.Wait, err = strconv.Atoi(words[4])
+		ok = l.answer.Wait > 0
+	} else {
+		ok = true
+	}
+	return l, ok && err == nil && rateErr == nil && l.answer.Used >= 0
+}
+
+// check finds lines of limits and times that are none.
+func (m *Message) check(path string) error {
+	if _, err := m.at(); err != nil {
+		return badField(path+".at", "%q, expected a time such as 2026-11-28T12:00:00.000Z", m.At)
+	}
+	for i, line := range m.Limits {
+		if _, ok := parseLimitLine(line); !ok {
+			return badField(fmt.Sprintf("%s.limits.%d", path, i), "%q, expected NUMBER NAME USED RATE [WAIT], or NUMBER blocked", line)
+		}
+	}
+	return nil
+}
+
+// at is when the message began; zero if it does not tell.
+func (m *Message) at() (time.Time, error) {
+	if m.At == "" {
+		return time.Time{}, nil
+	}
+	return time.Parse(time.RFC3339Nano, m.At)
+}
+
+// recorded are answers with the relay grant and the counts of a recorded session.
+type recorded struct {
+	policy.Answers
+	grant policy.GrantState
+	// message and recipient, counted from 1, are what the policy is at.
+	message   *Message
+	recipient int
+	// counts are for limits that the session does not tell of; made when there is one.
+	counts *limits.Memory
+}
+
+var _ policy.Answers = (*recorded)(nil)
+
+func (a *recorded) Grant() policy.GrantState { return a.grant }
+
+// Count answers as the session tells. What it does not tell, as it was recorded with other
+// limits or without any, is counted anew.
+func (a *recorded) Count(_ string, queries []policy.LimitQuery) (blocked bool) {
+	var anew []policy.LimitQuery
+	var places []int
+	lines := a.lines()
+	for i := range queries {
+		q := &queries[i]
+		found := slices.IndexFunc(lines, func(l limitLine) bool { return l.limit == q.Limit.Name && slices.Contains(q.Rates, l.answer.Rate) })
+		if found < 0 {
+			anew, places = append(anew, *q), append(places, i)
+			continue
+		}
+		q.Answer = lines[found].answer
+	}
+	if slices.ContainsFunc(lines, func(l limitLine) bool { return l.blocked }) {
+		return true
+	}
+	if len(anew) == 0 {
+		return false
+	}
+	if a.counts == nil {
+		a.counts = limits.NewMemory(0, func() time.Time { return time.Unix(0, 0) })
+	}
+	a.counts.Count(anew)
+	for i, place := range places {
+		queries[place].Answer = anew[i].Answer
+	}
+	return false
+}
+
+// lines are those about the recipient that the policy is at.
+func (a *recorded) lines() []limitLine {
+	var lines []limitLine
+	for _, text := range a.message.Limits {
+		if l, ok := parseLimitLine(text); ok && l.recipient == a.recipient {
+			lines = append(lines, l)
+		}
+	}
+	return lines
+}
