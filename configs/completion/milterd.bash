@@ -52,9 +52,9 @@ _milterd()
 		-cf | -config) kind=FILE ;;
 		esac
 	elif [[ $line == *" -mc "* ]]; then
-		flags='-both -config -mc -system'
+		flags='-both -cf -config -mc -system'
 		case $prev in
-		-config) kind=FILE ;;
+		-cf | -config) kind=FILE ;;
 		-system) kind=WORD words='debian freebsd rhel' ;;
 		esac
 	elif [[ $line == *" -import "* ]]; then
