@@ -116,3 +116,20 @@ func TestAReportWithTheTokenOfThePage(t *testing.T) {
 		t.Errorf("with a token that cannot be read: %d %s", code, complaints)
 	}
 }
+
+// TestThePageTellsOfHiddenClients: all clients of a while have one private address.
+func TestThePageTellsOfHiddenClients(t *testing.T) {
+	p := serving(t, statusConfig, "")
+	testkit.Eventually(t, "the page says so", func() bool {
+		session, err := connectFrom(p.socket(), "10.88.0.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		closing(t, session)
+		_, body := p.page(t, http.MethodGet, "/")
+		return strings.Contains(body, "clients are hidden behind 10.88.0.1")
+	})
+	if code, out, _ := reportAbout(p.dir); code != exitOK || !strings.Contains(out, "nearly all clients have the address 10.88.0.1") {
+		t.Errorf("%d\n%s", code, out)
+	}
+}

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"milterd/dnscheck/dnstest"
 	"milterd/integration/testkit"
+	"milterd/integration/testkit/dnstest"
 )
 
 // TestCompose has docker-compose start compose.yaml as it is. Its containers are on the

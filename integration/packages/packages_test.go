@@ -49,7 +49,7 @@ WantedBy=multi-user.target
 func TestAPackageUnderSystemd(t *testing.T) {
 	testkit.NeedRoot(t)
 	testkit.Need(t, "debootstrap", "systemd-nspawn", "dpkg-deb", "lintian", "timeout")
-	root := cleanRoot(t)
+	root := cleanRoot(t, "bookworm-systemd", "sendmail-bin", "sendmail-cf", "sendmail-base", "m4", "make", "procps", "adduser", "systemd-sysv", "dbus")
 	packagesInto(t, root, "in-systemd")
 	for name, text := range map[string]string{
 		"etc/hosts": "127.0.0.1 localhost\n127.0.1.1 mx.example.test mx\n", "etc/hostname": "mx\n", "etc/systemd/system/trial.service": service,
@@ -71,11 +71,11 @@ func TestAPackageUnderSystemd(t *testing.T) {
 	t.Logf("%s", result)
 }
 
-// cleanRoot unpacks a Debian.
-func cleanRoot(t *testing.T) string {
+// cleanRoot unpacks a Debian, as integration/debian-root makes it.
+func cleanRoot(t *testing.T, args ...string) string {
 	t.Helper()
 	root := t.TempDir()
-	run(t, "tar", "-C", root, "-xf", strings.TrimSpace(run(t, "sh", filepath.Join(source, "integration/debian-root"))))
+	run(t, "tar", "-C", root, "-xf", strings.TrimSpace(run(t, "sh", append([]string{filepath.Join(source, "integration/debian-root")}, args...)...)))
 	if err := os.Chmod(root, 0o755); err != nil {
 		t.Fatal(err)
 	}
