@@ -10,6 +10,10 @@
 // anchor or a tag is a [Problem] with file and line, and all problems of a file
 // are reported at once.
 //
+// schema.go lists every key beside the function that takes its value. Those that many
+// keys need are in values.go and quantities.go, those of one section in the file of its
+// name; so are the checks of values that are right one by one, but not together.
+//
 // [Load] and [Parse] only read the configuration. [Config.Policy] goes on to
 // read what it names, the access table, the domain files and sendmail.cf, and
 // makes the policy; [Config.Files] lists those files, so that they can be watched.

@@ -84,7 +84,7 @@ func (c *Config) checkMaps(s *sources, cf *sendmail.Config) {
 			s.warn(s.cf, m.Line, "the map %s has -o: a sendmail that cannot connect to milterd takes the map for empty%s", m.Name, lost(isAccess))
 		case isAccess && m.Temporary != tempFailed:
 			s.warn(s.cf, m.Line, "the map %s has no -T%s: sendmail takes it for empty while milterd is down%s", m.Name, tempFailed, lost(isAccess))
-		case m.Temporary == "":
+		case m.Temporary == "" && m.Name != questionMap: // its rules take no answer for 451
 			s.warn(s.cf, m.Line, "the map %s has no -T: sendmail takes it for empty while milterd is down", m.Name)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 const (
 	stockField  = "HReceived: $?sfrom $s $.$?_($?s$|from $.$_)\n\t$.by $j ($v/$Z)$?r with $r$. id $i; $b\n"
 	hidingField = "HReceived: $?{milterd_scrub}from SMTP\n\t$|$?sfrom $s $.$?_($?s$|from $.$_)\n\t$.$.by $j$?{milterd_scrub} (SMTP server)$| ($v/$Z)$. id $i; $b\n"
-	asksMap     = "Kaccess socket -T<TMPF> local:/run/milterd/map.sock\nKmilterd socket -q -f -T<TMPF> local:/run/milterd/map.sock\n"
+	asksMap     = "Kaccess socket -T<TMPF> local:/run/milterd/map.sock\nKmilterd socket -q -f local:/run/milterd/map.sock\n"
 	asks        = "Smilterd_rcpt\nRHIDE $+\t$: $1 $(milterd_macro {milterd_scrub} $@ yes $)\n"
 	calls       = "SLocal_check_rcpt\nR$*\t$: $>milterd_rcpt $1\n"
 )
@@ -40,9 +40,9 @@ func TestAReceivedFieldThatShowsClientsAllTheSameIsWarnedAbout(t *testing.T) {
 			own + `says "from SMTP" in place of the client (MILTERD_FROM), and received.from is "from mail"`},
 		{"another text for the version", "received: {whose: [authenticated], by: \"\"}\n", hidingField + asksMap + asks + calls,
 			own + `says "(SMTP server)" in place of its version (MILTERD_BY), and received.by is ""`},
-		{"the map of the field leads elsewhere", whose, hidingField + strings.Replace(asksMap, "-f -T<TMPF> local:/run/milterd/map.sock", "-f -T<TMPF> local:/run/m.sock", 1) + asks + calls,
+		{"the map of the field leads elsewhere", whose, hidingField + strings.Replace(asksMap, "-f local:/run/milterd/map.sock", "-f local:/run/m.sock", 1) + asks + calls,
 			"DIR/sendmail.cf:5: the map milterd is the socket local:/run/m.sock, which is not listen.map (local:/run/milterd/map.sock), so sendmail does not ask milterd about recipients"},
-		{"with an older include", whose, hidingField + strings.Replace(asksMap, "Kmilterd socket -q", "Kreceived socket", 1) + asks + calls,
+		{"with an older include", whose, hidingField + strings.Replace(asksMap, "Kmilterd socket -q -f", "Kreceived socket -T<TMPF>", 1) + asks + calls,
 			"DIR/sendmail.cf:5: the rules are those of an older milterd.m4, by which sendmail does not ask milterd about each recipient: install the new one, and make sendmail.cf anew"},
 		{"the access map is defined again behind the include", "", hidingField + asksMap + asks + calls + "Kaccess hash -T<TMPF> DIR/access\n",
 			"DIR/sendmail.cf:10: the access map is defined again, after line 4 made it milterd, and the last one counts, so sendmail's own rules do not ask milterd; milterd.m4 takes the place of FEATURE(`access_db')"},

@@ -15,9 +15,9 @@ import (
 	"milterd/policy/grant"
 )
 
-// Grants says who may relay for a while because somebody has just read mail from
-// the same address, how that is found out, and where it is kept. Where it is kept
-// and whence it comes takes effect at the start only.
+// Grants says which clients may relay for a while because a user has just read mail from
+// the same address, how milterd learns of that, and where it keeps it. Changes of the
+// last two take effect at the start only.
 type Grants struct {
 	// TTL is how long a login counts.
 	TTL time.Duration
@@ -29,8 +29,7 @@ type Grants struct {
 	ExcludeOwn bool
 	// Require are the only networks whose addresses get one; empty for all.
 	Require []netip.Prefix
-	// File keeps grants over a restart; empty for memory
-	// only. Its path is complete.
+	// File keeps grants over a restart; empty for memory only. Its path is complete.
 	File  string
 	Redis Redis
 	// Control is the address of the socket for administrators, local:/path; empty

@@ -59,7 +59,7 @@ func (c *Config) checkReach(s *sources) {
 		}
 		s.warnOf("listen.http", "%s can be reached from other machines: they can read /metrics and /healthz; %s", c.Listen.HTTP, page)
 	}
-	// Every user of this machine who could grant relays, or read who holds one.
+	// Users of this machine could grant relays, or read which clients hold a grant.
 	g := &c.Grants
 	if d := &g.DRAC; d.Listen != "" && !d.ReservedPort && overlaps(d.Allow, c.machine.networks()) {
 		s.warnOf("grants.drac.reserved_port", "false, and grants.drac.allow has addresses of this machine: every user of it can grant a relay to any address")

@@ -161,7 +161,7 @@ func (t hostsTable) names(addr netip.Addr) []string {
 }
 
 // ofMachine lists the addresses and names of the lines that hold the machine's
-// name. Where there are IPv6 addresses sendmail takes them alone, as the C library
+// name. If there are IPv6 addresses sendmail takes them alone, as the C library
 // gives them to a program that prefers IPv6.
 func (t hostsTable) ofMachine(full string) []string {
 	if full == "" {

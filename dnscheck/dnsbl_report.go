@@ -7,31 +7,6 @@ import (
 	"strings"
 )
 
-// ListStatus is what one list says.
-type ListStatus uint8
-
-const (
-	// ListNoAnswer: no answer in time, or none was waited for because the verdict
-	// stood without it.
-	ListNoAnswer ListStatus = iota
-	// ListFailed: the servers of the list cannot tell.
-	ListFailed
-	// ListNotListed: not on the list.
-	ListNotListed
-	// ListListed: on the list, with a code that counts.
-	ListListed
-	// ListOtherCode: on the list, with codes that do not count.
-	ListOtherCode
-	// ListUnusable: the answer was an error of the list's, or it is bypassed until
-	// it works again. It says nothing about the client and refuses no mail.
-	ListUnusable
-)
-
-// String is the status in a few words.
-func (s ListStatus) String() string {
-	return word(s, "no answer", "server failure", "not listed", "listed", "listed with a code that does not count", "unusable")
-}
-
 // ListEntry is what became of one question to one list.
 type ListEntry struct {
 	// List is the name of the list.
@@ -54,39 +29,6 @@ type ListEntry struct {
 	family   family
 	question string
 	pending  bool
-}
-
-// maxAnswers bounds the answers that an entry keeps to be shown.
-const maxAnswers = 16
-
-// take reads the answer to the question.
-func (e *ListEntry) take(result Result) {
-	e.pending = false
-	addrs := result.Addrs()
-	e.Answers = addrs[:min(len(addrs), maxAnswers)]
-	e.Status, e.Detail = e.list.judge(result)
-}
-
-// judge says what an answer of the list means; detail is why it is unusable.
-func (l *list) judge(result Result) (status ListStatus, detail string) {
-	switch {
-	case result.Status == NXDomain || result.Status == NoData:
-		return ListNotListed, ""
-	case result.Status == Temporary && result.Err == ErrServFail:
-		return ListFailed, ""
-	case result.Status == Temporary:
-		return ListNoAnswer, ""
-	}
-	status = ListOtherCode
-	for _, record := range result.Records {
-		if detail := errorAnswer(record.Addr, l.List); detail != "" {
-			return ListUnusable, detail
-		}
-		if slices.ContainsFunc(l.Codes, func(c Code) bool { return c.Holds(record.Addr) }) {
-			status = ListListed
-		}
-	}
-	return status, ""
 }
 
 // ListVerdict is what all lists together say.

@@ -16,7 +16,7 @@ const (
 )
 
 // Generic tells names that a provider gave to one of many access lines, such as
-// 8-113-0-203.dsl.isp.example, from names that somebody chose for a server. It
+// 8-113-0-203.dsl.isp.example, from names that were chosen for a server. It
 // is a guess about the host, good for a score or a delay and not for a verdict
 // of its own, and so it is off unless rules are given.
 type Generic struct {
@@ -103,10 +103,10 @@ func builtinRule(addr netip.Addr, name string) string {
 	}
 	if len(labels) > 2 {
 		host := labels[:len(labels)-2]
-		if countNumbers(first) >= 3 || len(host) > 1 && countNumbers(first+"."+host[1]) >= 3 {
+		if len(runs(first)) >= 3 || len(host) > 1 && len(runs(first+"."+host[1])) >= 3 {
 			return "numbers"
 		}
-		if countNumbers(first) > 0 {
+		if len(runs(first)) > 0 {
 			for _, label := range host {
 				if accessWord(label) {
 					return "access"
@@ -115,17 +115,6 @@ func builtinRule(addr netip.Addr, name string) string {
 		}
 	}
 	return ""
-}
-
-// countNumbers counts the runs of digits.
-func countNumbers(s string) int {
-	n := 0
-	for i := range len(s) {
-		if isDigit(s[i]) && (i == 0 || !isDigit(s[i-1])) {
-			n++
-		}
-	}
-	return n
 }
 
 // holdsAddress looks for the address as names of lines spell it.

@@ -18,6 +18,13 @@
 // those lines. All resolvers give the same Result: aliases are followed, records
 // are sorted, and the cause of a temporary failure is one of two values.
 //
+// # DNS lists
+//
+// Lists.Check and Lists.CheckNames (dnsbl_check.go) ask all lists at once. What one answer means
+// is judged in dnsbl_answer.go, by the codes of dnsbl_codes.go; dnsbl_report.go adds the
+// answers up to a verdict. Health (dnsbl_health.go) has broken lists left out, and
+// Lists.Resolver (dnsbl_resolver.go) acts on it and hides query keys.
+//
 // # What the network may do
 //
 // Nothing an answer holds is trusted. A datagram that does not answer the

@@ -1,6 +1,6 @@
 // Package header takes the traces of a client out of a message's header: who
 // connected, from where, with what software. Plan decides what is to change,
-// without I/O; whoever holds the message carries it out.
+// without I/O; its caller has the message and carries it out.
 //
 // # Received fields
 //

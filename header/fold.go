@@ -9,7 +9,7 @@ const foldWidth = 78
 // tab is the column behind the tab that a folded line begins with.
 const tab = 8
 
-// folder writes the value of a field, folded where a line would grow too long.
+// folder writes the value of a field, folded if a line would grow too long.
 type folder struct {
 	strings.Builder
 	column int

@@ -28,8 +28,8 @@ type Rules struct {
 	Fields []FieldRule
 }
 
-// What stands in place of the client and of mail software where a text is needed
-// and Rules have none, or one that Validate refuses.
+// What stands in place of the client and of mail software if a text is needed
+// and Rules have none, or one that CheckFrom or CheckBy refuses.
 const (
 	DefaultFrom = "from SMTP"
 	DefaultBy   = "(SMTP server)"

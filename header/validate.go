@@ -16,41 +16,7 @@ const (
 	maxName  = 76
 )
 
-// Validate checks the texts of rules. Plan takes the defaults in place of a From or
-// By that is refused here.
-func (r *Rules) Validate() error {
-	if err := checkFrom(r.From); err != nil {
-		return fmt.Errorf("from: %w", err)
-	}
-	if err := CheckBy(r.By); err != nil {
-		return fmt.Errorf("by: %w", err)
-	}
-	for i := range r.Fields {
-		if err := r.Fields[i].validate(); err != nil {
-			return fmt.Errorf("field %q: %w", r.Fields[i].Name, err)
-		}
-	}
-	return nil
-}
-
-func (r *FieldRule) validate() error {
-	if err := CheckName(r.Name); err != nil {
-		return err
-	}
-	if strings.EqualFold(r.Name, "Received") {
-		return errors.New("the Received fields of a message have rules of their own")
-	}
-	switch r.Action {
-	case Remove, Version:
-		return nil
-	case Replace:
-		return CheckValue(r.Text)
-	}
-	return fmt.Errorf("action %q, expected %s, %s or %s", r.Action, Remove, Version, Replace)
-}
-
-// CheckName checks the name of a header field (RFC 5322 section
-// 3.6.8).
+// CheckName checks the name of a header field (RFC 5322 section 3.6.8).
 func CheckName(name string) error {
 	if name == "" || len(name) > maxName || strings.ContainsFunc(name, notInName) {
 		return refused(name, ", expected the name of a header field, such as X-Mailer")
@@ -112,8 +78,7 @@ func CheckFrom(text string) error {
 // notInHost tells what no name of a host has, nor an address in brackets.
 func notInHost(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`()<>;@\,"`, r) }
 
-// CheckBy checks the text in place of mail software: one comment,
-// or nothing.
+// CheckBy checks the text in place of mail software: one comment, or nothing.
 func CheckBy(text string) error {
 	switch {
 	case text == "":

@@ -145,7 +145,7 @@ var parts = []part{
 		"O Milter.macros.envrcpt={rcpt_mailer}, {rcpt_host}, {rcpt_addr}", "O Milter.macros.eom={msg_id}",
 	}},
 	{off: "MILTERD_NO_ACCESS", added: []string{"Kaccess socket -T<TMPF> local:/run/milterd/map.sock"}, gone: []string{"Kaccess hash -T<TMPF> /etc/mail/access"}},
-	{off: "", added: append([]string{"Kmilterd socket -q -f -T<TMPF> local:/run/milterd/map.sock", "Kmilterd_macro macro"}, question...)},
+	{off: "", added: append([]string{"Kmilterd socket -q -f local:/run/milterd/map.sock", "Kmilterd_macro macro"}, question...)},
 	{off: "MILTERD_NO_RECEIVED", added: []string{
 		"HReceived: $?{milterd_scrub}from SMTP", "$|$?sfrom $s $.$?_($?s$|from $.$_)",
 		"$.$.by $j$?{milterd_scrub} (SMTP server)$| ($v/$Z)$.$?r with $r$. id $i$?{tls_version}",
@@ -218,7 +218,7 @@ func TestTheIncludesWordsChangeWhatItDoes(t *testing.T) {
 		want          []string
 	}{
 		{"the map's address", set("MILTERD_MAP", "`inet:8893@127.0.0.1'"),
-			[]string{"Kaccess socket -T<TMPF> inet:8893@127.0.0.1", "Kmilterd socket -q -f -T<TMPF> inet:8893@127.0.0.1"}},
+			[]string{"Kaccess socket -T<TMPF> inet:8893@127.0.0.1", "Kmilterd socket -q -f inet:8893@127.0.0.1"}},
 		{"the filter's address", set("MILTERD_FILTER", "`inet:8891@127.0.0.1'"), []string{"Xmilterd, S=inet:8891@127.0.0.1, F=T, T=S:10s;R:10s;E:1m"}},
 		{"time-outs", set("MILTERD_TIMEOUTS", "`C:2m;S:5s;R:5s'"), []string{"Xmilterd, S=local:/run/milterd/milter.sock, F=T, T=C:2m;S:5s;R:5s"}},
 		{"a text for the client, with a comma", set("MILTERD_FROM", "`from mail (hidden, for good)'"), []string{"HReceived: $?{milterd_scrub}from mail (hidden, for good)"}},

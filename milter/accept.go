@@ -25,8 +25,10 @@ type guard struct {
 	logger  *slog.Logger
 	counter *counters
 
-	mu        sync.Mutex
-	conns     map[*guardedConn]struct{}
+	mu sync.Mutex
+	// conns are the open connections by their number, which is not 0.
+	conns     map[uint32]*guardedConn
+	last      uint32 // number of the last connection
 	listeners []*guardedListener
 	// draining: no further connection is accepted.
 	draining bool
@@ -56,9 +58,10 @@ func (g *guard) admit(raw net.Conn) *guardedConn {
 	c := &guardedConn{Conn: raw, guard: g, frames: frameChecker{limits: g.limits}}
 
 	g.mu.Lock()
-	refused := len(g.conns) >= g.max
+	refused := len(g.conns) >= min(g.max, maxNumber)
 	if !refused {
-		g.conns[c] = struct{}{}
+		c.number = g.nextNumber()
+		g.conns[c.number] = c
 		g.underway.Add(1)
 	}
 	g.mu.Unlock()
@@ -74,6 +77,23 @@ func (g *guard) admit(raw net.Conn) *guardedConn {
 		g.logger.Debug("close refused milter connection", "error", err)
 	}
 	return nil
+}
+
+// nextNumber is one that no open connection has.
+func (g *guard) nextNumber() uint32 {
+	for {
+		g.last = g.last%maxNumber + 1
+		if _, taken := g.conns[g.last]; !taken {
+			return g.last
+		}
+	}
+}
+
+// numbered is the connection with a number, nil if it is not open.
+func (g *guard) numbered(n uint32) *guardedConn {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.conns[n]
 }
 
 func (g *guard) active() int {
@@ -118,7 +138,7 @@ func (g *guard) releaseIdle() {
 	g.mu.Lock()
 	g.closeIdle = true
 	var idle []*guardedConn
-	for c := range g.conns {
+	for _, c := range g.conns {
 		if c.waiting && !c.inMessage {
 			idle = append(idle, c)
 		}

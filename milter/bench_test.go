@@ -146,7 +146,7 @@ func BenchmarkReply(b *testing.B) {
 	v := reject(550, "5.7.1", "Access denied")
 	b.ReportAllocs()
 	for b.Loop() {
-		if response, _ := responseTo(v); response == gomilter.RespContinue {
+		if response, _ := responseTo(&v); response == gomilter.RespContinue {
 			b.Fatal("accepted")
 		}
 	}

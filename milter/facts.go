@@ -13,8 +13,8 @@ import (
 // connection collects the facts of CONNECT. ok is false if they do not tell who the client
 // is. A local submission comes with the family unknown or unix, and without ${client_addr}
 // or with 0 in it. It may relay, so nothing else is taken for one.
-func connection(host, family string, port uint16, addr string, m gomilter.Macros) (c policy.Connection, ok bool) {
-	c = policy.Connection{
+func connection(c *policy.Connection, host, family string, port uint16, addr string, m gomilter.Macros) (ok bool) {
+	*c = policy.Connection{
 		Name:        m.Get(gomilter.MacroClientName),
 		PTR:         m.Get(gomilter.MacroClientPTR),
 		Resolve:     resolve(m.Get(macroClientResolve)),
@@ -32,15 +32,15 @@ func connection(host, family string, port uint16, addr string, m gomilter.Macros
 			c.Addr = a.Unmap()
 			c.Port = port
 		}
-		return c, c.Addr.IsValid()
+		return c.Addr.IsValid()
 	}
 	macro := m.Get(gomilter.MacroClientAddr)
 	if macro == "" || macro == "0" {
-		return c, true
+		return true
 	}
 	// ${client_addr} knows better if the MTA cannot name the family.
 	c.Addr, ok = access.ParseAddr(macro)
-	return c, ok
+	return ok
 }
 
 func resolve(macro string) policy.Resolve {

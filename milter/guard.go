@@ -12,12 +12,18 @@ import (
 	"milterd/milter/door"
 )
 
-// The read buffer begins at firstBuffer, which holds the longest frame of a
-// usual session, and one that grew beyond keptBuffer is dropped when empty.
+// The read buffer begins at firstBuffer, which holds the frames of a usual session up to
+// MAIL, and one that grew beyond keptBuffer is dropped when empty. So is one for answers
+// beyond keptAnswer: that to OPTNEG is the longest, and never comes again.
 const (
-	firstBuffer = 2 << 10
+	firstBuffer = 1 << 10
 	keptBuffer  = 64 << 10
+	keptAnswer  = 128
 )
+
+// idleSlack is how much earlier than the library asks an idle connection may be given up.
+// It spares the timer a change for each frame.
+const idleSlack = time.Minute
 
 // guardedConn is one connection from an MTA. Each Read first takes one whole
 // frame off the socket and checks it, and Write sends a whole frame at once,
@@ -36,9 +42,13 @@ type guardedConn struct {
 	out         []byte // an answer that is not complete yet
 	lastCommand byte
 
+	macros macros
+	number uint32 // key in guard.conns
+
 	begun sync.Once // when the library serves it
 
 	readDeadline  time.Time // what the library asked for
+	armed         time.Time // what the socket has
 	writeDeadline time.Time
 
 	// Guarded by guard.mu.
@@ -51,7 +61,7 @@ type guardedConn struct {
 func (c *guardedConn) Read(p []byte) (int, error) {
 	c.begun.Do(c.guard.underway.Done)
 	if c.ready == 0 {
-		if c.failure == nil {
+		for c.failure == nil && c.ready == 0 {
 			c.failure = c.nextFrame()
 		}
 		if c.failure != nil {
@@ -64,8 +74,8 @@ func (c *guardedConn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// nextFrame reads until a whole frame is in the buffer, and checks it. Its
-// errors are final.
+// nextFrame reads until a whole frame is in the buffer, and checks it. It keeps macros to
+// itself. Its errors are final.
 func (c *guardedConn) nextFrame() error {
 	if c.start == c.end {
 		if err := c.awaitFrame(); err != nil {
@@ -95,7 +105,7 @@ func (c *guardedConn) nextFrame() error {
 		}
 		if frameDeadline.IsZero() {
 			frameDeadline = c.frameDeadline()
-			if err := c.Conn.SetReadDeadline(frameDeadline); err != nil {
+			if err := c.arm(frameDeadline); err != nil {
 				return err
 			}
 		}
@@ -107,8 +117,13 @@ func (c *guardedConn) nextFrame() error {
 	if err := c.frames.check(frame[0], frame[1:]); err != nil {
 		return c.malformed(err)
 	}
+	if frame[0] == cmdMacro {
+		c.macros.take(frame[1:])
+		c.start += need
+		return nil
+	}
 	c.ready = need
-	c.arrived(frame[0])
+	c.arrived(frame)
 	return nil
 }
 
@@ -119,8 +134,10 @@ func (c *guardedConn) awaitFrame() error {
 		c.in = nil
 	}
 	c.start, c.end = 0, 0
-	if err := c.Conn.SetReadDeadline(c.readDeadline); err != nil {
-		return err
+	if early := c.readDeadline.Sub(c.armed); early < 0 || early > idleSlack {
+		if err := c.arm(c.readDeadline); err != nil {
+			return err
+		}
 	}
 
 	g := c.guard
@@ -136,6 +153,11 @@ func (c *guardedConn) awaitFrame() error {
 	c.waiting = false
 	g.mu.Unlock()
 	return err
+}
+
+func (c *guardedConn) arm(deadline time.Time) error {
+	c.armed = deadline
+	return c.Conn.SetReadDeadline(deadline)
 }
 
 // frameDeadline is when the frame that has begun must be complete: the
@@ -193,15 +215,21 @@ func (c *guardedConn) malformed(err error) error {
 }
 
 // arrived keeps track of the message in progress, by what the MTA sends.
-func (c *guardedConn) arrived(command byte) {
-	if command == cmdMacro {
-		return
-	}
+func (c *guardedConn) arrived(frame []byte) {
+	command := frame[0]
 	c.lastCommand = command
 	switch command {
+	case cmdNegotiate:
+		numberOffer(frame[1:], c.number)
 	case cmdMail:
+		c.macros.forget(stepRcpt)
 		c.setInMessage(true)
-	case cmdConnect, cmdHelo, cmdAbort, cmdNewConn, cmdQuit:
+	case cmdRcpt:
+		c.macros.forget(stepData)
+	case cmdNewConn:
+		c.macros.forget(stepConnect)
+		c.setInMessage(false)
+	case cmdConnect, cmdHelo, cmdAbort, cmdQuit:
 		c.setInMessage(false)
 	}
 }
@@ -224,6 +252,9 @@ func (c *guardedConn) answered(answer byte) {
 }
 
 func (c *guardedConn) setInMessage(in bool) {
+	if !in {
+		c.macros.forget(stepMail)
+	}
 	c.guard.mu.Lock()
 	c.inMessage = in
 	c.guard.mu.Unlock()
@@ -239,9 +270,12 @@ func (c *guardedConn) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	c.answered(c.out[lengthBytes])
+	if c.out[lengthBytes] == cmdNegotiate {
+		numberOffer(c.out[lengthBytes+1:], 0)
+	}
 	_, err := c.Conn.Write(c.out)
 	c.out = c.out[:0]
-	if cap(c.out) > firstBuffer {
+	if cap(c.out) > keptAnswer {
 		c.out = nil
 	}
 	if err != nil {
@@ -275,7 +309,7 @@ func (c *guardedConn) Close() error {
 	g.mu.Lock()
 	closed := c.closed
 	c.closed = true
-	delete(g.conns, c)
+	delete(g.conns, c.number)
 	g.mu.Unlock()
 	if closed {
 		return nil

@@ -52,10 +52,10 @@ func (t *tally) count(v *policy.Verdict) {
 }
 
 // log writes one line about a refusal, or about a message that was taken.
-func (s *session) log(v policy.Verdict) {
-	s.tally.count(&v)
+func (s *session) log(v *policy.Verdict) {
+	s.tally.count(v)
 	if !v.Action.Accepts() || v.Stage == policy.StageEOM {
-		s.logLine(&v)
+		s.logLine(v)
 	}
 	s.logTrace(v)
 }
@@ -84,12 +84,12 @@ func (s *session) logLine(v *policy.Verdict) {
 	}
 	line.Log(s.ctx, s.server.logger)
 	if s.server.config.Noted != nil {
-		s.server.config.Noted(line)
+		s.server.config.Noted(&line)
 	}
 }
 
 // logTrace writes a verdict and how it came about, at level debug.
-func (s *session) logTrace(v policy.Verdict) {
+func (s *session) logTrace(v *policy.Verdict) {
 	if !s.server.logger.Enabled(s.ctx, slog.LevelDebug) {
 		return
 	}

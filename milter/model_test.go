@@ -152,6 +152,7 @@ var modelActions = []string{"accept", "accept", "accept-end", "reject", "discard
 // connection; each verdict is that of its own command, client and policy; and nothing
 // is accepted that does not belong to an accepted MAIL.
 func TestAnyOrderOfFrames(t *testing.T) {
+	testkit.Rounds(t, 100)
 	var generation atomic.Int64
 	policies := [2]policy.Policy{}
 	ts := serve(t, Config{

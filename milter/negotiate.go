@@ -1,6 +1,7 @@
 package milter
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	gomilter "github.com/d--j/go-milter"
@@ -116,5 +117,24 @@ func (s *Server) negotiate(mtaVersion, ourVersion uint32, mtaActions, _ gomilter
 		return 0, 0, 0, 0, fmt.Errorf("negotiate with the MTA: protocol version %d, expected %d at least", mtaVersion, minimumVersion)
 	}
 	actions, protocol = needsOf(s.config.Current().Policy).options()
-	return min(mtaVersion, ourVersion), actions & mtaActions, protocol & mtaProtocol, size, nil
+	// The number goes on to newSession, and the guard takes it out of the answer.
+	return min(mtaVersion, ourVersion), actions&mtaActions | mtaActions&numberBits, protocol & mtaProtocol, size, nil
 }
+
+// The library does not tell a session which connection it is on. So the guard puts the
+// number of the connection into bits of the MTA's actions that the protocol does not use,
+// and takes it out of the answer.
+const (
+	numberShift = 12
+	maxNumber   = 1<<(32-numberShift) - 1
+	numberBits  = gomilter.OptAction(maxNumber << numberShift)
+)
+
+// numberOffer puts a number into the data of an OPTNEG frame.
+func numberOffer(data []byte, number uint32) {
+	actions := data[4:8] // behind the version
+	binary.BigEndian.PutUint32(actions, binary.BigEndian.Uint32(actions)&^uint32(numberBits)|number<<numberShift)
+}
+
+// numberOf is the number that is in the actions agreed on.
+func numberOf(actions gomilter.OptAction) uint32 { return uint32(actions&numberBits) >> numberShift }

@@ -24,7 +24,7 @@ var tooManyRecipients = policy.Reply{Code: 452, Enhanced: "4.5.3", Text: "Too ma
 // Accept becomes CONTINUE: ACCEPT at MAIL would end the filtering of the whole
 // message. Quarantine becomes CONTINUE too, as the MTA takes the order to
 // quarantine only at the end of the message, where EndOfMessage gives it.
-func responseTo(v policy.Verdict) (response *gomilter.Response, ok bool) {
+func responseTo(v *policy.Verdict) (response *gomilter.Response, ok bool) {
 	switch v.Action {
 	case policy.ActionAccept, policy.ActionQuarantine:
 		return gomilter.RespContinue, true

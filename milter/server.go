@@ -33,8 +33,8 @@ type Config struct {
 	// Logger gets one line a verdict, and what goes wrong. Default: none.
 	Logger *slog.Logger
 	// Noted is told of each line about a message or a refusal, whatever the level of the
-	// log, while a client waits. Default: nothing is.
-	Noted func(door.Line)
+	// log, while a client waits. The line is valid until it returns. Default: nothing is.
+	Noted func(*door.Line)
 	// MaxConnections limits the connections from MTAs open at once; sendmail
 	// opens one for each SMTP client. Default: DefaultMaxConnections.
 	MaxConnections int
@@ -81,12 +81,12 @@ func NewServer(config Config) *Server {
 		max:     config.MaxConnections,
 		logger:  config.Logger,
 		counter: s.counter,
-		conns:   make(map[*guardedConn]struct{}),
+		conns:   make(map[uint32]*guardedConn),
 		refusal: rate.Sometimes{Interval: refusalInterval},
 	}
 	options := []gomilter.Option{
 		gomilter.WithDynamicMilter(func(_ uint32, actions gomilter.OptAction, protocol gomilter.OptProtocol, _ gomilter.DataSize) gomilter.Milter {
-			return newSession(s, scrubbing(actions, protocol))
+			return newSession(s, s.guard.numbered(numberOf(actions)), scrubbing(actions, protocol))
 		}),
 		gomilter.WithNegotiationCallback(s.negotiate),
 		gomilter.WithReadTimeout(idleTimeout),

@@ -27,6 +27,9 @@ type session struct {
 	cancel context.CancelFunc
 	// scrubs: the MTA sends header fields, and lets them be changed.
 	scrubs bool
+	// macros are those of the connection. The guard changes them while it reads, and the
+	// library reads from the goroutine that makes the callbacks.
+	macros *macros
 
 	// One SMTP connection.
 	current door.Snapshot
@@ -48,9 +51,16 @@ type session struct {
 
 var _ gomilter.Milter = (*session)(nil)
 
-func newSession(s *Server, scrubs bool) *session {
+// newSession makes the session on a connection; on nil, which is closed, there are no macros.
+func newSession(s *Server, c *guardedConn, scrubs bool) *session {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &session{server: s, ctx: ctx, cancel: cancel, scrubs: scrubs}
+	session := &session{server: s, ctx: ctx, cancel: cancel, scrubs: scrubs}
+	if c == nil {
+		session.macros = new(macros)
+	} else {
+		session.macros = &c.macros
+	}
+	return session
 }
 
 // NewConnection begins an SMTP connection. It comes again on QUIT_NC, without
@@ -67,29 +77,36 @@ func (s *session) NewConnection(gomilter.Modifier) error {
 
 // Connect takes the client's address and names. Nothing is refused here: the
 // client would not see the reason, and has had no chance to authenticate.
-func (s *session) Connect(host, family string, port uint16, addr string, m gomilter.Modifier) (response *gomilter.Response, err error) {
+func (s *session) Connect(host, family string, port uint16, addr string, _ gomilter.Modifier) (response *gomilter.Response, err error) {
 	defer s.tempfailOnPanic("connect", &response)
 	s.endMessage()
 	s.endConnection()
-	var known bool
-	s.client, known = connection(host, family, port, addr, m)
+	known := connection(&s.client, host, family, port, addr, s.macros)
 	if s.current.Policy == nil || !known {
 		return gomilter.RespContinue, nil
 	}
 	s.client.Shared = s.current.NAT.Seen(s.client.Addr)
-	client := s.client.Addr
-	answers := s.current.Answers(s.ctx, s.client, func(value any) { s.server.recovered("look-up", value, "client", door.ClientText(client)) })
-	s.evaluator = s.server.config.NewEvaluator(s.current.Policy, s.client, answers)
+	s.evaluate(s.answers())
 	return gomilter.RespContinue, nil
 }
 
+// answers and evaluate are functions of their own as each copies the client's facts: in
+// one with their caller, the stack of every idle session would be twice as large.
+func (s *session) answers() policy.Answers {
+	client := s.client.Addr
+	return s.current.Answers(s.ctx, s.client, func(value any) { s.server.recovered("look-up", value, "client", door.ClientText(client)) })
+}
+
+func (s *session) evaluate(answers policy.Answers) {
+	s.evaluator = s.server.config.NewEvaluator(s.current.Policy, s.client, answers)
+}
+
 // Helo takes the client's name and the state of its TLS. It mostly comes again
-// after STARTTLS. The macros have to be read now, as the library forgets them
-// with the first message.
-func (s *session) Helo(name string, m gomilter.Modifier) (response *gomilter.Response, err error) {
+// after STARTTLS.
+func (s *session) Helo(name string, _ gomilter.Modifier) (response *gomilter.Response, err error) {
 	defer s.tempfailAllOnPanic("helo", &response)
 	s.endMessage()
-	s.helo, s.tls = name, tlsState(m)
+	s.helo, s.tls = name, tlsState(s.macros)
 	if s.evaluator != nil {
 		s.evaluator.Helo(name, s.tls)
 	}
@@ -98,16 +115,16 @@ func (s *session) Helo(name string, m gomilter.Modifier) (response *gomilter.Res
 
 // MailFrom begins a message. What the macros say of AUTH counts for this
 // message only, and is taken anew for the next.
-func (s *session) MailFrom(from, args string, m gomilter.Modifier) (response *gomilter.Response, err error) {
+func (s *session) MailFrom(from, args string, _ gomilter.Modifier) (response *gomilter.Response, err error) {
 	defer s.tempfailOnPanic("mail", &response)
 	defer s.server.counter.mail.took(time.Now())
 	s.endMessage()
-	s.noteQueueID(m)
-	s.from, s.auth = from, authState(m)
+	s.noteQueueID()
+	s.from, s.auth = from, authState(s.macros)
 	if s.evaluator == nil {
-		return s.fail(policy.Verdict{Stage: policy.StageMail, Arg: from}, "the facts of this connection are not known"), nil
+		return s.unjudged(policy.StageMail, from, "the facts of this connection are not known"), nil
 	}
-	if tls := tlsState(m); tls.Version != "" && tls != s.tls {
+	if tls := tlsState(s.macros); tls.Version != "" && tls != s.tls {
 		// A client need not say EHLO again after STARTTLS.
 		s.tls = tls
 		s.evaluator.Helo(s.helo, tls)
@@ -115,41 +132,38 @@ func (s *session) MailFrom(from, args string, m gomilter.Modifier) (response *go
 	verdict := s.evaluator.Mail(s.auth, policy.Mail{
 		From:   from,
 		Args:   strings.Fields(args),
-		Mailer: m.Get(gomilter.MacroMailMailer),
-		Host:   m.Get(gomilter.MacroMailHost),
-		Addr:   m.Get(gomilter.MacroMailAddr),
+		Mailer: s.macros.Get(gomilter.MacroMailMailer),
+		Host:   s.macros.Get(gomilter.MacroMailHost),
+		Addr:   s.macros.Get(gomilter.MacroMailAddr),
 	})
-	response = s.give(verdict)
+	response = s.give(&verdict)
 	s.inMessage = response.Continue()
 	return response, nil
 }
 
 // RcptTo judges one recipient.
-func (s *session) RcptTo(to, args string, m gomilter.Modifier) (response *gomilter.Response, err error) {
+func (s *session) RcptTo(to, args string, _ gomilter.Modifier) (response *gomilter.Response, err error) {
 	defer s.tempfailOnPanic("rcpt", &response)
 	defer s.server.counter.rcpt.took(time.Now())
-	s.noteQueueID(m)
+	s.noteQueueID()
 	if !s.inMessage {
-		return s.fail(policy.Verdict{Stage: policy.StageRcpt, Arg: to}, "no MAIL before it"), nil
+		return s.unjudged(policy.StageRcpt, to, "no MAIL before it"), nil
 	}
 	if s.tally.taken+s.tally.refused >= s.server.config.Limits.Recipients {
-		return s.give(policy.Verdict{
-			Stage: policy.StageRcpt, Arg: to, Action: policy.ActionTempfail, Reply: tooManyRecipients,
-			Reason: "this message has as many recipients as it may have",
-		}), nil
+		return s.tooMany(to), nil
 	}
 	verdict := s.evaluator.Rcpt(policy.Recipient{
 		To:     to,
 		Args:   strings.Fields(args),
-		Mailer: m.Get(gomilter.MacroRcptMailer),
-		Host:   m.Get(gomilter.MacroRcptHost),
-		Addr:   m.Get(gomilter.MacroRcptAddr),
+		Mailer: s.macros.Get(gomilter.MacroRcptMailer),
+		Host:   s.macros.Get(gomilter.MacroRcptHost),
+		Addr:   s.macros.Get(gomilter.MacroRcptAddr),
 	})
-	if m.Get(gomilter.MacroRcptMailer) == policy.RefusedMailer {
+	if s.macros.Get(gomilter.MacroRcptMailer) == policy.RefusedMailer {
 		// The MTA has refused it, and only tells.
 		return gomilter.RespContinue, nil
 	}
-	response = s.give(verdict)
+	response = s.give(&verdict)
 	if verdict.Action == policy.ActionDiscard {
 		// The one answer to RCPT that ends the whole message.
 		s.inMessage = false
@@ -186,27 +200,27 @@ func (s *session) BodyChunk([]byte, gomilter.Modifier) (*gomilter.Response, erro
 func (s *session) EndOfMessage(m gomilter.Modifier) (response *gomilter.Response, err error) {
 	defer s.tempfailOnPanic("end of message", &response)
 	defer s.server.counter.eom.took(time.Now())
-	s.noteQueueID(m)
+	s.noteQueueID()
 	if !s.inMessage {
-		return s.fail(policy.Verdict{Stage: policy.StageEOM}, "no MAIL before it"), nil
+		return s.unjudged(policy.StageEOM, "", "no MAIL before it"), nil
 	}
 	s.inMessage = false
 	if !s.scrubs && s.evaluator.Visibility() == policy.ClientHidden {
 		// The policy has begun to scrub since the filter connection was made.
-		return s.fail(policy.Verdict{Stage: policy.StageEOM}, "the header has to be scrubbed, but was not asked for when this connection began"), nil
+		return s.unjudged(policy.StageEOM, "", "the header has to be scrubbed, but was not asked for when this connection began"), nil
 	}
 	verdict := s.evaluator.EndOfMessage(s.headers)
 	if err := change(m, verdict.Edits); err != nil {
-		return s.fail(verdict, "the MTA does not change the header: "+err.Error()), nil
+		return s.fail(&verdict, "the MTA does not change the header: "+err.Error()), nil
 	}
 	if verdict.Action == policy.ActionQuarantine {
 		reason := replyText(verdict.Reply.Text, maxReplyLine)
 		if err := m.Quarantine(reason); err != nil {
 			// An MTA that cannot hold the message must not deliver it either.
-			return s.fail(verdict, "the MTA does not quarantine: "+err.Error()), nil
+			return s.fail(&verdict, "the MTA does not quarantine: "+err.Error()), nil
 		}
 	}
-	return s.give(verdict), nil
+	return s.give(&verdict), nil
 }
 
 // change has the MTA make the edits, in their order.
@@ -265,8 +279,8 @@ func (s *session) endMessage() {
 
 // noteQueueID keeps the queue id for the log. sendmail has it from the
 // beginning, Postfix only later in the message.
-func (s *session) noteQueueID(m gomilter.Modifier) {
-	id := m.Get(gomilter.MacroQueueId)
+func (s *session) noteQueueID() {
+	id := s.macros.Get(gomilter.MacroQueueId)
 	if id == "" || id == s.queueID {
 		return
 	}
@@ -277,7 +291,7 @@ func (s *session) noteQueueID(m gomilter.Modifier) {
 }
 
 // give counts and logs a verdict and turns it into the answer.
-func (s *session) give(v policy.Verdict) *gomilter.Response {
+func (s *session) give(v *policy.Verdict) *gomilter.Response {
 	response, ok := responseTo(v)
 	if !ok {
 		return s.fail(v, "the verdict cannot be given: "+string(v.Action)+" "+v.Reply.String())
@@ -287,8 +301,21 @@ func (s *session) give(v policy.Verdict) *gomilter.Response {
 	return response
 }
 
+// tooMany puts a recipient off.
+func (s *session) tooMany(to string) *gomilter.Response {
+	return s.give(&policy.Verdict{
+		Stage: policy.StageRcpt, Arg: to, Action: policy.ActionTempfail, Reply: tooManyRecipients,
+		Reason: "this message has as many recipients as it may have",
+	})
+}
+
+// unjudged gives a temporary failure if there is no verdict.
+func (s *session) unjudged(stage policy.Stage, arg, reason string) *gomilter.Response {
+	return s.fail(&policy.Verdict{Stage: stage, Arg: arg}, reason)
+}
+
 // fail gives a temporary failure in place of v.
-func (s *session) fail(v policy.Verdict, reason string) *gomilter.Response {
+func (s *session) fail(v *policy.Verdict, reason string) *gomilter.Response {
 	v.Action, v.Reply, v.Reason, v.Edits = policy.ActionTempfail, failureReply, reason, nil
 	return s.give(v)
 }

@@ -57,7 +57,7 @@ type stageTime struct{ prometheus.Observer }
 // took counts a callback that began at a moment.
 func (t stageTime) took(began time.Time) { t.Observe(time.Since(began).Seconds()) }
 
-func (c *counters) verdict(v policy.Verdict) {
+func (c *counters) verdict(v *policy.Verdict) {
 	c.mu.Lock()
 	c.verdicts[VerdictKey{v.Stage, v.Check, v.Action, false}]++
 	for _, s := range v.Shadow {

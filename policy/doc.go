@@ -26,7 +26,8 @@
 // rdns, dnsbl, sender and sender_domain are given at MAIL, in the order of
 // check_relay and check_mail, but for what spares postmaster and so has to wait
 // for RCPT. sender_login and own_sender, which sendmail has not, are always given at
-// RCPT. The limits are for everybody.
+// RCPT. The limits are for everybody. Session.Mail and Session.Rcpt (session.go) are these
+// orders; each check is a method in the file of its name: checkRelay in relay.go.
 //
 // The checks that read the access table follow sendmail's rulesets exactly; the
 // comment of package access has the details and the few differences.

@@ -55,30 +55,32 @@ func (c Connection) ClientAddr() string {
 	return access.FormatAddr(c.Addr)
 }
 
+// The tags of the types below are the keys that they have in recorded sessions.
+
 // TLS is the state of the connection's encryption; the zero value means none.
 type TLS struct {
 	// Version is ${tls_version}, empty without TLS.
-	Version string
+	Version string `yaml:"version,omitempty" json:"version,omitempty"`
 	// Cipher and Bits are ${cipher} and ${cipher_bits}.
-	Cipher string
-	Bits   int
+	Cipher string `yaml:"cipher,omitempty" json:"cipher,omitempty"`
+	Bits   int    `yaml:"bits,omitempty" json:"bits,omitempty"`
 	// Verify is ${verify}: OK or TRUSTED for a verified client certificate.
-	Verify string
+	Verify string `yaml:"verify,omitempty" json:"verify,omitempty"`
 	// CertSubject and CertIssuer are ${cert_subject} and ${cert_issuer}.
-	CertSubject string
-	CertIssuer  string
+	CertSubject string `yaml:"cert_subject,omitempty" json:"cert_subject,omitempty"`
+	CertIssuer  string `yaml:"cert_issuer,omitempty" json:"cert_issuer,omitempty"`
 }
 
 // Auth is the SMTP AUTH state; the zero value means not authenticated.
 type Auth struct {
 	// Type is ${auth_type}, the SASL mechanism.
-	Type string
+	Type string `yaml:"type,omitempty" json:"type,omitempty"`
 	// Authen is ${auth_authen}, the authenticated identity.
-	Authen string
+	Authen string `yaml:"authen,omitempty" json:"authen,omitempty"`
 	// Author is ${auth_author}, the AUTH= parameter of MAIL.
-	Author string
+	Author string `yaml:"author,omitempty" json:"author,omitempty"`
 	// SSF is ${auth_ssf}, the strength of the SASL layer in bits.
-	SSF int
+	SSF int `yaml:"ssf,omitempty" json:"ssf,omitempty"`
 }
 
 // String says who has authenticated, and how. Not every source of facts knows who.
@@ -92,22 +94,26 @@ func (a Auth) String() string {
 // Mail is one MAIL command.
 type Mail struct {
 	// From is the reverse-path as given, without angle brackets; empty for <>.
-	From string
+	From string `yaml:"from" json:"from"`
 	// Args are the ESMTP parameters, e.g. SIZE=1000.
-	Args []string
+	Args []string `yaml:"args,omitempty" json:"args,omitempty"`
 	// Mailer, Host and Addr are ${mail_mailer}, ${mail_host}, ${mail_addr}.
-	Mailer, Host, Addr string
+	Mailer string `yaml:"mailer,omitempty" json:"mailer,omitempty"`
+	Host   string `yaml:"host,omitempty" json:"host,omitempty"`
+	Addr   string `yaml:"addr,omitempty" json:"addr,omitempty"`
 }
 
 // Recipient is one RCPT command.
 type Recipient struct {
 	// To is the forward-path as given, without angle brackets.
-	To string
+	To string `yaml:"to" json:"to"`
 	// Args are the ESMTP parameters.
-	Args []string
+	Args []string `yaml:"args,omitempty" json:"args,omitempty"`
 	// Mailer, Host and Addr are ${rcpt_mailer}, ${rcpt_host} and ${rcpt_addr}:
 	// where the MTA will send this recipient's mail.
-	Mailer, Host, Addr string
+	Mailer string `yaml:"mailer,omitempty" json:"mailer,omitempty"`
+	Host   string `yaml:"host,omitempty" json:"host,omitempty"`
+	Addr   string `yaml:"addr,omitempty" json:"addr,omitempty"`
 }
 
 // HeaderField is one header field of a message, in message order.

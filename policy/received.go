@@ -77,7 +77,7 @@ func (p *Policy) Visibility(c Connection, auth Auth, rcpt *Recipient, answers An
 	if !p.Scrubs() {
 		return ClientShown
 	}
-	s := p.newSession(c, answers)
+	s := p.newSession(&c, answers)
 	s.message.auth = auth
 	if rcpt != nil && p.Received.Relayed {
 		e := s.evaluateRecipient(rcpt)

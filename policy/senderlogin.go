@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -185,11 +186,11 @@ func (s *Session) ownAddress(a senderAddress) string {
 			return fmt.Sprintf("the sender is an address of %s (checks.sender_login.allow: %s)", Printable(l.name), rule.text)
 		}
 	}
-	names := []string{l.name}
-	if user, ok := l.bare(""); ok && user != l.name {
+	names := []string{s.message.auth.Authen, l.name}
+	if user, ok := l.bare(""); ok {
 		names = append(names, user)
 	}
-	for _, name := range names {
+	for _, name := range slices.Compact(names) {
 		for _, rule := range check.Logins[name] {
 			if rule.holds(a, l) {
 				return fmt.Sprintf("%s:%d: %s may send as %s", check.File, rule.line, Printable(name), rule.text)

@@ -98,7 +98,7 @@ func open(config configs.Listen, addresses []string) ([]net.Listener, error) {
 	return listeners, nil
 }
 
-// close closes sockets that nobody serves.
+// close closes sockets that no server has taken.
 func (s *sockets) close() error {
 	var errs []error
 	for _, ln := range slices.Concat(s.filter, s.maps, s.status) {
@@ -120,9 +120,10 @@ type doors struct {
 func newDoors(r *reloader, recorder *record.Recorder) *doors {
 	limit := r.config.Listen.MaxConnections
 	current := func() door.Snapshot { return *r.current.Load() }
-	noted := func(line door.Line) { r.tally.Add(time.Now(), &line) }
+	noted := func(line *door.Line) { r.tally.Add(time.Now(), line) }
 	d := &doors{access: socketmap.NewAccess(current, r.logger), rcpt: socketmap.NewRcpt(current, r.logger)}
-	d.access.Noted, d.rcpt.Noted = noted, noted
+	d.access.Noted = func(line door.Line) { noted(&line) }
+	d.rcpt.Noted = d.access.Noted
 	config := milter.Config{
 		Current:        current,
 		Logger:         r.logger,

@@ -29,7 +29,7 @@ type keptGrants struct {
 	keeper *grant.Keeper
 }
 
-// Grant says whether a client holds a relay grant. Where the store cannot be asked,
+// Grant says whether a client holds a relay grant. If the store cannot be asked,
 // only one that was seen with a grant before is in doubt.
 func (g keptGrants) Grant(ctx context.Context, client netip.Addr) policy.GrantState {
 	switch _, state := g.keeper.Grant(ctx, client); {

@@ -22,7 +22,7 @@ import (
 	"milterd/policy/replay/dryrun"
 )
 
-// defaultConfig is read where no -config is given, if there is such a file.
+// defaultConfig is read if no -config is given, if there is such a file.
 const defaultConfig = "/etc/milterd/milterd.yaml"
 
 // Exit statuses.

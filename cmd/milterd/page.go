@@ -24,7 +24,7 @@ func (r *reloader) tellPage(failure string) {
 		inForce: status.InForce{
 			Config: r.config.Name(), Mode: string(r.config.Mode), Hostname: p.Hostname,
 			Access: p.Access.Name(), Entries: p.Access.Len(), Features: strings.Join(configs.FeatureNames(p.Features), " "),
-			Local: p.Local.Len(), Relay: p.Relay.Len(), Since: time.Unix(r.outcome.last.Load(), 0),
+			Local: p.Local.Len(), Relay: p.Relay.Len(), Since: time.Unix(r.counts.last.Load(), 0),
 			Failure: failure, Warnings: r.warnings,
 		},
 		access: accessOf(r.config, p.Hostname),

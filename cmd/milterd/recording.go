@@ -14,7 +14,7 @@ import (
 // closeRecorder is how long sessions that wait to be written get at the end.
 const closeRecorder = 5 * time.Second
 
-// openRecorder opens the recorder; nil where nothing is recorded.
+// openRecorder opens the recorder; nil if nothing is recorded.
 func openRecorder(c configs.Record, logger *slog.Logger) (*record.Recorder, error) {
 	if c.Dir == "" {
 		return nil, nil
@@ -45,6 +45,4 @@ func closeRecorderNow(r *record.Recorder, logger *slog.Logger) {
 	if err := r.Close(ctx); err != nil {
 		logger.Warn("the last sessions are not recorded", "error", err)
 	}
-	s := r.Stats()
-	logger.Info("recorder stopped", "recorded", s.Recorded, "dropped", s.Dropped, "lost", s.Lost, "bytes", s.Bytes)
 }

@@ -58,7 +58,7 @@ type reloader struct {
 	config, start *configs.Config
 	asks          *answers.Lookups
 	warnings      []string
-	outcome       reloadOutcome
+	counts        reloadCounts
 	// failure is what kept the last reading from being put in force.
 	failure string
 
@@ -113,7 +113,7 @@ func (r *reloader) publish(p *policy.Policy, lookups *answers.Lookups) {
 	r.current.Store(now)
 }
 
-// held is what the doors ask about grants; nil where there are none.
+// held is what the doors ask about grants; nil if there are none.
 func (r *reloader) held() door.Grants {
 	if r.grants == nil {
 		return nil
@@ -171,7 +171,7 @@ func (r *reloader) load(asked bool) error {
 	}
 	r.warnings = append(warnings, lost...)
 	r.config = config
-	r.outcome.loaded()
+	r.counts.loaded()
 	r.publish(p, lookups)
 	return nil
 }
@@ -226,7 +226,7 @@ func (r *reloader) reload(reason string) {
 		r.failed(reason, err, reason == watch.Retrying && err.Error() == r.failure)
 		return
 	}
-	r.outcome.reloaded(nil)
+	r.counts.reloaded(nil)
 	if reason == watch.Hangup {
 		// Something may have been mended that has DNS lists bypassed.
 		if live := r.dns.Load(); live != nil {
@@ -243,7 +243,7 @@ func (r *reloader) reload(reason string) {
 // force.
 func (r *reloader) failed(reason string, err error, known bool) {
 	r.watcher.Failed()
-	r.outcome.reloaded(err)
+	r.counts.reloaded(err)
 	r.failure = err.Error()
 	r.tellPage(r.failure)
 	if known {

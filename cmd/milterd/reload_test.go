@@ -144,6 +144,21 @@ func TestFilesThatANewConfigurationNamesAreWatched(t *testing.T) {
 	p.waitReply(t, "a@bad.example", denied)
 }
 
+func TestAMistakeInTheAddressesOfLoginsChangesNothing(t *testing.T) {
+	p := serving(t, baseConfig, rejectsBad)
+	write(t, p.dir, "senders", "shin shin@good.example\n")
+	config := strings.Replace(baseConfig, "checks: {", "checks: {sender_login: {mode: enforce, file: senders}, ", 1)
+	write(t, p.dir, "milterd.yaml", strings.ReplaceAll(config, "DIR", p.dir))
+	p.waitLog(t, "policy in force", "milterd.yaml changed")
+	write(t, p.dir, "senders", "shin shin@good.example\nbo\n")
+	p.waitLog(t, "level=ERROR", "the old policy stays in force", `senders:2: checks.sender_login.file: \"bo\" has no address`)
+	if got := p.ask(t, "a@bad.example"); got != denied {
+		t.Errorf("reply %q", got)
+	}
+	write(t, p.dir, "senders", "shin shin@good.example\nbo @good.example\n")
+	p.waitLog(t, "policy in force", "senders changed")
+}
+
 func TestASessionKeepsThePolicyItBeganWith(t *testing.T) {
 	p := serving(t, baseConfig, "")
 	before, err := connect(p.socket())

@@ -120,7 +120,7 @@ func tallySession(to *tally.Tally, at time.Time, s *replay.Session, outcome repl
 			continue
 		}
 		line := door.Line{
-			Action: v.Action, Stage: v.Stage, Queue: s.ID, Client: s.Connection(), Helo: s.HELO, Auth: policy.Auth(s.Auth),
+			Action: v.Action, Stage: v.Stage, Queue: s.ID, Client: s.Connection(), Helo: s.HELO, Auth: s.Auth,
 			From: door.SenderText(s.Messages[r.Message-1].Mail.From), To: v.Arg,
 			Check: v.Check, Rule: v.Rule, Reply: v.Reply.String(), Reason: v.Reason, Relay: v.Relay, Shadow: v.Shadow,
 		}

@@ -103,8 +103,8 @@ func TestAFailedReloadIsTriedAgainAndLoggedOnce(t *testing.T) {
 	for range 3 {
 		r.reload(watch.Retrying)
 	}
-	if failures() != 1 || !r.outcome.failing.Load() {
-		t.Errorf("%d failures logged, retry %v:\n%s", failures(), r.outcome.failing.Load(), log)
+	if failures() != 1 || !r.counts.failing.Load() {
+		t.Errorf("%d failures logged, retry %v:\n%s", failures(), r.counts.failing.Load(), log)
 	}
 	write(t, dir, "access", "\n\x00two\n")
 	r.reload(watch.Retrying)
@@ -118,7 +118,7 @@ func TestAFailedReloadIsTriedAgainAndLoggedOnce(t *testing.T) {
 	}
 	write(t, dir, "access", rejectsBad)
 	r.reload(watch.Retrying)
-	if r.outcome.failing.Load() || !strings.Contains(log.String(), "policy in force") || !strings.Contains(log.String(), watch.Retrying) {
+	if r.counts.failing.Load() || !strings.Contains(log.String(), "policy in force") || !strings.Contains(log.String(), watch.Retrying) {
 		t.Errorf("not repaired; log:\n%s", log)
 	}
 }
@@ -198,7 +198,7 @@ func TestAFileThatIsGoneOpensNothing(t *testing.T) {
 		write(t, dir, file, string(text))
 	}
 	r.reload(watch.Hangup)
-	if r.outcome.failing.Load() {
+	if r.counts.failing.Load() {
 		t.Errorf("not in order once the files are back:\n%s", log)
 	}
 }

@@ -74,9 +74,12 @@ ifdef(`MILTERD_NO_RECEIVED',,
 	(version=${tls_version} cipher=${cipher} bits=${cipher_bits} verify=${verify})$.$?u
 	for $u; $|;
 	$.$b')')dnl
+dnl
+dnl The map of the question has no -T: what cannot be asked must not come back as a long
+dnl key, which sendmail may refuse for good. Its rules take no answer for 451.
 LOCAL_CONFIG
 # milterd decides about each recipient, and says whose client Received: leaves out
-Kmilterd socket -q -f -T<TMPF> MILTERD_MAP
+Kmilterd socket -q -f MILTERD_MAP
 Kmilterd_macro macro
 
 LOCAL_RULESETS

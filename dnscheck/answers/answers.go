@@ -349,7 +349,8 @@ func senderDomain(d dnscheck.MailDomain) policy.SenderDomain {
 	return policy.SenderDomain{Status: domainStatus[d.Status], Detail: d.String()}
 }
 
-// domainStatus: to what is no domain name at all, nothing can be delivered either.
+// domainStatus has no status for an invalid name: no mail can be delivered to it, as to
+// a domain that does not exist.
 var domainStatus = map[dnscheck.MailStatus]policy.DomainStatus{
 	dnscheck.MailOK: policy.DomainOK, dnscheck.MailLiteral: policy.DomainOK,
 	dnscheck.MailNoDomain: policy.DomainMissing, dnscheck.MailInvalid: policy.DomainMissing, dnscheck.MailInvalidIDN: policy.DomainMissing,

@@ -116,9 +116,11 @@ func (b *bench) run(file string) (err error) {
 func (b *bench) settings() []setting {
 	all := []setting{{name: "milterd", program: b.milterd, lines: 100_000}}
 	if b.against != "" {
-		all = append(all, setting{name: "milterd-other", program: b.against, lines: 100_000})
+		all = append(all, setting{name: "milterd-other", program: b.against, lines: 100_000},
+			setting{name: "milterd-other-all-checks", program: b.against, lines: 100_000, more: allChecks})
 	}
 	all = append(all,
+		setting{name: "milterd-all-checks", program: b.milterd, lines: 100_000, more: allChecks},
 		setting{name: "milterd-warn", program: b.milterd, lines: 100_000, more: "log: {level: warn}\n"},
 		setting{name: "milterd-recording", program: b.milterd, lines: 100_000, more: "record: {dir: DIR.recordings}\n"})
 	if b.million {

@@ -51,13 +51,16 @@ type setting struct {
 	more          string // of the configuration
 }
 
-// config has every check at work. What it does not say is as shipped, the log too,
-// which goes to a file.
+// config is as shipped but for where things are. The log goes to a file.
 const config = `
 listen: {milter: "local:SOCKET", map: [], http: "local:METRICS", max_connections: 6000}
-access: {file: TABLE, features: [skip, delay_checks, friend, blocklist_recipients]}
+access: {file: TABLE}
 domains: {hostname: mx.our.example, local: [our.example], relay: []}
 dns: {servers: ["DNS"]}
+`
+
+// allChecks has every check at work.
+const allChecks = `
 checks:
   sender_domain: {mode: enforce}
   rdns: {source: own}

@@ -37,15 +37,11 @@ const popBeforeSMTP = "Kpopauth hash -a<MATCH> FILES/popip\n" +
 
 // reader is a client of the guide that has read mail, or one that has not.
 type reader struct {
-	policy.Answers
+	policy.NoAnswers
 	state policy.GrantState
 }
 
-func (reader) Begin(policy.Needs)          {}
-func (reader) Prepare(policy.MessageNeeds) {}
-func (reader) EndMessage()                 {}
-func (reader) Close()                      {}
-func (r reader) Grant() policy.GrantState  { return r.state }
+func (r reader) Grant() policy.GrantState { return r.state }
 
 // readMail is the client of the poprelayd guide that has read mail.
 const readMail = "203.0.113.8"

@@ -52,10 +52,11 @@
 //
 // A key without its END was cut off. One that has more or fewer fields, or a field that
 // is not what it should be, is not read either: the answer is TEMP. sendmail asks
-// nothing at all if the key has more than about 1,000 octets or parts, or a part of more
-// than 255: the rule fails, the ruleset ends with what it had before, and the rules of
-// milterd.m4 take everything that is no answer for 451. (At 1,000 parts sendmail itself
-// says "554 5.3.0 rewrite: expansion too long".)
+// nothing at all if the key has more than about 1,000 parts, or a part of more than 255
+// octets: the rule fails, and the ruleset ends with what it had before. The rules of
+// milterd.m4 take everything that is no answer for 451. So the K line has no -T: the key
+// that it would bring back can be one that sendmail refuses for good (553, prescan: token
+// too long), and shows to the client.
 //
 // The value of an answer is SHOW or HIDE, for the Received: field that this sendmail
 // adds, and one of:

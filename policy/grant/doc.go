@@ -6,8 +6,8 @@
 // A grant belongs to one address, for one user, until a time. A login from an
 // address without one makes it; each further login renews it, so that a mail
 // program which looks for mail every ten minutes keeps a grant of thirty
-// minutes for as long as it runs. The server authenticates nobody by it: whoever
-// has the address has the grant. That is why SMTP AUTH is better, and why the
+// minutes for as long as it runs. It proves nothing about a client: the address
+// has the grant, whatever uses it. That is why SMTP AUTH is better, and why the
 // rules here are narrow.
 //
 // # Which addresses

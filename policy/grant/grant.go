@@ -141,8 +141,8 @@ func (l Login) Valid() error {
 }
 
 // ValidUser says why a name cannot be a user's. No mail server has users with
-// control characters in their names; what has them is somebody's attempt to write
-// lines of his own into logs and listings.
+// control characters in their names; a name that does is an attempt to write lines into logs
+// and listings.
 func ValidUser(user string) error {
 	switch {
 	case len(user) > MaxUser:

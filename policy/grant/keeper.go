@@ -13,13 +13,13 @@ import (
 	"milterd/policy/printable"
 )
 
-// Outcome is what became of a login.
-type Outcome uint8
+// Decision is what became of a login.
+type Decision uint8
 
-// The outcomes. The zero value claims nothing.
+// The decisions. The zero value claims nothing.
 const (
 	// Failed: the store could not be asked; Login returned its error.
-	Failed Outcome = iota
+	Failed Decision = iota
 	// Granted: the address has a grant now, and had none, or another user's.
 	Granted
 	// Renewed: it had one already, which lasts longer now.
@@ -34,15 +34,15 @@ const (
 	Stale
 )
 
-// String is the outcome in a word.
-func (o Outcome) String() string {
-	return [...]string{"failed", "granted", "renewed", "excluded", "full", "invalid", "stale"}[o]
+// String is the decision in a word.
+func (d Decision) String() string {
+	return [...]string{"failed", "granted", "renewed", "excluded", "full", "invalid", "stale"}[d]
 }
 
 // Result is the answer to a login.
 type Result struct {
-	Outcome Outcome
-	// Grant is the grant, where the address has one now.
+	Decision Decision
+	// Grant is the grant, if the address has one now.
 	Grant Grant
 	// Reason says why there is none.
 	Reason string
@@ -94,7 +94,7 @@ func (k *Keeper) Reload(c Config) error {
 	return nil
 }
 
-// Login grants or renews. It returns an error where the store failed, and then
+// Login grants or renews. It returns an error if the store failed, and then
 // nothing is granted.
 func (k *Keeper) Login(ctx context.Context, login Login) (Result, error) {
 	login.Addr = Canonical(login.Addr)
@@ -125,24 +125,24 @@ func (k *Keeper) Login(ctx context.Context, login Login) (Result, error) {
 }
 
 // refuse counts a login that gets no grant and logs it, once in a while for each address.
-func (k *Keeper) refuse(ctx context.Context, login Login, outcome Outcome, what, reason string) Result {
-	k.count.logins[outcome].Add(1)
+func (k *Keeper) refuse(ctx context.Context, login Login, decision Decision, what, reason string) Result {
+	k.count.logins[decision].Add(1)
 	level, told := slog.LevelWarn, &k.refusals
-	if outcome == Excluded {
+	if decision == Excluded {
 		level, told = slog.LevelInfo, &k.exclusions
 	}
 	if told.first(login.Addr, k.now()) {
 		k.log(ctx, level, what, login.Addr, login.User, login.Source, slog.String("reason", reason))
 	}
-	return Result{Outcome: outcome, Reason: reason}
+	return Result{Decision: decision, Reason: reason}
 }
 
 // granted logs and counts what a login changed.
 func (k *Keeper) granted(ctx context.Context, c Change) Result {
 	g := c.Grant
-	result := Result{Outcome: Granted, Grant: g}
+	result := Result{Decision: Granted, Grant: g}
 	if c.Renewed {
-		result.Outcome = Renewed
+		result.Decision = Renewed
 		k.log(ctx, slog.LevelInfo, "relay grant renewed", g.Addr, g.User, g.Source, slog.Time("since", g.Since), slog.Time("expires", g.Expires))
 	} else {
 		attrs := []slog.Attr{slog.Time("expires", g.Expires)}
@@ -155,7 +155,7 @@ func (k *Keeper) granted(ctx context.Context, c Change) Result {
 		k.count.displaced.Add(1)
 		k.log(ctx, slog.LevelInfo, "relay grant displaced by the user's next", addr, g.User, g.Source, slog.String("next", g.Addr.String()))
 	}
-	k.count.logins[result.Outcome].Add(1)
+	k.count.logins[result.Decision].Add(1)
 	return result
 }
 
@@ -215,8 +215,8 @@ func (k *Keeper) List(ctx context.Context, fn func(Grant) bool) error {
 // hold in between: this is for memory and for the log.
 const sweepInterval = time.Second
 
-// swept is how many grants are removed at a time, so that nobody waits long for
-// the store meanwhile.
+// swept is how many grants are removed at a time, so that no mail waits long for the
+// store meanwhile.
 const swept = 1000
 
 // Run removes what has expired, until ctx ends. It is the caller's to start and to
@@ -243,7 +243,7 @@ func (k *Keeper) Sweep(ctx context.Context) {
 			k.log(ctx, slog.LevelInfo, "relay grant expired", g.Addr, g.User, g.Source, slog.Time("since", g.Since))
 		}
 		if err != nil {
-			// That there is no error means little: it may be that nobody was asked.
+			// No error would mean little: a store need not ask its server here.
 			_ = k.stored(ctx, err)
 			return
 		}

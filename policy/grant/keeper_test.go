@@ -82,7 +82,7 @@ func (f *fixture) play(steps []step) {
 		switch words[0] {
 		case "login":
 			r := f.login(words[1], words[2])
-			got = strings.TrimSpace(r.Outcome.String() + " " + r.Reason)
+			got = strings.TrimSpace(r.Decision.String() + " " + r.Reason)
 		case "ask":
 			g, state := f.Grant(ctx, parse(words[1]))
 			got = strings.TrimSpace(state.String() + " " + g.User)
@@ -165,15 +165,15 @@ func TestOldLoginsGrantNothing(t *testing.T) {
 	f := newFixture(t, grant.Config{TTL: 10 * time.Minute})
 	for _, tt := range []struct {
 		age  time.Duration
-		want grant.Outcome
+		want grant.Decision
 	}{
 		{0, grant.Granted}, {time.Second, grant.Renewed}, {10 * time.Minute, grant.Renewed}, {10*time.Minute + 4*time.Second, grant.Renewed},
 		{10*time.Minute + 6*time.Second, grant.Stale}, {time.Hour, grant.Stale}, {58 * 24 * time.Hour, grant.Stale},
 		{-10 * time.Minute, grant.Renewed}, {-time.Hour, grant.Stale}, {-364 * 24 * time.Hour, grant.Stale},
 	} {
 		r, err := f.Login(t.Context(), grant.Login{Addr: parse("203.0.113.1"), Source: "test", At: morning.Add(-tt.age)})
-		if err != nil || r.Outcome != tt.want {
-			t.Errorf("a login of %v ago: %v, %v, want %v", tt.age, r.Outcome, err, tt.want)
+		if err != nil || r.Decision != tt.want {
+			t.Errorf("a login of %v ago: %v, %v, want %v", tt.age, r.Decision, err, tt.want)
 		}
 	}
 	if n := strings.Count(f.log.String(), `msg="relay grant refused: not a login of now"`); n != 1 || testkit.Metric(t, f, "milterd_grant_logins_total", "stale") != 5 {
@@ -183,8 +183,8 @@ func TestOldLoginsGrantNothing(t *testing.T) {
 	if err := f.Reload(grant.Config{TTL: 2 * time.Hour}); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := f.Login(t.Context(), grant.Login{Addr: parse("203.0.113.2"), Source: "test", At: morning.Add(-time.Hour)}); err != nil || r.Outcome != grant.Granted {
-		t.Errorf("after the reload: %v, %v", r.Outcome, err)
+	if r, err := f.Login(t.Context(), grant.Login{Addr: parse("203.0.113.2"), Source: "test", At: morning.Add(-time.Hour)}); err != nil || r.Decision != grant.Granted {
+		t.Errorf("after the reload: %v, %v", r.Decision, err)
 	}
 }
 

@@ -51,16 +51,15 @@ func (k *Keeper) Grant(ctx context.Context, addr netip.Addr) (Grant, State) {
 }
 
 // Known says whether an address was seen to hold an unexpired grant when the store
-// could last be asked. It asks nobody, and is for those whom Grant answered
-// Temporary: a client that had a grant a moment ago is worth a temporary failure,
-// where a stranger is not. A store on this machine can always be asked, and nobody
-// is known in that way.
+// could last be asked. It asks for nothing, and is for clients about which Grant says
+// Temporary: one that had a grant a moment ago is worth a temporary failure, a stranger
+// is not. A store on this machine can always be asked, so it knows no one in this way.
 func (k *Keeper) Known(addr netip.Addr) bool {
 	addr = Canonical(addr)
 	return addr.IsValid() && k.rules.Load().networks.excluded(addr) == "" && k.store.Known(addr)
 }
 
-// excluded says why an address can get no grant; empty where it can.
+// excluded says why an address can get no grant; empty if it can.
 func (k *Keeper) excluded(r *rules, addr netip.Addr) string {
 	if why := r.networks.excluded(addr); why != "" {
 		return why
@@ -83,8 +82,8 @@ const (
 )
 
 // once tells the first time for an address in a window of time. Beyond its bound of
-// addresses it tells of no others until the next window: a log that nobody
-// could read is not worth its memory.
+// addresses it tells of no others until the next window: so long a log is not worth
+// its memory.
 type once struct {
 	mu    sync.Mutex
 	until time.Time

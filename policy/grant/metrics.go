@@ -8,7 +8,7 @@ import (
 
 // counters count what a Keeper has done since it began: see Register.
 type counters struct {
-	logins                                [Stale + 1]atomic.Uint64 // by Outcome
+	logins                                [Stale + 1]atomic.Uint64 // by Decision
 	expired, revoked, displaced           atomic.Uint64            // ends of grants
 	lookups, used, temporary, storeErrors atomic.Uint64
 }
@@ -19,12 +19,12 @@ func (k *Keeper) Register(r prometheus.Registerer) {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels}, func() float64 { return float64(n()) }))
 	}
 	n := &k.count
-	for outcome := Granted; outcome <= Stale; outcome++ {
-		result := outcome.String()
-		if outcome == Full {
+	for decision := Granted; decision <= Stale; decision++ {
+		result := decision.String()
+		if decision == Full {
 			result = "refused"
 		}
-		read("milterd_grant_logins_total", "Logins that sources reported, by what came of them; refused: there was no room, invalid: no login, stale: an old one.", prometheus.Labels{"result": result}, n.logins[outcome].Load)
+		read("milterd_grant_logins_total", "Logins that sources reported, by what came of them; refused: there was no room, invalid: no login, stale: an old one.", prometheus.Labels{"result": result}, n.logins[decision].Load)
 	}
 	for reason, n := range map[string]*atomic.Uint64{"expired": &n.expired, "revoked": &n.revoked, "displaced": &n.displaced} {
 		read("milterd_grant_ends_total", "Ends of relay grants, by reason; displaced: by a newer one of the same user.", prometheus.Labels{"reason": reason}, n.Load)

@@ -15,13 +15,13 @@ type Change struct {
 	Message int
 	Stage   policy.Stage
 	Arg     string
-	// Old and New are the verdicts, nil where the command is not reached: a client
+	// Old and New are the verdicts, nil if the command is not reached: a client
 	// whose MAIL is refused has no recipients.
 	Old, New *policy.Verdict
 }
 
 // Compare lists what changes from one outcome of a session to another, in the order
-// of its commands. Verdicts are the same where the client, the message and the
+// of its commands. Verdicts are the same if the client, the message and the
 // queue see no difference: action, reply and edits. Which check gives them, and
 // what checks in shadow mode would do, may differ.
 func Compare(old, new Outcome) []Change {

@@ -80,7 +80,7 @@ func run(p *policy.Policy, s *Session, answers func(policy.Connection) policy.An
 	if !traced {
 		r.policy.LeaveOutTraces()
 	}
-	r.policy.Helo(s.HELO, policy.TLS(s.TLS))
+	r.policy.Helo(s.HELO, s.TLS)
 	if len(s.Expect) > fewExpectations {
 		r.waiting = make(map[command][]int)
 		for i, x := range s.Expect {
@@ -141,7 +141,7 @@ func (r *runner) expectation(stage policy.Stage, arg string) int {
 }
 
 func (r *runner) message(number int, m *Message) {
-	mail := r.policy.Mail(policy.Auth(r.session.Auth), policy.Mail(m.Mail))
+	mail := r.policy.Mail(r.session.Auth, m.Mail)
 	r.add(number, 0, mail, nil)
 	if !mail.Action.Accepts() {
 		r.policy.Abort()
@@ -154,7 +154,7 @@ func (r *runner) message(number int, m *Message) {
 	r.answers.message = m
 	for i, rcpt := range m.Rcpt {
 		r.answers.recipient = i + 1
-		v := r.policy.Rcpt(policy.Recipient(rcpt))
+		v := r.policy.Rcpt(rcpt)
 		r.add(number, i+1, v, nil)
 		if v.Action == policy.ActionDiscard {
 			r.policy.Abort()

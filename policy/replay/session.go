@@ -61,24 +61,6 @@ type Connect struct {
 	Shared bool `yaml:"shared,omitempty" json:"shared,omitempty"`
 }
 
-// TLS is the encryption of the connection; see policy.TLS.
-type TLS struct {
-	Version     string `yaml:"version,omitempty" json:"version,omitempty"`
-	Cipher      string `yaml:"cipher,omitempty" json:"cipher,omitempty"`
-	Bits        int    `yaml:"bits,omitempty" json:"bits,omitempty"`
-	Verify      string `yaml:"verify,omitempty" json:"verify,omitempty"`
-	CertSubject string `yaml:"cert_subject,omitempty" json:"cert_subject,omitempty"`
-	CertIssuer  string `yaml:"cert_issuer,omitempty" json:"cert_issuer,omitempty"`
-}
-
-// Auth is the SMTP AUTH state; see policy.Auth.
-type Auth struct {
-	Type   string `yaml:"type,omitempty" json:"type,omitempty"`
-	Authen string `yaml:"authen,omitempty" json:"authen,omitempty"`
-	Author string `yaml:"author,omitempty" json:"author,omitempty"`
-	SSF    int    `yaml:"ssf,omitempty" json:"ssf,omitempty"`
-}
-
 // Message is one mail transaction.
 type Message struct {
 	Mail    Mail       `yaml:"mail" json:"mail"`
@@ -93,23 +75,13 @@ type Message struct {
 	Limits []string `yaml:"limits,omitempty" json:"limits,omitempty"`
 }
 
-// Mail is one MAIL command; see policy.Mail.
-type Mail struct {
-	From   string   `yaml:"from" json:"from"`
-	Args   []string `yaml:"args,omitempty" json:"args,omitempty"`
-	Mailer string   `yaml:"mailer,omitempty" json:"mailer,omitempty"`
-	Host   string   `yaml:"host,omitempty" json:"host,omitempty"`
-	Addr   string   `yaml:"addr,omitempty" json:"addr,omitempty"`
-}
-
-// Rcpt is one RCPT command; see policy.Recipient.
-type Rcpt struct {
-	To     string   `yaml:"to" json:"to"`
-	Args   []string `yaml:"args,omitempty" json:"args,omitempty"`
-	Mailer string   `yaml:"mailer,omitempty" json:"mailer,omitempty"`
-	Host   string   `yaml:"host,omitempty" json:"host,omitempty"`
-	Addr   string   `yaml:"addr,omitempty" json:"addr,omitempty"`
-}
+// The facts of a session that the policy has as they are.
+type (
+	TLS  = policy.TLS
+	Auth = policy.Auth
+	Mail = policy.Mail
+	Rcpt = policy.Recipient
+)
 
 // Expect is the verdict one command should get. Of Reply, Action and Headers what
 // is there is compared.

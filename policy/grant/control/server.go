@@ -121,14 +121,14 @@ func (s *Server) grant(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	result, err := s.config.Keeper.Login(change(r), grant.Login{Addr: addr, User: user, Source: Source})
-	s.log(r, "grant", addr, user, result.Outcome.String(), err)
-	refusal := fmt.Sprintf("%s: %s", result.Outcome, result.Reason)
+	s.log(r, "grant", addr, user, result.Decision.String(), err)
+	refusal := fmt.Sprintf("%s: %s", result.Decision, result.Reason)
 	switch {
 	case err != nil:
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
-	case result.Outcome == grant.Granted || result.Outcome == grant.Renewed:
-		fmt.Fprintf(w, "%s %s until %s\n", result.Outcome, addr, result.Grant.Expires.UTC().Format(time.RFC3339))
-	case result.Outcome == grant.Full:
+	case result.Decision == grant.Granted || result.Decision == grant.Renewed:
+		fmt.Fprintf(w, "%s %s until %s\n", result.Decision, addr, result.Grant.Expires.UTC().Format(time.RFC3339))
+	case result.Decision == grant.Full:
 		http.Error(w, refusal, http.StatusServiceUnavailable)
 	default:
 		http.Error(w, refusal, http.StatusForbidden)

@@ -271,7 +271,7 @@ func (e endless) List(ctx context.Context, fn func(grant.Grant) bool) error {
 func (e endless) Login(ctx context.Context, _ grant.Login) (grant.Result, error) {
 	e.begun <- struct{}{}
 	<-e.goOn
-	return grant.Result{Outcome: grant.Granted, Grant: grant.Grant{Expires: noon()}}, ctx.Err()
+	return grant.Result{Decision: grant.Granted, Grant: grant.Grant{Expires: noon()}}, ctx.Err()
 }
 
 func TestTheEndOfServing(t *testing.T) {

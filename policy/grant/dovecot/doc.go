@@ -3,7 +3,7 @@
 //
 // Dovecot asks a policy server over HTTP, with a JSON object in a POST: before a login
 // with ?command=allow whether it may go on, and after it with ?command=report to say
-// how it ended. See "Authentication policy support" in Dovecot's manual. Nobody is
+// how it ended. See "Authentication policy support" in Dovecot's manual. No login is
 // refused here: every answer is {"status":0,"msg":""}, which lets Dovecot decide as it
 // would without. A report of a success asks for a grant for the address it came from.
 //
@@ -16,11 +16,11 @@
 // neither kept nor logged. Only the protocols imap and pop3 count. Dovecot also
 // authenticates for others: a client of SMTP, which may be this machine's own sendmail
 // through Dovecot's SASL, or of Postfix on another, needs no grant to relay, since it has
-// authenticated where it does; one of ManageSieve or doveadm has not read mail.
+// authenticated if it does; one of ManageSieve or doveadm has not read mail.
 //
 // # Who may report
 //
-// Whoever can report can make the server relay for any address, so it listens on the
+// A program that can report can make the server relay for any address, so it listens on the
 // loopback interface or a unix socket only, and even there each request needs the
 // secret that Dovecot sends with auth_policy_server_api_header:
 //

@@ -31,7 +31,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				"peer", r.RemoteAddr)
 		}
 		// The connection ends here, and soon, even if the rest of the request does not
-		// come. Where it is not one of Serve's the deadline cannot be set.
+		// come. If it is not one of Serve's the deadline cannot be set.
 		w.Header().Set("Connection", "close")
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.timeouts.forbidden))
 		http.Error(w, "forbidden", http.StatusForbidden)
@@ -113,7 +113,7 @@ type report struct {
 	Login string `json:"login"`
 	// Protocol is what the login was for.
 	Protocol string `json:"protocol"`
-	// Remote is the client's address, empty where there is none.
+	// Remote is the client's address, empty if there is none.
 	Remote string `json:"remote"`
 	// Success: the password was right, or what took its place. PolicyReject: the
 	// login was refused nevertheless.

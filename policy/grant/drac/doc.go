@@ -37,7 +37,7 @@
 // open the relay for any address for half an hour. Credentials of RPC (AUTH_SYS)
 // are what the client says of itself and are not looked at. What decides is the
 // address that the datagram comes from, which has to be one of Config.Servers,
-// the loopback addresses by default. UDP lets anybody write any source address,
+// the loopback addresses by default. UDP lets every sender write any source address,
 // so a firewall has to keep datagrams away that come from outside with an inside
 // address. Linux itself drops those that come from outside with a loopback one.
 //
@@ -49,7 +49,7 @@
 // or Cyrus' plugin reports from processes that run as the mail user, and cannot
 // bind such a port.
 //
-// An answer is never longer than the call, so nobody is flooded by way of this
-// server; and only calls are answered, so two servers cannot be made to answer
+// An answer is never longer than the call, so this server cannot be used to flood another
+// host; and only calls are answered, so two servers cannot be made to answer
 // each other for ever.
 package drac

@@ -39,8 +39,8 @@ const (
 //
 // It uses rpcbind's unix socket, which takes registrations from every user of the
 // host and notes whose they are, so that no other user but root can remove them.
-// (Over UDP rpcbind tells root from others by the source port, and everybody from
-// the network's side by address alone.)
+// (Over UDP rpcbind knows root by the source port, and all who come from the network
+// by their address alone.)
 type Rpcbind struct {
 	// Addr is where the Server listens: conn.LocalAddr().
 	Addr netip.AddrPort
@@ -58,7 +58,7 @@ type registration int
 const (
 	unknown    registration = iota
 	unreached               // there is no rpcbind, or it does not answer
-	taken                   // the program is registered, by somebody else
+	taken                   // the program is registered, by another user or program
 	registered              // the program is registered, as ours
 )
 
@@ -80,8 +80,8 @@ func (r Rpcbind) Run(ctx context.Context) {
 	state, cleared := unknown, false
 	for ctx.Err() == nil {
 		var err error
-		// What an earlier process of ours left behind names a port that nobody
-		// listens on any more. Later it would be somebody else's.
+		// A line that an earlier process of ours left behind names a port on which nothing
+		// listens any more. Later another program may have it.
 		if !cleared {
 			err = r.clear(ctx, entries)
 			cleared = err == nil
@@ -135,7 +135,7 @@ func (r Rpcbind) register(ctx context.Context, entries []entry, ours map[entry]b
 	return state, nil
 }
 
-// clear removes the lines of our user or, as root, of anybody.
+// clear removes the lines of our user or, as root, those of every user.
 func (r Rpcbind) clear(ctx context.Context, entries []entry) error {
 	for _, e := range entries {
 		if _, err := r.call(ctx, rpcbindUnset, e); err != nil {

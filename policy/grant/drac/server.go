@@ -47,7 +47,7 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// DefaultServers are the networks that may grant where Config names none.
+// DefaultServers are the networks that may grant if Config names none.
 func DefaultServers() []netip.Prefix {
 	return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 }
@@ -154,7 +154,7 @@ func (s *Server) work(ctx context.Context, conn *net.UDPConn) error {
 	}
 }
 
-// answer carries a call out. It returns nil where there is nothing to say.
+// answer carries a call out. It returns nil if there is nothing to say.
 func (s *Server) answer(ctx context.Context, datagram []byte, from netip.AddrPort) []byte {
 	from = unmapped(from)
 	s.counter.calls.Add(1)
@@ -185,8 +185,8 @@ func (s *Server) answer(ctx context.Context, datagram []byte, from netip.AddrPor
 		s.failures.Do(func() { s.logger.Error("drac call failed", "server", from, "client", c.add, "error", err) })
 		return c.added(statusSystemError)
 	}
-	s.logger.Debug("drac call", "server", from, "client", c.add, "outcome", result.Outcome)
-	switch result.Outcome {
+	s.logger.Debug("drac call", "server", from, "client", c.add, "outcome", result.Decision)
+	switch result.Decision {
 	case grant.Granted, grant.Renewed:
 		s.counter.granted.Add(1)
 		return c.added(statusSuccess)
@@ -198,7 +198,7 @@ func (s *Server) answer(ctx context.Context, datagram []byte, from netip.AddrPor
 	return c.added(statusDenied)
 }
 
-// mayNotGrant says why a sender may not grant, nothing where it may.
+// mayNotGrant says why a sender may not grant, nothing if it may.
 func (s *Server) mayNotGrant(from netip.AddrPort) string {
 	const firstUnreserved = 1024
 	for _, network := range s.config.Servers {

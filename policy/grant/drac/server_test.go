@@ -247,7 +247,7 @@ func (s slow) Login(ctx context.Context, _ grant.Login) (grant.Result, error) {
 	s.begun <- struct{}{}
 	select {
 	case <-s.goOn:
-		return grant.Result{Outcome: grant.Granted}, nil
+		return grant.Result{Decision: grant.Granted}, nil
 	case <-ctx.Done():
 		return grant.Result{}, ctx.Err()
 	}

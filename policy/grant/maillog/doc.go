@@ -30,7 +30,7 @@
 // every part of it is at its place, from the time to the end:
 //
 //   - The syslog tag must be the server's. A line of another program counts for
-//     nothing, whatever somebody made that program log.
+//     nothing, whatever a client made that program log.
 //   - A name that a client gave, and a host name from the client's own reverse DNS,
 //     can hold anything that a line can. What follows them, up to the end of the line, is
 //     matched strictly, so that the address is the one that the server wrote. A name
@@ -44,8 +44,8 @@
 //     wanted it to; see Parser.
 //   - Control characters count for nothing.
 //
-// What remains is to trust the file. Whoever may write to it, or may send to a
-// syslog daemon that takes messages from the network, can forge anything; so may
-// local users with logger(1). Let the server log to a file of its own where that is a
+// Beyond that the file is trusted. A program that may write to it, or send to a syslog
+// daemon that takes messages from the network, can forge any line; so can local users
+// with logger(1). Let the server log to a file of its own if that is a
 // concern, or use package dovecot.
 package maillog

@@ -78,7 +78,7 @@ func (l *file) skip(buf []byte) error {
 	return nil
 }
 
-// end is where the file ends now. Where it cannot be told, nothing is new, and reading
+// end is where the file ends now. If it cannot be told, nothing is new, and reading
 // tells why.
 func (l *file) end() int64 {
 	info, err := l.Stat()

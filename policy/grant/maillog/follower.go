@@ -22,7 +22,7 @@ type Config struct {
 	Format Format
 	// Granter is asked for a grant at each login.
 	Granter grant.Granter
-	// Poll is how often the file is looked at where no event of the file system
+	// Poll is how often the file is looked at if no event of the file system
 	// tells of a change; default one second.
 	Poll time.Duration
 	// Logger is where failures and their ends are logged; default is nowhere.
@@ -33,7 +33,7 @@ type Config struct {
 }
 
 const (
-	// defaultPoll is Config.Poll where it is zero.
+	// defaultPoll is the default of Config.Poll.
 	defaultPoll = time.Second
 	// unmatched is how many lines without any login are a reason to say that this
 	// may be the wrong file or format.

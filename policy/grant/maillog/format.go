@@ -12,7 +12,7 @@ import (
 type Login struct {
 	// Addr is the client's address, IPv4 unmapped.
 	Addr netip.Addr
-	// User is the name as the server wrote it, empty where a Pattern has none.
+	// User is the name as the server wrote it, empty if a Pattern has none.
 	User string
 }
 
@@ -46,9 +46,6 @@ func (f Format) Parser() Parser {
 		return login, true
 	}
 }
-
-// Parse reads a line that stands alone.
-func (f Format) Parse(line string) (Login, bool) { return f.Parser()(line) }
 
 // The bounds of what is read, in octets.
 const (
@@ -170,7 +167,7 @@ func newLogin(user, addr string) (Login, bool) {
 	return Login{Addr: a.Unmap(), User: user}, true
 }
 
-// userLogin is newLogin for a server whose logins are all of somebody.
+// userLogin is newLogin for a server all of whose logins have a user.
 func userLogin(user, addr string) (Login, bool) {
 	if user == "" {
 		return Login{}, false

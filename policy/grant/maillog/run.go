@@ -27,7 +27,7 @@ const (
 //
 // Rotation by renaming loses no line and repeats none: the old file is read on until
 // nothing has come for a minute, since that is where the server may still be writing,
-// and the new one meanwhile. Where the file is copied and truncated, what was written in
+// and the new one meanwhile. If the file is copied and truncated, what was written in
 // between and had not been read yet is read from the copy; what the copying itself
 // loses, as logrotate's manual warns, is lost.
 //

@@ -29,3 +29,6 @@ func (f *Follower) Stats() Stats {
 		Open:      n.open.Load(),
 	}
 }
+
+// Parse reads a line that stands alone.
+func (f Format) Parse(line string) (Login, bool) { return f.Parser()(line) }

@@ -140,7 +140,7 @@ func assumptions(rcpts []replay.Rcpt) string {
 }
 
 // assumedMailer is the delivery agent that sendmail would choose without aliases or
-// a mailer table: local for what is in class w. Of an address that names further
+// a mailer table: local for domains in class w. Of an address that names further
 // hosts nothing is assumed.
 func assumedMailer(p *policy.Policy, address string) string {
 	at := strings.LastIndexByte(address, '@')

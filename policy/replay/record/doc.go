@@ -63,8 +63,8 @@
 // So do the addresses, names and HELO names of clients, and issuers of verified
 // certificates. Of a verdict whose reply or reason stands in the access table only the
 // action is kept. Header fields are not stored then. Rules about single people
-// (From:user@domain, CertSubject:) find nothing in a redacted recording, and what
-// they decided shows as a difference.
+// (From:user@domain, CertSubject:, the file of checks.sender_login) find nothing in a
+// redacted recording, and what they decided shows as a difference.
 //
 // Without redaction a recording holds what the envelopes hold. Header fields are
 // stored where they are asked for by name; message bodies and passwords never come

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Compression says how finished files are compressed.
@@ -97,23 +99,6 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-// Stats are the counters of a Recorder. All but Failing only grow.
-type Stats struct {
-	// Recorded counts the objects that were written.
-	Recorded uint64
-	// Dropped counts the parts of connections that found the queue full, Lost those
-	// that could not be written.
-	Dropped, Lost uint64
-	// LeftOut counts the messages that cannot be recorded so that they replay, Cut
-	// those beyond what is kept of one client, and those with more recipients.
-	LeftOut, Cut uint64
-	// Bytes is how much was written, before compression, and Files in how many
-	// files.
-	Bytes, Files uint64
-	// Failing says that the last attempt to write has failed.
-	Failing bool
-}
-
 // Recorder writes connections down. Its methods are safe for concurrent use; a nil
 // Recorder records nothing.
 type Recorder struct {
@@ -133,8 +118,9 @@ type Recorder struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
+	// See Register.
 	recorded, dropped, lost, leftOut, cut, bytes, files atomic.Uint64
-
+	// failing: the last attempt to write has failed.
 	failing atomic.Bool
 }
 
@@ -177,7 +163,7 @@ func (r *Recorder) start() {
 
 // Close writes what has been handed over so far, and compresses the last file. When
 // ctx is over it gives up what is left of that, and returns ctx's error. Connections
-// that end later are dropped.
+// that end later are dropped. It logs the counters.
 func (r *Recorder) Close(ctx context.Context) error {
 	r.mu.Lock()
 	if !r.closed {
@@ -185,6 +171,9 @@ func (r *Recorder) Close(ctx context.Context) error {
 		close(r.queue)
 	}
 	r.mu.Unlock()
+	defer func() {
+		r.config.Logger.Info("recorder stopped", "recorded", r.recorded.Load(), "dropped", r.dropped.Load(), "lost", r.lost.Load(), "bytes", r.bytes.Load())
+	}()
 	select {
 	case <-r.done:
 		return nil
@@ -194,13 +183,26 @@ func (r *Recorder) Close(ctx context.Context) error {
 	}
 }
 
-// Stats returns the counters of this moment.
-func (r *Recorder) Stats() Stats {
-	return Stats{
-		Recorded: r.recorded.Load(), Dropped: r.dropped.Load(), Lost: r.lost.Load(),
-		LeftOut: r.leftOut.Load(), Cut: r.cut.Load(),
-		Bytes: r.bytes.Load(), Files: r.files.Load(), Failing: r.failing.Load(),
+// Register has a registry read the recorder's counters.
+func (r *Recorder) Register(to prometheus.Registerer) {
+	counter := func(name, help string, n *atomic.Uint64) {
+		to.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(n.Load()) }))
 	}
+	counter("milterd_recorder_recorded_total", "Sessions, or parts of long ones, that were written.", &r.recorded)
+	counter("milterd_recorder_dropped_total", "Sessions, or parts of long ones, that found record.buffer full.", &r.dropped)
+	counter("milterd_recorder_lost_total", "Sessions, or parts of long ones, that could not be written.", &r.lost)
+	counter("milterd_recorder_left_out_total", "Messages that cannot be recorded so that they replay.", &r.leftOut)
+	counter("milterd_recorder_cut_total", "Messages beyond what is kept of one client, and those with too many recipients.", &r.cut)
+	counter("milterd_recorder_written_bytes_total", "Octets written, before compression.", &r.bytes)
+	counter("milterd_recorder_files_total", "Files begun.", &r.files)
+	to.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "milterd_recorder_failing", Help: "Whether the last attempt to write failed.",
+	}, func() float64 {
+		if r.failing.Load() {
+			return 1
+		}
+		return 0
+	}))
 }
 
 // take queues a part of a connection, or drops it.

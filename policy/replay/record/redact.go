@@ -100,7 +100,7 @@ func (m *messageRedactor) within(s string) bool {
 // tls hides whom a client certificate is for. The issuer of one that was verified
 // stays, as it is a certification authority.
 func (m *messageRedactor) tls(t policy.TLS) replay.TLS {
-	hidden := replay.TLS(t)
+	hidden := t
 	if m.redactor == nil {
 		return hidden
 	}

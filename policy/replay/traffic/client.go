@@ -14,7 +14,7 @@ type client struct {
 	// addr is invalid for a submission on this host (sendmail -bs).
 	addr      netip.Addr
 	name, ptr string
-	// resolve is empty where only FAIL and TEMP are left.
+	// resolve is empty if only FAIL and TEMP are left.
 	resolve policy.Resolve
 }
 

@@ -35,7 +35,7 @@ type connection struct {
 
 	client client
 	// unconfirmed is what a greeting says of the client that may be a line of a message: it
-	// counts only where sendmail's answer to EHLO agrees.
+	// counts only if sendmail's answer to EHLO agrees.
 	unconfirmed client
 	helo        string
 	tls         bool

@@ -17,7 +17,7 @@
 // The lines of many processes stand between each other. One process serves one
 // connection, and its number is given out again later: a greeting begins the next
 // connection. A command is noted when sendmail takes it up, not when it comes, so
-// that each stands before its reply even where the client sends many at once. What is
+// that each stands before its reply even if the client sends many at once. What is
 // said after STARTTLS is there in the clear, and so is what is said for AUTH.
 //
 // Deliveries are in the log as well, in other processes or, with DeliveryMode

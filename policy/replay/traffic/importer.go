@@ -113,8 +113,8 @@ func (im *importer) entry(e entry) {
 // serves reports whether a line belongs to a connection that the process serves, and
 // not to a delivery.
 //
-// While it delivers, what it writes is commands, and messages, whose text anybody may
-// have chosen: a line of such a text can look like a reply. What it reads is replies.
+// While it delivers, what it writes is commands, and messages, whose text a client
+// may have chosen: a line of such a text can look like a reply. What it reads is replies.
 // So only a line that is read and is no reply tells that it serves again; with it, either
 // the connection goes on, or another process has got the number.
 func (p *process) serves(e entry) bool {

@@ -7,8 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// reloadOutcome is how the reloads went.
-type reloadOutcome struct {
+// reloadCounts count the reloads and say how the last one went.
+type reloadCounts struct {
 	succeeded, failed atomic.Uint64
 	// failing: the last one failed.
 	failing atomic.Bool
@@ -17,22 +17,22 @@ type reloadOutcome struct {
 }
 
 // loaded notes that a policy is put in force, at the start or by a reload.
-func (o *reloadOutcome) loaded() { o.last.Store(time.Now().Unix()) }
+func (c *reloadCounts) loaded() { c.last.Store(time.Now().Unix()) }
 
 // reloaded notes the end of a reload.
-func (o *reloadOutcome) reloaded(err error) {
-	o.failing.Store(err != nil)
+func (c *reloadCounts) reloaded(err error) {
+	c.failing.Store(err != nil)
 	if err != nil {
-		o.failed.Add(1)
+		c.failed.Add(1)
 	} else {
-		o.succeeded.Add(1)
+		c.succeeded.Add(1)
 	}
 }
 
 // register has a registry read how the reloads went, and what is in force.
 func (r *reloader) register(to prometheus.Registerer) {
-	o := &r.outcome
-	for result, n := range map[string]*atomic.Uint64{"success": &o.succeeded, "failure": &o.failed} {
+	c := &r.counts
+	for result, n := range map[string]*atomic.Uint64{"success": &c.succeeded, "failure": &c.failed} {
 		to.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "milterd_config_reloads_total", Help: "Reloads since the start; a failed one is tried, and counted, again.",
 			ConstLabels: prometheus.Labels{"result": result},
@@ -42,13 +42,13 @@ func (r *reloader) register(to prometheus.Registerer) {
 		to.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
 	}
 	gauge("milterd_config_last_reload_successful", "Whether the last reload succeeded; 0: an older policy is in force than the files hold.", func() float64 {
-		if o.failing.Load() {
+		if c.failing.Load() {
 			return 0
 		}
 		return 1
 	})
 	gauge("milterd_config_last_reload_success_timestamp_seconds", "When a policy was put in force last, at the start or by a reload.",
-		func() float64 { return float64(o.last.Load()) })
+		func() float64 { return float64(c.last.Load()) })
 	gauge("milterd_nat_suspected", "Whether nearly all clients have one private address that hides their own, so that nothing is concluded from it (nat_guard).", func() float64 {
 		if r.current.Load().NAT.Shared().IsValid() {
 			return 1

@@ -12,8 +12,8 @@ import (
 	"milterd/integration/testkit"
 )
 
-// crowded serves a page whose metrics wait for their release.
-func crowded(t *testing.T) (addr string, metrics chan struct{}) {
+// busyPage serves a page whose metrics wait for their release.
+func busyPage(t *testing.T) (addr string, metrics chan struct{}) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -58,7 +58,7 @@ func wantStatus(t *testing.T, addr, path string, want int) {
 func TestHealthDoesNotWaitForOthers(t *testing.T) {
 	for _, said := range []string{"", "G", "GET /metrics HTTP/1.1\r\nHost: x\r\nX-Slow: "} {
 		t.Run(fmt.Sprintf("clients that said %q", said), func(t *testing.T) {
-			addr, _ := crowded(t)
+			addr, _ := busyPage(t)
 			for range 4 * maxConnections {
 				send(t, addr, said)
 			}
@@ -66,7 +66,7 @@ func TestHealthDoesNotWaitForOthers(t *testing.T) {
 		})
 	}
 	t.Run("clients whose answers take long", func(t *testing.T) {
-		addr, metrics := crowded(t)
+		addr, metrics := busyPage(t)
 		defer close(metrics)
 		for range 2 * maxConnections {
 			send(t, addr, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -82,8 +82,36 @@ func TestHealthDoesNotWaitForOthers(t *testing.T) {
 	})
 }
 
+func TestAnAnswerIsSentWholeInACrowd(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun, release := make(chan struct{}), make(chan struct{})
+	s := Serve([]net.Listener{ln}, Page{Problem: func() string { return "" }, Metrics: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(begun)
+		<-release
+	})}, slog.New(slog.DiscardHandler))
+	t.Cleanup(s.Shutdown)
+	asking := send(t, ln.Addr().String(), "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+	<-begun
+	for range maxConnections {
+		send(t, ln.Addr().String(), "")
+	}
+	// All of them have been seen once this one has.
+	wantStatus(t, ln.Addr().String(), "/healthz", http.StatusOK)
+	close(release)
+	if err := asking.SetReadDeadline(time.Now().Add(testkit.Patience)); err != nil {
+		t.Fatal(err)
+	}
+	answer := make([]byte, len("HTTP/1.1 200"))
+	if _, err := io.ReadFull(asking, answer); err != nil || string(answer) != "HTTP/1.1 200" {
+		t.Errorf("%q, %v", answer, err)
+	}
+}
+
 func TestTooManyRequestsAtATime(t *testing.T) {
-	addr, metrics := crowded(t)
+	addr, metrics := busyPage(t)
 	defer close(metrics)
 	for range maxConnections {
 		send(t, addr, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
