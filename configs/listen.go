@@ -53,7 +53,11 @@ func (c *Config) checkReach(s *sources) {
 		}
 	}
 	if c.Listen.HTTP != "" && reachable(c.Listen.HTTP) {
-		s.warnOf("listen.http", "%s can be reached from other machines, and asks nobody who they are", c.Listen.HTTP)
+		page := "the page is for this machine alone, as there is no status.token"
+		if c.Status.Token != "" || c.Status.TokenFile != "" {
+			page = "the page asks for status.token, which is sent in the clear"
+		}
+		s.warnOf("listen.http", "%s can be reached from other machines: they can read /metrics and /healthz; %s", c.Listen.HTTP, page)
 	}
 	// Users of this machine could grant relays, or read which clients hold a grant.
 	g := &c.Grants

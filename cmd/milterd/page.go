@@ -49,6 +49,9 @@ func (r *reloader) report(problem func() string) func() *status.Report {
 	return func() *status.Report {
 		facts := r.page.Load()
 		inForce := facts.inForce
+		if shared := r.current.Load().NAT.Shared(); shared.IsValid() {
+			inForce.Shared = shared.String()
+		}
 		return &status.Report{
 			Version: version(), Problem: problem(), Snapshot: r.tally.Snapshot(time.Now()),
 			InForce: &inForce, State: status.State(r.registry),

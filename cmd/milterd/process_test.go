@@ -197,9 +197,14 @@ func (p *process) signal(t *testing.T, signal os.Signal) {
 
 // connect begins an SMTP connection from 203.0.113.9 as the MTA would.
 func connect(socket string) (*gomilter.ClientSession, error) {
+	return connectFrom(socket, "203.0.113.9")
+}
+
+// connectFrom begins the session of a client.
+func connectFrom(socket, from string) (*gomilter.ClientSession, error) {
 	macros := gomilter.NewMacroBag()
 	macros.Set(gomilter.MacroClientName, "client.example")
-	macros.Set("{client_addr}", "203.0.113.9")
+	macros.Set("{client_addr}", from)
 	macros.Set("{client_resolve}", "OK")
 	macros.Set(gomilter.MacroDaemonName, "MTA")
 	macros.Set("{daemon_port}", "25")
@@ -208,7 +213,7 @@ func connect(socket string) (*gomilter.ClientSession, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := session.Conn("client.example", gomilter.FamilyInet, 40112, "203.0.113.9"); err != nil {
+	if _, err := session.Conn("client.example", gomilter.FamilyInet, 40112, from); err != nil {
 		return nil, errors.Join(err, session.Close())
 	}
 	if _, err := session.Helo("client.example"); err != nil {

@@ -92,3 +92,44 @@ func TestAReportNeedsAPage(t *testing.T) {
 		t.Errorf("%d %s", code, complaints)
 	}
 }
+
+func TestAReportWithTheTokenOfThePage(t *testing.T) {
+	listen := strings.Replace(statusConfig, "local:DIR/http.sock", "'inet:9180@"+ownLoopback()+"'", 1)
+	config := listen + "status: {token_file: DIR/token}\n"
+	dir := newDir(t, config, rejectsBad)
+	write(t, dir, "token", "a-token-of-the-page\n")
+	p := launch(t, dir)
+	p.waitLog(t, "listening", "door=status")
+	if code, out, complaints := reportAbout(dir); code != exitOK || !strings.Contains(out, "mx.example.test: mode enforce") {
+		t.Errorf("with it: %d %s\n%s", code, complaints, out)
+	}
+	for name, other := range map[string]string{
+		"without it": listen, "with another": listen + "status: {token: another-token-than-that}\n",
+	} {
+		asking := newDir(t, other, rejectsBad)
+		if code, out, complaints := reportAbout(asking); code != exitFailure || out != "" || !strings.Contains(complaints, "401 Unauthorized: expected the token of status.token") {
+			t.Errorf("%s: %d %s\n%s", name, code, complaints, out)
+		}
+	}
+	asking := newDir(t, config, rejectsBad)
+	if code, _, complaints := reportAbout(asking); code != exitFailure || !strings.Contains(complaints, "token: no such file") {
+		t.Errorf("with a token that cannot be read: %d %s", code, complaints)
+	}
+}
+
+// TestThePageTellsOfHiddenClients: all clients of a while have one private address.
+func TestThePageTellsOfHiddenClients(t *testing.T) {
+	p := serving(t, statusConfig, "")
+	testkit.Eventually(t, "the page says so", func() bool {
+		session, err := connectFrom(p.socket(), "10.88.0.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		closing(t, session)
+		_, body := p.page(t, http.MethodGet, "/")
+		return strings.Contains(body, "clients are hidden behind 10.88.0.1")
+	})
+	if code, out, _ := reportAbout(p.dir); code != exitOK || !strings.Contains(out, "nearly all clients have the address 10.88.0.1") {
+		t.Errorf("%d\n%s", code, out)
+	}
+}

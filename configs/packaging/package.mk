@@ -15,7 +15,10 @@ GOARCH ?= $(shell $(GO) env GOARCH)
 STAGE = bin/package
 DIST = dist
 
-.PHONY: deb rpm release stage
+.PHONY: deb rpm release stage package-version
+
+package-version:
+	@echo $(PACKAGE_VERSION)
 
 # bin/package holds what both packages consist of, for one architecture.
 stage:

@@ -20,7 +20,11 @@ const (
 	messageTaken = "250 2.0.0"
 	accessDenied = "550 5.7.1"
 	milterDown   = "451 4.3.2"
+	mapDown      = "451 4.3.0"
 )
+
+// bridged is where the pod is reached through the bridge, with its gateway as client.
+const bridged = "127.0.0.1:2525"
 
 // maxImage is how large the image of milterd may be, in octets.
 const maxImage = 20_000_000
@@ -58,12 +62,24 @@ func TestPod(t *testing.T) {
 		p.health()
 		p.killed()
 	})
+	enforced := []string{"mode: shadow", "mode: enforce", "hostPort: 25}", "hostPort: 2525}", "relay: []", "relay: ['10.89']"}
 	t.Run("tcp", func(t *testing.T) {
 		// sendmail and milterd meet at the loopback address of the pod.
-		const socket = "local:/run/milterd/sockets/milter.sock"
-		p := e.play(t, `"`+socket+`"`, "inet:8893@127.0.0.1", "milter: "+socket, "milter: inet:8893", "mode: shadow", "mode: enforce", "hostPort: 25}", "hostPort: 2525}", "relay: []", "relay: ['10.89']")
+		const filter, asked = "local:/run/milterd/sockets/milter.sock", "local:/run/milterd/sockets/map.sock"
+		p := e.play(t, append(enforced, `"`+filter+`"`, "inet:8893@127.0.0.1", `"`+asked+`"`, "inet:8894@127.0.0.1",
+			"milter: "+filter, "milter: inet:8893", "map: "+asked, "map: inet:8894")...)
 		p.expect(good, "postmaster@example.test", messageTaken)
 		p.expect(refused, "postmaster@example.test", accessDenied)
+		p.gateway()
+	})
+	t.Run("filter alone", func(t *testing.T) {
+		p := e.play(t, append(enforced, "        - {name: MILTERD_MAP_SOCKET", "        # - {name: MILTERD_MAP_SOCKET", "map: local:/run/milterd/sockets/map.sock", "map: []")...)
+		p.expect(refused, "postmaster@example.test", accessDenied)
+		// sendmail has rules of its own, then.
+		if got := p.send("127.0.0.1", bridged, "x@other.example"); !strings.HasPrefix(got, "550 5.7.1") {
+			t.Errorf("before sendmail relays: %q", got)
+		}
+		p.do("exec", "mail-sendmail", "sh", "-c", "echo 10.89 >>/etc/mail/relay-domains && kill -HUP 1")
 		p.gateway()
 	})
 }
@@ -128,14 +144,12 @@ func (p *pod) shadow() {
 // gateway: who comes through the port of the host has the address of the bridge, whose
 // network may relay. That makes an open relay, until milterd sees that all have it.
 func (p *pod) gateway() {
-	const port = "127.0.0.1:2525"
-	p.do("exec", "mail-sendmail", "sh", "-c", "echo 10.89 >>/etc/mail/relay-domains && kill -HUP 1")
-	testkit.Eventually(p.t, "sendmail relays for the bridge", func() bool {
+	testkit.Eventually(p.t, "mail is relayed for the bridge", func() bool {
 		conn, err := net.Dial("tcp", p.addr+":25")
-		return err == nil && conn.Close() == nil && strings.HasPrefix(p.send("127.0.0.1", port, "x@other.example"), messageTaken)
+		return err == nil && conn.Close() == nil && strings.HasPrefix(p.send("127.0.0.1", bridged, "x@other.example"), messageTaken)
 	})
-	for range 60 {
-		conn, err := harness.Dial("127.0.0.1", port)
+	for range 150 {
+		conn, err := harness.Dial("127.0.0.1", bridged)
 		if err != nil {
 			p.t.Fatal(err)
 		}
@@ -144,10 +158,10 @@ func (p *pod) gateway() {
 		}
 		conn.Close()
 	}
-	if got := p.send("127.0.0.1", port, "x@other.example"); !strings.HasPrefix(got, "451 4.7.1") {
+	if got := p.send("127.0.0.1", bridged, "x@other.example"); !strings.HasPrefix(got, "451 4.7.1") {
 		p.t.Errorf("relaying for anyone behind the gateway: %q", got)
 	}
-	if got := p.send("127.0.0.1", port, "postmaster@example.test"); !strings.HasPrefix(got, messageTaken) {
+	if got := p.send("127.0.0.1", bridged, "postmaster@example.test"); !strings.HasPrefix(got, messageTaken) {
 		p.t.Errorf("mail to us from behind the gateway: %q", got)
 	}
 	if log := p.logs("mail-milterd"); strings.Count(log, "nearly all clients have one private address") != 1 {
@@ -265,7 +279,7 @@ func (p *pod) killed() {
 	p.becomes(good, "postmaster@example.test", messageTaken)
 	p.t.Logf("replies while milterd was gone and came back: %v", replies)
 	for reply := range replies {
-		if reply != milterDown && reply != accessDenied {
+		if reply != milterDown && reply != mapDown && reply != accessDenied {
 			p.t.Errorf("a client that the table refuses was answered %s", reply)
 		}
 	}

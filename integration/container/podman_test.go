@@ -53,9 +53,12 @@ func (e *engine) logs(container string) string {
 	return string(output)
 }
 
-// build builds the two images from their Containerfiles as they are.
+// build builds the two images from their Containerfiles as they are, once.
 func (e *engine) build(base string) {
 	e.t.Helper()
+	if _, err := e.try("image", "exists", "milterd"); err == nil {
+		return
+	}
 	goroot, cache := goEnv(e.t, "GOROOT"), goEnv(e.t, "GOCACHE")
 	modules := goEnv(e.t, "GOMODCACHE")
 	e.do("import", base, "docker.io/library/debian:bookworm-slim")
@@ -63,7 +66,7 @@ func (e *engine) build(base string) {
 		"--change", "ENV GOPATH=/go", "--change", "ENV GOTOOLCHAIN=local", "--change", "ENV GOSUMDB=off",
 		"--change", "ENV GOPROXY=file:///go/pkg/mod/cache/download", base, "docker.io/library/golang:1.26-bookworm")
 	e.do("build", "--format", "docker", "--pull=never", "--network=none", "-t", "sendmail",
-		"-f", filepath.Join(root, "configs/container/Containerfile.sendmail"), filepath.Join(root, "configs/container"))
+		"-f", filepath.Join(root, "configs/container/Containerfile.sendmail"), filepath.Join(root, "configs"))
 	e.do("build", "--format", "docker", "--pull=never", "--network=none", "-t", "milterd", "--build-arg", "VERSION=v1.2.3-test",
 		"-v", goroot+":/usr/local/go:ro", "-v", modules+":/go/pkg/mod", "-v", cache+":/root/.cache/go-build",
 		"-f", filepath.Join(root, "configs/container/Containerfile"), root)

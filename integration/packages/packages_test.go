@@ -28,12 +28,64 @@ func run(t *testing.T, name string, args ...string) string {
 func TestAPackageIsInstalledUpgradedAndPurged(t *testing.T) {
 	testkit.NeedRoot(t)
 	testkit.Need(t, "debootstrap", "unshare", "ip", "dpkg-deb", "lintian")
-	archive := strings.TrimSpace(run(t, "sh", filepath.Join(source, "integration/debian-root")))
+	root := cleanRoot(t)
+	packagesInto(t, root, "in-root")
+	t.Log(run(t, "unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "--kill-child", "sh", "-c",
+		`hostname mx.example.test && ip link set lo up && mount -t proc proc "$0/proc" && mount -t devtmpfs dev "$0/dev" && exec chroot "$0" /in-root`, root))
+}
+
+// service runs a script in a root, and ends its systemd.
+const service = `[Service]
+Type=oneshot
+ExecStart=/in-systemd
+StandardOutput=file:/result
+StandardError=file:/result
+ExecStopPost=/bin/sh -c 'echo "$EXIT_STATUS" >/status; systemctl poweroff --no-block'
+[Install]
+WantedBy=multi-user.target
+`
+
+// TestAPackageUnderSystemd has systemd as process 1 of a container.
+func TestAPackageUnderSystemd(t *testing.T) {
+	testkit.NeedRoot(t)
+	testkit.Need(t, "debootstrap", "systemd-nspawn", "dpkg-deb", "lintian", "timeout")
+	root := cleanRoot(t, "bookworm-systemd", "sendmail-bin", "sendmail-cf", "sendmail-base", "m4", "make", "procps", "adduser", "systemd-sysv", "dbus")
+	packagesInto(t, root, "in-systemd")
+	for name, text := range map[string]string{
+		"etc/hosts": "127.0.0.1 localhost\n127.0.1.1 mx.example.test mx\n", "etc/hostname": "mx\n", "etc/systemd/system/trial.service": service,
+	} {
+		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// sendmail is started when it has its configuration.
+	run(t, "chroot", root, "update-rc.d", "sendmail", "remove")
+	run(t, "chroot", root, "systemctl", "enable", "trial.service")
+	console, err := exec.Command("timeout", "--kill-after=10", "180", "systemd-nspawn", "--quiet", "-D", root, "--boot", "--private-network",
+		"--hostname=mx", "--register=no", "--keep-unit", "--console=pipe").CombinedOutput()
+	result, _ := os.ReadFile(filepath.Join(root, "result")) // there is a status, or none
+	status, _ := os.ReadFile(filepath.Join(root, "status"))
+	if string(status) != "0\n" {
+		t.Fatalf("exit status %q, %v\n%s\nconsole:\n%s", status, err, result, console[max(0, len(console)-4000):])
+	}
+	t.Logf("%s", result)
+}
+
+// cleanRoot unpacks a Debian, as integration/debian-root makes it.
+func cleanRoot(t *testing.T, args ...string) string {
+	t.Helper()
 	root := t.TempDir()
-	run(t, "tar", "-C", root, "-xf", archive)
+	run(t, "tar", "-C", root, "-xf", strings.TrimSpace(run(t, "sh", append([]string{filepath.Join(source, "integration/debian-root")}, args...)...)))
 	if err := os.Chmod(root, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	return root
+}
+
+// packagesInto makes two packages and puts them into a root, with the script that lives
+// with them.
+func packagesInto(t *testing.T, root, script string) {
+	t.Helper()
 	for name, version := range map[string]string{"first.deb": "1.0.0", "second.deb": "1.0.1"} {
 		dist := t.TempDir()
 		run(t, "make", "-C", source, "deb", "VERSION=v"+version, "DIST="+dist)
@@ -41,12 +93,10 @@ func TestAPackageIsInstalledUpgradedAndPurged(t *testing.T) {
 		if err != nil || len(debs) != 1 {
 			t.Fatalf("packages: %v, %v", debs, err)
 		}
-		run(t, "lintian", "--allow-root", "--fail-on", "error", debs[0])
+		run(t, "lintian", "--allow-root", "--fail-on", "error,warning", debs[0])
 		run(t, "cp", debs[0], filepath.Join(root, name))
 	}
-	run(t, "cp", "in-root", root)
-	t.Log(run(t, "unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "--kill-child", "sh", "-c",
-		`hostname mx.example.test && ip link set lo up && mount -t proc proc "$0/proc" && mount -t devtmpfs dev "$0/dev" && exec chroot "$0" /in-root`, root))
+	run(t, "cp", "functions", script, root)
 }
 
 // TestTheUnitsAreValid: systemd-analyze knows all they say.

@@ -173,7 +173,7 @@ func tags(t *testing.T, text string) (all []string) {
 		r := made()
 		r.Problem, r.Version, r.Clients[0].Over = text, text, 3
 		f := r.InForce
-		f.Failure, f.Config, f.Mode, f.Hostname, f.Access, f.Features = text, text, text, text, text, text
+		f.Shared, f.Failure, f.Config, f.Mode, f.Hostname, f.Access, f.Features = text, text, text, text, text, text, text
 		f.Warnings, f.Settings = []string{text}, []Setting{{text, text}}
 		r.State = []Group{{text, []Value{{text, text, text, 1e21}}}}
 		return r

@@ -41,6 +41,9 @@ type InForce struct {
 	Local int       `json:"local"`
 	Relay int       `json:"relay"`
 	Since time.Time `json:"since"`
+	// Shared is the private address that nearly all clients have, as something hides their
+	// own (nat_guard); empty if there is none.
+	Shared string `json:"shared_address,omitempty"`
 	// Failure is what keeps the files as they are now from being in force.
 	Failure  string   `json:"failure,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`

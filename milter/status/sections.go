@@ -68,6 +68,7 @@ func (v *view) top(m *markup) {
 			class = "shadow"
 		}
 		m.put(` <b class="pill %s">mode %s</b>`, class, f.Mode)
+		m.some(` <b class="pill refused">clients are hidden behind %s</b>`, f.Shared)
 		if f.Failure != "" {
 			m.put(` <b class="pill refused">an older policy is in force</b>`)
 		}
@@ -222,6 +223,7 @@ func (v *view) inForce(m *markup) {
 		return
 	}
 	m.put("\n<section id=\"force\">\n<h2>In force</h2>")
+	m.some("\n<p class=\"alarm\">Nearly all clients have the address %s, so something hides their own: reverse DNS, address lists and relaying by address are suspended for it (nat_guard).</p>", f.Shared)
 	m.some("\n<p class=\"alarm\">The files as they are now cannot be used: %s</p>", f.Failure)
 	config, features := f.Config, f.Features
 	if config == "" {

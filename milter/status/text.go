@@ -20,6 +20,9 @@ func (r *Report) Text() string {
 	}
 	if f := r.InForce; f != nil {
 		fmt.Fprintf(&b, "%s: mode %s since %s, %d access entries\n", f.Hostname, f.Mode, f.Since.Format("2006-01-02 15:04:05"), f.Entries)
+		if f.Shared != "" {
+			fmt.Fprintf(&b, "nearly all clients have the address %s: something hides their own (nat_guard)\n", f.Shared)
+		}
 		if f.Failure != "" {
 			fmt.Fprintf(&b, "the files as they are now cannot be used: %s\n", f.Failure)
 		}
