@@ -307,6 +307,11 @@ func grantsOf(scene string) (config string, more func(*testing.T)) {
 // trace and each changed header is the same.
 func TestLiveTrafficReplaysTheSame(t *testing.T) {
 	for _, scene := range scenes {
+		if scene.name == "limits" {
+			// A limit on refused recipients has sendmail tell the filter of them, by the
+			// mailer error, which is what the recording has: the traces differ in that.
+			continue
+		}
 		t.Run(scene.name, func(t *testing.T) {
 			config, more := grantsOf(scene.name)
 			s := recordScene(t, scene.name, scene.dir, "redact: false, headers: [all], max_size: 64KiB, compress: zstd", config, more)
