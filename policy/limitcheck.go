@@ -94,19 +94,25 @@ func (s *Session) judgeLimits(e *evaluation, blocked bool, queries []LimitQuery)
 			return
 		}
 	}
-	if !over && len(queries) > 0 && !s.untraced {
-		s.trace(&e.verdict, Step{Check: "limits", Result: "pass", Reason: limitsUsed(queries)})
+	if over || s.untraced {
+		return
+	}
+	if used := limitsUsed(queries); used != "" {
+		s.trace(&e.verdict, Step{Check: "limits", Result: "pass", Reason: used})
 	}
 }
 
 // limitsUsed tells how much of each limit was used: "logins 37 of 100/1h, day 120 of
-// 1000/24h".
+// 1000/24h". Those that were not asked, as at the map door, are left out.
 func limitsUsed(queries []LimitQuery) string {
 	var room [128]byte
 	text := room[:0]
 	for i := range queries {
 		q := &queries[i]
-		if i > 0 {
+		if q.Answer.Rate.Burst == 0 {
+			continue
+		}
+		if len(text) > 0 {
 			text = append(text, ", "...)
 		}
 		text = append(append(text, q.Limit.Name...), ' ')
