@@ -34,6 +34,7 @@ var installed = []string{
 func TestARelease(t *testing.T) {
 	testkit.NeedRoot(t)
 	testkit.Need(t, "git", "make", "dpkg-deb", "lintian", "rpm", "sha256sum")
+	t.Setenv("MAKEFLAGS", "") // of the make that runs the tests: its jobs are its own
 	clone, dist := filepath.Join(t.TempDir(), "clone"), filepath.Join(t.TempDir(), "dist")
 	run(t, "git", "clone", "--quiet", "--no-tags", source, clone)
 	run(t, "make", "-C", clone, "release", "DIST="+dist)
