@@ -76,6 +76,12 @@ func TestARedactedRecordingHoldsNothingPrivate(t *testing.T) {
 			for _, session := range s.sessions {
 				// A name may also be a piece of an IPv6 address.
 				text = strings.ReplaceAll(text, fmt.Sprintf("%q", session.Connect.Addr), "ADDRESS")
+				// A label of a client's host may also be a mailbox.
+				for _, host := range []string{session.Connect.Name, session.Connect.PTR, session.HELO} {
+					if strings.Contains(host, ".") {
+						text = strings.ReplaceAll(text, host, "HOST")
+					}
+				}
 			}
 			private := privateTexts(t, s)
 			if len(private) < 3 {
@@ -87,9 +93,6 @@ func TestARedactedRecordingHoldsNothingPrivate(t *testing.T) {
 			}
 			shown := 0
 			for _, p := range private {
-				if slices.Contains(hostLabels(s), p) {
-					continue // a client's host is shown
-				}
 				if asWord(p).MatchString(log.String()) {
 					shown++
 				}
@@ -221,14 +224,4 @@ func (s *recordedScene) decidedDifferently(t *testing.T, status int) []string {
 	}
 	slices.Sort(changed)
 	return changed
-}
-
-// hostLabels are the labels of the clients' names.
-func hostLabels(s *recordedScene) (labels []string) {
-	for _, session := range s.sessions {
-		for _, name := range []string{session.Connect.Name, session.Connect.PTR, session.HELO} {
-			labels = append(labels, strings.Split(name, ".")...)
-		}
-	}
-	return labels
 }
