@@ -180,10 +180,22 @@ func TestSlowClientsOfEachDoorKeepNobodyOut(t *testing.T) {
 func TestTenThousandConnectionsOverTheLimit(t *testing.T) {
 	p := startDoors(t, nothing)
 	before := p.vitals(t)
-	for _, door := range []string{"milter.sock", "map.sock"} {
+	// What a connection says first. One that says nothing would be closed soon, and make
+	// room for those over the limit.
+	for door, first := range map[string]string{
+		"milter.sock": "\x00\x00\x00\x0dO\x00\x00\x00\x06\x00\x00\x01\xff\x00\x1f\xff\xff",
+		"map.sock":    "23:access from:bad.example,",
+	} {
 		var held []net.Conn
 		for range 200 {
-			held = append(held, p.dial(t, door))
+			conn := p.dial(t, door)
+			held = append(held, conn)
+			if _, err := conn.Write([]byte(first)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := conn.Read(make([]byte, 1)); err != nil {
+				t.Fatalf("%s: no answer to the first words: %v", door, err)
+			}
 		}
 		for range 10_000 {
 			conn := p.dial(t, door)
@@ -215,7 +227,7 @@ func TestNoDescriptorsLeft(t *testing.T) {
 	}
 	few.Max = limit.Max
 	if err := unix.Prlimit(p.Process.Pid, unix.RLIMIT_NOFILE, &few, nil); err != nil {
-		t.Skipf("this process may not limit others: %v", err)
+		testkit.Missing(t, fmt.Sprintf("this process may not limit others: %v", err))
 	}
 	var waiting []net.Conn
 	for range 60 {
@@ -269,7 +281,7 @@ func TestAFullDisk(t *testing.T) {
 	p := startDoors(t, func(dir string) {
 		state = dir
 		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k,mode=0700"); err != nil {
-			t.Skipf("no file system of its own: %v", err)
+			testkit.Missing(t, fmt.Sprintf("no file system of its own: %v", err))
 		}
 	})
 	t.Cleanup(func() {
