@@ -1,12 +1,11 @@
 package integration_test
 
 import (
-	"fmt"
 	"os"
 	"testing"
 
 	"milterd/integration/harness"
-	"milterd/integration/testkit"
+	"milterd/integration/harness/harnesstest"
 )
 
 // world is where the tests of this package start their servers.
@@ -22,29 +21,11 @@ func TestMain(m *testing.M) {
 // needWorld skips a test if a real sendmail cannot be started.
 func needWorld(t testing.TB) {
 	t.Helper()
-	if world.Missing != nil {
-		testkit.Missing(t, fmt.Sprintf("a real sendmail cannot be started: %v", world.Missing))
-	}
+	harnesstest.Need(t, world)
 }
 
 // start runs a server for one test.
 func start(t *testing.T, o harness.Options) *harness.Env {
 	t.Helper()
-	needWorld(t)
-	env, err := world.Start(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := env.Close(); err != nil {
-			t.Errorf("stop server: %v", err)
-		}
-		if t.Failed() {
-			t.Logf("sendmail's log:\n%s", env.Syslog)
-			if env.Milterd != nil {
-				t.Logf("milterd's log:\n%s", env.Milterd.Log)
-			}
-		}
-	})
-	return env
+	return harnesstest.Start(t, world, o)
 }

@@ -1,6 +1,7 @@
 package sendmail
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"milterd/integration/testkit"
 	"milterd/policy/access"
 )
 
@@ -22,10 +24,7 @@ func generate(t *testing.T, lines ...string) []byte {
 		_, err = os.Stat(cfDir + "/m4/cf.m4")
 	}
 	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("a sendmail.cf cannot be generated: %v", err)
-		}
-		t.Skipf("a sendmail.cf cannot be generated (packages m4 and sendmail-cf): %v", err)
+		testkit.Missing(t, fmt.Sprintf("a sendmail.cf cannot be generated (packages m4 and sendmail-cf): %v", err))
 	}
 	mc := "divert(0)dnl\ninclude(`" + cfDir + "/m4/cf.m4')dnl\nOSTYPE(`debian')dnl\n" +
 		strings.Join(lines, "\n") + "\nMAILER(`local')dnl\nMAILER(`smtp')dnl\n"

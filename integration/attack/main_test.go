@@ -1,12 +1,11 @@
 package attack
 
 import (
-	"fmt"
 	"os"
 	"testing"
 
 	"milterd/integration/harness"
-	"milterd/integration/testkit"
+	"milterd/integration/harness/harnesstest"
 )
 
 // world is where the servers are started.
@@ -26,18 +25,6 @@ const busy = "define(`confREFUSE_LA', `1000')dnl\ndefine(`confQUEUE_LA', `1000')
 // start runs a server for one test.
 func start(t *testing.T, o harness.Options) *harness.Env {
 	t.Helper()
-	if world.Missing != nil {
-		testkit.Missing(t, fmt.Sprintf("a real sendmail cannot be started: %v", world.Missing))
-	}
 	o.MC += busy
-	env, err := world.Start(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := env.Close(); err != nil {
-			t.Errorf("stop server: %v", err)
-		}
-	})
-	return env
+	return harnesstest.Start(t, world, o)
 }

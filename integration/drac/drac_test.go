@@ -18,9 +18,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 
 	"milterd/integration/harness"
+	"milterd/integration/harness/harnesstest"
+	"milterd/integration/testkit"
 	"milterd/policy/grant"
 	"milterd/policy/grant/drac"
 )
@@ -43,12 +44,7 @@ func TestMain(m *testing.M) {
 		defer os.RemoveAll(dir)
 		client = filepath.Join(dir, "client")
 		missing = errors.Join(w.Missing, programs(), compile(client))
-		code := m.Run()
-		if err := goleak.Find(); code == 0 && err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		return code
+		return harnesstest.Run(m)
 	}))
 }
 
@@ -74,13 +70,9 @@ func compile(path string) error {
 
 func need(t *testing.T) {
 	t.Helper()
-	if missing == nil {
-		return
+	if missing != nil {
+		testkit.Missing(t, fmt.Sprintf("a DRAC client cannot be run: %v", missing))
 	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("a DRAC client cannot be run: %v", missing)
-	}
-	t.Skipf("a DRAC client cannot be run: %v", missing)
 }
 
 // startRpcbind starts rpcbind with an empty table and waits until it answers.

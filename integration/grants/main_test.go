@@ -1,8 +1,6 @@
 package grants_test
 
 import (
-	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -10,9 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"milterd/integration/harness"
+	"milterd/integration/harness/harnesstest"
 )
 
 const (
@@ -45,12 +42,7 @@ var world *harness.World
 func TestMain(m *testing.M) {
 	os.Exit(harness.Main(func(w *harness.World) int {
 		world = w
-		code := m.Run()
-		if err := goleak.Find(); code == 0 && err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		return code
+		return harnesstest.Run(m)
 	}))
 }
 
@@ -58,30 +50,13 @@ func TestMain(m *testing.M) {
 // what the test needs.
 func start(t *testing.T, grants string, missing ...error) *harness.Env {
 	t.Helper()
-	if err := errors.Join(append(missing, world.Missing)...); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("the servers cannot be started: %v", err)
-		}
-		t.Skipf("the servers cannot be started: %v", err)
-	}
+	harnesstest.Need(t, world, missing...)
 	options, err := harness.ReadScene("scene")
 	if err != nil {
 		t.Fatal(err)
 	}
 	options.Config += grants
-	env, err := world.Start(options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := env.Close(); err != nil {
-			t.Errorf("stop servers: %v", err)
-		}
-		if t.Failed() {
-			t.Logf("sendmail's log:\n%s\nmilterd's log:\n%s", env.Syslog, env.Milterd.Log)
-		}
-	})
-	return env
+	return harnesstest.Start(t, world, options)
 }
 
 // setGrants replaces the section grants of the running milterd.

@@ -11,9 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"milterd/integration/harness"
+	"milterd/integration/harness/harnesstest"
 )
 
 const (
@@ -32,43 +31,21 @@ var world *harness.World
 func TestMain(m *testing.M) {
 	os.Exit(harness.Main(func(w *harness.World) int {
 		world = w
-		code := m.Run()
-		if err := goleak.Find(); code == 0 && err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		return code
+		return harnesstest.Run(m)
 	}))
 }
 
 // start runs sendmail and a milterd with further sections.
 func start(t *testing.T, sections string, missing ...error) *harness.Env {
 	t.Helper()
-	if err := errors.Join(append(missing, world.Missing)...); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("the servers cannot be started: %v", err)
-		}
-		t.Skipf("the servers cannot be started: %v", err)
-	}
+	harnesstest.Need(t, world, missing...)
 	options, err := harness.ReadScene("scene")
 	if err != nil {
 		t.Fatal(err)
 	}
 	options.Config += sections
 	_ = os.Remove("/run/milterd/limits")
-	env, err := world.Start(options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := env.Close(); err != nil {
-			t.Errorf("stop servers: %v", err)
-		}
-		if t.Failed() {
-			t.Logf("sendmail's log:\n%.4000s\nmilterd's log:\n%.4000s", env.Syslog, env.Milterd.Log)
-		}
-	})
-	return env
+	return harnesstest.Start(t, world, options)
 }
 
 // result is what became of a burst.
