@@ -20,7 +20,9 @@ var mayImport = map[string][]string{
 	"policy":           {"policy/access", "header"},
 	"policy/replay":    {"policy", "policy/access", "policy/limits", "header"},
 
-	"policy/grant":           nil,
+	// What outlives a restart.
+	"policy/snapshot":        nil,
+	"policy/grant":           {"policy/snapshot"},
 	"policy/grant/httpserve": nil,
 	"policy/grant/redis":     {"policy/grant", "policy/limits"},
 	"policy/grant/maillog":   {"policy/grant"},
@@ -29,7 +31,7 @@ var mayImport = map[string][]string{
 	"policy/grant/control":   {"policy/grant", "policy/grant/httpserve", "policy/limits"},
 
 	// It counts for what policy decides.
-	"policy/limits": {"policy", "policy/access"},
+	"policy/limits": {"policy", "policy/access", "policy/snapshot"},
 
 	"policy/replay/traffic": {"policy", "policy/replay"},
 	"policy/replay/dryrun":  {"policy", "policy/replay", "policy/replay/traffic", "configs", "dnscheck", "dnscheck/answers"},

@@ -12,6 +12,7 @@ import (
 
 	"milterd/policy"
 	"milterd/policy/access"
+	"milterd/policy/snapshot"
 )
 
 // Shared keeps counts and blocks for many hosts. *redis.Limits is one.
@@ -74,7 +75,7 @@ func New(c Config) (*Keeper, error) {
 		return k, nil
 	}
 	err := k.memory.load(c.File)
-	if errors.Is(err, errDamaged) {
+	if errors.Is(err, snapshot.ErrDamaged) {
 		aside := c.File + ".damaged"
 		k.logger.Warn("the file of the limits is damaged or of another kind, and was set aside; all counts begin anew",
 			"file", c.File, "set_aside_as", aside, "error", err)

@@ -1,84 +1,51 @@
 package limits
 
 import (
-	"bufio"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"milterd/policy"
+	"milterd/policy/snapshot"
 )
 
-// A snapshot is a text: a first line with the time at which it was written, one for each
-// count and each block with the time that it has left, and a last one with the CRC-32 of
-// all before it. Times are in microseconds, and logins are quoted as Go does.
+// format is that of the file of counts. The first line has the time at which it was
+// written, and a line is a count or a block, with the time that it has left. Times are in
+// microseconds, and logins are quoted as Go does:
 //
 //	milterd limits 1 1772366400000000
 //	count 0f1e2d3c4b5a69788796a5b4c3d2e1f0 3600000000
 //	block 86400000000 "shin"
-//	end 8f3a2c11
-const snapshotHead = "milterd limits 1 "
+var format = snapshot.Format{Head: "milterd limits 1 ", MaxLine: 8 << 10}
 
-// maxSnapshotLine is longer than every line of a snapshot.
-const maxSnapshotLine = 8 << 10
-
-var errDamaged = errors.New("damaged")
-
-// save writes a snapshot beside the file and renames it, so that a crash at any moment
-// leaves the old one or the new one.
+// save writes a snapshot in place of the file.
 func (m *Memory) save(path string) error {
-	name := path + ".new"
-	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
+	file, err := snapshot.Replace(path, func(file *os.File) error { return m.write(file) })
+	if file != nil {
+		err = errors.Join(err, file.Close())
 	}
-	err = m.write(file)
-	if err == nil {
-		err = file.Sync()
-	}
-	if err = errors.Join(err, file.Close()); err == nil {
-		err = os.Rename(name, path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(name))
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return err
 }
 
 func (m *Memory) write(w io.Writer) error {
-	sum := crc32.NewIEEE()
-	out := bufio.NewWriterSize(io.MultiWriter(w, sum), 64<<10)
-	line := append(strconv.AppendInt([]byte(snapshotHead), m.now().UnixMicro(), 10), '\n')
-	_, err := out.Write(line)
-	if err != nil {
-		return err
-	}
-	m.sweep(func(some []count) {
-		for _, c := range some {
-			line = hex.AppendEncode(append(line[:0], "count "...), c.key[:])
-			line = append(strconv.AppendInt(append(line, ' '), c.left, 10), '\n')
-			_, _ = out.Write(line) // a bufio.Writer keeps its first error
+	return format.Write(w, strconv.FormatInt(m.now().UnixMicro(), 10), func(add func([]byte) bool) {
+		var line []byte
+		m.sweep(func(some []count) {
+			for _, c := range some {
+				line = hex.AppendEncode(append(line[:0], "count "...), c.key[:])
+				line = strconv.AppendInt(append(line, ' '), c.left, 10)
+				add(line)
+			}
+		})
+		for login, left := range m.Blocks() {
+			add(fmt.Appendf(nil, "block %d %q", left.Microseconds(), login))
 		}
 	})
-	for login, left := range m.Blocks() {
-		fmt.Fprintf(out, "block %d %q\n", left.Microseconds(), login)
-	}
-	if err := out.Flush(); err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(w, "end %08x\n", sum.Sum32())
-	return err
 }
 
 // load reads a snapshot. Without a file, or with an empty one, there is nothing. The time
@@ -103,36 +70,15 @@ func (m *Memory) load(path string) error {
 }
 
 func (m *Memory) read(r io.Reader) error {
-	in := bufio.NewReaderSize(r, maxSnapshotLine)
-	if _, err := in.Peek(1); errors.Is(err, io.EOF) {
-		return nil
-	}
-	sum, now, since := crc32.NewIEEE(), m.clock(), int64(0)
-	for n := 1; ; n++ {
-		text, err := in.ReadSlice('\n')
-		if err != nil {
-			return fmt.Errorf("%w: line %d does not end, or is too long", errDamaged, n)
-		}
-		line := strings.TrimSuffix(string(text), "\n")
-		switch kind, rest, _ := strings.Cut(line, " "); {
-		case n == 1:
-			written, err := strconv.ParseInt(strings.TrimPrefix(line, snapshotHead), 10, 64)
-			if err != nil || !strings.HasPrefix(line, snapshotHead) {
-				return fmt.Errorf("%w: it does not begin with %q", errDamaged, snapshotHead)
-			}
-			since = max(m.now().UnixMicro()-written, 0)
-		case kind == "end":
-			if rest != fmt.Sprintf("%08x", sum.Sum32()) {
-				return fmt.Errorf("%w: its checksum is wrong", errDamaged)
-			}
-			return nil
-		default:
-			if err := m.readLine(kind, rest, now-since); err != nil {
-				return fmt.Errorf("%w: line %d: %w", errDamaged, n, err)
-			}
-		}
-		sum.Write(text)
-	}
+	var written int64 // on the clock of memory
+	return format.Read(r, func(rest string) error {
+		at, err := strconv.ParseInt(rest, 10, 64)
+		written = m.clock() - max(m.now().UnixMicro()-at, 0)
+		return err
+	}, func(text string) error {
+		kind, rest, _ := strings.Cut(text, " ")
+		return m.readLine(kind, rest, written)
+	})
 }
 
 // readLine takes one count or block; written is when it was.
