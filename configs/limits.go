@@ -155,7 +155,7 @@ func (c *Config) limitsPolicy(s *sources) policy.Limits {
 			l.Reply = c.Limits.Reply
 		}
 		if l.ExceptionsFile != "" {
-			l.Exceptions = s.exceptions(c.source("limits.rules."+l.Name+".exceptions", l.ExceptionsFile, mustExist))
+			l.Exceptions = s.exceptions("limits.rules."+l.Name+".exceptions", l.ExceptionsFile)
 		}
 		limits.Rules = append(limits.Rules, l.Limit)
 	}
@@ -170,38 +170,30 @@ const maxExceptions = 8 << 20
 //
 //	newsletter@example.com  5000/1h 20000/24h
 //	printer                 unlimited
-func (s *sources) exceptions(from source) map[string][]policy.Rate {
-	s.entries[from.path] = 0
-	data, err := readFile(from.path, maxExceptions)
-	if err != nil {
-		s.failed("exceptions", from, err)
-		return nil
+func (s *sources) exceptions(key, path string) map[string][]policy.Rate {
+	file := loginFile{
+		source: s.config.source(key, path, mustExist), key: key,
+		says: "how much each may send", wants: "LOGIN RATE or LOGIN unlimited", most: maxExceptions,
 	}
 	all := make(map[string][]policy.Rate)
 	lines := make(map[string]int)
-	n := 0
-	for line := range strings.Lines(string(data)) {
-		n++
-		line, _, _ = strings.Cut(line, "#")
-		words := strings.Fields(line)
-		if len(words) == 0 {
-			continue
-		}
+	if !file.read(s, func(words []string, line int) error {
 		login := access.Fold(words[0])
 		rates, err := exception(words[1:])
 		switch {
 		case checkLogin(login) != nil:
-			err = checkLogin(login)
-		case err == nil && lines[login] > 0:
-			err = fmt.Errorf("%s is there twice, first on line %d", quote(login), lines[login])
+			return checkLogin(login)
+		case err != nil:
+			return err
+		case lines[login] > 0:
+			return fmt.Errorf("%s is there twice, first on line %d", quote(login), lines[login])
 		}
-		if err != nil {
-			s.add(from.path, n, "%v", err)
-			continue
-		}
-		all[login], lines[login] = rates, n
+		all[login], lines[login] = rates, line
+		return nil
+	}) {
+		return nil
 	}
-	s.entries[from.path] = len(all)
+	s.entries[file.path] = len(all)
 	return all
 }
 

@@ -1,8 +1,6 @@
 package configs
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -116,10 +114,11 @@ func (c *Config) checkSenders(d *decoder) {
 	}
 }
 
-const senderFileKey = "checks.sender_login.file"
-
-// maxSenderLine is the longest line of the file of logins.
-const maxSenderLine = 64 << 10
+const (
+	senderFileKey = "checks.sender_login.file"
+	// senderLine is the form of a line of that file.
+	senderLine = "LOGIN ADDRESS or LOGIN @DOMAIN"
+)
 
 // senderFile is where the addresses of single logins stand, or empty.
 func (c *Config) senderFile() string {
@@ -129,59 +128,33 @@ func (c *Config) senderFile() string {
 	return c.path(c.Checks.SenderLogin.File)
 }
 
-// logins reads the addresses that single logins may send as.
+// logins reads the addresses that single logins may send as: LOGIN ADDRESS|@DOMAIN|* ...,
+// a login in one line or several.
 func (s *sources) logins(path string) map[string][]policy.SenderRule {
 	if path == "" {
 		return nil
 	}
-	data, err := readFile(path, maxClassFile)
-	if err != nil {
-		s.failed(senderFileKey, s.config.source(senderFileKey, s.config.Checks.SenderLogin.File, mustExist), err)
-		return nil
-	}
-	s.checkOthers(path, senderFileKey+": who may send as whom", 0o002)
 	logins := make(map[string][]policy.SenderRule)
-	wrong := 0
-	for n, line := range bytes.Split(data, []byte("\n")) {
-		if err := loginLine(logins, string(line), n+1); err != nil {
-			if wrong++; wrong > maxTold {
-				s.add(path, n+1, "%s: and more; the rest is not read", senderFileKey)
-				break
-			}
-			s.add(path, n+1, "%s: %v", senderFileKey, err)
-		}
+	file := loginFile{
+		source: s.config.source(senderFileKey, s.config.Checks.SenderLogin.File, mustExist), key: senderFileKey,
+		says: "who may send as whom", wants: senderLine, most: maxClassFile,
+	}
+	if !file.read(s, func(words []string, line int) error { return addLogin(logins, words, line) }) {
+		return nil
 	}
 	s.entries[path] = len(logins)
 	return logins
 }
 
-// loginLine reads one line: LOGIN ADDRESS|@DOMAIN|* ... A login may have several lines.
-func loginLine(logins map[string][]policy.SenderRule, line string, n int) error {
-	switch {
-	case len(line) > maxSenderLine:
-		return fmt.Errorf("%d octets, expected %d at most in a line", len(line), maxSenderLine)
-	case firstBadText([]byte(line)) > 0:
-		return errors.New("a character that is no text, expected LOGIN ADDRESS or LOGIN @DOMAIN")
-	case strings.HasPrefix(line, "\ufeff"):
-		return errors.New("the file begins with a UTF-8 byte order mark, expected it without one")
-	}
-	words := strings.Fields(line)
-	for i, word := range words {
-		if strings.HasPrefix(word, "#") {
-			words = words[:i]
-			break
-		}
-	}
-	switch len(words) {
-	case 0:
-		return nil
-	case 1:
-		return fmt.Errorf("%s has no address, expected LOGIN ADDRESS or LOGIN @DOMAIN", quote(words[0]))
+// addLogin takes the words of one line.
+func addLogin(logins map[string][]policy.SenderRule, words []string, line int) error {
+	if len(words) == 1 {
+		return fmt.Errorf("%s: %s has no address, expected %s", senderFileKey, quote(words[0]), senderLine)
 	}
 	for _, word := range words[1:] {
-		rule, err := policy.ParseLoginRule(word, n)
+		rule, err := policy.ParseLoginRule(word, line)
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", senderFileKey, err)
 		}
 		logins[words[0]] = append(logins[words[0]], rule)
 	}

@@ -12,6 +12,9 @@ import (
 
 const withSenders = "access: {file: access}\ndomains: {local: [], relay: []}\nchecks: {sender_login: {mode: enforce, file: senders}}\n"
 
+// withExceptions reads the same file for the limits.
+const withExceptions = "access: {file: access}\ndomains: {local: [], relay: []}\nlimits: {rules: {logins: {rate: 100/1h, exceptions: senders}}}\n"
+
 func TestTheFileOfLoginsIsPartOfThePolicy(t *testing.T) {
 	dir := write(t, map[string]string{"access": "", "senders": "shin a@good.example\r\n\n# nothing\nshin @lists.example # two\nbo *\n"})
 	c := parse(t, dir, withSenders)
@@ -35,6 +38,12 @@ func TestAFileOfLoginsThatAllMayWriteToIsWarnedOf(t *testing.T) {
 	}
 	_, warnings := build(t, dir, withSenders)
 	equal(t, "warnings", warnings, []string{"DIR/senders: every user of this machine can write to it (checks.sender_login.file: who may send as whom); chmod o-w takes that away"})
+
+	if err := os.WriteFile(filepath.Join(dir, "senders"), []byte("shin 1000/1h # many\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	_, warnings = build(t, dir, withExceptions)
+	equal(t, "warnings", warnings, []string{"DIR/senders: every user of this machine can write to it (limits.rules.logins.exceptions: how much each may send); chmod o-w takes that away"})
 }
 
 func TestAFileOfOtherThingsGivesABoundedMessage(t *testing.T) {
@@ -44,9 +53,11 @@ func TestAFileOfOtherThingsGivesABoundedMessage(t *testing.T) {
 		"one line":  "shin " + strings.Repeat("a@good.example ", 100_000),
 	} {
 		dir := write(t, map[string]string{"access": "", "senders": text})
-		_, _, err := parse(t, dir, withSenders).Policy()
-		if err == nil || len(err.Error()) > 64<<10 {
-			t.Errorf("%s: %.200v", name, err)
+		for _, config := range []string{withSenders, withExceptions} {
+			_, _, err := parse(t, dir, config).Policy()
+			if err == nil || len(err.Error()) > 64<<10 {
+				t.Errorf("%s, %.20s: %.200v", name, config, err)
+			}
 		}
 	}
 }
@@ -57,7 +68,10 @@ func FuzzLoginLine(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, line string) {
 		logins := make(map[string][]policy.SenderRule)
-		err := loginLine(logins, line, 1)
+		words, err := loginFile{}.words(line)
+		if err == nil && len(words) > 0 {
+			err = addLogin(logins, words, 1)
+		}
 		if len(logins) > 1 || err == nil && len(logins) == 0 && strings.Trim(line, " \t\r\v\f\n\u0085\u00a0") != "" && !strings.Contains(line, "#") {
 			t.Errorf("%q: %v, %v", line, logins, err)
 		}

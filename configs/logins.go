@@ -1,0 +1,69 @@
+package configs
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// maxLoginLine is the longest line of a file of logins, in octets.
+const maxLoginLine = 64 << 10
+
+// loginFile is a live file with a login in each line and something behind it, which key
+// names. A word that begins with # begins a comment.
+type loginFile struct {
+	source
+	key string
+	// says is what the file says of logins, wants the form of a line, for messages.
+	says, wants string
+	// most bounds the file, in octets.
+	most int64
+}
+
+// read calls take with the words of each line that has any, and reports what it complains
+// of. It says whether the file could be read.
+func (f loginFile) read(s *sources, take func(words []string, line int) error) bool {
+	s.entries[f.path] = 0
+	data, err := readFile(f.path, f.most)
+	if err != nil {
+		s.failed(f.key, f.source, err)
+		return false
+	}
+	s.checkOthers(f.path, f.key+": "+f.says, 0o002)
+	wrong, n := 0, 0
+	for line := range strings.SplitSeq(string(data), "\n") {
+		n++
+		words, err := f.words(line)
+		if err == nil && len(words) > 0 {
+			err = take(words, n)
+		}
+		if err == nil {
+			continue
+		}
+		if wrong++; wrong > maxTold {
+			s.add(f.path, n, "%s: and more; the rest is not read", f.key)
+			break
+		}
+		s.add(f.path, n, "%v", err)
+	}
+	return true
+}
+
+// words takes a line apart.
+func (f loginFile) words(line string) ([]string, error) {
+	switch {
+	case len(line) > maxLoginLine:
+		return nil, fmt.Errorf("%s: %d octets, expected %d at most in a line", f.key, len(line), maxLoginLine)
+	case firstBadText([]byte(line)) > 0:
+		return nil, fmt.Errorf("%s: a character that is no text, expected %s", f.key, f.wants)
+	case strings.HasPrefix(line, "\ufeff"):
+		return nil, errors.New(f.key + ": the file begins with a UTF-8 byte order mark, expected it without one")
+	}
+	words := strings.Fields(line)
+	for i, word := range words {
+		if strings.HasPrefix(word, "#") {
+			return words[:i], nil
+		}
+	}
+	return words, nil
+}
