@@ -93,14 +93,28 @@ func (m *Message) at() (time.Time, error) {
 type recorded struct {
 	policy.Answers
 	grant policy.GrantState
-	// message and recipient, counted from 1, are what the policy is at.
-	message   *Message
+	// recipient, counted from 1, is what the policy is at; told are the lines about each
+	// recipient of its message.
 	recipient int
+	told      map[int][]limitLine
 	// counts are for limits that the session does not tell of; made when there is one.
 	counts *limits.Memory
 }
 
 var _ policy.Answers = (*recorded)(nil)
+
+// begin goes on with a message.
+func (a *recorded) begin(m *Message) {
+	a.recipient, a.told = 0, nil
+	for _, text := range m.Limits {
+		if l, ok := parseLimitLine(text); ok {
+			if a.told == nil {
+				a.told = make(map[int][]limitLine)
+			}
+			a.told[l.recipient] = append(a.told[l.recipient], l)
+		}
+	}
+}
 
 func (a *recorded) Grant() policy.GrantState { return a.grant }
 
@@ -109,7 +123,7 @@ func (a *recorded) Grant() policy.GrantState { return a.grant }
 func (a *recorded) Count(_ string, queries []policy.LimitQuery) (blocked bool) {
 	var anew []policy.LimitQuery
 	var places []int
-	lines := a.lines()
+	lines := a.told[a.recipient]
 	for i := range queries {
 		q := &queries[i]
 		found := slices.IndexFunc(lines, func(l limitLine) bool { return l.limit == q.Limit.Name && slices.Contains(q.Rates, l.answer.Rate) })
@@ -133,15 +147,4 @@ func (a *recorded) Count(_ string, queries []policy.LimitQuery) (blocked bool) {
 		queries[place].Answer = anew[i].Answer
 	}
 	return false
-}
-
-// lines are those about the recipient that the policy is at.
-func (a *recorded) lines() []limitLine {
-	var lines []limitLine
-	for _, text := range a.message.Limits {
-		if l, ok := parseLimitLine(text); ok && l.recipient == a.recipient {
-			lines = append(lines, l)
-		}
-	}
-	return lines
 }

@@ -151,7 +151,7 @@ func (r *runner) message(number int, m *Message) {
 		return
 	}
 	accepted := false
-	r.answers.message = m
+	r.answers.begin(m)
 	for i, rcpt := range m.Rcpt {
 		r.answers.recipient = i + 1
 		v := r.policy.Rcpt(rcpt)
