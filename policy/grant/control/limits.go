@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -39,12 +40,7 @@ func (s *Server) listLimits(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/jsonl")
 	lines := json.NewEncoder(w)
-	logins := make([]string, 0, len(blocks))
-	for login := range blocks {
-		logins = append(logins, login)
-	}
-	slices.Sort(logins)
-	for _, login := range logins {
+	for _, login := range slices.Sorted(maps.Keys(blocks)) {
 		if lines.Encode(LimitState{Blocked: login, Left: int64(blocks[login].Seconds())}) != nil {
 			return
 		}
