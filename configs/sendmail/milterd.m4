@@ -14,7 +14,11 @@ dnl AuthInfo:, and the exceptions that FEATUREs such as dnsbl find there. A file
 dnl cannot know what comes after it keeps the table, and it is milterd's own, so there is
 dnl one truth. If you have none of these, define MILTERD_NO_ACCESS: it saves some seventy
 dnl questions in each session. With it, FEATURE(`access_db') elsewhere would be a second
-dnl table; leave it out.
+dnl table; leave it out. Leave the FEATUREs out, too, whose rules look into the table:
+dnl delay_checks with friend or hater, ratecontrol, conncontrol, blocklist_recipients and
+dnl relay_mail_from. Without a table sendmail would answer 554 Unknown ruleset. All but the
+dnl two controls milterd does itself, by access.features. `milterd -mc -cf FILE' tells what
+dnl in a sendmail.cf needs the table.
 dnl
 dnl Defined before that line, these change what it does:
 dnl

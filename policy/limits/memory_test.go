@@ -173,9 +173,6 @@ func TestSweepingRemovesWhatIsEmpty(t *testing.T) {
 // TestMemoryOfAMillionLogins states what a million of counts take, and that it is no more
 // however much is sent.
 func TestMemoryOfAMillionLogins(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a million of logins")
-	}
 	heap := func() uint64 {
 		runtime.GC()
 		var m runtime.MemStats
