@@ -14,7 +14,7 @@ func (s *Session) checkLimits(e *evaluation) {
 		return
 	}
 	refused := e.verdict.Action == ActionReject || e.recipient.Mailer == RefusedMailer
-	taken := takes(e.verdict.Action) && !refused
+	taken := e.verdict.Action.Accepts() && !refused
 	if !refused && !taken {
 		return
 	}
@@ -34,7 +34,7 @@ func (s *Session) checkLimits(e *evaluation) {
 		return
 	}
 	s.judgeLimits(e, s.answers.Count(asked, queries), queries)
-	if takes(e.verdict.Action) {
+	if e.verdict.Action.Accepts() {
 		s.message.counted = true
 	}
 }

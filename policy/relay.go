@@ -96,7 +96,7 @@ func (s *Session) addressOrGrant(e *evaluation) string {
 // check of a trusted client ends before it looks at the recipient, so it is done here.
 func (e *evaluation) noteRelay() {
 	s := e.session
-	if s.message.relayed || !s.policy.Received.Relayed || !takes(e.verdict.Action) {
+	if s.message.relayed || !s.policy.Received.Relayed || !e.verdict.Action.Accepts() {
 		return
 	}
 	before := len(e.search.Probes)
@@ -107,9 +107,6 @@ func (e *evaluation) noteRelay() {
 	s.message.relayed = e.verdict.Relay != "" && s.recipientTaken(e) == ""
 	e.search.Probes = e.search.Probes[:before]
 }
-
-// takes reports whether a message goes on after an action.
-func takes(a Action) bool { return a == ActionAccept || a == ActionQuarantine }
 
 // trustedClient is what ends the checks in Rcpt_ok ($# RELAY): a client
 // certificate with RELAY, or a trusted mechanism.

@@ -112,7 +112,7 @@ func tallySession(to *tally.Tally, at time.Time, s *replay.Session, outcome repl
 			shadow, taken = nil, nil
 		}
 		shadow = append(shadow, v.Shadow...)
-		passes := v.Action == policy.ActionAccept || v.Action == policy.ActionQuarantine
+		passes := v.Action.Accepts()
 		if v.Stage == policy.StageRcpt && passes {
 			taken = append(taken, v.Arg)
 		}

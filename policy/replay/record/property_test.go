@@ -188,7 +188,7 @@ func dialogue(rt *rapid.T, e policy.Evaluator, a *answers, ask asking) (live []l
 }
 
 func goes(v policy.Verdict) bool {
-	return v.Action == policy.ActionAccept || v.Action == policy.ActionQuarantine
+	return v.Action.Accepts()
 }
 
 // replayed are the verdicts of a recording that it expects, in order. A session that
