@@ -10,7 +10,6 @@ import (
 	"io"
 	"maps"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -21,7 +20,7 @@ import (
 	"milterd/configs"
 	"milterd/configs/advice"
 	"milterd/integration/probe"
-	"milterd/milter/door"
+	"milterd/milter/status"
 )
 
 // defaultCF is where a server's sendmail.cf is.
@@ -153,33 +152,14 @@ func unreadable(o *options) []configs.Finding {
 
 var bypassedList = regexp.MustCompile(`(?m)^milterd_dns_list_bypassed\{[^}]*list="([^"]*)"[^}]*\} 1$`)
 
-// maxMetrics bounds what is read of the status page.
-const maxMetrics = 4 << 20
-
 // bypassed asks the status page, if there is one, for the DNS lists that do not work.
 func bypassed(config *configs.Config) []configs.Finding {
 	if config.Listen.HTTP == "" {
 		return nil
 	}
-	address, err := door.ParseAddress(config.Listen.HTTP)
-	if err != nil {
-		return nil // checked when it was read
-	}
-	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			network, to := address.Dial()
-			return new(net.Dialer).DialContext(ctx, network, to)
-		},
-	}}
-	response, err := client.Get("http://milterd/metrics")
+	page, err := status.Get(config.Listen.HTTP, "/metrics", "")
 	if err != nil {
 		return []configs.Finding{found(configs.Warning, config.Listen.HTTP, "the status page does not answer: "+err.Error())}
-	}
-	defer response.Body.Close()
-	page, err := io.ReadAll(io.LimitReader(response.Body, maxMetrics))
-	if err != nil {
-		return []configs.Finding{found(configs.Warning, config.Listen.HTTP, "the status page breaks off: "+err.Error())}
 	}
 	var findings []configs.Finding
 	for _, m := range bypassedList.FindAllSubmatch(page, -1) {

@@ -12,12 +12,28 @@ import (
 	"milterd/policy/printable"
 )
 
-// maxReport bounds a report that is read.
+// maxReport bounds an answer that is read, in octets.
 const maxReport = 16 << 20
 
 // Fetch asks the page at an address (door.ParseAddress) for its report. token is that of
 // status.token, empty for none.
 func Fetch(address, token string) (*Report, error) {
+	text, err := Get(address, reportPath, token)
+	if err != nil {
+		return nil, err
+	}
+	report := new(Report)
+	if err := json.Unmarshal(text, report); err != nil {
+		return nil, fmt.Errorf("read the report of the running milterd: %w", err)
+	}
+	if report.Snapshot == nil {
+		return nil, fmt.Errorf("%s is not a status page of milterd", address)
+	}
+	return report, nil
+}
+
+// Get asks the page at an address for what it has at a path.
+func Get(address, path, token string) ([]byte, error) {
 	at, err := door.ParseAddress(address)
 	if err != nil {
 		return nil, err
@@ -30,7 +46,7 @@ func Fetch(address, token string) (*Report, error) {
 		},
 	}
 	client := http.Client{Timeout: requestTimeout, Transport: transport}
-	request, err := http.NewRequest(http.MethodGet, "http://localhost"+reportPath, nil)
+	request, err := http.NewRequest(http.MethodGet, "http://localhost"+path, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -47,12 +63,9 @@ func Fetch(address, token string) (*Report, error) {
 		text, _ := io.ReadAll(io.LimitReader(body, 256)) // what came tells enough
 		return nil, fmt.Errorf("the running milterd at %s answers %s: %s", address, response.Status, printable.Text(string(text)))
 	}
-	report := new(Report)
-	if err := json.NewDecoder(body).Decode(report); err != nil {
-		return nil, fmt.Errorf("read the report of the running milterd: %w", err)
+	text, err := io.ReadAll(body)
+	if err != nil {
+		return nil, fmt.Errorf("the answer of the running milterd at %s breaks off: %w", address, err)
 	}
-	if report.Snapshot == nil {
-		return nil, fmt.Errorf("%s is not a status page of milterd", address)
-	}
-	return report, nil
+	return text, nil
 }
