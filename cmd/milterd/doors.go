@@ -122,8 +122,7 @@ func newDoors(r *reloader, recorder *record.Recorder) *doors {
 	current := func() door.Snapshot { return *r.current.Load() }
 	noted := func(line *door.Line) { r.tally.Add(time.Now(), line) }
 	d := &doors{access: socketmap.NewAccess(current, r.logger), rcpt: socketmap.NewRcpt(current, r.logger)}
-	d.access.Noted = func(line door.Line) { noted(&line) }
-	d.rcpt.Noted = d.access.Noted
+	d.access.Noted, d.rcpt.Noted = noted, noted
 	config := milter.Config{
 		Current:        current,
 		Logger:         r.logger,

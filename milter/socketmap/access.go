@@ -46,7 +46,7 @@ var notLoaded = Answer{Temp, "the policy is not loaded"}
 type Access struct {
 	// Noted, if it is not nil, is told of each line about a refusal, whatever the level
 	// of the log, while sendmail waits. It is set before the first look-up.
-	Noted   func(door.Line)
+	Noted   func(*door.Line)
 	current func() door.Snapshot
 	logger  *slog.Logger
 	granted atomic.Uint64
@@ -123,7 +123,7 @@ func (a *Access) answer(ctx context.Context, table *access.Table, key, value str
 			refusal.Rule = fmt.Sprintf("%s:%d: %s %s", table.Name(), line, shown(key), shown(access.Shown(key, value)))
 			refusal.Log(context.Background(), a.logger)
 			if a.Noted != nil {
-				a.Noted(refusal)
+				a.Noted(&refusal)
 			}
 		}
 	}

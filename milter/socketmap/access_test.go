@@ -149,7 +149,7 @@ func TestEntriesThatRefuseAreLogged(t *testing.T) {
 		"Connect:203.0.113.6 OK\nGreetPause:203.0.113.5 5000\nSpam:x@example.test FRIEND\nTo:y@example.test RELAY\nTo:late@example.test ERROR:4.2.1:450 later\nx@held.example QUARANTINE:look\n"
 	a := NewAccess(always(&policy.Policy{Access: table(t, text)}, nil), log.Logger())
 	noted := 0
-	a.Noted = func(line door.Line) { noted++ }
+	a.Noted = func(line *door.Line) { noted++ }
 	for key, rule := range map[string]string{
 		"connect:203.0.113.5":   `msg=reject door=map client=203.0.113.5 rule="access:1: connect:203.0.113.5 REJECT"`,
 		"from:bad@good.example": `msg=reject door=map from=bad@good.example reply="550 5.7.1 no" rule="access:2: from:bad@good.example ERROR:5.7.1:550 no"`,

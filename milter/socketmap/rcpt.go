@@ -27,7 +27,7 @@ import (
 type Rcpt struct {
 	// Noted, if it is not nil, is told of each line about a refusal, whatever the level
 	// of the log is.
-	Noted func(door.Line)
+	Noted func(*door.Line)
 	// NewEvaluator begins the evaluation of a question about a message, which the MTA
 	// calls id. If it is nil the policy judges.
 	NewEvaluator func(id string, p *policy.Policy, c policy.Connection, answers policy.Answers) policy.Evaluator
@@ -95,7 +95,7 @@ func judge(e policy.Evaluator, q *question) (policy.Verdict, policy.Visibility) 
 	e.Helo(q.helo, q.tls)
 	e.SetQueueID(q.queueID)
 	mail := e.Mail(q.auth, q.mail)
-	if mail.Action != policy.ActionAccept && mail.Action != policy.ActionQuarantine {
+	if !mail.Action.Accepts() {
 		return mail, policy.ClientShown
 	}
 	verdict := e.Rcpt(q.recipient)
@@ -133,7 +133,7 @@ func (r *Rcpt) noteUnread(key string, err error) {
 func (r *Rcpt) tell(line *door.Line) {
 	line.Log(context.Background(), r.logger)
 	if r.Noted != nil {
-		r.Noted(*line)
+		r.Noted(line)
 	}
 }
 

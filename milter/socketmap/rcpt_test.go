@@ -114,7 +114,7 @@ func TestEveryRefusalIsLogged(t *testing.T) {
 			var log testkit.Log
 			var noted []door.Line
 			r := NewRcpt(always(unknown, grants), log.Logger())
-			r.Noted = func(l door.Line) { noted = append(noted, l) }
+			r.Noted = func(l *door.Line) { noted = append(noted, *l) }
 			if got := r.Lookup(t.Context(), tt.key); got.Status != Temp {
 				t.Errorf("answer %v, expected TEMP", got)
 			}
