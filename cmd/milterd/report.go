@@ -66,8 +66,9 @@ func reportOf(o *options, config *configs.Config, stderr io.Writer) (*status.Rep
 	return status.Fetch(config.Listen.HTTP, string(config.Status.Token))
 }
 
-// recordedReport is about recorded sessions. Recordings do not say when a message came:
-// it counts as of the time when its file was written last.
+// recordedReport is about recorded sessions. The sums are those of a day, and not every
+// recording says when a message came: it counts as of the time when its file was written
+// last.
 func recordedReport(names []string, config *configs.Config, stderr io.Writer) (*status.Report, error) {
 	rules, err := dryrun.NewRules(config, stderr)
 	if err != nil {
