@@ -40,11 +40,11 @@ func TestMailGoesOnWhileNothingCanBeKept(t *testing.T) {
 			mountTmpfs(t, dir)
 			env := startDoors(t, fmt.Sprintf("checks: {rdns: {mode: \"off\"}}\ngrants: {file: %[1]s/grants, control: \"local:/run/milterd/control.sock\"}\nlimits: {file: %[1]s/limits, rules: {clients: {count: recipients, by: client, rate: 1000/1h}}}\n", dir))
 			// What is written before is read later.
-			grantByHand(t, "203.0.113.61")
+			byHand(t, "-grant", "203.0.113.61")
 			awaitFile(t, filepath.Join(dir, "limits"), goodClient)
 			c.strike(t, dir)
 
-			grantByHand(t, "203.0.113.62")
+			byHand(t, "-grant", "203.0.113.62")
 			for _, client := range []string{"203.0.113.61", "203.0.113.62"} {
 				if reply := relay(t, client); reply[0] != '2' {
 					t.Errorf("%s, which has a grant: %s", client, reply)
@@ -57,6 +57,7 @@ func TestMailGoesOnWhileNothingCanBeKept(t *testing.T) {
 			busy.say("MAIL FROM:<a@good.example>", "250")
 			busy.say("RCPT TO:<shin@example.test>", "250")
 			busy.content("meanwhile", "250")
+			busy.say("QUIT", "221")
 			for _, what := range []string{"relay grants", "the counts of the limits"} {
 				if _, err := env.Milterd.Log.Wait(frameTimeout, 0, what+" cannot be written to disk", c.reason); err != nil {
 					t.Fatal(err)
@@ -64,7 +65,8 @@ func TestMailGoesOnWhileNothingCanBeKept(t *testing.T) {
 			}
 
 			c.heal(t, dir)
-			// A change has the file written; one that failed is tried again as well.
+			// A revocation has the grants written at once. What failed is tried again as well.
+			byHand(t, "-revoke", "203.0.113.61")
 			for _, what := range []string{"relay grants", "the counts of the limits"} {
 				if _, err := env.Milterd.Log.Wait(2*frameTimeout, 0, what+" are written to disk again"); err != nil {
 					t.Fatal(err)
@@ -99,10 +101,11 @@ func awaitFile(t *testing.T, file, client string) {
 	})
 }
 
-func grantByHand(t *testing.T, addr string) {
+// byHand gives an order to the running milterd.
+func byHand(t *testing.T, order, addr string) {
 	t.Helper()
-	if out, err := exec.Command(world.Binary, "-config", harness.ConfigFile, "-grant", addr).CombinedOutput(); err != nil {
-		t.Fatalf("grant %s: %v\n%s", addr, err, out)
+	if out, err := exec.Command(world.Binary, "-config", harness.ConfigFile, order, addr).CombinedOutput(); err != nil {
+		t.Fatalf("%s %s: %v\n%s", order, addr, err, out)
 	}
 }
 
