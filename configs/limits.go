@@ -229,11 +229,11 @@ func (s *sources) exceptions(key, path string) map[string][]policy.Rate {
 	all := make(map[string][]policy.Rate)
 	lines := make(map[string]int)
 	if !file.read(s, func(words []string, line int) error {
-		login := access.Fold(words[0])
+		login := access.Fold(file.login(s, words[0], line))
 		rates, err := exception(words[1:])
 		switch {
-		case checkLogin(login) != nil:
-			return checkLogin(login)
+		case checkLogin(words[0]) != nil:
+			return checkLogin(words[0])
 		case err != nil:
 			return err
 		case lines[login] > 0:

@@ -184,7 +184,7 @@ func (t *Tally) name(h *hour, line *door.Line, shadowed bool) {
 		t.scratch = line.Client.Addr.Unmap().AppendTo(t.scratch[:0])
 		h.tables[clients].add(t.scratch, nil)
 	}
-	t.add(h, users, line.Auth.Authen, nil)
+	t.add(h, users, line.Auth.Login(), nil)
 	if line.Stage == policy.StageRcpt && line.Action != policy.ActionAccept {
 		t.add(h, refusedRecipients, line.To, nil)
 	}
