@@ -177,7 +177,7 @@ func TestATableFindsTheFrequent(t *testing.T) {
 		exact, all := make(map[string]uint64), 0
 		for range rapid.IntRange(0, 5000).Draw(t, "adds") {
 			name := fmt.Sprint(int(random.ExpFloat64() * float64(names) / 20))
-			counted.add([]byte(name), nil)
+			counted.add([]byte(name), nil, 1, tableSize)
 			exact[name]++
 			all++
 		}
