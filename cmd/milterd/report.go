@@ -107,7 +107,7 @@ func recordedReport(names []string, config *configs.Config, stderr io.Writer) (*
 		}
 	}
 	if last.IsZero() {
-		last = time.Now() // there is no message
+		last = time.Now() // no message has come to an end
 	}
 	return &status.Report{Recordings: strings.Join(names, " "), Snapshot: counted.Snapshot(last)}, nil
 }

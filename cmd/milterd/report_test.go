@@ -114,8 +114,9 @@ func TestAReportOfRecordingsGoesByTheirTime(t *testing.T) {
 		!strings.Contains(strings.Join(strings.Fields(out), " "), "recipients in all usual day put off by limits shin+box 6 1.0 0") {
 		t.Errorf("usual day: %d %s\n%s", code, complaints, out)
 	}
-	if code, out, complaints = reportAbout(dir, t.TempDir()); code != exitOK || !strings.Contains(out, "0 lines") {
-		t.Errorf("no message: %d %s\n%s", code, complaints, out)
+	write(t, dir, "none.jsonl", session("none", "shin", `{"mail": {"from": "a@good.example"}}`))
+	if code, out, complaints = reportAbout(dir, filepath.Join(dir, "none.jsonl")); code != exitOK || !strings.Contains(out, "0 lines") {
+		t.Errorf("nothing decided: %d %s\n%s", code, complaints, out)
 	}
 }
 
