@@ -41,6 +41,7 @@ var mayImport = map[string][]string{
 	"dnscheck":          {"dnscheck/zonefile"},
 
 	"milter/door":      {"policy"},
+	"milter/logs":      nil,
 	"dnscheck/answers": {"dnscheck", "policy"},
 	"milter":           {"policy", "policy/access", "header", "milter/door"},
 	"milter/socketmap": {"policy", "policy/access", "milter/door"},

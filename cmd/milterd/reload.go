@@ -21,6 +21,7 @@ import (
 	"milterd/dnscheck"
 	"milterd/dnscheck/answers"
 	"milterd/milter/door"
+	"milterd/milter/logs"
 	"milterd/milter/status"
 	"milterd/milter/tally"
 	"milterd/policy"
@@ -155,7 +156,7 @@ func (r *reloader) load(asked bool) error {
 		return errors.New(strings.Join(lost, "\n"))
 	}
 	if r.logger == nil {
-		r.logger = newLogger(r.stderr, config.Log, &r.level)
+		r.logger = logs.New(r.stderr, config.Log.Format == "json", config.Log.To == configs.LogSyslog, &r.level)
 		r.registry = status.NewRegistry(r.logger)
 		r.nat = door.NewNATGuard(r.logger)
 	}
@@ -173,7 +174,7 @@ func (r *reloader) load(asked bool) error {
 	if r.start == nil {
 		r.start = config
 	}
-	r.level.Set(logLevel(config.Log.Level))
+	_ = r.level.UnmarshalText([]byte(config.Log.Level)) // a name that the configuration has validated
 	if missing != "" {
 		warnings = append([]string{missing}, warnings...)
 	}
@@ -277,37 +278,4 @@ func (r *reloader) inForce(reason string) {
 		r.logger.Warn("configuration: " + w)
 	}
 	r.tellPage("")
-}
-
-// newLogger makes the log; level can change while it is in use.
-func newLogger(w io.Writer, config configs.Log, level *slog.LevelVar) *slog.Logger {
-	options := &slog.HandlerOptions{Level: level}
-	if config.To == configs.LogSyslog {
-		options.ReplaceAttr = withoutTime
-	}
-	if config.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
-	}
-	return slog.New(slog.NewTextHandler(w, options))
-}
-
-// withoutTime leaves out the time of a record: syslog has its own.
-func withoutTime(groups []string, a slog.Attr) slog.Attr {
-	if len(groups) == 0 && a.Key == slog.TimeKey {
-		return slog.Attr{}
-	}
-	return a
-}
-
-// logLevel is the level of a name that the configuration has validated.
-func logLevel(name string) slog.Level {
-	switch name {
-	case "debug":
-		return slog.LevelDebug
-	case "warn":
-		return slog.LevelWarn
-	case "error":
-		return slog.LevelError
-	}
-	return slog.LevelInfo
 }
