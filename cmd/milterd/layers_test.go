@@ -30,6 +30,9 @@ var mayImport = map[string][]string{
 	"policy/grant/drac":      {"policy/grant"},
 	"policy/grant/control":   {"policy/grant", "policy/grant/httpserve", "policy/limits"},
 
+	"policy/grant/sources": {"configs", "milter/door", "policy", "policy/limits", "policy/grant", "policy/grant/control",
+		"policy/grant/dovecot", "policy/grant/drac", "policy/grant/maillog", "policy/grant/redis"},
+
 	// It counts for what policy decides.
 	"policy/limits": {"policy", "policy/access", "policy/snapshot"},
 

@@ -26,6 +26,7 @@ import (
 	"milterd/milter/tally"
 	"milterd/policy"
 	"milterd/policy/grant/redis"
+	"milterd/policy/grant/sources"
 	"milterd/policy/limits"
 )
 
@@ -51,7 +52,7 @@ type reloader struct {
 	// nat outlives a reload.
 	nat *door.NATGuard
 	// grants is nil before openGrants, and where none are configured.
-	grants *grantSources
+	grants *sources.Sources
 	// shared is the Redis that grants and limits share; nil without one.
 	shared *redis.Client
 	// limits is nil before openLimits.
@@ -83,7 +84,7 @@ func (r *reloader) close() {
 		live.Close()
 	}
 	if r.grants != nil {
-		if err := r.grants.close(); err != nil {
+		if err := r.grants.Close(); err != nil {
 			r.logger.Error("close the store of relay grants", "error", err)
 		}
 	}
@@ -102,11 +103,11 @@ func (r *reloader) close() {
 // configuration that milterd started with.
 func (r *reloader) openGrants() error {
 	var err error
-	if r.grants, err = openGrants(r.config, r.shared, r.limits, r.logger); err != nil {
+	if r.grants, err = sources.Open(r.config, r.shared, r.limits, r.logger); err != nil {
 		return err
 	}
 	if r.grants != nil {
-		r.grants.register(r.registry)
+		r.grants.Register(r.registry)
 	}
 	r.publish(r.current.Load().Policy, r.asks)
 	return nil
@@ -127,7 +128,7 @@ func (r *reloader) held() door.Grants {
 	if r.grants == nil {
 		return nil
 	}
-	return keptGrants{r.grants.keeper}
+	return r.grants
 }
 
 // load reads everything anew and puts it in force, or changes nothing. asked says
@@ -165,7 +166,7 @@ func (r *reloader) load(asked bool) error {
 		return err
 	}
 	if r.grants != nil {
-		if err := r.grants.reload(config); err != nil {
+		if err := r.grants.Reload(config); err != nil {
 			return err
 		}
 	}

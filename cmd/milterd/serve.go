@@ -88,7 +88,7 @@ func serve(r *reloader, d *doors, s *sockets, recorder *record.Recorder, hangups
 	defer stopReloading()
 	running.Go(func() { r.run(reloading, hangups) })
 	if r.grants != nil {
-		r.grants.run(reloading, running.Go)
+		r.grants.Run(reloading, running.Go)
 	}
 	running.Go(func() { r.limits.Run(reloading) })
 	running.Go(func() { watchdog(reloading, s, r.logger) })
