@@ -132,7 +132,7 @@ func TestAReportNeedsAPage(t *testing.T) {
 }
 
 func TestAReportWithTheTokenOfThePage(t *testing.T) {
-	listen := strings.Replace(statusConfig, "local:DIR/http.sock", "'inet:9180@"+ownLoopback()+"'", 1)
+	listen := strings.Replace(statusConfig, "local:DIR/http.sock", "'inet:9180@"+testkit.OwnLoopback()+"'", 1)
 	config := listen + "status: {token_file: DIR/token}\n"
 	dir := newDir(t, config, rejectsBad)
 	write(t, dir, "token", "a-token-of-the-page\n")
