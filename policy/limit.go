@@ -44,6 +44,14 @@ type Limit struct {
 	Reply Reply
 }
 
+// RatesOf are the rates that a login has; empty for one that has not logged in.
+func (l *Limit) RatesOf(login string) []Rate {
+	if own, ok := l.Exceptions[login]; ok && login != "" {
+		return own
+	}
+	return l.Rates
+}
+
 // LimitCount says what a limit counts.
 type LimitCount string
 
