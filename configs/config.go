@@ -178,21 +178,47 @@ func Load(path string, environ ...string) (*Config, error) {
 // Parse reads a configuration from memory; name is used in messages, and its
 // directory is where relative paths begin. Without a name the file is an empty one.
 func Parse(name string, data []byte, environ ...string) (*Config, error) {
+	top := &yaml.Node{Kind: yaml.MappingNode}
+	if name != "" {
+		var err error
+		if top, err = document(name, data); err != nil {
+			return nil, err
+		}
+	}
+	return over(name, top, environ)
+}
+
+// LoadListen reads of a file only where the doors are: a daemon that runs by an older
+// version of it can be asked whatever mistake the file has elsewhere. A file that is gone,
+// or no YAML, counts as an empty one. The error tells of the section listen alone, and of
+// the environment.
+func LoadListen(path string, environ ...string) (*Config, error) {
+	listen := &yaml.Node{Kind: yaml.MappingNode}
+	data, err := readFile(path, maxConfig)
+	if err != nil {
+		return over(path, listen, environ)
+	}
+	if top, err := document(path, data); err == nil && top.Kind == yaml.MappingNode {
+		for pair := range slices.Chunk(top.Content, 2) {
+			if pair[0].Value == "listen" {
+				listen.Content = append(listen.Content, pair...)
+			}
+		}
+	}
+	return over(path, listen, environ)
+}
+
+// over is what a file's document and the environment say over the embedded configuration.
+func over(name string, top *yaml.Node, environ []string) (*Config, error) {
 	c := &Config{machine: thisMachine()}
-	top, err := document("milterd.yaml", reference)
+	base, err := document("milterd.yaml", reference)
 	if err == nil {
-		err = c.overlay("milterd.yaml", top, nil)
+		err = c.overlay("milterd.yaml", base, nil)
 	}
 	if err != nil {
 		return nil, err
 	}
 	c.name, c.settings = name, make(map[string]setting)
-	top = &yaml.Node{Kind: yaml.MappingNode}
-	if name != "" {
-		if top, err = document(name, data); err != nil {
-			return nil, err
-		}
-	}
 	if err := c.overlay(name, top, environ); err != nil {
 		return nil, err
 	}

@@ -299,8 +299,12 @@ func (c *guardedConn) Write(p []byte) (int, error) {
 }
 
 // SetReadDeadline is kept for the next read from the socket: the library sets
-// and clears it for every frame, but most frames are in the buffer already.
+// and clears it for every frame, but most frames are in the buffer already. The one
+// second that it gives the first frame is too little for an MTA on a busy machine.
 func (c *guardedConn) SetReadDeadline(t time.Time) error {
+	if c.lastCommand == 0 {
+		t = time.Now().Add(c.guard.limits.FrameTime)
+	}
 	c.readDeadline = t
 	return nil
 }

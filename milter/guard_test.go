@@ -183,10 +183,24 @@ func TestPeerSendsByteByByte(t *testing.T) {
 }
 
 func TestPeerNeverNegotiates(t *testing.T) {
-	// The library gives OPTNEG one second.
-	ts := serve(t, Config{})
+	ts := serve(t, Config{Limits: Limits{FrameTime: 50 * time.Millisecond}})
 	dial(t, ts.addr).expectClosed()
 	testkit.Eventually(t, "the connection is gone", func() bool { return ts.Stats().Active == 0 })
+}
+
+// TestTheFirstFrameHasTheTimeOfOthers gives the guard the deadline of one second that the
+// library has for OPTNEG.
+func TestTheFirstFrameHasTheTimeOfOthers(t *testing.T) {
+	c := &guardedConn{guard: &guard{limits: Limits{}.withDefaults()}}
+	now := time.Now()
+	library := now.Add(time.Second)
+	if err := c.SetReadDeadline(library); err != nil || c.readDeadline.Before(now.Add(c.guard.limits.FrameTime)) {
+		t.Errorf("OPTNEG is waited for until %v after the connection, want %v (%v)", c.readDeadline.Sub(now), c.guard.limits.FrameTime, err)
+	}
+	c.lastCommand = cmdNegotiate
+	if err := c.SetReadDeadline(library); err != nil || !c.readDeadline.Equal(library) {
+		t.Errorf("a later frame is waited for until %v after the last, want what the library says (%v)", c.readDeadline.Sub(now), err)
+	}
 }
 
 func TestPeerVanishes(t *testing.T) {

@@ -51,11 +51,33 @@ func TestADoorWithoutRoomIsNotWell(t *testing.T) {
 	}
 }
 
-func TestHealthOfAConfigurationThatCannotBeRead(t *testing.T) {
-	dir := newDir(t, "mode: shadoww\n", "")
-	status, out, complaints := health(dir)
-	if want := "milterd: DIR/milterd.yaml:1: mode: \"shadoww\", did you mean shadow?\n"; status != exitFailure || out != "" || complaints != want {
-		t.Errorf("status %d, %q, %q", status, out, complaints)
+// TestHealthThoughAMistakeWasSaved saves configurations that the running milterd cannot
+// take over: it goes on with the one before, so it is well for as long as it answers.
+func TestHealthThoughAMistakeWasSaved(t *testing.T) {
+	p := serving(t, grantsConfig, "")
+	p.waitLog(t, "listening", "door=map")
+	doors := func(word string) []string {
+		return []string{"filter door local:DIR/milter.sock: " + word, "map door local:DIR/map.sock: " + word}
+	}
+	for _, test := range []struct{ name, text, complaint string }{
+		{"a value that is none", strings.ReplaceAll(grantsConfig, "DIR", p.dir) + "mode: shadoww\n", "mode: \"shadoww\", did you mean shadow?"},
+		{"no YAML", "mode: [\n", "milterd.yaml:"},
+	} {
+		write(t, p.dir, "milterd.yaml", test.text)
+		if test.name == "no YAML" {
+			t.Setenv("MILTERD_LISTEN_MILTER", "local:"+filepath.Join(p.dir, "milter.sock"))
+			t.Setenv("MILTERD_LISTEN_MAP", "local:"+filepath.Join(p.dir, "map.sock"))
+		}
+		status, out, complaints := health(p.dir)
+		if want := strings.Join(doors("answers"), "\n") + "\n"; status != exitOK || out != want || !strings.Contains(complaints, test.complaint) {
+			t.Errorf("%s: status %d\n%s%s", test.name, status, out, complaints)
+		}
+	}
+	if status := p.end(t, syscall.SIGTERM); status != exitOK {
+		t.Errorf("milterd's exit status %d", status)
+	}
+	if status, out, _ := health(p.dir); status != exitFailure || strings.Contains(out, "answers") {
+		t.Errorf("after its end: status %d\n%s", status, out)
 	}
 }
 

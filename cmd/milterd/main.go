@@ -93,13 +93,16 @@ func complain(stderr io.Writer, err error) int {
 }
 
 // runHealth asks the running milterd at each of its doors, and prints a line for each.
-// Its exit status is the answer, for a container's health check: a configuration that
-// cannot be read is a failure like any other.
+// Its exit status is the answer, for a container's health check. A mistake that was saved
+// into the configuration is told, but does not make the daemon unwell: it goes on by the
+// policy from before.
 func runHealth(o *options, stdout, stderr io.Writer) int {
 	config, _, err := o.place().load()
 	if err != nil {
 		complain(stderr, err)
-		return exitFailure
+		if config, err = configs.LoadListen(o.place().file(), os.Environ()...); err != nil {
+			return exitFailure
+		}
 	}
 	code := exitOK
 	for _, answer := range askDoors(config) {

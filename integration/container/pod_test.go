@@ -67,13 +67,13 @@ func TestPod(t *testing.T) {
 		// sendmail and milterd meet at the loopback address of the pod.
 		const filter, asked = "local:/run/milterd/sockets/milter.sock", "local:/run/milterd/sockets/map.sock"
 		p := e.play(t, append(enforced, `"`+filter+`"`, "inet:8893@127.0.0.1", `"`+asked+`"`, "inet:8894@127.0.0.1",
-			"milter: "+filter, "milter: inet:8893", "map: "+asked, "map: inet:8894")...)
+			"'"+filter+"'", "inet:8893", "'"+asked+"'", "inet:8894")...)
 		p.expect(good, "postmaster@example.test", messageTaken)
 		p.expect(refused, "postmaster@example.test", accessDenied)
 		p.gateway()
 	})
 	t.Run("filter alone", func(t *testing.T) {
-		p := e.play(t, append(enforced, "        - {name: MILTERD_MAP_SOCKET", "        # - {name: MILTERD_MAP_SOCKET", "map: local:/run/milterd/sockets/map.sock", "map: []")...)
+		p := e.play(t, append(enforced, "        - {name: MILTERD_MAP_SOCKET", "        # - {name: MILTERD_MAP_SOCKET", "'local:/run/milterd/sockets/map.sock'", "''")...)
 		p.expect(refused, "postmaster@example.test", accessDenied)
 		// sendmail has rules of its own, then.
 		if got := p.send("127.0.0.1", bridged, "x@other.example"); !strings.HasPrefix(got, "550 5.7.1") {
@@ -225,15 +225,26 @@ func (p *pod) reload() {
 		must(os.Symlink(filepath.Join("..data", name), file+".new"))
 		must(os.Rename(file+".new", file))
 	}
-	must(os.CopyFS(filepath.Join(dir, "..two"), os.DirFS(filepath.Join(dir, "..one"))))
-	config := filepath.Join(dir, "..two", "milterd.yaml")
-	text, err := os.ReadFile(config)
-	must(err)
-	must(os.WriteFile(config, []byte(strings.Replace(string(text), "mode: shadow", "mode: enforce", 1)), 0o644))
-	must(os.Symlink("..two", filepath.Join(dir, "..data_tmp")))
-	must(os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")))
-	must(os.RemoveAll(filepath.Join(dir, "..one")))
-
+	swap := func(before, after, old, new string) {
+		must(os.CopyFS(filepath.Join(dir, after), os.DirFS(filepath.Join(dir, before))))
+		config := filepath.Join(dir, after, "milterd.yaml")
+		text, err := os.ReadFile(config)
+		must(err)
+		must(os.WriteFile(config, []byte(strings.Replace(string(text), old, new, 1)), 0o644))
+		must(os.Symlink(after, filepath.Join(dir, "..data_tmp")))
+		must(os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")))
+		must(os.RemoveAll(filepath.Join(dir, before)))
+	}
+	// A mistake is said, and costs nothing: milterd goes on, and stays in service.
+	swap("..one", "..two", "mode: shadow", "mode: [")
+	testkit.Eventually(p.t, "the mistake is said", func() bool {
+		return strings.Contains(p.logs("mail-milterd"), "/etc/milterd/milterd.yaml:")
+	})
+	if !p.healthy() {
+		p.t.Error("a mistake in the ConfigMap takes milterd out of service")
+	}
+	p.expect(good, "postmaster@example.test", messageTaken)
+	swap("..two", "..three", "mode: [", "mode: enforce")
 	p.becomes(refused, "postmaster@example.test", accessDenied)
 	p.expect(good, "postmaster@example.test", messageTaken)
 }
