@@ -159,7 +159,9 @@ func bypassed(config *configs.Config) []configs.Finding {
 	}
 	page, err := status.Get(config.Listen.HTTP, "/metrics", "")
 	if err != nil {
-		return []configs.Finding{found(configs.Warning, config.Listen.HTTP, "the status page does not answer: "+err.Error())}
+		f := found(configs.Warning, config.Listen.HTTP, "the status page does not answer: "+err.Error())
+		f.Cure = "systemctl restart milterd   by which listen.http takes effect"
+		return []configs.Finding{f}
 	}
 	var findings []configs.Finding
 	for _, m := range bypassedList.FindAllSubmatch(page, -1) {
@@ -228,9 +230,7 @@ func listen(config *configs.Config, path string) []configs.Finding {
 		return nil // the doctor says so
 	}
 	findings := askResolver(ctx, config, cf.Hostname)
-	if _, err := net.DefaultResolver.LookupHost(ctx, cf.Hostname); err != nil {
-		findings = append(findings, found(configs.Warning, path, fmt.Sprintf("the host name %s has no address: sendmail waits for it at each start, and others distrust it (%v)", cf.Hostname, err)))
-	}
+	findings = append(findings, hostName(ctx, path, cf.Hostname)...)
 	asked := make(map[string]bool)
 	for _, d := range cf.Daemons {
 		host := d.Addr
@@ -250,6 +250,22 @@ func listen(config *configs.Config, path string) []configs.Finding {
 	return findings
 }
 
+// hostName looks whether a name ($j) is one that others can know this host by.
+func hostName(ctx context.Context, path, name string) []configs.Finding {
+	short, _, full := strings.Cut(name, ".")
+	_, err := net.DefaultResolver.LookupHost(ctx, name)
+	if full && err == nil {
+		return nil
+	}
+	f := found(configs.Warning, path, fmt.Sprintf("the host name %s has no address: other servers refuse mail from users of it, such as reports of this host (%v)", name, err))
+	f.Cure = name + ". IN A ADDRESS   in the DNS"
+	if !full {
+		f.Text = fmt.Sprintf("the host name %s is not a full one, with a domain: sendmail calls itself so, and may wait a minute for a better one at each start", name)
+		f.Cure = "127.0.1.1 " + name + ".YOUR.DOMAIN " + short + "   in /etc/hosts, in place of other lines with this name"
+	}
+	return []configs.Finding{f}
+}
+
 // listenTo hears what one port tells.
 func listenTo(ctx context.Context, target string) []configs.Finding {
 	reports, err := probe.Look(ctx, probe.Options{Targets: []string{target}, Owned: true, Timeout: 10 * time.Second, Time: 20 * time.Second})
@@ -259,7 +275,9 @@ func listenTo(ctx context.Context, target string) []configs.Finding {
 	var findings []configs.Finding
 	for _, r := range reports {
 		if r.Error != "" {
-			findings = append(findings, found(configs.Warning, target, "sendmail does not answer at this port: "+r.Error))
+			f := found(configs.Warning, target, "sendmail does not answer at this port: "+r.Error)
+			f.Cure = "systemctl restart sendmail   which has not read this sendmail.cf, or is not running; see its log"
+			findings = append(findings, f)
 		}
 		for _, l := range r.Leaks {
 			severity := configs.Note
