@@ -97,6 +97,9 @@ func each(ctx context.Context, o Options, how func(*examination) error) ([]*Repo
 		if err != nil {
 			host, port = strings.Trim(target, "[]"), ""
 		}
+		if host == "" || strings.Contains(host, "/") || strings.Contains(port, "/") {
+			return nil, fmt.Errorf("%q, expected HOST or HOST:PORT", target)
+		}
 		addr, err := resolve(ctx, host, o.Owned)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", target, err)
