@@ -19,6 +19,7 @@ import (
 
 	"milterd/configs"
 	"milterd/configs/advice"
+	"milterd/configs/sendmail"
 	"milterd/integration/probe"
 	"milterd/milter/status"
 )
@@ -63,8 +64,7 @@ func runMC(o *options, stdout, stderr io.Writer) int {
 	if err != nil {
 		return complain(stderr, err)
 	}
-	path := cmp.Or(o.advice.cf, config.SendmailCF(), defaultCF)
-	cf, err := configs.ReadSendmailCF(path)
+	cf, err := serverCF(cmp.Or(o.advice.cf, config.SendmailCF(), defaultCF))
 	if err != nil && o.advice.cf != "" {
 		return complain(stderr, err)
 	}
@@ -76,14 +76,20 @@ func runImport(o *options, stdout, stderr io.Writer) int {
 	if err != nil {
 		return complain(stderr, err)
 	}
-	cf, err := configs.ReadSendmailCF(path)
-	if err == nil && cf.Submission {
-		err = errors.New(path + " is the file of a submission program, expected that of a server: -cf " + defaultCF)
-	}
+	cf, err := serverCF(path)
 	if err != nil {
 		return complain(stderr, err)
 	}
 	return written(stderr, stdout, advice.Import(cf, path))
+}
+
+// serverCF reads the sendmail.cf of a server.
+func serverCF(path string) (*sendmail.Config, error) {
+	cf, err := configs.ReadSendmailCF(path)
+	if err == nil && cf.Submission {
+		return nil, errors.New(path + " is the file of a submission program, expected that of a server: -cf " + defaultCF)
+	}
+	return cf, err
 }
 
 // written writes a result to its end.
@@ -116,7 +122,9 @@ func runDoctor(o *options, stdout, stderr io.Writer) int {
 	}
 	for _, answer := range askDoors(config) {
 		if !answer.Well() {
-			e.Live = append(e.Live, found(configs.Severe, answer.Address, answer.String()+": mail is put off, or passes unfiltered"))
+			f := found(configs.Severe, answer.Address, answer.String()+": mail is put off, or passes unfiltered")
+			f.Cure = "systemctl start milterd   and if it does not stay up: journalctl -u milterd"
+			e.Live = append(e.Live, f)
 		}
 	}
 	e.Live = append(e.Live, unreadable(o)...)
