@@ -3,6 +3,8 @@ package integration_test
 import (
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -96,7 +98,7 @@ var troubles = []trouble{
 				t.Fatal(err)
 			}
 		},
-		lines: []string{"MAIL FROM:<root@none.example.test>"}, bad: "^553 5.1.8", good: "^250 "},
+		lines: []string{"MAIL FROM:<root@none.example.test>", "RCPT TO:<" + anybody + ">"}, bad: "^553 5.1.8", good: "^250 "},
 	{name: "a sendmail that has not read its file", about: "sendmail does not answer at this port", live: true, options: harness.Options{Config: settled(shadow)},
 		breaks: func(t *testing.T, _ *harness.Env) {
 			sh(t, "echo 'O DaemonPortOptions=Name=MTX, Family=inet, Addr=127.0.0.3, Port=smtp' >>"+stockCF)
@@ -133,6 +135,36 @@ var troubles = []trouble{
 			return conversation(t, stranger, port25, foreign...)
 		},
 		bad: "^550 5.7.1", good: "^250 "},
+	{name: "a socket below a directory such as /tmp", about: "can make files in this directory", options: harness.Options{Config: settled(shadow)},
+		breaks: func(t *testing.T, env *harness.Env) {
+			sh(t, "mkdir -m 1777 /run/open")
+			t.Cleanup(func() { sh(t, "rm -r /run/open") })
+			reconfigure(t, env, settled(shadow+"listen: {milter: ['local:/run/milterd/milter.sock', 'local:/run/open/s']}\n"))
+		},
+		cures: func(t *testing.T, env *harness.Env, f finding) { reconfigure(t, env, settled(shadow+f.Cure+"\n")) },
+		// Another user makes the socket before milterd does.
+		observe: func(t *testing.T, env *harness.Env) string {
+			if err := env.Milterd.Stop(); err != nil {
+				t.Fatal(err)
+			}
+			config, err := os.ReadFile(harness.ConfigFile)
+			if err != nil {
+				t.Fatal(err)
+			}
+			socket := "/run/milterd/milter.sock"
+			if strings.Contains(string(config), "/run/open/s") {
+				socket = "/run/open/s"
+			}
+			out, _ := exec.Command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", "ln -s /nowhere "+socket+" && rm "+socket+" && echo made").CombinedOutput()
+			if err := env.Milterd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			return string(out)
+		}, bad: "^made", good: "Permission denied"},
+	{name: "a directory that a group may write to", about: "a group can write to this directory, so sendmail calls /run/milterd/milter.sock unsafe", options: harness.Options{Config: settled(shadow)},
+		breaks: func(t *testing.T, _ *harness.Env) { sh(t, "chmod g+w /run/milterd") },
+		cures:  func(t *testing.T, _ *harness.Env, f finding) { sh(t, f.Cure) },
+		lines:  ours, bad: "^451 4.3.2", good: "^250 "},
 	{name: "a directory that all may write to", about: "calls /run/milterd/milter.sock unsafe", options: harness.Options{Config: settled(shadow)},
 		breaks: func(t *testing.T, _ *harness.Env) { sh(t, "chmod o+w /run/milterd") },
 		cures:  func(t *testing.T, _ *harness.Env, f finding) { sh(t, f.Cure) },
