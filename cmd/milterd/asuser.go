@@ -9,16 +9,28 @@ import (
 	"os/exec"
 	"os/user"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"milterd/policy/replay/dryrun"
 )
 
-// The user that milterd.service runs milterd as, and the group that it adds.
+// The unit that runs milterd, its user, and the group that it adds as shipped.
 const (
+	daemonUnit  = "milterd.service"
 	daemonUser  = "milterd"
 	daemonGroup = "smmsp"
 )
+
+// daemonGroups are the groups that the unit adds on this machine. Without systemd they
+// are as shipped.
+func daemonGroups() []string {
+	out, err := exec.Command("systemctl", "show", "--property=SupplementaryGroups", "--value", daemonUnit).Output()
+	if groups := strings.Fields(string(out)); err == nil && len(groups) > 0 {
+		return groups
+	}
+	return []string{daemonGroup}
+}
 
 // checkAsUser runs a check of the configuration as the user that milterd will run as, in
 // a process of that user's: what root can read, and write to, says little. It is not
@@ -68,15 +80,19 @@ func checkAsUser(o *options, stdout, stderr io.Writer) (status int, done bool) {
 	return status, true
 }
 
-// credentialOf is what a process of a user's has, with the group that milterd.service
-// adds, if there is one.
+// credentialOf is what a process of a user's has, with the groups that milterd.service
+// adds, if there are such.
 func credentialOf(u *user.User) (*syscall.Credential, error) {
 	groups, err := u.GroupIds()
 	if err != nil {
 		return nil, err
 	}
-	if group, err := user.LookupGroup(daemonGroup); err == nil && u.Username == daemonUser {
-		groups = append(groups, group.Gid)
+	if u.Username == daemonUser {
+		for _, name := range daemonGroups() {
+			if group, err := user.LookupGroup(name); err == nil {
+				groups = append(groups, group.Gid)
+			}
+		}
 	}
 	ids := make([]uint32, 0, len(groups)+2)
 	for _, text := range append([]string{u.Uid, u.Gid}, groups...) {

@@ -4,8 +4,10 @@
 package testkit
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -22,6 +24,20 @@ func Eventually(t testing.TB, what string, holds func() bool) {
 			t.Fatalf("never came true: %s", what)
 		}
 	}
+}
+
+// Number is that of an environment variable, or else the usual one.
+func Number(t testing.TB, name string, usual uint64) uint64 {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return usual
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("%s=%s: %v", name, text, err)
+	}
+	return n
 }
 
 // Need skips the test if one of the commands is not installed.
@@ -50,4 +66,10 @@ func Missing(t testing.TB, reason string) {
 		t.Fatal(reason)
 	}
 	t.Skip(reason)
+}
+
+// OwnLoopback is a loopback address that no other process has a reason to listen on.
+func OwnLoopback() string {
+	pid := os.Getpid()
+	return fmt.Sprintf("127.%d.%d.%d", 100+pid>>16&0x3f, pid>>8&0xff, 1+pid&0x7f)
 }

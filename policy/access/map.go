@@ -30,7 +30,7 @@ func (t *Table) Lookup(key string) (value string, line int, ok bool) {
 	}
 	search := Search{Table: t, Features: &Features{}}
 	how := Tag{Name: tag, Only: tag != Connect.Name}
-	for part, more := text, true; more; part, more = shortenAddress(part) {
+	for part, more := text, true; more; part, more = WiderAddress(part) {
 		if _, found := search.both(how, part); found {
 			return "", 0, false
 		}
@@ -101,7 +101,7 @@ func (s *Search) host(addr netip.Addr) Match {
 	for _, tag := range []string{Connect.Name, ""} {
 		if networks := s.Table.networks[tag]; networks != nil {
 			if found, ok := networks.Get(network); ok {
-				return s.match(Probe{Tag: tag, Key: network.String(), Line: int(found.line), Value: s.Table.value(found)})
+				return s.match(Probe{Tag: tag, Key: network.String(), Line: s.Table.line(found), Value: s.Table.value(found)})
 			}
 		}
 	}
