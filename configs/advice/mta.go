@@ -217,19 +217,25 @@ func (p *patient) surroundings() {
 	}
 }
 
-// directories looks for one that sendmail would not go through.
+// directories looks for one that sendmail would not go through, or in which others could
+// be there before milterd.
 func (p *patient) directories(socket string) {
+	trusts := p.cf != nil && strings.Contains(strings.ToLower(p.cf.Options.Get("DontBlameSendmail").Value), "groupwritabledirpathsafe")
 	for dir := filepath.Dir(socket); dir != "/" && dir != "."; dir = filepath.Dir(dir) {
 		info, err := os.Stat(dir)
-		if err != nil || info.Mode()&0o002 == 0 {
-			continue
+		switch {
+		case err != nil:
+		case info.Mode()&0o002 != 0 && info.Mode()&os.ModeSticky != 0: // such as /tmp, which has to be so
+			p.add(configs.Warning, "listen: {milter: local:/run/milterd/milter.sock, map: local:/run/milterd/map.sock}", dir, 0,
+				"every user of this machine can make files in this directory, and so, while milterd is down, a %s that sendmail asks in its place", socket)
+			return
+		case info.Mode()&0o002 != 0:
+			p.add(configs.Severe, "chmod o-w "+dir, dir, 0, "every user of this machine can write to this directory, so sendmail calls %s unsafe and does not use it", socket)
+			return
+		case info.Mode()&0o020 != 0 && !trusts:
+			p.add(configs.Severe, "chmod g-w "+dir, dir, 0, "a group can write to this directory, so sendmail calls %s unsafe and does not use it", socket)
+			return
 		}
-		cure := "chmod o-w " + dir
-		if info.Mode()&os.ModeSticky != 0 { // such as /tmp, which has to be so
-			cure = "listen: {milter: local:/run/milterd/milter.sock, map: local:/run/milterd/map.sock}"
-		}
-		p.add(configs.Severe, cure, dir, 0, "every user of this machine can write to this directory, so sendmail calls %s unsafe and does not use it", socket)
-		return
 	}
 }
 
