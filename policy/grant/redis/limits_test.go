@@ -194,7 +194,7 @@ func TestAClusterAndSentinels(t *testing.T) {
 	shareAll(t, redis.Config{Addresses: []string{address}, Cluster: true})
 
 	plain := startServer(t, "--port", fmt.Sprint(freePort(t)), "--bind", "127.0.0.1")
-	shareAll(t, redis.Config{Addresses: []string{sentinel(t, plain)}, Master: "mail"})
+	shareAll(t, redis.Config{Addresses: []string{sentinel(t, plain, "")}, Master: "mail"})
 	if _, err := redis.Open(redis.Config{Addresses: []string{address, address}, Prefix: "milterd:"}); err == nil || !strings.Contains(err.Error(), "expected a part in braces") {
 		t.Errorf("a cluster with a prefix that is no hash tag: %v", err)
 	}
@@ -231,13 +231,13 @@ func shareAll(t *testing.T, config redis.Config) {
 	}
 }
 
-// sentinel starts a Sentinel that knows a server by the name mail.
-func sentinel(t *testing.T, of *server) string {
+// sentinel starts a Sentinel, with further options, that knows a server by the name mail.
+func sentinel(t *testing.T, of *server, options string) string {
 	t.Helper()
 	port := of.do("CONFIG", "GET", "port").([]any)[1].(string)
 	own := fmt.Sprint(freePort(t))
 	file := filepath.Join(of.dir, "sentinel.conf")
-	config := "port " + own + "\nbind 127.0.0.1\ndir " + of.dir + "\nsentinel monitor mail 127.0.0.1 " + port + " 1\n"
+	config := "port " + own + "\nbind 127.0.0.1\ndir " + of.dir + "\nsentinel monitor mail 127.0.0.1 " + port + " 1\n" + options
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
