@@ -82,7 +82,12 @@ func (m *Memory) take(login string, all []Bucket) (blocked int64) {
 		return until - now
 	}
 	for i := range all {
-		all[i].Left = max(m.empty[all[i].Key]-now, 0)
+		b := &all[i]
+		b.Left = max(m.empty[b.Key]-now, 0)
+		if full := b.full(); b.Left > full {
+			b.Left = full
+			m.set(b.Key, now+full, now)
+		}
 	}
 	decide(all)
 	for i := range all {

@@ -51,6 +51,10 @@ for i = 2, #KEYS do
   local value = redis.pcall('GET', KEYS[i])
   left[i] = math.max((type(value) == 'string' and tonumber(value) or 0) - now, 0)
   if not released then left[i] = math.max(left[i] + alone, known) end
+  if left[i] > burst * interval then
+    left[i] = burst * interval
+    redis.call('SET', KEYS[i], string.format('%.0f', now + left[i]), 'PX', math.ceil(left[i] / 1000))
+  end
   if left[i] + (math.max(n, 1) - burst) * interval > 0 then
     room[limit] = false
     refused = refused or ARGV[a + 5] == '1'
