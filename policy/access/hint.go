@@ -75,7 +75,7 @@ func (p *parser) hint(line int, kind hintKind, key, text string) {
 	case r.count > maxHints:
 		r.line = line
 	case kind == hintOpen:
-		p.urgent = append(p.urgent, Problem{File: p.table.name, Line: line, Text: fmt.Sprintf("key %q: %s", shownKey(key), text), Warning: true})
+		p.urgent = append(p.urgent, Problem{File: p.table.name, Line: line, Text: fmt.Sprintf("key %q: %s", shownKey(key), text), Warning: true, OpenRelay: true})
 	case kind == hintCR:
 		p.warn(line, "%s", text)
 	default:
