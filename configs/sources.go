@@ -85,6 +85,8 @@ func (c *Config) sources() *sources {
 	s.relay = c.class("domains.relay", c.Domains.Relay, mayBeMissing)
 	if c.Sendmail.CF != "" {
 		c.askSendmail(s)
+	} else {
+		c.checkPorts(s, nil)
 	}
 	if c.draft != "" {
 		s.access = source{path: c.draft, missing: mustExist}
@@ -120,6 +122,7 @@ func (c *Config) askSendmail(s *sources) {
 		s.find(severity, p.Cure, s.cf, p.Line, "%s", p.Text)
 	}
 	c.checkDoors(s, cf)
+	c.checkPorts(s, cf)
 	s.withoutTable = cf.Access.Type == "" && c.asked(cf)
 	if !c.explicit("access.file") {
 		s.mapFromSendmail(cf)
