@@ -56,9 +56,11 @@ ifdef(`MILTERD_NO_FILTER',,
 `INPUT_MAIL_FILTER(`milterd', `S='MILTERD_FILTER`, F=T, T='MILTERD_TIMEOUTS)')dnl
 dnl
 dnl The access table for what is not decided at RCPT. Without -T a milterd that is
-dnl down would be an empty table.
+dnl down would be an empty table. What stands between tag and key says whose mail it is,
+dnl and that milterd can end a search at its first key by the value SKIP.
 ifdef(`MILTERD_NO_ACCESS',,
-`FEATURE(`access_db', `socket -T<TMPF> 'MILTERD_MAP, MILTERD_ACCESS_OPTIONS)')dnl
+`FEATURE(`access_db', `socket -f -T<TMPF> 'MILTERD_MAP, MILTERD_ACCESS_OPTIONS)
+define(`_TAG_DELIM_', `$| ifdef(`_ACCESS_SKIP_', `ifdef(`_LOOKUPDOTDOMAIN_', `', `skip')') $| $&i $| $&{client_addr} $|')')dnl
 dnl
 ifdef(`MILTERD_NO_BANNER',, `define(`confSMTP_LOGIN_MSG', `$j MILTERD_BANNER')')dnl
 dnl

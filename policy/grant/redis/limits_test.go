@@ -121,6 +121,9 @@ func TestABlockHoldsOnAllHosts(t *testing.T) {
 		t.Fatal(err)
 	}
 	folded := strings.ToLower(hostile)
+	if n := send(t, b, 1, folded+"@good.example", l); n != 0 {
+		t.Error("taken at the other host, with a realm")
+	}
 	if n := send(t, b, 1, folded, l); n != 0 {
 		t.Error("taken at the other host")
 	}
