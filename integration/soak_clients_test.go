@@ -182,8 +182,8 @@ func (c inPieces) Write(p []byte) (int, error) {
 	return n + m, err
 }
 
-// correspond has a client of sendmail come again and again. Each second one asks the map
-// door as well.
+// correspond has a client of sendmail come again and again, and asks the map door after
+// each visit.
 func (s *soak) correspond(t *testing.T, random *rand.Rand, stop <-chan struct{}) {
 	t.Helper()
 	for {
