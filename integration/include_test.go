@@ -271,6 +271,37 @@ func TestTheIncludesWordsChangeWhatItDoes(t *testing.T) {
 	}
 }
 
+// TestTheTableStaysWhereAFeatureNeedsIt: MILTERD_NO_ACCESS may be said in any file.
+func TestTheTableStaysWhereAFeatureNeedsIt(t *testing.T) {
+	needWorld(t)
+	without := set("MILTERD_NO_ACCESS", "")
+	if diff := cmp.Diff(makeCF(t, "INCLUDE", "").lines(), makeCF(t, without+"INCLUDE", "").lines()); diff != "" {
+		t.Errorf("Debian's own file (-without the word +with it):\n%s", diff)
+	}
+	for _, c := range []struct {
+		feature string
+		needs   bool
+	}{
+		{"", false},
+		{"FEATURE(`blocklist_recipients')dnl\n", false},
+		{"FEATURE(`relay_hosts_only')dnl\n", false},
+		{"stock_FEATURE(`delay_checks')dnl\n", false},
+		{"stock_FEATURE(`delay_checks', `hater')dnl\n", true},
+		{"stock_FEATURE(`greet_pause', `500')dnl\n", true},
+		{"stock_FEATURE(`conncontrol')dnl\n", true},
+		{"stock_FEATURE(`ratecontrol')dnl\n", true},
+		{"FEATURE(`relay_mail_from')dnl\n", true},
+	} {
+		made := makeCF(t, noFeatures+without+"INCLUDE"+c.feature, "")
+		if !strings.Contains(c.feature, "relay_mail_from") {
+			made.accepted(t)
+		}
+		if asks := strings.Contains(made.text, "$(access "); asks != c.needs || asks != strings.Contains(made.text, "\nKaccess socket -f -T<TMPF> ") {
+			t.Errorf("%q: sendmail asks for the table: %v, expected %v", c.feature, asks, c.needs)
+		}
+	}
+}
+
 // TestOnesOwnPrivacyFlagsStay: milterd.m4 takes one flag away and no other.
 func TestOnesOwnPrivacyFlagsStay(t *testing.T) {
 	needWorld(t)

@@ -52,8 +52,8 @@ func ours(listen []string, socket string) bool {
 	})
 }
 
-// relaying looks for what lets strangers relay.
-func (p *patient) relaying() {
+// relaying looks for what lets strangers relay, beyond what has been found of the table.
+func (p *patient) relaying(found []configs.Finding) {
 	f := p.cf.Features
 	if f.RelayLocalFrom {
 		p.at(configs.Severe, 0, "dnl FEATURE(`relay_local_from')", "FEATURE(relay_local_from) is in force: anybody who gives one of your addresses as sender may relay")
@@ -71,7 +71,10 @@ func (p *patient) relaying() {
 		if e.value.Kind != access.KindRelay || !e.ofClients() {
 			continue
 		}
-		if wide := tooWide(e.key); wide != "" {
+		told := slices.ContainsFunc(found, func(f configs.Finding) bool {
+			return f.Severity == configs.Severe && f.File == path && f.Line == e.line
+		})
+		if wide := tooWide(e.key); wide != "" && !told {
 			key, _, _ := strings.Cut(e.text, " ")
 			p.add(configs.Severe, "Connect:NETWORK OF YOUR OWN\tRELAY", path, e.line, "%s lets %s relay", key, wide)
 		}

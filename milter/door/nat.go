@@ -15,6 +15,9 @@ const (
 	// stays so until there are fewer than the second. The gap is wide, as a client with
 	// many addresses could lift the suspicion otherwise.
 	natSuspect, natCleared = 95, 50
+	// Of one public client so many of the last connections count: it could hide by itself
+	// that all others share an address.
+	natOfOne = 3
 )
 
 // NATGuard finds out that clients come to the MTA through something that hides their
@@ -24,8 +27,8 @@ const (
 //
 // The rule: of the last 200 connections, or of all since the start once there are 50,
 // at least 95 in a hundred came from one private, carrier-grade (100.64.0.0/10) or
-// link-local address. It holds until fewer than half do. Connections of this host to
-// itself do not count. Each door counts its own connections, so an MTA that has both open
+// link-local address. It holds until fewer than half do. Of one public address, or IPv6
+// /48, three of them count, and connections of this host to itself do not. Each door counts its own connections, so an MTA that has both open
 // does not count twice; what the connections of one door tell holds at both.
 //
 // A nil guard suspects nothing. Its methods are safe for concurrent use.
@@ -75,8 +78,17 @@ func (g *NATGuard) note(to *natConnections, client netip.Addr) (shared bool) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	to.add(client)
-	g.judge(to, client)
+	one := client
+	if !mayHide(client) {
+		if client.Is6() {
+			one = netip.PrefixFrom(client, 48).Masked().Addr()
+		}
+		if to.counts[one] >= natOfOne {
+			return false
+		}
+	}
+	to.add(one)
+	g.judge(to, one)
 	return client == g.shared
 }
 

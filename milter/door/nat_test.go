@@ -89,6 +89,24 @@ func TestASuspicionLastsUntilTheOthersAreTheMajority(t *testing.T) {
 	}
 }
 
+// TestOneClientDoesNotEndASuspicion, nor keep it from beginning, however often it connects.
+func TestOneClientDoesNotEndASuspicion(t *testing.T) {
+	g := NewNATGuard(slog.New(slog.DiscardHandler))
+	stranger := netip.MustParsePrefix("2001:db8:7::/48").Addr()
+	for i := range 20 * natWindow {
+		for range 20 {
+			stranger = stranger.Next() // all within its network
+			if g.Seen(stranger) {
+				t.Fatal("the stranger itself is suspect")
+			}
+			g.Seen(netip.MustParseAddr("203.0.113.8"))
+		}
+		if shared := g.Seen(gateway); !shared && i >= natWindow {
+			t.Fatalf("after %d connections through the gateway it is not suspect", i+1)
+		}
+	}
+}
+
 // The memory of a guard does not grow with the number of clients.
 func TestAGuardRemembersTheLastConnectionsOnly(t *testing.T) {
 	g := NewNATGuard(slog.New(slog.DiscardHandler))

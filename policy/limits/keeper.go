@@ -18,15 +18,23 @@ import (
 // Shared keeps counts and blocks for many hosts. *redis.Limits is one.
 type Shared interface {
 	// Take answers the buckets, unless the login is blocked: blocked is then for how much
-	// longer, in microseconds. known is the time until each bucket's count is empty at
-	// least, nil if nothing is known that the store may not know.
-	Take(ctx context.Context, login string, all []Bucket, known []int64) (blocked int64, err error)
+	// longer, in microseconds. known is what this host knows of each bucket's count, nil if
+	// nothing that the store may not know.
+	Take(ctx context.Context, login string, all []Bucket, known []Known) (blocked int64, err error)
 	// Block blocks a login for a time.
 	Block(ctx context.Context, login string, length time.Duration) error
 	// Release ends the block of a login, if there is one, and makes counts empty.
 	Release(ctx context.Context, login string, keys []Key) (blocked bool, err error)
 	// Blocks are the blocked logins, and for how much longer.
 	Blocks(ctx context.Context) (map[string]time.Duration, error)
+}
+
+// Known is what a host knows of a count that the shared store may not, in microseconds.
+type Known struct {
+	// Left is the time until it is empty at least: the store may have lost all.
+	Left int64
+	// Alone is what was taken while the store was away: the store may have kept what it had.
+	Alone int64
 }
 
 // Config is what a Keeper needs.
@@ -87,6 +95,10 @@ func New(c Config) (*Keeper, error) {
 	if err != nil {
 		return nil, fmt.Errorf("file of the limits: %w", err)
 	}
+	if k.memory.Len() > 0 {
+		// The shared store may have ended with this host, and lost all.
+		k.behind.Store(k.memory.clock() + Longest.Microseconds())
+	}
 	return k, nil
 }
 
@@ -120,14 +132,17 @@ func (k *Keeper) take(ctx context.Context, login string, all []Bucket) (blocked 
 	if k.config.Shared == nil {
 		return k.memory.Take(login, all)
 	}
-	var known []int64
+	var known []Known
 	if k.memory.clock() < k.behind.Load() {
-		known = k.memory.left(all)
+		known = k.memory.tell(all)
 	}
 	blocked, err := k.config.Shared.Take(ctx, login, all, known)
-	if k.asked(err) != nil {
+	if k.asked(err) != nil || blocked > 0 {
+		k.memory.untold(all, known)
+	}
+	if err != nil {
 		k.count.local.Add(1)
-		return k.memory.Take(login, all)
+		return k.memory.takeAlone(login, all)
 	}
 	if blocked == 0 {
 		k.memory.note(all)
