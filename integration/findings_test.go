@@ -26,6 +26,8 @@ type fault struct {
 	bad, good string
 	// withoutMilterd: it is stopped before.
 	withoutMilterd bool
+	// follows: milterd takes names and the access table from the sendmail.cf.
+	follows bool
 }
 
 var (
@@ -68,6 +70,12 @@ var faults = []fault{
 		lines: foreign, bad: "^250 ", good: "^550 5.7.1"},
 	{name: "a filter that is not asked", about: "not in InputMailFilters", where: "filter", wrong: "MAIL_FILTER(`milterd', `S=local:/run/milterd/milter.sock, F=T')dnl",
 		access: refusal, config: enforced, lines: ours, bad: "^250 ", good: "^550 5.7.1"},
+	{name: "a rule of one's own that lets relay", about: "Local_check_rcpt accepts by a rule of your own", follows: true, config: enforced,
+		wrong: "LOCAL_RULESETS\nSLocal_check_rcpt\nR$*\t$: $&{client_addr}\nR198.51.100.77\t$# OK", cure: "RELAY_DOMAIN(`198.51.100.77')dnl",
+		lines: foreign, bad: "^550 5.7.1", good: "^250 "},
+	{name: "relay_based_on_MX", about: "FEATURE(relay_based_on_MX) is in force", follows: true, config: enforced, options: harness.Options{DNS: []string{"partner.example. MX 10 mx.example.test."}},
+		wrong: "FEATURE(`relay_based_on_MX')dnl", cure: "RELAY_DOMAIN(`partner.example')dnl",
+		lines: []string{"MAIL FROM:<>", "RCPT TO:<x@partner.example>"}, bad: "^550 5.7.1", good: "^250 "},
 	{name: "port 587 without a", about: "port 587 does not demand AUTH", wrong: "DAEMON_OPTIONS(`Name=MSB, Addr=127.0.0.2, Port=submission, M=E')dnl",
 		from: "127.0.0.1", to: localPort + ":587", lines: []string{"MAIL FROM:<>"}, bad: "^250 ", good: "^530 5.7.0"},
 	{name: "AUTH on port 25, where milterd refuses it", about: "Name=MTB, Family=inet, Addr=127.0.0.2, Port=smtp, M=A", config: "ports: {25: {auth: refuse}}\n" + enforced,
@@ -110,6 +118,9 @@ var faults = []fault{
 	{name: "no access table", about: "no FEATURE(access_db)", where: "include", access: mayRelay, config: enforced, options: harness.Options{Access: mayRelay},
 		wrong: harness.FilterLines, cure: "FEATURE(`access_db', , `skip')dnl\n" + harness.FilterLines,
 		lines: foreign, bad: "^550 5.7.1", good: "^250 "},
+	{name: "questions to another socket", about: "so sendmail does not ask milterd about recipients", where: "include",
+		wrong: "define(`MILTERD_MAP', `local:/run/milterd/none.sock')dnl\n" + include, cure: include,
+		lines: ours, bad: "^451 4.3.0", good: "^250 "},
 	{name: "a ruleset that is gone with the table", about: "a rule calls the ruleset SearchList", where: "include",
 		wrong: harness.FilterLines, cure: include,
 		lines: ours, bad: "^554 5.3.5", good: "^250 "},
@@ -140,6 +151,9 @@ func (f fault) run(t *testing.T, line string, wrong bool, want string) finding {
 	o.Config = "access: {file: access}\ndomains: {local: [], relay: []}\n" + f.config
 	if f.config == "" {
 		o.Config += shadow
+	}
+	if f.follows {
+		o.Config = "sendmail: {cf: " + stockCF + "}\n" + f.config
 	}
 	switch f.where {
 	case "filter":

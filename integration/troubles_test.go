@@ -195,7 +195,7 @@ var troubles = []trouble{
 		breaks:  func(t *testing.T, _ *harness.Env) { aged(t, harness.ConfigFile, 20*24*time.Hour) },
 		cures:   func(t *testing.T, env *harness.Env, f finding) { reconfigure(t, env, settled(f.Cure+"\n"+enforced)) },
 		lines:   ours, bad: "^250 ", good: "^550 5.7.1"},
-	{name: "a list that is dead", about: "bl.example does not work, so it is left out",
+	{name: "a list that is dead", about: "bl.example does not work for IPv4, so it is left out",
 		options: harness.Options{Config: settled(list + "listen: {http: 'inet:8890@127.0.0.1'}\n"), DNS: []string{listed}},
 		cured:   harness.Options{Config: settled(list + "listen: {http: 'inet:8890@127.0.0.1'}\n"), DNS: []string{listed, testing127}},
 		lines:   toAnybody, bad: "^250 ", good: "^550 5.7.1"},
