@@ -30,22 +30,26 @@ var mayImport = map[string][]string{
 	"policy/grant/drac":      {"policy/grant"},
 	"policy/grant/control":   {"policy/grant", "policy/grant/httpserve", "policy/limits"},
 
+	"policy/grant/sources": {"configs", "milter/door", "policy", "policy/limits", "policy/grant", "policy/grant/control",
+		"policy/grant/dovecot", "policy/grant/drac", "policy/grant/maillog", "policy/grant/redis"},
+
 	// It counts for what policy decides.
 	"policy/limits": {"policy", "policy/access", "policy/snapshot"},
 
 	"policy/replay/traffic": {"policy", "policy/replay"},
-	"policy/replay/dryrun":  {"policy", "policy/replay", "policy/replay/traffic", "configs", "dnscheck", "dnscheck/answers"},
+	"policy/replay/dryrun":  {"policy", "policy/access", "policy/limits", "policy/replay", "policy/replay/traffic", "configs", "dnscheck", "dnscheck/answers"},
 	"policy/replay/record":  {"policy", "policy/replay", "header"},
 
 	"dnscheck/zonefile": nil,
 	"dnscheck":          {"dnscheck/zonefile"},
 
 	"milter/door":      {"policy"},
+	"milter/logs":      nil,
 	"dnscheck/answers": {"dnscheck", "policy"},
 	"milter":           {"policy", "policy/access", "header", "milter/door"},
 	"milter/socketmap": {"policy", "policy/access", "milter/door"},
 	"milter/tally":     {"policy", "milter/door"},
-	"milter/status":    {"policy", "milter", "milter/door", "milter/socketmap", "milter/tally"},
+	"milter/status":    {"policy", "milter", "milter/door", "milter/socketmap", "milter/tally", "policy/limits"},
 	"configs/sendmail": {"policy", "policy/access"},
 	"configs/watch":    nil,
 	"configs/manual":   nil,

@@ -2,32 +2,17 @@ package main
 
 import (
 	"fmt"
-	"log/slog"
 
-	"milterd/configs"
 	"milterd/milter/door"
 	"milterd/policy"
-	"milterd/policy/grant/redis"
+	"milterd/policy/grant/sources"
 	"milterd/policy/limits"
 )
-
-// openRedis opens the Redis that grants and limits share; nil if none is configured. It does
-// not wait for it.
-func openRedis(c *configs.Redis, logger *slog.Logger) (*redis.Client, error) {
-	if len(c.Addresses) == 0 {
-		return nil, nil
-	}
-	redis.RouteLibraryLog(logger)
-	return redis.Open(redis.Config{
-		Addresses: c.Addresses, Master: c.Master, Cluster: c.Cluster, CA: c.CA, Username: c.Username, Password: string(c.Password), DB: c.DB,
-		Prefix: c.Prefix, Timeout: c.Timeout, Logger: logger,
-	})
-}
 
 // openLimits opens what counts for the limits, and the Redis, once, with the configuration that milterd
 // started with. It is there without limits, too: a reload may bring some.
 func (r *reloader) openLimits() error {
-	shared, err := openRedis(&r.config.Redis, r.logger)
+	shared, err := sources.OpenRedis(&r.config.Redis, r.logger)
 	if err != nil {
 		return err
 	}
@@ -52,7 +37,8 @@ func (r *reloader) counting(p *policy.Policy) door.Limits {
 	if r.limits == nil {
 		return nil
 	}
-	r.limits.Use(p.Limits.Rules)
+	r.limits.Names(p.LoginName)
+	r.limits.Use(p.Limits.Rules, r.config.Limits.Notify)
 	if !p.Limits.Blocks && len(p.Limits.Rules) == 0 {
 		return nil
 	}

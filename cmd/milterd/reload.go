@@ -21,10 +21,12 @@ import (
 	"milterd/dnscheck"
 	"milterd/dnscheck/answers"
 	"milterd/milter/door"
+	"milterd/milter/logs"
 	"milterd/milter/status"
 	"milterd/milter/tally"
 	"milterd/policy"
 	"milterd/policy/grant/redis"
+	"milterd/policy/grant/sources"
 	"milterd/policy/limits"
 )
 
@@ -50,7 +52,7 @@ type reloader struct {
 	// nat outlives a reload.
 	nat *door.NATGuard
 	// grants is nil before openGrants, and where none are configured.
-	grants *grantSources
+	grants *sources.Sources
 	// shared is the Redis that grants and limits share; nil without one.
 	shared *redis.Client
 	// limits is nil before openLimits.
@@ -82,7 +84,7 @@ func (r *reloader) close() {
 		live.Close()
 	}
 	if r.grants != nil {
-		if err := r.grants.close(); err != nil {
+		if err := r.grants.Close(); err != nil {
 			r.logger.Error("close the store of relay grants", "error", err)
 		}
 	}
@@ -101,11 +103,11 @@ func (r *reloader) close() {
 // configuration that milterd started with.
 func (r *reloader) openGrants() error {
 	var err error
-	if r.grants, err = openGrants(r.config, r.shared, r.limits, r.logger); err != nil {
+	if r.grants, err = sources.Open(r.config, r.shared, r.limits, r.logger); err != nil {
 		return err
 	}
 	if r.grants != nil {
-		r.grants.register(r.registry)
+		r.grants.Register(r.registry)
 	}
 	r.publish(r.current.Load().Policy, r.asks)
 	return nil
@@ -126,7 +128,7 @@ func (r *reloader) held() door.Grants {
 	if r.grants == nil {
 		return nil
 	}
-	return keptGrants{r.grants.keeper}
+	return r.grants
 }
 
 // load reads everything anew and puts it in force, or changes nothing. asked says
@@ -155,7 +157,7 @@ func (r *reloader) load(asked bool) error {
 		return errors.New(strings.Join(lost, "\n"))
 	}
 	if r.logger == nil {
-		r.logger = newLogger(r.stderr, config.Log, &r.level)
+		r.logger = logs.New(r.stderr, config.Log.Format == "json", config.Log.To == configs.LogSyslog, &r.level)
 		r.registry = status.NewRegistry(r.logger)
 		r.nat = door.NewNATGuard(r.logger)
 	}
@@ -164,7 +166,7 @@ func (r *reloader) load(asked bool) error {
 		return err
 	}
 	if r.grants != nil {
-		if err := r.grants.reload(config); err != nil {
+		if err := r.grants.Reload(config); err != nil {
 			return err
 		}
 	}
@@ -173,7 +175,7 @@ func (r *reloader) load(asked bool) error {
 	if r.start == nil {
 		r.start = config
 	}
-	r.level.Set(logLevel(config.Log.Level))
+	_ = r.level.UnmarshalText([]byte(config.Log.Level)) // a name that the configuration has validated
 	if missing != "" {
 		warnings = append([]string{missing}, warnings...)
 	}
@@ -277,37 +279,4 @@ func (r *reloader) inForce(reason string) {
 		r.logger.Warn("configuration: " + w)
 	}
 	r.tellPage("")
-}
-
-// newLogger makes the log; level can change while it is in use.
-func newLogger(w io.Writer, config configs.Log, level *slog.LevelVar) *slog.Logger {
-	options := &slog.HandlerOptions{Level: level}
-	if config.To == configs.LogSyslog {
-		options.ReplaceAttr = withoutTime
-	}
-	if config.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
-	}
-	return slog.New(slog.NewTextHandler(w, options))
-}
-
-// withoutTime leaves out the time of a record: syslog has its own.
-func withoutTime(groups []string, a slog.Attr) slog.Attr {
-	if len(groups) == 0 && a.Key == slog.TimeKey {
-		return slog.Attr{}
-	}
-	return a
-}
-
-// logLevel is the level of a name that the configuration has validated.
-func logLevel(name string) slog.Level {
-	switch name {
-	case "debug":
-		return slog.LevelDebug
-	case "warn":
-		return slog.LevelWarn
-	case "error":
-		return slog.LevelError
-	}
-	return slog.LevelInfo
 }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
+	"milterd/configs"
+	"milterd/milter/logs"
 	"milterd/milter/status"
 	"milterd/policy/replay/record"
 )
@@ -29,8 +31,8 @@ func runServe(o *options, _, stderr io.Writer) int {
 	// Without a reader of the log mail goes on.
 	signal.Ignore(syscall.SIGPIPE)
 
-	log := newLogWriter(stderr)
-	defer log.close()
+	log := logs.NewWriter(stderr)
+	defer log.Close()
 	r := newReloader(o.place(), log)
 	defer r.close()
 	if err := r.load(true); err != nil {
@@ -39,7 +41,11 @@ func runServe(o *options, _, stderr io.Writer) int {
 		}
 		return exitUsage
 	}
-	sendLog(log, r.config.Log, r.logger)
+	if r.config.Log.To == configs.LogSyslog {
+		if err := log.ToSyslog(); err != nil {
+			r.logger.Warn("log.to: no syslog, the log goes to stderr until milterd is restarted", "error", err)
+		}
+	}
 	r.inForce("start")
 
 	if err := r.openLimits(); err != nil {
@@ -82,7 +88,7 @@ func serve(r *reloader, d *doors, s *sockets, recorder *record.Recorder, hangups
 	defer stopReloading()
 	running.Go(func() { r.run(reloading, hangups) })
 	if r.grants != nil {
-		r.grants.run(reloading, running.Go)
+		r.grants.Run(reloading, running.Go)
 	}
 	running.Go(func() { r.limits.Run(reloading) })
 	running.Go(func() { watchdog(reloading, s, r.logger) })

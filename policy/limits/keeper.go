@@ -51,12 +51,14 @@ type Keeper struct {
 	memory *Memory
 	watch  watch
 	count  counters
+	notify *notifier
 	rules  atomic.Pointer[[]policy.Limit]
 	// away: the shared store cannot be asked.
 	away atomic.Bool
 	// behind is until when, on the clock of memory, the shared store may know less than
 	// memory does.
 	behind atomic.Int64
+	name   atomic.Pointer[func(string) string]
 	// saved is what was on disk last; saving holds it.
 	saving  sync.Mutex
 	saved   uint64
@@ -69,8 +71,9 @@ func New(c Config) (*Keeper, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	k := &Keeper{config: c, logger: c.Logger, memory: NewMemory(c.Max, c.Now)}
+	k := &Keeper{config: c, logger: c.Logger, memory: NewMemory(c.Max, c.Now), notify: newNotifier(c.Logger)}
 	k.rules.Store(new([]policy.Limit))
+	k.Names(access.Fold)
 	if c.File == "" {
 		return k, nil
 	}
@@ -87,8 +90,15 @@ func New(c Config) (*Keeper, error) {
 	return k, nil
 }
 
-// Use says which limits there are from now on.
-func (k *Keeper) Use(rules []policy.Limit) { k.rules.Store(&rules) }
+// Use says which limits there are from now on, and which program with its arguments runs
+// once when one of them begins to refuse; nil for none.
+func (k *Keeper) Use(rules []policy.Limit, notify []string) {
+	k.rules.Store(&rules)
+	k.notify.command.Store(&notify)
+}
+
+// Names says how logins are named from now on (policy.Policy's LoginName).
+func (k *Keeper) Names(name func(login string) string) { k.name.Store(&name) }
 
 // Count answers queries as policy.Answers has it.
 func (k *Keeper) Count(ctx context.Context, login string, queries []policy.LimitQuery) (blocked bool) {
@@ -161,7 +171,7 @@ func (k *Keeper) asked(err error) error {
 
 // Block puts all mail of a login off for a time, on all hosts that share the store.
 func (k *Keeper) Block(ctx context.Context, login string, length time.Duration) error {
-	login, err := validLogin(login)
+	login, err := k.named(login)
 	if err != nil {
 		return err
 	}
@@ -180,7 +190,7 @@ func (k *Keeper) Block(ctx context.Context, login string, length time.Duration) 
 // Release ends the block of a login, and begins its counts anew. It says whether there was
 // anything to end.
 func (k *Keeper) Release(ctx context.Context, login string) (bool, error) {
-	login, err := validLogin(login)
+	login, err := k.named(login)
 	if err != nil {
 		return false, err
 	}
@@ -212,12 +222,12 @@ func (k *Keeper) keysOf(login string) []Key {
 	return keys
 }
 
-// validLogin is a login as it is counted.
-func validLogin(login string) (string, error) {
+// named is a login as it is counted.
+func (k *Keeper) named(login string) (string, error) {
 	if login == "" || len(login) > maxLogin {
 		return "", fmt.Errorf("a login of %d octets, expected 1 to %d", len(login), maxLogin)
 	}
-	return access.Fold(login), nil
+	return (*k.name.Load())(login), nil
 }
 
 // Blocks are the blocked logins, and for how much longer. With an error they are those

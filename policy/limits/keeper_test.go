@@ -143,7 +143,7 @@ func TestWhatIsWatchedIsBounded(t *testing.T) {
 func TestBlockAndRelease(t *testing.T) {
 	l := byLogin(t, "l", "2/1h")
 	k, clock := keeper(t, Config{})
-	k.Use([]policy.Limit{*l})
+	k.Use([]policy.Limit{*l}, nil)
 	if err := k.Block(t.Context(), "Shin", time.Hour); err != nil {
 		t.Fatal(err)
 	}
@@ -179,6 +179,18 @@ func TestBlockAndRelease(t *testing.T) {
 	clock.Advance(time.Minute)
 	if n := send(k, 1, "short", l); n != 1 {
 		t.Error("a block does not end")
+	}
+	// One without a realm is blocked with any; one with a realm, with that alone.
+	if err := k.Block(t.Context(), "oka", time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Block(t.Context(), "ito@good.example", time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	for login, want := range map[string]int{"oka": 0, "oka@good.example": 0, "ito@good.example": 0, "ito": 1, "ito@other.example": 1} {
+		if n := send(k, 1, login, l); n != want {
+			t.Errorf("%d taken from %s, want %d", n, login, want)
+		}
 	}
 	for _, login := range []string{"", strings.Repeat("x", maxLogin+1)} {
 		if err := k.Block(t.Context(), login, time.Hour); err == nil {

@@ -2,6 +2,7 @@ package limits
 
 import (
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -58,7 +59,7 @@ func (m *Memory) Take(login string, all []Bucket) (blocked int64) {
 	now := m.clock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if until, ok := m.blocks[login]; ok && until > now {
+	if until := m.blocked(login); until > now {
 		return until - now
 	}
 	for i := range all {
@@ -71,6 +72,15 @@ func (m *Memory) Take(login string, all []Bucket) (blocked int64) {
 		}
 	}
 	return 0
+}
+
+// blocked is until when a login is blocked: by itself, or as one that has no realm.
+func (m *Memory) blocked(login string) int64 {
+	until := m.blocks[login]
+	if user, _, ok := strings.Cut(login, "@"); ok {
+		until = max(until, m.blocks[user])
+	}
+	return until
 }
 
 // Count answers queries by what is kept here.

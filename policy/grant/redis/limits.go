@@ -33,7 +33,7 @@ func (c *Client) Limits() *Limits {
 // bucket: interval, burst, n, limit, whether it is enforced, and the time until it is empty
 // at least. It is limits.Memory's Take, with the server's clock. In the hash a login has until
 // when it is blocked, or, as a negative number, until when what hosts know of its counts
-// does not matter, as it was released.
+// does not matter, as it was released. A block without a realm holds for all of them.
 var take = redis.NewScript(`
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -42,6 +42,9 @@ if ARGV[1] ~= '' then
   local mark = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or 0)
   if mark > now then return {mark - now} end
   released = -mark > now
+  local user = string.match(ARGV[1], '^([^@]+)@')
+  mark = user and tonumber(redis.call('HGET', KEYS[1], user) or 0) or 0
+  if mark > now then return {mark - now} end
 end
 local left, room, refused = {}, {}, false
 for i = 2, #KEYS do

@@ -115,12 +115,15 @@ func TestABlockHoldsOnAllHosts(t *testing.T) {
 	l := limit(t, "l", policy.ModeEnforce, "3/24h")
 	config := redis.Config{Addresses: []string{s.socket()}}
 	a, b := host(t, config, new(testkit.Log)), host(t, config, new(testkit.Log))
-	a.Use([]policy.Limit{*l})
+	a.Use([]policy.Limit{*l}, nil)
 	hostile := "Shin:{x}\r\n"
 	if err := a.Block(t.Context(), hostile, time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	folded := strings.ToLower(hostile)
+	if n := send(t, b, 1, folded+"@good.example", l); n != 0 {
+		t.Error("taken at the other host, with a realm")
+	}
 	if n := send(t, b, 1, folded, l); n != 0 {
 		t.Error("taken at the other host")
 	}

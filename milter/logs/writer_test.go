@@ -1,4 +1,4 @@
-package main
+package logs
 
 import (
 	"bufio"
@@ -8,29 +8,35 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
+}
 
 func TestLogLinesKeepTheirOrder(t *testing.T) {
 	var out bytes.Buffer
-	w := newLogWriter(&out)
+	w := NewWriter(&out)
 	var want strings.Builder
 	for i := range 1000 {
 		fmt.Fprintf(&want, "line %d\n", i)
 		fmt.Fprintf(w, "line %d\n", i)
 	}
-	w.close()
+	w.Close()
 	if out.String() != want.String() {
 		t.Errorf("%d bytes, want %d", out.Len(), want.Len())
 	}
 }
 
-// TestALogThatNobodyReadsStopsNothing writes more than the buffer holds to a pipe
+// TestALogWithoutAReaderStopsNothing writes more than the buffer holds to a pipe
 // without a reader, and then reads.
-func TestALogThatNobodyReadsStopsNothing(t *testing.T) {
+func TestALogWithoutAReaderStopsNothing(t *testing.T) {
 	reader, writer := io.Pipe()
-	w := newLogWriter(writer)
+	w := NewWriter(writer)
 	padding := strings.Repeat("x", 1000)
-	for i := range 3 * maxLog / len(padding) {
+	for i := range 3 * maxWaiting / len(padding) {
 		if _, err := fmt.Fprintf(w, "line %d\n%s\n", i, padding); err != nil {
 			t.Fatal(err)
 		}
@@ -40,7 +46,7 @@ func TestALogThatNobodyReadsStopsNothing(t *testing.T) {
 		text, _ := io.ReadAll(reader)
 		read <- string(text)
 	}()
-	w.close()
+	w.Close()
 	if err := writer.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -52,8 +58,8 @@ func TestALogThatNobodyReadsStopsNothing(t *testing.T) {
 
 func TestLinesAreWrittenWithoutBeingAskedFor(t *testing.T) {
 	reader, writer := io.Pipe()
-	w := newLogWriter(writer)
-	defer w.close()
+	w := NewWriter(writer)
+	defer w.Close()
 	lines := bufio.NewReader(reader)
 	for i := range 3 {
 		want := fmt.Sprintf("line %d\n", i)
@@ -64,19 +70,19 @@ func TestLinesAreWrittenWithoutBeingAskedFor(t *testing.T) {
 	}
 }
 
-// BenchmarkLogWriter is a line on its way to a pipe that is read.
-func BenchmarkLogWriter(b *testing.B) {
+// BenchmarkWriter is a line on its way to a pipe that is read.
+func BenchmarkWriter(b *testing.B) {
 	reader, writer, err := os.Pipe()
 	if err != nil {
 		b.Fatal(err)
 	}
 	go io.Copy(io.Discard, reader)
-	w := newLogWriter(writer)
+	w := NewWriter(writer)
 	line := []byte(strings.Repeat("x", 250) + "\n")
 	b.ReportAllocs()
 	for b.Loop() {
 		w.Write(line)
 	}
-	w.close()
+	w.Close()
 	writer.Close()
 }

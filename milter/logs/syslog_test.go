@@ -1,4 +1,4 @@
-package main
+package logs
 
 import (
 	"log/slog"
@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"milterd/configs"
 	"milterd/integration/testkit"
 )
 
@@ -22,7 +21,7 @@ func TestEachLineGoesToSyslogAtItsLevel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer closing(t, server)
+	defer server.Close()
 	if err := server.SetDeadline(time.Now().Add(testkit.Patience)); err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +29,7 @@ func TestEachLineGoesToSyslogAtItsLevel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer closing(t, to)
+	defer to.Close()
 	for format, lines := range map[string][]string{
 		"text": {"23 level=DEBUG msg=m a=1", "22 level=INFO msg=m a=1", "20 level=WARN msg=m a=1",
 			`19 level=ERROR msg=m client="x\nlevel=DEBUG"`},
@@ -39,16 +38,16 @@ func TestEachLineGoesToSyslogAtItsLevel(t *testing.T) {
 	} {
 		t.Run(format, func(t *testing.T) {
 			stderr := new(testkit.Log)
-			log := newLogWriter(stderr)
+			log := NewWriter(stderr)
 			log.redirect(syslogLines{to})
 			var level slog.LevelVar
 			level.Set(slog.LevelDebug)
-			logger := newLogger(log, configs.Log{To: configs.LogSyslog, Format: format}, &level)
+			logger := New(log, format == "json", true, &level)
 			logger.Debug("m", "a", 1)
 			logger.Info("m", "a", 1)
 			logger.Warn("m", "a", 1)
 			logger.Error("m", "client", "x\nlevel=DEBUG")
-			log.close()
+			log.Close()
 			// <22>Nov 28 00:00:00 milterd[1]: the text; 22 is mail (2) and info (6).
 			form := regexp.MustCompile(`^<(\d+)>.* milterd\[\d+\]: (.*)\n$`)
 			for _, want := range lines {

@@ -1,4 +1,6 @@
-package main
+// Package logs writes milterd's log to standard error or syslog. However slow its reader is, mail
+// does not wait.
+package logs
 
 import (
 	"fmt"
@@ -7,23 +9,23 @@ import (
 	"time"
 )
 
-// maxLog is how many octets of lines wait for a slow reader of the log.
-const maxLog = 4 << 20
+// maxWaiting is how many octets of lines wait for a slow reader of the log.
+const maxWaiting = 4 << 20
 
-// keptLog is how much memory the writer keeps for further lines.
-const keptLog = 256 << 10
+// maxKept is how much memory the writer keeps for further lines.
+const maxKept = 256 << 10
 
-// logPause is how long lines are gathered, so that a busy log costs few system calls and
+// gather is how long lines are gathered, so that a busy log costs few system calls and
 // no line has to wake a thread.
-const logPause = 20 * time.Millisecond
+const gather = 20 * time.Millisecond
 
-// logFlush is how long the last lines may take when milterd ends.
-const logFlush = 2 * time.Second
+// lastFlush is how long the last lines may take when milterd ends.
+const lastFlush = 2 * time.Second
 
-// logWriter writes the log from a goroutine of its own, many lines at a time. A reader
+// Writer writes a log from a goroutine of its own, many lines at a time. A reader
 // that stops reading, a full pipe or disk, must not stop mail: when too much waits, lines
 // are dropped and counted, and the count is told when there is room.
-type logWriter struct {
+type Writer struct {
 	wake chan struct{} // for the first line after a rest
 	end  chan struct{}
 	once sync.Once
@@ -35,24 +37,25 @@ type logWriter struct {
 	dropped int
 }
 
-func newLogWriter(to io.Writer) *logWriter {
-	w := &logWriter{to: to, wake: make(chan struct{}, 1), end: make(chan struct{}), done: make(chan struct{})}
+// NewWriter begins to write.
+func NewWriter(to io.Writer) *Writer {
+	w := &Writer{to: to, wake: make(chan struct{}, 1), end: make(chan struct{}), done: make(chan struct{})}
 	go w.run()
 	return w
 }
 
 // redirect has what waits, and all that comes, written to another place.
-func (w *logWriter) redirect(to io.Writer) {
+func (w *Writer) redirect(to io.Writer) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.to = to
 }
 
 // Write takes one line. It never waits and never fails.
-func (w *logWriter) Write(line []byte) (int, error) {
+func (w *Writer) Write(line []byte) (int, error) {
 	w.mu.Lock()
 	first := len(w.waiting) == 0
-	if len(w.waiting)+len(line) > maxLog {
+	if len(w.waiting)+len(line) > maxWaiting {
 		w.dropped++
 	} else {
 		w.waiting = append(w.waiting, line...)
@@ -67,7 +70,7 @@ func (w *logWriter) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-func (w *logWriter) run() {
+func (w *Writer) run() {
 	defer close(w.done)
 	var spare []byte
 	for ended := false; !ended; {
@@ -76,7 +79,7 @@ func (w *logWriter) run() {
 		case <-w.end:
 		}
 		select {
-		case <-time.After(logPause):
+		case <-time.After(gather):
 		case <-w.end:
 			ended = true
 		}
@@ -86,7 +89,7 @@ func (w *logWriter) run() {
 
 // writeOut writes the lines that wait, while others gather in spare. It returns the
 // memory of those lines, for the next time.
-func (w *logWriter) writeOut(spare []byte) []byte {
+func (w *Writer) writeOut(spare []byte) []byte {
 	w.mu.Lock()
 	to, lines, dropped := w.to, w.waiting, w.dropped
 	w.waiting, w.dropped = spare, 0
@@ -98,19 +101,19 @@ func (w *logWriter) writeOut(spare []byte) []byte {
 	if dropped > 0 {
 		_, _ = fmt.Fprintf(to, "milterd: %d log lines dropped: the reader of the log is too slow\n", dropped)
 	}
-	if cap(lines) > keptLog {
+	if cap(lines) > maxKept {
 		return nil
 	}
 	return lines
 }
 
-// close writes out what is there, unless the reader of the log has stopped.
-func (w *logWriter) close() {
+// Close writes out what is there, unless the reader of the log has stopped.
+func (w *Writer) Close() {
 	w.once.Do(func() {
 		close(w.end)
 		select {
 		case <-w.done:
-		case <-time.After(logFlush):
+		case <-time.After(lastFlush):
 		}
 	})
 }

@@ -1,4 +1,6 @@
-package main
+// Package sources opens what the configuration says of relay grants: the store that keeps them, and
+// the sources that tell of logins.
+package sources
 
 import (
 	"context"
@@ -25,25 +27,9 @@ import (
 	"milterd/policy/limits"
 )
 
-// keptGrants answer both doors from the keeper.
-type keptGrants struct {
-	keeper *grant.Keeper
-}
-
-// Grant says whether a client holds a relay grant. If the store cannot be asked,
-// only one that was seen with a grant before is in doubt.
-func (g keptGrants) Grant(ctx context.Context, client netip.Addr) policy.GrantState {
-	switch _, state := g.keeper.Grant(ctx, client); {
-	case state == grant.Held:
-		return policy.GrantHeld
-	case state == grant.Temporary && g.keeper.Known(client):
-		return policy.GrantTemporary
-	}
-	return policy.GrantNone
-}
-
-// grantSources keep relay grants and hear of the logins that make them.
-type grantSources struct {
+// Sources keep relay grants and hear of the logins that make them. They are what the doors ask about
+// grants.
+type Sources struct {
 	keeper *grant.Keeper
 	logger *slog.Logger
 	// limits are what the control socket is asked about, too.
@@ -58,17 +44,31 @@ type grantSources struct {
 	logs    []*maillog.Follower
 }
 
-// openGrants opens the store and the sources; nil where none are configured.
-func openGrants(config *configs.Config, shared *redis.Client, counts *limits.Keeper, logger *slog.Logger) (*grantSources, error) {
+var _ door.Grants = (*Sources)(nil)
+
+// Grant says whether a client holds a relay grant. If the store cannot be asked,
+// only one that was seen with a grant before is in doubt.
+func (g *Sources) Grant(ctx context.Context, client netip.Addr) policy.GrantState {
+	switch _, state := g.keeper.Grant(ctx, client); {
+	case state == grant.Held:
+		return policy.GrantHeld
+	case state == grant.Temporary && g.keeper.Known(client):
+		return policy.GrantTemporary
+	}
+	return policy.GrantNone
+}
+
+// Open opens the store and the sources; nil if none are configured. shared is nil without a Redis.
+func Open(config *configs.Config, shared *redis.Client, counts *limits.Keeper, logger *slog.Logger) (*Sources, error) {
 	if !config.GrantsConfigured() {
 		return nil, nil
 	}
-	g := &grantSources{logger: logger, limits: counts}
+	g := &Sources{logger: logger, limits: counts}
 	store, err := openStore(&config.Grants, shared, logger)
 	if err != nil {
 		return nil, fmt.Errorf("grants: %w", err)
 	}
-	rules := grantRules(config)
+	rules := rulesOf(config)
 	rules.Store, rules.Logger = store, logger
 	g.store = store
 	if g.keeper, err = grant.New(rules); err != nil {
@@ -80,10 +80,23 @@ func openGrants(config *configs.Config, shared *redis.Client, counts *limits.Kee
 	g.closers = append(g.closers, g.keeper.Close)
 	for _, open := range []func(*configs.Config) error{g.openControl, g.openDovecot, g.openLogs, g.openDRAC} {
 		if err := open(config); err != nil {
-			return nil, errors.Join(fmt.Errorf("grants: %w", err), g.close())
+			return nil, errors.Join(fmt.Errorf("grants: %w", err), g.Close())
 		}
 	}
 	return g, nil
+}
+
+// OpenRedis opens the Redis that grants and limits share; nil if none is configured. It does
+// not wait for it.
+func OpenRedis(c *configs.Redis, logger *slog.Logger) (*redis.Client, error) {
+	if len(c.Addresses) == 0 {
+		return nil, nil
+	}
+	redis.RouteLibraryLog(logger)
+	return redis.Open(redis.Config{
+		Addresses: c.Addresses, Master: c.Master, Cluster: c.Cluster, CA: c.CA, Username: c.Username, Password: string(c.Password), DB: c.DB,
+		Prefix: c.Prefix, Timeout: c.Timeout, Logger: logger,
+	})
 }
 
 // openStore opens what keeps the grants; nil for memory.
@@ -97,8 +110,8 @@ func openStore(c *configs.Grants, shared *redis.Client, logger *slog.Logger) (gr
 	return nil, nil
 }
 
-// grantRules are the rules that a reload can change.
-func grantRules(config *configs.Config) grant.Config {
+// rulesOf are the rules that a reload can change.
+func rulesOf(config *configs.Config) grant.Config {
 	c := &config.Grants
 	rules := grant.Config{
 		Max: c.Max, TTL: c.TTL, MaxPerUser: c.MaxPerUser, Timeout: config.Redis.Timeout,
@@ -129,7 +142,7 @@ func ownAddresses() []netip.Addr {
 	return own
 }
 
-func (g *grantSources) openControl(config *configs.Config) error {
+func (g *Sources) openControl(config *configs.Config) error {
 	if config.Grants.Control == "" {
 		return nil
 	}
@@ -154,7 +167,7 @@ func (g *grantSources) openControl(config *configs.Config) error {
 	return nil
 }
 
-func (g *grantSources) openDovecot(config *configs.Config) error {
+func (g *Sources) openDovecot(config *configs.Config) error {
 	c := config.Grants.Dovecot
 	if c.Listen == "" {
 		return nil
@@ -171,7 +184,7 @@ func (g *grantSources) openDovecot(config *configs.Config) error {
 	return nil
 }
 
-func (g *grantSources) openLogs(config *configs.Config) error {
+func (g *Sources) openLogs(config *configs.Config) error {
 	for _, l := range config.Grants.Logs {
 		format, err := loginFormat(l)
 		if err != nil {
@@ -197,7 +210,7 @@ func loginFormat(l configs.MailLog) (maillog.Format, error) {
 	return maillog.Named(l.Format)
 }
 
-func (g *grantSources) openDRAC(config *configs.Config) error {
+func (g *Sources) openDRAC(config *configs.Config) error {
 	c := config.Grants.DRAC
 	if c.Listen == "" {
 		return nil
@@ -224,16 +237,16 @@ func (g *grantSources) openDRAC(config *configs.Config) error {
 }
 
 // add takes a source in, with what closes it if it never runs.
-func (g *grantSources) add(closer func() error, source func(context.Context) error) {
+func (g *Sources) add(closer func() error, source func(context.Context) error) {
 	if closer != nil {
 		g.closers = append(g.closers, closer)
 	}
 	g.sources = append(g.sources, source)
 }
 
-// run starts everything with start, which runs a function in a goroutine, until ctx
+// Run starts everything with start, which runs a function in a goroutine, until ctx
 // ends. Without one of its sources milterd grants less, and goes on.
-func (g *grantSources) run(ctx context.Context, start func(func())) {
+func (g *Sources) Run(ctx context.Context, start func(func())) {
 	start(func() { g.keeper.Run(ctx) })
 	for _, source := range g.sources {
 		start(func() {
@@ -244,11 +257,11 @@ func (g *grantSources) run(ctx context.Context, start func(func())) {
 	}
 }
 
-// reload puts other rules in force.
-func (g *grantSources) reload(c *configs.Config) error { return g.keeper.Reload(grantRules(c)) }
+// Reload puts other rules in force.
+func (g *Sources) Reload(c *configs.Config) error { return g.keeper.Reload(rulesOf(c)) }
 
-// register has a registry read what the store and the sources count.
-func (g *grantSources) register(r prometheus.Registerer) {
+// Register has a registry read what the store and the sources count.
+func (g *Sources) Register(r prometheus.Registerer) {
 	g.keeper.Register(r)
 	if store, ok := g.store.(*grant.File); ok {
 		store.Register(r)
@@ -265,8 +278,8 @@ func (g *grantSources) register(r prometheus.Registerer) {
 	}
 }
 
-// close closes the store, and what never ran. Sources close their own.
-func (g *grantSources) close() error {
+// Close closes the store, and what never ran. Sources close their own.
+func (g *Sources) Close() error {
 	var errs []error
 	for i := len(g.closers) - 1; i >= 0; i-- {
 		if err := g.closers[i](); !errors.Is(err, net.ErrClosed) {

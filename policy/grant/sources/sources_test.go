@@ -1,4 +1,4 @@
-package main
+package sources
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,15 +17,14 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
 
 	"milterd/configs"
 	"milterd/integration/testkit"
 )
 
-// ownLoopback is a loopback address that no other process has a reason to listen on.
-func ownLoopback() string {
-	pid := os.Getpid()
-	return fmt.Sprintf("127.%d.%d.%d", 100+pid>>16&0x3f, pid>>8&0xff, 1+pid&0x7f)
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
 }
 
 // relocate makes everything that the grants open be in dir or on loopback addresses,
@@ -41,7 +41,7 @@ func relocate(config *configs.Config, dir string) {
 			return scheme + ":" + filepath.Join(dir, name)
 		}
 		port, _, _ := strings.Cut(rest, "@")
-		return scheme + ":" + port + "@" + ownLoopback()
+		return scheme + ":" + port + "@" + testkit.OwnLoopback()
 	}
 	g.Control, g.Dovecot.Listen = move(g.Control, "control.sock"), move(g.Dovecot.Listen, "dovecot.sock")
 	if g.ControlGroup != "" {
@@ -72,12 +72,21 @@ func relocate(config *configs.Config, dir string) {
 	r.CA = nil
 }
 
+var yamlBlock = regexp.MustCompile("(?s)```yaml\n(.*?)```")
+
 // TestGrantsThatCheckAcceptsAlsoOpen opens the store and the sources of everything that
 // is shown to administrators, and of each form that a source can have.
 func TestGrantsThatCheckAcceptsAlsoOpen(t *testing.T) {
 	texts := map[string]string{}
-	for i, block := range readmeBlocks(t, "yaml") {
-		texts[fmt.Sprintf("block %d of README.md", i+1)] = block
+	readme, err := os.ReadFile("../../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, block := range yamlBlock.FindAllSubmatch(readme, -1) {
+		texts[fmt.Sprintf("block %d of README.md", i+1)] = string(block[1])
+	}
+	if len(texts) == 0 {
+		t.Fatal("README.md has no block of YAML")
 	}
 	for name, grants := range map[string]string{
 		"DRAC on any port of an address":   "drac: {listen: 'inet:0@127.0.0.1'}",
@@ -97,7 +106,7 @@ func TestGrantsThatCheckAcceptsAlsoOpen(t *testing.T) {
 	} {
 		texts[name] = "grants:\n  " + grants + "\n"
 	}
-	for _, pattern := range []string{"../../configs/testdata/good/*.yaml", "../../configs/*.yaml"} {
+	for _, pattern := range []string{"../../../configs/testdata/good/*.yaml", "../../../configs/*.yaml"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: no files (%v)", pattern, err)
@@ -136,11 +145,11 @@ func openRelocated(t *testing.T, file string) {
 		}
 	}
 	relocate(config, t.TempDir())
-	shared, err := openRedis(&config.Redis, slog.New(slog.DiscardHandler))
+	shared, err := OpenRedis(&config.Redis, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatalf("-check accepts what does not start: %v", err)
 	}
-	g, err := openGrants(config, shared, nil, slog.New(slog.DiscardHandler))
+	g, err := Open(config, shared, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatalf("-check accepts what does not start: %v", err)
 	}
@@ -156,7 +165,7 @@ func openRelocated(t *testing.T, file string) {
 	if diff := cmp.Diff(want, opened); diff != "" || len(g.logs) != len(c.Logs) {
 		t.Errorf("opened (-want +got):\n%s%d logs, want %d", diff, len(g.logs), len(c.Logs))
 	}
-	if err := g.close(); err != nil {
+	if err := g.Close(); err != nil {
 		t.Error(err)
 	}
 }
@@ -182,7 +191,7 @@ func TestControlSocketIsForItsOwnerAndOneGroup(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			g, err := openGrants(config, nil, nil, slog.New(slog.DiscardHandler))
+			g, err := Open(config, nil, nil, slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -193,7 +202,7 @@ func TestControlSocketIsForItsOwnerAndOneGroup(t *testing.T) {
 			if got := info.Mode().Perm(); got != tt.want || int(info.Sys().(*syscall.Stat_t).Gid) != own {
 				t.Errorf("mode %o, group %d, want %o and %d", got, info.Sys().(*syscall.Stat_t).Gid, tt.want, own)
 			}
-			if err := g.close(); err != nil {
+			if err := g.Close(); err != nil {
 				t.Error(err)
 			}
 		})
@@ -211,25 +220,25 @@ func TestDRACBelievesReservedPortsOnly(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			const port = 9111
-			config, err := configs.Parse("milterd.yaml", fmt.Appendf(nil, "grants: {drac: {listen: 'inet:%d@%s', rpcbind: false%s}}\n", port, ownLoopback(), tt.keys))
+			config, err := configs.Parse("milterd.yaml", fmt.Appendf(nil, "grants: {drac: {listen: 'inet:%d@%s', rpcbind: false%s}}\n", port, testkit.OwnLoopback(), tt.keys))
 			if err != nil {
 				t.Fatal(err)
 			}
-			g, err := openGrants(config, nil, nil, slog.New(slog.DiscardHandler))
+			g, err := Open(config, nil, nil, slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			var group sync.WaitGroup
-			g.run(ctx, group.Go)
+			g.Run(ctx, group.Go)
 			defer func() {
 				cancel()
 				group.Wait()
-				if err := g.close(); err != nil {
+				if err := g.Close(); err != nil {
 					t.Error(err)
 				}
 			}()
-			conn, err := net.Dial("udp", net.JoinHostPort(ownLoopback(), strconv.Itoa(port)))
+			conn, err := net.Dial("udp", net.JoinHostPort(testkit.OwnLoopback(), strconv.Itoa(port)))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,29 +1,44 @@
-package main
+package logs
 
 import (
 	"bytes"
+	"io"
 	"log/slog"
 	"log/syslog"
 	"strings"
-
-	"milterd/configs"
 )
 
-// sendLog sends what the log holds from now on to the place that the configuration
-// names. Without syslog mail goes on, and the log is where it was.
-func sendLog(log *logWriter, config configs.Log, logger *slog.Logger) {
-	if config.To != configs.LogSyslog {
-		return
+// New makes a log of one line a record, in JSON or as text. level can change while it is in
+// use. For syslog, which has its own, the lines have no time.
+func New(to io.Writer, json, syslog bool, level *slog.LevelVar) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
+	if syslog {
+		options.ReplaceAttr = withoutTime
 	}
-	to, err := syslog.New(syslog.LOG_MAIL|syslog.LOG_INFO, "milterd")
-	if err != nil {
-		logger.Warn("log.to: no syslog, the log goes to stderr until milterd is restarted", "error", err)
-		return
+	if json {
+		return slog.New(slog.NewJSONHandler(to, options))
 	}
-	log.redirect(syslogLines{to})
+	return slog.New(slog.NewTextHandler(to, options))
 }
 
-// syslogLines sends each line of a log that newLogger has made to syslog, at its
+func withoutTime(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
+}
+
+// ToSyslog has what waits, and all that comes, sent to syslog. Without syslog the log stays where
+// it was.
+func (w *Writer) ToSyslog() error {
+	to, err := syslog.New(syslog.LOG_MAIL|syslog.LOG_INFO, "milterd")
+	if err == nil {
+		w.redirect(syslogLines{to})
+	}
+	return err
+}
+
+// syslogLines sends each line of a log that New has made to syslog, at its
 // level.
 type syslogLines struct{ to *syslog.Writer }
 
