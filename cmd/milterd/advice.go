@@ -20,6 +20,7 @@ import (
 	"milterd/configs"
 	"milterd/configs/advice"
 	"milterd/integration/probe"
+	"milterd/milter/service"
 	"milterd/milter/status"
 )
 
@@ -144,7 +145,7 @@ func unreadable(o *options) []configs.Finding {
 	for line := range strings.Lines(text.String()) {
 		line = strings.TrimPrefix(strings.TrimSpace(line), "milterd: ")
 		if line != "" && !strings.HasPrefix(line, "warning: ") {
-			findings = append(findings, found(configs.Severe, "user "+daemonUser, line))
+			findings = append(findings, found(configs.Severe, "user "+service.User, line))
 		}
 	}
 	return findings

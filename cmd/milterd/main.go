@@ -12,12 +12,14 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strings"
 
 	"milterd/configs"
+	"milterd/milter/service"
 	"milterd/milter/status"
 	"milterd/policy/replay/dryrun"
 )
@@ -71,6 +73,35 @@ func runCheck(o *options, stdout, stderr io.Writer) int {
 	o.check.Format = cmp.Or(o.check.Format, dryrun.Text)
 	o.check.Stdin, o.check.Stdout, o.check.Stderr = os.Stdin, stdout, stderr
 	return dryrun.Run(rules, o.check)
+}
+
+// checkAsUser runs a check of the configuration as the user that milterd will run as, in
+// a process of that user's: what root can read, and write to, says little. It is not
+// done if this process is that user's already, or if it is root's and the user of
+// milterd.service does not exist.
+func checkAsUser(o *options, stdout, stderr io.Writer) (status int, done bool) {
+	if o.user == "" && (os.Geteuid() != 0 || o.access != "") {
+		return 0, false
+	}
+	name := cmp.Or(o.user, service.User)
+	args := []string{"-check", "-user", name}
+	if o.config != "" {
+		args = append(args, "-config", o.config)
+	}
+	if o.access != "" {
+		args = append(args, "-access", o.access)
+	}
+	status, err := service.RunAs(name, args, stdout, stderr)
+	switch {
+	case errors.Is(err, service.ErrThisUser), o.user == "" && errors.As(err, new(user.UnknownUserError)):
+		o.check.Places = true
+		return 0, false
+	case err != nil:
+		return complain(stderr, fmt.Errorf("-user %s: %w", name, err)), true
+	case status != exitOK:
+		dryrun.Complain(stderr, fmt.Errorf("checked as the user %s; -user root checks as root", name))
+	}
+	return status, true
 }
 
 // loadRules reads a configuration, with a draft of the access table if there is one;

@@ -22,6 +22,7 @@ import (
 	"milterd/dnscheck/answers"
 	"milterd/milter/door"
 	"milterd/milter/logs"
+	"milterd/milter/service"
 	"milterd/milter/status"
 	"milterd/milter/tally"
 	"milterd/policy"
@@ -229,8 +230,8 @@ func (r *reloader) run(ctx context.Context, hangups <-chan os.Signal) {
 // and logged again then only if it is another one.
 func (r *reloader) reload(reason string) {
 	if reason != watch.Retrying {
-		notify(r.logger, daemon.SdNotifyReloading+"\n"+daemon.SdNotifyMonotonicUsec())
-		defer notify(r.logger, daemon.SdNotifyReady)
+		service.Notify(r.logger, daemon.SdNotifyReloading+"\n"+daemon.SdNotifyMonotonicUsec())
+		defer service.Notify(r.logger, daemon.SdNotifyReady)
 	}
 	if err := r.load(reason == watch.Hangup); err != nil {
 		r.failed(reason, err, reason == watch.Retrying && err.Error() == r.failure)
