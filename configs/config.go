@@ -71,7 +71,7 @@ type Config struct {
 
 	// name is the file the configuration came from, empty for the embedded one.
 	name string
-	// entries is how many each file had when Policy read it.
+	// entries is how many the access table and each class file had, by path, when Policy read them.
 	entries map[string]int
 	// leftOut counts the entries that the access table then had and that cannot be
 	// used.

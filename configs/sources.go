@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -232,10 +231,6 @@ func (c *Config) path(p string) string {
 	}
 	return filepath.Join(filepath.Dir(c.name), p)
 }
-
-// Entries is how many entries the access table and each class file had, by path,
-// when Policy last made a policy of them.
-func (c *Config) Entries() map[string]int { return maps.Clone(c.entries) }
 
 // LeftOut is how many entries of the access table cannot be used and were left out
 // when Policy last made a policy. The daemon goes on without them; to -check they

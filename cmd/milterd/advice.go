@@ -60,7 +60,7 @@ func mcFlags(o *options, f *flag.FlagSet) {
 }
 
 func runMC(o *options, stdout, stderr io.Writer) int {
-	config, _, err := o.place().load()
+	config, _, err := o.place().Load()
 	if err != nil {
 		return complain(stderr, err)
 	}
@@ -104,13 +104,13 @@ const (
 
 // runDoctor looks at sendmail and milterd together.
 func runDoctor(o *options, stdout, stderr io.Writer) int {
-	config, missing, err := o.place().load()
+	config, missing, err := o.place().Load()
 	if err != nil {
 		return complain(stderr, err)
 	}
 	e := advice.Examined{Config: config, CF: cmp.Or(o.advice.cf, config.SendmailCF(), defaultCF), Now: time.Now()}
 	if missing != "" {
-		e.Live = append(e.Live, found(configs.Warning, o.place().file(), missing))
+		e.Live = append(e.Live, found(configs.Warning, o.place().File(), missing))
 	}
 	if text, err := os.ReadFile("/etc/resolv.conf"); err == nil {
 		e.Resolver = string(text)

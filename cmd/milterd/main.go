@@ -10,10 +10,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/user"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -65,7 +63,7 @@ func runCheck(o *options, stdout, stderr io.Writer) int {
 	}
 	rules, err := loadRules(o.place(), draft, stderr)
 	if err == nil && o.against != "" {
-		o.check.Against, err = loadRules(place{flag: o.against}, other, stderr)
+		o.check.Against, err = loadRules(configs.Place{Flag: o.against}, other, stderr)
 	}
 	if err != nil {
 		return complain(stderr, err)
@@ -106,8 +104,8 @@ func checkAsUser(o *options, stdout, stderr io.Writer) (status int, done bool) {
 
 // loadRules reads a configuration, with a draft of the access table if there is one;
 // what it warns of goes to stderr.
-func loadRules(from place, draft string, stderr io.Writer) (*dryrun.Rules, error) {
-	config, warning, err := from.load()
+func loadRules(from configs.Place, draft string, stderr io.Writer) (*dryrun.Rules, error) {
+	config, warning, err := from.Load()
 	if err != nil {
 		return nil, err
 	}
@@ -128,10 +126,10 @@ func complain(stderr io.Writer, err error) int {
 // into the configuration is told, but does not make the daemon unwell: it goes on by the
 // policy from before.
 func runHealth(o *options, stdout, stderr io.Writer) int {
-	config, _, err := o.place().load()
+	config, _, err := o.place().Load()
 	if err != nil {
 		complain(stderr, err)
-		if config, err = configs.LoadListen(o.place().file(), os.Environ()...); err != nil {
+		if config, err = configs.LoadListen(o.place().File(), os.Environ()...); err != nil {
 			return exitFailure
 		}
 	}
@@ -187,49 +185,9 @@ func version() string {
 	return text + ", " + info.GoVersion
 }
 
-// place is where the configuration is.
-type place struct {
-	// flag is the -config flag, empty without one.
-	flag string
-	// fallback is read without a flag, if there is such a file.
-	fallback string
-}
-
 // place is where a command line says that the configuration is.
-func (o *options) place() place { return place{flag: o.config, fallback: defaultConfig} }
-
-// file is the file that is, or would be, read.
-func (p place) file() string {
-	if p.flag != "" {
-		return p.flag
-	}
-	return p.fallback
-}
-
-// load reads the configuration. Without a flag, the embedded one counts, with a warning,
-// only if there is no directory for one either: a service whose file is gone must not
-// begin to refuse mail.
-func (p place) load() (config *configs.Config, warning string, err error) {
-	config, err = configs.Load(p.file(), os.Environ()...)
-	if p.flag != "" || !errors.Is(err, fs.ErrNotExist) {
-		return config, "", err
-	}
-	if _, statErr := os.Stat(filepath.Dir(p.fallback)); !errors.Is(statErr, fs.ErrNotExist) {
-		return nil, "", fmt.Errorf("%w; expected that file, as its directory is there (with the line `mode: shadow` it refuses nothing, with `mode: enforce` it is the built-in configuration)%s",
-			err, p.misnamed())
-	}
-	config, err = configs.Default(os.Environ()...)
-	return config, "no configuration file " + p.fallback + ", the built-in one is in force", err
-}
-
-// misnamed tells of a file that may be meant.
-func (p place) misnamed() string {
-	// A pattern without special characters but the last cannot be malformed.
-	others, _ := filepath.Glob(strings.TrimSuffix(p.fallback, filepath.Ext(p.fallback)) + ".*")
-	if len(others) == 0 {
-		return ""
-	}
-	return "; " + others[0] + " is there, but not read: rename it, or use -config"
+func (o *options) place() configs.Place {
+	return configs.Place{Flag: o.config, Fallback: defaultConfig}
 }
 
 // complaints are the lines of an error: a bad configuration has one for each

@@ -7,9 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"maps"
 	"os"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -38,7 +36,7 @@ const pollInterval = 30 * time.Second
 // read and validated as a whole before it takes the old one's place; while
 // anything is wrong with it, the old one stays.
 type reloader struct {
-	from   place
+	from   configs.Place
 	stderr io.Writer
 	logger *slog.Logger
 	level  slog.LevelVar
@@ -74,7 +72,7 @@ type reloader struct {
 	page atomic.Pointer[pageFacts]
 }
 
-func newReloader(from place, stderr io.Writer) *reloader {
+func newReloader(from configs.Place, stderr io.Writer) *reloader {
 	return &reloader{from: from, stderr: stderr, watcher: watch.New(pollInterval), tally: tally.New(time.Now())}
 }
 
@@ -136,10 +134,10 @@ func (r *reloader) held() door.Grants {
 // that an administrator wants it (SIGHUP, or the start), rather than that a file
 // happened to change.
 func (r *reloader) load(asked bool) error {
-	configFile := r.from.file()
+	configFile := r.from.File()
 	r.watcher.Refresh()
 	r.watcher.Add(configFile)
-	config, missing, err := r.from.load()
+	config, missing, err := r.from.Load()
 	if r.config != nil && r.config.Name() != "" && (missing != "" || errors.Is(err, fs.ErrNotExist)) {
 		return fmt.Errorf("%s: no such file any more; what it said stays in force until it is there again", configFile)
 	}
@@ -152,7 +150,7 @@ func (r *reloader) load(asked bool) error {
 	if err != nil {
 		return err
 	}
-	lost, gone := emptied(r.config, config)
+	lost, gone := config.Emptied(r.config)
 	if len(lost) > 0 && (gone || !asked) {
 		// A program that takes a file away, or empties it, may be about to write it anew.
 		return errors.New(strings.Join(lost, "\n"))
@@ -185,29 +183,6 @@ func (r *reloader) load(asked bool) error {
 	r.counts.loaded()
 	r.publish(p, lookups)
 	return nil
-}
-
-// emptied tells of files that have lost all their entries, and whether one of them is
-// gone. That can be meant; more often a program that writes the file is not done, or has
-// failed.
-func emptied(before, now *configs.Config) (lost []string, gone bool) {
-	if before == nil {
-		return nil, false
-	}
-	entries := now.Entries()
-	for _, file := range slices.Sorted(maps.Keys(entries)) {
-		had := before.Entries()[file]
-		if had == 0 || entries[file] > 0 {
-			continue
-		}
-		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-			gone = true
-			lost = append(lost, fmt.Sprintf("%s: no such file any more, %d entries before; expected it there again, though it may be empty", file, had))
-			continue
-		}
-		lost = append(lost, fmt.Sprintf("%s: no entries any more, %d before", file, had))
-	}
-	return lost, gone
 }
 
 // run reloads on SIGHUP and when files change, until ctx ends.
