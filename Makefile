@@ -12,7 +12,7 @@ FUZZTIME ?= 2000x
 SOAK_TABLES ?= 1000
 SOAK_FUZZTIME ?= 2m
 SOAK_ATTACKS ?= 50000
-SOAK_MAIL ?= 20000
+SOAK_SESSIONS ?= 1000000
 SOAK_FRAMES ?= 100000000
 SOAK_ROUNDS ?= 2000
 
@@ -79,7 +79,8 @@ benchmarks:
 soak:
 	MILTERD_TEST_TABLES=$(SOAK_TABLES) $(GO) test -count=1 -timeout 60m ./integration/rulesets
 	MILTERD_TEST_SESSIONS=100000 $(GO) test -count=1 -run TestWithAllServersDead ./dnscheck
-	MILTERD_TEST_ATTACKS=$(SOAK_ATTACKS) MILTERD_TEST_SOAK=$(SOAK_MAIL) $(GO) test -count=1 -timeout 60m ./integration/attack
+	MILTERD_TEST_ATTACKS=$(SOAK_ATTACKS) $(GO) test -count=1 -timeout 60m ./integration/attack
+	MILTERD_TEST_SOAK=$(SOAK_SESSIONS) $(GO) test -count=1 -timeout 120m -run TestNothingIsLostOrLetThrough -v ./integration
 	MILTERD_TEST_FRAMES=$(SOAK_FRAMES) $(GO) test -count=1 -timeout 60m -run TestManyStreams -v ./milter
 	MILTERD_TEST_ROUNDS=$(SOAK_ROUNDS) $(GO) test -count=1 -timeout 60m -run TestAny ./milter/... ./policy/grant/...
 	$(GO) test -race -count=20 -timeout 60m ./milter ./policy/...

@@ -3,9 +3,12 @@ package configs
 import (
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
 	"gopkg.in/yaml.v3"
 
 	"milterd/policy"
@@ -21,6 +24,9 @@ type Limits struct {
 	// Reply refuses what is over a limit without a reply of its own, Blocked what comes
 	// from a login that was blocked by hand.
 	Reply, Blocked policy.Reply
+	// Notify is a program with its arguments that runs once when a limit begins to refuse;
+	// empty for none.
+	Notify []string
 	// Rules are in the order of the file.
 	Rules []LimitRule
 }
@@ -42,7 +48,52 @@ func (c *Config) limitsSchema() []field {
 		{name: "max", value: integer(&l.Max, 1000, 100_000_000)},
 		{name: "reply", value: reply(&l.Reply)},
 		{name: "blocked", value: reply(&l.Blocked)},
+		{name: "notify", value: program(&l.Notify)},
 		{name: "rules", each: c.limitSchema},
+	}
+}
+
+// program takes a list of a program and its arguments, which no shell sees.
+func program(to *[]string) func(value) {
+	return func(v value) {
+		if v.node.Kind != yaml.SequenceNode {
+			v.fail("%s, expected a list of a program and its arguments, such as [/usr/local/sbin/notify, a]; there is no shell", kind(v.node))
+			return
+		}
+		var words []string
+		for i, n := range v.node.Content {
+			entry := value{decoder: v.decoder, path: v.path, node: n}
+			switch {
+			case !entry.plain():
+			case n.Kind != yaml.ScalarNode || n.Tag == "!!null":
+				entry.fail("%s in the list, expected a word%s", kind(n), quoteHint(n))
+			case strings.ContainsRune(n.Value, 0):
+				entry.fail("%s, expected a word without a zero octet", quote(n.Value))
+			case i == 0 && !filepath.IsAbs(n.Value):
+				entry.fail("%s, expected the whole path of a program, such as /usr/local/sbin/notify", quote(n.Value))
+			default:
+				words = append(words, n.Value)
+			}
+		}
+		*to = words
+	}
+}
+
+// checkNotify reports a program that cannot be run.
+func (c *Config) checkNotify(s *sources) {
+	if len(c.Limits.Notify) == 0 {
+		return
+	}
+	file, line := c.place("limits.notify")
+	path := c.Limits.Notify[0]
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		s.add(file, line, "limits.notify: %v", err)
+	case !info.Mode().IsRegular() || unix.Faccessat(unix.AT_FDCWD, path, unix.X_OK, unix.AT_EACCESS) != nil:
+		s.add(file, line, "limits.notify: %s cannot be run, expected a program that the user that milterd runs as may run", path)
+	case info.Mode()&0o002 != 0:
+		s.add(file, line, "limits.notify: every user of this machine can write to %s, and milterd would run it; chmod o-w takes that away", path)
 	}
 }
 
@@ -178,11 +229,11 @@ func (s *sources) exceptions(key, path string) map[string][]policy.Rate {
 	all := make(map[string][]policy.Rate)
 	lines := make(map[string]int)
 	if !file.read(s, func(words []string, line int) error {
-		login := access.Fold(words[0])
+		login := access.Fold(file.login(s, words[0], line))
 		rates, err := exception(words[1:])
 		switch {
-		case checkLogin(login) != nil:
-			return checkLogin(login)
+		case checkLogin(words[0]) != nil:
+			return checkLogin(words[0])
 		case err != nil:
 			return err
 		case lines[login] > 0:

@@ -4,6 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
+
+	"milterd/policy"
+	"milterd/policy/printable"
 )
 
 // maxLoginLine is the longest line of a file of logins, in octets.
@@ -47,6 +51,20 @@ func (f loginFile) read(s *sources, take func(words []string, line int) error) b
 		s.add(f.path, n, "%v", err)
 	}
 	return true
+}
+
+// login is who is named by the first word of a line: the login as the person types it. A
+// character that would end a word is written as sendmail does in ${auth_authen}: +20 for a
+// blank.
+func (f loginFile) login(s *sources, word string, line int) string {
+	name := policy.FromXtext(word)
+	switch {
+	case strings.ContainsFunc(name, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }):
+		return name
+	case name != word && printable.Text(name) == name:
+		s.warn(f.path, line, "%s: %s is taken as it stands; the login that sendmail's ${auth_authen} has so is %s here", f.key, quote(word), quote(name))
+	}
+	return word
 }
 
 // words takes a line apart.

@@ -35,6 +35,7 @@ func (c *Config) Examine() (*policy.Policy, []Finding, error) {
 	p.Checks.SenderLogin.Logins = s.logins(p.Checks.SenderLogin.File)
 	c.readSecrets(s)
 	c.readCA(s)
+	c.checkNotify(s)
 	c.checkReach(s)
 	c.checkPlaces(s)
 	if err := s.err(); err != nil {

@@ -139,15 +139,17 @@ func (s *sources) logins(path string) map[string][]policy.SenderRule {
 		source: s.config.source(senderFileKey, s.config.Checks.SenderLogin.File, mustExist), key: senderFileKey,
 		says: "who may send as whom", wants: senderLine, most: maxClassFile,
 	}
-	if !file.read(s, func(words []string, line int) error { return addLogin(logins, words, line) }) {
+	if !file.read(s, func(words []string, line int) error {
+		return addLogin(logins, file.login(s, words[0], line), words, line)
+	}) {
 		return nil
 	}
 	s.entries[path] = len(logins)
 	return logins
 }
 
-// addLogin takes the words of one line.
-func addLogin(logins map[string][]policy.SenderRule, words []string, line int) error {
+// addLogin takes the words of one line about a login.
+func addLogin(logins map[string][]policy.SenderRule, login string, words []string, line int) error {
 	if len(words) == 1 {
 		return fmt.Errorf("%s: %s has no address, expected %s", senderFileKey, quote(words[0]), senderLine)
 	}
@@ -156,7 +158,7 @@ func addLogin(logins map[string][]policy.SenderRule, words []string, line int) e
 		if err != nil {
 			return fmt.Errorf("%s: %w", senderFileKey, err)
 		}
-		logins[words[0]] = append(logins[words[0]], rule)
+		logins[login] = append(logins[login], rule)
 	}
 	return nil
 }

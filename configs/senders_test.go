@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,6 +47,20 @@ func TestAFileOfLoginsThatAllMayWriteToIsWarnedOf(t *testing.T) {
 	equal(t, "warnings", warnings, []string{"DIR/senders: every user of this machine can write to it (limits.rules.logins.exceptions: how much each may send); chmod o-w takes that away"})
 }
 
+// TestALoginIsWrittenAsItIsTyped: as the log shows it, and not as sendmail's ${auth_authen} has
+// it, but for characters that end a word.
+func TestALoginIsWrittenAsItIsTyped(t *testing.T) {
+	dir := write(t, map[string]string{"access": "", "senders": "shin+box 1/1h\nMari+2BBox 2/1h\n/CN=Shin+20Oka 3/1h\na+zz 4/1h\n"})
+	p, warnings := build(t, dir, withExceptions)
+	equal(t, "exceptions", slices.Sorted(maps.Keys(p.Limits.Rules[0].Exceptions)), []string{"/cn=shin oka", "a+zz", "mari+2bbox", "shin+box"})
+	equal(t, "warnings", warnings, []string{`DIR/senders:2: limits.rules.logins.exceptions: "Mari+2BBox" is taken as it stands; the login that sendmail's ${auth_authen} has so is "Mari+Box" here`})
+
+	dir = write(t, map[string]string{"access": "", "senders": "shin+box *\nMari+2BBox *\n/CN=Shin+20Oka *\n"})
+	p, warnings = build(t, dir, withSenders)
+	equal(t, "logins", slices.Sorted(maps.Keys(p.Checks.SenderLogin.Logins)), []string{"/CN=Shin Oka", "Mari+2BBox", "shin+box"})
+	equal(t, "warnings", warnings, []string{`DIR/senders:2: checks.sender_login.file: "Mari+2BBox" is taken as it stands; the login that sendmail's ${auth_authen} has so is "Mari+Box" here`})
+}
+
 func TestAFileOfOtherThingsGivesABoundedMessage(t *testing.T) {
 	for name, text := range map[string]string{
 		"words":     strings.Repeat("word\n", 100_000),
@@ -70,7 +85,7 @@ func FuzzLoginLine(f *testing.F) {
 		logins := make(map[string][]policy.SenderRule)
 		words, err := loginFile{}.words(line)
 		if err == nil && len(words) > 0 {
-			err = addLogin(logins, words, 1)
+			err = addLogin(logins, words[0], words, 1)
 		}
 		if len(logins) > 1 || err == nil && len(logins) == 0 && strings.Trim(line, " \t\r\v\f\n\u0085\u00a0") != "" && !strings.Contains(line, "#") {
 			t.Errorf("%q: %v, %v", line, logins, err)

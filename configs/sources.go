@@ -3,9 +3,7 @@ package configs
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -174,12 +172,12 @@ func (s *sources) mapFromSendmail(cf *sendmail.Config) {
 	switch {
 	case cf.Access.Text != "":
 		s.access = source{path: cf.Access.Text, missing: mustExist, file: s.cf, line: cf.Access.Line}
-		// Where only the text is gone, sendmail still has its table.
+		// If only the text is gone, sendmail still has its table.
 		if _, err := os.Stat(cf.Access.File); cf.Access.Optional && errors.Is(err, fs.ErrNotExist) {
 			s.access.missing = warnMissing
 		}
 	case s.withoutTable, cf.Access.Type == "socket" && leadsTo(s.config.Listen.Map, cf.Access.Socket) && !cf.Access.Optional:
-		// sendmail's rules ask milterd alone, and an empty table refuses nobody.
+		// sendmail's rules ask milterd alone, and an empty table refuses no client.
 		s.access.missing, s.access.file, s.access.line = mustExist, s.cf, cf.Access.Line
 	case cf.Access.Type == "":
 		s.warn(s.cf, 0, "no FEATURE(access_db), so sendmail looks nothing up in %s", s.access.path)
@@ -345,42 +343,4 @@ func (s *sources) suspect(what, name string) string {
 func tooBroad(name string) bool {
 	name = strings.ToLower(strings.Trim(name, "."))
 	return name == "" || name == "ipv6" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz-") == ""
-}
-
-// table reads the access table.
-func (s *sources) table() *access.Table {
-	s.entries[s.access.path] = 0
-	most := s.config.Access.MaxSize
-	if info, err := os.Stat(s.access.path); err == nil && info.Size() > most {
-		s.add(s.access.path, 0, "the access table has %d octets, expected %s at most (access.max_size)", info.Size(), formatSize(most))
-		return nil
-	}
-	f, err := openFile(s.access.path, math.MaxInt64)
-	if err != nil {
-		s.failed("access table", s.access, err)
-		return nil
-	}
-	defer f.Close()
-	s.checkOthers(s.access.path, "the access table: who may relay", 0o002)
-	limited := &io.LimitedReader{R: f, N: most + 1}
-	table, found, err := access.Parse(s.access.path, limited, s.features)
-	var problem access.Problem
-	switch {
-	case limited.N == 0:
-		s.add(s.access.path, 0, "the access table grew while it was read, expected %s at most (access.max_size)", formatSize(most))
-		return nil
-	case errors.As(err, &problem):
-		s.add(problem.File, problem.Line, "%s", problem.Text)
-		return nil
-	case err != nil:
-		s.add(s.access.path, 0, "%v", err)
-		return nil
-	}
-	s.entries[s.access.path] = table.Len()
-	for _, p := range found {
-		s.warn(p.File, p.Line, "%s", p.Text)
-	}
-	s.checkTags(table)
-	s.leftOut = table.LeftOut()
-	return table
 }

@@ -197,31 +197,33 @@ func TestShutdownFinishesTheMessage(t *testing.T) {
 	dial(t).envelope()
 }
 
+// negotiation is what an MTA that can do everything begins with.
+const negotiation = "\x00\x00\x00\x0dO\x00\x00\x00\x06\x00\x00\x01\xff\x00\x1f\xff\xff"
+
 // TestHostileFrames sends what would end a process that trusts its peer, to the
 // real daemon, and then lets real mail through.
 func TestHostileFrames(t *testing.T) {
 	env := startStandard(t)
 	pid := env.Milterd.PID()
-	hello := "\x00\x00\x00\x0dO\x00\x00\x00\x06\x00\x00\x01\xff\x00\x1f\xff\xff"
 	cases := []struct{ name, bytes string }{
 		{"a frame of length zero", "\x00\x00\x00\x00"},
-		{"a frame of length zero after the negotiation", hello + "\x00\x00\x00\x00"},
+		{"a frame of length zero after the negotiation", negotiation + "\x00\x00\x00\x00"},
 		{"a frame that claims four gigabytes", "\xff\xff\xff\xffO"},
-		{"a frame that claims half a gigabyte, after the negotiation", hello + "\x20\x00\x00\x00C"},
+		{"a frame that claims half a gigabyte, after the negotiation", negotiation + "\x20\x00\x00\x00C"},
 		{"a negotiation cut short", "\x00\x00\x00\x05O\x00\x00\x00\x06"},
-		{"a connection without anything", hello + "\x00\x00\x00\x01C"},
-		{"a connection without a NUL", hello + "\x00\x00\x00\x05Chost"},
-		{"a connection without a family", hello + "\x00\x00\x00\x06Chost\x00"},
-		{"a connection without a port", hello + "\x00\x00\x00\x07Chost\x004"},
-		{"a connection of a family unheard of", hello + "\x00\x00\x00\x0cChost\x00Zabcd\x00"},
-		{"a sender without a NUL", hello + "\x00\x00\x00\x05M<a@b"},
-		{"a sender that is nothing", hello + "\x00\x00\x00\x01M"},
-		{"a recipient without a NUL", hello + "\x00\x00\x00\x05R<a@b"},
-		{"macros for no command", hello + "\x00\x00\x00\x01D"},
-		{"a macro without a value", hello + "\x00\x00\x00\x06DM{i}\x00"},
-		{"a header without a value", hello + "\x00\x00\x00\x09LSubject\x00"},
-		{"a command unheard of", hello + "\x00\x00\x00\x01\xff"},
-		{"a second negotiation", hello + hello},
+		{"a connection without anything", negotiation + "\x00\x00\x00\x01C"},
+		{"a connection without a NUL", negotiation + "\x00\x00\x00\x05Chost"},
+		{"a connection without a family", negotiation + "\x00\x00\x00\x06Chost\x00"},
+		{"a connection without a port", negotiation + "\x00\x00\x00\x07Chost\x004"},
+		{"a connection of a family unheard of", negotiation + "\x00\x00\x00\x0cChost\x00Zabcd\x00"},
+		{"a sender without a NUL", negotiation + "\x00\x00\x00\x05M<a@b"},
+		{"a sender that is nothing", negotiation + "\x00\x00\x00\x01M"},
+		{"a recipient without a NUL", negotiation + "\x00\x00\x00\x05R<a@b"},
+		{"macros for no command", negotiation + "\x00\x00\x00\x01D"},
+		{"a macro without a value", negotiation + "\x00\x00\x00\x06DM{i}\x00"},
+		{"a header without a value", negotiation + "\x00\x00\x00\x09LSubject\x00"},
+		{"a command unheard of", negotiation + "\x00\x00\x00\x01\xff"},
+		{"a second negotiation", negotiation + negotiation},
 		{"an SMTP client at the wrong door", "EHLO mx.good.example\r\n"},
 	}
 	for _, c := range cases {

@@ -31,7 +31,7 @@ const (
 
 // The protocol bits by which a filter says that it does not answer a command,
 // or does not want it.
-var silentBits = map[byte]uint32{'C': 1<<12 | 1<<0, 'H': 1<<13 | 1<<1, 'M': 1<<14 | 1<<2, 'R': 1<<15 | 1<<3}
+var silentBits = map[byte]uint32{'C': 1<<12 | 1<<0, 'H': 1<<13 | 1<<1, 'M': 1<<14 | 1<<2, 'R': 1<<15 | 1<<3, 'L': 1<<7 | 1<<5}
 
 // dialFilter connects to milterd and negotiates.
 func dialFilter() (*filterConn, error) {
@@ -92,15 +92,21 @@ func (f *filterConn) ask(command byte, data string, macros ...string) (string, e
 		return "accept", f.send(command, data)
 	}
 	code, text, err := f.exchange(command, data)
-	switch {
-	case err != nil:
+	if err != nil {
 		return "", err
-	case code == 'c' || code == 'a':
-		return "accept", nil
-	case code == 'y':
-		return strings.TrimSuffix(text, "\x00"), nil
 	}
-	return fmt.Sprintf("answer %q", code), nil
+	return f.word(code, text), nil
+}
+
+// word is an answer as a word.
+func (f *filterConn) word(code byte, text string) string {
+	switch code {
+	case 'c', 'a':
+		return "accept"
+	case 'y':
+		return strings.TrimSuffix(text, "\x00")
+	}
+	return fmt.Sprintf("answer %q", code)
 }
 
 // connect reports a client with a confirmed name.

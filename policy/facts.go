@@ -75,7 +75,7 @@ type TLS struct {
 type Auth struct {
 	// Type is ${auth_type}, the SASL mechanism.
 	Type string `yaml:"type,omitempty" json:"type,omitempty"`
-	// Authen is ${auth_authen}, the authenticated identity.
+	// Authen is ${auth_authen}, the authenticated identity, as sendmail writes it: in xtext.
 	Authen string `yaml:"authen,omitempty" json:"authen,omitempty"`
 	// Author is ${auth_author}, the AUTH= parameter of MAIL.
 	Author string `yaml:"author,omitempty" json:"author,omitempty"`
@@ -88,8 +88,12 @@ func (a Auth) String() string {
 	if a.Authen == "" {
 		return "authenticated with " + Printable(a.Type)
 	}
-	return "authenticated as " + Printable(a.Authen) + " with " + Printable(a.Type)
+	return "authenticated as " + Printable(a.Login()) + " with " + Printable(a.Type)
 }
+
+// Login is who has authenticated, as the person types it into a mail program. That is the
+// form in logs, in files and in commands.
+func (a Auth) Login() string { return FromXtext(a.Authen) }
 
 // Mail is one MAIL command.
 type Mail struct {

@@ -226,7 +226,7 @@ func (s *Session) login() string {
 	if !s.authenticated() {
 		return ""
 	}
-	return access.Fold(s.message.auth.Authen)
+	return access.Fold(s.message.auth.Login())
 }
 
 // relays reports whether the client may relay without a login and without a grant.

@@ -99,6 +99,8 @@ func TestWhatALimitCounts(t *testing.T) {
 		{"by sender", by(func(l *Limit) { l.By = BySender }), Auth{}, "203.0.113.8", []string{"x@example.test", "x@example.test", "x@example.test"}, "tto"},
 		{"an exception", by(func(l *Limit) { l.Exceptions = map[string][]Rate{"shin@example.test": rate(t, "1/1h")} }), plain, "203.0.113.8", []string{to, to}, "to"},
 		{"an exception without a rate", by(func(l *Limit) { l.Exceptions = map[string][]Rate{"shin@example.test": nil} }), plain, "203.0.113.8", []string{to, to, to}, "ttt"},
+		{"a login with a plus sign, as it is typed", by(func(l *Limit) { l.Exceptions = map[string][]Rate{"shin+box": rate(t, "1/1h")} }), Auth{Type: "PLAIN", Authen: "Shin+2Bbox"}, "203.0.113.8", []string{to, to}, "to"},
+		{"and not as sendmail writes it", by(func(l *Limit) { l.Exceptions = map[string][]Rate{"shin+2bbox": nil} }), Auth{Type: "PLAIN", Authen: "shin+2Bbox"}, "203.0.113.8", []string{to, to, to}, "tto"},
 		{"shadow", by(func(l *Limit) { l.Mode = ModeShadow }), plain, "203.0.113.8", []string{to, to, to}, "tts"},
 		{"off", by(func(l *Limit) { l.Mode = ModeOff }), plain, "203.0.113.8", []string{to, to, to}, "ttt"},
 	} {
@@ -119,6 +121,9 @@ func TestWhatALimitCounts(t *testing.T) {
 			}
 			if got != c.want {
 				t.Errorf("got %s, want %s; asked %q", got, c.want, answers.asked)
+			}
+			if login := (Auth{Authen: c.auth.Authen}).Login(); strings.Contains(login, "+") && !strings.HasPrefix(answers.asked[0], "l shin+box ") {
+				t.Errorf("asked %q", answers.asked)
 			}
 		})
 	}

@@ -2,8 +2,6 @@ package policy
 
 import (
 	"fmt"
-	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -166,7 +164,7 @@ func (s *Session) checkSenderLogin(e *evaluation) finding {
 	case auth.Authen == "":
 		return e.refusal(check.Reply, "checks.sender_login", "it is not known who has authenticated")
 	}
-	who := Printable(s.message.auth.Authen)
+	who := Printable(s.message.auth.Login())
 	a, err := s.senderAddress()
 	if err != nil {
 		return e.refusal(check.Reply, "checks.sender_login", "the sender is written in a way that cannot be compared with the addresses of "+who)
@@ -180,17 +178,17 @@ func (s *Session) checkSenderLogin(e *evaluation) finding {
 // ownAddress says which rule lets the login send as an address, or nothing.
 func (s *Session) ownAddress(a senderAddress) string {
 	check := &s.policy.Checks.SenderLogin
-	l := login{name: FromXtext(s.message.auth.Authen), host: s.policy.Hostname}
+	l := login{name: s.message.auth.Login(), host: s.policy.Hostname}
 	for _, rule := range check.Allow {
 		if rule.holds(a, l) {
 			return fmt.Sprintf("the sender is an address of %s (checks.sender_login.allow: %s)", Printable(l.name), rule.text)
 		}
 	}
-	names := []string{s.message.auth.Authen, l.name}
-	if user, ok := l.bare(""); ok {
+	names := []string{l.name}
+	if user, ok := l.bare(""); ok && user != l.name {
 		names = append(names, user)
 	}
-	for _, name := range slices.Compact(names) {
+	for _, name := range names {
 		for _, rule := range check.Logins[name] {
 			if rule.holds(a, l) {
 				return fmt.Sprintf("%s:%d: %s may send as %s", check.File, rule.line, Printable(name), rule.text)
@@ -200,17 +198,24 @@ func (s *Session) ownAddress(a senderAddress) string {
 	return ""
 }
 
-// xtextOctet is one character as xtext writes it.
-var xtextOctet = regexp.MustCompile(`\+[0-9A-F]{2}`)
-
 // FromXtext decodes xtext (RFC 3461 section 4), in which + and two hexadecimal digits
 // stand for a character. sendmail writes ${auth_authen} so.
 func FromXtext(s string) string {
-	if !strings.Contains(s, "+") {
+	plus := strings.IndexByte(s, '+')
+	if plus < 0 {
 		return s
 	}
-	return xtextOctet.ReplaceAllStringFunc(s, func(octet string) string {
-		n, _ := strconv.ParseUint(octet[1:], 16, 8)
-		return string([]byte{byte(n)})
-	})
+	text := append(make([]byte, 0, len(s)), s[:plus]...)
+	for i := plus; i < len(s); i++ {
+		if s[i] == '+' && i+2 < len(s) && isXtextDigit(s[i+1]) && isXtextDigit(s[i+2]) {
+			n, _ := strconv.ParseUint(s[i+1:i+3], 16, 8) // two digits
+			text = append(text, byte(n))
+			i += 2
+			continue
+		}
+		text = append(text, s[i])
+	}
+	return string(text)
 }
+
+func isXtextDigit(c byte) bool { return '0' <= c && c <= '9' || 'A' <= c && c <= 'F' }

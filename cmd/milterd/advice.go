@@ -19,6 +19,7 @@ import (
 
 	"milterd/configs"
 	"milterd/configs/advice"
+	"milterd/configs/sendmail"
 	"milterd/integration/probe"
 	"milterd/milter/service"
 	"milterd/milter/status"
@@ -108,7 +109,7 @@ func runDoctor(o *options, stdout, stderr io.Writer) int {
 	if err != nil {
 		return complain(stderr, err)
 	}
-	e := advice.Examined{Config: config, CF: cmp.Or(o.advice.cf, config.SendmailCF(), defaultCF), Now: time.Now()}
+	e := advice.Examined{Config: config, CF: cmp.Or(o.advice.cf, config.SendmailCF(), defaultCF), Now: time.Now(), BothDoors: advice.BothDoorsHere()}
 	if missing != "" {
 		e.Live = append(e.Live, found(configs.Warning, o.place().File(), missing))
 	}
@@ -144,14 +145,14 @@ func unreadable(o *options) []configs.Finding {
 	var findings []configs.Finding
 	for line := range strings.Lines(text.String()) {
 		line = strings.TrimPrefix(strings.TrimSpace(line), "milterd: ")
-		if line != "" && !strings.HasPrefix(line, "warning: ") {
+		if line != "" && !strings.HasPrefix(line, "warning: ") && !strings.HasPrefix(line, "checked as the user ") {
 			findings = append(findings, found(configs.Severe, "user "+service.User, line))
 		}
 	}
 	return findings
 }
 
-var bypassedList = regexp.MustCompile(`(?m)^milterd_dns_list_bypassed\{[^}]*list="([^"]*)"[^}]*\} 1$`)
+var bypassedList = regexp.MustCompile(`(?m)^milterd_dns_list_bypassed\{for="([^"]*)",list="([^"]*)"\} 1$`)
 
 // bypassed asks the status page, if there is one, for the DNS lists that do not work.
 func bypassed(config *configs.Config) []configs.Finding {
@@ -164,7 +165,7 @@ func bypassed(config *configs.Config) []configs.Finding {
 	}
 	var findings []configs.Finding
 	for _, m := range bypassedList.FindAllSubmatch(page, -1) {
-		findings = append(findings, found(configs.Warning, "checks.dnsbl.lists", string(m[1])+" does not work, so it is left out: it is dead, lists everything, or does not answer this resolver; the log has the reason"))
+		findings = append(findings, found(configs.Warning, "checks.dnsbl.lists", fmt.Sprintf("%s does not work for %s, so it is left out there: it is dead, lists everything, or does not answer this resolver; the log has the reason, and a list that has no such addresses should say so (families)", m[2], m[1])))
 	}
 	return findings
 }
@@ -246,13 +247,13 @@ func listen(config *configs.Config, path string) []configs.Finding {
 			continue
 		}
 		asked[target] = true
-		findings = append(findings, listenTo(ctx, target)...)
+		findings = append(findings, listenTo(ctx, target, d)...)
 	}
 	return findings
 }
 
 // listenTo hears what one port tells.
-func listenTo(ctx context.Context, target string) []configs.Finding {
+func listenTo(ctx context.Context, target string, d sendmail.Daemon) []configs.Finding {
 	reports, err := probe.Look(ctx, probe.Options{Targets: []string{target}, Owned: true, Timeout: 10 * time.Second, Time: 20 * time.Second})
 	if err != nil {
 		return []configs.Finding{found(configs.Warning, target, err.Error())}
@@ -261,6 +262,10 @@ func listenTo(ctx context.Context, target string) []configs.Finding {
 	for _, r := range reports {
 		if r.Error != "" {
 			findings = append(findings, found(configs.Warning, target, "sendmail does not answer at this port: "+r.Error))
+		} else if d.Demands() && len(r.Mechanisms.Clear)+len(r.Mechanisms.TLS) == 0 {
+			f := found(configs.Severe, target, "AUTH is demanded (M=a), and none is offered: everybody reads 530 5.7.0 and nobody can send")
+			f.Cure = "users and a certificate, or no M=a: see \"Port 25 takes mail, port 587 sends it\" in milterd-cookbook(7)"
+			findings = append(findings, f)
 		}
 		for _, l := range r.Leaks {
 			severity := configs.Note

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"milterd/configs"
+	"milterd/configs/sendmail"
 	"milterd/integration/probe"
 )
 
@@ -120,7 +121,7 @@ func TestTheExitStatusOfTheProbe(t *testing.T) {
 
 func TestTheDoctorTellsOfListsThatDoNotWork(t *testing.T) {
 	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprint(w, "milterd_dns_list_bypassed{for=\"address\",list=\"dead.example\"} 1\nmilterd_dns_list_bypassed{for=\"address\",list=\"well.example\"} 0\n")
+		fmt.Fprint(w, "milterd_dns_list_bypassed{for=\"IPv6\",list=\"dead.example\"} 1\nmilterd_dns_list_bypassed{for=\"IPv4\",list=\"well.example\"} 0\n")
 	}))
 	defer page.Close()
 	host, port, err := net.SplitHostPort(page.Listener.Addr().String())
@@ -132,8 +133,24 @@ func TestTheDoctorTellsOfListsThatDoNotWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	findings := bypassed(config)
-	if len(findings) != 1 || !strings.HasPrefix(findings[0].Text, "dead.example does not work") {
+	if len(findings) != 1 || !strings.HasPrefix(findings[0].Text, "dead.example does not work for IPv6, ") {
 		t.Errorf("%v", findings)
+	}
+}
+
+// TestAPortWhereNobodyCanSend demands what it does not offer: M=Ea without SASL.
+func TestAPortWhereNobodyCanSend(t *testing.T) {
+	for flags, want := range map[string]configs.Severity{"Ea": configs.Severe, "E": configs.Note} {
+		var worst configs.Severity
+		for _, f := range listenTo(t.Context(), smtp(t, "550 5.7.1 no"), sendmail.Daemon{Port: "587", Flags: flags}) {
+			worst = max(worst, f.Severity)
+			if f.Severity == configs.Severe && (!strings.Contains(f.Text, "none is offered") || f.Cure == "") {
+				t.Errorf("M=%s: %s (%s)", flags, f, f.Cure)
+			}
+		}
+		if worst != want {
+			t.Errorf("M=%s: the worst finding is %v, want %v", flags, worst, want)
+		}
 	}
 }
 

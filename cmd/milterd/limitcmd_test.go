@@ -1,9 +1,13 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+
+	"milterd/integration/testkit"
 )
 
 // TestLimitsByHand runs the commands against a running daemon.
@@ -32,4 +36,68 @@ func TestLimitsByHand(t *testing.T) {
 	if !p.log.Has(`msg="limits by hand"`) {
 		t.Errorf("log: %s", p.log)
 	}
+}
+
+// TestABeginningIsToldToAProgram: in the running daemon the program of limits.notify runs
+// once, knows the login as it is typed, and can stop it with milterd's own command.
+func TestABeginningIsToldToAProgram(t *testing.T) {
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := strings.Replace(grantsConfig, "grants: {",
+		"limits: {notify: [DIR/notify, "+binary+", DIR], rules: {logins: {rate: 2/1h}}}\ngrants: {", 1)
+	dir := newDir(t, config, "")
+	write(t, dir, "notify", "#!/bin/sh\nenv >>$2/told\n"+asMilterd+`=1 "$1" -config "$2/milterd.yaml" -block "$LIMIT_KEY" 24h >>"$2/blocked" 2>&1`+"\n")
+	if err := os.Chmod(filepath.Join(dir, "notify"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	p := launch(t, dir)
+	p.waitSocket(t)
+	session, err := connectAs(p.socket(), "203.0.113.9", "Shin+2Bbox")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closing(t, session)
+	rcpt := func() string {
+		t.Helper()
+		if _, err := mail(session, "a@good.example"); err != nil {
+			t.Fatal(err)
+		}
+		action, err := session.Rcpt("x@example.test", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := session.Abort(nil); err != nil {
+			t.Fatal(err)
+		}
+		return action.SMTPReply
+	}
+	for i, want := range []string{"250 ", "250 ", "451 4.7.1 Too much mail (limit 2/1h)"} {
+		if got := rcpt(); !strings.HasPrefix(got, want) {
+			t.Fatalf("recipient %d: %q, expected %q", i, got, want)
+		}
+	}
+	testkit.Eventually(t, "the login is blocked", func() bool { return strings.Contains(rcpt(), "Mail from this login is put off") })
+	read := func(name string) string {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	testkit.Eventually(t, "the program is done", func() bool { return strings.Contains(read("blocked"), "\n") })
+	if got := read("blocked"); got != "blocked \"shin+box\" for 24h0m0s\n" {
+		t.Errorf("the program's command said %q", got)
+	}
+	if told := read("told"); strings.Count(told, "LIMIT_KEY=shin+box\n") != 1 || !strings.Contains(told, "LIMIT_NAME=logins\n") || strings.Contains(told, "MILTERD_") {
+		t.Errorf("told %q", told)
+	}
+	p.waitLog(t, `msg="a limit is reached, mail is put off"`, "login=shin+box")
+	// One that is gone keeps a reload from being in force, and says where.
+	if err := os.Remove(filepath.Join(dir, "notify")); err != nil {
+		t.Fatal(err)
+	}
+	p.signal(t, syscall.SIGHUP)
+	p.waitLog(t, "reload failed", "milterd.yaml:4: limits.notify: stat "+dir+"/notify: no such file")
 }

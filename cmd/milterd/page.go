@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -54,7 +55,17 @@ func (r *reloader) report(problem func() string) func() *status.Report {
 		}
 		return &status.Report{
 			Version: version(), Problem: problem(), Snapshot: r.tally.Snapshot(time.Now()),
-			InForce: &inForce, State: status.State(r.registry),
+			Stops: r.stops(), InForce: &inForce, State: status.State(r.registry),
 		}
 	}
+}
+
+// stops are those whose mail is stopped now; nil without limits.
+func (r *reloader) stops() *status.Stops {
+	if r.current.Load().Limits == nil {
+		return nil
+	}
+	// A store that does not answer is asked for redis.timeout at most.
+	blocks, err := r.limits.Blocks(context.Background())
+	return status.NewStops(blocks, r.limits.Near(), err, time.Now())
 }

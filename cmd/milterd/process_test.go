@@ -202,12 +202,21 @@ func connect(socket string) (*gomilter.ClientSession, error) {
 
 // connectFrom begins the session of a client.
 func connectFrom(socket, from string) (*gomilter.ClientSession, error) {
+	return connectAs(socket, from, "")
+}
+
+// connectAs begins the session of a client that has logged in, unless login is empty.
+func connectAs(socket, from, login string) (*gomilter.ClientSession, error) {
 	macros := gomilter.NewMacroBag()
 	macros.Set(gomilter.MacroClientName, "client.example")
 	macros.Set("{client_addr}", from)
 	macros.Set("{client_resolve}", "OK")
 	macros.Set(gomilter.MacroDaemonName, "MTA")
 	macros.Set("{daemon_port}", "25")
+	if login != "" {
+		macros.Set(gomilter.MacroAuthType, "PLAIN")
+		macros.Set(gomilter.MacroAuthAuthen, login)
+	}
 	client := gomilter.NewClient("unix", socket)
 	session, err := client.Session(macros)
 	if err != nil {

@@ -66,9 +66,8 @@ func reportOf(o *options, config *configs.Config, stderr io.Writer) (*status.Rep
 	return status.Fetch(config.Listen.HTTP, string(config.Status.Token))
 }
 
-// recordedReport is about recorded sessions. The sums are those of a day, and not every
-// recording says when a message came: it counts as of the time when its file was written
-// last.
+// recordedReport is about recorded sessions, as of the last message. A message counts as of
+// when it began; one that does not tell, as of the time when its file was written last.
 func recordedReport(names []string, config *configs.Config, stderr io.Writer) (*status.Report, error) {
 	rules, err := dryrun.NewRules(config, stderr)
 	if err != nil {
@@ -80,12 +79,19 @@ func recordedReport(names []string, config *configs.Config, stderr io.Writer) (*
 	}
 	counted, last := tally.NewEndless(), time.Time{}
 	for _, in := range inputs {
-		at := time.Now()
+		written := time.Now()
 		if info, err := os.Stat(in.Name); err == nil {
-			at = info.ModTime()
+			written = info.ModTime()
 		}
-		if at.After(last) {
-			last = at
+		at := func(m *replay.Message) time.Time {
+			began, _ := m.Began() // checked as it was read
+			if began.Unix() < 0 {
+				began = written // it does not tell, or nonsense
+			}
+			if began.After(last) {
+				last = began
+			}
+			return began
 		}
 		var failed error
 		err := replay.ReadFile(in.Name, func(s *replay.Session) {
@@ -100,15 +106,19 @@ func recordedReport(names []string, config *configs.Config, stderr io.Writer) (*
 			return nil, err
 		}
 	}
+	if last.IsZero() {
+		last = time.Now() // no message has come to an end
+	}
 	return &status.Report{Recordings: strings.Join(names, " "), Snapshot: counted.Snapshot(last)}, nil
 }
 
 // tallySession counts what the filter door would have logged about a session.
-func tallySession(to *tally.Tally, at time.Time, s *replay.Session, outcome replay.Outcome) {
+func tallySession(to *tally.Tally, at func(*replay.Message) time.Time, s *replay.Session, outcome replay.Outcome) {
 	var shadow []policy.Shadow
 	var taken []string
 	for _, r := range outcome.Results {
 		v := &r.Verdict
+		message := &s.Messages[r.Message-1]
 		if r.Step == 0 {
 			shadow, taken = nil, nil
 		}
@@ -122,7 +132,7 @@ func tallySession(to *tally.Tally, at time.Time, s *replay.Session, outcome repl
 		}
 		line := door.Line{
 			Action: v.Action, Stage: v.Stage, Queue: s.ID, Client: s.Connection(), Helo: s.HELO, Auth: s.Auth,
-			From: door.SenderText(s.Messages[r.Message-1].Mail.From), To: v.Arg,
+			From: door.SenderText(message.Mail.From), To: v.Arg,
 			Check: v.Check, Rule: v.Rule, Reply: v.Reply.String(), Reason: v.Reason, Relay: v.Relay, Shadow: v.Shadow,
 		}
 		switch v.Stage {
@@ -131,6 +141,6 @@ func tallySession(to *tally.Tally, at time.Time, s *replay.Session, outcome repl
 		case policy.StageEOM:
 			line.To, line.Edits, line.Shadow = strings.Join(taken, " "), v.EditList(), shadow
 		}
-		to.Add(at, &line)
+		to.Add(at(message), &line)
 	}
 }

@@ -82,6 +82,44 @@ func TestAReportOfRecordings(t *testing.T) {
 	}
 }
 
+// TestAReportOfRecordingsGoesByTheirTime: messages are of the day on which they began, and
+// logins have their usual day; files have the time at which they were copied.
+func TestAReportOfRecordingsGoesByTheirTime(t *testing.T) {
+	dir := newDir(t, statusConfig+"checks: {rdns: {mode: off}}\nlimits: {rules: {logins: {rate: 10/1h}}}\n", "")
+	session := func(id, login, messages string) string {
+		return `{"id": "` + id + `", "connect": {"addr": "203.0.113.9", "resolve": "OK", "daemon_port": 587}, "auth": {"type": "PLAIN", "authen": "` + login + `"}, "messages": [` + messages + "]}\n"
+	}
+	message := func(at, more string) string {
+		return `{"at": "` + at + `", "mail": {"from": "a@good.example"}, "rcpt": [{"to": "x@other.example", "mailer": "esmtp"}, {"to": "y@other.example", "mailer": "esmtp"}]` + more + `}`
+	}
+	write(t, dir, "b.jsonl", session("today", "shin+2Bbox", message("2026-11-28T11:30:00Z", "")+","+message("2026-11-28T12:00:00Z", `, "limits": ["1 logins 10 10/1h 360", "2 logins 10 10/1h 360"]`)))
+	write(t, dir, "c.jsonl", session("before", "shin+2Bbox", message("2026-11-25T09:00:00Z", "")+","+message("2026-11-27T09:00:00Z", ""))+session("nonsense", "mari", message("1960-01-01T00:00:00Z", "")))
+	var r status.Report
+	code, out, complaints := reportAbout(dir, "-json", filepath.Join(dir, "b.jsonl"), filepath.Join(dir, "c.jsonl"))
+	if code != exitOK || json.Unmarshal([]byte(out), &r) != nil {
+		t.Fatalf("%d %s\n%s", code, complaints, out)
+	}
+	// The message of 1960 counts as of its file: now. So that is the end.
+	if r.LoginDays == 0 || len(r.Logins) != 2 || r.Logins[0].Name != "shin+box" || r.Logins[0].Recipients != 6 || r.Logins[0].Limited != 2 {
+		t.Errorf("logins %+v of %d days", r.Logins, r.LoginDays)
+	}
+	code, out, complaints = reportAbout(dir, filepath.Join(dir, "b.jsonl"))
+	if code != exitOK || !strings.Contains(out, "since 2026-11-28 11:30:00") || !strings.Contains(strings.Join(strings.Fields(out), " "), "Last hour accepted 1 ") {
+		t.Errorf("of one file: %d %s\n%s", code, complaints, out)
+	}
+	// Of its time the one in c.jsonl without nonsense has two whole days, one with two
+	// recipients.
+	write(t, dir, "d.jsonl", session("before", "shin+2Bbox", message("2026-11-24T09:00:00Z", "")+","+message("2026-11-25T09:00:00Z", "")+","+message("2026-11-27T09:00:00Z", "")))
+	if code, out, complaints = reportAbout(dir, filepath.Join(dir, "d.jsonl")); code != exitOK || !strings.Contains(out, "the mean of the last 2 whole days (UTC)") ||
+		!strings.Contains(strings.Join(strings.Fields(out), " "), "recipients in all usual day put off by limits shin+box 6 1.0 0") {
+		t.Errorf("usual day: %d %s\n%s", code, complaints, out)
+	}
+	write(t, dir, "none.jsonl", session("none", "shin", `{"mail": {"from": "a@good.example"}}`))
+	if code, out, complaints = reportAbout(dir, filepath.Join(dir, "none.jsonl")); code != exitOK || !strings.Contains(out, "0 lines") {
+		t.Errorf("nothing decided: %d %s\n%s", code, complaints, out)
+	}
+}
+
 func TestAReportNeedsAPage(t *testing.T) {
 	dir := newDir(t, baseConfig, "")
 	if code, _, complaints := reportAbout(dir); code != exitFailure || !strings.Contains(complaints, "listen.http is empty") {

@@ -81,7 +81,7 @@ func config(t *testing.T, cf, more string) *configs.Config {
 func report(t *testing.T, cf string, c *configs.Config) string {
 	t.Helper()
 	var b strings.Builder
-	for _, f := range Doctor(Examined{Config: c, CF: cf, Resolver: "nameserver 192.0.2.53\n", Now: time.Now()}) {
+	for _, f := range Doctor(Examined{Config: c, CF: cf, Resolver: "nameserver 192.0.2.53\n", Now: time.Now(), BothDoors: "include(`/etc/mail/m4/milterd.m4')dnl"}) {
 		b.WriteString(f.Severity.String() + ": " + f.String() + "\n")
 		if f.Cure != "" {
 			b.WriteString("    " + f.Cure + "\n")
@@ -165,7 +165,7 @@ func TestWhatLiesAround(t *testing.T) {
 		t.Fatal(err)
 	}
 	var b strings.Builder
-	for _, f := range Doctor(Examined{Config: c, CF: filepath.Join(dir, "sendmail.cf"), Resolver: "# none\nnameserver 8.8.8.8\nnameserver 192.0.2.53\n", Now: time.Now()}) {
+	for _, f := range Doctor(Examined{Config: c, CF: filepath.Join(dir, "sendmail.cf"), Resolver: "# none\nnameserver 8.8.8.8\nnameserver 192.0.2.53\n", Now: time.Now(), BothDoors: "include(`/etc/mail/m4/milterd.m4')dnl"}) {
 		b.WriteString(f.Severity.String() + ": " + f.String() + "\n    " + f.Cure + "\n")
 	}
 	testkit.Golden(t, filepath.Join("testdata", "around.findings"), strings.ReplaceAll(b.String(), dir, "DIR"))

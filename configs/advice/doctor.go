@@ -30,6 +30,8 @@ type Examined struct {
 	// Resolver is the text of resolv.conf(5).
 	Resolver string
 	Now      time.Time
+	// BothDoors is the line by which this machine connects both doors.
+	BothDoors string
 	// Live is what the running servers have shown.
 	Live []configs.Finding
 }

@@ -197,7 +197,7 @@ func (m *importer) received() {
 	m.line("\nreceived:  # the map door hides the client in the field that this host adds, the filter in those below")
 	m.from(r.Line, "  whose: [authenticated, relayed]")
 	m.line("  version: %v", !r.ShowsVersion)
-	m.gone = append(m.gone, "confRECEIVED_HEADER, with include(`/etc/mail/m4/milterd.m4')")
+	m.gone = append(m.gone, "confRECEIVED_HEADER, with the lines of milterd -mc -both")
 }
 
 // grants takes over maps of clients that have just read mail.
@@ -221,7 +221,7 @@ func (m *importer) grants() {
 			m.gone = append(m.gone, "the map "+name+" and the rules that ask it")
 		}
 	}
-	m.stays = append(m.stays, "the map door: include(`/etc/mail/m4/milterd.m4') in place of FEATURE(`access_db'), by which grants reach sendmail's own rules")
+	m.stays = append(m.stays, "the map door: the lines of milterd -mc -both in place of FEATURE(`access_db'), by which grants reach sendmail's own rules")
 }
 
 // isDRAC reports whether a relay map is one that DRAC fills.

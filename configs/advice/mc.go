@@ -3,6 +3,7 @@ package advice
 import (
 	"cmp"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -14,16 +15,35 @@ import (
 
 // System is where an operating system has the files of sendmail.
 type System struct {
-	// MC is the file that the lines go into, Include where milterd.m4 is put, and Make
-	// what has them take effect.
-	MC, Include, Make string
+	// MC is the file that the lines go into, Include where milterd.m4 is put by hand and
+	// Feature where a package puts it, and Make what has the lines take effect.
+	MC, Include, Feature, Make string
+}
+
+// BothDoors is the line that connects both doors: a FEATURE if a package has installed it.
+func (s System) BothDoors() string {
+	if _, err := os.Stat(s.Feature); err == nil {
+		return "FEATURE(`milterd')dnl"
+	}
+	return "include(`" + s.Include + "')dnl"
 }
 
 // Systems are those whose places are known, by name.
 var Systems = map[string]System{
-	"debian":  {"/etc/mail/sendmail.mc", "/etc/mail/m4/milterd.m4", "make -C /etc/mail && systemctl restart sendmail"},
-	"rhel":    {"/etc/mail/sendmail.mc", "/etc/mail/milterd.m4", "make -C /etc/mail && systemctl restart sendmail"},
-	"freebsd": {"/etc/mail/HOSTNAME.mc", "/etc/mail/milterd.m4", "make -C /etc/mail all install restart"},
+	"debian":  {"/etc/mail/sendmail.mc", "/etc/mail/m4/milterd.m4", "/usr/share/sendmail/cf/feature/milterd.m4", "make -C /etc/mail && systemctl restart sendmail"},
+	"rhel":    {"/etc/mail/sendmail.mc", "/etc/mail/milterd.m4", "/usr/share/sendmail-cf/feature/milterd.m4", "make -C /etc/mail && systemctl restart sendmail"},
+	"freebsd": {"/etc/mail/HOSTNAME.mc", "/etc/mail/milterd.m4", "/usr/share/sendmail/cf/feature/milterd.m4", "make -C /etc/mail all install restart"},
+}
+
+// BothDoorsHere is that line on this machine: of Debian, if nothing says that it is another.
+func BothDoorsHere() string {
+	here := Systems["debian"]
+	for _, s := range Systems {
+		if _, err := os.Stat(s.Feature); err == nil {
+			here = s
+		}
+	}
+	return here.BothDoors()
 }
 
 // timeouts are those of the filter, with room for all that milterd asks the DNS.
@@ -44,7 +64,11 @@ func MC(c *configs.Config, cf *sendmail.Config, both bool, on System) string {
 	line("dnl Lines for %s, before its MAILER lines. Afterwards: %s", on.MC, on.Make)
 	line("dnl")
 	line("dnl VRFY and EXPN tell strangers which users there are.")
-	line("define(`confPRIVACY_FLAGS', `goaway,restrictqrun')dnl")
+	flags := "restrictqrun"
+	if cf != nil {
+		flags = cf.Options.Get("PrivacyOptions").Value
+	}
+	line("%s", privacyLine(flags))
 	line("dnl")
 	if both {
 		bothDoors(line, c, cf, on)
@@ -69,8 +93,12 @@ func MC(c *configs.Config, cf *sendmail.Config, both bool, on System) string {
 }
 
 func bothDoors(line func(string, ...any), c *configs.Config, cf *sendmail.Config, on System) {
-	line("dnl %s is configs/sendmail/milterd.m4 of milterd. Its include takes the place of", on.Include)
-	line("dnl FEATURE(`access_db'), and stands before the FEATUREs that use the access table:")
+	last := on.BothDoors()
+	if strings.HasPrefix(last, "include") {
+		line("dnl %s is configs/sendmail/milterd.m4 of milterd: put it there first.", on.Include)
+	}
+	line("dnl The last of these lines takes the place of FEATURE(`access_db') and of other lines for")
+	line("dnl milterd, and stands before the FEATUREs that use the access table:")
 	line("dnl greet_pause, delay_checks, conncontrol, ratecontrol.")
 	define := func(name, value, stock string) {
 		if value != stock {
@@ -87,7 +115,23 @@ func bothDoors(line func(string, ...any), c *configs.Config, cf *sendmail.Config
 	define("MILTERD_FROM", c.Received.Rules.From, "from SMTP")
 	define("MILTERD_BY", c.Received.Rules.By, "(SMTP server)")
 	tableLines(line, c, cf)
-	line("include(`%s')dnl", on.Include)
+	line("%s", last)
+}
+
+// privacyLine has all of goaway, and the flags there were that are no part of it.
+func privacyLine(flags string) string {
+	list := []string{"goaway"}
+	for _, flag := range privacyFlags(flags) {
+		switch flag {
+		case "noreceipts", "nobodyreturn", "noetrn", "restrictmailq", "restrictqrun", "restrictexpand", "noactualrecipient":
+			list = append(list, flag)
+		}
+	}
+	return "define(`confPRIVACY_FLAGS', `" + strings.Join(list, ",") + "')dnl"
+}
+
+func privacyFlags(value string) []string {
+	return strings.FieldsFunc(strings.ToLower(value), func(r rune) bool { return r == ',' || r == ' ' })
 }
 
 // tableLines leave the access table out of sendmail's own rules, if nothing but milterd

@@ -35,6 +35,7 @@ func with(mc, lines string) string {
 // TestTheDoctorIsContentWithTheLinesOfMC puts them into the stock file of each system.
 func TestTheDoctorIsContentWithTheLinesOfMC(t *testing.T) {
 	for system, places := range Systems {
+		places.Feature = "" // whatever is installed here
 		for _, both := range []bool{false, true} {
 			name := system + map[bool]string{false: "-filter", true: "-both"}[both]
 			t.Run(name, func(t *testing.T) {
@@ -64,7 +65,7 @@ func TestTheDoctorIsContentWithTheLinesOfMC(t *testing.T) {
 func TestTheLinesSayWhatNeedsTheTable(t *testing.T) {
 	cf := generate(t, variant(t, "freebsd"))
 	c := config(t, cf, "")
-	if got := MC(c, nil, true, Systems["freebsd"]); !strings.Contains(got, "\ndnl define(`MILTERD_NO_ACCESS')dnl ") {
+	if got := MC(c, nil, true, System{Include: "/etc/mail/milterd.m4"}); !strings.Contains(got, "\ndnl define(`MILTERD_NO_ACCESS')dnl ") {
 		t.Errorf("without a sendmail.cf:\n%s", got)
 	}
 	table := filepath.Join(filepath.Dir(cf), "access")
@@ -75,7 +76,7 @@ func TestTheLinesSayWhatNeedsTheTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := MC(c, read, true, Systems["freebsd"])
+	got := MC(c, read, true, System{Include: "/etc/mail/milterd.m4"})
 	if want := "as it has:\ndnl   " + table + ":3: Srv_Features:10 v\ndnl   " + table + ":5: TLS_Clt:x.example VERIFY\ninclude("; !strings.Contains(got, want) {
 		t.Errorf("no %q in\n%s", want, got)
 	}
@@ -130,5 +131,20 @@ func TestWhatIsLeftOfTheReadmesLines(t *testing.T) {
 			cf := generate(t, with(variant(t, "debian"), lines))
 			testkit.Golden(t, filepath.Join("testdata", name+".findings"), report(t, cf, config(t, cf, "")))
 		})
+	}
+}
+
+// TestTheLineOfAPackageIsAFeature: a package puts milterd.m4 among the FEATUREs of sendmail.
+func TestTheLineOfAPackageIsAFeature(t *testing.T) {
+	feature := filepath.Join(t.TempDir(), "milterd.m4")
+	s := System{Include: "/etc/mail/m4/milterd.m4", Feature: feature}
+	if got, want := s.BothDoors(), "include(`/etc/mail/m4/milterd.m4')dnl"; got != want {
+		t.Errorf("without the package %q, want %q", got, want)
+	}
+	if err := os.WriteFile(feature, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := s.BothDoors(), "FEATURE(`milterd')dnl"; got != want {
+		t.Errorf("with the package %q, want %q", got, want)
 	}
 }

@@ -164,9 +164,10 @@ func (p *patient) telling() {
 		p.at(configs.Note, g.Line, "define(`confSMTP_LOGIN_MSG', `$j $b')dnl", "the greeting tells the version of sendmail")
 	}
 	if r := p.cf.Received; r.ShowsVersion && !r.Hides {
-		p.at(configs.Note, r.Line, "include(`/etc/mail/m4/milterd.m4')dnl", "the Received field tells the version of sendmail, and the client of your own users: milterd.m4 has one that does not")
+		p.at(configs.Note, r.Line, p.BothDoors, "the Received field tells the version of sendmail, and the client of your own users: milterd.m4 has one that does not")
 	}
-	flags := strings.FieldsFunc(strings.ToLower(o.Get("PrivacyOptions").Value), func(r rune) bool { return r == ',' || r == ' ' })
+	privacy := o.Get("PrivacyOptions")
+	flags := privacyFlags(privacy.Value)
 	has := func(flag string) bool { return slices.Contains(flags, flag) || slices.Contains(flags, "goaway") }
 	var open []string
 	for _, verb := range []string{"vrfy", "expn"} {
@@ -175,7 +176,7 @@ func (p *patient) telling() {
 		}
 	}
 	if len(open) > 0 {
-		p.at(configs.Note, o.Get("PrivacyOptions").Line, "define(`confPRIVACY_FLAGS', `goaway')dnl", "%s can be used by strangers to find out which users there are", strings.Join(open, " and "))
+		p.at(configs.Note, privacy.Line, privacyLine(privacy.Value), "%s can be used by strangers to find out which users there are", strings.Join(open, " and "))
 	}
 }
 

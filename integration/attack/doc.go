@@ -4,9 +4,6 @@
 // message, and a stranger's message that arrives at a victim's mail host, or waits for
 // one, is a failure.
 //
-// Another test has clients of every behaviour, while files change and the DNS fails.
-//
-// The environment variables MILTERD_TEST_SEED, MILTERD_TEST_ATTACKS and MILTERD_TEST_SOAK
-// choose the seed, the number of the random recipients of each door, and the number of
-// sessions.
+// The environment variables MILTERD_TEST_SEED and MILTERD_TEST_ATTACKS choose the seed and
+// the number of the random recipients of each door.
 package attack

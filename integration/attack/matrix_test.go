@@ -2,11 +2,9 @@ package attack
 
 import (
 	"math/rand/v2"
-	"os"
 	"os/exec"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -77,20 +75,6 @@ var records = []string{
 	"33.100.51.198.in-addr.arpa. PTR relay.good.example.", "relay.good.example. A 198.51.100.33",
 }
 
-// number is that of an environment variable, or else a default.
-func number(t *testing.T, name string, otherwise uint64) uint64 {
-	t.Helper()
-	text := os.Getenv(name)
-	if text == "" {
-		return otherwise
-	}
-	n, err := strconv.ParseUint(text, 10, 64)
-	if err != nil {
-		t.Fatalf("%s=%s: %v", name, text, err)
-	}
-	return n
-}
-
 func TestNoTrickRelays(t *testing.T) {
 	for _, d := range doors {
 		t.Run(d.name, func(t *testing.T) {
@@ -103,11 +87,11 @@ func TestNoTrickRelays(t *testing.T) {
 			if out, err := exec.Command(world.Binary, "-config", harness.ConfigFile, "-grant", granted).CombinedOutput(); err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
-			seed := number(t, "MILTERD_TEST_SEED", uint64(time.Now().UnixNano()))
+			seed := testkit.Number(t, "MILTERD_TEST_SEED", uint64(time.Now().UnixNano()))
 			t.Logf("MILTERD_TEST_SEED=%d", seed)
 			g := grammar{rand.New(rand.NewPCG(seed, 0))}
 			var random []string
-			for range number(t, "MILTERD_TEST_ATTACKS", 1000) {
+			for range testkit.Number(t, "MILTERD_TEST_ATTACKS", 1000) {
 				random = append(random, g.argument())
 			}
 			a := attack{door: d.name, shadow: d.shadow, grants: !d.noGrants, random: random, tried: make(map[string]attempt), ofThisHost: make(map[string]bool)}

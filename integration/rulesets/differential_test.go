@@ -42,7 +42,7 @@ func newGenerators(t *testing.T) (seed int, generators []generator) {
 	return seed, generators
 }
 
-func mustParse(t *testing.T, f access.Features, table string) *access.Table {
+func mustParse(t testing.TB, f access.Features, table string) *access.Table {
 	t.Helper()
 	parsed, problems, err := access.Parse("access", strings.NewReader(table), f)
 	if err != nil {
@@ -56,7 +56,7 @@ func mustParse(t *testing.T, f access.Features, table string) *access.Table {
 	return parsed
 }
 
-func mustReply(t *testing.T, s string) policy.Reply {
+func mustReply(t testing.TB, s string) policy.Reply {
 	t.Helper()
 	r, err := policy.ParseReply(s)
 	if err != nil {
@@ -66,7 +66,7 @@ func mustReply(t *testing.T, s string) policy.Reply {
 }
 
 // newPolicy is milterd set up as newSendmail sets sendmail up.
-func newPolicy(t *testing.T, f access.Features, table string) *policy.Policy {
+func newPolicy(t testing.TB, f access.Features, table string) *policy.Policy {
 	t.Helper()
 	deny := mustReply(t, "550 5.7.1 Relaying denied. Proper authentication required.")
 	reject := policy.TableCheck{Reject: mustReply(t, "550 5.7.1 Access denied")}

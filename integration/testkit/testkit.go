@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -23,6 +24,20 @@ func Eventually(t testing.TB, what string, holds func() bool) {
 			t.Fatalf("never came true: %s", what)
 		}
 	}
+}
+
+// Number is that of an environment variable, or else the usual one.
+func Number(t testing.TB, name string, usual uint64) uint64 {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return usual
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("%s=%s: %v", name, text, err)
+	}
+	return n
 }
 
 // Need skips the test if one of the commands is not installed.

@@ -138,12 +138,12 @@ func HostText(name string) string {
 	return name
 }
 
-// authText is MECHANISM:USER, as the flag -auth of -check has it.
+// authText is MECHANISM:LOGIN, as the flag -auth of -check has it.
 func authText(a policy.Auth) string {
 	if a.Authen == "" {
 		return a.Type
 	}
-	return a.Type + ":" + a.Authen
+	return a.Type + ":" + a.Login()
 }
 
 // SenderText is a sender as the log has it.

@@ -57,8 +57,8 @@ func TestTextsOfALine(t *testing.T) {
 		}
 	}
 	var out bytes.Buffer
-	(&Line{Action: policy.ActionAccept, From: SenderText(""), Auth: policy.Auth{Type: "PLAIN"}}).Log(t.Context(), slog.New(slog.NewTextHandler(&out, nil)))
-	if want := "level=INFO msg=accept auth=PLAIN from=<>\n"; !strings.HasSuffix(out.String(), want) {
+	(&Line{Action: policy.ActionAccept, From: SenderText(""), Auth: policy.Auth{Type: "PLAIN", Authen: "shin+2Bbox"}}).Log(t.Context(), slog.New(slog.NewTextHandler(&out, nil)))
+	if want := "level=INFO msg=accept auth=PLAIN:shin+box from=<>\n"; !strings.HasSuffix(out.String(), want) {
 		t.Errorf("%q, want %q: a local submission, and keys without a value are left out", out.String(), want)
 	}
 }

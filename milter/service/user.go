@@ -7,14 +7,26 @@ import (
 	"os/exec"
 	"os/user"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
-// The user that milterd.service runs milterd as, and the group that it adds.
+// The unit that runs milterd, its user, and the group that it adds as shipped.
 const (
+	unit  = "milterd.service"
 	User  = "milterd"
 	group = "smmsp"
 )
+
+// addedGroups are the groups that the unit adds on this machine. Without systemd they
+// are as shipped.
+func addedGroups() []string {
+	out, err := exec.Command("systemctl", "show", "--property=SupplementaryGroups", "--value", unit).Output()
+	if groups := strings.Fields(string(out)); err == nil && len(groups) > 0 {
+		return groups
+	}
+	return []string{group}
+}
 
 // ErrThisUser is the error of RunAs if this process is the user's already.
 var ErrThisUser = errors.New("this process is that user's")
@@ -45,15 +57,19 @@ func RunAs(name string, args []string, stdout, stderr io.Writer) (status int, er
 	return cmd.ProcessState.ExitCode(), nil
 }
 
-// credentialOf is what a process of a user's has, with the group that milterd.service
-// adds, if there is one.
+// credentialOf is what a process of a user's has, with the groups that milterd.service
+// adds, if there are such.
 func credentialOf(u *user.User) (*syscall.Credential, error) {
 	groups, err := u.GroupIds()
 	if err != nil {
 		return nil, err
 	}
-	if added, err := user.LookupGroup(group); err == nil && u.Username == User {
-		groups = append(groups, added.Gid)
+	if u.Username == User {
+		for _, name := range addedGroups() {
+			if added, err := user.LookupGroup(name); err == nil {
+				groups = append(groups, added.Gid)
+			}
+		}
 	}
 	ids := make([]uint32, 0, len(groups)+2)
 	for _, text := range append([]string{u.Uid, u.Gid}, groups...) {

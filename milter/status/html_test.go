@@ -25,6 +25,7 @@ import (
 	"milterd/milter/door"
 	"milterd/milter/tally"
 	"milterd/policy"
+	"milterd/policy/limits"
 )
 
 // noon is the moment of the pages.
@@ -32,7 +33,12 @@ var noon = time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
 
 // mixed is an hour of mixed traffic, of so many lines.
 func mixed(lines int) *tally.Tally {
-	counted := tally.New(noon.Add(-2 * time.Hour))
+	counted := tally.New(noon.AddDate(0, 0, -3))
+	for d := range 3 {
+		for i := range 3 {
+			counted.Add(noon.AddDate(0, 0, d-3), &door.Line{Action: policy.ActionAccept, Auth: policy.Auth{Authen: fmt.Sprintf("hanako%d", i)}, From: "a@good.example", Recipients: 5 + 20*i})
+		}
+	}
 	no := policy.Reply{Code: 550, Enhanced: "5.7.1", Text: "Access denied"}
 	for i := range lines {
 		line := door.Line{
@@ -46,6 +52,13 @@ func mixed(lines int) *tally.Tally {
 		case i%13 == 0:
 			line.Action, line.Stage, line.Check, line.Rule = policy.ActionTempfail, policy.StageMail, "rdns", "checks.rdns.temp"
 			line.Reply, line.Reason, line.To = "450 4.7.25 Cannot resolve your address", "the PTR look-up failed for now", ""
+		case i%17 == 0:
+			line.Action, line.Stage, line.Check, line.Rule, line.Auth = policy.ActionTempfail, policy.StageRcpt, "limits", "limits.rules.logins", policy.Auth{Type: "PLAIN", Authen: "hanako1"}
+			line.Reply = "451 4.7.1 Too much mail (limit 200/1h). Please try again in 18 seconds"
+		case i%19 == 0:
+			line.Action, line.Door, line.Stage, line.Reply, line.Rule = policy.ActionReject, "map", policy.StageRcpt, "550 5.7.1 Access denied", "/etc/mail/access:7: connect:203.0.113 REJECT"
+		case i%23 == 0:
+			line.Action, line.Door, line.Stage, line.Check, line.Reply = policy.ActionReject, "map", policy.StageRcpt, "relay", "550 5.7.1 Relaying denied"
 		case i%7 == 0:
 			line.Auth = policy.Auth{Type: "PLAIN", Authen: fmt.Sprintf("hanako%d", i%3)}
 			line.Relay = "authenticated with PLAIN"
@@ -77,6 +90,22 @@ func saying(markup string) *tally.Tally {
 	})
 	counted.Add(noon, &door.Line{Action: policy.ActionReject, Stage: policy.StageRcpt, Check: markup, To: markup})
 	return counted
+}
+
+// stopping has a page tell of some that are stopped, with a text in their names.
+func stopping(page Page, text string) Page {
+	made := page.Report
+	page.Report = func() *Report {
+		r := made()
+		near := []limits.Near{
+			{Limit: "logins", By: policy.ByLogin, Key: "hanako1" + text, Rate: "200/1h", Used: 200, Of: 200, Since: noon.Add(-20 * time.Minute), Refused: 4321},
+			{Limit: "day", By: policy.ByLogin, Key: "hanako2@mx.example.test", Rate: "1000/24h", Used: 1000, Of: 1000, Since: noon.Add(-time.Minute), Refused: 7, Shadow: true},
+			{Limit: "guessing", By: policy.ByClient, Key: "203.0.113.7", Rate: "20/10m", Used: 18, Of: 20},
+		}
+		r.Stops = NewStops(map[string]time.Duration{"mari" + text: 24 * time.Hour, "stolen@mx.example.test": limits.Forever}, near, nil, noon)
+		return r
+	}
+	return page
 }
 
 func pageOf(counted *tally.Tally, access Access) Page {
@@ -115,32 +144,34 @@ func get(page Page, path, local, host string, header http.Header) *httptest.Resp
 const here = "127.0.0.1:9180"
 
 func TestThePage(t *testing.T) {
+	plain := func(counted *tally.Tally) Page { return pageOf(counted, Access{}) }
+	pages := map[string]Page{"empty": plain(tally.New(noon.Add(-time.Minute))), "hour": stopping(plain(mixed(60)), ""), "hostile": stopping(plain(hostile()), `"><script>`)}
 	for name, c := range map[string]struct {
-		tally *tally.Tally
-		path  string
+		page Page
+		path string
 	}{
-		"empty":   {tally.New(noon.Add(-time.Minute)), "/"},
-		"hour":    {mixed(60), "/"},
-		"private": {mixed(60), "/?private=1"},
-		"search":  {mixed(60), "/?q=hanako1"},
-		"hostile": {hostile(), "/"},
+		"empty":   {pages["empty"], "/"},
+		"hour":    {pages["hour"], "/"},
+		"private": {pages["hour"], "/?private=1"},
+		"search":  {plain(mixed(60)), "/?q=hanako1"},
+		"hostile": {pages["hostile"], "/"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := get(pageOf(c.tally, Access{}), c.path, here, "localhost:9180", nil)
+			w := get(c.page, c.path, here, "localhost:9180", nil)
 			if w.Code != http.StatusOK {
 				t.Fatalf("%d %s", w.Code, w.Body)
 			}
 			testkit.Golden(t, filepath.Join("testdata", name+".html"), w.Body.String())
 		})
 	}
-	for name, counted := range map[string]*tally.Tally{"empty": tally.New(noon.Add(-time.Minute)), "hour": mixed(60), "hostile": hostile()} {
-		testkit.Golden(t, filepath.Join("testdata", name+".txt"), pageOf(counted, Access{}).Report().Text())
+	for name, page := range pages {
+		testkit.Golden(t, filepath.Join("testdata", name+".txt"), page.Report().Text())
 	}
 }
 
 func TestNoMarkupGetsThrough(t *testing.T) {
 	for _, path := range []string{"/", "/?private=1", "/?q=%22%3E%3Cscript%3Ealert(1)%3C/script%3E"} {
-		body := get(pageOf(hostile(), Access{}), path, here, "localhost", nil).Body.String()
+		body := get(stopping(pageOf(hostile(), Access{}), `"><script>alert(1)</script>`), path, here, "localhost", nil).Body.String()
 		if found := regexp.MustCompile(`(?i)<(script|img)|<[^>]* on[a-z]+=|\x1b|javascript:`).FindString(body); found != "" {
 			t.Errorf("%s: %q in the page", path, found)
 		}
@@ -167,10 +198,11 @@ func TestNoTextAddsElementsOrAttributes(t *testing.T) {
 // tags are those of a page that has a text everywhere.
 func tags(t *testing.T, text string) (all []string) {
 	t.Helper()
-	page := pageOf(saying(text), Access{})
+	page := stopping(pageOf(saying(text), Access{}), text)
 	made := page.Report
 	page.Report = func() *Report {
 		r := made()
+		r.Stops.Problem, r.Stops.More = text, 3
 		r.Problem, r.Version, r.Clients[0].Over = text, text, 3
 		f := r.InForce
 		f.Shared, f.Failure, f.Config, f.Mode, f.Hostname, f.Access, f.Features = text, text, text, text, text, text, text
@@ -260,8 +292,8 @@ func TestPrivateHidesWhomMailIsAbout(t *testing.T) {
 			path = "/"
 		}
 		for _, p := range []string{path, strings.Replace(path, "/", "/report.json", 1)} {
-			body := get(pageOf(mixed(200), access), p, here, "localhost", nil).Body.String()
-			for _, private := range []string{"user1", "hanako", "shin@", "203.0.113.5", "mx5.", "dyn-"} {
+			body := get(stopping(pageOf(mixed(200), access), ""), p, here, "localhost", nil).Body.String()
+			for _, private := range []string{"user1", "hanako", "mari", "stolen", "shin@", "203.0.113.5", "mx5.", "dyn-"} {
 				if strings.Contains(body, private) {
 					t.Errorf("%s shows %s", p, private)
 				}
@@ -280,7 +312,11 @@ func TestPagesForLooking(t *testing.T) {
 		t.Skip("MILTERD_TEST_PAGES names no directory")
 	}
 	for name, counted := range map[string]*tally.Tally{"empty": tally.New(noon), "hour": mixed(700), "many": mixed(10_000), "hostile": hostile()} {
-		body := get(pageOf(counted, Access{}), "/", here, "localhost", nil).Body.Bytes()
+		page := pageOf(counted, Access{})
+		if name != "empty" {
+			page = stopping(page, map[string]string{"hostile": `"><script>alert(1)</script>` + strings.Repeat("long", 60)}[name])
+		}
+		body := get(page, "/", here, "localhost", nil).Body.Bytes()
 		if err := os.WriteFile(filepath.Join(dir, name+".html"), body, 0o600); err != nil {
 			t.Fatal(err)
 		}

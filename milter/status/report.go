@@ -23,6 +23,8 @@ type Report struct {
 	// Private: whom mail is from and for is hidden.
 	Private bool `json:"private,omitempty"`
 	*tally.Snapshot
+	// Stops are those whose mail is stopped now; nil for recordings.
+	Stops   *Stops   `json:"stops,omitempty"`
 	InForce *InForce `json:"in_force,omitempty"`
 	// State has the numbers of the metrics.
 	State []Group `json:"state,omitempty"`
@@ -77,6 +79,7 @@ var groups = []struct{ title, prefixes string }{
 	{"Reloads", "config_ access_"},
 	{"DNS lists, resolver and cache", "dns_"},
 	{"Relay grants", "grant login_log"},
+	{"Limits", "limit_"},
 	{"Recorder", "recorder_"},
 }
 

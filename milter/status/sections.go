@@ -19,6 +19,7 @@ func (v *view) page(m *markup) {
 	newChart("Last day", v.Day).write(m)
 	m.put("\n</section>\n")
 	v.shadow(m)
+	v.stops(m)
 	v.verdicts(m)
 	m.put("\n<section id=\"top\">\n<h2>Most frequent in the last day</h2>\n<div class=\"grid\">\n")
 	v.list(m, "Clients", v.Clients, true)
@@ -73,7 +74,7 @@ func (v *view) top(m *markup) {
 			m.put(` <b class="pill refused">an older policy is in force</b>`)
 		}
 	}
-	m.put("</p>\n" + `<nav><a href="#shadow">Shadow</a><a href="#verdicts">Verdicts</a><a href="#top">Top</a><a href="#force">In force</a><a href="#state">State</a>`)
+	m.put("</p>\n" + `<nav><a href="#shadow">Shadow</a><a href="#logins">Logins</a><a href="#verdicts">Verdicts</a><a href="#top">Top</a><a href="#force">In force</a><a href="#state">State</a>`)
 	switch {
 	case v.Forced:
 		m.put("<span>private</span>")
@@ -143,8 +144,12 @@ func writeVerdict(m *markup, d *tally.Verdict) {
 	m.put(`<div class="what"><time>%s</time> <b>%s</b>`, d.Time.Format("15:04:05"), d.Action)
 	m.some(" <span>%s</span>", d.Stage)
 	m.some(" <span>%s</span>", d.Check)
-	if d.Door == "map" {
-		m.put(" <span>by sendmail</span>")
+	switch {
+	case d.Door != "map":
+	case d.Check == "" && d.Rule != "":
+		m.put(" <span>by sendmail, with an entry of the table</span>")
+	default:
+		m.put(" <span>asked by sendmail</span>")
 	}
 	m.some(" <code>%s</code>", d.Queue)
 	m.put("</div>\n<div class=\"who\">")

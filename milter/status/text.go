@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -37,10 +38,45 @@ func (r *Report) Text() string {
 	textOf(&b, "Shadow would have refused, by sender domain", r.Shadow.Domains)
 	textOf(&b, "Shadow would have refused, by client network", r.Shadow.Networks)
 	textOf(&b, "Shadow would have refused, by client name", r.Shadow.Names)
+	r.loginText(&b)
 	textOf(&b, "Clients", r.Clients)
 	textOf(&b, "Users", r.Users)
 	textOf(&b, "Refused recipients", r.RefusedRecipients)
 	return oneByOne(b.String())
+}
+
+// loginText writes who is stopped, and the busiest logins.
+func (r *Report) loginText(b *strings.Builder) {
+	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+	if r.Stops != nil && len(r.Stops.All)+len(r.Stops.Problem) > 0 {
+		fmt.Fprint(w, "\nStopped now\n")
+		for i := range r.Stops.All {
+			s := &r.Stops.All[i]
+			fmt.Fprintf(w, "  %s\t%s %s\t%s\n", s.State, s.By, printable.Text(s.Key), s.what())
+		}
+		if r.Stops.More > 0 {
+			fmt.Fprintf(w, "  and %d more\n", r.Stops.More)
+		}
+		if r.Stops.Problem != "" {
+			fmt.Fprintf(w, "  %s\n", printable.Text(r.Stops.Problem))
+		}
+	}
+	if len(r.Logins) > 0 {
+		since := "in the last day"
+		if r.Recordings != "" {
+			since = "in all"
+		}
+		fmt.Fprintf(w, "\nBusiest logins (usual day: %s)\n  \trecipients %s\tusual day\tput off by limits\n", r.usualMeaning(), since)
+		for i := range r.Logins {
+			l := &r.Logins[i]
+			over := ""
+			if l.Over > 0 {
+				over = "≤"
+			}
+			fmt.Fprintf(w, "  %s\t%s%d\t%s\t%d\n", printable.Text(l.Name), over, l.Recipients, cmp.Or(r.usual(l), "–"), l.Limited)
+		}
+	}
+	_ = w.Flush() // writing to a strings.Builder cannot fail
 }
 
 // oneByOne makes each line printable.

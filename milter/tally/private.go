@@ -21,6 +21,7 @@ func (s *Snapshot) Hide() {
 	hideNames(&s.Clients, hideText)
 	hideNames(&s.Users, hideUser)
 	hideNames(&s.RefusedRecipients, hideText)
+	s.Logins = hideLogins(s.Logins)
 	for _, list := range []*[]Name{&s.Shadow.Checks, &s.Shadow.Networks, &s.Shadow.Names, &s.Shadow.Domains} {
 		hideNames(list, func(name string) string { return name })
 	}
@@ -78,6 +79,14 @@ func (v *Verdict) hidable() []*string {
 		all = append(all, &v.Shadow[i])
 	}
 	return all
+}
+
+// Hidden is a login, or another text, without whom it is about.
+func Hidden(text string, login bool) string {
+	if login {
+		return hideUser(text)
+	}
+	return hideText(text)
 }
 
 func hideUser(user string) string {

@@ -64,7 +64,7 @@ func (s *slot) fill(at time.Time, line *door.Line) {
 		s.text = line.Client.Addr.Unmap().AppendTo(s.text)
 	}
 	s.text = append(s.text, 0)
-	for _, text := range [...]string{door.HostText(line.Client.Name), door.HostText(line.Client.PTR), line.Helo, line.Auth.Authen, line.From, line.To,
+	for _, text := range [...]string{door.HostText(line.Client.Name), door.HostText(line.Client.PTR), line.Helo, line.Auth.Login(), line.From, line.To,
 		line.Check, line.Rule, line.Reply, line.Reason, line.Relay, line.Edits} {
 		s.add(text)
 	}

@@ -25,6 +25,11 @@ type Snapshot struct {
 	Clients           []Name `json:"clients"`
 	Users             []Name `json:"users"`
 	RefusedRecipients []Name `json:"refused_recipients"`
+	// Logins are the busiest ones, and those that limits stopped most. Their usual day is
+	// the mean of the last whole days, seven at most, of which LoginDays have been counted;
+	// 0: it is not known yet, as counting began later.
+	Logins    []Login `json:"logins"`
+	LoginDays int     `json:"login_days"`
 	// Shadow is about the messages that were taken, but that checks in shadow mode would
 	// have refused, for one recipient at least.
 	Shadow Shadow `json:"shadow"`
@@ -87,7 +92,7 @@ func (b *Bar) RefusedSum() uint64 {
 // Snapshot is what is known now.
 func (t *Tally) Snapshot(now time.Time) *Snapshot {
 	s := &Snapshot{Now: now}
-	names := [kinds]*[]Name{&s.Clients, &s.Users, &s.RefusedRecipients, &s.Shadow.Checks, &s.Shadow.Networks, &s.Shadow.Names, &s.Shadow.Domains}
+	names := [...]*[]Name{&s.Clients, &s.Users, &s.RefusedRecipients, &s.Shadow.Checks, &s.Shadow.Networks, &s.Shadow.Names, &s.Shadow.Domains}
 	t.mu.Lock()
 	s.Since, s.Total = t.since, t.total
 	lines := t.copyLines()
@@ -96,6 +101,7 @@ func (t *Tally) Snapshot(now time.Time) *Snapshot {
 	for k := range names {
 		*names[k] = t.names(kind(k), now)
 	}
+	s.Logins, s.LoginDays = t.logins(now)
 	for i := range lines {
 		s.Verdicts = append(s.Verdicts, lines[i].verdict())
 	}

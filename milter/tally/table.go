@@ -6,7 +6,7 @@ import "container/heap"
 // Space-Saving algorithm (Metwally, Agrawal and El Abbadi, ICDT 2005). A name that there
 // is no room for takes the place of the least frequent one and goes on from its count, so
 // a count is never too low, and too high by over at most. Every name with more than one
-// tableSize-th of all is in it.
+// size-th of all is in it.
 type table struct {
 	items map[string]*item
 	order leastFirst
@@ -23,12 +23,12 @@ type item struct {
 // clear forgets everything.
 func (t *table) clear() { t.items, t.order = nil, nil }
 
-// add counts a name. It keeps copies only.
-func (t *table) add(name, example []byte) {
+// add counts a name n times, with room for size names. It keeps copies only.
+func (t *table) add(name, example []byte, n uint64, size int) {
 	it := t.items[string(name)]
 	switch {
 	case it != nil:
-	case len(t.order) < tableSize:
+	case len(t.order) < size:
 		if t.items == nil {
 			t.items = make(map[string]*item)
 		}
@@ -41,7 +41,7 @@ func (t *table) add(name, example []byte) {
 		it.name, it.over = string(name), it.count
 		t.items[it.name] = it
 	}
-	it.count++
+	it.count += n
 	it.example = append(it.example[:0], example...)
 	heap.Fix(&t.order, it.place)
 }

@@ -46,6 +46,8 @@ const (
 	shadowNetworks
 	shadowNames
 	shadowDomains
+	logins
+	limitedLogins
 	kinds
 )
 
@@ -63,6 +65,7 @@ type Tally struct {
 	// checks are the names of what refused, as the counters of a minute have them.
 	checks []string
 	hours  [hoursKept]hour
+	days   [usualDays + 1]day
 	// scratch is where keys and examples are put together.
 	scratch, example []byte
 }
@@ -94,7 +97,7 @@ func NewEndless() *Tally { return &Tally{endless: true, checks: []string{otherCh
 func (t *Tally) Add(at time.Time, line *door.Line) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.since.IsZero() {
+	if t.since.IsZero() || t.endless && at.Before(t.since) {
 		t.since = at
 	}
 	t.total++
@@ -103,7 +106,9 @@ func (t *Tally) Add(at time.Time, line *door.Line) {
 	slot.fill(at, line)
 	shadowed := line.Action == policy.ActionAccept && refusesInShadow(line)
 	t.count(t.minuteAt(at), line, shadowed)
-	t.name(t.hourAt(at), line, shadowed)
+	h := t.hourAt(at)
+	t.name(h, line, shadowed)
+	t.addLogin(at, h, line)
 }
 
 // refusesInShadow reports whether a check in shadow mode would have refused.
@@ -119,6 +124,9 @@ func refusesInShadow(line *door.Line) bool {
 func (t *Tally) minuteAt(at time.Time) *minute {
 	n := at.Unix() / 60
 	m := &t.minute[n%minutes]
+	if m.at > n && t.endless {
+		return new(minute) // recordings in another order than time: it is too long ago
+	}
 	if m.at != n {
 		*m = minute{at: n}
 	}
@@ -158,7 +166,7 @@ func refusedBy(line *door.Line) string {
 	switch {
 	case line.Check != "":
 		return line.Check
-	case line.Door != "":
+	case line.Door != "" && line.Rule != "":
 		return bySendmail
 	}
 	return byFailure
@@ -182,9 +190,9 @@ func (t *Tally) check(name string) int {
 func (t *Tally) name(h *hour, line *door.Line, shadowed bool) {
 	if line.Client.Addr.IsValid() {
 		t.scratch = line.Client.Addr.Unmap().AppendTo(t.scratch[:0])
-		h.tables[clients].add(t.scratch, nil)
+		h.tables[clients].add(t.scratch, nil, 1, tableSize)
 	}
-	t.add(h, users, line.Auth.Authen, nil)
+	t.add(h, users, line.Auth.Login(), nil)
 	if line.Stage == policy.StageRcpt && line.Action != policy.ActionAccept {
 		t.add(h, refusedRecipients, line.To, nil)
 	}
@@ -209,7 +217,7 @@ func (t *Tally) name(h *hour, line *door.Line, shadowed bool) {
 		}
 		network, _ := a.WithZone("").Prefix(bits) // both lengths are possible
 		t.scratch = network.AppendTo(t.scratch[:0])
-		h.tables[shadowNetworks].add(t.scratch, t.example)
+		h.tables[shadowNetworks].add(t.scratch, t.example, 1, tableSize)
 	}
 	t.add(h, shadowNames, parent(door.HostText(line.Client.Name)), t.example)
 	t.add(h, shadowDomains, domain(line.From), t.example)
@@ -219,7 +227,7 @@ func (t *Tally) name(h *hour, line *door.Line, shadowed bool) {
 func (t *Tally) add(h *hour, k kind, name string, example []byte) {
 	if name != "" {
 		t.scratch = bounded(t.scratch[:0], name, maxName)
-		h.tables[k].add(t.scratch, example)
+		h.tables[k].add(t.scratch, example, 1, tableSize)
 	}
 }
 

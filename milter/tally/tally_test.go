@@ -38,6 +38,17 @@ func shadowed(name, from, check string) *door.Line {
 	}
 }
 
+// TestALoginIsShownAsItIsTyped: sendmail writes the plus sign in another way.
+func TestALoginIsShownAsItIsTyped(t *testing.T) {
+	c := New(start)
+	line := refusal(1)
+	line.Auth.Authen = "shin+2Bbox"
+	c.Add(start, &line)
+	if s := c.Snapshot(start); s.Verdicts[0].User != "shin+box" || s.Users[0].Name != "shin+box" {
+		t.Errorf("user %q, users %v", s.Verdicts[0].User, s.Users)
+	}
+}
+
 func TestWhatShadowWouldHaveRefused(t *testing.T) {
 	c := New(start)
 	c.Add(start, shadowed("dyn-1.pool.isp.example", "a@spam.example", "dnsbl"))
@@ -166,7 +177,7 @@ func TestATableFindsTheFrequent(t *testing.T) {
 		exact, all := make(map[string]uint64), 0
 		for range rapid.IntRange(0, 5000).Draw(t, "adds") {
 			name := fmt.Sprint(int(random.ExpFloat64() * float64(names) / 20))
-			counted.add([]byte(name), nil)
+			counted.add([]byte(name), nil, 1, tableSize)
 			exact[name]++
 			all++
 		}

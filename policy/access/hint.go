@@ -9,12 +9,22 @@ import (
 type entry struct {
 	tag, rest string
 	// key is tag and rest as they stand in the table.
-	key []byte
-	// text is the right-hand side, value what it means.
-	text  string
-	value Value
+	key string
+	// text is the right-hand side.
+	text string
+	meaning
 	// network: rest is an address with a prefix length.
 	network bool
+}
+
+// meaning is what a right-hand side means, whatever its key.
+type meaning struct {
+	value Value
+	// secret: it is written like a password.
+	secret bool
+	// flaw and hint tell of a value that says something else than it seems to.
+	flaw hintKind
+	hint string
 }
 
 // A hint points at an entry that is valid but hardly what was meant.
@@ -45,6 +55,7 @@ const (
 	hintNetwork
 	hintLatin
 	hintOpen
+	lastHint = hintOpen
 )
 
 // maxHints bounds the hints of one kind: a mistake made once for a whole list
@@ -57,8 +68,8 @@ type repeated struct {
 }
 
 // hint warns of an entry, unless it has done so often.
-func (p *parser) hint(line int, kind hintKind, key []byte, text string) {
-	r := p.hints[kind]
+func (p *parser) hint(line int, kind hintKind, key, text string) {
+	r := &p.hints[kind]
 	r.count++
 	switch {
 	case r.count > maxHints:
@@ -70,14 +81,13 @@ func (p *parser) hint(line int, kind hintKind, key []byte, text string) {
 	default:
 		p.warn(line, "key %q: %s", shownKey(key), text)
 	}
-	p.hints[kind] = r
 }
 
 // sumUpHints counts those that were not given.
 func (p *parser) sumUpHints() {
-	for kind := hintNone; kind <= hintOpen; kind++ {
-		if r := p.hints[kind]; r.count > maxHints {
-			p.warn(r.line, "the last of %d more entries with the same flaw: %s", r.count-maxHints, kind)
+	for kind, r := range p.hints {
+		if r.count > maxHints {
+			p.warn(r.line, "the last of %d more entries with the same flaw: %s", r.count-maxHints, hintKind(kind))
 		}
 	}
 }
@@ -98,28 +108,29 @@ func (k hintKind) String() string {
 // look finds what an administrator should know about an entry, the most likely
 // mistake first.
 func (p *parser) look(e entry) (hintKind, string) {
-	if kind, hint := lookAtKey(e); kind != hintNone {
-		return kind, hint
-	}
-	if e.tag != "" && !knownTags[e.tag] {
-		if looksLikeIPv6(string(e.key)) {
-			return hintIPv6Tag, missingIPv6(string(e.key))
+	plain := usesValues(e.tag) && e.text[0] != ':' && isPlain(e.rest)
+	if !plain {
+		if kind, hint := lookAtKey(e); kind != hintNone {
+			return kind, hint
 		}
-		return hintTag, fmt.Sprintf("the tag %s: is not one sendmail knows, so this entry never matches", e.tag)
 	}
-	secret := Shown(string(e.key), e.text) != e.text
 	switch {
-	case !usesValues(e.tag) && secret:
+	case e.tag != "" && !isKnown(e.tag) && looksLikeIPv6(e.key):
+		return hintIPv6Tag, missingIPv6(e.key)
+	case e.tag != "" && !isKnown(e.tag):
+		return hintTag, fmt.Sprintf("the tag %s: is not one sendmail knows, so this entry never matches", e.tag)
+	case !usesValues(e.tag) && e.secret:
 		return hintNone, ""
 	case !usesValues(e.tag):
 		return lookAtNumber(e)
-	case secret:
+	case e.secret:
 		return hintPassword, "the value is written like that of an AuthInfo: entry; without this tag clients can come to read it, as the text of a reply"
-	}
-	if e.rest == "" {
+	case e.rest == "":
 		return hintBlank, fmt.Sprintf("nothing stands after the colon, so this entry never matches; leave out the blank before %q", e.text)
+	case e.flaw != hintNone:
+		return e.flaw, e.hint
 	}
-	if kind, hint := p.lookAtValue(e); kind != hintNone {
+	if kind, hint := p.lookAtFeature(e); kind != hintNone {
 		return kind, hint
 	}
 	if kind, hint := lookAtRelay(e); kind != hintNone {
@@ -128,10 +139,29 @@ func (p *parser) look(e entry) (hintKind, string) {
 	if e.network {
 		return lookAtNetwork(e)
 	}
-	if kind, hint := p.lookAtName(e); kind != hintNone || e.tag != "connect" && e.tag != "" {
-		return kind, hint
+	if !plain {
+		if kind, hint := p.lookAtName(e); kind != hintNone {
+			return kind, hint
+		}
 	}
-	return p.lookAtAddress(e)
+	if e.tag == "connect" || e.tag == "" {
+		return p.lookAtAddress(e)
+	}
+	return hintNone, ""
+}
+
+// isPlain reports whether a key has nothing but what is in nearly all names and
+// IPv4 addresses. Neither lookAtKey nor lookAtName finds anything in one that has a value.
+func isPlain(rest string) bool {
+	for i := range len(rest) {
+		switch c := rest[i]; {
+		case c >= 'a' && c <= 'z', isDigit(c):
+		case (c == '.' || c == '@' || c == '-' || c == '_') && i > 0 && i < len(rest)-1:
+		default:
+			return false
+		}
+	}
+	return rest != ""
 }
 
 // lookAtKey finds keys that no look-up has, whatever their tag.

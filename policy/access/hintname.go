@@ -29,10 +29,17 @@ func (p *parser) lookAtName(e entry) (hintKind, string) {
 // lookAtAddress finds addresses in a form that sendmail does not write.
 func (p *parser) lookAtAddress(e entry) (hintKind, string) {
 	rest := e.rest
-	if kind, hint := lookAtClient(e); kind != hintNone {
-		return kind, hint
+	text, is6 := strings.CutPrefix(rest, "ipv6:")
+	if !is6 && !isDigit(rest[0]) && !strings.Contains(rest, ":") {
+		return lookAtWord(e)
 	}
-	if text, ok := strings.CutPrefix(rest, "ipv6:"); ok {
+	addr, err := netip.ParseAddr(text)
+	if err == nil && (is6 || isDigit(rest[0])) {
+		if kind, hint := lookAtClient(e, addr); kind != hintNone {
+			return kind, hint
+		}
+	}
+	if is6 {
 		// Debian's own table has a line for ::1, in the compressed form whatever
 		// the option: a loopback address relays anyway.
 		if text == "::1" && e.value.Kind == KindRelay {
@@ -40,7 +47,10 @@ func (p *parser) lookAtAddress(e entry) (hintKind, string) {
 		}
 		return p.lookAtIPv6(text)
 	}
-	if addr, err := netip.ParseAddr(rest); err == nil && addr.Is6() {
+	if err == nil && addr.Is4() {
+		return hintNone, ""
+	}
+	if err == nil {
 		return hintIPv6Tag, fmt.Sprintf("an IPv6 key needs the prefix IPv6:, so this entry never matches; write %s", p.format(addr))
 	}
 	if looksLikeIPv6(rest) {

@@ -7,36 +7,50 @@ import (
 	"strings"
 )
 
+// meaningOf reads a right-hand side.
+func meaningOf(text string) meaning {
+	m := meaning{value: ParseValue(text), secret: holdsPassword(Fold(text))}
+	m.flaw, m.hint = lookAtValue(text, m.value)
+	return m
+}
+
 // lookAtValue finds values that say something else than they seem to.
-func (p *parser) lookAtValue(e entry) (hintKind, string) {
-	v := e.value
-	if v.Kind == KindError && e.text[0] == '"' {
+func lookAtValue(text string, v Value) (hintKind, string) {
+	if v.Kind != KindError {
+		return hintNone, ""
+	}
+	if text[0] == '"' {
 		// Within quotes a keyword is a text, and a reply is not.
 		if inner := ParseValue(v.Text); inner.Kind != KindError || strings.HasPrefix(strings.ToUpper(v.Text), "ERROR:") {
 			return hintQuotes, fmt.Sprintf("the value is in quotes, so it is sent as the reply %q; leave the quotes out", "553 5.3.0 "+v.Text)
 		}
 	}
-	if v.Kind == KindError && v.Reply == defaultErrorReply {
-		if code := badReplyCode(v.Text); code != "" {
-			return hintCode, fmt.Sprintf("reply code %s, expected one from 400 to 599; the whole value is sent as the reply %q", code, "553 5.3.0 "+v.Text)
-		}
-		word, more, _ := strings.Cut(v.Text, " ")
-		switch upper := strings.ToUpper(word); {
-		case more == "":
-		case upper == "QUARANTINE" || upper == "ERROR":
-			return hintKeyword, fmt.Sprintf("no colon follows %s, so the whole value is sent as the reply %q", word, "553 5.3.0 "+v.Text)
-		case keywords[upper] != KindNone:
-			return hintKeyword, fmt.Sprintf("more than the keyword %s, so the whole value is sent as the reply %q; a comment needs a line of its own", word, "553 5.3.0 "+v.Text)
-		}
-		if !strings.ContainsAny(v.Text, " \t") {
-			return hintText, fmt.Sprintf("the value %q is not a keyword; it is sent as the reply %q", v.Text, "553 5.3.0 "+v.Text)
-		}
-		return p.lookAtFeature(e)
+	if v.Reply == defaultErrorReply {
+		return lookAtText(v.Text)
 	}
-	if v.Kind == KindError && !strings.Contains(e.text, v.Reply.Enhanced) && !strings.HasSuffix(v.Reply.Enhanced, ".0.0") {
+	if !strings.Contains(text, v.Reply.Enhanced) && !strings.HasSuffix(v.Reply.Enhanced, ".0.0") {
 		return hintCode, fmt.Sprintf("the enhanced code is not of the class of the reply code; %d %s is sent", v.Reply.Code, v.Reply.Enhanced)
 	}
-	return p.lookAtFeature(e)
+	return hintNone, ""
+}
+
+// lookAtText finds texts without a reply code that hardly are ones.
+func lookAtText(text string) (hintKind, string) {
+	if code := badReplyCode(text); code != "" {
+		return hintCode, fmt.Sprintf("reply code %s, expected one from 400 to 599; the whole value is sent as the reply %q", code, "553 5.3.0 "+text)
+	}
+	word, more, _ := strings.Cut(text, " ")
+	switch upper := strings.ToUpper(word); {
+	case more == "":
+	case upper == "QUARANTINE" || upper == "ERROR":
+		return hintKeyword, fmt.Sprintf("no colon follows %s, so the whole value is sent as the reply %q", word, "553 5.3.0 "+text)
+	case keywords[upper] != KindNone:
+		return hintKeyword, fmt.Sprintf("more than the keyword %s, so the whole value is sent as the reply %q; a comment needs a line of its own", word, "553 5.3.0 "+text)
+	}
+	if !strings.ContainsAny(text, " \t") {
+		return hintText, fmt.Sprintf("the value %q is not a keyword; it is sent as the reply %q", text, "553 5.3.0 "+text)
+	}
+	return hintNone, ""
 }
 
 // badReplyCode is the reply code at the beginning of a text if it is one that an
@@ -122,6 +136,9 @@ func lookAtRelay(e entry) (hintKind, string) {
 		}
 		return hintNone, ""
 	}
+	if strings.Contains(e.rest, ".") {
+		return hintNone, ""
+	}
 	// A label alone is a top-level domain, and ipv6 all of IPv6.
 	if isLabel := strings.Trim(e.rest, "abcdefghijklmnopqrstuvwxyz-") == ""; isLabel && e.rest != "localhost" || e.rest == "ipv6" {
 		return hintOpen, fmt.Sprintf("OPEN RELAY: RELAY for everything below %s", e.rest)
@@ -137,21 +154,22 @@ func lookAtNetwork(e entry) (hintKind, string) {
 	return hintNetwork, fmt.Sprintf("a network is looked up for clients only, so this entry never matches; write Connect:%s", e.rest)
 }
 
-// lookAtClient finds addresses and names that no client has.
-func lookAtClient(e entry) (hintKind, string) {
-	text, is6 := strings.CutPrefix(e.rest, "ipv6:")
-	if !is6 && !isDigit(e.rest[0]) {
-		if e.rest == "all" || e.rest == "any" || e.rest == "default" || e.rest == "unknown" {
-			return hintNever, fmt.Sprintf("%s is no keyword but a top-level domain, so this entry never matches", e.rest)
-		}
-		return hintNone, ""
-	}
-	addr, err := netip.ParseAddr(text)
+// lookAtClient finds addresses that no client has.
+func lookAtClient(e entry, addr netip.Addr) (hintKind, string) {
 	switch {
-	case err == nil && addr.IsUnspecified():
+	case addr.IsUnspecified():
 		return hintNever, fmt.Sprintf("no client has the address %s, so this entry never matches; all addresses are %s/0", e.rest, addr)
-	case err == nil && (addr.IsMulticast() || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255})):
+	case addr.IsMulticast() || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return hintNever, fmt.Sprintf("no client has the address %s, so this entry never matches", e.rest)
+	}
+	return hintNone, ""
+}
+
+// lookAtWord finds names that no client has.
+func lookAtWord(e entry) (hintKind, string) {
+	switch e.rest {
+	case "all", "any", "default", "unknown":
+		return hintNever, fmt.Sprintf("%s is no keyword but a top-level domain, so this entry never matches", e.rest)
 	}
 	return hintNone, ""
 }

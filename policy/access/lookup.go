@@ -213,8 +213,8 @@ func (s *Search) network(tag Tag, text string) Match {
 	best, found, ok := s.Table.network(tag.Name, addr)
 	name := tag.Name
 	if tag.Name != "" && !tag.Only {
-		if network, slot, found2 := s.Table.network("", addr); found2 && (!ok || network.Bits() > best.Bits()) {
-			best, found, name, ok = network, slot, "", true
+		if network, at, found2 := s.Table.network("", addr); found2 && (!ok || network.Bits() > best.Bits()) {
+			best, found, name, ok = network, at, "", true
 		}
 	}
 	if !ok {
@@ -223,7 +223,7 @@ func (s *Search) network(tag Tag, text string) Match {
 		}
 		return Match{}
 	}
-	p := Probe{Tag: name, Key: best.String(), Line: int(found.line), Value: Shown("", s.Table.value(found))}
+	p := Probe{Tag: name, Key: best.String(), Line: s.Table.line(found), Value: Shown("", s.Table.value(found))}
 	s.note(p)
 	return s.match(p)
 }

@@ -1,13 +1,10 @@
 package access
 
 import (
-	"bytes"
 	"fmt"
 	"hash/maphash"
-	"io"
 	mathbits "math/bits"
 	"net/netip"
-	"slices"
 	"strings"
 )
 
@@ -25,54 +22,28 @@ const byteOrderMark = "\xef\xbb\xbf"
 // out as ones without effect. A line that is no entry, or not one that could ever
 // match, is left out: that is a problem which is not a Warning, see also
 // [Table.LeftOut]. Parse fails if the text cannot be read, or is none (a [Problem]).
-func Parse(name string, r io.Reader, f Features) (*Table, []Problem, error) {
-	text, err := readText(name, r)
+func Parse(name string, source Source, f Features) (*Table, []Problem, error) {
+	text, entries, err := readText(name, source)
 	if err != nil {
 		return nil, nil, err
 	}
 	p := parser{
-		table:    &Table{name: name, text: text, seed: maphash.MakeSeed()},
+		table: &Table{
+			name: name, text: text, lines: indexLines(text),
+			seed: maphash.MakeSeed(), slots: make([]slot, indexSize(entries)),
+		},
 		features: f,
-		hints:    make(map[hintKind]repeated),
+		meanings: make(map[string]meaning),
 	}
-	p.table.slots = make([]slot, indexSize(text))
 	p.parse()
 	return p.table, append(p.urgent, p.problems...), nil
 }
 
-// readText reads a table up to its end, or to the first octet that no text has: a
-// file with a hole in it may be many times larger than the disk.
-func readText(name string, r io.Reader) ([]byte, error) {
-	var text []byte
-	for {
-		text = slices.Grow(text, 64<<10)
-		n, err := r.Read(text[len(text):cap(text)])
-		if end := bytes.IndexByte(text[len(text):len(text)+n], 0); end >= 0 {
-			return nil, Problem{File: name, Line: 1 + bytes.Count(text[:len(text)+end], []byte("\n")), Text: "NUL octet, expected text"}
-		}
-		text = text[:len(text)+n]
-		switch {
-		case len(text) > maxText:
-			return nil, fmt.Errorf("read access table %s: more than %d bytes", name, maxText)
-		case err == io.EOF:
-			return text, nil
-		case err != nil:
-			return nil, fmt.Errorf("read access table %s: %w", name, err)
-		}
-	}
-}
-
-// indexSize is the number of slots for the entries of a text: a power of two
-// that leaves at least a quarter of them free.
-func indexSize(text []byte) int {
-	entries := 1
-	for line := range bytes.Lines(text) {
-		if line[0] != '#' && !isSpace(line[0]) {
-			entries++
-		}
-	}
+// indexSize is the number of slots for so many entries: a power of two that leaves
+// at least a quarter of them free.
+func indexSize(entries int) int {
 	size := 8
-	for size*3 < entries*4 {
+	for size*3 < (entries+1)*4 {
 		size *= 2
 	}
 	return size
@@ -84,17 +55,19 @@ type parser struct {
 	problems []Problem
 	// urgent are warnings that come first and are never pushed out.
 	urgent []Problem
-	hints  map[hintKind]repeated
+	hints  [lastHint + 1]repeated
+	// meanings has the values read so far: few tables have many.
+	meanings map[string]meaning
 	// relays counts the networks with RELAY, firstRelay is the line of the first.
 	relays, firstRelay int
 }
 
 func (p *parser) parse() {
-	offset, number := 0, 0
-	for line := range bytes.Lines(p.table.text) {
+	at, number := offset(1), 0
+	for line := range strings.Lines(p.table.text) {
 		number++
-		p.line(line, offset, number)
-		offset += len(line)
+		p.line(strings.TrimSuffix(line, "\n"), at, number)
+		at += offset(len(line))
 	}
 	p.sumUpHints()
 	if p.relays > 0 {
@@ -102,15 +75,14 @@ func (p *parser) parse() {
 	}
 }
 
-// line reads one line that begins at the given offset of the text.
-func (p *parser) line(line []byte, offset, number int) {
-	line = bytes.TrimSuffix(line, []byte("\n"))
+// line reads one line, which begins at the given place of the text.
+func (p *parser) line(line string, at offset, number int) {
 	switch {
-	case len(line) == 0 || line[0] == '#':
+	case line == "" || line[0] == '#':
 		return
-	case number == 1 && bytes.HasPrefix(line, []byte(byteOrderMark)):
+	case number == 1 && strings.HasPrefix(line, byteOrderMark):
 		const mark = "the file begins with a UTF-8 byte order mark, which makemap takes for a part of the first line; save it without one"
-		if rest := line[len(byteOrderMark):]; len(rest) == 0 || rest[0] == '#' {
+		if rest := line[len(byteOrderMark):]; rest == "" || rest[0] == '#' {
 			p.warn(number, mark)
 		} else {
 			p.leaveOut(number, mark)
@@ -119,7 +91,7 @@ func (p *parser) line(line []byte, offset, number int) {
 	case len(line) > maxLine:
 		p.leaveOut(number, "a line of %d octets, expected %d at most, as makemap takes", len(line), maxLine)
 		return
-	case len(bytes.TrimFunc(line, isSpaceRune)) == 0:
+	case isSpace(line[0]) && trimSpace(line) == "":
 		p.warn(number, "a line of white space only, taken as empty")
 		return
 	case isSpace(line[0]):
@@ -127,55 +99,73 @@ func (p *parser) line(line []byte, offset, number int) {
 		return
 	}
 	if line[len(line)-1] == '\r' && p.hints[hintCR].count == 0 {
-		p.hint(number, hintCR, nil, "the line ends in CR LF, here for the first time; makemap makes the CR a part of the value, so save the file with LF alone")
+		p.hint(number, hintCR, "", "the line ends in CR LF, here for the first time; makemap makes the CR a part of the value, so save the file with LF alone")
 	}
-	s := slot{offset: uint32(offset) + 1, line: uint32(number)}
-	key := p.table.key(s)
-	foldKey(key)
-	value := p.table.value(s)
+	end := keyEnd(line)
+	key, value := line[:end], trimSpace(line[end:])
 	if value == "" {
 		p.leaveOut(number, "key %q has no value, expected KEY VALUE", shownKey(key))
 		return
 	}
-	p.entry(key, value, s)
+	p.entry(key, value, at, number)
 }
 
 // entry checks one key and its value and adds them to the table.
-func (p *parser) entry(key []byte, value string, s slot) {
-	number := int(s.line)
-	tag, rest := splitTag(string(key))
+func (p *parser) entry(key, value string, at offset, number int) {
+	tag, rest := splitTag(key)
 	network, isNetwork, err := parseNetwork(rest)
 	if err != nil {
 		p.leaveOut(number, "key %q: %v", shownKey(key), err)
 		return
 	}
-	e := entry{tag: tag, rest: rest, key: key, text: value, value: ParseValue(value), network: isNetwork}
+	e := entry{tag: tag, rest: rest, key: key, text: value, meaning: p.meaning(value), network: isNetwork}
 	if kind, hint := p.look(e); kind != hintNone {
 		p.hint(number, kind, key, hint)
 	}
 	p.noteTag(tag, number)
-	var first slot
+	var first offset
 	var added bool
 	if isNetwork {
-		first, added = p.table.insertNetwork(tag, network, s)
+		first, added = p.table.insertNetwork(tag, network, at)
 		p.countRelay(e, number)
 	} else {
-		first, added = p.table.insert(key, s)
+		first, added = p.table.insert(key, at)
 	}
 	if !added {
-		known := p.table.value(first)
-		if Shown(string(key), known) == known {
-			known = "(" + known + ")"
-		} else {
-			known = notShown
-		}
-		p.warn(number, "key %q stands in line %d already %s; line %d is used, as makemap does", shownKey(key), first.line, known, first.line)
+		p.warnTwice(key, number, first)
 	}
+}
+
+// warnTwice warns of a key that the table has from another line.
+func (p *parser) warnTwice(key string, number int, first offset) {
+	known := p.table.value(first)
+	if Shown(key, known) == known {
+		known = "(" + known + ")"
+	} else {
+		known = notShown
+	}
+	line := p.table.line(first)
+	p.warn(number, "key %q stands in line %d already %s; line %d is used, as makemap does", shownKey(key), line, known, line)
+}
+
+// maxMeanings bounds the values that are kept while a table is read.
+const maxMeanings = 1000
+
+// meaning is what a value means, as far as that does not depend on its key.
+func (p *parser) meaning(text string) meaning {
+	m, known := p.meanings[text]
+	if !known {
+		m = meaningOf(text)
+		if len(p.meanings) < maxMeanings {
+			p.meanings[text] = m
+		}
+	}
+	return m
 }
 
 // noteTag notes the first line of a tag that is sendmail's alone.
 func (p *parser) noteTag(tag string, line int) {
-	if usesValues(tag) || !knownTags[tag] || tag == "certissuer" || tag == "certsubject" || p.table.mtas[tag] > 0 {
+	if usesValues(tag) || !isKnown(tag) || tag == "certissuer" || tag == "certsubject" || p.table.mtas[tag] > 0 {
 		return
 	}
 	if p.table.mtas == nil {
@@ -222,39 +212,35 @@ func (p *parser) add(problem Problem) {
 	}
 }
 
-// foldKey folds A to Z to lower case in place, as makemap does.
-func foldKey(key []byte) {
-	for i, c := range key {
-		if c >= 'A' && c <= 'Z' {
-			key[i] = c + 'a' - 'A'
-		}
-	}
-}
-
 // splitTag cuts a folded key into tag and rest. The ipv6: of an untagged
 // address is no tag.
 func splitTag(key string) (tag, rest string) {
 	tag, rest, ok := strings.Cut(key, ":")
+	if ok && isKnown(tag) {
+		return tag, rest
+	}
 	if !ok || tag == "ipv6" || strings.ContainsAny(tag, "@[.") {
 		return "", key
 	}
-	if !knownTags[tag] {
-		before, _, _ := strings.Cut(key, "/")
-		if _, err := netip.ParseAddr(before); err == nil {
-			return "", key
-		}
+	before, _, _ := strings.Cut(key, "/")
+	if _, err := netip.ParseAddr(before); err == nil {
+		return "", key
 	}
 	return tag, rest
 }
 
-// knownTags are the tags of sendmail's proto.m4 and its FEATUREs.
-var knownTags = map[string]bool{
-	"connect": true, "from": true, "to": true, "spam": true,
-	"greetpause": true, "clientrate": true, "clientconn": true,
-	"tls_srv": true, "tls_clt": true, "tls_rcpt": true, "try_tls": true,
-	"tls_srv_features": true, "tls_clt_features": true,
-	"srv_features": true, "clt_features": true, "authinfo": true,
-	"certissuer": true, "certsubject": true,
+// isKnown reports whether a tag is one of sendmail's proto.m4 and its FEATUREs.
+func isKnown(tag string) bool {
+	switch tag {
+	case "connect", "from", "to", "spam",
+		"greetpause", "clientrate", "clientconn",
+		"tls_srv", "tls_clt", "tls_rcpt", "try_tls",
+		"tls_srv_features", "tls_clt_features",
+		"srv_features", "clt_features", "authinfo",
+		"certissuer", "certsubject":
+		return true
+	}
+	return false
 }
 
 // usesValues reports whether entries with this tag are looked up here, so that

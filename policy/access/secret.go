@@ -29,15 +29,14 @@ func holdsPassword(value string) bool {
 // unless that can only be a host, and without what is written like a password. In
 // AuthInfo:host,"P:secret", where the white space is missing, the password is a part
 // of the key.
-func shownKey(key []byte) string {
-	text := string(key)
-	host, isAuth := strings.CutPrefix(text, secretTag)
+func shownKey(key string) string {
+	host, isAuth := strings.CutPrefix(key, secretTag)
 	isHost := strings.Trim(host, "abcdefghijklmnopqrstuvwxyz0123456789.-_[]:") == "" && !strings.HasPrefix(host, "p:") && !strings.Contains(host, ":p:")
 	switch {
 	case isAuth && !isHost:
 		return secretTag + notShown
-	case holdsPassword(text):
+	case holdsPassword(key):
 		return notShown
 	}
-	return text
+	return key
 }

@@ -1,10 +1,8 @@
 package access
 
 import (
-	"bytes"
 	"fmt"
 	"hash/maphash"
-	"math"
 	"net/netip"
 	"strings"
 
@@ -17,14 +15,16 @@ import (
 // A nil *Table is an empty one. It is safe for concurrent use.
 type Table struct {
 	name string
-	text []byte
-	seed maphash.Seed
+	text string
+	// lines finds the number of a line in the text.
+	lines lineIndex
+	seed  maphash.Seed
 	// slots is an open-addressing hash table with linear probing; its length
 	// is a power of two.
 	slots []slot
 	len   int
 	// networks holds the prefix-length keys by tag ("" for untagged ones).
-	networks map[string]*bart.Table[slot]
+	networks map[string]*bart.Table[offset]
 	// nets counts the entries of networks.
 	nets int
 	// leftOut counts the lines that hold no entry.
@@ -33,15 +33,15 @@ type Table struct {
 	mtas map[string]int
 }
 
-// slot locates one entry: the offset of its key plus one (zero marks a free
-// slot), and its line.
-type slot struct {
-	offset uint32
-	line   uint32
-}
+// offset is where in the text an entry's line begins, plus one: zero is no entry.
+type offset uint32
 
-// maxText is the largest table: offsets are 32 bits wide.
-const maxText = math.MaxUint32 - 1
+// slot locates one entry. Half of its key's hash tells nearly all other keys apart
+// without a look at the text.
+type slot struct {
+	offset offset
+	hash   uint32
+}
 
 // Name is the name the table was parsed under, usually its file.
 func (t *Table) Name() string {
@@ -97,87 +97,85 @@ func (t *Table) get(tag, rest string) (value string, line int, ok bool) {
 		key = append(key, ':')
 	}
 	key = append(key, rest...)
-	s := t.find(key)
-	if s.offset == 0 {
+	found := t.find(key)
+	if found == 0 {
 		return "", 0, false
 	}
-	return t.value(s), int(s.line), true
+	return t.value(found), t.line(found), true
 }
 
-// find returns the slot of a key, or a zero slot.
-func (t *Table) find(key []byte) slot {
+// find returns the offset of a key, or zero.
+func (t *Table) find(key []byte) offset {
+	hash := maphash.Bytes(t.seed, key)
 	mask := uint64(len(t.slots) - 1)
-	for i := maphash.Bytes(t.seed, key) & mask; ; i = (i + 1) & mask {
+	for i := hash & mask; ; i = (i + 1) & mask {
 		s := t.slots[i]
-		if s.offset == 0 || bytes.Equal(t.key(s), key) {
-			return s
+		if s.offset == 0 || s.hash == uint32(hash>>32) && t.key(s.offset) == string(key) {
+			return s.offset
 		}
 	}
 }
 
-// key is the key of the entry in s, without the white space behind it.
-func (t *Table) key(s slot) []byte {
-	from := t.text[s.offset-1:]
-	for i, c := range from {
-		if isSpace(c) {
-			return from[:i]
-		}
-	}
-	return from
+// key is the key of an entry, without the white space behind it.
+func (t *Table) key(at offset) string {
+	from := t.text[at-1:]
+	return from[:keyEnd(from)]
 }
 
-// value is the right-hand side of the entry in s, without surrounding space.
-func (t *Table) value(s slot) string {
-	rest := t.text[s.offset-1:]
-	if end := bytes.IndexByte(rest, '\n'); end >= 0 {
-		rest = rest[:end]
-	}
-	return strings.TrimFunc(string(rest[len(t.key(s)):]), isSpaceRune)
+// value is the right-hand side of an entry, without surrounding space. It is a
+// copy, so that what notes it does not keep the whole text in memory.
+func (t *Table) value(at offset) string {
+	line, _, _ := strings.Cut(t.text[at-1:], "\n")
+	return strings.Clone(trimSpace(line[keyEnd(line):]))
 }
 
-// insert adds an entry unless its key is there already, and returns the slot
-// that is in the table afterwards. The index must have room.
-func (t *Table) insert(key []byte, s slot) (slot, bool) {
+// line is the number of an entry's line.
+func (t *Table) line(at offset) int { return t.lines.line(t.text, int(at-1)) }
+
+// insert adds an entry unless its key is there already, and returns the one that
+// is in the table afterwards. The index must have room.
+func (t *Table) insert(key string, at offset) (in offset, added bool) {
+	hash := maphash.String(t.seed, key)
 	mask := uint64(len(t.slots) - 1)
-	for i := maphash.Bytes(t.seed, key) & mask; ; i = (i + 1) & mask {
-		have := t.slots[i]
-		if have.offset == 0 {
-			t.slots[i] = s
+	for i := hash & mask; ; i = (i + 1) & mask {
+		s := &t.slots[i]
+		switch {
+		case s.offset == 0:
+			*s = slot{offset: at, hash: uint32(hash >> 32)}
 			t.len++
-			return s, true
-		}
-		if bytes.Equal(t.key(have), key) {
-			return have, false
+			return at, true
+		case s.hash == uint32(hash>>32) && t.key(s.offset) == key:
+			return s.offset, false
 		}
 	}
 }
 
 // insertNetwork adds a prefix-length entry unless there is one already.
-func (t *Table) insertNetwork(tag string, network netip.Prefix, s slot) (slot, bool) {
+func (t *Table) insertNetwork(tag string, network netip.Prefix, at offset) (in offset, added bool) {
 	networks := t.networks[tag]
 	if networks == nil {
-		networks = new(bart.Table[slot])
+		networks = new(bart.Table[offset])
 		if t.networks == nil {
-			t.networks = make(map[string]*bart.Table[slot])
+			t.networks = make(map[string]*bart.Table[offset])
 		}
 		t.networks[tag] = networks
 	}
 	if have, ok := networks.Get(network); ok {
 		return have, false
 	}
-	networks.Insert(network, s)
+	networks.Insert(network, at)
 	t.nets++
-	return s, true
+	return at, true
 }
 
 // network finds the most specific prefix-length entry that holds addr.
-func (t *Table) network(tag string, addr netip.Addr) (network netip.Prefix, s slot, ok bool) {
+func (t *Table) network(tag string, addr netip.Addr) (network netip.Prefix, at offset, ok bool) {
 	if t == nil || t.nets == 0 {
-		return netip.Prefix{}, slot{}, false
+		return netip.Prefix{}, 0, false
 	}
 	networks := t.networks[tag]
 	if networks == nil {
-		return netip.Prefix{}, slot{}, false
+		return netip.Prefix{}, 0, false
 	}
 	return networks.LookupPrefixLPM(netip.PrefixFrom(addr, addr.BitLen()))
 }
@@ -198,10 +196,3 @@ func (p Problem) String() string {
 
 // Error is the same: what keeps a table from being read at all is a problem, too.
 func (p Problem) Error() string { return p.String() }
-
-// isSpace is C's isspace, which makemap splits lines with.
-func isSpace(c byte) bool {
-	return c == ' ' || c >= '\t' && c <= '\r'
-}
-
-func isSpaceRune(r rune) bool { return r < 0x80 && isSpace(byte(r)) }

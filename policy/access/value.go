@@ -101,7 +101,7 @@ func parseError(status, text string) Value {
 // blanks makes a blank of all other white space, which to sendmail is the same.
 func blanks(text string) string {
 	return strings.Map(func(r rune) rune {
-		if isSpaceRune(r) {
+		if r < 0x80 && isSpace(byte(r)) {
 			return ' '
 		}
 		return r

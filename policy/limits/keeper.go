@@ -51,6 +51,7 @@ type Keeper struct {
 	memory *Memory
 	watch  watch
 	count  counters
+	notify *notifier
 	rules  atomic.Pointer[[]policy.Limit]
 	// away: the shared store cannot be asked.
 	away atomic.Bool
@@ -69,7 +70,7 @@ func New(c Config) (*Keeper, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	k := &Keeper{config: c, logger: c.Logger, memory: NewMemory(c.Max, c.Now)}
+	k := &Keeper{config: c, logger: c.Logger, memory: NewMemory(c.Max, c.Now), notify: newNotifier(c.Logger)}
 	k.rules.Store(new([]policy.Limit))
 	if c.File == "" {
 		return k, nil
@@ -87,8 +88,12 @@ func New(c Config) (*Keeper, error) {
 	return k, nil
 }
 
-// Use says which limits there are from now on.
-func (k *Keeper) Use(rules []policy.Limit) { k.rules.Store(&rules) }
+// Use says which limits there are from now on, and which program with its arguments runs
+// once when one of them begins to refuse; nil for none.
+func (k *Keeper) Use(rules []policy.Limit, notify []string) {
+	k.rules.Store(&rules)
+	k.notify.command.Store(&notify)
+}
 
 // Count answers queries as policy.Answers has it.
 func (k *Keeper) Count(ctx context.Context, login string, queries []policy.LimitQuery) (blocked bool) {

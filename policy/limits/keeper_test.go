@@ -143,7 +143,7 @@ func TestWhatIsWatchedIsBounded(t *testing.T) {
 func TestBlockAndRelease(t *testing.T) {
 	l := byLogin(t, "l", "2/1h")
 	k, clock := keeper(t, Config{})
-	k.Use([]policy.Limit{*l})
+	k.Use([]policy.Limit{*l}, nil)
 	if err := k.Block(t.Context(), "Shin", time.Hour); err != nil {
 		t.Fatal(err)
 	}

@@ -48,6 +48,7 @@ var (
 	blockDesc = prometheus.NewDesc("milterd_limit_blocked_total", "Recipients put off because their sender's login is blocked by hand.", nil, nil)
 	localDesc = prometheus.NewDesc("milterd_limit_local_total", "Questions answered by this host alone, as the shared store was away.", nil, nil)
 	errorDesc = prometheus.NewDesc("milterd_limit_store_errors_total", "Operations of the shared store that failed.", nil, nil)
+	toldDesc  = prometheus.NewDesc("milterd_limit_notify_total", "Runs of limits.notify: done, failed, or dropped as too many limits began to refuse at once.", []string{"result"}, nil)
 	awayDesc  = prometheus.NewDesc("milterd_limit_store_away", "Whether the shared store is away, so that this host counts alone.", nil, nil)
 )
 
@@ -55,7 +56,7 @@ var _ prometheus.Collector = (*Keeper)(nil)
 
 // Describe implements prometheus.Collector.
 func (k *Keeper) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{askedDesc, begunDesc, nearDesc, countDesc, blockDesc, localDesc, errorDesc, awayDesc} {
+	for _, d := range []*prometheus.Desc{askedDesc, begunDesc, nearDesc, countDesc, blockDesc, localDesc, errorDesc, toldDesc, awayDesc} {
 		to <- d
 	}
 }
@@ -89,6 +90,9 @@ func (k *Keeper) Collect(to chan<- prometheus.Metric) {
 	total(blockDesc, k.count.blocked.Load())
 	total(localDesc, k.count.local.Load())
 	total(errorDesc, k.count.storeErrors.Load())
+	total(toldDesc, k.notify.ran.Load(), "done")
+	total(toldDesc, k.notify.failed.Load(), "failed")
+	total(toldDesc, k.notify.dropped.Load(), "dropped")
 	away := 0
 	if k.away.Load() {
 		away = 1

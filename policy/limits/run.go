@@ -3,6 +3,7 @@ package limits
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -14,9 +15,12 @@ const (
 	snapshotInterval = 5 * time.Second
 )
 
-// Run does what has to be done from time to time, until ctx ends. It is the caller's to
-// start and to wait for.
+// Run does what has to be done from time to time, and runs programs that notify, until
+// ctx ends. It is the caller's to start and to wait for.
 func (k *Keeper) Run(ctx context.Context) {
+	var notifying sync.WaitGroup
+	defer notifying.Wait()
+	notifying.Go(func() { k.notify.run(ctx) })
 	watching := time.NewTicker(watchInterval)
 	defer watching.Stop()
 	swept := time.Now()

@@ -102,18 +102,19 @@ func (k *Keeper) note(q *policy.LimitQuery, key Key, calm, now int64) {
 	near := seen.Near
 	w.mu.Unlock()
 	if begins {
-		k.begins(near, q.Answer.Wait)
+		k.begins(beginning{near, q.Limit.Count, q.Answer.Wait})
 	}
 }
 
 // begins tells that a limit begins to refuse.
-func (k *Keeper) begins(n Near, wait int) {
+func (k *Keeper) begins(b beginning) {
 	text := "a limit is reached, mail is put off"
-	if n.Shadow {
+	if b.Shadow {
 		text = "a limit is reached, mail would be put off"
 	}
-	k.count.began(n.Limit)
-	k.logger.Warn(text, append(n.attrs(), "wait", time.Duration(wait)*time.Second)...)
+	k.count.began(b.Limit)
+	k.logger.Warn(text, append(b.attrs(), "wait", time.Duration(b.wait)*time.Second)...)
+	k.notify.tell(b)
 }
 
 // calm tells of limits that refuse no more: enough has become free.

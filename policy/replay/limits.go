@@ -70,7 +70,7 @@ func parseLimitLine(s string) (l limitLine, ok bool) {
 
 // check finds lines of limits and times that are none.
 func (m *Message) check(path string) error {
-	if _, err := m.at(); err != nil {
+	if _, err := m.Began(); err != nil {
 		return badField(path+".at", "%q, expected a time such as 2026-11-28T12:00:00.000Z", m.At)
 	}
 	for i, line := range m.Limits {
@@ -81,8 +81,8 @@ func (m *Message) check(path string) error {
 	return nil
 }
 
-// at is when the message began; zero if it does not tell.
-func (m *Message) at() (time.Time, error) {
+// Began is when the message began; zero if it does not tell.
+func (m *Message) Began() (time.Time, error) {
 	if m.At == "" {
 		return time.Time{}, nil
 	}

@@ -115,7 +115,7 @@ func TestABlockHoldsOnAllHosts(t *testing.T) {
 	l := limit(t, "l", policy.ModeEnforce, "3/24h")
 	config := redis.Config{Addresses: []string{s.socket()}}
 	a, b := host(t, config, new(testkit.Log)), host(t, config, new(testkit.Log))
-	a.Use([]policy.Limit{*l})
+	a.Use([]policy.Limit{*l}, nil)
 	hostile := "Shin:{x}\r\n"
 	if err := a.Block(t.Context(), hostile, time.Hour); err != nil {
 		t.Fatal(err)

@@ -103,7 +103,8 @@ func (t *Typed) session(ctx context.Context, p *policy.Policy, resolver dnscheck
 		if !ok || mechanism == "" || user == "" {
 			return nil, nil, fmt.Errorf("-auth %s: expected MECHANISM:USER, such as PLAIN:shin@example.com", t.Auth)
 		}
-		s.Auth = replay.Auth{Type: mechanism, Authen: user}
+		// A session has the login as sendmail writes it.
+		s.Auth = replay.Auth{Type: mechanism, Authen: strings.ReplaceAll(user, "+", "+2B")}
 	}
 	notes := []string{resolveAsSendmail(ctx, resolver, addr, &s.Connect)}
 	message := replay.Message{Mail: replay.Mail{From: withoutBrackets(t.From)}}

@@ -60,8 +60,8 @@ func TestATypedSessionIsDecided(t *testing.T) {
 			"203.0.113.14 rcpt <x@example.test>: accept"}},
 		{"nobody relays without a password", Reject, []string{"-client", "203.0.113.8", "-from", "a@good.example", "-to", "x@other.example, y@example.test"}, []string{
 			"<x@other.example> goes to the mailer esmtp, <y@example.test> goes to the mailer local", "rcpt <x@other.example>: reject 550 5.7.1 Relaying denied", "rcpt <y@example.test>: accept"}},
-		{"with one they do", OK, []string{"-client", "203.0.113.8", "-port", "587", "-auth", "PLAIN:shin@example.test", "-from", "shin@example.test", "-to", "x@other.example"}, []string{
-			"port 587", "rcpt <x@other.example>: accept: authenticated as shin@example.test with PLAIN"}},
+		{"with one they do", OK, []string{"-client", "203.0.113.8", "-port", "587", "-auth", "PLAIN:shin+BA@example.test", "-from", "shin@example.test", "-to", "x@other.example"}, []string{
+			"port 587", "rcpt <x@other.example>: accept: authenticated as shin+BA@example.test with PLAIN"}},
 		{"on the submission port they must", Reject, []string{"-client", "203.0.113.8", "-port", "587", "-from", ""}, []string{"mail <>: reject 530 5.7.0 Authentication required"}},
 		{"an address that hides another host", Reject, []string{"-client", "203.0.113.8", "-from", "", "-to", "x%other.example@example.test"}, []string{
 			"is judged by its domain alone", "rcpt <x%other.example@example.test>: reject 550 5.7.1 Relaying denied"}},
