@@ -166,7 +166,7 @@ func (c *Config) asked(cf *sendmail.Config) bool {
 	})
 }
 
-// mapFromSendmail takes the access table that sendmail uses. Where sendmail has
+// mapFromSendmail takes the access table that sendmail uses. If sendmail has
 // none, or asks a server for it, the default file stays.
 func (s *sources) mapFromSendmail(cf *sendmail.Config) {
 	switch {

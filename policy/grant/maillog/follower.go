@@ -93,7 +93,7 @@ func New(c Config) (*Follower, error) {
 	case c.Format.parse == nil:
 		return nil, fmt.Errorf("follow login log %s: no format", c.Path)
 	case c.Granter == nil:
-		return nil, fmt.Errorf("follow login log %s: no keeper of the grants", c.Path)
+		return nil, fmt.Errorf("follow login log %s: nobody to ask for grants", c.Path)
 	case c.Poll < 0:
 		return nil, fmt.Errorf("follow login log %s: poll interval %v, expected a positive one", c.Path, c.Poll)
 	}
