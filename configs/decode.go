@@ -21,6 +21,8 @@ type field struct {
 	// each makes the field of an entry, for a section whose keys the
 	// administrator chooses.
 	each func(key string) (field, error)
+	// example shows such an entry in messages; it may be empty.
+	example string
 	// value takes the key's value, also if it is a section.
 	value func(v value)
 }
@@ -111,6 +113,10 @@ func (v value) take(f field) {
 	}
 	if f.each == nil {
 		v.fields(f.section)
+		return
+	}
+	if f.example != "" && v.node.Kind == yaml.SequenceNode {
+		v.add(v.name, v.node.Line, "%s: %s, expected keys and values, such as %s", v.path, kind(v.node), f.example)
 		return
 	}
 	v.keys(func(key string, below value) {

@@ -100,7 +100,7 @@ func (c *Config) dnsblSchema() []field {
 		{name: "threshold", value: integer(&c.DNS.Threshold, 1, 1_000_000)},
 		{name: "reply", value: reply(&k.Reply)},
 		{name: "temporary", value: reply(&k.Temporary)},
-		{name: "lists", each: c.listSchema},
+		{name: "lists", each: c.listSchema, example: "zen.example: {}"},
 		{name: "exempt", section: exemptSchema(&k.Exempt)},
 	}
 }

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -57,6 +58,26 @@ func (c *Config) checkFilters(s *sources, cf *sendmail.Config) {
 		found = "there is " + strings.Join(others, ", ")
 	}
 	s.severe(c.filterLine(), s.cf, 0, "no INPUT_MAIL_FILTER leads to listen.milter (%s), so sendmail does not ask milterd; %s", strings.Join(c.Listen.Milter, ", "), found)
+}
+
+// checkPorts warns of rules for daemons that sendmail has not; cf is nil if it is not known.
+func (c *Config) checkPorts(s *sources, cf *sendmail.Config) {
+	var names []string
+	if cf != nil {
+		for i, d := range cf.Daemons {
+			names = append(names, cmp.Or(d.Name, fmt.Sprintf("Daemon%d", i)))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Ports)) {
+		number := sendmail.MailPort(name)
+		switch {
+		case isPort(name) || slices.Contains(names, name):
+		case number != "":
+			s.warnOf("ports."+name, "taken for the name of a daemon (Name= in DAEMON_OPTIONS); for the rules of the port write %s", number)
+		case len(names) > 0:
+			s.warnOf("ports."+name, "no DAEMON_OPTIONS in %s has Name=%s, so these rules never apply; the names there are %s", s.cf, name, strings.Join(names, ", "))
+		}
+	}
 }
 
 // tempFailed is what the rules of FEATURE(access_db) look for behind the key of a

@@ -3,6 +3,7 @@ package configs
 import (
 	"os"
 	"path/filepath"
+	"strings"
 
 	"milterd/policy"
 )
@@ -76,8 +77,23 @@ func (c *Config) checkReach(s *sources) {
 	}
 }
 
+// checkNames warns of names in the list of a key that are files beside the configuration.
+func (s *sources) checkNames(key string, names []string) {
+	for _, name := range names {
+		path, err := filepath.Abs(s.config.path(name))
+		if err != nil || s.config.name == "" || strings.HasPrefix(name, "/") {
+			continue
+		}
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+			s.warnOf(key, "%s is taken for a name, and there is a file %s; for the names in it write %s: [%s]", quote(name), path, key, path)
+		}
+	}
+}
+
 // checkPlaces warns of files and directories that milterd would need to have.
 func (c *Config) checkPlaces(s *sources) {
+	s.checkNames("domains.local", c.Domains.Local)
+	s.checkNames("domains.relay", c.Domains.Relay)
 	g := &c.Grants
 	if g.File != "" && !isDir(filepath.Dir(g.File)) {
 		s.warnOf("grants.file", "there is no directory %s, and milterd does not start without", filepath.Dir(g.File))

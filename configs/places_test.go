@@ -50,6 +50,20 @@ func TestPlacesThatMilterdNeeds(t *testing.T) {
 	}
 }
 
+// TestAFileThatIsTakenForAName: only a whole path is a file's.
+func TestAFileThatIsTakenForAName(t *testing.T) {
+	dir := write(t, map[string]string{"access": "", "local-host-names": "example.test\n", "relay-domains": "example.org\n"})
+	p, warnings := build(t, dir, "access: {file: access}\ndomains:\n  local: [local-host-names, example.net]\n  relay: [relay-domains, DIR/relay-domains]\n")
+	if p.Local.Has("example.test") || !p.Relay.Has("example.org") {
+		t.Error("local-host-names was read, or DIR/relay-domains was not")
+	}
+	equal(t, "warnings", warnings, []string{
+		`DIR/milterd.yaml:4: class R: "relay-domains" relays for everything below it`,
+		`DIR/milterd.yaml:3: domains.local: "local-host-names" is taken for a name, and there is a file DIR/local-host-names; for the names in it write domains.local: [DIR/local-host-names]`,
+		`DIR/milterd.yaml:4: domains.relay: "relay-domains" is taken for a name, and there is a file DIR/relay-domains; for the names in it write domains.relay: [DIR/relay-domains]`,
+	})
+}
+
 func TestPlacesOfTheDaemonsUser(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {

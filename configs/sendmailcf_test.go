@@ -236,3 +236,15 @@ SRelay_ok
 		}
 	}
 }
+
+func TestRulesForADaemonThatSendmailHasNot(t *testing.T) {
+	daemons := cf + "O DaemonPortOptions=Name=MTA, Port=smtp\nO DaemonPortOptions=Port=587\n"
+	dir := write(t, map[string]string{"sendmail.cf": daemons, "access-of-sendmail": "", "names": "", "relays": "", "access": ""})
+	const ports = "ports:\n  MTA: {auth: refuse}\n  Daemon1: {auth: allow}\n  587: {auth: require}\n  submission: {auth: require}\n"
+	const number = "DIR/milterd.yaml:6: ports.submission: taken for the name of a daemon (Name= in DAEMON_OPTIONS); for the rules of the port write 587"
+	_, warnings := build(t, dir, "sendmail: {cf: sendmail.cf}\n"+ports+"  MSA: {auth: require}\n")
+	equal(t, "warnings", warnings, []string{
+		"DIR/milterd.yaml:7: ports.MSA: no DAEMON_OPTIONS in DIR/sendmail.cf has Name=MSA, so these rules never apply; the names there are MTA, Daemon1", number})
+	_, warnings = build(t, dir, "access: {file: access}\n"+ports+"domains: {local: []}\n")
+	equal(t, "warnings without a sendmail.cf", warnings, []string{number})
+}

@@ -39,6 +39,8 @@ type source struct {
 
 // class is a class before its files are read.
 type class struct {
+	// key is the key that lists the names, empty for sendmail.cf.
+	key   string
 	names []string
 	files []source
 }
@@ -82,6 +84,8 @@ func (c *Config) sources() *sources {
 	s.relay = c.class("domains.relay", c.Domains.Relay, mayBeMissing)
 	if c.Sendmail.CF != "" {
 		c.askSendmail(s)
+	} else {
+		c.checkPorts(s, nil)
 	}
 	if c.draft != "" {
 		s.access = source{path: c.draft, missing: mustExist}
@@ -117,6 +121,7 @@ func (c *Config) askSendmail(s *sources) {
 		s.find(severity, p.Cure, s.cf, p.Line, "%s", p.Text)
 	}
 	c.checkDoors(s, cf)
+	c.checkPorts(s, cf)
 	s.withoutTable = cf.Access.Type == "" && c.asked(cf)
 	if !c.explicit("access.file") {
 		s.mapFromSendmail(cf)
@@ -211,7 +216,7 @@ func (c *Config) source(key, path string, absent absence) source {
 
 // class sorts a list into names and files.
 func (c *Config) class(key string, entries []string, absent absence) class {
-	var to class
+	to := class{key: key}
 	for _, e := range entries {
 		if strings.HasPrefix(e, "/") {
 			to.files = append(to.files, c.source(key, e, absent))
@@ -291,7 +296,11 @@ func (s *sources) read(what string, from class) policy.Class {
 	names := from.names
 	for _, name := range names {
 		if what != "class w" && tooBroad(name) {
-			s.warn(s.cf, 0, "%s: %s relays for everything below it", what, quote(name))
+			file, line := s.cf, 0
+			if from.key != "" {
+				file, line = s.config.place(from.key)
+			}
+			s.warn(file, line, "%s: %s relays for everything below it", what, quote(name))
 		}
 	}
 	for _, f := range from.files {

@@ -52,7 +52,11 @@ func (s *sources) table() *access.Table {
 	}
 	s.entries[s.access.path] = table.Len()
 	for _, p := range found {
-		s.warn(p.File, p.Line, "%s", p.Text)
+		severity, cure := Warning, ""
+		if p.OpenRelay {
+			severity, cure = Severe, "Connect:NETWORK OF YOUR OWN\tRELAY"
+		}
+		s.find(severity, cure, p.File, p.Line, "%s", p.Text)
 	}
 	s.checkTags(table)
 	s.leftOut = table.LeftOut()

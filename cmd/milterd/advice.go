@@ -65,8 +65,7 @@ func runMC(o *options, stdout, stderr io.Writer) int {
 	if err != nil {
 		return complain(stderr, err)
 	}
-	path := cmp.Or(o.advice.cf, config.SendmailCF(), defaultCF)
-	cf, err := configs.ReadSendmailCF(path)
+	cf, err := serverCF(cmp.Or(o.advice.cf, config.SendmailCF(), defaultCF))
 	if err != nil && o.advice.cf != "" {
 		return complain(stderr, err)
 	}
@@ -78,14 +77,20 @@ func runImport(o *options, stdout, stderr io.Writer) int {
 	if err != nil {
 		return complain(stderr, err)
 	}
-	cf, err := configs.ReadSendmailCF(path)
-	if err == nil && cf.Submission {
-		err = errors.New(path + " is the file of a submission program, expected that of a server: -cf " + defaultCF)
-	}
+	cf, err := serverCF(path)
 	if err != nil {
 		return complain(stderr, err)
 	}
 	return written(stderr, stdout, advice.Import(cf, path))
+}
+
+// serverCF reads the sendmail.cf of a server.
+func serverCF(path string) (*sendmail.Config, error) {
+	cf, err := configs.ReadSendmailCF(path)
+	if err == nil && cf.Submission {
+		return nil, errors.New(path + " is the file of a submission program, expected that of a server: -cf " + defaultCF)
+	}
+	return cf, err
 }
 
 // written writes a result to its end.
@@ -118,7 +123,9 @@ func runDoctor(o *options, stdout, stderr io.Writer) int {
 	}
 	for _, answer := range askDoors(config) {
 		if !answer.Well() {
-			e.Live = append(e.Live, found(configs.Severe, answer.Address, answer.String()+": mail is put off, or passes unfiltered"))
+			f := found(configs.Severe, answer.Address, answer.String()+": mail is put off, or passes unfiltered")
+			f.Cure = "systemctl start milterd   and if it does not stay up: journalctl -u milterd"
+			e.Live = append(e.Live, f)
 		}
 	}
 	e.Live = append(e.Live, unreadable(o)...)
@@ -161,7 +168,9 @@ func bypassed(config *configs.Config) []configs.Finding {
 	}
 	page, err := status.Get(config.Listen.HTTP, "/metrics", "")
 	if err != nil {
-		return []configs.Finding{found(configs.Warning, config.Listen.HTTP, "the status page does not answer: "+err.Error())}
+		f := found(configs.Warning, config.Listen.HTTP, "the status page does not answer: "+err.Error())
+		f.Cure = "systemctl restart milterd   by which listen.http takes effect"
+		return []configs.Finding{f}
 	}
 	var findings []configs.Finding
 	for _, m := range bypassedList.FindAllSubmatch(page, -1) {
@@ -230,9 +239,7 @@ func listen(config *configs.Config, path string) []configs.Finding {
 		return nil // the doctor says so
 	}
 	findings := askResolver(ctx, config, cf.Hostname)
-	if _, err := net.DefaultResolver.LookupHost(ctx, cf.Hostname); err != nil {
-		findings = append(findings, found(configs.Warning, path, fmt.Sprintf("the host name %s has no address: sendmail waits for it at each start, and others distrust it (%v)", cf.Hostname, err)))
-	}
+	findings = append(findings, hostName(ctx, path, cf.Hostname)...)
 	asked := make(map[string]bool)
 	for _, d := range cf.Daemons {
 		host := d.Addr
@@ -252,6 +259,22 @@ func listen(config *configs.Config, path string) []configs.Finding {
 	return findings
 }
 
+// hostName looks whether a name ($j) is one that others can know this host by.
+func hostName(ctx context.Context, path, name string) []configs.Finding {
+	short, _, full := strings.Cut(name, ".")
+	_, err := net.DefaultResolver.LookupHost(ctx, name)
+	if full && err == nil {
+		return nil
+	}
+	f := found(configs.Warning, path, fmt.Sprintf("the host name %s has no address: other servers refuse mail from users of it, such as reports of this host (%v)", name, err))
+	f.Cure = name + ". IN A ADDRESS   in the DNS"
+	if !full {
+		f.Text = fmt.Sprintf("the host name %s is not a full one, with a domain: sendmail calls itself so, and may wait a minute for a better one at each start", name)
+		f.Cure = "127.0.1.1 " + name + ".YOUR.DOMAIN " + short + "   in /etc/hosts, in place of other lines with this name"
+	}
+	return []configs.Finding{f}
+}
+
 // listenTo hears what one port tells.
 func listenTo(ctx context.Context, target string, d sendmail.Daemon) []configs.Finding {
 	reports, err := probe.Look(ctx, probe.Options{Targets: []string{target}, Owned: true, Timeout: 10 * time.Second, Time: 20 * time.Second})
@@ -261,7 +284,9 @@ func listenTo(ctx context.Context, target string, d sendmail.Daemon) []configs.F
 	var findings []configs.Finding
 	for _, r := range reports {
 		if r.Error != "" {
-			findings = append(findings, found(configs.Warning, target, "sendmail does not answer at this port: "+r.Error))
+			f := found(configs.Warning, target, "sendmail does not answer at this port: "+r.Error)
+			f.Cure = "systemctl restart sendmail   which has not read this sendmail.cf, or is not running; see its log"
+			findings = append(findings, f)
 		} else if d.Demands() && len(r.Mechanisms.Clear)+len(r.Mechanisms.TLS) == 0 {
 			f := found(configs.Severe, target, "AUTH is demanded (M=a), and none is offered: everybody reads 530 5.7.0 and nobody can send")
 			f.Cure = "users and a certificate, or no M=a: see \"Port 25 takes mail, port 587 sends it\" in milterd-cookbook(7)"

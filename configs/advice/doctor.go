@@ -63,7 +63,7 @@ func Doctor(e Examined) []configs.Finding {
 			p.names(own, following)
 		}
 		p.mta()
-		p.relaying()
+		p.relaying(found)
 		p.ports()
 		p.telling()
 		p.tables()

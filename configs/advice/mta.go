@@ -52,8 +52,8 @@ func ours(listen []string, socket string) bool {
 	})
 }
 
-// relaying looks for what lets strangers relay.
-func (p *patient) relaying() {
+// relaying looks for what lets strangers relay, beyond what has been found of the table.
+func (p *patient) relaying(found []configs.Finding) {
 	f := p.cf.Features
 	if f.RelayLocalFrom {
 		p.at(configs.Severe, 0, "dnl FEATURE(`relay_local_from')", "FEATURE(relay_local_from) is in force: anybody who gives one of your addresses as sender may relay")
@@ -71,7 +71,10 @@ func (p *patient) relaying() {
 		if e.value.Kind != access.KindRelay || !e.ofClients() {
 			continue
 		}
-		if wide := tooWide(e.key); wide != "" {
+		told := slices.ContainsFunc(found, func(f configs.Finding) bool {
+			return f.Severity == configs.Severe && f.File == path && f.Line == e.line
+		})
+		if wide := tooWide(e.key); wide != "" && !told {
 			key, _, _ := strings.Cut(e.text, " ")
 			p.add(configs.Severe, "Connect:NETWORK OF YOUR OWN\tRELAY", path, e.line, "%s lets %s relay", key, wide)
 		}
@@ -217,19 +220,25 @@ func (p *patient) surroundings() {
 	}
 }
 
-// directories looks for one that sendmail would not go through.
+// directories looks for one that sendmail would not go through, or in which others could
+// be there before milterd.
 func (p *patient) directories(socket string) {
+	trusts := p.cf != nil && strings.Contains(strings.ToLower(p.cf.Options.Get("DontBlameSendmail").Value), "groupwritabledirpathsafe")
 	for dir := filepath.Dir(socket); dir != "/" && dir != "."; dir = filepath.Dir(dir) {
 		info, err := os.Stat(dir)
-		if err != nil || info.Mode()&0o002 == 0 {
-			continue
+		switch {
+		case err != nil:
+		case info.Mode()&0o002 != 0 && info.Mode()&os.ModeSticky != 0: // such as /tmp, which has to be so
+			p.add(configs.Warning, "listen: {milter: local:/run/milterd/milter.sock, map: local:/run/milterd/map.sock}", dir, 0,
+				"every user of this machine can make files in this directory, and so, while milterd is down, a %s that sendmail asks in its place", socket)
+			return
+		case info.Mode()&0o002 != 0:
+			p.add(configs.Severe, "chmod o-w "+dir, dir, 0, "every user of this machine can write to this directory, so sendmail calls %s unsafe and does not use it", socket)
+			return
+		case info.Mode()&0o020 != 0 && !trusts:
+			p.add(configs.Severe, "chmod g-w "+dir, dir, 0, "a group can write to this directory, so sendmail calls %s unsafe and does not use it", socket)
+			return
 		}
-		cure := "chmod o-w " + dir
-		if info.Mode()&os.ModeSticky != 0 { // such as /tmp, which has to be so
-			cure = "listen: {milter: local:/run/milterd/milter.sock, map: local:/run/milterd/map.sock}"
-		}
-		p.add(configs.Severe, cure, dir, 0, "every user of this machine can write to this directory, so sendmail calls %s unsafe and does not use it", socket)
-		return
 	}
 }
 

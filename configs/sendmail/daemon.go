@@ -27,6 +27,15 @@ func (d Daemon) Demands() bool { return strings.Contains(d.Flags, "a") && d.Offe
 // mailPorts are the names of the mail ports.
 var mailPorts = map[string]string{"": "25", "smtp": "25", "mail": "25", "submission": "587", "smtps": "465", "submissions": "465", "urd": "465"}
 
+// MailPort is the number of the mail port that /etc/services has under a name, empty if
+// there is none.
+func MailPort(service string) string {
+	if service == "" {
+		return ""
+	}
+	return mailPorts[strings.ToLower(service)]
+}
+
 // daemon reads the value of one DaemonPortOptions: fields with commas between them,
 // told apart by their first letter. A daemon may name filters of its own, with
 // semicolons between them.

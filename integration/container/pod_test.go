@@ -116,6 +116,11 @@ func checkHealth(t *testing.T, e *engine) {
 
 // shadow: pod.yaml as it is takes all mail and logs what it would refuse, as JSON.
 func (p *pod) shadow() {
+	// The names of the ConfigMap are ours.
+	trace, _ := p.try("exec", "mail-milterd", "/usr/sbin/milterd", "-check", "-explain", "-client", good, "-from", "x@other.example", "-to", "shin@example.test")
+	if !strings.Contains(trace, "delivered on this host (local)") {
+		p.t.Errorf("example.test is not local:\n%s", trace)
+	}
 	p.expect(good, "postmaster@example.test", messageTaken)
 	p.expect(refused, "postmaster@example.test", messageTaken)
 	testkit.Eventually(p.t, "the message is delivered", func() bool {

@@ -75,7 +75,7 @@ func (p *parser) hint(line int, kind hintKind, key, text string) {
 	case r.count > maxHints:
 		r.line = line
 	case kind == hintOpen:
-		p.urgent = append(p.urgent, Problem{File: p.table.name, Line: line, Text: fmt.Sprintf("key %q: %s", shownKey(key), text), Warning: true})
+		p.urgent = append(p.urgent, Problem{File: p.table.name, Line: line, Text: fmt.Sprintf("key %q: %s", shownKey(key), text), Warning: true, OpenRelay: true})
 	case kind == hintCR:
 		p.warn(line, "%s", text)
 	default:
@@ -173,6 +173,8 @@ func lookAtKey(e entry) (hintKind, string) {
 		return hintNever, fmt.Sprintf("%q at the end is a part of the key, so this entry never matches; leave it out", e.rest[len(e.rest)-1:])
 	case e.key[0] == '"' || strings.HasPrefix(e.rest, `"`):
 		return hintQuotes, "the quotes are a part of the key, so this entry never matches; leave them out"
+	case e.key[0] == '/' && (!strings.Contains(e.key, "@") || strings.HasSuffix(e.key, "/")):
+		return hintNever, "regular expressions are not known here, so this entry never matches; write a domain, an address or USER@"
 	case usesValues(e.tag) && strings.IndexFunc(e.rest, func(r rune) bool { return r >= 0x80 }) >= 0:
 		return hintLatin, "sendmail sees domains in their ASCII form, so this entry never matches; write xn--..."
 	}

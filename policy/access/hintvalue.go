@@ -131,10 +131,11 @@ func lookAtRelay(e entry) (hintKind, string) {
 	}
 	if e.network {
 		network, _, _ := parseNetwork(e.rest)
-		if network.Addr().Is4() && network.Bits() < shortest4 || network.Addr().Is6() && network.Bits() < shortest6 {
-			return hintOpen, fmt.Sprintf("OPEN RELAY: RELAY for %s, which is nearly everybody", network)
-		}
-		return hintNone, ""
+		return lookAtRelayed(network)
+	}
+	// sendmail looks the first octet up for a whole /8.
+	if octet, err := strconv.ParseUint(e.rest, 10, 8); err == nil && (e.tag == "connect" || e.tag == "") {
+		return lookAtRelayed(netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(octet)}), 8))
 	}
 	if strings.Contains(e.rest, ".") {
 		return hintNone, ""
@@ -142,6 +143,19 @@ func lookAtRelay(e entry) (hintKind, string) {
 	// A label alone is a top-level domain, and ipv6 all of IPv6.
 	if isLabel := strings.Trim(e.rest, "abcdefghijklmnopqrstuvwxyz-") == ""; isLabel && e.rest != "localhost" || e.rest == "ipv6" {
 		return hintOpen, fmt.Sprintf("OPEN RELAY: RELAY for everything below %s", e.rest)
+	}
+	return hintNone, ""
+}
+
+// lookAtRelayed finds networks that no one site has.
+func lookAtRelayed(network netip.Prefix) (hintKind, string) {
+	addr := network.Addr()
+	switch {
+	case network.Bits() == 8 && (addr.IsPrivate() || addr.IsLoopback()):
+	case addr.Is4() && network.Bits() == 8:
+		return hintOpen, fmt.Sprintf("OPEN RELAY: RELAY for the whole of %s, 16 million addresses; a network of your own has more octets, such as 203.0.113", network)
+	case addr.Is4() && network.Bits() < shortest4 || addr.Is6() && network.Bits() < shortest6:
+		return hintOpen, fmt.Sprintf("OPEN RELAY: RELAY for %s, which is nearly everybody", network)
 	}
 	return hintNone, ""
 }

@@ -187,6 +187,8 @@ type Problem struct {
 	Text string
 	// Warning: the entry is used. It is left out otherwise.
 	Warning bool
+	// OpenRelay: the entry lets nearly everybody relay.
+	OpenRelay bool
 }
 
 // String is the problem as FILE:LINE: TEXT.
