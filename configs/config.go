@@ -16,7 +16,8 @@
 //
 // [Load] and [Parse] only read the configuration. [Config.Policy] goes on to
 // read what it names, the access table, the domain files and sendmail.cf, and
-// makes the policy; [Config.Files] lists those files, so that they can be watched.
+// makes the policy; [Config.Files] lists those files, so that they can be watched. [Place] says
+// where a configuration is, and reload.go what a reload loses or does not change.
 package configs
 
 import (

@@ -50,7 +50,7 @@ type reloader struct {
 	dns atomic.Pointer[dnscheck.Live]
 	// nat outlives a reload.
 	nat *door.NATGuard
-	// grants is nil before openGrants, and where none are configured.
+	// grants is nil before openGrants, and if none are configured.
 	grants *sources.Sources
 	// shared is the Redis that grants and limits share; nil without one.
 	shared *redis.Client
