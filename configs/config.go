@@ -16,7 +16,8 @@
 //
 // [Load] and [Parse] only read the configuration. [Config.Policy] goes on to
 // read what it names, the access table, the domain files and sendmail.cf, and
-// makes the policy; [Config.Files] lists those files, so that they can be watched.
+// makes the policy; [Config.Files] lists those files, so that they can be watched. [Place] says
+// where a configuration is, and reload.go what a reload loses or does not change.
 package configs
 
 import (
@@ -71,7 +72,7 @@ type Config struct {
 
 	// name is the file the configuration came from, empty for the embedded one.
 	name string
-	// entries is how many each file had when Policy read it.
+	// entries is how many the access table and each class file had, by path, when Policy read them.
 	entries map[string]int
 	// leftOut counts the entries that the access table then had and that cannot be
 	// used.

@@ -174,19 +174,19 @@ func TestTheEmbeddedConfigurationHasTheDocumentedDefaults(t *testing.T) {
 			Sender: reject,
 			SenderDomain: policy.SenderDomainCheck{
 				Mode:      policy.ModeOff,
-				Missing:   policy.Outcome{Action: policy.ActionReject, Reply: reply("553 5.1.8 Domain of sender address {sender} does not exist")},
-				NullMX:    policy.Outcome{Action: policy.ActionReject, Reply: reply("550 5.7.27 Domain of sender address {sender} takes no mail")},
-				Temporary: policy.Outcome{Action: policy.ActionReject, Reply: reply("451 4.1.8 Domain of sender address {sender} does not resolve")},
-				BadMX:     policy.Outcome{Action: policy.ActionAccept, Reply: reply("550 5.1.8 Domain of sender address {sender} has no usable mail host")},
+				Missing:   policy.Reaction{Action: policy.ActionReject, Reply: reply("553 5.1.8 Domain of sender address {sender} does not exist")},
+				NullMX:    policy.Reaction{Action: policy.ActionReject, Reply: reply("550 5.7.27 Domain of sender address {sender} takes no mail")},
+				Temporary: policy.Reaction{Action: policy.ActionReject, Reply: reply("451 4.1.8 Domain of sender address {sender} does not resolve")},
+				BadMX:     policy.Reaction{Action: policy.ActionAccept, Reply: reply("550 5.1.8 Domain of sender address {sender} has no usable mail host")},
 			},
 			Client: reject,
 			RDNS: policy.RDNSCheck{
 				Mode:    policy.ModeEnforce,
 				Source:  policy.RDNSSourceSendmail,
-				Temp:    policy.Outcome{Action: policy.ActionReject, Reply: reply("450 4.7.25 Access denied. Cannot resolve PTR record for {addr}")},
-				Fail:    policy.Outcome{Action: policy.ActionReject, Reply: reply("450 4.7.25 Access denied. IP name lookup failed {addr}")},
-				Forged:  policy.Outcome{Action: policy.ActionAccept, Reply: reply("450 4.7.25 Access denied. IP name possibly forged {name}")},
-				Generic: policy.Outcome{Action: policy.ActionAccept, Reply: reply("450 4.7.25 Access denied. {name} looks like an access line")},
+				Temp:    policy.Reaction{Action: policy.ActionReject, Reply: reply("450 4.7.25 Access denied. Cannot resolve PTR record for {addr}")},
+				Fail:    policy.Reaction{Action: policy.ActionReject, Reply: reply("450 4.7.25 Access denied. IP name lookup failed {addr}")},
+				Forged:  policy.Reaction{Action: policy.ActionAccept, Reply: reply("450 4.7.25 Access denied. IP name possibly forged {name}")},
+				Generic: policy.Reaction{Action: policy.ActionAccept, Reply: reply("450 4.7.25 Access denied. {name} looks like an access line")},
 				Exempt:  exempt,
 			},
 			DNSBL: policy.DNSBLCheck{
@@ -302,7 +302,7 @@ func TestAFileOverridesTheDefaultsKeyByKey(t *testing.T) {
 	}
 	k.Client.Reject = defaultReply(t, "421 4.7.1 Later")
 	k.RDNS.Temp.Action = policy.ActionAccept
-	k.RDNS.Fail = policy.Outcome{Action: policy.ActionQuarantine, Reply: defaultReply(t, "550 5.7.25 no PTR record")}
+	k.RDNS.Fail = policy.Reaction{Action: policy.ActionQuarantine, Reply: defaultReply(t, "550 5.7.25 no PTR record")}
 	k.RDNS.Forged.Action = policy.ActionDiscard
 	k.RDNS.Exempt.Friend = false
 	want.Ports["587"] = policy.Port{Auth: policy.AuthAllow, TLS: policy.TLSAllow, Relay: policy.RelayEntitled, Checks: map[string]policy.Mode{}}

@@ -85,10 +85,10 @@ func (c *Config) senderDomainSchema() []field {
 	k := &c.Checks.SenderDomain
 	return []field{
 		{name: "mode", value: mode(&k.Mode)},
-		{name: "missing", section: outcomeSchema(&k.Missing)},
-		{name: "null_mx", section: outcomeSchema(&k.NullMX)},
-		{name: "temporary", section: outcomeSchema(&k.Temporary)},
-		{name: "bad_mx", section: append(outcomeSchema(&k.BadMX),
+		{name: "missing", section: reactionSchema(&k.Missing)},
+		{name: "null_mx", section: reactionSchema(&k.NullMX)},
+		{name: "temporary", section: reactionSchema(&k.Temporary)},
+		{name: "bad_mx", section: append(reactionSchema(&k.BadMX),
 			field{name: "networks", value: networks(&c.DNS.BadNetworks)})},
 	}
 }

@@ -94,10 +94,10 @@ func (c *Config) checksSchema() []field {
 		{name: "rdns", section: []field{
 			{name: "mode", value: mode(&k.RDNS.Mode)},
 			{name: "source", value: oneOf(&k.RDNS.Source, policy.RDNSSourceSendmail, policy.RDNSSourceOwn)},
-			{name: "temp", section: outcomeSchema(&k.RDNS.Temp)},
-			{name: "fail", section: outcomeSchema(&k.RDNS.Fail)},
-			{name: "forged", section: outcomeSchema(&k.RDNS.Forged)},
-			{name: "generic", section: append(outcomeSchema(&k.RDNS.Generic),
+			{name: "temp", section: reactionSchema(&k.RDNS.Temp)},
+			{name: "fail", section: reactionSchema(&k.RDNS.Fail)},
+			{name: "forged", section: reactionSchema(&k.RDNS.Forged)},
+			{name: "generic", section: append(reactionSchema(&k.RDNS.Generic),
 				field{name: "builtin", value: boolean(&c.DNS.Generic)},
 				field{name: "patterns", value: list(&c.DNS.Patterns, checkPattern)})},
 			{name: "exempt", section: exemptSchema(&k.RDNS.Exempt)},
@@ -113,11 +113,11 @@ func tableSchema(t *policy.TableCheck) []field {
 	}
 }
 
-func outcomeSchema(o *policy.Outcome) []field {
+func reactionSchema(r *policy.Reaction) []field {
 	return []field{
-		{name: "action", value: oneOf(&o.Action,
+		{name: "action", value: oneOf(&r.Action,
 			policy.ActionReject, policy.ActionAccept, policy.ActionDiscard, policy.ActionQuarantine)},
-		{name: "reply", value: reply(&o.Reply)},
+		{name: "reply", value: reply(&r.Reply)},
 	}
 }
 

@@ -24,8 +24,8 @@ func TestTheFileOfLoginsIsPartOfThePolicy(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := p.Checks.SenderLogin
-	if file := filepath.Join(dir, "senders"); k.File != file || c.Entries()[file] != 2 || !slices.Contains(c.Files(), file) {
-		t.Errorf("file %s, entries %v, watched %q", k.File, c.Entries(), c.Files())
+	if file := filepath.Join(dir, "senders"); k.File != file || c.entries[file] != 2 || !slices.Contains(c.Files(), file) {
+		t.Errorf("file %s, entries %v, watched %q", k.File, c.entries, c.Files())
 	}
 	if len(k.Logins["shin"]) != 2 || len(k.Logins["bo"]) != 1 {
 		t.Errorf("logins %v", k.Logins)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -172,18 +171,18 @@ func (c *Config) asked(cf *sendmail.Config) bool {
 	})
 }
 
-// mapFromSendmail takes the access table that sendmail uses. Where sendmail has
+// mapFromSendmail takes the access table that sendmail uses. If sendmail has
 // none, or asks a server for it, the default file stays.
 func (s *sources) mapFromSendmail(cf *sendmail.Config) {
 	switch {
 	case cf.Access.Text != "":
 		s.access = source{path: cf.Access.Text, missing: mustExist, file: s.cf, line: cf.Access.Line}
-		// Where only the text is gone, sendmail still has its table.
+		// If only the text is gone, sendmail still has its table.
 		if _, err := os.Stat(cf.Access.File); cf.Access.Optional && errors.Is(err, fs.ErrNotExist) {
 			s.access.missing = warnMissing
 		}
 	case s.withoutTable, cf.Access.Type == "socket" && leadsTo(s.config.Listen.Map, cf.Access.Socket) && !cf.Access.Optional:
-		// sendmail's rules ask milterd alone, and an empty table refuses nobody.
+		// sendmail's rules ask milterd alone, and an empty table refuses no client.
 		s.access.missing, s.access.file, s.access.line = mustExist, s.cf, cf.Access.Line
 	case cf.Access.Type == "":
 		s.warn(s.cf, 0, "no FEATURE(access_db), so sendmail looks nothing up in %s", s.access.path)
@@ -235,10 +234,6 @@ func (c *Config) path(p string) string {
 	}
 	return filepath.Join(filepath.Dir(c.name), p)
 }
-
-// Entries is how many entries the access table and each class file had, by path,
-// when Policy last made a policy of them.
-func (c *Config) Entries() map[string]int { return maps.Clone(c.entries) }
 
 // LeftOut is how many entries of the access table cannot be used and were left out
 // when Policy last made a policy. The daemon goes on without them; to -check they

@@ -57,7 +57,7 @@ func (s NameStatus) String() string {
 
 // PTRName is one PTR name and what became of it.
 type PTRName struct {
-	// Name is in lower case and without its final dot. Where Status is
+	// Name is in lower case and without its final dot. If Status is
 	// NameIgnored it may hold anything, as Printable leaves it.
 	Name   string
 	Status NameStatus

@@ -26,7 +26,8 @@
 //   - reply.go turns a verdict into the answer.
 //   - server.go starts and stops it all; stats.go counts.
 //
-// Package milter/door opens the sockets.
+// log.go writes the line of a message, lingering.go finds refused recipients
+// that the MTA does not let go of. Package milter/service opens the sockets.
 //
 // When milterd is not there, sendmail does what the F= equate of its
 // INPUT_MAIL_FILTER line says. With F=T it answers 451 and the client comes

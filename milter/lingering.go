@@ -14,7 +14,7 @@ var lingeringReply = policy.Reply{Code: 451, Enhanced: "4.1.3", Text: "A refused
 
 // lingers reports whether an MTA may send the message to a recipient that a filter has
 // refused. sendmail puts a recipient on its list before it asks its filters, and looks for
-// a refused one there as in a list of addresses (removefromlist). Where a comma is not in
+// a refused one there as in a list of addresses (removefromlist). If a comma is not in
 // quotes or in a comment, it finds half an address, and takes nothing off the list.
 func lingers(to string) bool {
 	for to != "" {

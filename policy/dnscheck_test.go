@@ -32,7 +32,7 @@ func (s *scripted) NameListings(ListClients, []string) Listings { return s.names
 func dnsFixture(t *testing.T) *Policy {
 	t.Helper()
 	p := fixture(t, table)
-	refuse := func(s string) Outcome { return Outcome{Action: ActionReject, Reply: reply(t, s)} }
+	refuse := func(s string) Reaction { return Reaction{Action: ActionReject, Reply: reply(t, s)} }
 	exempt := p.Checks.RDNS.Exempt
 	p.Checks.RDNS.Source = RDNSSourceOwn
 	p.Checks.RDNS.Forged = refuse("450 4.7.25 forged")

@@ -199,14 +199,14 @@ func refusing(r Reply, rule, reason string) finding {
 }
 
 // configured makes a finding of what is configured for a result.
-func (e *evaluation) configured(o Outcome, rule, reason string) finding {
-	switch o.Action {
+func (e *evaluation) configured(to Reaction, rule, reason string) finding {
+	switch to.Action {
 	case ActionReject, ActionTempfail:
-		return e.refusal(o.Reply, rule, reason)
+		return e.refusal(to.Reply, rule, reason)
 	case ActionDiscard:
 		return finding{action: ActionDiscard, rule: rule, reason: reason}
 	case ActionQuarantine:
-		return finding{action: ActionQuarantine, reply: Reply{Text: e.expand(o.Reply).Text}, rule: rule, reason: reason}
+		return finding{action: ActionQuarantine, reply: Reply{Text: e.expand(to.Reply).Text}, rule: rule, reason: reason}
 	}
 	return pass(reason + ", which is accepted")
 }

@@ -47,8 +47,8 @@ const (
 	ModeOff     Mode = "off"     // not evaluated
 )
 
-// Outcome is what to do on one result of a check.
-type Outcome struct {
+// Reaction is what to do on one result of a check.
+type Reaction struct {
 	// Action is accept, reject (with Reply, 4xx or 5xx), discard or
 	// quarantine (with Reply.Text as the reason).
 	Action Action
@@ -112,7 +112,7 @@ type RelayCheck struct {
 type SenderDomainCheck struct {
 	Mode Mode
 	// Missing, NullMX, Temporary and BadMX say what to do on each result.
-	Missing, NullMX, Temporary, BadMX Outcome
+	Missing, NullMX, Temporary, BadMX Reaction
 }
 
 // RDNSSource says whose reverse look-up the rdns check acts on.
@@ -131,10 +131,10 @@ type RDNSCheck struct {
 	Mode   Mode
 	Source RDNSSource
 	// Temp, Fail and Forged say what to do on each result.
-	Temp, Fail, Forged Outcome
+	Temp, Fail, Forged Reaction
 	// Generic says what to do with a client whose confirmed names are all of the
 	// kind that providers give to access lines (Source own only).
-	Generic Outcome
+	Generic Reaction
 	Exempt  Exempt
 }
 

@@ -29,7 +29,7 @@ func fixture(t testing.TB, table string) *Policy {
 		t.Fatalf("access table: %v %v", err, problems)
 	}
 	reject := TableCheck{Mode: ModeEnforce, Reject: reply(t, "550 5.7.1 Access denied")}
-	tempfail := func(s string) Outcome { return Outcome{Action: ActionReject, Reply: reply(t, s)} }
+	tempfail := func(s string) Reaction { return Reaction{Action: ActionReject, Reply: reply(t, s)} }
 	return &Policy{
 		Access:   parsed,
 		Features: features,
@@ -58,7 +58,7 @@ func fixture(t testing.TB, table string) *Policy {
 				Mode:   ModeEnforce,
 				Temp:   tempfail("450 4.7.25 Access denied. Cannot resolve PTR record for {addr}"),
 				Fail:   tempfail("450 4.7.25 Access denied. IP name lookup failed {addr}"),
-				Forged: Outcome{Action: ActionAccept},
+				Forged: Reaction{Action: ActionAccept},
 				Exempt: Exempt{Authenticated: true, Relay: true, ConnectOK: true, Friend: true, Postmaster: true},
 			},
 		},

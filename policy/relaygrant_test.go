@@ -189,7 +189,7 @@ func TestNobodyIsRefusedForGoodWhileAGrantCannotBeAskedFor(t *testing.T) {
 		{"the sender's domain does not exist", func(p *Policy) { p.Checks.DNSBL.Mode = ModeOff }, client("203.0.113.8", "mail.good.example")},
 		{"the client has no name", func(p *Policy) {
 			p.Checks.SenderDomain.Mode, p.Checks.RDNS.Source = ModeOff, RDNSSourceSendmail
-			p.Checks.RDNS.Fail = Outcome{Action: ActionReject, Reply: reply(t, "550 5.7.25 no name")}
+			p.Checks.RDNS.Fail = Reaction{Action: ActionReject, Reply: reply(t, "550 5.7.25 no name")}
 		}, client("203.0.113.8", "FAIL")},
 	} {
 		t.Run(c.name, func(t *testing.T) {

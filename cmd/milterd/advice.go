@@ -21,6 +21,7 @@ import (
 	"milterd/configs/advice"
 	"milterd/configs/sendmail"
 	"milterd/integration/probe"
+	"milterd/milter/service"
 	"milterd/milter/status"
 )
 
@@ -60,7 +61,7 @@ func mcFlags(o *options, f *flag.FlagSet) {
 }
 
 func runMC(o *options, stdout, stderr io.Writer) int {
-	config, _, err := o.place().load()
+	config, _, err := o.place().Load()
 	if err != nil {
 		return complain(stderr, err)
 	}
@@ -109,13 +110,13 @@ const (
 
 // runDoctor looks at sendmail and milterd together.
 func runDoctor(o *options, stdout, stderr io.Writer) int {
-	config, missing, err := o.place().load()
+	config, missing, err := o.place().Load()
 	if err != nil {
 		return complain(stderr, err)
 	}
 	e := advice.Examined{Config: config, CF: cmp.Or(o.advice.cf, config.SendmailCF(), defaultCF), Now: time.Now(), BothDoors: advice.BothDoorsHere()}
 	if missing != "" {
-		e.Live = append(e.Live, found(configs.Warning, o.place().file(), missing))
+		e.Live = append(e.Live, found(configs.Warning, o.place().File(), missing))
 	}
 	if text, err := os.ReadFile("/etc/resolv.conf"); err == nil {
 		e.Resolver = string(text)
@@ -152,7 +153,7 @@ func unreadable(o *options) []configs.Finding {
 	for line := range strings.Lines(text.String()) {
 		line = strings.TrimPrefix(strings.TrimSpace(line), "milterd: ")
 		if line != "" && !strings.HasPrefix(line, "warning: ") && !strings.HasPrefix(line, "checked as the user ") {
-			findings = append(findings, found(configs.Severe, "user "+daemonUser, line))
+			findings = append(findings, found(configs.Severe, "user "+service.User, line))
 		}
 	}
 	return findings

@@ -9,7 +9,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -152,22 +151,6 @@ func TestAPortWhereNobodyCanSend(t *testing.T) {
 		if worst != want {
 			t.Errorf("M=%s: the worst finding is %v, want %v", flags, worst, want)
 		}
-	}
-}
-
-// TestTheGroupsThatTheUnitAdds asks a systemctl of the test's own.
-func TestTheGroupsThatTheUnitAdds(t *testing.T) {
-	dir := t.TempDir()
-	t.Setenv("PATH", dir)
-	if got := daemonGroups(); !slices.Equal(got, []string{"smmsp"}) {
-		t.Errorf("without systemd: %q", got)
-	}
-	script := "#!/bin/sh\n[ \"$*\" = 'show --property=SupplementaryGroups --value milterd.service' ] && echo smmsp adm\n"
-	if err := os.WriteFile(filepath.Join(dir, "systemctl"), []byte(script), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if got := daemonGroups(); !slices.Equal(got, []string{"smmsp", "adm"}) {
-		t.Errorf("with a group that the administrator has added: %q", got)
 	}
 }
 

@@ -6,10 +6,10 @@ import (
 	"os/user"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"milterd/integration/testkit"
+	"milterd/milter/service"
 )
 
 // checked runs milterd -check on the configuration in a directory, whose name it
@@ -101,15 +101,10 @@ func TestAConfigurationIsCheckedAsTheDaemonsUser(t *testing.T) {
 	if err := os.Chmod(filepath.Join(dir, "access"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := newProcess(dir, "/proc/self/exe", "-config", filepath.Join(dir, "milterd.yaml"))
-	credential, err := credentialOf(other)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.SysProcAttr = &syscall.SysProcAttr{Credential: credential}
-	p.run(t)
-	if status := p.waitEnd(t); status != exitUsage || !p.log.Has("access: permission denied") {
-		t.Errorf("the daemon: exit status %d, log:\n%s", status, p.log)
+	var log testkit.Log
+	status, err = service.RunAs(other.Username, []string{"-config", filepath.Join(dir, "milterd.yaml")}, &log, &log)
+	if err != nil || status != exitUsage || !log.Has("access: permission denied") {
+		t.Errorf("the daemon: exit status %d, %v, log:\n%s", status, err, &log)
 	}
 }
 

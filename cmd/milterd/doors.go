@@ -3,109 +3,21 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
-	"slices"
 	"sync/atomic"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"milterd/configs"
 	"milterd/milter"
 	"milterd/milter/door"
+	"milterd/milter/service"
 	"milterd/milter/socketmap"
 	"milterd/milter/status"
 	"milterd/policy/replay/record"
 )
-
-// The names of systemd's sockets (FileDescriptorName=) for the map door and the
-// status page. A socket of any other name is the filter door's.
-const (
-	mapSocket    = "map"
-	statusSocket = "http"
-)
-
-// sockets are the listening sockets of the doors and of the status page.
-type sockets struct {
-	filter, maps, status []net.Listener
-}
-
-// openSockets opens the configured sockets. What the service manager has opened
-// (systemd.socket(5)) is taken over, and then the configured addresses of that door
-// do not count.
-func openSockets(config *configs.Config, logger *slog.Logger) (*sockets, error) {
-	inherited, err := activation.ListenersWithNames()
-	if err != nil {
-		return nil, fmt.Errorf("take over sockets: %w", err)
-	}
-	s := new(sockets)
-	for name, listeners := range inherited {
-		for _, ln := range listeners {
-			if ln == nil {
-				return nil, errors.New("take over sockets: one is not a listening stream socket")
-			}
-			switch name {
-			case mapSocket:
-				s.maps = append(s.maps, ln)
-			case statusSocket:
-				s.status = append(s.status, ln)
-			default:
-				s.filter = append(s.filter, ln)
-			}
-		}
-	}
-	listen := config.Listen
-	if len(s.filter) == 0 {
-		if s.filter, err = open(listen, listen.Milter); err != nil {
-			return nil, errors.Join(fmt.Errorf("listen.milter: %w", err), s.close())
-		}
-	}
-	if len(s.status) == 0 && listen.HTTP != "" {
-		if s.status, err = open(listen, []string{listen.HTTP}); err != nil {
-			logger.Warn("no status page (listen.http) until milterd is restarted; mail does not depend on it", "error", err)
-		}
-	}
-	if len(s.maps) > 0 {
-		return s, nil
-	}
-	s.maps, err = open(listen, listen.Map)
-	if err != nil && config.MapWanted() {
-		return nil, errors.Join(fmt.Errorf("listen.map: %w", err), s.close())
-	}
-	if err != nil {
-		logger.Warn("the map door stays shut: a sendmail that includes milterd.m4 would put all mail off; listen.map says where it is, or that there is none (listen.map: [])", "error", err)
-	}
-	return s, nil
-}
-
-// open opens the sockets of one door, or none.
-func open(config configs.Listen, addresses []string) ([]net.Listener, error) {
-	var listeners []net.Listener
-	for _, address := range addresses {
-		ln, err := door.Listen(address, config.SocketMode, config.SocketGroup)
-		if err != nil {
-			for _, opened := range listeners {
-				err = errors.Join(err, opened.Close())
-			}
-			return nil, err
-		}
-		listeners = append(listeners, ln)
-	}
-	return listeners, nil
-}
-
-// close closes sockets that no server has taken.
-func (s *sockets) close() error {
-	var errs []error
-	for _, ln := range slices.Concat(s.filter, s.maps, s.status) {
-		errs = append(errs, ln.Close())
-	}
-	return errors.Join(errs...)
-}
 
 // doors are the two servers that sendmail asks.
 type doors struct {
@@ -145,12 +57,12 @@ func newDoors(r *reloader, recorder *record.Recorder) *doors {
 
 // serve serves all sockets with run, which starts a goroutine, and sends the error
 // of a listener that fails.
-func (d *doors) serve(s *sockets, logger *slog.Logger, run func(func()), failures chan<- error) {
+func (d *doors) serve(s *service.Sockets, logger *slog.Logger, run func(func()), failures chan<- error) {
 	for _, door := range []struct {
 		name      string
 		listeners []net.Listener
 		serve     func(net.Listener) error
-	}{{status.Filter, s.filter, d.filter.Serve}, {status.Map, s.maps, d.maps.Serve}} {
+	}{{status.Filter, s.Filter, d.filter.Serve}, {status.Map, s.Map, d.maps.Serve}} {
 		for _, ln := range door.listeners {
 			logger.Info("listening", "door", door.name, "address", ln.Addr().Network()+":"+ln.Addr().String())
 			run(func() {

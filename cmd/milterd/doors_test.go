@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"milterd/configs"
 	"milterd/integration/testkit"
 )
 
@@ -176,59 +174,6 @@ func TestSocketsOfTheServiceManagerAreToldByTheirNames(t *testing.T) {
 				if _, err := os.Stat(socket); err != nil {
 					t.Errorf("the service manager's socket: %v", err)
 				}
-			}
-		})
-	}
-}
-
-func TestAMapDoorThatCannotBeOpened(t *testing.T) {
-	for _, c := range []struct {
-		name, listen string
-		impossible   bool   // what the configuration leaves to the default cannot be had
-		err, warning string // parts
-		maps         int
-	}{
-		{"asked for", "milter: local:DIR/milter.sock, map: local:DIR/none/none/map.sock", false, "listen.map: ", "", 0},
-		{"asked for, the second of two", "milter: local:DIR/milter.sock, map: [local:DIR/map.sock, local:DIR/none/none/map.sock]", false, "listen.map: ", "", 0},
-		{"left to the default", "milter: local:DIR/milter.sock", true, "", "the map door stays shut", 0},
-		{"not wanted", "milter: local:DIR/milter.sock, map: []", false, "", "", 0},
-		{"open", "milter: local:DIR/milter.sock, map: [local:DIR/map.sock, local:DIR/map2.sock]", false, "", "", 2},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			dir := newDir(t, "listen: {"+c.listen+"}\n", "")
-			config, err := configs.Load(filepath.Join(dir, "milterd.yaml"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if c.impossible {
-				config.Listen.Map = []string{"local:" + dir + "/none/none/map.sock"}
-			}
-			var log testkit.Log
-			s, err := openSockets(config, slog.New(slog.NewTextHandler(&log, nil)))
-			if c.err != "" {
-				if err == nil || !strings.Contains(err.Error(), c.err) || !strings.Contains(err.Error(), dir+"/none") {
-					t.Fatalf("error %v, expected %s and the path", err, c.err)
-				}
-				for _, name := range []string{"milter.sock", "map.sock"} {
-					if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
-						t.Errorf("%s has been left behind", name)
-					}
-				}
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() {
-				if err := s.close(); err != nil {
-					t.Error(err)
-				}
-			}()
-			if len(s.filter) != 1 || len(s.maps) != c.maps {
-				t.Errorf("%d sockets of the filter door and %d of the map door, expected 1 and %d", len(s.filter), len(s.maps), c.maps)
-			}
-			if got := log.String(); !strings.Contains(got, c.warning) || c.warning == "" && got != "" {
-				t.Errorf("log %q, expected %q", got, c.warning)
 			}
 		})
 	}

@@ -1,21 +1,17 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
-	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"milterd/milter/door"
 	"milterd/policy"
-	"milterd/policy/grant"
 	"milterd/policy/grant/control"
 )
 
@@ -39,7 +35,7 @@ func runGrants(o *options, stdout, stderr io.Writer) int {
 
 // commandRunning has a running milterd carry out a command, by its control socket.
 func commandRunning(o *options, stderr io.Writer, command func(context.Context, *control.Client) error) int {
-	config, _, err := o.place().load()
+	config, _, err := o.place().Load()
 	if err != nil {
 		return complain(stderr, err)
 	}
@@ -78,7 +74,7 @@ func doGrants(ctx context.Context, client *control.Client, o grantOptions, stdou
 	var answer string
 	switch {
 	case o.grant == "" && o.revoke == "":
-		return listGrants(ctx, client, stdout)
+		return client.WriteGrants(ctx, stdout)
 	case o.grant != "":
 		answer, err = client.Grant(ctx, addr, user)
 	case addr.IsValid():
@@ -107,27 +103,4 @@ func (o grantOptions) subject() (addr netip.Addr, user string, err error) {
 		return netip.Addr{}, "", fmt.Errorf("-grant %s: expected an IP address", o.grant)
 	}
 	return netip.Addr{}, text, nil
-}
-
-// listGrants prints the grants, those that end first at the top.
-func listGrants(ctx context.Context, client *control.Client, stdout io.Writer) error {
-	var all []grant.Grant
-	if err := client.List(ctx, func(g grant.Grant) { all = append(all, g) }); err != nil {
-		return err
-	}
-	slices.SortFunc(all, func(a, b grant.Grant) int {
-		return cmp.Or(a.Expires.Compare(b.Expires), a.Addr.Compare(b.Addr))
-	})
-	var table bytes.Buffer
-	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ADDRESS\tUSER\tSOURCE\tSINCE\tEXPIRES")
-	for _, g := range all {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", g.Addr, cmp.Or(policy.Printable(g.User), "-"), policy.Printable(g.Source),
-			g.Since.Local().Format(time.DateTime), g.Expires.Local().Format(time.DateTime))
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	_, err := table.WriteTo(stdout)
-	return err
 }

@@ -50,6 +50,7 @@ var mayImport = map[string][]string{
 	"milter/socketmap": {"policy", "policy/access", "milter/door"},
 	"milter/tally":     {"policy", "milter/door"},
 	"milter/status":    {"policy", "milter", "milter/door", "milter/socketmap", "milter/tally", "policy/limits"},
+	"milter/service":   {"configs", "milter/door", "milter/status"},
 	"configs/sendmail": {"policy", "policy/access"},
 	"configs/watch":    nil,
 	"configs/manual":   nil,

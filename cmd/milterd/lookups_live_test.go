@@ -11,6 +11,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"milterd/configs"
 	"milterd/configs/watch"
 	"milterd/dnscheck"
 	"milterd/integration/testkit"
@@ -39,7 +40,7 @@ func newWired(t testing.TB, config, server string) *wired {
 	if err := os.WriteFile(filepath.Join(d.dir, "access"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d.reloader = newReloader(place{flag: filepath.Join(d.dir, "milterd.yaml")}, d.log)
+	d.reloader = newReloader(configs.Place{Flag: filepath.Join(d.dir, "milterd.yaml")}, d.log)
 	t.Cleanup(d.close)
 	d.configure(t, config, server)
 	return d

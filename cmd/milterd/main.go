@@ -10,14 +10,14 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
+	"os/user"
 	"runtime"
 	"runtime/debug"
 	"strings"
 
 	"milterd/configs"
+	"milterd/milter/service"
 	"milterd/milter/status"
 	"milterd/policy/replay/dryrun"
 )
@@ -63,7 +63,7 @@ func runCheck(o *options, stdout, stderr io.Writer) int {
 	}
 	rules, err := loadRules(o.place(), draft, stderr)
 	if err == nil && o.against != "" {
-		o.check.Against, err = loadRules(place{flag: o.against}, other, stderr)
+		o.check.Against, err = loadRules(configs.Place{Flag: o.against}, other, stderr)
 	}
 	if err != nil {
 		return complain(stderr, err)
@@ -73,10 +73,39 @@ func runCheck(o *options, stdout, stderr io.Writer) int {
 	return dryrun.Run(rules, o.check)
 }
 
+// checkAsUser runs a check of the configuration as the user that milterd will run as, in
+// a process of that user's: what root can read, and write to, says little. It is not
+// done if this process is that user's already, or if it is root's and the user of
+// milterd.service does not exist.
+func checkAsUser(o *options, stdout, stderr io.Writer) (status int, done bool) {
+	if o.user == "" && (os.Geteuid() != 0 || o.access != "") {
+		return 0, false
+	}
+	name := cmp.Or(o.user, service.User)
+	args := []string{"-check", "-user", name}
+	if o.config != "" {
+		args = append(args, "-config", o.config)
+	}
+	if o.access != "" {
+		args = append(args, "-access", o.access)
+	}
+	status, err := service.RunAs(name, args, stdout, stderr)
+	switch {
+	case errors.Is(err, service.ErrThisUser), o.user == "" && errors.As(err, new(user.UnknownUserError)):
+		o.check.Places = true
+		return 0, false
+	case err != nil:
+		return complain(stderr, fmt.Errorf("-user %s: %w", name, err)), true
+	case status != exitOK:
+		dryrun.Complain(stderr, fmt.Errorf("checked as the user %s; -user root checks as root", name))
+	}
+	return status, true
+}
+
 // loadRules reads a configuration, with a draft of the access table if there is one;
 // what it warns of goes to stderr.
-func loadRules(from place, draft string, stderr io.Writer) (*dryrun.Rules, error) {
-	config, warning, err := from.load()
+func loadRules(from configs.Place, draft string, stderr io.Writer) (*dryrun.Rules, error) {
+	config, warning, err := from.Load()
 	if err != nil {
 		return nil, err
 	}
@@ -97,10 +126,10 @@ func complain(stderr io.Writer, err error) int {
 // into the configuration is told, but does not make the daemon unwell: it goes on by the
 // policy from before.
 func runHealth(o *options, stdout, stderr io.Writer) int {
-	config, _, err := o.place().load()
+	config, _, err := o.place().Load()
 	if err != nil {
 		complain(stderr, err)
-		if config, err = configs.LoadListen(o.place().file(), os.Environ()...); err != nil {
+		if config, err = configs.LoadListen(o.place().File(), os.Environ()...); err != nil {
 			return exitFailure
 		}
 	}
@@ -156,49 +185,9 @@ func version() string {
 	return text + ", " + info.GoVersion
 }
 
-// place is where the configuration is.
-type place struct {
-	// flag is the -config flag, empty without one.
-	flag string
-	// fallback is read without a flag, if there is such a file.
-	fallback string
-}
-
 // place is where a command line says that the configuration is.
-func (o *options) place() place { return place{flag: o.config, fallback: defaultConfig} }
-
-// file is the file that is, or would be, read.
-func (p place) file() string {
-	if p.flag != "" {
-		return p.flag
-	}
-	return p.fallback
-}
-
-// load reads the configuration. Without a flag, the embedded one counts, with a warning,
-// only if there is no directory for one either: a service whose file is gone must not
-// begin to refuse mail.
-func (p place) load() (config *configs.Config, warning string, err error) {
-	config, err = configs.Load(p.file(), os.Environ()...)
-	if p.flag != "" || !errors.Is(err, fs.ErrNotExist) {
-		return config, "", err
-	}
-	if _, statErr := os.Stat(filepath.Dir(p.fallback)); !errors.Is(statErr, fs.ErrNotExist) {
-		return nil, "", fmt.Errorf("%w; expected that file, as its directory is there (with the line `mode: shadow` it refuses nothing, with `mode: enforce` it is the built-in configuration)%s",
-			err, p.misnamed())
-	}
-	config, err = configs.Default(os.Environ()...)
-	return config, "no configuration file " + p.fallback + ", the built-in one is in force", err
-}
-
-// misnamed tells of a file that may be meant.
-func (p place) misnamed() string {
-	// A pattern without special characters but the last cannot be malformed.
-	others, _ := filepath.Glob(strings.TrimSuffix(p.fallback, filepath.Ext(p.fallback)) + ".*")
-	if len(others) == 0 {
-		return ""
-	}
-	return "; " + others[0] + " is there, but not read: rename it, or use -config"
+func (o *options) place() configs.Place {
+	return configs.Place{Flag: o.config, Fallback: defaultConfig}
 }
 
 // complaints are the lines of an error: a bad configuration has one for each

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -163,41 +162,6 @@ func TestRunWithoutServing(t *testing.T) {
 				t.Errorf("stdout %q, stderr %q", stdout.String(), stderr.String())
 			}
 		})
-	}
-}
-
-func TestWithoutAFlagTheDefaultConfigurationCountsIfThereIsOne(t *testing.T) {
-	dir := t.TempDir()
-	from := place{fallback: filepath.Join(dir, "etc", "milterd.yaml")}
-	load := func(want, wantWarning, wantErr string) {
-		t.Helper()
-		name := ""
-		config, warning, err := from.load()
-		if err != nil {
-			if got := strings.ReplaceAll(err.Error(), dir, "DIR"); wantErr == "" || !strings.Contains(got, wantErr) {
-				t.Errorf("error %q, expected %q", got, wantErr)
-			}
-			return
-		}
-		name = config.Name()
-		if warning = strings.ReplaceAll(warning, dir, "DIR"); name != want || warning != wantWarning || wantErr != "" {
-			t.Errorf("configuration %q, warning %q; expected %q, %q, error %q", name, warning, want, wantWarning, wantErr)
-		}
-	}
-	load("", "no configuration file DIR/etc/milterd.yaml, the built-in one is in force", "")
-	if err := os.Mkdir(filepath.Join(dir, "etc"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	load("", "", "read configuration: stat DIR/etc/milterd.yaml: no such file or directory; expected that file, as its directory is there")
-	write(t, dir, "etc/milterd.yml", "mode: shadow\n")
-	load("", "", "; DIR/etc/milterd.yml is there, but not read: rename it, or use -config")
-	write(t, dir, "etc/milterd.yaml", "mode: shadow\n")
-	load(from.fallback, "", "")
-	write(t, dir, "etc/milterd.yaml", "mode: shadoww\n")
-	load("", "", "did you mean shadow?")
-	from.flag = filepath.Join(dir, "other.yaml")
-	if _, _, err := from.load(); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a named file that is missing: %v", err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"milterd/milter/service"
 	"milterd/policy/replay/dryrun"
 )
 
@@ -164,7 +165,7 @@ func checkFlags(o *options, f *flag.FlagSet) {
 	resultFlags(o, f, dryrun.Text, dryrun.JSON, dryrun.TAP, dryrun.JUnit)
 	explainFlag(o, f)
 	sessionFlag(o, f)
-	textFlag(f, &o.user, "user", "the `NAME` of the user to check a configuration as; for root by default the service's ("+daemonUser+"), if it exists")
+	textFlag(f, &o.user, "user", "the `NAME` of the user to check a configuration as; for root by default the service's ("+service.User+"), if it exists")
 }
 
 func againstFlags(o *options, f *flag.FlagSet) {

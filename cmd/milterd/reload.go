@@ -7,9 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"maps"
 	"os"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -22,6 +20,7 @@ import (
 	"milterd/dnscheck/answers"
 	"milterd/milter/door"
 	"milterd/milter/logs"
+	"milterd/milter/service"
 	"milterd/milter/status"
 	"milterd/milter/tally"
 	"milterd/policy"
@@ -37,7 +36,7 @@ const pollInterval = 30 * time.Second
 // read and validated as a whole before it takes the old one's place; while
 // anything is wrong with it, the old one stays.
 type reloader struct {
-	from   place
+	from   configs.Place
 	stderr io.Writer
 	logger *slog.Logger
 	level  slog.LevelVar
@@ -51,7 +50,7 @@ type reloader struct {
 	dns atomic.Pointer[dnscheck.Live]
 	// nat outlives a reload.
 	nat *door.NATGuard
-	// grants is nil before openGrants, and where none are configured.
+	// grants is nil before openGrants, and if none are configured.
 	grants *sources.Sources
 	// shared is the Redis that grants and limits share; nil without one.
 	shared *redis.Client
@@ -73,7 +72,7 @@ type reloader struct {
 	page atomic.Pointer[pageFacts]
 }
 
-func newReloader(from place, stderr io.Writer) *reloader {
+func newReloader(from configs.Place, stderr io.Writer) *reloader {
 	return &reloader{from: from, stderr: stderr, watcher: watch.New(pollInterval), tally: tally.New(time.Now())}
 }
 
@@ -135,10 +134,10 @@ func (r *reloader) held() door.Grants {
 // that an administrator wants it (SIGHUP, or the start), rather than that a file
 // happened to change.
 func (r *reloader) load(asked bool) error {
-	configFile := r.from.file()
+	configFile := r.from.File()
 	r.watcher.Refresh()
 	r.watcher.Add(configFile)
-	config, missing, err := r.from.load()
+	config, missing, err := r.from.Load()
 	if r.config != nil && r.config.Name() != "" && (missing != "" || errors.Is(err, fs.ErrNotExist)) {
 		return fmt.Errorf("%s: no such file any more; what it said stays in force until it is there again", configFile)
 	}
@@ -151,7 +150,7 @@ func (r *reloader) load(asked bool) error {
 	if err != nil {
 		return err
 	}
-	lost, gone := emptied(r.config, config)
+	lost, gone := config.Emptied(r.config)
 	if len(lost) > 0 && (gone || !asked) {
 		// A program that takes a file away, or empties it, may be about to write it anew.
 		return errors.New(strings.Join(lost, "\n"))
@@ -186,29 +185,6 @@ func (r *reloader) load(asked bool) error {
 	return nil
 }
 
-// emptied tells of files that have lost all their entries, and whether one of them is
-// gone. That can be meant; more often a program that writes the file is not done, or has
-// failed.
-func emptied(before, now *configs.Config) (lost []string, gone bool) {
-	if before == nil {
-		return nil, false
-	}
-	entries := now.Entries()
-	for _, file := range slices.Sorted(maps.Keys(entries)) {
-		had := before.Entries()[file]
-		if had == 0 || entries[file] > 0 {
-			continue
-		}
-		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-			gone = true
-			lost = append(lost, fmt.Sprintf("%s: no such file any more, %d entries before; expected it there again, though it may be empty", file, had))
-			continue
-		}
-		lost = append(lost, fmt.Sprintf("%s: no entries any more, %d before", file, had))
-	}
-	return lost, gone
-}
-
 // run reloads on SIGHUP and when files change, until ctx ends.
 func (r *reloader) run(ctx context.Context, hangups <-chan os.Signal) {
 	for {
@@ -229,8 +205,8 @@ func (r *reloader) run(ctx context.Context, hangups <-chan os.Signal) {
 // and logged again then only if it is another one.
 func (r *reloader) reload(reason string) {
 	if reason != watch.Retrying {
-		notify(r.logger, daemon.SdNotifyReloading+"\n"+daemon.SdNotifyMonotonicUsec())
-		defer notify(r.logger, daemon.SdNotifyReady)
+		service.Notify(r.logger, daemon.SdNotifyReloading+"\n"+daemon.SdNotifyMonotonicUsec())
+		defer service.Notify(r.logger, daemon.SdNotifyReady)
 	}
 	if err := r.load(reason == watch.Hangup); err != nil {
 		r.failed(reason, err, reason == watch.Retrying && err.Error() == r.failure)

@@ -31,7 +31,7 @@ func finishReport(o *options, f *flag.FlagSet) error {
 // runReport prints what became of mail: in the running milterd, which tells at
 // listen.http, or of recorded sessions, as this configuration decides them.
 func runReport(o *options, stdout, stderr io.Writer) int {
-	config, _, err := o.place().load()
+	config, _, err := o.place().Load()
 	if err != nil {
 		return complain(stderr, err)
 	}

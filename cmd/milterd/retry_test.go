@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"milterd/configs"
 	"milterd/configs/watch"
 	"milterd/integration/testkit"
 )
@@ -18,7 +19,7 @@ func reloading(t *testing.T, config, access string) (dir string, log *testkit.Lo
 	t.Helper()
 	dir = newDir(t, config, access)
 	log = new(testkit.Log)
-	r := newReloader(place{fallback: filepath.Join(dir, "milterd.yaml")}, log)
+	r := newReloader(configs.Place{Fallback: filepath.Join(dir, "milterd.yaml")}, log)
 	closing(t, closer(r.watcher.Close))
 	r.watcher = watch.New(5 * time.Millisecond)
 	if err := r.load(true); err != nil {
@@ -76,7 +77,7 @@ func TestAConfigurationThatVanishesDoesNotBecomeTheBuiltInOne(t *testing.T) {
 
 func TestTheBuiltInConfigurationIsInForceWithAWarning(t *testing.T) {
 	log := new(testkit.Log)
-	r := newReloader(place{fallback: filepath.Join(t.TempDir(), "none", "milterd.yaml")}, log)
+	r := newReloader(configs.Place{Fallback: filepath.Join(t.TempDir(), "none", "milterd.yaml")}, log)
 	defer closing(t, closer(r.watcher.Close))
 	if err := r.load(true); err != nil {
 		t.Fatal(err)
@@ -92,7 +93,7 @@ func TestTheBuiltInConfigurationIsInForceWithAWarning(t *testing.T) {
 func TestAFailedReloadIsTriedAgainAndLoggedOnce(t *testing.T) {
 	dir := newDir(t, baseConfig, rejectsBad)
 	log := new(testkit.Log)
-	r := newReloader(place{fallback: filepath.Join(dir, "milterd.yaml")}, log)
+	r := newReloader(configs.Place{Fallback: filepath.Join(dir, "milterd.yaml")}, log)
 	defer closing(t, closer(r.watcher.Close))
 	if err := r.load(true); err != nil {
 		t.Fatal(err)
@@ -146,7 +147,7 @@ func TestAFileThatBecomesUnreadableIsReportedAndRepaired(t *testing.T) {
 func TestAFileThatIsEmptiedOrTakenAwayNeedsAHangup(t *testing.T) {
 	dir := newDir(t, baseConfig, rejectsBad)
 	log := new(testkit.Log)
-	r := newReloader(place{flag: filepath.Join(dir, "milterd.yaml")}, log)
+	r := newReloader(configs.Place{Flag: filepath.Join(dir, "milterd.yaml")}, log)
 	defer closing(t, closer(r.watcher.Close))
 	if err := r.load(true); err != nil {
 		t.Fatal(err)
@@ -177,7 +178,7 @@ func TestAFileThatIsGoneOpensNothing(t *testing.T) {
 	write(t, dir, "sendmail.cf", "V10/Berkeley\nDjmx.example.test\nKaccess hash -o -T<TMPF> "+filepath.Join(dir, "access")+".db\nFR-o "+filepath.Join(dir, "relay")+"\nScheck_rcpt\n")
 	write(t, dir, "relay", "a.example\n")
 	log := new(testkit.Log)
-	r := newReloader(place{flag: filepath.Join(dir, "milterd.yaml")}, log)
+	r := newReloader(configs.Place{Flag: filepath.Join(dir, "milterd.yaml")}, log)
 	defer closing(t, closer(r.watcher.Close))
 	if err := r.load(true); err != nil {
 		t.Fatal(err)
@@ -208,7 +209,7 @@ func TestAnAccessTableThatLosesAllItsEntriesIsWarnedAbout(t *testing.T) {
 	dir := newDir(t, config, rejectsBad)
 	write(t, dir, "relay", "# none yet\n")
 	log := new(testkit.Log)
-	r := newReloader(place{flag: filepath.Join(dir, "milterd.yaml")}, log)
+	r := newReloader(configs.Place{Flag: filepath.Join(dir, "milterd.yaml")}, log)
 	defer closing(t, closer(r.watcher.Close))
 	if err := r.load(true); err != nil {
 		t.Fatal(err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"sync"
@@ -15,6 +14,7 @@ import (
 
 	"milterd/configs"
 	"milterd/milter/logs"
+	"milterd/milter/service"
 	"milterd/milter/status"
 	"milterd/policy/replay/record"
 )
@@ -56,14 +56,14 @@ func runServe(o *options, _, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "milterd: %v\n", err)
 		return exitFailure
 	}
-	sockets, err := openSockets(r.config, r.logger)
+	sockets, err := service.Open(r.config, r.logger)
 	if err != nil {
 		fmt.Fprintf(stderr, "milterd: %v\n", err)
 		return exitFailure
 	}
 	recorder, err := openRecorder(r.config.Record, r.logger)
 	if err != nil {
-		fmt.Fprintf(stderr, "milterd: %v\n", errors.Join(err, sockets.close()))
+		fmt.Fprintf(stderr, "milterd: %v\n", errors.Join(err, sockets.Close()))
 		return exitFailure
 	}
 	defer closeRecorderNow(recorder, r.logger)
@@ -72,8 +72,8 @@ func runServe(o *options, _, stderr io.Writer) int {
 
 // serve serves at the doors and reloads until a signal ends it or a listener
 // fails.
-func serve(r *reloader, d *doors, s *sockets, recorder *record.Recorder, hangups, ends <-chan os.Signal) int {
-	failures := make(chan error, len(s.filter)+len(s.maps))
+func serve(r *reloader, d *doors, s *service.Sockets, recorder *record.Recorder, hangups, ends <-chan os.Signal) int {
+	failures := make(chan error, len(s.Filter)+len(s.Map))
 	var running sync.WaitGroup
 	d.serve(s, r.logger, running.Go, failures)
 	r.register(r.registry)
@@ -82,7 +82,7 @@ func serve(r *reloader, d *doors, s *sockets, recorder *record.Recorder, hangups
 		recorder.Register(r.registry)
 	}
 	// The page goes last: until then it tells how the end goes.
-	page := status.Serve(s.status, status.Page{Problem: d.problem, Metrics: r.registry.Handler(), Report: r.report(d.problem), Access: r.pageAccess}, r.logger)
+	page := status.Serve(s.Status, status.Page{Problem: d.problem, Metrics: r.registry.Handler(), Report: r.report(d.problem), Access: r.pageAccess}, r.logger)
 	defer page.Shutdown()
 	reloading, stopReloading := context.WithCancel(context.Background())
 	defer stopReloading()
@@ -91,8 +91,8 @@ func serve(r *reloader, d *doors, s *sockets, recorder *record.Recorder, hangups
 		r.grants.Run(reloading, running.Go)
 	}
 	running.Go(func() { r.limits.Run(reloading) })
-	running.Go(func() { watchdog(reloading, s, r.logger) })
-	notify(r.logger, daemon.SdNotifyReady)
+	running.Go(func() { s.Watchdog(reloading, r.logger) })
+	service.Notify(r.logger, daemon.SdNotifyReady)
 
 	code, within := exitOK, r.start.Listen.Shutdown
 	select {
@@ -102,7 +102,7 @@ func serve(r *reloader, d *doors, s *sockets, recorder *record.Recorder, hangups
 		r.logger.Error("shutting down: a listener failed", "error", err)
 		code = exitFailure
 	}
-	notify(r.logger, daemon.SdNotifyStopping)
+	service.Notify(r.logger, daemon.SdNotifyStopping)
 	stopReloading()
 
 	ctx, cancel := context.WithTimeout(context.Background(), within)
@@ -121,11 +121,4 @@ func serve(r *reloader, d *doors, s *sockets, recorder *record.Recorder, hangups
 	running.Wait()
 	d.stopped(r.logger)
 	return code
-}
-
-// notify tells the service manager about a state, if there is one that listens.
-func notify(logger *slog.Logger, state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
-		logger.Warn("cannot notify the service manager", "error", err)
-	}
 }

@@ -65,19 +65,3 @@ func TestTheWatchdogIsToldAsLongAsTheDoorsAnswer(t *testing.T) {
 		closing(t, c)
 	}
 }
-
-// TestADoorThatKeepsItsClientsWaitingHangs: the service manager is not told then.
-func TestADoorThatKeepsItsClientsWaitingHangs(t *testing.T) {
-	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer closing(t, ln)
-	for name, s := range map[string]*sockets{"filter": {filter: []net.Listener{ln}}, "map": {maps: []net.Listener{ln}}} {
-		t.Run(name, func(t *testing.T) {
-			if s.hang() == nil {
-				t.Error("it is said to answer")
-			}
-		})
-	}
-}

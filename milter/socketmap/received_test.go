@@ -14,7 +14,7 @@ import (
 
 // scrubbing is a policy of a site that hides its own users.
 func scrubbing(t testing.TB, received policy.Scrub) *policy.Policy {
-	refuse := policy.Outcome{Action: policy.ActionReject, Reply: policy.Reply{Code: 550, Enhanced: "5.7.1", Text: "no"}}
+	refuse := policy.Reaction{Action: policy.ActionReject, Reply: policy.Reply{Code: 550, Enhanced: "5.7.1", Text: "no"}}
 	return &policy.Policy{
 		Access: table(t, "Connect:192.0.2\tRELAY\nFrom:user@our.example\tREJECT\n"),
 		Local:  policy.NewClass("our.example"),

@@ -11,7 +11,7 @@
 //
 // A line that begins with # and an empty line are ignored; a # later in a line
 // belongs to the value. Keys are folded to lower case (A to Z only). White
-// space inside a value is kept as written. Where a key stands twice, the first
+// space inside a value is kept as written. If a key stands twice, the first
 // line counts and the second is reported with both line numbers.
 //
 // A line that makemap leaves out is left out here, too, and reported: one that

@@ -32,7 +32,7 @@
 //
 // The last two save the requests that are answered the same way each time.
 // auth_policy_report_after_auth must stay at its default, yes. Without a nonce Dovecot
-// does not start. Where milterd does not answer, Dovecot lets users in nevertheless
+// does not start. If milterd does not answer, Dovecot lets users in nevertheless
 // (auth_policy_reject_on_fail is no by default), and they get no grant.
 //
 // A unix socket is no exception: it has the mode and group of the sockets for sendmail,

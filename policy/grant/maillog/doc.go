@@ -38,7 +38,7 @@
 //     short it might be the end.
 //   - Only what a server logs after a login succeeded counts, and of a proxied login only
 //     what it logs when the other server has taken it. No anonymous login does:
-//     neither the mechanism nor the name ANONYMOUS, nor nobody, whom UW and Cyrus make
+//     neither the mechanism nor the name ANONYMOUS, nor the user nobody, whom UW and Cyrus make
 //     of such a client; nor a login without a name from a server that always has one.
 //   - A line that was cut in two has a second half that begins wherever the client
 //     wanted it to; see Parser.

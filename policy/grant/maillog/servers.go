@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// nobody is whom UW and Cyrus let anonymous clients be, UW's POP server without a
-// word of how they logged in. No person has this account.
+// nobody is the user that anonymous clients are to UW and Cyrus; UW's POP server does not
+// say how they logged in. No person has this account.
 const nobody = "nobody"
 
 // dovecotTail is what Dovecot writes behind the name, in the order and with the

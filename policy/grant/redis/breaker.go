@@ -39,7 +39,7 @@ func (b *breaker) allow() bool {
 	return true
 }
 
-// open says that the server has failed, and nobody has had an answer since.
+// open says that the server has failed, and that no request has had an answer since.
 func (b *breaker) open() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

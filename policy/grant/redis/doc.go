@@ -52,7 +52,7 @@
 //
 // # Expiry in the log
 //
-// The server tells nobody when a key expires. Each milterd remembers the grants it
+// The server does not say when a key expires. Each milterd remembers the grants it
 // made itself (100,000 at most), asks about them when their time is over, and
 // reports those that are gone. A grant that another milterd has renewed since is that one's to
 // report; one that another has revoked looks like an expired one.

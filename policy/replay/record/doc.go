@@ -27,8 +27,8 @@
 // Replayed with the same configuration, an object gives the same verdicts. What
 // could not is left out, and counted: a message with text that is not UTF-8, which
 // JSON does not hold, and all of one connection beyond maxMessages messages, or
-// beyond maxOctets of what is written of it, so that it cannot crowd the others out
-// of files that together hold a few times that. Of a message with a great many
+// beyond maxOctets of what is written of it, so that others have room
+// in files that together hold a few times that. Of a message with a great many
 // recipients the first maxRecipients are kept, and its end is not expected. A message
 // that was given up shows its end in a replay, as a client that goes on would get it,
 // but nothing is expected of that.

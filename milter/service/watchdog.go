@@ -1,4 +1,4 @@
-package main
+package service
 
 import (
 	"context"
@@ -14,10 +14,17 @@ import (
 	"milterd/milter/status"
 )
 
-// watchdog tells the service manager that milterd is alive, if it wants to know
+// Notify tells the service manager about a state, if there is one that listens.
+func Notify(logger *slog.Logger, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		logger.Warn("cannot notify the service manager", "error", err)
+	}
+}
+
+// Watchdog tells the service manager that milterd is alive, if it wants to know
 // (WatchdogSec=), as long as every door answers. A door that does not answer once is
 // asked again before the service manager's patience ends.
-func watchdog(ctx context.Context, s *sockets, logger *slog.Logger) {
+func (s *Sockets) Watchdog(ctx context.Context, logger *slog.Logger) {
 	within, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
 		logger.Warn("cannot tell what the service manager's watchdog wants", "error", err)
@@ -31,7 +38,7 @@ func watchdog(ctx context.Context, s *sockets, logger *slog.Logger) {
 		if err := s.hang(); err != nil {
 			logger.Error("a door does not answer; the service manager will start milterd anew", "error", err, "within", within)
 		} else {
-			notify(logger, daemon.SdNotifyWatchdog)
+			Notify(logger, daemon.SdNotifyWatchdog)
 		}
 		select {
 		case <-ctx.Done():
@@ -44,8 +51,8 @@ func watchdog(ctx context.Context, s *sockets, logger *slog.Logger) {
 // hang asks at each door, and returns the error of one that keeps its client waiting.
 // One that is full and closes the connection at once does its work: sendmail puts mail
 // off then, and a restart would cut off the messages in progress.
-func (s *sockets) hang() error {
-	return errors.Join(hang(status.Filter, s.filter), hang(status.Map, s.maps))
+func (s *Sockets) hang() error {
+	return errors.Join(hang(status.Filter, s.Filter), hang(status.Map, s.Map))
 }
 
 func hang(name string, listeners []net.Listener) error {

@@ -1,7 +1,13 @@
 package configs
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -52,4 +58,26 @@ func (c *Config) NeedRestart(start *Config) []string {
 		}
 	}
 	return all
+}
+
+// Emptied tells of files that had entries in the configuration before, nil for none, and have none now,
+// and whether one of them is gone. That can be meant; more often a program that writes the file is not
+// done, or has failed.
+func (c *Config) Emptied(before *Config) (lost []string, gone bool) {
+	if before == nil {
+		return nil, false
+	}
+	for _, file := range slices.Sorted(maps.Keys(c.entries)) {
+		had := before.entries[file]
+		if had == 0 || c.entries[file] > 0 {
+			continue
+		}
+		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+			gone = true
+			lost = append(lost, fmt.Sprintf("%s: no such file any more, %d entries before; expected it there again, though it may be empty", file, had))
+			continue
+		}
+		lost = append(lost, fmt.Sprintf("%s: no entries any more, %d before", file, had))
+	}
+	return lost, gone
 }
