@@ -66,7 +66,9 @@ func fixture(t testing.TB, features access.Features) *policy.Policy {
 		t.Fatal(err)
 	}
 	rejecting := policy.TableCheck{Reject: reply(t, "550 5.7.1 Access denied to {sender}")}
-	refuse := func(s string) policy.Reaction { return policy.Reaction{Action: policy.ActionReject, Reply: reply(t, s)} }
+	refuse := func(s string) policy.Reaction {
+		return policy.Reaction{Action: policy.ActionReject, Reply: reply(t, s)}
+	}
 	exempt := policy.Exempt{Authenticated: true, Relay: true, ConnectOK: true, Friend: true, Postmaster: true}
 	return &policy.Policy{
 		Access: parsed, Features: features, Hostname: "mx.example.test", Domain: "example.test", OwnDomains: policy.NewClass("example.test"),
