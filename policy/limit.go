@@ -76,7 +76,7 @@ const (
 	ByLogin LimitBy = "login"
 	// ByClient: the client's IPv4 address, or the /64 of its IPv6 address.
 	ByClient LimitBy = "client"
-	// BySender: the envelope sender. The null sender has no count.
+	// BySender: the envelope sender, that of strangers apart. The null sender has no count.
 	BySender LimitBy = "sender"
 )
 
@@ -248,14 +248,14 @@ func (s *Session) relays(e *evaluation) bool {
 }
 
 // limitKey is what the count of a limit is kept for; empty for none.
-func (s *Session) limitKey(l *Limit, login string) string {
+func (s *Session) limitKey(e *evaluation, l *Limit, login string) string {
 	switch l.By {
 	case ByLogin:
 		return login
 	case ByClient:
 		return s.limitClient()
 	case BySender:
-		return s.limitSender()
+		return s.limitSender(e)
 	}
 	return ""
 }
@@ -274,11 +274,18 @@ func (s *Session) limitClient() string {
 	return network.String()
 }
 
-// limitSender is the sender as the table would find it.
-func (s *Session) limitSender() string {
-	from := s.message.mail.From
-	if a, err := s.policy.canonical(from); err == nil && from != "" {
-		from = a.String()
+// limitSender is the sender as the table would find it. Strangers have counts of their own:
+// they can name any sender, and would use up the room of one who may send.
+func (s *Session) limitSender(e *evaluation) string {
+	if s.message.mail.From == "" {
+		return ""
 	}
-	return access.Fold(from)
+	key := "a sender that cannot be read"
+	if a, err := s.canonicalSender(); err == nil {
+		key = access.Fold(a.String())
+	}
+	if !s.authenticated() && !s.relays(e) && (s.conn.Shared || s.grant() != GrantHeld) {
+		key += " (from strangers)"
+	}
+	return key
 }

@@ -201,11 +201,17 @@ func TestKeysOfLimits(t *testing.T) {
 		{"an IPv6 network", ByClient, "2001:db8:1:2:3::4", "a@b.example", "x", "l 2001:db8:1:2::/64 1"},
 		{"a sender, whose case does not count", BySender, "203.0.113.8", "A@B.Example", "x", "l a@b.example 1"},
 		{"a quoted sender is the same", BySender, "203.0.113.8", `"a"@b.example`, "x", "l a@b.example 1"},
+		{"so is one that the MTA alone can read", BySender, "203.0.113.8", `a@"b.example"`, "x", "l a@b.example 1"},
+		{"a stranger who names the same sender", BySender, "203.0.113.8", "a@b.example", "", "l a@b.example (from strangers) 1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			answers := new(counter)
 			s := limitFixture(t, Limit{Name: "l", By: c.by, Count: CountRecipients, Rates: rate(t, "1/1h")}).NewSession(client(c.addr, "mail.good.example"), answers)
-			s.Mail(Auth{Type: "PLAIN", Authen: c.auth}, Mail{From: c.from})
+			auth := Auth{Type: "PLAIN", Authen: c.auth}
+			if c.auth == "" {
+				auth = Auth{}
+			}
+			s.Mail(auth, Mail{From: c.from, Addr: "a@b.example"})
 			s.Rcpt(Recipient{To: "x@example.test", Mailer: "local"})
 			if diff := cmp.Diff([]string{c.want}, answers.asked); diff != "" {
 				t.Errorf("asked (-want +got):\n%s", diff)

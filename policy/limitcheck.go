@@ -58,7 +58,7 @@ func (s *Session) limitQueries(e *evaluation, login string, taken bool) []LimitQ
 		case taken && l.Count == CountRefused:
 			n = 0
 		}
-		key := s.limitKey(l, login)
+		key := s.limitKey(e, l, login)
 		if key == "" || !s.limited(e, l, login) {
 			continue
 		}

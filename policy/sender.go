@@ -8,11 +8,7 @@ func (s *Session) checkSender(e *evaluation) finding {
 	if from == "" {
 		return pass("the null sender is always accepted")
 	}
-	a, err := s.policy.canonical(from)
-	if err != nil && s.message.mail.Addr != "" {
-		// The MTA's own reading of it.
-		a, err = s.policy.canonical(s.message.mail.Addr)
-	}
+	a, err := s.canonicalSender()
 	if err != nil {
 		// What cannot be looked up must not slip past the table.
 		return finding{action: ActionReject, reply: senderSyntax, rule: "checks.sender", reason: "the address is written in a way that cannot be looked up"}
@@ -32,4 +28,14 @@ func (s *Session) checkSender(e *evaluation) finding {
 		return finding{action: ActionAccept, final: true, reason: e.rule(m.Probe)}
 	}
 	return e.entry(m, s.policy.Checks.Sender.Reject, "the access table has an entry for this sender")
+}
+
+// canonicalSender is the sender as it can be looked up: by its own notation, or as the MTA
+// has read it.
+func (s *Session) canonicalSender() (address, error) {
+	a, err := s.policy.canonical(s.message.mail.From)
+	if err != nil && s.message.mail.Addr != "" {
+		return s.policy.canonical(s.message.mail.Addr)
+	}
+	return a, err
 }
