@@ -107,10 +107,8 @@ func (c *Config) checkMaps(s *sources, cf *sendmail.Config) {
 		switch {
 		case m.Optional:
 			s.warn(s.cf, m.Line, "the map %s has -o: a sendmail that cannot connect to milterd takes the map for empty%s", m.Name, lost(isAccess))
-		case isAccess && m.Temporary != tempFailed:
-			s.warn(s.cf, m.Line, "the map %s has no -T%s: sendmail takes it for empty while milterd is down%s", m.Name, tempFailed, lost(isAccess))
-		case m.Temporary == "" && m.Name != questionMap: // its rules take no answer for 451
-			s.warn(s.cf, m.Line, "the map %s has no -T: sendmail takes it for empty while milterd is down", m.Name)
+		case isAccess && m.Temporary != "" && m.Temporary != tempFailed: // without any sendmail says 451 itself
+			s.warn(s.cf, m.Line, "the map %s has -T%s, a mark that its rules do not know, so while milterd is down nobody can tell what they make of it: expected -T%s", m.Name, m.Temporary, tempFailed)
 		}
 	}
 	c.checkQuestion(s, cf)

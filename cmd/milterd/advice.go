@@ -121,6 +121,12 @@ func runDoctor(o *options, stdout, stderr io.Writer) int {
 	if text, err := os.ReadFile("/etc/resolv.conf"); err == nil {
 		e.Resolver = string(text)
 	}
+	for _, path := range []string{"/etc/sasl2/Sendmail.conf", "/etc/mail/sasl/Sendmail.conf.2", "/usr/local/lib/sasl2/Sendmail.conf", "/usr/lib/sasl2/Sendmail.conf"} {
+		if text, err := os.ReadFile(path); err == nil {
+			e.SASL = string(text)
+			break
+		}
+	}
 	for _, answer := range askDoors(config) {
 		if !answer.Well() {
 			f := found(configs.Severe, answer.Address, answer.String()+": mail is put off, or passes unfiltered")

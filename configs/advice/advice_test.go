@@ -171,6 +171,30 @@ func TestWhatLiesAround(t *testing.T) {
 	testkit.Golden(t, filepath.Join("testdata", "around.findings"), strings.ReplaceAll(b.String(), dir, "DIR"))
 }
 
+// TestPasswordsThatHoldWithAnyRealm matter only if something goes by the login.
+func TestPasswordsThatHoldWithAnyRealm(t *testing.T) {
+	cf := generate(t, variant(t, "debian"))
+	const limited = "limits: {rules: {logins: {rate: 100/1h}}}\n"
+	for _, c := range []struct {
+		name, config, sasl string
+		want               bool
+	}{
+		{"a limit by login", limited, "pwcheck_method: saslauthd\n", true},
+		{"senders by login", "checks: {sender_login: {mode: enforce, allow: ['{login}']}}\n", "mech_list: PLAIN\n pwcheck_method: auxprop saslauthd\n", true},
+		{"nothing by login", "", "pwcheck_method: saslauthd\n", false},
+		{"passwords of SASL's own", limited, "# not saslauthd\npwcheck_method: auxprop\n", false},
+		{"no file", limited, "", false},
+	} {
+		got := false
+		for _, f := range Doctor(Examined{Config: config(t, cf, c.config), CF: cf, SASL: c.sasl, Now: time.Now()}) {
+			got = got || strings.HasPrefix(f.Text, "saslauthd takes a password with any realm")
+		}
+		if got != c.want {
+			t.Errorf("%s: told %t, want %t", c.name, got, c.want)
+		}
+	}
+}
+
 func TestTheImportListsWhatItLetsIn(t *testing.T) {
 	cf := generate(t, variant(t, "poprelayd"))
 	table := filepath.Join(filepath.Dir(cf), "access")

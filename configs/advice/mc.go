@@ -139,7 +139,7 @@ func privacyFlags(value string) []string {
 func tableLines(line func(string, ...any), c *configs.Config, cf *sendmail.Config) {
 	const lineOut = "define(`MILTERD_NO_ACCESS')dnl"
 	if cf == nil {
-		line("dnl %s   saves some seventy questions a session, if nothing but milterd", lineOut)
+		line("dnl %s   saves some twenty-five questions a session, if nothing but milterd", lineOut)
 		line("dnl needs the table: say with -cf which sendmail.cf there is, to be told.")
 		return
 	}
@@ -151,7 +151,7 @@ func tableLines(line func(string, ...any), c *configs.Config, cf *sendmail.Confi
 		return
 	}
 	line("dnl Nothing but milterd needs the table. With this line, sendmail does not ask for its keys;")
-	line("dnl take FEATURE(`access_db') out, and what needs it (blocklist_recipients, lookupdotdomain).")
+	line("dnl take FEATURE(`access_db') out.")
 	if cf.Access.Type != "" {
 		line("dnl milterd.yaml has to say then: access: {features: [%s]}", strings.Join(featureNames(cf.Features), ", "))
 	}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -217,6 +218,25 @@ func (p *patient) surroundings() {
 	}
 	if len(c.DNS.Lists) > 0 {
 		p.resolver()
+	}
+	p.realms()
+}
+
+// saslauthd looks at no realm, unless it was started with -r.
+var saslauthd = regexp.MustCompile(`(?m)^\s*pwcheck_method:.*\bsaslauthd\b`)
+
+// realms looks for passwords that hold with any realm, if something goes by the login.
+func (p *patient) realms() {
+	if !saslauthd.MatchString(p.SASL) {
+		return
+	}
+	byLogin := p.Config.Checks.SenderLogin.Mode != policy.ModeOff
+	for _, l := range p.Config.Limits.Rules {
+		byLogin = byLogin || l.By == policy.ByLogin && l.Mode != policy.ModeOff
+	}
+	if byLogin {
+		p.add(configs.Note, "OPTIONS=\"… -r\"   in /etc/default/saslauthd, or pwcheck_method: auxprop", "Sendmail.conf", 0,
+			"saslauthd takes a password with any realm, unless it runs with -r: with each name of domains.local, domains.relay and domains.realms a user has a count of its own, and its sender address")
 	}
 }
 
