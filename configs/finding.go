@@ -45,12 +45,20 @@ func FilterLine(address, timeouts string) string {
 // StockTimeouts are those of milterd.m4.
 const StockTimeouts = "S:10s;R:10s;E:1m"
 
-// filterLine is the one that leads to this configuration's filter door.
+// stockMilter is where milterd's own units have the filter door.
+const stockMilter = "local:/run/milterd/milter.sock"
+
+// filterLine is the one that leads to the filter door.
 func (c *Config) filterLine() string {
 	if len(c.Listen.Milter) == 0 {
 		return ""
 	}
-	return FilterLine(c.Listen.Milter[0], StockTimeouts)
+	address := c.Listen.Milter[0]
+	// A socket that sendmail would not use has to move, too: see checkSockets.
+	if _, sticky := openDir(strings.TrimPrefix(address, "local:")); sticky && strings.HasPrefix(address, "local:") {
+		address = stockMilter
+	}
+	return FilterLine(address, StockTimeouts)
 }
 
 func (s *sources) warn(file string, line int, format string, args ...any) {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -62,6 +63,39 @@ func (c *Config) CheckPlaces() error {
 		}
 	}
 	return p.err()
+}
+
+// checkSockets reports sockets that sendmail does not use, since every user of this
+// machine could put another one in their place.
+func (c *Config) checkSockets(s *sources) {
+	told := make(map[string]bool)
+	for _, l := range c.listeners() {
+		path, ok := strings.CutPrefix(l.address, "local:")
+		if l.key != "listen.milter" && l.key != "listen.map" || !ok {
+			continue
+		}
+		dir, sticky := openDir(path)
+		if dir == "" || told[dir] {
+			continue
+		}
+		told[dir] = true
+		cure := "chmod o-w " + dir
+		if sticky { // such as /tmp, which has to be so
+			cure = "listen: {milter: " + stockMilter + ", map: local:/run/milterd/map.sock}"
+		}
+		file, line := c.place(l.key)
+		s.severe(cure, file, line, "%s: every user of this machine can write to %s, so sendmail calls %s unsafe and does not use it", l.key, dir, path)
+	}
+}
+
+// openDir is the directory above a path that all may write to, empty if there is none.
+func openDir(path string) (dir string, sticky bool) {
+	for dir := filepath.Dir(path); dir != "/" && dir != "."; dir = filepath.Dir(dir) {
+		if info, err := os.Stat(dir); err == nil && info.Mode()&0o002 != 0 {
+			return dir, info.Mode()&fs.ModeSticky != 0
+		}
+	}
+	return "", false
 }
 
 // writable reports why files cannot be made in a directory.

@@ -50,6 +50,34 @@ func TestPlacesThatMilterdNeeds(t *testing.T) {
 	}
 }
 
+func TestSocketsThatSendmailDoesNotUse(t *testing.T) {
+	dir := write(t, map[string]string{"access": "", "sendmail.cf": "Kaccess hash DIR/access\n"})
+	for name, mode := range map[string]os.FileMode{"open": 0o777, "sticky": 0o777 | os.ModeSticky} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(filepath.Join(dir, name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := strings.ReplaceAll("sendmail: {cf: sendmail.cf}\nlisten: {milter: 'local:DIR/sticky/a', map: ['local:DIR/sticky/b', 'local:DIR/open/c']}\n", "DIR", dir)
+	_, findings, err := parse(t, dir, text).Examine()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range findings {
+		if f.Severity == Severe {
+			got = append(got, strings.ReplaceAll(f.String()+"; "+f.Cure, dir, "DIR"))
+		}
+	}
+	equal(t, "errors", got, []string{
+		"DIR/sendmail.cf: no INPUT_MAIL_FILTER leads to listen.milter (local:DIR/sticky/a), so sendmail does not ask milterd; there is none; INPUT_MAIL_FILTER(`milterd', `S=local:/run/milterd/milter.sock, F=T, T=S:10s;R:10s;E:1m')dnl",
+		"DIR/milterd.yaml:2: listen.milter: every user of this machine can write to DIR/sticky, so sendmail calls DIR/sticky/a unsafe and does not use it; listen: {milter: local:/run/milterd/milter.sock, map: local:/run/milterd/map.sock}",
+		"DIR/milterd.yaml:2: listen.map: every user of this machine can write to DIR/open, so sendmail calls DIR/open/c unsafe and does not use it; chmod o-w DIR/open",
+	})
+}
+
 // TestAFileThatIsTakenForAName: only a whole path is a file's.
 func TestAFileThatIsTakenForAName(t *testing.T) {
 	dir := write(t, map[string]string{"access": "", "local-host-names": "example.test\n", "relay-domains": "example.org\n"})

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -210,29 +208,8 @@ func (p *patient) surroundings() {
 	if age, ok := p.age(c.Name()); ok && c.Mode == policy.ModeShadow && age > 14*24*time.Hour {
 		p.add(configs.Warning, "mode: enforce", c.Name(), 0, "mode: shadow since %d days: milterd logs, and refuses nothing", int(age.Hours()/24))
 	}
-	for _, address := range slices.Concat(c.Listen.Milter, c.Listen.Map) {
-		if path, ok := strings.CutPrefix(address, "local:"); ok {
-			p.directories(path)
-		}
-	}
 	if len(c.DNS.Lists) > 0 {
 		p.resolver()
-	}
-}
-
-// directories looks for one that sendmail would not go through.
-func (p *patient) directories(socket string) {
-	for dir := filepath.Dir(socket); dir != "/" && dir != "."; dir = filepath.Dir(dir) {
-		info, err := os.Stat(dir)
-		if err != nil || info.Mode()&0o002 == 0 {
-			continue
-		}
-		cure := "chmod o-w " + dir
-		if info.Mode()&os.ModeSticky != 0 { // such as /tmp, which has to be so
-			cure = "listen: {milter: local:/run/milterd/milter.sock, map: local:/run/milterd/map.sock}"
-		}
-		p.add(configs.Severe, cure, dir, 0, "every user of this machine can write to this directory, so sendmail calls %s unsafe and does not use it", socket)
-		return
 	}
 }
 
