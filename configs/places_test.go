@@ -51,7 +51,7 @@ func TestPlacesThatMilterdNeeds(t *testing.T) {
 }
 
 func TestSocketsThatSendmailDoesNotUse(t *testing.T) {
-	dir := write(t, map[string]string{"access": "", "sendmail.cf": "Kaccess hash DIR/access\n"})
+	dir := write(t, map[string]string{"access": "", "sendmail.cf": cf, "access-of-sendmail": "", "names": ""})
 	for name, mode := range map[string]os.FileMode{"open": 0o777, "sticky": 0o777 | os.ModeSticky} {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
 			t.Fatal(err)
@@ -72,7 +72,7 @@ func TestSocketsThatSendmailDoesNotUse(t *testing.T) {
 		}
 	}
 	equal(t, "errors", got, []string{
-		"DIR/sendmail.cf: no INPUT_MAIL_FILTER leads to listen.milter (local:DIR/sticky/a), so sendmail does not ask milterd; there is none; INPUT_MAIL_FILTER(`milterd', `S=local:/run/milterd/milter.sock, F=T, T=S:10s;R:10s;E:1m')dnl",
+		"DIR/sendmail.cf: no INPUT_MAIL_FILTER leads to listen.milter (local:DIR/sticky/a), so sendmail does not ask milterd; there is milterd (S=local:/run/milterd/milter.sock); ",
 		"DIR/milterd.yaml:2: listen.milter: every user of this machine can write to DIR/sticky, so sendmail calls DIR/sticky/a unsafe and does not use it; listen: {milter: local:/run/milterd/milter.sock, map: local:/run/milterd/map.sock}",
 		"DIR/milterd.yaml:2: listen.map: every user of this machine can write to DIR/open, so sendmail calls DIR/open/c unsafe and does not use it; chmod o-w DIR/open",
 	})
