@@ -55,7 +55,7 @@ func (c *Config) checkFilters(s *sources, cf *sendmail.Config) {
 	}
 	cure := c.filterLine()
 	if slices.ContainsFunc(cf.Filters, func(f sendmail.Filter) bool { return cure == FilterLine(f.Socket, StockTimeouts) }) {
-		cure = "" // listen.milter has to move: see checkSockets
+		cure = "" // listen.milter has to move: see UnsafeSockets
 	}
 	found := "there is none"
 	if len(others) > 0 {

@@ -54,7 +54,7 @@ func (c *Config) filterLine() string {
 		return ""
 	}
 	address := c.Listen.Milter[0]
-	// A socket that sendmail would not use has to move, too: see checkSockets.
+	// A socket that sendmail would not use has to move, too: see UnsafeSockets.
 	if _, sticky := openDir(strings.TrimPrefix(address, "local:")); sticky && strings.HasPrefix(address, "local:") {
 		address = stockMilter
 	}

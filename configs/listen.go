@@ -94,7 +94,6 @@ func (s *sources) checkNames(key string, names []string) {
 func (c *Config) checkPlaces(s *sources) {
 	s.checkNames("domains.local", c.Domains.Local)
 	s.checkNames("domains.relay", c.Domains.Relay)
-	c.checkSockets(s)
 	g := &c.Grants
 	if g.File != "" && !isDir(filepath.Dir(g.File)) {
 		s.warnOf("grants.file", "there is no directory %s, and milterd does not start without", filepath.Dir(g.File))

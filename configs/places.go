@@ -65,9 +65,10 @@ func (c *Config) CheckPlaces() error {
 	return p.err()
 }
 
-// checkSockets reports sockets that sendmail does not use, since every user of this
-// machine could put another one in their place.
-func (c *Config) checkSockets(s *sources) {
+// UnsafeSockets are the findings about sockets that sendmail does not use, since every
+// user of this machine could put another one in their place.
+func (c *Config) UnsafeSockets() []Finding {
+	s := &sources{config: c}
 	told := make(map[string]bool)
 	for _, l := range c.listeners() {
 		path, ok := strings.CutPrefix(l.address, "local:")
@@ -86,6 +87,7 @@ func (c *Config) checkSockets(s *sources) {
 		file, line := c.place(l.key)
 		s.severe(cure, file, line, "%s: every user of this machine can write to %s, so sendmail calls %s unsafe and does not use it", l.key, dir, path)
 	}
+	return s.findings
 }
 
 // openDir is the directory above a path that all may write to, empty if there is none.

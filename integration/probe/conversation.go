@@ -95,6 +95,16 @@ func (c *conversation) reply() (Reply, error) {
 	return Reply{}, fmt.Errorf("read reply: %w", err)
 }
 
+// unwelcome is the error of a greeting that is none. sendmail counts the connections of
+// the last minute (FEATURE(`ratecontrol')), and those open (conncontrol).
+func unwelcome(greeting Reply) error {
+	cure := ""
+	if limit := strings.ToLower(greeting.Text); greeting.Code == 421 && (strings.Contains(limit, "rate limit") || strings.Contains(limit, "too many open connections")) {
+		cure = "; wait a minute, or have the server count no connections of this host (ClientRate:ADDRESS 0 and ClientConn:ADDRESS 0 in its access table)"
+	}
+	return fmt.Errorf("the greeting is %s%s", greeting, cure)
+}
+
 // command sends one line as it is and reads the reply.
 func (c *conversation) command(line string) (Reply, error) {
 	if err := c.conn.SetDeadline(time.Now().Add(c.timeout)); err != nil {

@@ -62,7 +62,7 @@ func (e *examination) inClear() error {
 	defer func() { c.close() }()
 	e.report.Greeting = c.greeting.String()
 	if c.greeting.Code != 220 {
-		return fmt.Errorf("the greeting is %s", c.greeting)
+		return unwelcome(c.greeting)
 	}
 	// A recipient without any introduction comes first. Some servers hang up on that.
 	early := e.try(c, "before EHLO", form{name: "plain", rcpt: plainRcpt}.filled(e.o, "localhost", e.addr))

@@ -1,9 +1,6 @@
 package probe
 
-import (
-	"context"
-	"fmt"
-)
+import "context"
 
 // Look has a short conversation with each target: what it tells, whether passwords go in
 // clear text, which TLS it speaks. No recipient is named.
@@ -20,7 +17,7 @@ func (e *examination) overlook() error {
 	defer c.close()
 	e.report.Greeting = c.greeting.String()
 	if c.greeting.Code != 220 {
-		return fmt.Errorf("the greeting is %s", c.greeting)
+		return unwelcome(c.greeting)
 	}
 	if err := c.hello(); err != nil {
 		return err
