@@ -294,3 +294,23 @@ func TestTheMachineNameIsOneLine(t *testing.T) {
 		t.Errorf("machine name %q", name)
 	}
 }
+
+// TestTheStockFileOfClassR may be missing, as in sendmail: nothing is relayed for then.
+func TestTheStockFileOfClassR(t *testing.T) {
+	files := parse(t, t.TempDir(), "domains: {relay: [/etc/mail/relay-domains, /etc/mail/others], local: [/etc/mail/local-host-names]}\n").sources()
+	if r := files.relay.files; r[0].missing != warnMissing || r[1].missing != mustExist || files.local.files[0].missing != mustExist {
+		t.Errorf("class R %+v, class w %+v", r, files.local.files)
+	}
+}
+
+// TestTheSampleSaysThatItActs: its line for the first days works as it stands.
+func TestTheSampleSaysThatItActs(t *testing.T) {
+	text, err := os.ReadFile("split-25-587.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := parse(t, t.TempDir(), strings.Replace(string(text), "\n#mode: shadow\n", "\nmode: shadow\n", 1))
+	if c.Mode != policy.ModeShadow {
+		t.Errorf("mode %s", c.Mode)
+	}
+}

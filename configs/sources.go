@@ -27,6 +27,10 @@ const (
 	mayBeMissing
 )
 
+// stockRelay is where sendmail has class R: F{R} -o, as many machines have no such file.
+// Nothing is relayed for without it.
+const stockRelay = "/etc/mail/relay-domains"
+
 // source is a file that a policy is made from.
 type source struct {
 	path    string
@@ -211,6 +215,9 @@ func (c *Config) source(key, path string, absent absence) source {
 	if c.explicit(key) {
 		s.file, s.line = c.place(key)
 		s.missing = mustExist
+		if path == stockRelay {
+			s.missing = warnMissing
+		}
 	}
 	return s
 }
