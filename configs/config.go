@@ -129,6 +129,8 @@ type Domains struct {
 	// Local (class w) and Relay (class R) hold names, and files of names
 	// (entries that begin with a slash).
 	Local, Relay []string
+	// Realms are realms of logins that tell people apart, beside Local and Relay.
+	Realms []string
 }
 
 // Status is about the page for people at Listen.HTTP.

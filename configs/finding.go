@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"strings"
 
 	"milterd/configs/sendmail"
@@ -54,8 +55,9 @@ func (c *Config) filterLine() string {
 		return ""
 	}
 	address := c.Listen.Milter[0]
-	// A socket that sendmail would not use has to move, too: see UnsafeSockets.
-	if _, sticky := openDir(strings.TrimPrefix(address, "local:")); sticky && strings.HasPrefix(address, "local:") {
+	// A socket in whose place others could be has to move, too: see UnsafeSockets.
+	path, local := strings.CutPrefix(address, "local:")
+	if _, mode := openDir(path, true); local && mode&os.ModeSticky != 0 {
 		address = stockMilter
 	}
 	return FilterLine(address, StockTimeouts)

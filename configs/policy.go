@@ -33,6 +33,8 @@ func (c *Config) Examine() (*policy.Policy, []Finding, error) {
 	p.Checks.Relay.LocalMailers = slices.Clone(c.Checks.Relay.LocalMailers)
 	p.Checks.SenderLogin.File = c.senderFile()
 	p.Checks.SenderLogin.Logins = s.logins(p.Checks.SenderLogin.File)
+	p.Realms = policy.NewClass(c.Domains.Realms...)
+	p.NameLogins()
 	c.readSecrets(s)
 	c.readCA(s)
 	c.checkNotify(s)

@@ -38,6 +38,7 @@ func (c *Config) schema() []field {
 			{name: "hostname", value: checked(&c.Domains.Hostname, optional(checkHostname))},
 			{name: "local", value: list(&c.Domains.Local, checkClassEntry)},
 			{name: "relay", value: list(&c.Domains.Relay, checkClassEntry)},
+			{name: "realms", value: list(&c.Domains.Realms, checkHostname)},
 		}},
 		{name: "dns", section: c.dnsSchema()},
 		{name: "mode", value: oneOf(&c.Mode, policy.ModeEnforce, policy.ModeShadow)},

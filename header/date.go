@@ -70,7 +70,7 @@ func datePartOf(word string) dateWord {
 // dateTokens returns what stays of a date and its comments: all words if there is
 // nothing to hide, else those that can be nothing but a part of a date.
 func (w *writer) dateTokens() []token {
-	stays := make([]token, 0, len(w.date))
+	stays := w.room.date[:0]
 	var keep []bool
 	if w.client {
 		keep = dateWords(w.date, w.traces)
@@ -82,6 +82,7 @@ func (w *writer) dateTokens() []token {
 			stays = append(stays, t)
 		}
 	}
+	w.room.date = stays
 	return stays
 }
 

@@ -35,9 +35,12 @@ const maxToken = 900
 func isSpace(c byte) bool { return c <= ' ' || c == 0x7f }
 
 // lex splits a value into tokens. clean is false if parentheses do not match.
-func lex(s string) (tokens []token, clean bool) {
+func lex(s string) (tokens []token, clean bool) { return lexInto(nil, s) }
+
+// lexInto is lex with room for the tokens.
+func lexInto(room []token, s string) (tokens []token, clean bool) {
 	const tokenSize = 14 // in octets, more or less
-	tokens = make([]token, 0, 8+len(s)/tokenSize)
+	tokens = slices.Grow(room[:0], 8+len(s)/tokenSize)
 	clean = true
 	flat := false // parentheses are only white space
 	for i := 0; i < len(s); {
@@ -192,7 +195,10 @@ func balanced(word string) string {
 func matches(text string) bool {
 	var open [3]int
 	quoted := false
-	for i := 0; i < len(text); i++ {
+	for i := range len(text) {
+		if isAlnum(text[i]) {
+			continue
+		}
 		switch kind := strings.IndexByte(`(<[)>]`, text[i]); {
 		case text[i] == '"':
 			quoted = !quoted
@@ -231,8 +237,11 @@ func joinWords(s string) string {
 
 // lower folds A to Z and leaves all other octets as they are.
 func lower(s string) string {
-	i := strings.IndexFunc(s, func(r rune) bool { return r >= 'A' && r <= 'Z' })
-	if i < 0 {
+	i := 0
+	for i < len(s) && (s[i] < 'A' || s[i] > 'Z') {
+		i++
+	}
+	if i == len(s) {
 		return s
 	}
 	b := []byte(s)

@@ -91,11 +91,24 @@ type received struct {
 	clean bool
 }
 
+// room is what a field's tokens and parts are kept in until the next field is parsed.
+type room struct {
+	head, tail []token
+	parts      []part
+	// date is what stays of the date.
+	date []token
+}
+
+// newRoom is room for usual fields.
+func newRoom() room {
+	return room{head: make([]token, 0, 32), tail: make([]token, 0, 12), date: make([]token, 0, 12)}
+}
+
 // parse takes the value of a Received field apart. No value is refused. repair: a
 // date without a semicolon is looked for.
-func parse(value string, repair bool) received {
+func (m *room) parse(value string, repair bool) received {
 	r := received{host: -1}
-	head, date, clean := split(value)
+	head, date, clean := m.split(value)
 	r.clean = clean
 	if date == nil && repair {
 		head, date = trailingDate(head)
@@ -104,7 +117,8 @@ func parse(value string, repair bool) received {
 	isLong := func(t token) bool { return len(t.text) > maxToken }
 	r.head, r.date = slices.DeleteFunc(head, isLong), slices.DeleteFunc(date, isLong)
 	r.cut = len(r.head)+len(r.date) < len(head)+len(date)
-	r.parts = partsOf(r.head)
+	m.parts = partsOf(m.parts, r.head)
+	r.parts = m.parts
 	r.choose()
 	return r
 }
@@ -112,14 +126,14 @@ func parse(value string, repair bool) received {
 // partsOf splits tokens at the keywords and semicolons. The word after from is its
 // value, also if it is a keyword, since a client may call itself anything. Only
 // "from by HOST" with no other by is a from without a value.
-func partsOf(head []token) []part {
+func partsOf(room []part, head []token) []part {
 	lastBy := -1
 	for i, t := range head {
 		if t.kind == kindWord && keyword(t.text) == clauseBy {
 			lastBy = i
 		}
 	}
-	parts := make([]part, 0, clauses)
+	parts := slices.Grow(room[:0], int(clauses))
 	begin, current := 0, clauseNone
 	open := false // the value of from is still to come
 	end := func(i int) {
@@ -211,17 +225,18 @@ const maxDate = 1000
 // for in the text first, so that nothing that is left open before it, such as a
 // comment, hides it. What stands behind the date, such as Courier's id or another
 // semicolon, is taken to stand before it. clean is false if parentheses do not match.
-func split(value string) (head, date []token, clean bool) {
+func (m *room) split(value string) (head, date []token, clean bool) {
 	i := strings.LastIndexByte(value, ';')
 	if i >= 0 && len(value)-i <= maxDate {
-		if tail, clean := lex(value[i+1:]); clean {
-			if n := dateEnd(tail); n > 0 {
-				head, clean := lex(value[:i])
-				return append(head, tail[n:]...), tail[:n], clean
+		if m.tail, clean = lexInto(m.tail, value[i+1:]); clean {
+			if n := dateEnd(m.tail); n > 0 {
+				m.head, clean = lexInto(m.head, value[:i])
+				return append(m.head, m.tail[n:]...), m.tail[:n], clean
 			}
 		}
 	}
-	head, clean = lex(value)
+	m.head, clean = lexInto(m.head, value)
+	head = m.head
 	end := len(head)
 	for i := len(head) - 1; i >= 0; i-- {
 		if head[i].kind != kindSemicolon {

@@ -12,13 +12,15 @@ type scrubber struct {
 	// from and by are what stands in place of clients and of software, by one comment
 	// at most; empty if nothing does.
 	from, by []token
-	// out and words are room for the tokens of a field and for its client's words.
+	// These are used for one field after the other.
+	room  room
+	field received
+	found traces
 	out   []token
-	words []string
 }
 
 func newScrubber(rules *Rules) *scrubber {
-	s := &scrubber{client: rules.Client, version: rules.Version, with: rules.With}
+	s := &scrubber{client: rules.Client, version: rules.Version, with: rules.With, room: newRoom()}
 	from, by := rules.From, rules.By
 	if checkFrom(from) != nil {
 		from = DefaultFrom
@@ -50,10 +52,11 @@ func (s *scrubber) scrub(value string) (string, bool) {
 // pass scrubs a value once, if there is something to change. clean is false if
 // brackets did not match.
 func (s *scrubber) pass(value string) (text string, changed, clean bool) {
-	r := parse(value, s.client)
-	w := writer{scrubber: s, received: &r, out: s.out[:0]}
+	s.field = s.room.parse(value, s.client)
+	r := &s.field
+	w := writer{scrubber: s, received: r, out: s.out[:0]}
 	if s.client {
-		w.traces = s.tracesOf(&r)
+		w.traces = s.tracesOf(r)
 	}
 	for i, p := range r.parts {
 		w.part(i, p)
@@ -102,7 +105,8 @@ func (s *scrubber) complete(head []token) []token {
 
 // tracesOf gathers the words by which a field names its client.
 func (s *scrubber) tracesOf(r *received) *traces {
-	t := &traces{words: s.words[:0]}
+	t := &s.found
+	*t = traces{words: t.words[:0]}
 	for _, p := range r.parts {
 		for _, tok := range s.foreign(p) {
 			switch {
@@ -114,7 +118,6 @@ func (s *scrubber) tracesOf(r *received) *traces {
 		}
 	}
 	t.overflow = t.overflow || r.cut
-	s.words = t.words
 	return t
 }
 

@@ -130,6 +130,9 @@ var question = []string{
 	"R$* $| NONE\t\t$@ $1",
 }
 
+// behindTag is what milterd.m4 has between the tag and the rest of a key.
+const behindTag = "$| skip $| $&i $| $&{client_addr} $|"
+
 // part is one of the things that milterd.m4 does to a sendmail.cf.
 type part struct {
 	off         string   // the word that leaves it out; empty: it is always there
@@ -144,7 +147,7 @@ var parts = []part{
 		"O Milter.macros.envfrom=i, {auth_type}, {auth_authen}, {auth_ssf}, {auth_author}, {mail_mailer}, {mail_host}, {mail_addr}",
 		"O Milter.macros.envrcpt={rcpt_mailer}, {rcpt_host}, {rcpt_addr}", "O Milter.macros.eom={msg_id}",
 	}},
-	{off: "MILTERD_NO_ACCESS", added: []string{"Kaccess socket -T<TMPF> local:/run/milterd/map.sock"}, gone: []string{"Kaccess hash -T<TMPF> /etc/mail/access"}},
+	{off: "MILTERD_NO_ACCESS", added: []string{"Kaccess socket -f -T<TMPF> local:/run/milterd/map.sock"}, gone: []string{"Kaccess hash -T<TMPF> /etc/mail/access"}},
 	{off: "", added: append([]string{"Kmilterd socket -q -f local:/run/milterd/map.sock", "Kmilterd_macro macro"}, question...)},
 	{off: "MILTERD_NO_RECEIVED", added: []string{
 		"HReceived: $?{milterd_scrub}from SMTP", "$|$?sfrom $s $.$?_($?s$|from $.$_)",
@@ -200,6 +203,11 @@ func TestEachPartOfTheIncludeCanBeSwitchedOff(t *testing.T) {
 			slices.Sort(gone)
 			made := makeCF(t, lines, "")
 			made.accepted(t)
+			// The rules that ask for the table are the stock ones but for what is behind tags.
+			if asked := strings.Contains(made.text, behindTag); asked == slices.Contains(off, "MILTERD_NO_ACCESS") {
+				t.Errorf("the rules ask milterd for the table: %v", asked)
+			}
+			made.text = strings.ReplaceAll(made.text, behindTag, ":")
 			if diff := cmp.Diff(added, without(made.lines(), stock)); diff != "" {
 				t.Errorf("lines that the include adds (-want +got):\n%s", diff)
 			}
@@ -218,7 +226,7 @@ func TestTheIncludesWordsChangeWhatItDoes(t *testing.T) {
 		want          []string
 	}{
 		{"the map's address", set("MILTERD_MAP", "`inet:8893@127.0.0.1'"),
-			[]string{"Kaccess socket -T<TMPF> inet:8893@127.0.0.1", "Kmilterd socket -q -f inet:8893@127.0.0.1"}},
+			[]string{"Kaccess socket -f -T<TMPF> inet:8893@127.0.0.1", "Kmilterd socket -q -f inet:8893@127.0.0.1"}},
 		{"the filter's address", set("MILTERD_FILTER", "`inet:8891@127.0.0.1'"), []string{"Xmilterd, S=inet:8891@127.0.0.1, F=T, T=S:10s;R:10s;E:1m"}},
 		{"time-outs", set("MILTERD_TIMEOUTS", "`C:2m;S:5s;R:5s'"), []string{"Xmilterd, S=local:/run/milterd/milter.sock, F=T, T=C:2m;S:5s;R:5s"}},
 		{"a text for the client, with a comma", set("MILTERD_FROM", "`from mail (hidden, for good)'"), []string{"HReceived: $?{milterd_scrub}from mail (hidden, for good)"}},
@@ -260,6 +268,37 @@ func TestTheIncludesWordsChangeWhatItDoes(t *testing.T) {
 				t.Errorf("features that milterd reads (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestTheTableStaysWhereAFeatureNeedsIt: MILTERD_NO_ACCESS may be said in any file.
+func TestTheTableStaysWhereAFeatureNeedsIt(t *testing.T) {
+	needWorld(t)
+	without := set("MILTERD_NO_ACCESS", "")
+	if diff := cmp.Diff(makeCF(t, "INCLUDE", "").lines(), makeCF(t, without+"INCLUDE", "").lines()); diff != "" {
+		t.Errorf("Debian's own file (-without the word +with it):\n%s", diff)
+	}
+	for _, c := range []struct {
+		feature string
+		needs   bool
+	}{
+		{"", false},
+		{"FEATURE(`blocklist_recipients')dnl\n", false},
+		{"FEATURE(`relay_hosts_only')dnl\n", false},
+		{"stock_FEATURE(`delay_checks')dnl\n", false},
+		{"stock_FEATURE(`delay_checks', `hater')dnl\n", true},
+		{"stock_FEATURE(`greet_pause', `500')dnl\n", true},
+		{"stock_FEATURE(`conncontrol')dnl\n", true},
+		{"stock_FEATURE(`ratecontrol')dnl\n", true},
+		{"FEATURE(`relay_mail_from')dnl\n", true},
+	} {
+		made := makeCF(t, noFeatures+without+"INCLUDE"+c.feature, "")
+		if !strings.Contains(c.feature, "relay_mail_from") {
+			made.accepted(t)
+		}
+		if asks := strings.Contains(made.text, "$(access "); asks != c.needs || asks != strings.Contains(made.text, "\nKaccess socket -f -T<TMPF> ") {
+			t.Errorf("%q: sendmail asks for the table: %v, expected %v", c.feature, asks, c.needs)
+		}
 	}
 }
 

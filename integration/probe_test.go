@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"context"
+	"maps"
 	"net"
 	"net/netip"
 	"strings"
@@ -79,5 +80,60 @@ func TestTheProbeFindsOpenRelays(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestTheProbeLogsIn with each mechanism on 587 and, where TLS begins with the connection,
+// on 465; it may relay there, and not on port 25. The message that it sends is judged as it
+// stands in the queue.
+func TestTheProbeLogsIn(t *testing.T) {
+	const config = "sendmail: {cf: " + stockCF + "}\nchecks: {rdns: {mode: off}}\nports: {25: {auth: refuse}}\n"
+	env := start(t, harness.Options{
+		Include: include + "\n", MC: "DAEMON_OPTIONS(`Name=MSAS, Family=inet, Addr=" + harness.ServerAddr4 + ", Port=465, M=Eas')dnl\n",
+		Config: config, Files: map[string]string{"access": ""}, LocalHostNames: "example.test\n", Users: map[string]string{"shin": "secret"},
+	})
+	user := probe.Options{User: "shin", Password: "secret"}
+	for port, relays := range map[string]bool{"25": false, "587": true, "465": true} {
+		report := probeFrom(t, port, user)
+		logins := make(map[string]bool)
+		for _, l := range report.Logins {
+			logins[l.Mechanism] = l.LoggedIn && l.Relays
+			if l.LoggedIn != true || l.Relays != relays {
+				t.Errorf("port %s: %+v, expected to relay: %v", port, l, relays)
+			}
+		}
+		for _, mechanism := range []string{"PLAIN", "LOGIN", "CRAM-MD5"} {
+			if _, tried := logins[mechanism]; !tried {
+				t.Errorf("port %s: %s was not tried, of %q", port, mechanism, report.Mechanisms.TLS)
+			}
+		}
+		if len(report.Attempts) < 40 || report.Error != "" || report.TLS == nil || !strings.HasPrefix(report.Verdict, "no relay") {
+			t.Errorf("port %s: %d attempts, TLS %v, %s %s", port, len(report.Attempts), report.TLS, report.Error, report.Verdict)
+		}
+	}
+	for _, scrubbed := range []bool{false, true} {
+		if scrubbed {
+			reconfigure(t, env, config+"received: {whose: [authenticated], fields: {X-Mailer: remove}}\n")
+		}
+		user.Send = "root@example.test"
+		if report := probeFrom(t, "587", user); !strings.Contains(strings.Join(report.Notes, "\n"), "-judge FILE") {
+			t.Errorf("nothing was sent: %q", report.Notes)
+		}
+		queue, err := env.Queue()
+		if err != nil || len(queue) == 0 {
+			t.Fatalf("queue %v, %v", queue, err)
+		}
+		told := make(map[bool]int)
+		for _, message := range queue {
+			leaks, err := probe.Judge(strings.NewReader(message.Header()+"\n"), harness.Hostname)
+			if err != nil {
+				t.Fatal(err)
+			}
+			told[len(leaks) == 0]++
+			t.Logf("%+v\n%s", leaks, message.Header())
+		}
+		if want := map[bool]int{false: 1}; !scrubbed && !maps.Equal(told, want) || scrubbed && told[true] != 1 {
+			t.Errorf("scrubbed %v: messages without leaks, and with: %v", scrubbed, told)
+		}
 	}
 }

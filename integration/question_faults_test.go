@@ -67,7 +67,7 @@ func TestKilledAtEachStepOfBothDoors(t *testing.T) {
 // no reason to refuse for good, nor to show the client what was asked.
 func TestWithoutMilterdALongQuestionIsPutOff(t *testing.T) {
 	_, options := readScene(t, "doors", "doors")
-	options.Include = set("MILTERD_NO_FILTER", "") + set("MILTERD_NO_ACCESS", "") + options.Include
+	options.Include = noFeatures + set("MILTERD_NO_FILTER", "") + set("MILTERD_NO_ACCESS", "") + options.Include
 	env := start(t, options)
 	long := strings.Repeat("x", 230)
 	q := asked{long, long + "@good.example", long + "@other.example"}

@@ -2,8 +2,11 @@ package integration_test
 
 import (
 	"errors"
+	"net"
+	"net/mail"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,15 +34,6 @@ type trouble struct {
 	bad, good string
 }
 
-const (
-	anybody    = "root@example.test"
-	list       = "checks: {rdns: {mode: off}, dnsbl: {lists: {bl.example: {families: [ipv4]}}}}\n"
-	listed     = "77.100.51.198.bl.example. A 127.0.0.2"
-	testing127 = "2.0.0.127.bl.example. A 127.0.0.2"
-)
-
-var toAnybody = []string{"MAIL FROM:<>", "RCPT TO:<" + anybody + ">"}
-
 // settled is a configuration with a table of its own, that takes names from nowhere.
 func settled(more string) string {
 	return "access: {file: access}\ndomains: {local: [], relay: []}\n" + more
@@ -51,6 +45,104 @@ func sh(t *testing.T, command string) {
 	if out, err := exec.Command("sh", "-c", command).CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", command, err, out)
 	}
+}
+
+// withFile has a file hold another text until the test ends.
+func withFile(t *testing.T, path, text string) {
+	t.Helper()
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { writeFile(t, path, string(before)) })
+	writeFile(t, path, text)
+}
+
+// restartSendmail has sendmail read its file anew, as its unit does.
+func restartSendmail(t *testing.T, env *harness.Env) {
+	t.Helper()
+	mark := env.Syslog.Len()
+	sh(t, "kill -HUP $(head -1 /run/sendmail/mta/sendmail.pid)")
+	if _, err := env.Syslog.Wait(testkit.Patience, mark, "starting daemon"); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, "sendmail listens", func() bool { return listens(port25) == "listens" })
+}
+
+// listens says whether a server is there, or what the error is.
+func listens(address string) string {
+	conn, err := net.Dial("tcp", address)
+	if err == nil {
+		err = conn.Close()
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return "listens"
+}
+
+// anotherStarts starts a second sendmail, and says how it does.
+func anotherStarts(t *testing.T, env *harness.Env) (said string) {
+	t.Helper()
+	mark := env.Syslog.Len()
+	sendmail := exec.Command("/usr/sbin/sendmail", "-L", "another", "-bD", "-ODaemonPortOptions=Addr=127.0.0.1,Port=10025", "-OPidFile=/dev/null")
+	if err := sendmail.Start(); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, "sendmail waits or serves", func() bool {
+		if lines := env.Syslog.FindAll(mark, "sleeping"); len(lines) > 0 {
+			said = lines[0]
+		} else {
+			said = listens("127.0.0.1:10025")
+		}
+		return len(said) > 0 && !strings.Contains(said, "refused")
+	})
+	_ = sendmail.Process.Kill()
+	_ = sendmail.Wait()
+	return said
+}
+
+// datedAhead sends a message and says how far ahead of this clock the Received fields of
+// all that are in the queue are dated.
+func datedAhead(t *testing.T, env *harness.Env) string {
+	t.Helper()
+	conversation(t, stranger, port25, "mail "+anybody)
+	queue, err := env.Queue()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ahead []string
+	for _, message := range queue {
+		header := message.Header()
+		at, err := mail.ParseDate(strings.TrimSpace(header[strings.LastIndexByte(header, ';')+1:]))
+		if err != nil {
+			t.Fatalf("%v in %q", err, header)
+		}
+		ahead = append(ahead, strings.TrimSuffix(time.Until(at).Round(time.Hour).String(), "0m0s"))
+	}
+	slices.Sort(ahead)
+	return strings.Join(ahead, " ")
+}
+
+// resolver has another DNS server in resolv.conf until the test ends.
+func resolver(t *testing.T, addr string, lines ...string) {
+	t.Helper()
+	server, err := dnstest.Start(dnstest.Options{Addr: addr + ":53", Lines: lines})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	withFile(t, "/etc/resolv.conf", "nameserver "+addr+"\n")
+}
+
+// command is a cure without what is said about it.
+func (f finding) command() string {
+	command, _, _ := strings.Cut(f.Cure, "   ")
+	return command
 }
 
 // aged sets the time of a file.
@@ -67,99 +159,6 @@ func reconfigure(t *testing.T, env *harness.Env, config string) {
 	if err := errors.Join(env.WriteFile("milterd.yaml", config), env.Milterd.Stop(), env.Milterd.Start()); err != nil {
 		t.Fatal(err)
 	}
-}
-
-var troubles = []trouble{
-	{name: "access.db is older than its text", about: "does not know what has been changed since", options: harness.Options{Config: settled(shadow)},
-		breaks: func(t *testing.T, _ *harness.Env) {
-			writeFile(t, "/etc/mail/access", refusal)
-			aged(t, "/etc/mail/access.db", time.Minute)
-		},
-		cures: func(t *testing.T, _ *harness.Env, f finding) { sh(t, f.Cure) },
-		lines: ours, bad: "^250 ", good: "^550 5.7.1"},
-	{name: "class R differs", about: "class R, the names that are relayed for: sendmail has partner.example",
-		options: harness.Options{RelayDomains: "partner.example\n", Config: settled(enforced)},
-		cures: func(t *testing.T, env *harness.Env, f finding) {
-			cure, _, _ := strings.Cut(f.Cure, "#")
-			reconfigure(t, env, cure+"\naccess: {file: access}\n"+enforced)
-		},
-		lines: []string{"MAIL FROM:<>", "RCPT TO:<x@partner.example>"}, bad: "^550 5.7.1", good: "^250 "},
-	{name: "a directory that all may write to", about: "calls /run/milterd/milter.sock unsafe", options: harness.Options{Config: settled(shadow)},
-		breaks: func(t *testing.T, _ *harness.Env) { sh(t, "chmod o+w /run/milterd") },
-		cures:  func(t *testing.T, _ *harness.Env, f finding) { sh(t, f.Cure) },
-		lines:  ours, bad: "^451 4.3.2", good: "^250 "},
-	{name: "a file that milterd's user cannot read", about: "permission denied", options: harness.Options{Config: settled(shadow), Mailboxes: []string{"milterd"}},
-		breaks: func(t *testing.T, env *harness.Env) {
-			sh(t, "chown 60000 /run/milterd; chmod 600 "+harness.ConfigDir+"/access")
-			if err := env.Milterd.Stop(); err != nil {
-				t.Fatal(err)
-			}
-		},
-		cures:   func(t *testing.T, _ *harness.Env, _ finding) { sh(t, "chmod 644 "+harness.ConfigDir+"/access") },
-		observe: servesAs, bad: "permission denied", good: "policy in force"},
-	{name: "milterd does not answer", about: "filter door local:/run/milterd/milter.sock", options: harness.Options{Config: settled(shadow)},
-		breaks: func(t *testing.T, env *harness.Env) {
-			if err := env.Milterd.Stop(); err != nil {
-				t.Fatal(err)
-			}
-		},
-		cures: func(t *testing.T, env *harness.Env, _ finding) {
-			if err := env.Milterd.Start(); err != nil {
-				t.Fatal(err)
-			}
-		},
-		lines: ours, bad: "^451 4.3.2", good: "^250 "},
-	{name: "a shadow that was forgotten", about: "mode: shadow since 20 days",
-		options: harness.Options{Config: settled(shadow + enforced), Files: map[string]string{"access": refusal}},
-		breaks:  func(t *testing.T, _ *harness.Env) { aged(t, harness.ConfigFile, 20*24*time.Hour) },
-		cures:   func(t *testing.T, env *harness.Env, f finding) { reconfigure(t, env, settled(f.Cure+"\n"+enforced)) },
-		lines:   ours, bad: "^250 ", good: "^550 5.7.1"},
-	{name: "a list that is dead", about: "bl.example does not work, so it is left out",
-		options: harness.Options{Config: settled(list + "listen: {http: 'inet:8890@127.0.0.1'}\n"), DNS: []string{listed}},
-		cured:   harness.Options{Config: settled(list + "listen: {http: 'inet:8890@127.0.0.1'}\n"), DNS: []string{listed, testing127}},
-		lines:   toAnybody, bad: "^250 ", good: "^550 5.7.1"},
-	{name: "a public resolver", about: "8.8.8.8 is a public resolver", options: harness.Options{Config: settled(list), DNS: []string{listed, testing127}},
-		breaks: func(t *testing.T, env *harness.Env) {
-			sh(t, "ip addr add 8.8.8.8/32 dev lo")
-			public, err := dnstest.Start(dnstest.Options{Addr: "8.8.8.8:53", Lines: []string{"*.bl.example. A 127.255.255.254"}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			before, err := os.ReadFile("/etc/resolv.conf")
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				writeFile(t, "/etc/resolv.conf", string(before))
-				if err := public.Close(); err != nil {
-					t.Error(err)
-				}
-			})
-			writeFile(t, "/etc/resolv.conf", "nameserver 8.8.8.8\n")
-			reconfigure(t, env, settled(list))
-		},
-		cures: func(t *testing.T, env *harness.Env, f finding) { reconfigure(t, env, settled(list+f.Cure+"\n")) },
-		lines: toAnybody, bad: "^250 ", good: "^550 5.7.1"},
-	{name: "a resolver that does not answer", about: "the resolver has no answer about mx.example.test", live: true,
-		options: harness.Options{Config: settled("checks: {rdns: {source: own}}\n"), DNS: []string{"mx.example.test. A TIMEOUT", "77.100.51.198.in-addr.arpa. TIMEOUT"}},
-		cured: harness.Options{Config: settled("checks: {rdns: {source: own}}\n"), DNS: []string{
-			"77.100.51.198.in-addr.arpa. PTR client.example.", "client.example. A 198.51.100.77"}},
-		lines: toAnybody, bad: "^450 4.7.25", good: "^250 "},
-	{name: "a Received field that tells the version", about: "the Received field tells the version", options: harness.Options{Access: mayRelay, Config: settled(shadow)},
-		cured: harness.Options{Config: settled(enforced + "received: {whose: [authenticated, relayed]}\n"), Include: include + "\n", Files: map[string]string{"access": mayRelay}},
-		observe: func(t *testing.T, env *harness.Env) string {
-			conversation(t, stranger, port25, "mail x@victim.example")
-			queue, err := env.Queue()
-			if err != nil || len(queue) != 1 {
-				t.Fatalf("queue %v, %v", queue, err)
-			}
-			return queue[0].Header()
-		},
-		bad: `client\.example.*\n.*by mx.example.test \(8\.1\d`, good: `^Received: from SMTP\s+by mx.example.test \(SMTP server\)`},
-	{name: "HELP that tells the version", about: "HELP: tells the version", live: true, options: harness.Options{Config: settled(shadow)},
-		cured: harness.Options{Config: settled(shadow), MC: "define(`HELP_FILE', `" + harness.ConfigDir + "/helpfile')dnl\n",
-			Files: map[string]string{"access": "", "helpfile": "#vers\t2\nsmtp\tno help\n"}},
-		lines: []string{"HELP"}, bad: `sendmail version 8\.`, good: "^214 2.0.0 End|^214-2.0.0 no help"},
 }
 
 // servesAs starts milterd as the user that -doctor takes for its own, and returns what it

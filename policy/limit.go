@@ -36,12 +36,20 @@ type Limit struct {
 	// Rates all have to have room.
 	Rates []Rate
 	Whom  LimitWhom
-	// Exceptions holds the rates of single logins, in lower case, in place of Rates. One
+	// Exceptions holds the rates of single logins (LoginName), in place of Rates. One
 	// without a rate is not limited.
 	Exceptions map[string][]Rate
 	// Reply refuses what is over the limit. {limit} stands for the rate, {wait} for the
 	// time until there is room again.
 	Reply Reply
+}
+
+// RatesOf are the rates that a login has; empty for one that has not logged in.
+func (l *Limit) RatesOf(login string) []Rate {
+	if own, ok := l.Exceptions[login]; ok && login != "" {
+		return own
+	}
+	return l.Rates
 }
 
 // LimitCount says what a limit counts.
@@ -64,7 +72,7 @@ type LimitBy string
 
 // What counts can be kept for.
 const (
-	// ByLogin: who has authenticated. Case does not count.
+	// ByLogin: who has authenticated, in the form of LoginName.
 	ByLogin LimitBy = "login"
 	// ByClient: the client's IPv4 address, or the /64 of its IPv6 address.
 	ByClient LimitBy = "client"
@@ -80,7 +88,7 @@ type LimitWhom struct {
 	// Strangers: all the rest.
 	Authenticated, Relay, Granted, Strangers bool
 	Networks                                 []netip.Prefix
-	// Logins are in lower case.
+	// Logins are in the form of LoginName.
 	Logins []string
 }
 
@@ -221,12 +229,12 @@ func (s *Session) authenticated() bool {
 	return s.message.auth.Type != "" && access.Fold(s.message.auth.Type) != "anonymous"
 }
 
-// login is who has logged in, in lower case; empty without that.
+// login is who has logged in, as LoginName has it; empty without that.
 func (s *Session) login() string {
 	if !s.authenticated() {
 		return ""
 	}
-	return access.Fold(s.message.auth.Login())
+	return s.policy.LoginName(s.message.auth.Login())
 }
 
 // relays reports whether the client may relay without a login and without a grant.

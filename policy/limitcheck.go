@@ -62,11 +62,7 @@ func (s *Session) limitQueries(e *evaluation, login string, taken bool) []LimitQ
 		if key == "" || !s.limited(e, l, login) {
 			continue
 		}
-		rates := l.Rates
-		if own, ok := l.Exceptions[login]; ok && login != "" {
-			rates = own
-		}
-		if len(rates) > 0 {
+		if rates := l.RatesOf(login); len(rates) > 0 {
 			queries = append(queries, LimitQuery{Limit: l, Key: key, Rates: rates, N: n, Enforced: mode == ModeEnforce})
 		}
 	}

@@ -22,6 +22,8 @@ type Policy struct {
 	// Relay is class R: the domains and networks that may be relayed to and
 	// from.
 	Relay Class
+	// Realms are further realms of logins that tell people apart, see LoginName.
+	Realms Class
 	// Shadow puts every check into shadow mode.
 	Shadow bool
 	// Checks configures each check.

@@ -89,6 +89,8 @@ type login struct {
 	name string
 	// host is our full host name: Cyrus SASL adds it to a login that has no realm.
 	host string
+	// realm reports whether a realm tells people apart.
+	realm func(string) bool
 }
 
 // bare is the login without a realm that says nothing: our host name, or the domain of
@@ -111,8 +113,9 @@ func (r SenderRule) holds(a senderAddress, l login) bool {
 		return true
 	}
 	if r.text == loginPlace {
-		if strings.Contains(l.name, "@") {
-			return a.is(access.Fold(l.name))
+		if _, realm, ok := strings.Cut(access.Fold(l.name), "@"); ok {
+			// Anybody may write anything there if no realm is looked at.
+			return (l.realm(realm) || realm == access.Fold(l.host)) && a.is(access.Fold(l.name))
 		}
 		return a.is(access.Fold(l.name + "@" + l.host))
 	}
@@ -178,7 +181,7 @@ func (s *Session) checkSenderLogin(e *evaluation) finding {
 // ownAddress says which rule lets the login send as an address, or nothing.
 func (s *Session) ownAddress(a senderAddress) string {
 	check := &s.policy.Checks.SenderLogin
-	l := login{name: s.message.auth.Login(), host: s.policy.Hostname}
+	l := login{name: s.message.auth.Login(), host: s.policy.Hostname, realm: s.policy.realm}
 	for _, rule := range check.Allow {
 		if rule.holds(a, l) {
 			return fmt.Sprintf("the sender is an address of %s (checks.sender_login.allow: %s)", Printable(l.name), rule.text)

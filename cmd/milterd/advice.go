@@ -64,8 +64,7 @@ func runMC(o *options, stdout, stderr io.Writer) int {
 	if err != nil {
 		return complain(stderr, err)
 	}
-	path := cmp.Or(o.advice.cf, config.SendmailCF(), defaultCF)
-	cf, err := configs.ReadSendmailCF(path)
+	cf, err := serverCF(cmp.Or(o.advice.cf, config.SendmailCF(), defaultCF))
 	if err != nil && o.advice.cf != "" {
 		return complain(stderr, err)
 	}
@@ -77,14 +76,20 @@ func runImport(o *options, stdout, stderr io.Writer) int {
 	if err != nil {
 		return complain(stderr, err)
 	}
-	cf, err := configs.ReadSendmailCF(path)
-	if err == nil && cf.Submission {
-		err = errors.New(path + " is the file of a submission program, expected that of a server: -cf " + defaultCF)
-	}
+	cf, err := serverCF(path)
 	if err != nil {
 		return complain(stderr, err)
 	}
 	return written(stderr, stdout, advice.Import(cf, path))
+}
+
+// serverCF reads the sendmail.cf of a server.
+func serverCF(path string) (*sendmail.Config, error) {
+	cf, err := configs.ReadSendmailCF(path)
+	if err == nil && cf.Submission {
+		return nil, errors.New(path + " is the file of a submission program, expected that of a server: -cf " + defaultCF)
+	}
+	return cf, err
 }
 
 // written writes a result to its end.
@@ -117,7 +122,9 @@ func runDoctor(o *options, stdout, stderr io.Writer) int {
 	}
 	for _, answer := range askDoors(config) {
 		if !answer.Well() {
-			e.Live = append(e.Live, found(configs.Severe, answer.Address, answer.String()+": mail is put off, or passes unfiltered"))
+			f := found(configs.Severe, answer.Address, answer.String()+": mail is put off, or passes unfiltered")
+			f.Cure = "systemctl start milterd   and if it does not stay up: journalctl -u milterd"
+			e.Live = append(e.Live, f)
 		}
 	}
 	e.Live = append(e.Live, unreadable(o)...)
@@ -160,7 +167,9 @@ func bypassed(config *configs.Config) []configs.Finding {
 	}
 	page, err := status.Get(config.Listen.HTTP, "/metrics", "")
 	if err != nil {
-		return []configs.Finding{found(configs.Warning, config.Listen.HTTP, "the status page does not answer: "+err.Error())}
+		f := found(configs.Warning, config.Listen.HTTP, "the status page does not answer: "+err.Error())
+		f.Cure = "systemctl restart milterd   by which listen.http takes effect"
+		return []configs.Finding{f}
 	}
 	var findings []configs.Finding
 	for _, m := range bypassedList.FindAllSubmatch(page, -1) {
@@ -229,9 +238,7 @@ func listen(config *configs.Config, path string) []configs.Finding {
 		return nil // the doctor says so
 	}
 	findings := askResolver(ctx, config, cf.Hostname)
-	if _, err := net.DefaultResolver.LookupHost(ctx, cf.Hostname); err != nil {
-		findings = append(findings, found(configs.Warning, path, fmt.Sprintf("the host name %s has no address: sendmail waits for it at each start, and others distrust it (%v)", cf.Hostname, err)))
-	}
+	findings = append(findings, hostName(ctx, path, cf.Hostname)...)
 	return append(findings, listenToAll(ctx, cf)...)
 }
 
@@ -256,9 +263,9 @@ func listenToAll(ctx context.Context, cf *sendmail.Config) []configs.Finding {
 		if err != nil {
 			return append(findings, found(configs.Warning, target, err.Error()))
 		}
-		if report.Error != "" && report.Greeting == "" {
+		if report.Error != "" && !strings.HasPrefix(report.Error, "the greeting is ") && report.Greeting == "" {
 			f := found(configs.Warning, target, "sendmail does not answer at this port: "+report.Error+"; it is not running, or the load average is over RefuseLA (confREFUSE_LA)")
-			f.Cure = "systemctl status sendmail"
+			f.Cure = "systemctl restart sendmail   which has not read this sendmail.cf, or is not running; see its log and systemctl status sendmail"
 			silent = append(silent, f)
 			continue
 		}
@@ -270,6 +277,22 @@ func listenToAll(ctx context.Context, cf *sendmail.Config) []configs.Finding {
 		}
 	}
 	return append(findings, silent...)
+}
+
+// hostName looks whether a name ($j) is one that others can know this host by.
+func hostName(ctx context.Context, path, name string) []configs.Finding {
+	short, _, full := strings.Cut(name, ".")
+	_, err := net.DefaultResolver.LookupHost(ctx, name)
+	if full && err == nil {
+		return nil
+	}
+	f := found(configs.Warning, path, fmt.Sprintf("the host name %s has no address: other servers refuse mail from users of it, such as reports of this host (%v)", name, err))
+	f.Cure = name + ". IN A ADDRESS   in the DNS"
+	if !full {
+		f.Text = fmt.Sprintf("the host name %s is not a full one, with a domain: sendmail calls itself so, and may wait a minute for a better one at each start", name)
+		f.Cure = "127.0.1.1 " + name + ".YOUR.DOMAIN " + short + "   in /etc/hosts, in place of other lines with this name"
+	}
+	return []configs.Finding{f}
 }
 
 // hear has one port tell what it tells everybody.

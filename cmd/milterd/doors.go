@@ -136,7 +136,7 @@ func newDoors(r *reloader, recorder *record.Recorder) *doors {
 	d.maps = socketmap.NewServer(socketmap.Config{
 		// received is what the includes of older versions ask.
 		Maps:           map[string]socketmap.Map{"milterd": d.rcpt, "access": d.access, "received": socketmap.NewReceived(current)},
-		Seen:           func(client netip.Addr) { current().NAT.Seen(client) },
+		Seen:           func(client netip.Addr) { current().NAT.SeenAtMap(client) },
 		Logger:         r.logger,
 		MaxConnections: limit,
 	})

@@ -37,7 +37,7 @@ var mayImport = map[string][]string{
 	"policy/limits": {"policy", "policy/access", "policy/snapshot"},
 
 	"policy/replay/traffic": {"policy", "policy/replay"},
-	"policy/replay/dryrun":  {"policy", "policy/replay", "policy/replay/traffic", "configs", "dnscheck", "dnscheck/answers"},
+	"policy/replay/dryrun":  {"policy", "policy/access", "policy/limits", "policy/replay", "policy/replay/traffic", "configs", "dnscheck", "dnscheck/answers"},
 	"policy/replay/record":  {"policy", "policy/replay", "header"},
 
 	"dnscheck/zonefile": nil,

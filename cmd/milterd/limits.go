@@ -37,6 +37,7 @@ func (r *reloader) counting(p *policy.Policy) door.Limits {
 	if r.limits == nil {
 		return nil
 	}
+	r.limits.Names(p.LoginName)
 	r.limits.Use(p.Limits.Rules, r.config.Limits.Notify)
 	if !p.Limits.Blocks && len(p.Limits.Rules) == 0 {
 		return nil

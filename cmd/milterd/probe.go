@@ -52,8 +52,13 @@ func finishProbe(o *options, f *flag.FlagSet) error {
 		return errors.New("-probe: expected HOST or HOST:PORT")
 	case p.User == "" && p.passwordFile != "":
 		return errors.New("-password-file needs -user")
-	case strings.ContainsAny(p.Sender+p.Victim+p.Send+p.Domain, "\r\n"):
-		return errors.New("-probe: an address with a line break")
+	case p.Sender != "" && !strings.Contains(p.Sender, "@"):
+		return fmt.Errorf("-from %s: expected an address", p.Sender)
+	}
+	for _, text := range []string{p.Sender, p.Victim, p.Send, p.Domain} {
+		if strings.ContainsAny(text, "<> \t\r\n") {
+			return fmt.Errorf("-probe: %q, expected an address or a domain, without blanks and brackets", text)
+		}
 	}
 	return nil
 }

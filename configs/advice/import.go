@@ -270,6 +270,14 @@ const LessStrict = "WARNING, less strict than before:"
 // the table's networks before; with milterd a grant outranks the network that the client
 // is in.
 func (m *importer) differences() {
+	var otherwise []string
+	if m.cf.RDNS.Early {
+		otherwise = append(otherwise, "a client whose reverse DNS is wrong, and that the access table refuses, discards or holds as well, is treated as the table says: milterd looks at reverse DNS last")
+	}
+	if m.cf.Features.BlocklistRecipients {
+		otherwise = append(otherwise, "mail that may not be relayed is refused, also to a recipient with QUARANTINE in the access table, for whom it was held")
+	}
+	m.section("Not delivered, as before, but in another way:", otherwise)
 	isOwn := func(f sendmail.Fact) bool { return !isDRAC(f) }
 	own := slices.ContainsFunc(m.cf.RelayMaps, isOwn)
 	passed := "the access table's entries for recipients"

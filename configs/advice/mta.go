@@ -208,7 +208,7 @@ func (p *patient) surroundings() {
 	if age, ok := p.age(c.Name()); ok && c.Mode == policy.ModeShadow && age > 14*24*time.Hour {
 		p.add(configs.Warning, "mode: enforce", c.Name(), 0, "mode: shadow since %d days: milterd logs, and refuses nothing", int(age.Hours()/24))
 	}
-	p.findings = append(p.findings, c.UnsafeSockets()...)
+	p.findings = append(p.findings, c.UnsafeSockets(p.cf != nil && strings.Contains(strings.ToLower(p.cf.Options.Get("DontBlameSendmail").Value), "groupwritabledirpathsafe"))...)
 	if len(c.DNS.Lists) > 0 {
 		p.resolver()
 	}

@@ -57,7 +57,7 @@ func (r rulesets) features() access.Features {
 		DelayChecks:         r.has("check_rcpt", "$>checkrcpt"),
 		Friend:              r.has("check_rcpt", "<FRIEND>"),
 		Hater:               r.has("check_rcpt", "<HATER>"),
-		LookupDotDomain:     r.has("D", "$(access$5:.$2"),
+		LookupDotDomain:     r.has("D", "$(access$5:.$2") || r.has("D", "$(access$5$|", "$|.$2$:"),
 		RelayHostsOnly:      r.has("Rcpt_ok", "$+<@$=R> -> $@RELAY"),
 		RelayEntireDomain:   r.has("Rcpt_ok", "$+<@$*$=m> -> $@RELAY"),
 		RelayMailFrom:       r.has("Relay_ok", fromLookup),

@@ -11,20 +11,19 @@ dnl relay, who and what is refused. The access table that sendmail's own rules a
 dnl by key is needed only for what happens before that, or beside it: entries GreetPause:,
 dnl ClientRate:, ClientConn:, Srv_Features:, TLS_Clt:, TLS_Rcpt:, TLS_Srv:, Try_TLS: and
 dnl AuthInfo:, and the exceptions that FEATUREs such as dnsbl find there. A file that
-dnl cannot know what comes after it keeps the table, and it is milterd's own, so there is
-dnl one truth. If you have none of these, define MILTERD_NO_ACCESS: it saves some seventy
-dnl questions in each session. With it, FEATURE(`access_db') elsewhere would be a second
-dnl table; leave it out. Leave the FEATUREs out, too, whose rules look into the table:
-dnl delay_checks with friend or hater, ratecontrol, conncontrol, blocklist_recipients and
-dnl relay_mail_from. Without a table sendmail would answer 554 Unknown ruleset. All but the
-dnl two controls milterd does itself, by access.features. `milterd -mc -cf FILE' tells what
-dnl in a sendmail.cf needs the table.
+dnl cannot know what is in the table keeps it, and it is milterd's own, so there is one
+dnl truth. If you have none of these, define MILTERD_NO_ACCESS: it saves some thirty
+dnl questions in each session. The table stays all the same if a FEATURE has to have it:
+dnl greet_pause, ratecontrol, conncontrol, delay_checks with friend or hater, and
+dnl relay_mail_from. FEATURE(`access_db') elsewhere would be a second table; leave it out.
+dnl `milterd -mc -cf FILE' tells what in a sendmail.cf needs the table.
 dnl
 dnl Defined before that line, these change what it does:
 dnl
 dnl	MILTERD_NO_FILTER	leaves the filter out
-dnl	MILTERD_NO_ACCESS	leaves FEATURE(`access_db') out: sendmail asks milterd
-dnl				about each recipient, and not for each key of the table
+dnl	MILTERD_NO_ACCESS	leaves FEATURE(`access_db') out, unless a FEATURE needs it:
+dnl				sendmail asks milterd about each recipient, and not for
+dnl				each key of the table
 dnl	MILTERD_NO_RECEIVED	leaves this host's own Received: field as it is
 dnl	MILTERD_NO_RULESETS	leaves Local_check_rcpt to your own LOCAL_RULESETS,
 dnl				which then has to call $>milterd_rcpt $1 and to
@@ -56,9 +55,19 @@ ifdef(`MILTERD_NO_FILTER',,
 `INPUT_MAIL_FILTER(`milterd', `S='MILTERD_FILTER`, F=T, T='MILTERD_TIMEOUTS)')dnl
 dnl
 dnl The access table for what is not decided at RCPT. Without -T a milterd that is
-dnl down would be an empty table.
-ifdef(`MILTERD_NO_ACCESS',,
-`FEATURE(`access_db', `socket -T<TMPF> 'MILTERD_MAP, MILTERD_ACCESS_OPTIONS)')dnl
+dnl down would be an empty table. What stands between tag and key says whose mail it is,
+dnl and that milterd can end a search at its first key by the value SKIP.
+define(`milterd_access', `FEATURE(`access_db', `socket -f -T<TMPF> 'MILTERD_MAP, MILTERD_ACCESS_OPTIONS)
+define(`_TAG_DELIM_', `$| ifdef(`_ACCESS_SKIP_', `ifdef(`_LOOKUPDOTDOMAIN_', `', `skip')') $| $&i $| $&{client_addr} $|')')dnl
+dnl
+dnl Which FEATUREs there are is known when the first MAILER line comes. Until then they find
+dnl a table. One that FEATURE(`access_db') has made (_ATMPF_) is left alone.
+define(`milterd_settle', `define(`milterd_settle', `')ifdef(`_ATMPF_', `',
+`ifdef(`_GREET_PAUSE_', `undefine(`_GREET_PAUSE_')milterd_access()', `ifdef(`_RATE_CONTROL_', `milterd_access()', `ifdef(`_CONN_CONTROL_', `milterd_access()',
+`ifdef(`_SPAM_FH_', `milterd_access()', `ifdef(`_RELAY_DB_FROM_', `milterd_access()', `undefine(`_ACCESS_TABLE_')')')')')')')')dnl
+ifdef(`MILTERD_NO_ACCESS',
+`define(`_ACCESS_TABLE_', `')define(`milterd_MAILER', defn(`MAILER'))define(`MAILER', `milterd_settle`'milterd_MAILER($@)')',
+`milterd_access()')dnl
 dnl
 ifdef(`MILTERD_NO_BANNER',, `define(`confSMTP_LOGIN_MSG', `$j MILTERD_BANNER')')dnl
 dnl

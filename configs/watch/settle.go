@@ -8,6 +8,9 @@ const (
 	// never left alone is waited for.
 	settleTime  = 200 * time.Millisecond
 	settleLimit = 2 * time.Second
+	// wholeTime is enough if nothing but renames put files into their places: those
+	// are whole, and it only has to show that no program goes on to write.
+	wholeTime = 50 * time.Millisecond
 	// A file that is smaller than the one in force may be half written: a policy
 	// with half its entries refuses for good what it should relay. So it must be
 	// left alone for unfinishedTime, and is waited for until UnfinishedLimit.
@@ -28,12 +31,17 @@ type settling struct {
 	seen       fingerprints
 }
 
-// pause is how long to wait after a change before the files are looked at.
-func (s *settling) pause(now time.Time) time.Duration {
+// pause is how long to wait after a change before the files are looked at. whole: all
+// files that have changed came into their places by a rename.
+func (s *settling) pause(now time.Time, whole bool) time.Duration {
 	if s.first.IsZero() {
 		s.first = now
 	}
-	return max(0, min(settleTime, settleLimit-now.Sub(s.first)))
+	pause := settleTime
+	if whole {
+		pause = wholeTime
+	}
+	return max(0, min(pause, settleLimit-now.Sub(s.first)))
 }
 
 // state is what a look at the files has come to.
@@ -63,6 +71,17 @@ func (s *settling) look(now time.Time, w *Watcher) state {
 		return gaveUp
 	}
 	return lookAgain
+}
+
+// whole reports whether files came into their places by renames, and none has changed
+// in another way.
+func (w *Watcher) whole() bool {
+	for _, renamed := range w.renamed {
+		if !renamed {
+			return false
+		}
+	}
+	return len(w.renamed) > 0
 }
 
 // unfinished names a file that has changed and is smaller than the one in force,

@@ -24,7 +24,7 @@ func newSettlingFile(t *testing.T, text string) *settlingFile {
 	f.write(t, text)
 	f.Add(f.file)
 	f.InForce(f.file)
-	f.s.pause(f.now)
+	f.s.pause(f.now, false)
 	return f
 }
 
@@ -86,7 +86,7 @@ func TestASmallerFileThatIsRenamedIntoPlaceIsReadAtOnce(t *testing.T) {
 	f.after(t, settleTime, settled)
 
 	f.s = settling{}
-	f.s.pause(f.now)
+	f.s.pause(f.now, false)
 	f.event(fsnotify.Event{Name: f.file, Op: fsnotify.Create})
 	f.event(fsnotify.Event{Name: f.file, Op: fsnotify.Write})
 	f.write(t, "a tab")
@@ -94,6 +94,38 @@ func TestASmallerFileThatIsRenamedIntoPlaceIsReadAtOnce(t *testing.T) {
 	f.write(t, "")
 	f.event(fsnotify.Event{Name: f.file, Op: fsnotify.Create})
 	f.after(t, settleTime, lookAgain)
+}
+
+func TestOnlyRenamedFilesAreReadSooner(t *testing.T) {
+	const create, write, rename = fsnotify.Create, fsnotify.Write, fsnotify.Rename
+	for _, c := range []struct {
+		name string
+		ops  []fsnotify.Op
+		want time.Duration
+	}{
+		{"renamed into its place", []fsnotify.Op{create}, wholeTime},
+		{"twice", []fsnotify.Op{create, create}, wholeTime},
+		{"the old one moved away first", []fsnotify.Op{rename, create}, wholeTime},
+		{"made there and written", []fsnotify.Op{create, write}, settleTime},
+		{"written", []fsnotify.Op{write}, settleTime},
+		{"moved away", []fsnotify.Op{rename}, settleTime},
+	} {
+		f := newSettlingFile(t, "a table")
+		for _, op := range c.ops {
+			f.event(fsnotify.Event{Name: f.file, Op: op})
+		}
+		if got := f.s.pause(f.now, f.whole()); got != c.want {
+			t.Errorf("%s: %v, expected %v", c.name, got, c.want)
+		}
+	}
+	f := newSettlingFile(t, "a table")
+	other := filepath.Join(t.TempDir(), "other")
+	f.Add(other)
+	f.event(fsnotify.Event{Name: f.file, Op: create})
+	f.event(fsnotify.Event{Name: other, Op: write})
+	if f.whole() {
+		t.Error("whole, though another file was written")
+	}
 }
 
 func TestAFileThatWasReadAndFoundWantingHoldsUpNoOther(t *testing.T) {

@@ -178,7 +178,7 @@ func (w *Watcher) Next(ctx context.Context, hangups <-chan os.Signal) (why Wakeu
 	var s settling
 	wait := func() {
 		if s.unfinished == "" {
-			look.Reset(s.pause(time.Now()))
+			look.Reset(s.pause(time.Now(), w.whole()))
 		}
 	}
 	for {

@@ -137,6 +137,9 @@ func (c *conn) answer() (command byte, data []byte, err error) {
 	return f[4], f[5:], err
 }
 
+// errRefused is what a session ends with that a filter does not accept.
+var errRefused = errors.New("expected that it accepts")
+
 // play sends a session, and checks that all of it is accepted.
 func (c *conn) play(s script) error {
 	for i, frames := range s {
@@ -148,7 +151,7 @@ func (c *conn) play(s script) error {
 			return fmt.Errorf("answer %d: %w", i, err)
 		}
 		if i > 0 && command != 'c' && command != 'a' {
-			return fmt.Errorf("answer %d is %q, expected that it accepts", i, append([]byte{command}, data...))
+			return fmt.Errorf("answer %d is %q, %w", i, append([]byte{command}, data...), errRefused)
 		}
 	}
 	return nil

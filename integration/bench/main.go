@@ -3,6 +3,7 @@
 // take of system calls, allocations and memory.
 //
 //	go run ./integration/bench [-rounds N] [-fields] [-json FILE] [-against MILTERD]
+//	go run ./integration/bench -reload 1000000
 //
 // All filters run side by side, each as a process of its own, and agree with the MTA on
 // the same steps. In each round they take turns; what counts are the ratios within one
@@ -40,6 +41,7 @@ func main() {
 		milterd  = flag.String("milterd", "", "the milterd to measure; empty: that of this source")
 		against  = flag.String("against", "", "another milterd, to compare with")
 		only     = flag.String("only", "", "filters to measure beside "+baseline+", by name, with commas; empty: all")
+		reload   = flag.Int("reload", 0, "measure instead how soon a saved table of so many lines is in force")
 		o        options
 		empty    = flag.String("empty", "", "serve the empty filter on go-milter at this socket, and nothing more")
 		metrics  = flag.String("metrics", "", "where it tells what it has allocated")
@@ -52,7 +54,7 @@ func main() {
 	if *empty != "" {
 		err = serveEmpty(*empty, *metrics, o)
 	} else {
-		b := bench{rounds: *rounds, sessions: *sessions, counted: *counted, idle: *idlers, fields: *fields, million: *million, milterd: *milterd, against: *against, only: *only}
+		b := bench{rounds: *rounds, sessions: *sessions, counted: *counted, idle: *idlers, fields: *fields, million: *million, milterd: *milterd, against: *against, only: *only, reload: *reload}
 		err = b.run(*file)
 	}
 	if err != nil {
@@ -67,6 +69,7 @@ type bench struct {
 	fields, million                 bool
 	milterd, against                string
 	only                            string
+	reload                          int
 
 	dir     string
 	filters []*filter
@@ -83,6 +86,14 @@ func (b *bench) run(file string) (err error) {
 		}
 		err = errors.Join(err, os.RemoveAll(b.dir))
 	}()
+	if b.milterd == "" {
+		if b.milterd, err = buildMilterd(b.dir); err != nil {
+			return err
+		}
+	}
+	if b.reload > 0 {
+		return b.reloads(b.reload, os.Stdout)
+	}
 	dns, err := startDNS()
 	if err != nil {
 		return err
@@ -140,12 +151,6 @@ func (b *bench) wants(name string) bool {
 
 // start starts all filters.
 func (b *bench) start(dns string) error {
-	if b.milterd == "" {
-		var err error
-		if b.milterd, err = buildMilterd(b.dir); err != nil {
-			return err
-		}
-	}
 	for _, s := range b.settings() {
 		f, err := startMilterd(b.dir, dns, s)
 		if err != nil {

@@ -67,9 +67,13 @@ checks:
   dnsbl: {lists: {bl.example: {}}}
 `
 
+func tableFile(dir string, lines int) string {
+	return filepath.Join(dir, fmt.Sprintf("access-%d", lines))
+}
+
 // startMilterd starts a milterd that asks dns.
 func startMilterd(dir, dns string, s setting) (*filter, error) {
-	table := filepath.Join(dir, fmt.Sprintf("access-%d", s.lines))
+	table := tableFile(dir, s.lines)
 	if _, err := os.Stat(table); err != nil {
 		if err := writeTable(table, s.lines); err != nil {
 			return nil, err

@@ -69,8 +69,9 @@ const AuthLines = "define(`confAUTH_MECHANISMS', `DIGEST-MD5 CRAM-MD5 LOGIN PLAI
 
 const trustAll = "TRUST_AUTH_MECH(`DIGEST-MD5 CRAM-MD5 LOGIN PLAIN')"
 
-// testLines are for the tests alone: mail stays in the queue to be looked at.
-const testLines = "define(`confDELIVERY_MODE', `queueonly')dnl\n"
+// testLines are for the tests alone: mail stays in the queue to be looked at, and a busy
+// machine refuses none.
+const testLines = "define(`confDELIVERY_MODE', `queueonly')dnl\ndefine(`confREFUSE_LA', `10000')dnl\n"
 
 // testAccess lifts the limits of the stock features greet_pause, ratecontrol
 // and conncontrol in the way that they document. greet_pause knows no entry for

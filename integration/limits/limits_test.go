@@ -3,6 +3,7 @@ package limits_test
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"strings"
@@ -44,7 +45,11 @@ func start(t *testing.T, sections string, missing ...error) *harness.Env {
 		t.Fatal(err)
 	}
 	options.Config += sections
-	_ = os.Remove("/run/milterd/limits")
+	for _, file := range []string{"/run/milterd/limits", "/run/milterd/limits2"} {
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
 	return harnesstest.Start(t, world, options)
 }
 

@@ -151,7 +151,7 @@ func TestTheFeatureIsTheInclude(t *testing.T) {
 		return rules
 	}
 	feature, include := made("FEATURE(`milterd')"), made("include(`"+file+"')")
-	if !strings.Contains(feature, "Xmilterd, S=local:/run/milterd/milter.sock") || !strings.Contains(feature, "Kaccess socket -T<TMPF> local:/run/milterd/map.sock") {
+	if !strings.Contains(feature, "Xmilterd, S=local:/run/milterd/milter.sock") || !strings.Contains(feature, "Kaccess socket -f -T<TMPF> local:/run/milterd/map.sock") {
 		t.Error("FEATURE(`milterd') leads to no door")
 	}
 	var other []string

@@ -17,8 +17,13 @@ import (
 // maxReply bounds the octets of one reply. RFC 5321 allows lines of 512.
 const maxReply = 64 << 10
 
-// errFlood says that a server would not stop talking.
-var errFlood = fmt.Errorf("a reply of more than %d octets", maxReply)
+var (
+	// errFlood says that a server would not stop talking.
+	errFlood = fmt.Errorf("a reply of more than %d octets", maxReply)
+	// errUnasked says that a server talks out of turn, so that its replies can no longer be
+	// told apart.
+	errUnasked = errors.New("more replies than commands")
+)
 
 // Reply is one SMTP reply.
 type Reply struct {
@@ -43,15 +48,18 @@ type conversation struct {
 	greeting, ehlo Reply
 	// tls is nil before TLS.
 	tls *tls.ConnectionState
+	// release ends the watch over the time that the probe of the port may take.
+	release func() bool
 }
 
-// dial connects and reads the greeting.
+// dial connects and reads the greeting. The connection ends with the context, in whatever
+// reply.
 func dial(ctx context.Context, o Options, address string, implicit bool) (*conversation, error) {
 	conn, err := o.Dial(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	c := &conversation{timeout: o.Timeout}
+	c := &conversation{timeout: o.Timeout, release: context.AfterFunc(ctx, func() { _ = conn.Close() })}
 	c.use(conn)
 	if implicit {
 		err = c.beginTLS()
@@ -59,8 +67,11 @@ func dial(ctx context.Context, o Options, address string, implicit bool) (*conve
 	if err == nil {
 		c.greeting, err = c.reply()
 	}
+	if err == nil && c.greeting.Code != 220 {
+		err = unwelcome(c.greeting)
+	}
 	if err != nil {
-		_ = conn.Close()
+		c.hangUp()
 		return nil, err
 	}
 	return c, nil
@@ -107,6 +118,9 @@ func unwelcome(greeting Reply) error {
 
 // command sends one line as it is and reads the reply.
 func (c *conversation) command(line string) (Reply, error) {
+	if c.text.R.Buffered() > 0 {
+		return Reply{}, errUnasked
+	}
 	if err := c.conn.SetDeadline(time.Now().Add(c.timeout)); err != nil {
 		return Reply{}, err
 	}
@@ -188,6 +202,12 @@ func (c *conversation) close() {
 	if c.conn.SetDeadline(time.Now().Add(time.Second)) == nil {
 		_, _ = c.conn.Write([]byte("QUIT\r\n"))
 	}
+	c.hangUp()
+}
+
+// hangUp closes the connection.
+func (c *conversation) hangUp() {
+	c.release()
 	_ = c.conn.Close()
 }
 

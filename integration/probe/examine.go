@@ -22,6 +22,8 @@ type examination struct {
 	own string
 	// silent counts the forms in a row that had no answer.
 	silent int
+	// noNull: the server has refused the null sender for good.
+	noNull bool
 }
 
 // maxSilent is how many forms in a row may stay without an answer before the probe of a
@@ -38,11 +40,12 @@ func (e *examination) run() error {
 	if err := e.inClear(); err != nil {
 		return err
 	}
+	var unfinished error
 	if err := e.underTLS(); err != nil {
-		e.report.note("TLS: " + err.Error())
+		unfinished = fmt.Errorf("TLS: %w", err)
 	}
-	if err := e.wrongPassword(); err != nil {
-		e.report.note("AUTH with a wrong password: " + err.Error())
+	if err := e.wrongPassword(); err != nil && unfinished == nil {
+		unfinished = fmt.Errorf("AUTH with a wrong password: %w", err)
 	}
 	if e.o.User != "" {
 		e.rightPassword()
@@ -50,7 +53,7 @@ func (e *examination) run() error {
 	if e.o.Send != "" {
 		e.send()
 	}
-	return e.ctx.Err()
+	return unfinished
 }
 
 // inClear is the first connection: what the server tells, and the whole matrix.
@@ -61,9 +64,6 @@ func (e *examination) inClear() error {
 	}
 	defer func() { c.close() }()
 	e.report.Greeting = c.greeting.String()
-	if c.greeting.Code != 220 {
-		return unwelcome(c.greeting)
-	}
 	// A recipient without any introduction comes first. Some servers hang up on that.
 	early := e.try(c, "before EHLO", form{name: "plain", rcpt: plainRcpt}.filled(e.o, "localhost", e.addr))
 	e.report.add(early)
@@ -77,8 +77,30 @@ func (e *examination) inClear() error {
 	e.own = e.ownDomain(c)
 	e.report.Domain = shown(e.own)
 	e.look(c)
+	if err := e.null(c); err != nil {
+		return err
+	}
 	return e.matrix(&c, "after EHLO", forms)
 }
+
+// null asks whether the null sender is taken, with which most forms are tried. 530 is the
+// answer of a port for users, to any sender.
+func (e *examination) null(c *conversation) error {
+	reply, err := c.command("MAIL " + nullSender)
+	if err != nil {
+		return err
+	}
+	if _, err := c.command("RSET"); err != nil {
+		return err
+	}
+	if e.noNull = reply.Code/100 == 5 && reply.Code != 530; e.noNull && e.o.Sender == "" {
+		e.report.note("the null sender is refused, so most forms end before their recipient is named: name a sender with -from (" + reply.String() + ")")
+	}
+	return nil
+}
+
+// maxDomain is the most octets of a domain (RFC 5321, 4.5.3.1.2).
+const maxDomain = 255
 
 // ownDomain is the domain for the forms that lead through the server.
 func (e *examination) ownDomain(c *conversation) string {
@@ -88,7 +110,7 @@ func (e *examination) ownDomain(c *conversation) string {
 	for _, text := range []string{c.ehlo.Text, c.greeting.Text} {
 		name, _, _ := strings.Cut(strings.TrimSpace(text), " ")
 		name, _, _ = strings.Cut(name, "\n")
-		if strings.Contains(name, ".") && strings.Trim(strings.ToLower(name), "abcdefghijklmnopqrstuvwxyz0123456789.-") == "" {
+		if len(name) <= maxDomain && strings.Contains(name, ".") && strings.Trim(strings.ToLower(name), "abcdefghijklmnopqrstuvwxyz0123456789.-") == "" {
 			return name
 		}
 	}
@@ -103,6 +125,9 @@ func (e *examination) matrix(c **conversation, stage string, all []form) error {
 		}
 		if err := e.wait(); err != nil {
 			return err
+		}
+		if f.mail == "" && e.noNull && e.o.Sender != "" {
+			f.mail = "FROM:<{stranger}>"
 		}
 		f = f.filled(e.o, e.own, e.addr)
 		attempt := e.try(*c, stage, f)
@@ -127,18 +152,17 @@ func (e *examination) matrix(c **conversation, stage string, all []form) error {
 // again opens a new connection in place of one that ended, with TLS if that had it.
 func (e *examination) again(c **conversation) bool {
 	secure := (*c).tls != nil
-	_ = (*c).conn.Close()
+	(*c).hangUp()
 	fresh, err := e.dial()
-	if err == nil && fresh.greeting.Code == 220 {
-		err = fresh.hello()
+	if err != nil {
+		return false
 	}
+	err = fresh.hello()
 	if err == nil && secure && fresh.tls == nil {
 		err = fresh.startTLS()
 	}
 	if err != nil {
-		if fresh != nil {
-			_ = fresh.conn.Close()
-		}
+		fresh.hangUp()
 		return false
 	}
 	*c = fresh
@@ -188,7 +212,7 @@ func (e *examination) wait() error {
 	case <-timer.C:
 		return nil
 	case <-e.ctx.Done():
-		return fmt.Errorf("the time for this port is over: %w", e.ctx.Err())
+		return e.ctx.Err()
 	}
 }
 

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net/mail"
@@ -26,10 +27,16 @@ var (
 // have written count: what later hosts add is theirs. An empty name judges all fields.
 func Judge(message io.Reader, server string) ([]Leak, error) {
 	m, err := mail.ReadMessage(bufio.NewReader(io.LimitReader(message, maxJudged)))
+	if errors.Is(err, io.EOF) {
+		return nil, errors.New("has no header, expected a message as it has arrived")
+	}
 	if err != nil {
-		return nil, fmt.Errorf("read message: %w", err)
+		return nil, fmt.Errorf("read message: %s", shown(err.Error()))
 	}
 	received := m.Header["Received"]
+	if len(received) == 0 {
+		return nil, errors.New("has no Received field, expected a message as it has arrived")
+	}
 	if server != "" {
 		first := slices.IndexFunc(received, func(value string) bool {
 			by := byClause.FindStringSubmatch(value)

@@ -16,9 +16,6 @@ func (e *examination) overlook() error {
 	}
 	defer c.close()
 	e.report.Greeting = c.greeting.String()
-	if c.greeting.Code != 220 {
-		return unwelcome(c.greeting)
-	}
 	if err := c.hello(); err != nil {
 		return err
 	}

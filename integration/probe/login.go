@@ -150,6 +150,10 @@ func (e *examination) relayAs(mechanism string, client sasl.Client) Login {
 		return l
 	}
 	defer c.close()
+	if e.exposed(c, mechanism) {
+		l.Reply = "is not tried: the password would be sent in clear text"
+		return l
+	}
 	reply, err := c.login(client)
 	if err != nil {
 		l.Reply = shown(err.Error())
@@ -163,6 +167,12 @@ func (e *examination) relayAs(mechanism string, client sasl.Client) Login {
 	attempt := e.try(c, "after AUTH "+mechanism, f.filled(e.o, e.own, e.addr))
 	l.Relays, l.Reply = attempt.Outcome == Accepted, attempt.Reply
 	return l
+}
+
+// exposed reports whether a mechanism would show the password to whoever listens on the
+// network. Who is in between can have left STARTTLS out of the reply to EHLO.
+func (e *examination) exposed(c *conversation, mechanism string) bool {
+	return c.tls == nil && mechanism != "CRAM-MD5" && !e.addr.IsLoopback()
 }
 
 // sender is the envelope's sender of a user who has logged in.

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"regexp"
@@ -54,7 +55,7 @@ func (e *examination) look(c *conversation) {
 		verb, _, _ := strings.Cut(command, " ")
 		if verb == "HELP" {
 			e.leakOf(verb, reply.Text)
-		} else if reply.Code == 250 {
+		} else if reply.Code == 250 || reply.Code == 251 {
 			e.report.Leaks = append(e.report.Leaks, Leak{Where: verb, What: "says which users there are", Text: reply.String()})
 		}
 	}
@@ -137,6 +138,9 @@ func (e *examination) sendMessage(subject string) error {
 func (e *examination) logIn(c *conversation) error {
 	for _, mechanism := range mechanisms(c) {
 		if client := newClient(mechanism, e.o.User, e.o.Password); client != nil {
+			if e.exposed(c, mechanism) {
+				continue
+			}
 			reply, err := c.login(client)
 			if err == nil && reply.Code != 235 {
 				err = fmt.Errorf("AUTH %s: %s", mechanism, reply)
@@ -144,5 +148,5 @@ func (e *examination) logIn(c *conversation) error {
 			return err
 		}
 	}
-	return fmt.Errorf("no AUTH mechanism is offered that the probe speaks")
+	return errors.New("no AUTH mechanism is offered that the probe speaks and that keeps the password secret")
 }

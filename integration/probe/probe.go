@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -31,8 +32,8 @@ type Options struct {
 	Owned bool
 	// Victim is the foreign recipient. Default: relay-probe@victim.example.
 	Victim string
-	// Sender is an address of a stranger, for the forms that need one. Default: the
-	// null sender, which every server takes.
+	// Sender is an address of a stranger, for the forms that need one, and for the others
+	// if the server does not take the null sender, which is the default.
 	Sender string
 	// Domain is a domain of the server, for forms such as victim%foreign@domain.
 	// Default: the name that the server greets with.
@@ -87,11 +88,17 @@ func Run(ctx context.Context, o Options) ([]*Report, error) {
 // each examines all ports of all targets in one way.
 func each(ctx context.Context, o Options, how func(*examination) error) ([]*Report, error) {
 	o = o.withDefaults()
+	if user, domain, ok := strings.Cut(o.Victim, "@"); !ok || user == "" || !strings.Contains(domain, ".") {
+		return nil, fmt.Errorf("the foreign recipient is %q, expected an address such as %s", o.Victim, defaultVictim)
+	}
 	var reports []*Report
 	for _, target := range o.Targets {
 		host, port, err := net.SplitHostPort(target)
 		if err != nil {
-			host, port = target, ""
+			host, port = strings.Trim(target, "[]"), ""
+		}
+		if host == "" || strings.Contains(host, "/") || strings.Contains(port, "/") {
+			return nil, fmt.Errorf("%q, expected HOST or HOST:PORT", target)
 		}
 		addr, err := resolve(ctx, host, o.Owned)
 		if err != nil {
@@ -132,7 +139,11 @@ func probePort(ctx context.Context, o Options, host string, addr netip.Addr, por
 	if addr.IsLoopback() {
 		r.note("probed over loopback, which a mail server often lets relay: from another host the result may be another one")
 	}
-	if err := how(e); err != nil {
+	err := how(e)
+	if over := context.Cause(ctx); over != nil {
+		err = fmt.Errorf("the time for this port is over: %w", over)
+	}
+	if err != nil {
 		r.Error = shown(err.Error())
 	}
 	r.Conclude()

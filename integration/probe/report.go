@@ -92,10 +92,21 @@ func (r *Report) accepted() (all []Attempt, relays bool) {
 	return all, relays
 }
 
-// Clean says that nothing was accepted, nothing leaks, and the probe came to its end.
+// count is the number of attempts with an outcome.
+func (r *Report) count(o Outcome) (n int) {
+	for _, a := range r.Attempts {
+		if a.Outcome == o {
+			n++
+		}
+	}
+	return n
+}
+
+// Clean says that nothing was accepted, nothing leaks, and the probe came to its end with
+// answers that last.
 func (r *Report) Clean() bool {
 	all, _ := r.accepted()
-	return len(all) == 0 && len(r.Leaks) == 0 && r.Error == ""
+	return len(all) == 0 && len(r.Leaks) == 0 && r.Error == "" && r.count(Refused) > 0
 }
 
 // Found says that a recipient was accepted or something leaks.
@@ -116,8 +127,13 @@ func (r *Report) Conclude() {
 		r.Verdict = "UNKNOWN: nothing could be tried."
 	case r.Error != "":
 		r.Verdict = fmt.Sprintf("UNFINISHED: none of the %d forms tried was accepted, but the probe ended early.", len(r.Attempts))
+	case r.count(Refused) == 0:
+		r.Verdict = fmt.Sprintf("UNKNOWN: none of the %d forms was refused for good, %d were put off, as greylisting does. Probe again later.", len(r.Attempts), r.count(PutOff))
 	default:
 		r.Verdict = fmt.Sprintf("no relay: none of %d forms of a foreign recipient was accepted.", len(r.Attempts))
+		if n := r.count(PutOff); n > 0 {
+			r.Verdict += fmt.Sprintf(" %d of them were put off, and may be taken later.", n)
+		}
 	}
 	if len(r.Leaks) > 0 {
 		r.Verdict += fmt.Sprintf(" It tells %d things that it need not tell.", len(r.Leaks))
@@ -128,9 +144,7 @@ func (r *Report) Conclude() {
 func (r *Report) Write(w io.Writer, all bool) error {
 	fmt.Fprintf(w, "%s\n", r.Target)
 	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	counts := map[Outcome]int{}
 	for _, a := range r.Attempts {
-		counts[a.Outcome]++
 		if all || a.Outcome != Refused {
 			fmt.Fprintf(table, "  %s\t%s, %s\t%s\t%s\n", strings.ToUpper(string(a.Outcome)), a.Form, a.Stage, cut(a.Rcpt), cut(a.Reply))
 		}
@@ -138,7 +152,7 @@ func (r *Report) Write(w io.Writer, all bool) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "  forms: %d refused, %d put off, %d accepted, %d without an answer\n", counts[Refused], counts[PutOff], counts[Accepted], counts[NoAnswer])
+	fmt.Fprintf(w, "  forms: %d refused, %d put off, %d accepted, %d without an answer\n", r.count(Refused), r.count(PutOff), r.count(Accepted), r.count(NoAnswer))
 	for _, l := range r.Logins {
 		fmt.Fprintf(w, "  AUTH %s: logged in: %s, may relay: %s (%s)\n", l.Mechanism, yes(l.LoggedIn), yes(l.Relays), l.Reply)
 	}

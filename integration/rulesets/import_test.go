@@ -2,12 +2,17 @@ package rulesets
 
 import (
 	"fmt"
+	"maps"
+	"os"
 	"os/exec"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"milterd/configs"
 	"milterd/configs/advice"
+	"milterd/integration/testkit"
 	"milterd/policy"
 	"milterd/policy/access"
 )
@@ -89,10 +94,12 @@ var guides = []struct {
 // Whether they do differs for one client only, the one that has read mail, and the import
 // says so: milterd alone takes its mail if the table refuses its network and there is no
 // FEATURE(delay_checks); and milterd alone refuses what that sendmail did not look at once
-// it had found the client in the map.
+// it had found the client in the map. testdata/import.differences lists all of these, and
+// -import prints them.
 func TestTheImportsOfGuidesDecideAsTheirSendmails(t *testing.T) {
 	requireSendmail(t)
 	seed, generators := newGenerators(t)
+	found := &differences{kinds: make(map[string]bool)}
 	for _, guide := range guides {
 		t.Run(guide.name, func(t *testing.T) {
 			for i, g := range generators {
@@ -122,6 +129,7 @@ func TestTheImportsOfGuidesDecideAsTheirSendmails(t *testing.T) {
 						want := s.wanted(u.features, &answers)
 						hasRead := strings.Contains(u.config, popBeforeSMTP) && s.conn.ClientAddr() == readMail
 						got, trace := s.decided(p, hasRead)
+						found.add(guide.name, hasRead, want, got)
 						refuses := func(d decision) bool { return d.Action != policy.ActionAccept }
 						switch {
 						case refusedAddress(want), refuses(want) == refuses(got), hasRead && !refuses(got) && s.listed(text):
@@ -143,6 +151,69 @@ func TestTheImportsOfGuidesDecideAsTheirSendmails(t *testing.T) {
 			}
 		})
 	}
+	found.compare(t, "testdata/import.differences")
+}
+
+// differences are the kinds of sessions in which an import decides otherwise than its
+// sendmail.
+type differences struct {
+	mu    sync.Mutex
+	kinds map[string]bool
+}
+
+// add takes a session. What sendmail refuses as no address at all is not compared.
+func (d *differences) add(guide string, hasRead bool, sendmail, milterd decision) {
+	if refusedAddress(sendmail) || sendmail.does() == milterd.does() {
+		return
+	}
+	how := "another way"
+	switch policy.ActionAccept {
+	case sendmail.Action:
+		how = "stricter"
+	case milterd.Action:
+		how = "less strict, and warned of"
+	}
+	kind := fmt.Sprintf("any client, %s: sendmail %s, milterd %s", how, sendmail.does(), milterd.does())
+	if hasRead {
+		kind = "the client that has read mail, " + how
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.kinds[guide+": "+kind+"\n"] = true
+}
+
+// compare fails if there is a kind that a file does not list.
+func (d *differences) compare(t *testing.T, file string) {
+	t.Helper()
+	kinds := slices.Sorted(maps.Keys(d.kinds))
+	if *testkit.Update {
+		testkit.Golden(t, file, strings.Join(kinds, ""))
+		return
+	}
+	listed, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range kinds {
+		if !strings.Contains("\n"+string(listed), "\n"+kind) {
+			t.Errorf("%s does not list %s", file, kind)
+		}
+	}
+}
+
+// does says what becomes of the mail.
+func (d decision) does() string {
+	switch {
+	case d.Action == policy.ActionAccept:
+		return "takes it"
+	case d.Action == policy.ActionDiscard:
+		return "discards it"
+	case d.Action == policy.ActionQuarantine:
+		return "holds it"
+	case d.Code/100 == 4:
+		return "puts it off"
+	}
+	return "refuses it"
 }
 
 // listed reports whether an import has warned that this client may get its mail past an

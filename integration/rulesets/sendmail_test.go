@@ -82,6 +82,9 @@ const masterConfig = "include(`/usr/share/sendmail/cf/m4/cf.m4')dnl\n" +
 	"LOCAL_CONFIG\nCFLINES" +
 	"LOCAL_RULESETS\n" +
 	"Sask_relay\nR$*\t$@ $>\"check_relay\" $&{client_name} $| $&{client_addr}\n" +
+	"Sask_pause\nR$*\t$@ $>\"greet_pause\" $&{client_name} $| $&{client_addr}\n" +
+	"Sask_basic\nR$*\t$@ $>\"Basic_check_relay\" $&{client_name} $| $&{client_addr}\n" +
+	"Sask_client\nR$*\t$@ $>\"tls_client\" $&{verify} $| MAIL\n" +
 	"MAILER_DEFINITIONS\nMAILER(`local')dnl\nMAILER(`smtp')dnl\n"
 
 // sendmail is one sendmail -bt set-up: a configuration and a table.
@@ -97,14 +100,19 @@ type setUp struct {
 	// the sendmail.cf. FILES in them stands for the directory of the files.
 	classes, config string
 	files           map[string]string
+	// controls: there are the FEATUREs that look clients up before the greeting.
+	controls bool
 	// asks: the rules are those of milterd.m4, which ask milterd at map.sock in the
 	// directory of the files, for the table as well.
 	asks bool
 }
 
-// includeLines stand for the include of a host that has only the rules of it.
-const includeLines = "define(`MILTERD_NO_FILTER', `')dnl\ndefine(`MILTERD_NO_ACCESS', `')dnl\ndefine(`MILTERD_NO_BANNER', `')dnl\n" +
-	"define(`MILTERD_MAP', `local:FILES/map.sock')dnl\ninclude(`FILES/milterd.m4')dnl\n"
+// includeLines stand for the include of a host that has only the map door.
+const includeLines = "define(`MILTERD_NO_FILTER', `')dnl\ndefine(`MILTERD_NO_BANNER', `')dnl\n" +
+	"define(`MILTERD_MAP', `local:FILES/map.sock')dnl\ndefine(`MILTERD_ACCESS_OPTIONS', `ARGUMENTS')dnl\ninclude(`FILES/milterd.m4')dnl\n"
+
+// controlLines are those FEATUREs. Some look only if delay_checks is there.
+const controlLines = "FEATURE(`greet_pause', `1000')dnl\nFEATURE(`conncontrol')dnl\nFEATURE(`ratecontrol')dnl\n"
 
 // standard is the set-up with the classes that newPolicy has.
 func standard(f access.Features, table string) setUp {
@@ -140,7 +148,14 @@ func newSendmail(t *testing.T, u setUp) *sendmail {
 	features := featureLines(u.features)
 	if u.asks {
 		s.write(t, "milterd.m4", include.Include)
-		features = includeLines + strings.Replace(features, "hash -T<TMPF> ACCESSFILE", "socket -T<TMPF> local:FILES/map.sock", 1)
+		// The line of access_db is the first.
+		line, rest, _ := strings.Cut(features, "\n")
+		_, options, _ := strings.Cut(line, "ACCESSFILE'")
+		options = strings.TrimPrefix(strings.TrimSuffix(options, ")dnl"), ", ")
+		features = strings.Replace(includeLines, "ARGUMENTS", options, 1) + rest
+	}
+	if u.controls {
+		features += controlLines
 	}
 	for _, mech := range trustedMechs {
 		features += fmt.Sprintf("TRUST_AUTH_MECH(`%s')dnl\n", mech)

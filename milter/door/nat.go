@@ -15,6 +15,9 @@ const (
 	// stays so until there are fewer than the second. The gap is wide, as a client with
 	// many addresses could lift the suspicion otherwise.
 	natSuspect, natCleared = 95, 50
+	// Of one public client so many of the last connections count: it could hide by itself
+	// that all others share an address.
+	natOfOne = 3
 )
 
 // NATGuard finds out that clients come to the MTA through something that hides their
@@ -24,61 +27,94 @@ const (
 //
 // The rule: of the last 200 connections, or of all since the start once there are 50,
 // at least 95 in a hundred came from one private, carrier-grade (100.64.0.0/10) or
-// link-local address. It holds until fewer than half do. Connections of this host to
-// itself do not count. An MTA that has both doors open counts twice, which changes
-// nothing.
+// link-local address. It holds until fewer than half do. Of one public address, or IPv6
+// /48, three of them count, and connections of this host to itself do not. Each door counts its own connections, so an MTA that has both open
+// does not count twice; what the connections of one door tell holds at both.
 //
 // A nil guard suspects nothing. Its methods are safe for concurrent use.
 type NATGuard struct {
 	logger *slog.Logger
 
-	mu   sync.Mutex
+	mu     sync.Mutex
+	shared netip.Addr
+	// by are the connections that tell of shared.
+	by           *natConnections
+	filter, maps natConnections
+}
+
+// natConnections are the last connections of one door.
+type natConnections struct {
 	last [natWindow]netip.Addr
 	// seen counts the connections, counts those of each address in last.
 	seen   int
 	counts map[netip.Addr]int
-	shared netip.Addr
 }
 
 // NewNATGuard makes a guard that has seen nothing. It logs to logger when its suspicion
 // begins and when it ends.
 func NewNATGuard(logger *slog.Logger) *NATGuard {
-	return &NATGuard{logger: logger, counts: make(map[netip.Addr]int)}
+	g := &NATGuard{logger: logger}
+	g.filter.counts, g.maps.counts = make(map[netip.Addr]int), make(map[netip.Addr]int)
+	return g
 }
 
-// Seen notes a connection from a client, and reports whether the client's address is one
-// that nearly all clients share.
+// Seen notes a connection from a client at the filter door, and reports whether the
+// client's address is one that nearly all clients share.
 func (g *NATGuard) Seen(client netip.Addr) bool {
+	return g != nil && g.note(&g.filter, client)
+}
+
+// SeenAtMap notes a connection from a client at the map door.
+func (g *NATGuard) SeenAtMap(client netip.Addr) {
+	if g != nil {
+		g.note(&g.maps, client)
+	}
+}
+
+func (g *NATGuard) note(to *natConnections, client netip.Addr) (shared bool) {
 	client = client.Unmap().WithZone("")
-	if g == nil || !client.IsValid() || client.IsLoopback() {
+	if !client.IsValid() || client.IsLoopback() {
 		return false
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	place := &g.last[g.seen%natWindow]
-	if g.seen >= natWindow {
-		if g.counts[*place]--; g.counts[*place] == 0 {
-			delete(g.counts, *place)
+	one := client
+	if !mayHide(client) {
+		if client.Is6() {
+			one = netip.PrefixFrom(client, 48).Masked().Addr()
+		}
+		if to.counts[one] >= natOfOne {
+			return false
 		}
 	}
-	*place = client
-	g.counts[client]++
-	g.seen++
-	g.judge(client)
+	to.add(one)
+	g.judge(to, one)
 	return client == g.shared
 }
 
+func (c *natConnections) add(client netip.Addr) {
+	place := &c.last[c.seen%natWindow]
+	if c.seen >= natWindow {
+		if c.counts[*place]--; c.counts[*place] == 0 {
+			delete(c.counts, *place)
+		}
+	}
+	*place = client
+	c.counts[client]++
+	c.seen++
+}
+
 // judge looks at the address whose share has grown, and at the one that is suspect.
-func (g *NATGuard) judge(grown netip.Addr) {
-	counted := min(g.seen, natWindow)
-	if g.shared.IsValid() && 100*g.counts[g.shared] < natCleared*counted {
+func (g *NATGuard) judge(of *natConnections, grown netip.Addr) {
+	counted := min(of.seen, natWindow)
+	if g.shared.IsValid() && of == g.by && 100*of.counts[g.shared] < natCleared*counted {
 		g.logger.Info("the clients' own addresses are seen again: reverse DNS, DNS lists and relaying by address are in force for all", "before", g.shared.String())
 		g.shared = netip.Addr{}
 	}
-	if g.shared.IsValid() || counted < natLeast || 100*g.counts[grown] < natSuspect*counted || !mayHide(grown) {
+	if g.shared.IsValid() || counted < natLeast || 100*of.counts[grown] < natSuspect*counted || !mayHide(grown) {
 		return
 	}
-	g.shared = grown
+	g.shared, g.by = grown, of
 	g.logger.Warn("nearly all clients have one private address, so something hides their own (NAT, a bridge, a load balancer): "+
 		"reverse DNS, address lists and relaying by address are suspended for it; let the MTA see the clients' addresses, "+
 		"or set nat_guard: off if this is one host that may relay", "client", grown.String(), "connections", counted)

@@ -89,6 +89,24 @@ func TestASuspicionLastsUntilTheOthersAreTheMajority(t *testing.T) {
 	}
 }
 
+// TestOneClientDoesNotEndASuspicion, nor keep it from beginning, however often it connects.
+func TestOneClientDoesNotEndASuspicion(t *testing.T) {
+	g := NewNATGuard(slog.New(slog.DiscardHandler))
+	stranger := netip.MustParsePrefix("2001:db8:7::/48").Addr()
+	for i := range 20 * natWindow {
+		for range 20 {
+			stranger = stranger.Next() // all within its network
+			if g.Seen(stranger) {
+				t.Fatal("the stranger itself is suspect")
+			}
+			g.Seen(netip.MustParseAddr("203.0.113.8"))
+		}
+		if shared := g.Seen(gateway); !shared && i >= natWindow {
+			t.Fatalf("after %d connections through the gateway it is not suspect", i+1)
+		}
+	}
+}
+
 // The memory of a guard does not grow with the number of clients.
 func TestAGuardRemembersTheLastConnectionsOnly(t *testing.T) {
 	g := NewNATGuard(slog.New(slog.DiscardHandler))
@@ -96,11 +114,11 @@ func TestAGuardRemembersTheLastConnectionsOnly(t *testing.T) {
 		g.Seen(world(i))
 	}
 	sum := 0
-	for _, n := range g.counts {
+	for _, n := range g.filter.counts {
 		sum += n
 	}
-	if len(g.counts) > natWindow || sum != natWindow {
-		t.Errorf("%d addresses are counted, with %d connections", len(g.counts), sum)
+	if len(g.filter.counts) > natWindow || sum != natWindow {
+		t.Errorf("%d addresses are counted, with %d connections", len(g.filter.counts), sum)
 	}
 }
 
@@ -128,5 +146,38 @@ func BenchmarkNATGuard(b *testing.B) {
 	}
 	for i := 0; b.Loop(); i++ {
 		g.Seen(clients[i%1000])
+	}
+}
+
+// TestBothDoorsAreCountedForThemselves: an MTA with both doors counts each client once at
+// each, and one without a filter is told of, too.
+func TestBothDoorsAreCountedForThemselves(t *testing.T) {
+	log := new(testkit.Log)
+	g := NewNATGuard(log.Logger())
+	for range natLeast - 1 {
+		g.Seen(gateway)
+		g.SeenAtMap(gateway)
+	}
+	if g.Shared().IsValid() {
+		t.Errorf("%d clients that were seen at both doors tell what %d must", natLeast-1, natLeast)
+	}
+	g.SeenAtMap(gateway)
+	if g.Shared() != gateway {
+		t.Error("the map door's connections tell nothing")
+	}
+	for i := range natWindow {
+		g.Seen(world(i))
+	}
+	if g.Shared() != gateway {
+		t.Error("the connections of one door lift what those of the other tell")
+	}
+	for i := range natWindow {
+		g.SeenAtMap(world(i))
+	}
+	if g.Shared().IsValid() {
+		t.Errorf("the suspicion is not lifted:\n%s", log)
+	}
+	if n := strings.Count(log.String(), "nearly all clients have one private address"); n != 1 {
+		t.Errorf("it was logged %d times:\n%s", n, log)
 	}
 }

@@ -64,29 +64,41 @@ func NewAccess(current func() door.Snapshot, logger *slog.Logger) *Access {
 // Granted counts the look-ups that a relay grant answered.
 func (a *Access) Granted() uint64 { return a.granted.Load() }
 
-// Lookup answers one key: TAG:KEY or KEY, in any case.
+// Lookup answers one key: TAG:KEY or KEY, in any case, or one with its client.
 func (a *Access) Lookup(ctx context.Context, key string) Answer {
 	now := a.current()
 	if now.Policy == nil {
 		return notLoaded
 	}
-	if taggedAddress(key) {
+	k, ok := readKey(key)
+	if !ok {
+		return Answer{Temp, "the key was cut off"}
+	}
+	if taggedAddress(k.name) {
 		return Answer{Temp, "a domain that reads as a key of its own"}
 	}
-	table, shared := now.Policy.Access, now.NAT.Shared()
-	if shared.IsValid() && coversAddress(key, shared) {
-		return withoutRelay(a.found(ctx, table, key))
+	if k.skips {
+		return a.walk(ctx, &now, &k)
 	}
-	if shortened(ctx, key) {
-		value, line, ok := table.Entry(key)
-		return a.answer(ctx, table, key, value, line, ok)
+	return a.lookup(ctx, &now, &k)
+}
+
+// lookup answers a key by itself.
+func (a *Access) lookup(ctx context.Context, now *door.Snapshot, k *tableKey) Answer {
+	table, shared := now.Policy.Access, now.NAT.Shared()
+	if shared.IsValid() && coversAddress(k.name, shared) {
+		return withoutRelay(a.found(ctx, table, k))
+	}
+	if shortened(ctx, k.name) {
+		value, line, ok := table.Entry(k.name)
+		return a.answer(ctx, table, k, k.name, value, line, ok)
 	}
 	if now.Grants != nil {
-		if addr, ok := clientOf(key); ok {
-			return a.lookupClient(ctx, now.Grants, table, key, addr)
+		if addr, ok := clientOf(k.name); ok {
+			return a.lookupClient(ctx, now.Grants, table, k, addr)
 		}
 	}
-	return a.found(ctx, table, key)
+	return a.found(ctx, table, k)
 }
 
 // taggedAddress reports whether a key asks about a sender or a recipient whose domain
@@ -107,18 +119,18 @@ func taggedAddress(key string) bool {
 }
 
 // found answers from the table.
-func (a *Access) found(ctx context.Context, table *access.Table, key string) Answer {
-	value, line, ok := table.Lookup(key)
-	return a.answer(ctx, table, key, value, line, ok)
+func (a *Access) found(ctx context.Context, table *access.Table, k *tableKey) Answer {
+	value, line, ok := table.Lookup(k.name)
+	return a.answer(ctx, table, k, k.name, value, line, ok)
 }
 
-// answer makes an answer of what the table said.
-func (a *Access) answer(ctx context.Context, table *access.Table, key, value string, line int, ok bool) Answer {
+// answer makes an answer of what the table says of key, which k led to.
+func (a *Access) answer(ctx context.Context, table *access.Table, k *tableKey, key, value string, line int, ok bool) Answer {
 	if !ok {
 		return Answer{Status: NotFound}
 	}
 	if refuses(key, value) {
-		refusal := refusalLine(ctx, key, value)
+		refusal := refusalLine(ctx, k, key, value)
 		if a.told.first(toldLine{line, refusal.Queue, refusal.To}, time.Now()) {
 			refusal.Rule = fmt.Sprintf("%s:%d: %s %s", table.Name(), line, shown(key), shown(access.Shown(key, value)))
 			refusal.Log(context.Background(), a.logger)
@@ -133,8 +145,9 @@ func (a *Access) answer(ctx context.Context, table *access.Table, key, value str
 // refusalLine is what a key tells of the mail that its entry refuses, and what the question
 // before it on this connection does, if the key is about the same client, sender or
 // recipient.
-func refusalLine(ctx context.Context, key, value string) door.Line {
-	line := door.Line{Door: "map", Action: policy.ActionReject}
+func refusalLine(ctx context.Context, k *tableKey, key, value string) door.Line {
+	line := door.Line{Door: "map", Action: policy.ActionReject, Queue: shown(k.queueID)}
+	line.Client.Addr = k.client
 	switch v := access.ParseValue(value); v.Kind {
 	case access.KindDiscard:
 		line.Action = policy.ActionDiscard
@@ -158,7 +171,9 @@ func refusalLine(ctx context.Context, key, value string) door.Line {
 	case "to":
 		line.To = shown(rest)
 	default:
-		line.Client.Addr, _ = access.ParseAddr(client)
+		if !k.client.IsValid() {
+			line.Client.Addr, _ = access.ParseAddr(client)
+		}
 	}
 	if asked != nil && within(line.From, asked.mail.From) && within(line.To, asked.recipient.To) &&
 		(!line.Client.Addr.IsValid() || line.Client.Addr.Unmap() == asked.client.Addr.Unmap()) {
@@ -225,11 +240,11 @@ func refuses(key, value string) bool {
 }
 
 // lookupClient answers a key that is about a client's whole address.
-func (a *Access) lookupClient(ctx context.Context, grants door.Grants, table *access.Table, key string, addr netip.Addr) Answer {
-	value, line, ok := table.LookupGranted(key)
+func (a *Access) lookupClient(ctx context.Context, grants door.Grants, table *access.Table, k *tableKey, addr netip.Addr) Answer {
+	value, line, ok := table.LookupGranted(k.name)
 	if line != 0 || !ok {
 		// An entry that outranks grants: they need not be asked.
-		return a.answer(ctx, table, key, value, line, ok)
+		return a.answer(ctx, table, k, k.name, value, line, ok)
 	}
 	switch grants.Grant(ctx, addr) {
 	case policy.GrantHeld:
@@ -238,7 +253,7 @@ func (a *Access) lookupClient(ctx context.Context, grants door.Grants, table *ac
 	case policy.GrantTemporary:
 		return Answer{Temp, "whether the client holds a relay grant cannot be asked for now"}
 	}
-	return a.found(ctx, table, key)
+	return a.found(ctx, table, k)
 }
 
 // withoutRelay is an answer, but that nothing is found in place of RELAY.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -72,14 +73,22 @@ func (c *conn) see(key string) {
 	if c.seen || c.server.config.Seen == nil {
 		return
 	}
-	client, ok := clientOf(key)
-	if !ok {
-		_, client = whoseQuestion(key)
-	}
-	if client.IsValid() {
+	if client := whoseKey(key); client.IsValid() {
 		c.seen = true
 		c.server.config.Seen(client)
 	}
+}
+
+// whoseKey is the client that a key of any map is about, as far as it says.
+func whoseKey(key string) netip.Addr {
+	if client, ok := clientOf(key); ok {
+		return client
+	}
+	if _, client := whoseQuestion(key); client.IsValid() {
+		return client
+	}
+	k, _ := readKey(key)
+	return k.client
 }
 
 // next returns the next request. Before it waits for the client, it sends the

@@ -72,6 +72,22 @@
 // itself, and for what is only refused in shadow mode: then sendmail's own rules decide.
 // A text is one or more quoted tokens, which sendmail puts together.
 //
+// # The keys of the table
+//
+// Where sendmail's rules ask for the access table key by key, those of milterd.m4 put more
+// between the tag and the rest than a colon, with the separator of the question:
+//
+//	TAG  OPTIONS  i  ${client_addr}  KEY
+//
+// So a refusal by an entry is logged with its queue id and client, and no sender or
+// recipient can be written so that it reads as a tag. OPTIONS is skip if FEATURE(access_db)
+// has this argument, and not lookupdotdomain. Then a search for the client under Connect:,
+// GreetPause:, Srv_Features:, TLS_Clt:, ClientRate: or ClientConn: ends at its first key,
+// that is its name (LookUpDomain) or its address (LookUpAddress): the answer is what
+// sendmail's own search would find at last, or SKIP, by which it finds nothing. This halves
+// what a session asks. A key without these fields is answered by itself, as every other
+// sendmail.cf has it; one that was cut off is answered TEMP.
+//
 // # Connections
 //
 // A sendmail process opens one connection for all maps of the same address, at its

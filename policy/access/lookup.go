@@ -134,15 +134,23 @@ func (s *Search) Domain(tag Tag, domain string) Match {
 				return s.result(m)
 			}
 		}
-		switch shorter, ok := shortenLiteral(key); {
-		case ok:
-			key = shorter
-		case dot >= 0:
-			key = key[dot+1:]
-		default:
+		var more bool
+		if key, more = WiderDomain(key); !more {
 			return Match{}
 		}
 	}
+}
+
+// WiderDomain is the key that LookUpDomain (D) tries after key: the domain without its
+// first label, or the network that an address in brackets is in.
+func WiderDomain(key string) (wider string, ok bool) {
+	if shorter, ok := shortenLiteral(key); ok {
+		return shorter, true
+	}
+	if dot := labelEnd(key); dot >= 0 {
+		return key[dot+1:], true
+	}
+	return "", false
 }
 
 // labelEnd is the index of the dot that ends the first label, or -1: sendmail's
@@ -163,16 +171,16 @@ func shortenLiteral(key string) (shorter string, ok bool) {
 	if len(key) < 2 || key[0] != '[' || key[len(key)-1] != ']' {
 		return "", false
 	}
-	inner, ok := shortenAddress(key[1 : len(key)-1])
+	inner, ok := WiderAddress(key[1 : len(key)-1])
 	if !ok {
 		return "", false
 	}
 	return "[" + inner + "]", true
 }
 
-// shortenAddress takes the last part of an address away, at a colon in IPv6 and
-// at a dot in IPv4.
-func shortenAddress(key string) (shorter string, ok bool) {
+// WiderAddress is the key that LookUpAddress (A) tries after key: the address without its
+// last part, at a colon in IPv6 and at a dot in IPv4.
+func WiderAddress(key string) (wider string, ok bool) {
 	for _, separator := range []byte{':', '.'} {
 		i := strings.LastIndexByte(key, separator)
 		if i <= 0 || i == len(key)-1 || strings.ContainsAny(key[i+1:], ".:") {
@@ -193,7 +201,7 @@ func (s *Search) Address(tag Tag, text string) Match {
 		return Match{}
 	}
 	key := Fold(text)
-	for ok := true; ok; key, ok = shortenAddress(key) {
+	for ok := true; ok; key, ok = WiderAddress(key) {
 		if m, ok := s.both(tag, key); ok {
 			return s.result(m)
 		}

@@ -30,7 +30,7 @@ func (t *Table) Lookup(key string) (value string, line int, ok bool) {
 	}
 	search := Search{Table: t, Features: &Features{}}
 	how := Tag{Name: tag, Only: tag != Connect.Name}
-	for part, more := text, true; more; part, more = shortenAddress(part) {
+	for part, more := text, true; more; part, more = WiderAddress(part) {
 		if _, found := search.both(how, part); found {
 			return "", 0, false
 		}

@@ -51,6 +51,10 @@ func (b *Bucket) after() int64 {
 	return b.Left
 }
 
+// full is the time until a full bucket is empty. There is more than that only after a clock
+// went back, or with a smaller rate than before: it counts as full, and drains from now on.
+func (b *Bucket) full() int64 { return b.Burst * b.Interval }
+
 // used is how many of the burst are used.
 func (b *Bucket) used() int { return int((b.Left + b.Interval - 1) / b.Interval) }
 

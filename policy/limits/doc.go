@@ -19,8 +19,13 @@
 //
 // Many hosts share their counts in Redis, each question one round trip. Every answer is
 // kept in Memory, too. When the server is away Memory goes on from there, for this host
-// alone, and what it has counted is told to the server once that is back: mail is never
-// refused because the server is away, and little more is taken than the limit.
+// alone, and once that is back each host tells it: what it has counted alone is added, if the
+// server has kept what it had, and what the host knew takes its place if it has lost that. So
+// mail is never refused because the server is away, and more is taken than the limit only
+// meanwhile. A host that starts with counts in its file tells the server of those.
+//
+// The server's clock counts then. If it goes back, what is over a limit drains from full
+// again; if it goes forward, there is room earlier.
 //
 // # Keys
 //

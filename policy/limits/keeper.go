@@ -18,15 +18,23 @@ import (
 // Shared keeps counts and blocks for many hosts. *redis.Limits is one.
 type Shared interface {
 	// Take answers the buckets, unless the login is blocked: blocked is then for how much
-	// longer, in microseconds. known is the time until each bucket's count is empty at
-	// least, nil if nothing is known that the store may not know.
-	Take(ctx context.Context, login string, all []Bucket, known []int64) (blocked int64, err error)
+	// longer, in microseconds. known is what this host knows of each bucket's count, nil if
+	// nothing that the store may not know.
+	Take(ctx context.Context, login string, all []Bucket, known []Known) (blocked int64, err error)
 	// Block blocks a login for a time.
 	Block(ctx context.Context, login string, length time.Duration) error
 	// Release ends the block of a login, if there is one, and makes counts empty.
 	Release(ctx context.Context, login string, keys []Key) (blocked bool, err error)
 	// Blocks are the blocked logins, and for how much longer.
 	Blocks(ctx context.Context) (map[string]time.Duration, error)
+}
+
+// Known is what a host knows of a count that the shared store may not, in microseconds.
+type Known struct {
+	// Left is the time until it is empty at least: the store may have lost all.
+	Left int64
+	// Alone is what was taken while the store was away: the store may have kept what it had.
+	Alone int64
 }
 
 // Config is what a Keeper needs.
@@ -58,6 +66,7 @@ type Keeper struct {
 	// behind is until when, on the clock of memory, the shared store may know less than
 	// memory does.
 	behind atomic.Int64
+	name   atomic.Pointer[func(string) string]
 	// saved is what was on disk last; saving holds it.
 	saving  sync.Mutex
 	saved   uint64
@@ -72,6 +81,7 @@ func New(c Config) (*Keeper, error) {
 	}
 	k := &Keeper{config: c, logger: c.Logger, memory: NewMemory(c.Max, c.Now), notify: newNotifier(c.Logger)}
 	k.rules.Store(new([]policy.Limit))
+	k.Names(access.Fold)
 	if c.File == "" {
 		return k, nil
 	}
@@ -85,6 +95,10 @@ func New(c Config) (*Keeper, error) {
 	if err != nil {
 		return nil, fmt.Errorf("file of the limits: %w", err)
 	}
+	if k.memory.Len() > 0 {
+		// The shared store may have ended with this host, and lost all.
+		k.behind.Store(k.memory.clock() + Longest.Microseconds())
+	}
 	return k, nil
 }
 
@@ -94,6 +108,9 @@ func (k *Keeper) Use(rules []policy.Limit, notify []string) {
 	k.rules.Store(&rules)
 	k.notify.command.Store(&notify)
 }
+
+// Names says how logins are named from now on (policy.Policy's LoginName).
+func (k *Keeper) Names(name func(login string) string) { k.name.Store(&name) }
 
 // Count answers queries as policy.Answers has it.
 func (k *Keeper) Count(ctx context.Context, login string, queries []policy.LimitQuery) (blocked bool) {
@@ -115,14 +132,17 @@ func (k *Keeper) take(ctx context.Context, login string, all []Bucket) (blocked 
 	if k.config.Shared == nil {
 		return k.memory.Take(login, all)
 	}
-	var known []int64
+	var known []Known
 	if k.memory.clock() < k.behind.Load() {
-		known = k.memory.left(all)
+		known = k.memory.tell(all)
 	}
 	blocked, err := k.config.Shared.Take(ctx, login, all, known)
-	if k.asked(err) != nil {
+	if k.asked(err) != nil || blocked > 0 {
+		k.memory.untold(all, known)
+	}
+	if err != nil {
 		k.count.local.Add(1)
-		return k.memory.Take(login, all)
+		return k.memory.takeAlone(login, all)
 	}
 	if blocked == 0 {
 		k.memory.note(all)
@@ -166,7 +186,7 @@ func (k *Keeper) asked(err error) error {
 
 // Block puts all mail of a login off for a time, on all hosts that share the store.
 func (k *Keeper) Block(ctx context.Context, login string, length time.Duration) error {
-	login, err := validLogin(login)
+	login, err := k.named(login)
 	if err != nil {
 		return err
 	}
@@ -185,7 +205,7 @@ func (k *Keeper) Block(ctx context.Context, login string, length time.Duration) 
 // Release ends the block of a login, and begins its counts anew. It says whether there was
 // anything to end.
 func (k *Keeper) Release(ctx context.Context, login string) (bool, error) {
-	login, err := validLogin(login)
+	login, err := k.named(login)
 	if err != nil {
 		return false, err
 	}
@@ -217,12 +237,12 @@ func (k *Keeper) keysOf(login string) []Key {
 	return keys
 }
 
-// validLogin is a login as it is counted.
-func validLogin(login string) (string, error) {
+// named is a login as it is counted.
+func (k *Keeper) named(login string) (string, error) {
 	if login == "" || len(login) > maxLogin {
 		return "", fmt.Errorf("a login of %d octets, expected 1 to %d", len(login), maxLogin)
 	}
-	return access.Fold(login), nil
+	return (*k.name.Load())(login), nil
 }
 
 // Blocks are the blocked logins, and for how much longer. With an error they are those

@@ -180,6 +180,18 @@ func TestBlockAndRelease(t *testing.T) {
 	if n := send(k, 1, "short", l); n != 1 {
 		t.Error("a block does not end")
 	}
+	// One without a realm is blocked with any; one with a realm, with that alone.
+	if err := k.Block(t.Context(), "oka", time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Block(t.Context(), "ito@good.example", time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	for login, want := range map[string]int{"oka": 0, "oka@good.example": 0, "ito@good.example": 0, "ito": 1, "ito@other.example": 1} {
+		if n := send(k, 1, login, l); n != want {
+			t.Errorf("%d taken from %s, want %d", n, login, want)
+		}
+	}
 	for _, login := range []string{"", strings.Repeat("x", maxLogin+1)} {
 		if err := k.Block(t.Context(), login, time.Hour); err == nil {
 			t.Errorf("a login of %d octets is blocked", len(login))

@@ -2,6 +2,7 @@ package limits
 
 import (
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,6 +31,9 @@ type Memory struct {
 	// empty is when each count will be empty, in microseconds of Unix time. The map has
 	// no pointers, so that a million of them cost the garbage collector nothing.
 	empty map[Key]int64
+	// alone is what was taken of some of these counts while the shared store was away, in
+	// microseconds.
+	alone map[Key]int64
 	// blocks is until when logins are blocked.
 	blocks map[string]int64
 	// changes counts what a snapshot would tell.
@@ -45,7 +49,7 @@ func NewMemory(max int, now func() time.Time) *Memory {
 	if now == nil {
 		now = time.Now
 	}
-	return &Memory{max: max, now: now, start: now(), empty: make(map[Key]int64), blocks: make(map[string]int64)}
+	return &Memory{max: max, now: now, start: now(), empty: make(map[Key]int64), alone: make(map[Key]int64), blocks: make(map[string]int64)}
 }
 
 // clock is the time in microseconds. It goes on evenly, whatever is done to the
@@ -55,14 +59,36 @@ func (m *Memory) clock() int64 { return m.start.UnixMicro() + m.now().Sub(m.star
 // Take answers the buckets, unless the login is blocked: blocked is then for how much
 // longer, in microseconds.
 func (m *Memory) Take(login string, all []Bucket) (blocked int64) {
-	now := m.clock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if until, ok := m.blocks[login]; ok && until > now {
+	return m.take(login, all)
+}
+
+// takeAlone is Take while the shared store is away.
+func (m *Memory) takeAlone(login string, all []Bucket) (blocked int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	blocked = m.take(login, all)
+	for i := range all {
+		if b := &all[i]; b.Taken {
+			m.alone[b.Key] += b.N * b.Interval
+		}
+	}
+	return blocked
+}
+
+func (m *Memory) take(login string, all []Bucket) (blocked int64) {
+	now := m.clock()
+	if until := m.blocked(login); until > now {
 		return until - now
 	}
 	for i := range all {
-		all[i].Left = max(m.empty[all[i].Key]-now, 0)
+		b := &all[i]
+		b.Left = max(m.empty[b.Key]-now, 0)
+		if full := b.full(); b.Left > full {
+			b.Left = full
+			m.set(b.Key, now+full, now)
+		}
 	}
 	decide(all)
 	for i := range all {
@@ -71,6 +97,15 @@ func (m *Memory) Take(login string, all []Bucket) (blocked int64) {
 		}
 	}
 	return 0
+}
+
+// blocked is until when a login is blocked: by itself, or as one that has no realm.
+func (m *Memory) blocked(login string) int64 {
+	until := m.blocks[login]
+	if user, _, ok := strings.Cut(login, "@"); ok {
+		until = max(until, m.blocks[user])
+	}
+	return until
 }
 
 // Count answers queries by what is kept here.
@@ -90,16 +125,35 @@ func (m *Memory) note(all []Bucket) {
 	}
 }
 
-// left is the time until each bucket's count is empty, as far as is known here.
-func (m *Memory) left(all []Bucket) []int64 {
+// tell is what is known here of each bucket's count. What was taken alone is told once.
+func (m *Memory) tell(all []Bucket) []Known {
 	now := m.clock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	left := make([]int64, len(all))
+	known := make([]Known, len(all))
 	for i := range all {
-		left[i] = max(m.empty[all[i].Key]-now, 0)
+		key := all[i].Key
+		known[i] = Known{max(m.empty[key]-now, 0), m.alone[key]}
+		delete(m.alone, key)
 	}
-	return left
+	return known
+}
+
+// untold keeps what was taken alone for another time.
+func (m *Memory) untold(all []Bucket, known []Known) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, k := range known {
+		if _, counted := m.empty[all[i].Key]; counted && k.Alone > 0 {
+			m.alone[all[i].Key] += k.Alone
+		}
+	}
+}
+
+// remove forgets a count.
+func (m *Memory) remove(key Key) {
+	delete(m.empty, key)
+	delete(m.alone, key)
 }
 
 // set keeps a count. If there is no room, another one makes way.
@@ -120,7 +174,7 @@ func (m *Memory) evict(now int64) {
 	soonest, seen := int64(-1), 0
 	for key, empty := range m.empty {
 		if empty <= now {
-			delete(m.empty, key)
+			m.remove(key)
 			return
 		}
 		if soonest < 0 || empty < soonest {
@@ -130,7 +184,7 @@ func (m *Memory) evict(now int64) {
 			break
 		}
 	}
-	delete(m.empty, least)
+	m.remove(least)
 }
 
 // Len is the number of counts.
@@ -145,7 +199,7 @@ func (m *Memory) forget(keys []Key) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, key := range keys {
-		delete(m.empty, key)
+		m.remove(key)
 	}
 	m.changes++
 }
@@ -212,7 +266,7 @@ func (m *Memory) sweep(each func([]count)) {
 	n, some := 0, make([]count, 0, swept)
 	for key, empty := range m.empty {
 		if empty <= now {
-			delete(m.empty, key)
+			m.remove(key)
 		} else {
 			some = append(some, count{key, empty - now})
 		}

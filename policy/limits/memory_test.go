@@ -11,6 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"milterd/integration/testkit"
 	"milterd/policy"
 )
 
@@ -193,4 +194,33 @@ func TestMemoryOfAMillionLogins(t *testing.T) {
 		t.Errorf("%v octets a count, want at most 64, and as many when more is sent", octets)
 	}
 	runtime.KeepAlive(m)
+}
+
+// TestAClockThatGoesBackDoesNotStopForThatLong: what is full stays full, and drains from then
+// on.
+func TestAClockThatGoesBackDoesNotStopForThatLong(t *testing.T) {
+	l := byLogin(t, "l", "10/1h")
+	k, clock := keeper(t, Config{})
+	send(k, 10, "shin", l)
+	clock.Advance(-24 * time.Hour)
+	if n := send(k, 1, "shin", l); n != 0 {
+		t.Error("forgotten")
+	}
+	clock.Advance(6 * time.Minute)
+	if n := send(k, 5, "shin", l); n != 1 {
+		t.Errorf("%d taken after the time of one", n)
+	}
+}
+
+// TestAClockOfTheMachineThatJumpsChangesNothing: time that is read from the machine has a
+// monotonic part, which goes on evenly.
+func TestAClockOfTheMachineThatJumpsChangesNothing(t *testing.T) {
+	m := NewMemory(0, nil)
+	before, at := m.clock(), time.Now()
+	if m.start.Round(0) == m.start || at.Round(0) == at {
+		t.Fatal("no monotonic part")
+	}
+	if passed := m.clock() - before; passed < 0 || passed > testkit.Patience.Microseconds() {
+		t.Errorf("%d passed", passed)
+	}
 }

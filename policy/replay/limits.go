@@ -97,15 +97,21 @@ type recorded struct {
 	// recipient of its message.
 	recipient int
 	told      map[int][]limitLine
+	message   *Message
+	// asked hears of the questions to the limits; nil without.
+	asked Asked
 	// counts are for limits that the session does not tell of; made when there is one.
 	counts *limits.Memory
 }
 
 var _ policy.Answers = (*recorded)(nil)
 
+// Asked hears of what a policy asks the limits about one recipient of a message.
+type Asked func(m *Message, queries []policy.LimitQuery)
+
 // begin goes on with a message.
 func (a *recorded) begin(m *Message) {
-	a.recipient, a.told = 0, nil
+	a.recipient, a.told, a.message = 0, nil, m
 	for _, text := range m.Limits {
 		if l, ok := parseLimitLine(text); ok {
 			if a.told == nil {
@@ -119,8 +125,12 @@ func (a *recorded) begin(m *Message) {
 func (a *recorded) Grant() policy.GrantState { return a.grant }
 
 // Count answers as the session tells. What it does not tell, as it was recorded with other
-// limits or without any, is counted anew.
+// limits or without any, is counted anew; or has room, if it is counted elsewhere.
 func (a *recorded) Count(_ string, queries []policy.LimitQuery) (blocked bool) {
+	elsewhere := a.asked != nil && a.message.At != ""
+	if a.asked != nil {
+		a.asked(a.message, queries)
+	}
 	var anew []policy.LimitQuery
 	var places []int
 	lines := a.told[a.recipient]
@@ -136,7 +146,7 @@ func (a *recorded) Count(_ string, queries []policy.LimitQuery) (blocked bool) {
 	if slices.ContainsFunc(lines, func(l limitLine) bool { return l.blocked }) {
 		return true
 	}
-	if len(anew) == 0 {
+	if len(anew) == 0 || elsewhere {
 		return false
 	}
 	if a.counts == nil {

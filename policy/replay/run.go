@@ -61,21 +61,28 @@ func (o Outcome) Differences() int {
 // more of a message that is discarded. answers gives the session's DNS answers;
 // nil stands for none.
 func Run(p *policy.Policy, s *Session, answers func(policy.Connection) policy.Answers) Outcome {
-	return run(p, s, answers, true)
+	return run(p, s, answers, true, nil)
 }
 
 // RunUntraced is Run with verdicts that have no traces, in half the time.
 func RunUntraced(p *policy.Policy, s *Session, answers func(policy.Connection) policy.Answers) Outcome {
-	return run(p, s, answers, false)
+	return run(p, s, answers, false, nil)
 }
 
-func run(p *policy.Policy, s *Session, answers func(policy.Connection) policy.Answers, traced bool) Outcome {
+// RunCounting is RunUntraced for a caller who counts for the limits itself, over many
+// sessions: it hears of all questions. In a message that says when it began, limits that
+// the session does not tell of have room.
+func RunCounting(p *policy.Policy, s *Session, answers func(policy.Connection) policy.Answers, asked Asked) Outcome {
+	return run(p, s, answers, false, asked)
+}
+
+func run(p *policy.Policy, s *Session, answers func(policy.Connection) policy.Answers, traced bool, asked Asked) Outcome {
 	conn := s.Connection()
 	given := policy.Answers(policy.NoAnswers{})
 	if answers != nil {
 		given = answers(conn)
 	}
-	r := runner{session: s, answers: &recorded{Answers: given, grant: s.grant()}, met: make([]bool, len(s.Expect))}
+	r := runner{session: s, answers: &recorded{Answers: given, grant: s.grant(), asked: asked}, met: make([]bool, len(s.Expect))}
 	r.policy = p.NewSession(conn, r.answers)
 	if !traced {
 		r.policy.LeaveOutTraces()

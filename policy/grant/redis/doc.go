@@ -44,6 +44,9 @@
 // all: the prefix holds a part in braces, its hash tag. A Sentinel is asked in RESP3, as
 // go-redis wants it; what it says is bounded in the same way.
 //
+// When a Sentinel makes a replica the master, what the old one had not told it yet is lost;
+// the hosts tell the new one of their counts.
+//
 // With access control lists, milterd needs ~PREFIX* and +@read +@write +@scripting
 // +@connection +time.
 //

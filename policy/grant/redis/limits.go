@@ -30,10 +30,10 @@ func (c *Client) Limits() *Limits {
 
 // take answers buckets. KEYS are the hash of blocked logins, then a count for each bucket:
 // the time at which it will be empty, in microseconds. ARGV are the login, then for each
-// bucket: interval, burst, n, limit, whether it is enforced, and the time until it is empty
-// at least. It is limits.Memory's Take, with the server's clock. In the hash a login has until
+// bucket: interval, burst, n, limit, whether it is enforced, the time until it is empty at
+// least, and what was taken of it elsewhere. It is limits.Memory's Take, with the server's clock. In the hash a login has until
 // when it is blocked, or, as a negative number, until when what hosts know of its counts
-// does not matter, as it was released.
+// does not matter, as it was released. A block without a realm holds for all of them.
 var take = redis.NewScript(`
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -42,15 +42,22 @@ if ARGV[1] ~= '' then
   local mark = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or 0)
   if mark > now then return {mark - now} end
   released = -mark > now
+  local user = string.match(ARGV[1], '^([^@]+)@')
+  mark = user and tonumber(redis.call('HGET', KEYS[1], user) or 0) or 0
+  if mark > now then return {mark - now} end
 end
 local left, room, refused = {}, {}, false
 for i = 2, #KEYS do
-  local a = (i - 2) * 6 + 1
+  local a = (i - 2) * 7 + 1
   local interval, burst, n = tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3])
-  local limit, known = ARGV[a + 4], tonumber(ARGV[a + 6])
+  local limit, known, alone = ARGV[a + 4], tonumber(ARGV[a + 6]), tonumber(ARGV[a + 7])
   local value = redis.pcall('GET', KEYS[i])
   left[i] = math.max((type(value) == 'string' and tonumber(value) or 0) - now, 0)
-  if not released then left[i] = math.max(left[i], known) end
+  if not released then left[i] = math.max(left[i] + alone, known) end
+  if left[i] > burst * interval then
+    left[i] = burst * interval
+    redis.call('SET', KEYS[i], string.format('%.0f', now + left[i]), 'PX', math.ceil(left[i] / 1000))
+  end
   if left[i] + (math.max(n, 1) - burst) * interval > 0 then
     room[limit] = false
     refused = refused or ARGV[a + 5] == '1'
@@ -60,7 +67,7 @@ for i = 2, #KEYS do
 end
 local answer = {0}
 for i = 2, #KEYS do
-  local a = (i - 2) * 6 + 1
+  local a = (i - 2) * 7 + 1
   local n, limit = tonumber(ARGV[a + 3]), ARGV[a + 4]
   local after, taken = left[i], 0
   if not refused and room[limit] and n > 0 then
@@ -76,7 +83,7 @@ return answer
 `)
 
 // Take implements limits.Shared. It is one round trip.
-func (l *Limits) Take(ctx context.Context, login string, all []limits.Bucket, known []int64) (blocked int64, err error) {
+func (l *Limits) Take(ctx context.Context, login string, all []limits.Bucket, known []limits.Known) (blocked int64, err error) {
 	if login == "" && len(all) == 0 {
 		return 0, nil
 	}
@@ -101,11 +108,11 @@ func (l *Limits) Take(ctx context.Context, login string, all []limits.Bucket, kn
 }
 
 // question makes the keys and arguments of the script.
-func (l *Limits) question(login string, all []limits.Bucket, known []int64) (keys []string, args []any) {
-	keys, args = append(make([]string, 0, 1+len(all)), l.blocks), append(make([]any, 0, 1+6*len(all)), login)
+func (l *Limits) question(login string, all []limits.Bucket, known []limits.Known) (keys []string, args []any) {
+	keys, args = append(make([]string, 0, 1+len(all)), l.blocks), append(make([]any, 0, 1+7*len(all)), login)
 	for i := range all {
 		b := &all[i]
-		enforced, least := 0, int64(0)
+		enforced, least := 0, limits.Known{}
 		if b.Enforced {
 			enforced = 1
 		}
@@ -113,7 +120,7 @@ func (l *Limits) question(login string, all []limits.Bucket, known []int64) (key
 			least = known[i]
 		}
 		keys = append(keys, l.key(b.Key))
-		args = append(args, b.Interval, b.Burst, b.N, b.Limit, enforced, least)
+		args = append(args, b.Interval, b.Burst, b.N, b.Limit, enforced, least.Left, least.Alone)
 	}
 	return keys, args
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -121,6 +122,9 @@ func TestABlockHoldsOnAllHosts(t *testing.T) {
 		t.Fatal(err)
 	}
 	folded := strings.ToLower(hostile)
+	if n := send(t, b, 1, folded+"@good.example", l); n != 0 {
+		t.Error("taken at the other host, with a realm")
+	}
 	if n := send(t, b, 1, folded, l); n != 0 {
 		t.Error("taken at the other host")
 	}
@@ -182,6 +186,96 @@ func TestAServerThatLosesAllIsToldWhatWasCounted(t *testing.T) {
 	}
 }
 
+// TestAServerThatKeptAllIsToldWhatWasCountedAlone: two hosts have counted without it, and
+// nothing of that is forgotten.
+func TestAServerThatKeptAllIsToldWhatWasCountedAlone(t *testing.T) {
+	kept := []string{"--appendonly", "yes", "--appendfsync", "always"}
+	s := startServer(t, kept...)
+	l := limit(t, "l", policy.ModeEnforce, "100/24h")
+	logs := []*testkit.Log{new(testkit.Log), new(testkit.Log)}
+	config := redis.Config{Addresses: []string{s.socket()}}
+	hosts := []*limits.Keeper{host(t, config, logs[0]), host(t, config, logs[1])}
+	each := func(n int) (taken int) { return send(t, hosts[0], n, "shin", l) + send(t, hosts[1], n, "shin", l) }
+	if n := each(20); n != 40 {
+		t.Fatalf("%d taken", n)
+	}
+	s.stop()
+	if n := each(15); n != 30 {
+		t.Errorf("%d taken while the server is away, expected all 30", n)
+	}
+	s.start(kept...)
+	testkit.Eventually(t, "the server is asked again by both", func() bool {
+		send(t, hosts[0], 1, "other", l)
+		send(t, hosts[1], 1, "other", l)
+		return logs[0].Has("works again") && logs[1].Has("works again")
+	})
+	// Each tells of its own when it is asked.
+	if n := each(1) + each(50); n != 30 {
+		t.Errorf("%d taken after that, expected the 30 that are left", n)
+	}
+}
+
+// TestAHostAndTheServerEndTogether: what the host's file has is told to the server.
+func TestAHostAndTheServerEndTogether(t *testing.T) {
+	s := startServer(t)
+	l := limit(t, "l", policy.ModeEnforce, "10/24h")
+	open := func(file string) *limits.Keeper {
+		client, err := redis.Open(redis.Config{Addresses: []string{s.socket()}, Timeout: testkit.Patience})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = client.Close() })
+		k, err := limits.New(limits.Config{Shared: client.Limits(), File: file})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	file := filepath.Join(s.dir, "limits")
+	k := open(file)
+	send(t, k, 8, "shin", l)
+	if err := k.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.do("FLUSHALL")
+	if n := send(t, open(file), 10, "shin", l); n != 2 {
+		t.Errorf("%d taken, expected the 2 that are left", n)
+	}
+}
+
+// TestTheServersClockJumps: back, what is full stays full, and is not put off for as long as
+// the clock went back; forward, there is room earlier. The times that the server keeps are
+// moved in place of its clock.
+func TestTheServersClockJumps(t *testing.T) {
+	s := startServer(t)
+	l, hour, log := limit(t, "l", policy.ModeEnforce, "2/2s"), limit(t, "hour", policy.ModeEnforce, "5/1h"), new(testkit.Log)
+	k := host(t, redis.Config{Addresses: []string{s.socket()}}, log)
+	jump := func(by time.Duration) {
+		t.Helper()
+		for _, key := range s.do("KEYS", "*limit:*").([]any) {
+			at, err := strconv.ParseInt(s.do("GET", key).(string), 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.do("SET", key, at-by.Microseconds())
+		}
+	}
+	send(t, k, 5, "mari", hour)
+	send(t, k, 2, "shin", l)
+	jump(-24 * time.Hour)
+	if n := send(t, k, 3, "mari", hour); n != 0 {
+		t.Errorf("a clock that went back: %d taken, expected none", n)
+	}
+	testkit.Eventually(t, "there is room again, a day earlier", func() bool { return send(t, k, 1, "shin", l) == 1 })
+	jump(24 * time.Hour)
+	if n := send(t, k, 10, "mari", hour); n != 5 {
+		t.Errorf("a clock that went forward: %d taken, expected the 5 of the new hour", n)
+	}
+	if log.Has("away") {
+		t.Errorf("log %s", log)
+	}
+}
+
 func TestAClusterAndSentinels(t *testing.T) {
 	s := startServer(t, "--cluster-enabled", "yes", "--port", fmt.Sprint(freePort(t)), "--bind", "127.0.0.1")
 	port := s.do("CONFIG", "GET", "port").([]any)[1].(string)
@@ -194,7 +288,7 @@ func TestAClusterAndSentinels(t *testing.T) {
 	shareAll(t, redis.Config{Addresses: []string{address}, Cluster: true})
 
 	plain := startServer(t, "--port", fmt.Sprint(freePort(t)), "--bind", "127.0.0.1")
-	shareAll(t, redis.Config{Addresses: []string{sentinel(t, plain)}, Master: "mail"})
+	shareAll(t, redis.Config{Addresses: []string{sentinel(t, plain, "")}, Master: "mail"})
 	if _, err := redis.Open(redis.Config{Addresses: []string{address, address}, Prefix: "milterd:"}); err == nil || !strings.Contains(err.Error(), "expected a part in braces") {
 		t.Errorf("a cluster with a prefix that is no hash tag: %v", err)
 	}
@@ -231,13 +325,13 @@ func shareAll(t *testing.T, config redis.Config) {
 	}
 }
 
-// sentinel starts a Sentinel that knows a server by the name mail.
-func sentinel(t *testing.T, of *server) string {
+// sentinel starts a Sentinel, with further options, that knows a server by the name mail.
+func sentinel(t *testing.T, of *server, options string) string {
 	t.Helper()
 	port := of.do("CONFIG", "GET", "port").([]any)[1].(string)
 	own := fmt.Sprint(freePort(t))
 	file := filepath.Join(of.dir, "sentinel.conf")
-	config := "port " + own + "\nbind 127.0.0.1\ndir " + of.dir + "\nsentinel monitor mail 127.0.0.1 " + port + " 1\n"
+	config := "port " + own + "\nbind 127.0.0.1\ndir " + of.dir + "\nsentinel monitor mail 127.0.0.1 " + port + " 1\n" + options
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}

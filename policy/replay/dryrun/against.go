@@ -24,7 +24,13 @@ func (r *run) compare(b *block, s *replay.Session) error {
 		return err
 	}
 	old := replay.RunUntraced(r.rules.policy, s, before)
-	changes := replay.Compare(old, replay.RunUntraced(r.Against.policy, s, after))
+	var next replay.Outcome
+	if r.recount != nil {
+		next = r.recount.session(&b.asked, r.Against, s, after)
+	} else {
+		next = replay.RunUntraced(r.Against.policy, s, after)
+	}
+	changes := replay.Compare(old, next)
 	b.tally.addChanges(s, old, changes)
 	lacks := b.tally.lacks.addMore(s, recorded, newRecorded)
 	// Writing into a buffer cannot fail.
@@ -64,17 +70,45 @@ func actionOf(v *policy.Verdict) policy.Action {
 }
 
 // writeChanges lists the changes by what they are and what makes them, the most
-// frequent first, and sums up.
-func (t *tally) writeChanges(w io.Writer) error {
+// frequent first, and sums up. besides says what is told elsewhere.
+func (t *tally) writeChanges(w io.Writer, besides string) error {
 	var b strings.Builder
 	t.kinds.list(&b)
 	text := fmt.Sprintf("%s, %s: ", count(t.sessions, "session"), count(t.verdicts, "verdict"))
 	if t.differences == 0 {
-		text += "nothing changes"
+		text += "nothing changes" + besides
 	} else {
 		text += fmt.Sprintf("%s in %s", count(t.differences, "change"), count(t.changed, "session"))
 	}
 	fmt.Fprintln(&b, text)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// finishAgainst writes what comes behind the last change: how many there are, and what
+// other limits would have stopped.
+func (r *run) finishAgainst() error {
+	if r.Format == Text && r.total.sessions > 0 {
+		besides := ""
+		if r.recount != nil {
+			besides = " but for limits"
+		}
+		if err := r.total.writeChanges(r.out, besides); err != nil {
+			return err
+		}
+	}
+	if r.recount == nil || r.total.sessions == 0 {
+		return nil
+	}
+	counted, err := r.recount.count()
+	if err != nil {
+		return err
+	}
+	if counted.refused > 0 {
+		r.total.differences++
+	}
+	if r.Format == JSON {
+		return counted.writeJSON(r.out)
+	}
+	return counted.writeText(r.out)
 }

@@ -15,7 +15,7 @@ import (
 // describe says what a valid configuration puts in force.
 func (r *run) describe() int {
 	config, p, out := r.rules.config, r.rules.policy, r.out
-	for _, f := range config.UnsafeSockets() {
+	for _, f := range config.UnsafeSockets(true) {
 		fmt.Fprintf(r.Stderr, "milterd: warning: %s\n", f)
 	}
 	if r.Places {

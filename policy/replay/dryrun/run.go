@@ -33,6 +33,8 @@ type block struct {
 	complaints bytes.Buffer
 	cases      []replay.Case
 	tally      tally
+	// asked are the questions to other limits.
+	asked asked
 }
 
 func newBlock() *block { return &block{tally: newTally()} }
@@ -43,6 +45,7 @@ func (b *block) reset() {
 	b.complaints.Reset()
 	b.cases = b.cases[:0]
 	b.tally.reset()
+	b.asked = asked{}
 }
 
 // run decides sessions and reports on them.
@@ -58,6 +61,8 @@ type run struct {
 	held block
 	// cases is nil unless a report on tests is asked for.
 	cases *caseWriter
+	// recount counts for other limits; nil unless they are.
+	recount *recount
 	// unwritten: results could not be written, which has been said.
 	unwritten bool
 }
@@ -65,7 +70,13 @@ type run struct {
 // recorded decides the sessions of all files. A file that cannot be read does not
 // keep the others from being decided.
 func (r *run) recorded() int {
+	if r.Against != nil {
+		r.recount = newRecount(r.rules, r.Against)
+	}
 	err := r.stream()
+	if r.recount != nil {
+		defer r.recount.messages.close()
+	}
 	nothing := r.nothingDecided()
 	if nothing != nil && r.cases != nil && err == nil {
 		err = r.cases.add(nil, nothing)
@@ -188,6 +199,9 @@ func (r *run) collect(b *block, readErr error) error {
 	}
 	r.total.merge(&b.tally)
 	_, err := r.Stderr.Write(b.complaints.Bytes())
+	if r.recount != nil {
+		err = errors.Join(err, r.recount.add(&b.asked))
+	}
 	if r.cases != nil {
 		return errors.Join(err, r.cases.add(b.cases, readErr))
 	}
@@ -218,10 +232,10 @@ func (r *run) finish() error {
 	switch {
 	case r.cases != nil:
 		return r.cases.end()
+	case r.Against != nil:
+		return r.finishAgainst()
 	case r.Format != Text || r.total.sessions == 0:
 		return nil
-	case r.Against != nil:
-		return r.total.writeChanges(r.out)
 	}
 	if _, err := r.out.Write(r.held.text.Bytes()); err != nil {
 		return err

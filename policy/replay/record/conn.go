@@ -36,9 +36,15 @@ const (
 	lineOverhead = 32
 )
 
-// NewSession begins the evaluation of a connection by a policy, and notes it if it is in
-// the sample.
+// NewSession begins the evaluation of a connection of the filter door by a policy, and
+// notes it if it is in the sample.
 func (r *Recorder) NewSession(p *policy.Policy, facts policy.Connection, answers policy.Answers) policy.Evaluator {
+	r.filtering.Store(true)
+	return r.sampled(p, facts, answers)
+}
+
+// sampled notes a connection if it is in the sample.
+func (r *Recorder) sampled(p *policy.Policy, facts policy.Connection, answers policy.Answers) policy.Evaluator {
 	if r.config.Sample < 1 && r.random() >= r.config.Sample {
 		return r.session(p, facts, answers)
 	}
@@ -205,6 +211,9 @@ func (c *conn) Mail(auth policy.Auth, m policy.Mail) policy.Verdict {
 	judged := c.judged(&v)
 	size := 2*overhead + lengths(m.From, m.Mailer, m.Host, m.Addr, auth.Type, auth.Authen, auth.Author, v.Reply.Text, c.helo) + lengths(m.Args...) +
 		lengths(c.tls.Version, c.tls.Cipher, c.tls.Verify, c.tls.CertSubject, c.tls.CertIssuer)
+	if v.Action.Accepts() {
+		c.transactionID, c.transaction = c.messageID, c.recorder.transactions.begin(c.messageID, c.facts.Addr, c.dns)
+	}
 	if c.count++; c.count > maxMessages || size > maxMessageBytes {
 		c.recorder.cut.Add(1)
 		return v
@@ -214,9 +223,6 @@ func (c *conn) Mail(auth policy.Auth, m policy.Mail) policy.Verdict {
 	})
 	c.inMessage = true
 	c.fits(&c.messages[len(c.messages)-1], size)
-	if v.Action.Accepts() {
-		c.transactionID, c.transaction = c.messageID, c.recorder.transactions.begin(c.messageID, c.facts.Addr, c.dns)
-	}
 	return v
 }
 

@@ -18,9 +18,11 @@
 // the filter door never does if it is refused. Such recipients are in the message all the
 // same, in their place: the question has the message's queue id. One that the policy takes
 // and sendmail's own rules refuse is there, too, and then the message's end is not
-// expected. A question about a message that the filter door has not begun leaves nothing
-// behind. Nor does what sendmail's rules refuse before they ask: by check_relay and
-// check_mail without FEATURE(delay_checks), or as the question is too long.
+// expected. A question about a message that the filter door has not begun is an object of
+// its own, with the same queue id in its name for each recipient of a message: so an MTA
+// without a filter is recorded, too. What sendmail's rules refuse before they ask leaves
+// nothing behind: by check_relay and check_mail without FEATURE(delay_checks), or as the
+// question is too long.
 //
 // Replayed with the same configuration, an object gives the same verdicts. What
 // could not is left out, and counted: a message with text that is not UTF-8, which

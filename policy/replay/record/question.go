@@ -90,10 +90,16 @@ func (t *transaction) take() (asked []askedRecipient, more bool) {
 
 // NewQuestion begins the evaluation of what the map door is asked about a recipient of
 // the message that the MTA calls id. If the message is recorded, its answers come from
-// the recording as far as they are there, and go into it.
+// the recording as far as they are there, and go into it. If the filter door does not know
+// of the message, the question is a session of its own. A message that is not in the sample
+// looks the same, so with a sample this is done only while no filter door is in use.
 func (r *Recorder) NewQuestion(id string, p *policy.Policy, facts policy.Connection, answers policy.Answers) policy.Evaluator {
 	of := r.transactions.find(id, facts.Addr)
-	if of == nil {
+	switch {
+	case of != nil:
+	case r.config.Sample == 1 || !r.filtering.Load():
+		return r.sampled(p, facts, answers)
+	default:
 		return p.NewSession(facts, answers)
 	}
 	answers.Record(of.dns)

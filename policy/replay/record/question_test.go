@@ -16,6 +16,7 @@ func askAbout(r *Recorder, p *policy.Policy, facts policy.Connection, id, to str
 	e := r.NewQuestion(id, p, facts, policy.NoAnswers{})
 	defer e.Close()
 	e.Helo("client.example", policy.TLS{})
+	e.SetQueueID(id)
 	e.Mail(policy.Auth{}, policy.Mail{From: "a@good.example"})
 	return e.Rcpt(policy.Recipient{To: to, Mailer: "esmtp"})
 }
@@ -62,18 +63,18 @@ func TestWhatTheMapDoorRefusesIsInTheMessage(t *testing.T) {
 		{"another client with the same id", func(r *Recorder, e policy.Evaluator) {
 			askAbout(r, p, other, id, denied)
 			e.Abort()
-		}, nil},
+		}, []string{"rcpt x@other.example reject", "mail a@good.example accept"}},
 		{"another id", func(r *Recorder, e policy.Evaluator) {
 			askAbout(r, p, ours, "4AMH0abc012346", denied)
 			askAbout(r, p, ours, "", denied)
 			e.Abort()
-		}, nil},
+		}, []string{"rcpt x@other.example reject", "mail a@good.example accept", "rcpt x@other.example reject", "mail a@good.example accept"}},
 		{"after the message", func(r *Recorder, e policy.Evaluator) {
 			e.Rcpt(policy.Recipient{To: relayed, Mailer: "esmtp"})
 			e.EndOfMessage(nil)
 			askAbout(r, p, ours, id, denied)
 			e.Abort()
-		}, []string{"rcpt x@relayed.example accept", "eom  accept"}},
+		}, []string{"rcpt x@other.example reject", "mail a@good.example accept", "rcpt x@relayed.example accept", "eom  accept"}},
 		{"both doors take it", func(r *Recorder, e policy.Evaluator) {
 			askAbout(r, p, ours, id, own)
 			e.Rcpt(policy.Recipient{To: own, Mailer: "esmtp"})
@@ -100,6 +101,73 @@ func TestWhatTheMapDoorRefusesIsInTheMessage(t *testing.T) {
 				t.Errorf("%d transactions are left", left)
 			}
 		})
+	}
+}
+
+// TestTheMapDoorAloneIsRecorded: where sendmail has no filter, each question is a session
+// with its answer, which a replay gives again.
+func TestTheMapDoorAloneIsRecorded(t *testing.T) {
+	const id = "4AMH0abc012345"
+	p, dir := fixture(t, access.Features{DelayChecks: true}), t.TempDir()
+	r := open(t, Config{Dir: dir})
+	askAbout(r, p, client("203.0.113.8"), id, "x@other.example")
+	askAbout(r, p, client("203.0.113.66"), "4AMH0abc012346", "x@other.example")
+	askAbout(r, p, client("198.51.100.7"), "4AMH0abc012347", "x@example.test")
+	finish(t, r)
+	want := []string{
+		"mail a@good.example accept", "rcpt x@other.example reject", "mail a@good.example accept", "rcpt x@other.example accept",
+		"mail a@good.example accept", "rcpt x@example.test reject",
+	}
+	if diff := cmp.Diff(want, steps(t, dir)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	written := sessions(t, dir)
+	if len(written) != 3 || !strings.HasSuffix(written[0].ID, "-"+id) {
+		t.Errorf("%d sessions, expected one for each question, with the queue id: %+v", len(written), written)
+	}
+	if found := differences(p, written, nil); len(found) > 0 {
+		t.Errorf("differences: %q", found)
+	}
+	if len(r.transactions.open) > 0 {
+		t.Error("a transaction is left")
+	}
+}
+
+// TestASampleOfTheMapDoorAlone: without a filter door the sample is one of questions, and
+// with one a message that is not in the sample is in the recording of neither.
+func TestASampleOfTheMapDoorAlone(t *testing.T) {
+	p, dir := fixture(t, access.Features{DelayChecks: true}), t.TempDir()
+	r := open(t, Config{Dir: dir, Sample: 0.5})
+	chance := 0.1
+	r.random = func() float64 { return chance }
+	ask := func() { askAbout(r, p, client("203.0.113.8"), "4AMH0abc012345", "x@other.example") }
+	ask()
+	chance = 0.9
+	ask()
+	_, e := begin(r, p, client("203.0.113.8"), nil)
+	chance = 0.1
+	ask()
+	e.Close()
+	finish(t, r)
+	if n := len(sessions(t, dir)); n != 1 {
+		t.Errorf("%d sessions, expected 1", n)
+	}
+}
+
+// TestQuestionsBeyondWhatIsKeptOfAConnection leave nothing of their own.
+func TestQuestionsBeyondWhatIsKeptOfAConnection(t *testing.T) {
+	const id = "4AMH0abc012345"
+	p, dir := fixture(t, access.Features{DelayChecks: true}), t.TempDir()
+	r := open(t, Config{Dir: dir})
+	c, e := begin(r, p, client("203.0.113.8"), nil)
+	c.count = maxMessages
+	e.SetQueueID(id)
+	e.Mail(policy.Auth{}, policy.Mail{From: "a@good.example"})
+	askAbout(r, p, client("203.0.113.8"), id, "x@other.example")
+	e.Close()
+	finish(t, r)
+	if n := len(sessions(t, dir)); n != 0 || len(r.transactions.open) > 0 {
+		t.Errorf("%d sessions, expected none; %d transactions are left", n, len(r.transactions.open))
 	}
 }
 

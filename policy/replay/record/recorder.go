@@ -104,7 +104,9 @@ func (c Config) withDefaults() (Config, error) {
 type Recorder struct {
 	config Config
 	// random gives numbers in [0, 1) to sample with.
-	random       func() float64
+	random func() float64
+	// filtering: the filter door is in use.
+	filtering    atomic.Bool
 	number       atomic.Uint64
 	transactions transactions
 
