@@ -53,11 +53,15 @@ func (c *Config) checkFilters(s *sources, cf *sendmail.Config) {
 	if ours {
 		return
 	}
+	cure := c.filterLine()
+	if slices.ContainsFunc(cf.Filters, func(f sendmail.Filter) bool { return cure == FilterLine(f.Socket, StockTimeouts) }) {
+		cure = "" // listen.milter has to move: see UnsafeSockets
+	}
 	found := "there is none"
 	if len(others) > 0 {
 		found = "there is " + strings.Join(others, ", ")
 	}
-	s.severe(c.filterLine(), s.cf, 0, "no INPUT_MAIL_FILTER leads to listen.milter (%s), so sendmail does not ask milterd; %s", strings.Join(c.Listen.Milter, ", "), found)
+	s.severe(cure, s.cf, 0, "no INPUT_MAIL_FILTER leads to listen.milter (%s), so sendmail does not ask milterd; %s", strings.Join(c.Listen.Milter, ", "), found)
 }
 
 // checkPorts warns of rules for daemons that sendmail has not; cf is nil if it is not known.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"strings"
 
 	"milterd/configs/sendmail"
@@ -45,12 +46,21 @@ func FilterLine(address, timeouts string) string {
 // StockTimeouts are those of milterd.m4.
 const StockTimeouts = "S:10s;R:10s;E:1m"
 
-// filterLine is the one that leads to this configuration's filter door.
+// stockMilter is where milterd's own units have the filter door.
+const stockMilter = "local:/run/milterd/milter.sock"
+
+// filterLine is the one that leads to the filter door.
 func (c *Config) filterLine() string {
 	if len(c.Listen.Milter) == 0 {
 		return ""
 	}
-	return FilterLine(c.Listen.Milter[0], StockTimeouts)
+	address := c.Listen.Milter[0]
+	// A socket in whose place others could be has to move, too: see UnsafeSockets.
+	path, local := strings.CutPrefix(address, "local:")
+	if _, mode := openDir(path, true); local && mode&os.ModeSticky != 0 {
+		address = stockMilter
+	}
+	return FilterLine(address, StockTimeouts)
 }
 
 func (s *sources) warn(file string, line int, format string, args ...any) {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -62,6 +63,45 @@ func (c *Config) CheckPlaces() error {
 		}
 	}
 	return p.err()
+}
+
+// UnsafeSockets are the findings about sockets that sendmail does not use, as others can
+// write to a directory above them, or in whose place others could be.
+func (c *Config) UnsafeSockets(groupsTrusted bool) []Finding {
+	s := &sources{config: c}
+	for _, l := range c.listeners() {
+		path, ok := strings.CutPrefix(l.address, "local:")
+		if l.key != "listen.milter" && l.key != "listen.map" || !ok {
+			continue
+		}
+		dir, mode := openDir(path, groupsTrusted)
+		file, line := c.place(l.key)
+		switch {
+		case dir == "":
+		case mode&0o002 != 0 && mode&fs.ModeSticky != 0: // such as /tmp, which has to be so
+			s.find(Warning, "listen: {milter: "+stockMilter+", map: local:/run/milterd/map.sock}", file, line,
+				"%s: every user of this machine can make files in %s, and so, while milterd is down, a %s that sendmail asks in its place", l.key, dir, path)
+		case mode&0o002 != 0:
+			s.severe("chmod o-w "+dir, file, line, "%s: every user of this machine can write to %s, so sendmail calls %s unsafe and does not use it", l.key, dir, path)
+		default:
+			s.severe("chmod g-w "+dir, file, line, "%s: a group can write to %s, so sendmail calls %s unsafe and does not use it", l.key, dir, path)
+		}
+	}
+	return s.findings
+}
+
+// openDir is the lowest directory above a path that others may write to, empty if there is none.
+func openDir(path string, groupsTrusted bool) (string, fs.FileMode) {
+	others := fs.FileMode(0o022)
+	if groupsTrusted {
+		others = 0o002
+	}
+	for dir := filepath.Dir(path); dir != "/" && dir != "."; dir = filepath.Dir(dir) {
+		if info, err := os.Stat(dir); err == nil && info.Mode()&others != 0 {
+			return dir, info.Mode()
+		}
+	}
+	return "", 0
 }
 
 // writable reports why files cannot be made in a directory.

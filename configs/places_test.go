@@ -50,6 +50,37 @@ func TestPlacesThatMilterdNeeds(t *testing.T) {
 	}
 }
 
+func TestSocketsThatSendmailDoesNotUse(t *testing.T) {
+	dir := write(t, map[string]string{"access": "", "sendmail.cf": cf, "access-of-sendmail": "", "names": ""})
+	for name, mode := range map[string]os.FileMode{"open": 0o777, "sticky": 0o777 | os.ModeSticky} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(filepath.Join(dir, name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := strings.ReplaceAll("sendmail: {cf: sendmail.cf}\nlisten: {milter: 'local:DIR/sticky/a', map: ['local:DIR/open/c']}\n", "DIR", dir)
+	c := parse(t, dir, text)
+	_, findings, err := c.Examine()
+	if err != nil {
+		t.Fatal(err)
+	}
+	findings = append(findings, c.UnsafeSockets(true)...)
+	var got []string
+	for _, f := range findings {
+		if f.Severity != Note {
+			got = append(got, strings.ReplaceAll(f.String()+"; "+f.Cure, dir, "DIR"))
+		}
+	}
+	equal(t, "errors", got, []string{
+		"DIR/sendmail.cf: no INPUT_MAIL_FILTER leads to listen.milter (local:DIR/sticky/a), so sendmail does not ask milterd; there is milterd (S=local:/run/milterd/milter.sock); ",
+		"DIR/sendmail.cf: no socket map leads to listen.map (local:DIR/open/c), so sendmail's own rules do not ask milterd; ",
+		"DIR/milterd.yaml:2: listen.milter: every user of this machine can make files in DIR/sticky, and so, while milterd is down, a DIR/sticky/a that sendmail asks in its place; listen: {milter: local:/run/milterd/milter.sock, map: local:/run/milterd/map.sock}",
+		"DIR/milterd.yaml:2: listen.map: every user of this machine can write to DIR/open, so sendmail calls DIR/open/c unsafe and does not use it; chmod o-w DIR/open",
+	})
+}
+
 // TestAFileThatIsTakenForAName: only a whole path is a file's.
 func TestAFileThatIsTakenForAName(t *testing.T) {
 	dir := write(t, map[string]string{"access": "", "local-host-names": "example.test\n", "relay-domains": "example.org\n"})

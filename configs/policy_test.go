@@ -294,3 +294,15 @@ func TestTheMachineNameIsOneLine(t *testing.T) {
 		t.Errorf("machine name %q", name)
 	}
 }
+
+// TestTheSampleSaysThatItActs: its line for the first days works as it stands.
+func TestTheSampleSaysThatItActs(t *testing.T) {
+	text, err := os.ReadFile("split-25-587.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := parse(t, t.TempDir(), strings.Replace(string(text), "\n#mode: shadow\n", "\nmode: shadow\n", 1))
+	if c.Mode != policy.ModeShadow {
+		t.Errorf("mode %s", c.Mode)
+	}
+}

@@ -246,6 +246,12 @@ func listen(config *configs.Config, path string) []configs.Finding {
 	}
 	findings := askResolver(ctx, config, cf.Hostname)
 	findings = append(findings, hostName(ctx, path, cf.Hostname)...)
+	return append(findings, listenToAll(ctx, cf)...)
+}
+
+// listenToAll hears what the ports of a sendmail.cf tell.
+func listenToAll(ctx context.Context, cf *sendmail.Config) []configs.Finding {
+	var findings, silent []configs.Finding
 	asked := make(map[string]bool)
 	for _, d := range cf.Daemons {
 		host := d.Addr
@@ -260,9 +266,24 @@ func listen(config *configs.Config, path string) []configs.Finding {
 			continue
 		}
 		asked[target] = true
-		findings = append(findings, listenTo(ctx, target, d)...)
+		report, err := hear(ctx, target)
+		if err != nil {
+			return append(findings, found(configs.Warning, target, err.Error()))
+		}
+		if report.Error != "" && !strings.HasPrefix(report.Error, "the greeting is ") && report.Greeting == "" {
+			f := found(configs.Warning, target, "sendmail does not answer at this port: "+report.Error+"; it is not running, or the load average is over RefuseLA (confREFUSE_LA)")
+			f.Cure = "systemctl restart sendmail   which has not read this sendmail.cf, or is not running; see its log and systemctl status sendmail"
+			silent = append(silent, f)
+			continue
+		}
+		findings = append(findings, told(report, target, d)...)
 	}
-	return findings
+	if len(silent) == len(asked) {
+		for i := range silent {
+			silent[i].Severity = configs.Severe // no port takes mail
+		}
+	}
+	return append(findings, silent...)
 }
 
 // hostName looks whether a name ($j) is one that others can know this host by.
@@ -281,34 +302,35 @@ func hostName(ctx context.Context, path, name string) []configs.Finding {
 	return []configs.Finding{f}
 }
 
-// listenTo hears what one port tells.
-func listenTo(ctx context.Context, target string, d sendmail.Daemon) []configs.Finding {
+// hear has one port tell what it tells everybody.
+func hear(ctx context.Context, target string) (*probe.Report, error) {
 	reports, err := probe.Look(ctx, probe.Options{Targets: []string{target}, Owned: true, Timeout: 10 * time.Second, Time: 20 * time.Second})
 	if err != nil {
-		return []configs.Finding{found(configs.Warning, target, err.Error())}
+		return nil, err
 	}
+	return reports[0], nil // one target with its port
+}
+
+// told is what is wrong with what a port has told.
+func told(r *probe.Report, target string, d sendmail.Daemon) []configs.Finding {
 	var findings []configs.Finding
-	for _, r := range reports {
-		if r.Error != "" {
-			f := found(configs.Warning, target, "sendmail does not answer at this port: "+r.Error)
-			f.Cure = "systemctl restart sendmail   which has not read this sendmail.cf, or is not running; see its log"
-			findings = append(findings, f)
-		} else if d.Demands() && len(r.Mechanisms.Clear)+len(r.Mechanisms.TLS) == 0 {
-			f := found(configs.Severe, target, "AUTH is demanded (M=a), and none is offered: everybody reads 530 5.7.0 and nobody can send")
-			f.Cure = "users and a certificate, or no M=a: see \"Port 25 takes mail, port 587 sends it\" in milterd-cookbook(7)"
-			findings = append(findings, f)
+	if r.Error != "" {
+		findings = append(findings, found(configs.Warning, target, "sendmail breaks off at this port: "+r.Error))
+	} else if d.Demands() && len(r.Mechanisms.Clear)+len(r.Mechanisms.TLS) == 0 {
+		f := found(configs.Severe, target, "AUTH is demanded (M=a), and none is offered: everybody reads 530 5.7.0 and nobody can send")
+		f.Cure = "users and a certificate, or no M=a: see \"Port 25 takes mail, port 587 sends it\" in milterd-cookbook(7)"
+		findings = append(findings, f)
+	}
+	for _, l := range r.Leaks {
+		severity := configs.Note
+		if l.Where == "AUTH" {
+			severity = configs.Warning
 		}
-		for _, l := range r.Leaks {
-			severity := configs.Note
-			if l.Where == "AUTH" {
-				severity = configs.Warning
-			}
-			text := l.Where + ": " + l.What
-			if l.Text != "" {
-				text += ": " + l.Text
-			}
-			findings = append(findings, found(severity, target, text))
+		text := l.Where + ": " + l.What
+		if l.Text != "" {
+			text += ": " + l.Text
 		}
+		findings = append(findings, found(severity, target, text))
 	}
 	return findings
 }

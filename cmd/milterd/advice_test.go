@@ -142,7 +142,11 @@ func TestTheDoctorTellsOfListsThatDoNotWork(t *testing.T) {
 func TestAPortWhereNobodyCanSend(t *testing.T) {
 	for flags, want := range map[string]configs.Severity{"Ea": configs.Severe, "E": configs.Note} {
 		var worst configs.Severity
-		for _, f := range listenTo(t.Context(), smtp(t, "550 5.7.1 no"), sendmail.Daemon{Port: "587", Flags: flags}) {
+		host, port, err := net.SplitHostPort(smtp(t, "550 5.7.1 no"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range listenToAll(t.Context(), &sendmail.Config{Daemons: []sendmail.Daemon{{Addr: host, Port: port, Flags: flags}}}) {
 			worst = max(worst, f.Severity)
 			if f.Severity == configs.Severe && (!strings.Contains(f.Text, "none is offered") || f.Cure == "") {
 				t.Errorf("M=%s: %s (%s)", flags, f, f.Cure)
@@ -150,6 +154,29 @@ func TestAPortWhereNobodyCanSend(t *testing.T) {
 		}
 		if worst != want {
 			t.Errorf("M=%s: the worst finding is %v, want %v", flags, worst, want)
+		}
+	}
+}
+
+// TestPortsThatRefuseConnections: it is an error only if none is left.
+func TestPortsThatRefuseConnections(t *testing.T) {
+	_, open, err := net.SplitHostPort(smtp(t, "550 5.7.1 no"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, ports := range map[configs.Severity][]string{configs.Warning: {"1", open}, configs.Severe: {"1", "2"}} {
+		cf := new(sendmail.Config)
+		for _, port := range ports {
+			cf.Daemons = append(cf.Daemons, sendmail.Daemon{Port: port})
+		}
+		var refused []configs.Finding
+		for _, f := range listenToAll(t.Context(), cf) {
+			if strings.Contains(f.Text, "connection refused; it is not running, or the load average is over RefuseLA (confREFUSE_LA)") {
+				refused = append(refused, f)
+			}
+		}
+		if slices.Contains(ports, open) != (len(refused) == 1) || len(refused) == 0 || refused[0].Severity != want || !strings.Contains(refused[0].Cure, "systemctl status sendmail") {
+			t.Errorf("ports %v: %+v", ports, refused)
 		}
 	}
 }

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -211,11 +209,7 @@ func (p *patient) surroundings() {
 	if age, ok := p.age(c.Name()); ok && c.Mode == policy.ModeShadow && age > 14*24*time.Hour {
 		p.add(configs.Warning, "mode: enforce", c.Name(), 0, "mode: shadow since %d days: milterd logs, and refuses nothing", int(age.Hours()/24))
 	}
-	for _, address := range slices.Concat(c.Listen.Milter, c.Listen.Map) {
-		if path, ok := strings.CutPrefix(address, "local:"); ok {
-			p.directories(path)
-		}
-	}
+	p.findings = append(p.findings, c.UnsafeSockets(p.cf != nil && strings.Contains(strings.ToLower(p.cf.Options.Get("DontBlameSendmail").Value), "groupwritabledirpathsafe"))...)
 	if len(c.DNS.Lists) > 0 {
 		p.resolver()
 	}
@@ -237,28 +231,6 @@ func (p *patient) realms() {
 	if byLogin {
 		p.add(configs.Note, "OPTIONS=\"… -r\"   in /etc/default/saslauthd, or pwcheck_method: auxprop", "Sendmail.conf", 0,
 			"saslauthd takes a password with any realm, unless it runs with -r: with each name of domains.local, domains.relay and domains.realms a user has a count of its own, and its sender address")
-	}
-}
-
-// directories looks for one that sendmail would not go through, or in which others could
-// be there before milterd.
-func (p *patient) directories(socket string) {
-	trusts := p.cf != nil && strings.Contains(strings.ToLower(p.cf.Options.Get("DontBlameSendmail").Value), "groupwritabledirpathsafe")
-	for dir := filepath.Dir(socket); dir != "/" && dir != "."; dir = filepath.Dir(dir) {
-		info, err := os.Stat(dir)
-		switch {
-		case err != nil:
-		case info.Mode()&0o002 != 0 && info.Mode()&os.ModeSticky != 0: // such as /tmp, which has to be so
-			p.add(configs.Warning, "listen: {milter: local:/run/milterd/milter.sock, map: local:/run/milterd/map.sock}", dir, 0,
-				"every user of this machine can make files in this directory, and so, while milterd is down, a %s that sendmail asks in its place", socket)
-			return
-		case info.Mode()&0o002 != 0:
-			p.add(configs.Severe, "chmod o-w "+dir, dir, 0, "every user of this machine can write to this directory, so sendmail calls %s unsafe and does not use it", socket)
-			return
-		case info.Mode()&0o020 != 0 && !trusts:
-			p.add(configs.Severe, "chmod g-w "+dir, dir, 0, "a group can write to this directory, so sendmail calls %s unsafe and does not use it", socket)
-			return
-		}
 	}
 }
 

@@ -68,7 +68,7 @@ func dial(ctx context.Context, o Options, address string, implicit bool) (*conve
 		c.greeting, err = c.reply()
 	}
 	if err == nil && c.greeting.Code != 220 {
-		err = fmt.Errorf("the greeting is %s", c.greeting)
+		err = unwelcome(c.greeting)
 	}
 	if err != nil {
 		c.hangUp()
@@ -104,6 +104,16 @@ func (c *conversation) reply() (Reply, error) {
 		return Reply{}, errFlood
 	}
 	return Reply{}, fmt.Errorf("read reply: %w", err)
+}
+
+// unwelcome is the error of a greeting that is none. sendmail counts the connections of
+// the last minute (FEATURE(`ratecontrol')), and those open (conncontrol).
+func unwelcome(greeting Reply) error {
+	cure := ""
+	if limit := strings.ToLower(greeting.Text); greeting.Code == 421 && (strings.Contains(limit, "rate limit") || strings.Contains(limit, "too many open connections")) {
+		cure = "; wait a minute, or have the server count no connections of this host (ClientRate:ADDRESS 0 and ClientConn:ADDRESS 0 in its access table)"
+	}
+	return fmt.Errorf("the greeting is %s%s", greeting, cure)
 }
 
 // command sends one line as it is and reads the reply.

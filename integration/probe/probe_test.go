@@ -154,6 +154,7 @@ func TestServersThatLie(t *testing.T) {
 			}
 		}, errFlood.Error()},
 		{"one that is full", answers(map[string]string{"": "421 4.3.2 too busy"}), "the greeting is 421"},
+		{"one that counts connections", answers(map[string]string{"": "421 4.3.2 Connection rate limit exceeded."}), "wait a minute, or have the server count no connections of this host (ClientRate:ADDRESS 0"},
 		{"one that is no mail server", answers(map[string]string{"": "HTTP/1.1 400 Bad Request"}), "short response"},
 		{"one that closes after each recipient", func(conn net.Conn) {
 			in := bufio.NewScanner(conn)

@@ -2,10 +2,12 @@ package status
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -59,7 +61,12 @@ func (a Answer) String() string {
 	case a.Optional:
 		text += "shut, which does not count: listen.map has its default, and only a sendmail that includes milterd.m4 needs it: "
 	}
-	return text + policy.Printable(a.Err.Error())
+	text += policy.Printable(a.Err.Error())
+	if errors.Is(a.Err, os.ErrDeadlineExceeded) {
+		// Also if the service manager holds the sockets of a milterd that is down.
+		text += ": milterd is not running or hangs: systemctl status milterd"
+	}
+	return text
 }
 
 // Ask asks at all doors at once, as sendmail does.

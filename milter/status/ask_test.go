@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -24,6 +25,7 @@ func TestWhatCameOfADoor(t *testing.T) {
 		{"one that does not", Answer{Err: none}, "no such file"},
 		{"one that need not", Answer{Door{Optional: true}, none}, "shut, which does not count: listen.map has its default, and only a sendmail that includes milterd.m4 needs it: no such file"},
 		{"one that need not and does", Answer{Door: Door{Optional: true}}, "answers"},
+		{"one that is silent", Answer{Err: &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}}, "read: i/o timeout: milterd is not running or hangs: systemctl status milterd"},
 		{"text for a terminal", Answer{Err: errors.New("a\x1bb")}, "a?b"},
 	}
 	for _, c := range cases {

@@ -15,6 +15,9 @@ import (
 // describe says what a valid configuration puts in force.
 func (r *run) describe() int {
 	config, p, out := r.rules.config, r.rules.policy, r.out
+	for _, f := range config.UnsafeSockets(true) {
+		fmt.Fprintf(r.Stderr, "milterd: warning: %s\n", f)
+	}
 	if r.Places {
 		if err := config.CheckPlaces(); err != nil {
 			Complain(r.Stderr, err)

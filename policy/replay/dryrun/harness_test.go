@@ -18,7 +18,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // baseConfig decides at MAIL, by the access table alone.
-const baseConfig = `listen: {milter: local:DIR/milter.sock}
+const baseConfig = `listen: {milter: local:/run/milterd/milter.sock}
 access: {file: access, features: []}
 domains: {hostname: mx.example.test, local: [example.test], relay: []}
 checks: {rdns: {mode: off}}

@@ -227,3 +227,42 @@ func TestAReportWithoutTestsIsNotAPassedOne(t *testing.T) {
 		}
 	}
 }
+
+func TestACheckTellsOfASocketThatSendmailDoesNotUse(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	text := "access: {file: access}\ndomains: {local: [], relay: []}\nlisten: {milter: 'local:" + dir + "/s'}\n"
+	for name, text := range map[string]string{"milterd.yaml": text, "access": ""} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	status, _, stderr := runDry(t, dir)
+	if want := "milterd: warning: milterd.yaml:3: listen.milter: every user of this machine can write to " + dir; status != OK || !strings.Contains(stderr, want) {
+		t.Errorf("status %d: %s", status, stderr)
+	}
+}
+
+// TestTheManualsScrubbedHeader decides the second example of milterd-sessions(5) by the
+// configuration that it names.
+func TestTheManualsScrubbedHeader(t *testing.T) {
+	page, err := os.ReadFile("../../../configs/manual/milterd-sessions.5.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(page), "This example needs `")
+	config, text, _ := strings.Cut(text, "`")
+	_, text, _ = strings.Cut(text, "```yaml\n")
+	session, _, _ := strings.Cut(text, "```")
+	dir := t.TempDir()
+	for name, text := range map[string]string{"milterd.yaml": "access: {file: access}\ndomains: {local: [], relay: []}\n" + config + "\n", "access": "", "session.yaml": session} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if status, stdout, stderr := runDry(t, dir, "session.yaml"); status != OK {
+		t.Errorf("status %d:\n%s%s", status, stdout, stderr)
+	}
+}
