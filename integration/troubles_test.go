@@ -64,7 +64,7 @@ var troubles = []trouble{
 			reconfigure(t, env, cure+"\naccess: {file: access}\n"+enforced)
 		},
 		lines: foreign, bad: "^550 5.7.1", good: "^250 "},
-	{name: "a network that is too wide in the access table", about: "Connect:198 lets the whole network 198.0.0.0/8 relay",
+	{name: "a network that is too wide in the access table", about: "RELAY for the whole of 198.0.0.0/8",
 		options: harness.Options{Access: "Connect:198\tRELAY\n", Config: settled(shadow)},
 		cures: func(t *testing.T, _ *harness.Env, f finding) {
 			line := strings.Replace(f.Cure, "NETWORK OF YOUR OWN", "10.1", 1)
@@ -135,7 +135,7 @@ var troubles = []trouble{
 			return conversation(t, stranger, port25, foreign...)
 		},
 		bad: "^550 5.7.1", good: "^250 "},
-	{name: "a socket below a directory such as /tmp", about: "can make files in this directory", options: harness.Options{Config: settled(shadow)},
+	{name: "a socket below a directory such as /tmp", about: "can make files in", options: harness.Options{Config: settled(shadow)},
 		breaks: func(t *testing.T, env *harness.Env) {
 			sh(t, "mkdir -m 1777 /run/open")
 			t.Cleanup(func() { sh(t, "rm -r /run/open") })
@@ -161,7 +161,7 @@ var troubles = []trouble{
 			}
 			return string(out)
 		}, bad: "^made", good: "Permission denied"},
-	{name: "a directory that a group may write to", about: "a group can write to this directory, so sendmail calls /run/milterd/milter.sock unsafe", options: harness.Options{Config: settled(shadow)},
+	{name: "a directory that a group may write to", about: "a group can write to /run/milterd, so sendmail calls /run/milterd/milter.sock unsafe", options: harness.Options{Config: settled(shadow)},
 		breaks: func(t *testing.T, _ *harness.Env) { sh(t, "chmod g+w /run/milterd") },
 		cures:  func(t *testing.T, _ *harness.Env, f finding) { sh(t, f.Cure) },
 		lines:  ours, bad: "^451 4.3.2", good: "^250 "},
