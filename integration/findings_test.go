@@ -114,7 +114,7 @@ var faults = []fault{
 		lines: ours, bad: "^250 ", good: "^451 4.3.0", withoutMilterd: true},
 	{name: "entries that sendmail does not ask for", about: "entries srv_features: have no effect", where: "include", access: "Srv_Features:198.51.100\tP\n",
 		wrong: noFeatures + "define(`MILTERD_NO_ACCESS')dnl\n" + include, cure: noFeatures + include,
-		lines: []string{"EHLO client.example"}, bad: `ENHANCEDSTATUSCODES\nPIPELINING`, good: `ENHANCEDSTATUSCODES\n[^P]`},
+		lines: []string{"EHLO client.example"}, bad: `ENHANCEDSTATUSCODES\n250-PIPELINING`, good: `ENHANCEDSTATUSCODES\n250-[^P]`},
 	{name: "no access table", about: "no FEATURE(access_db)", where: "include", access: mayRelay, config: enforced, options: harness.Options{Access: mayRelay},
 		wrong: harness.FilterLines, cure: "FEATURE(`access_db', , `skip')dnl\n" + harness.FilterLines,
 		lines: foreign, bad: "^550 5.7.1", good: "^250 "},
