@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,8 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"strings"
-
-	"golang.org/x/term"
 
 	"milterd/integration/probe"
 )
@@ -78,9 +75,9 @@ func runProbe(o *options, stdout, stderr io.Writer) int {
 	if p.User != "" {
 		var err error
 		if p.passwordFile != "" {
-			p.Password, err = readPassword(p.passwordFile)
+			p.Password, err = probe.ReadPassword(p.passwordFile)
 		} else {
-			p.Password, err = askPassword(os.Stdin, stderr, p.User)
+			p.Password, err = probe.AskPassword(os.Stdin, stderr, p.User)
 		}
 		if err != nil {
 			fmt.Fprintf(stderr, "milterd: %v\n", err)
@@ -91,48 +88,13 @@ func runProbe(o *options, stdout, stderr io.Writer) int {
 	defer stop()
 	reports, err := probe.Run(ctx, p.Options)
 	if err == nil {
-		err = printReports(stdout, reports, p)
+		err = probe.Write(stdout, reports, p.json, p.explain)
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "milterd: %v\n", err)
 		return exitUnknown
 	}
-	return verdict(reports)
-}
-
-// verdict is the exit status: 1 if anything relays or leaks, 0 only if at least one port
-// has been probed to its end.
-func verdict(reports []*probe.Report) int {
-	code := exitUnknown
-	for _, r := range reports {
-		switch {
-		case r.Found():
-			return exitRelays
-		case r.Clean() && len(r.Attempts) > 0:
-			code = exitOK
-		}
-	}
-	for _, r := range reports {
-		if len(r.Attempts) > 0 && !r.Clean() {
-			return exitUnknown
-		}
-	}
-	return code
-}
-
-func printReports(w io.Writer, reports []*probe.Report, p *probeOptions) error {
-	if p.json {
-		out := json.NewEncoder(w)
-		out.SetEscapeHTML(false)
-		out.SetIndent("", "  ")
-		return out.Encode(reports)
-	}
-	for _, r := range reports {
-		if err := r.Write(w, p.explain); err != nil {
-			return err
-		}
-	}
-	return nil
+	return probe.Status(reports)
 }
 
 // runJudge looks at the header of a message that has passed the server.
@@ -164,45 +126,4 @@ func judge(p *probeOptions) ([]probe.Leak, error) {
 	}
 	defer message.Close()
 	return probe.Judge(message, p.Domain)
-}
-
-// maxPassword bounds the file of a password.
-const maxPassword = 4096
-
-// askPassword asks for a password at a terminal, which does not show it.
-func askPassword(terminal *os.File, prompt io.Writer, user string) (string, error) {
-	if !term.IsTerminal(int(terminal.Fd())) {
-		return "", errors.New("-user: no terminal to ask for the password at, expected -password-file FILE")
-	}
-	fmt.Fprintf(prompt, "Password of %s: ", user)
-	password, err := term.ReadPassword(int(terminal.Fd()))
-	fmt.Fprintln(prompt)
-	if err == nil && len(password) == 0 {
-		err = errors.New("no password was given")
-	}
-	if err != nil {
-		return "", fmt.Errorf("-user: %w", err)
-	}
-	return string(password), nil
-}
-
-// readPassword reads the first line of a file.
-func readPassword(name string) (string, error) {
-	from := os.Stdin
-	if name != "-" {
-		file, err := os.Open(name)
-		if err != nil {
-			return "", err
-		}
-		defer file.Close()
-		from = file
-	}
-	line, err := bufio.NewReader(io.LimitReader(from, maxPassword)).ReadString('\n')
-	if line = strings.TrimRight(line, "\r\n"); line == "" {
-		if err == nil || errors.Is(err, io.EOF) {
-			err = errors.New("no password in its first line")
-		}
-		return "", fmt.Errorf("%s: %w", name, err)
-	}
-	return line, nil
 }

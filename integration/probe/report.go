@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -201,4 +202,41 @@ func behind(text string) string {
 		return ""
 	}
 	return ": " + text
+}
+
+// Write prints reports, or as JSON; with all also the forms that were refused.
+func Write(w io.Writer, reports []*Report, asJSON, all bool) error {
+	if asJSON {
+		out := json.NewEncoder(w)
+		out.SetEscapeHTML(false)
+		out.SetIndent("", "  ")
+		return out.Encode(reports)
+	}
+	for _, r := range reports {
+		if err := r.Write(w, all); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Status is the exit status of a program that has probed: 1 if anything relays or leaks, 0 only if at least one port
+// has been probed to its end, else 2.
+func Status(reports []*Report) int {
+	const clean, relays, unknown = 0, 1, 2
+	code := unknown
+	for _, r := range reports {
+		switch {
+		case r.Found():
+			return relays
+		case r.Clean() && len(r.Attempts) > 0:
+			code = clean
+		}
+	}
+	for _, r := range reports {
+		if len(r.Attempts) > 0 && !r.Clean() {
+			return unknown
+		}
+	}
+	return code
 }

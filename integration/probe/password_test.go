@@ -1,4 +1,4 @@
-package main
+package probe
 
 import (
 	"bytes"
@@ -41,7 +41,7 @@ func TestThePasswordIsAskedForAtATerminal(t *testing.T) {
 			t.Fatal(err)
 		}
 		var prompt bytes.Buffer
-		got, err := askPassword(terminal, &prompt, "shin")
+		got, err := AskPassword(terminal, &prompt, "shin")
 		if got != want || (err != nil) != (want == "") || !strings.HasPrefix(prompt.String(), "Password of shin: ") {
 			t.Errorf("typed %q: got %q, %v, prompt %q", typed, got, err, prompt.String())
 		}
@@ -51,7 +51,7 @@ func TestThePasswordIsAskedForAtATerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer none.Close()
-	if got, err := askPassword(none, &bytes.Buffer{}, "shin"); err == nil {
+	if got, err := AskPassword(none, &bytes.Buffer{}, "shin"); err == nil {
 		t.Errorf("without a terminal: %q", got)
 	}
 }
