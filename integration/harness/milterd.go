@@ -3,7 +3,9 @@ package harness
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"path/filepath"
 	"syscall"
 )
 
@@ -44,11 +46,17 @@ func (m *Milterd) Start() error {
 		if err := p.ended(); err != nil {
 			return false, err
 		}
-		conn, err := net.Dial("unix", m.socket)
-		if err != nil {
-			return false, nil
+		for _, door := range []string{m.socket, filepath.Join(filepath.Dir(m.socket), "map.sock")} {
+			conn, err := net.Dial("unix", door)
+			if err != nil {
+				// There need be no map door; one of a milterd that was killed refuses until it is open.
+				return door != m.socket && errors.Is(err, fs.ErrNotExist), nil
+			}
+			if err := conn.Close(); err != nil {
+				return false, err
+			}
 		}
-		return true, conn.Close()
+		return true, nil
 	})
 	if err != nil {
 		return errors.Join(err, p.stop(syscall.SIGKILL), fmt.Errorf("its log: %q", m.Log.Since(mark)))
