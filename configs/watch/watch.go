@@ -188,8 +188,11 @@ func (w *Watcher) Next(ctx context.Context, hangups <-chan os.Signal) (why Wakeu
 		case <-hangups:
 			return Wakeup{Reason: Hangup}, true
 		case e := <-w.events:
-			w.event(e)
-			wait()
+			// What others write beside a file puts off no look at it. It may be the swap of
+			// a link that leads to one.
+			if w.event(e) || s.first.IsZero() {
+				wait()
+			}
 		case <-w.errors:
 			// Events were lost: the files themselves tell.
 			clear(w.renamed)
@@ -222,12 +225,13 @@ func (w *Watcher) Next(ctx context.Context, hangups <-chan os.Signal) (why Wakeu
 }
 
 // event notes what an event says about a file.
-func (w *Watcher) event(e fsnotify.Event) {
+func (w *Watcher) event(e fsnotify.Event) (ours bool) {
 	if _, ours := w.prints[e.Name]; !ours || e.Has(fsnotify.Chmod) {
-		return
+		return false
 	}
 	w.written = e.Name
 	// A file that a program creates in its place is written afterwards, one that
 	// is renamed into it is not.
 	w.renamed[e.Name] = e.Has(fsnotify.Create)
+	return true
 }

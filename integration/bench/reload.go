@@ -54,6 +54,8 @@ func (b *bench) reloads(lines int, out io.Writer) error {
 			if refuses = !refuses; refuses {
 				line = refusing
 			}
+			// The reload before has come to its end.
+			time.Sleep(time.Second)
 			if err := how.save(append([]byte(line), text...)); err != nil {
 				return err
 			}
