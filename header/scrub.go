@@ -240,14 +240,20 @@ func isCount(word string) bool {
 	return strings.EqualFold(word, "multiple") || strings.EqualFold(word, "recipients") || strings.EqualFold(word, multiple)
 }
 
-// idOf returns what stays of an id. Some software writes the name that the client
-// gave itself behind an @ in it: <2003.GCFK@[192.168.0.77]>.
+// idOf returns what stays of an id. Some software writes the name of the client
+// behind an @ in it, <2003.GCFK@[192.168.0.77]>, and no from clause need say that it is
+// the client's. So only the host in by may stand there, or a domain that it is in.
 func (w *writer) idOf(id string) string {
 	host := w.byHost()
-	local, domain, ok := cutLast(id, "@")
-	name := strings.TrimSuffix(domain, ">")
-	if ok && !strings.EqualFold(name, host) && w.hides(name) {
-		id = local + domain[len(name):]
+	if local, domain, ok := strings.Cut(id, "@"); ok {
+		switch name := strings.TrimRight(domain, ">,."); {
+		case strings.EqualFold(name, host):
+		case name != "" && strings.HasSuffix(lower(host), "."+lower(name)) && !w.hides(name):
+		case strings.Contains(domain, ">"):
+			id = local + ">"
+		default:
+			id = local
+		}
 	}
 	switch rest := strings.ReplaceAll(lower(id), lower(host), ""); {
 	case slices.ContainsFunc(w.traces.words, func(known string) bool { return len(known) >= 4 && holdsWord(rest, known) }):
