@@ -48,8 +48,8 @@
 //   - via and with: links and protocols that are known stay, and so does what is said
 //     of TLS. Other words stay only if software may be named (no Rules.Version) and if
 //     they hold no address, host name or word of the client.
-//   - id: stays. If what follows its @ names the client, as InterMail writes it, that
-//     goes; if the rest does, the id goes.
+//   - id: stays. What follows its @ goes, unless it is the host in by, or a domain that
+//     host is in: it may be the client. If the rest names the client, the id goes.
 //   - for: a recipient stays, and so does "multiple recipients".
 //   - tls, over: words that are known to be about TLS stay.
 //   - envelope-from: stays if it does not name the client.
