@@ -305,6 +305,7 @@ func TestAFullDisk(t *testing.T) {
 	if err := os.WriteFile(filler, make([]byte, 1<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
 		t.Fatalf("the disk is not full: %v", err)
 	}
+	p.healthy(t, "before")
 	before := p.vitals(t)
 	for n := range 60 {
 		p.ask(t, "a@good.example")
