@@ -2,7 +2,10 @@ package integration_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -141,9 +144,33 @@ func (s struck) dialogue(t *testing.T, env *harness.Env) (taken bool) {
 // strike sends the signal. It does not wait for what comes of it.
 func (s struck) strike(t *testing.T, env *harness.Env) {
 	t.Helper()
-	if err := syscall.Kill(env.Milterd.PID(), s.signal); err != nil {
+	pid := env.Milterd.PID()
+	if err := syscall.Kill(pid, s.signal); err != nil {
 		t.Fatal(err)
 	}
+	switch {
+	case s.signal == syscall.SIGSTOP:
+		testkit.Eventually(t, "all of milterd stands still", func() bool { return standsStill(t, pid) })
+	case s.signal == syscall.SIGKILL && !s.during:
+		<-env.Milterd.Ended()
+	}
+}
+
+// standsStill reports whether each thread of a process is stopped: the signal reaches them
+// one by one.
+func standsStill(t *testing.T, pid int) bool {
+	t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("threads of %d: %q, %v", pid, files, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err == nil && !strings.Contains(string(text), "\nState:\tT") {
+			return false
+		}
+	}
+	return true
 }
 
 // heal lets milterd go on, or starts it again, and waits until mail is taken.
