@@ -223,19 +223,11 @@ func (s *Session) limited(e *evaluation, l *Limit, login string) bool {
 	return w.Strangers
 }
 
-// authenticated reports whether the client has logged in. ANONYMOUS (RFC 4505) is no
-// login.
-func (s *Session) authenticated() bool {
-	return s.message.auth.Type != "" && access.Fold(s.message.auth.Type) != "anonymous"
-}
+// authenticated reports whether the client has logged in.
+func (s *Session) authenticated() bool { return s.message.auth.authenticated() }
 
-// login is who has logged in, as LoginName has it; empty without that.
-func (s *Session) login() string {
-	if !s.authenticated() {
-		return ""
-	}
-	return s.policy.LoginName(s.message.auth.Login())
-}
+// login is who has logged in, as LoginOf has it.
+func (s *Session) login() string { return s.policy.LoginOf(s.message.auth) }
 
 // relays reports whether the client may relay without a login and without a grant.
 func (s *Session) relays(e *evaluation) bool {

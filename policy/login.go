@@ -22,6 +22,17 @@ func (p *Policy) LoginName(login string) string {
 	return login
 }
 
+// LoginOf is who has logged in, in the form of LoginName; empty without that.
+func (p *Policy) LoginOf(a Auth) string {
+	if !a.authenticated() {
+		return ""
+	}
+	return p.LoginName(a.Login())
+}
+
+// authenticated reports whether there is a login. ANONYMOUS (RFC 4505) is none.
+func (a Auth) authenticated() bool { return a.Type != "" && access.Fold(a.Type) != "anonymous" }
+
 // realm reports whether a realm, in lower case, tells people apart.
 func (p *Policy) realm(realm string) bool {
 	if realm == access.Fold(p.Hostname) {

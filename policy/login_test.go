@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestTheNameOfALogin: whoever knows one password has one count, whatever realm is written.
+// TestTheNameOfALogin: a password has one count, whatever realm is written with it.
 func TestTheNameOfALogin(t *testing.T) {
 	p := &Policy{Hostname: "mx.Example.test", Local: NewClass("example.test", "mx.example.test"), Relay: NewClass("partner.example"), Realms: NewClass("customers.lan")}
 	for login, want := range map[string]string{

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"milterd/policy"
-	"milterd/policy/access"
 	"milterd/policy/limits"
 	"milterd/policy/replay"
 )
@@ -65,10 +64,7 @@ type asked struct {
 
 // session decides a session, and notes what it asks.
 func (c *recount) session(to *asked, rules *Rules, s *replay.Session, answers func(policy.Connection) policy.Answers) replay.Outcome {
-	login := ""
-	if kind := access.Fold(s.Auth.Type); kind != "" && kind != "anonymous" {
-		login = access.Fold(s.Auth.Login())
-	}
+	login := rules.policy.LoginOf(s.Auth)
 	all := make(map[*replay.Message]*asking)
 	outcome := replay.RunCounting(rules.policy, s, answers, func(m *replay.Message, queries []policy.LimitQuery) {
 		a := all[m]
