@@ -52,20 +52,17 @@ func listLimits(ctx context.Context, client *control.Client, stdout io.Writer) e
 	for _, s := range all {
 		if s.Near == nil {
 			end := "until released"
-			if left := time.Duration(s.Left) * time.Second; left < limits.Forever/2 {
+			if left := time.Duration(s.Left) * time.Second; !limits.EndsByHand(left) {
 				end = "for " + left.String()
 			}
-			fmt.Fprintf(w, "blocked\tlogin %s\t%s\t-\t-\t-\n", policy.Printable(s.Blocked), end)
+			fmt.Fprintf(w, "%s\tlogin %s\t%s\t-\t-\t-\n", limits.StateBlocked, policy.Printable(s.Blocked), end)
 			continue
 		}
-		state, since := "near", "-"
+		since := "-"
 		if !s.Since.IsZero() {
-			state, since = "over", s.Since.Local().Format(time.DateTime)
-			if s.Shadow {
-				state = "shadow"
-			}
+			since = s.Since.Local().Format(time.DateTime)
 		}
-		fmt.Fprintf(w, "%s\t%s %s\t%s %s\t%d/%d\t%d\t%s\n", state, s.By, policy.Printable(s.Key), s.Limit, s.Rate, s.Used, s.Of, s.Refused, since)
+		fmt.Fprintf(w, "%s\t%s %s\t%s %s\t%d/%d\t%d\t%s\n", s.State(), s.By, policy.Printable(s.Key), s.Limit, s.Rate, s.Used, s.Of, s.Refused, since)
 	}
 	if err := w.Flush(); err != nil {
 		return err

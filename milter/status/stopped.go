@@ -24,20 +24,9 @@ type Stops struct {
 	Problem string `json:"problem,omitempty"`
 }
 
-// StopState says how one is stopped.
-type StopState string
-
-// The states, the worst first.
-const (
-	StopBlocked StopState = "blocked"
-	StopOver    StopState = "over"
-	StopShadow  StopState = "shadow"
-	StopNear    StopState = "near"
-)
-
 // Stopped is a login, client or sender that is stopped, or nearly.
 type Stopped struct {
-	State StopState      `json:"state"`
+	State limits.State   `json:"state"`
 	By    policy.LimitBy `json:"by"`
 	Key   string         `json:"key"`
 	// Until is the end of a block, zero if it ends by hand only.
@@ -59,23 +48,16 @@ func NewStops(blocks map[string]time.Duration, near []limits.Near, problem error
 		s.Problem = printable.Text(problem.Error())
 	}
 	for login, left := range blocks {
-		one := Stopped{State: StopBlocked, By: policy.ByLogin, Key: printable.Text(login)}
-		if left < limits.Forever/2 {
+		one := Stopped{State: limits.StateBlocked, By: policy.ByLogin, Key: printable.Text(login)}
+		if !limits.EndsByHand(left) {
 			one.Until = now.Add(left).Round(time.Second)
 		}
 		s.All = append(s.All, one)
 	}
 	for _, n := range near {
-		one := Stopped{State: StopNear, By: n.By, Key: n.Key, Limit: n.Limit, Rate: n.Rate, Used: n.Used, Of: n.Of, Since: n.Since, Refused: n.Refused}
-		switch {
-		case !n.Since.IsZero() && n.Shadow:
-			one.State = StopShadow
-		case !n.Since.IsZero():
-			one.State = StopOver
-		}
-		s.All = append(s.All, one)
+		s.All = append(s.All, Stopped{State: n.State(), By: n.By, Key: n.Key, Limit: n.Limit, Rate: n.Rate, Used: n.Used, Of: n.Of, Since: n.Since, Refused: n.Refused})
 	}
-	worst := []StopState{StopBlocked, StopOver, StopShadow, StopNear}
+	worst := []limits.State{limits.StateBlocked, limits.StateOver, limits.StateShadow, limits.StateNear}
 	slices.SortStableFunc(s.All, func(a, b Stopped) int {
 		return cmp.Or(cmp.Compare(slices.Index(worst, a.State), slices.Index(worst, b.State)), cmp.Compare(b.Refused, a.Refused), cmp.Compare(a.Key, b.Key))
 	})
@@ -99,17 +81,17 @@ func (r *Report) Hide() {
 // what says what a limit, or a block, has done to one.
 func (s *Stopped) what() string {
 	switch {
-	case s.State == StopBlocked && s.Until.IsZero():
+	case s.State == limits.StateBlocked && s.Until.IsZero():
 		return "until released"
-	case s.State == StopBlocked:
+	case s.State == limits.StateBlocked:
 		return "until " + moment(s.Until)
 	}
 	text := s.Limit + " " + strconv.Itoa(s.Used) + " of " + s.Rate
-	if s.State == StopNear {
+	if s.State == limits.StateNear {
 		return text
 	}
 	would := ""
-	if s.State == StopShadow {
+	if s.State == limits.StateShadow {
 		would = "would have "
 	}
 	return text + ", " + would + "refused " + grouped(s.Refused) + " since " + moment(s.Since)
@@ -201,9 +183,9 @@ func (v *view) busiest(m *markup) {
 // class is the colour of a state.
 func (s *Stopped) class() string {
 	switch s.State {
-	case StopBlocked, StopOver:
+	case limits.StateBlocked, limits.StateOver:
 		return "refused"
-	case StopShadow:
+	case limits.StateShadow:
 		return "shadow"
 	}
 	return "plain"

@@ -113,6 +113,9 @@ func (m *Memory) readLine(kind, rest string, written int64) error {
 // Forever is how long a block lasts that ends by hand only.
 const Forever = 100 * 365 * 24 * time.Hour
 
+// EndsByHand reports whether a block that has so much time left ends by hand only.
+func EndsByHand(left time.Duration) bool { return left >= Forever/2 }
+
 // Longest is the longest time that a limit can look back.
 const Longest = policy.MaxPeriod * time.Second
 

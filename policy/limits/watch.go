@@ -36,6 +36,28 @@ type Near struct {
 	Shadow  bool   `json:"shadow,omitempty"`
 }
 
+// State says how a login, client or sender stands.
+type State string
+
+// The states, the worst first. Shadow would be Over if the limit were enforced.
+const (
+	StateBlocked State = "blocked"
+	StateOver    State = "over"
+	StateShadow  State = "shadow"
+	StateNear    State = "near"
+)
+
+// State is how the count stands.
+func (n *Near) State() State {
+	switch {
+	case n.Since.IsZero():
+		return StateNear
+	case n.Shadow:
+		return StateShadow
+	}
+	return StateOver
+}
+
 // watched is a Near, with the time at which it will no longer be one, in microseconds on
 // the clock of memory.
 type watched struct {
