@@ -60,6 +60,29 @@ func (v *givenVerdict) String() string {
 	return strings.TrimSpace(v.Action + " " + v.Check)
 }
 
+// changedVerdict is a verdict that another configuration gives in another way.
+type changedVerdict struct {
+	Session, Stage string
+	Old, New       *givenVerdict
+}
+
+// changedBy are what -check -against tells of recordings.
+func changedBy(t *testing.T, other, dir string) (changed []changedVerdict) {
+	t.Helper()
+	listed, complaints, status := elsewhere(t, "-config", harness.ConfigFile, "-against", other, "-json", dir)
+	if status != 1 || complaints != "" {
+		t.Errorf("milterd -check -against: exit status %d, want 1\n%s", status, complaints)
+	}
+	for decoder := json.NewDecoder(strings.NewReader(listed)); decoder.More(); {
+		var x changedVerdict
+		if err := decoder.Decode(&x); err != nil {
+			t.Fatal(err)
+		}
+		changed = append(changed, x)
+	}
+	return changed
+}
+
 // against compares the recorded traffic with the changed configuration.
 func (s *recordedScene) against(t *testing.T, c change) {
 	dir := t.TempDir()
@@ -76,25 +99,13 @@ func (s *recordedScene) against(t *testing.T, c change) {
 			t.Fatal(err)
 		}
 	}
-	listed, complaints, status := elsewhere(t, "-config", harness.ConfigFile, "-against", other, "-json", s.dir)
-	if status != 1 || complaints != "" {
-		t.Errorf("milterd -check -against: exit status %d, want 1\n%s", status, complaints)
-	}
 	names := make(map[string]string)
 	for _, session := range s.sessions {
 		names[session.ID] = s.dialogueOf(session)
 	}
 	var changed []string
 	sessions := make(map[string]bool)
-	decoder := json.NewDecoder(strings.NewReader(listed))
-	for decoder.More() {
-		var x struct {
-			Session, Stage string
-			Old, New       *givenVerdict
-		}
-		if err := decoder.Decode(&x); err != nil {
-			t.Fatal(err)
-		}
+	for _, x := range changedBy(t, other, s.dir) {
 		sessions[x.Session] = true
 		was := "not reached"
 		if x.Old != nil {

@@ -1,7 +1,6 @@
 package integration_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -79,19 +78,7 @@ func TestWhatTheMapDoorDecidedReplays(t *testing.T) {
 // sorted.
 func changesBy(t *testing.T, other, dir string, sessions map[string]*replay.Session) (changed []string) {
 	t.Helper()
-	listed, complaints, status := elsewhere(t, "-config", harness.ConfigFile, "-against", other, "-json", dir)
-	if status != 1 || complaints != "" {
-		t.Errorf("milterd -check -against: exit status %d, want 1\n%s", status, complaints)
-	}
-	decoder := json.NewDecoder(strings.NewReader(listed))
-	for decoder.More() {
-		var x struct {
-			Session, Stage string
-			Old, New       *givenVerdict
-		}
-		if err := decoder.Decode(&x); err != nil {
-			t.Fatal(err)
-		}
+	for _, x := range changedBy(t, other, dir) {
 		// With a recipient that is taken now, the message comes to its end.
 		if x.Stage != "eom" {
 			changed = append(changed, fmt.Sprintf("%s: %s: %s -> %s", sessions[x.Session].Connect.Addr, x.Stage, x.Old.Action, x.New))

@@ -26,7 +26,7 @@ const leadingAway = "postmaster: root\nabuse: root\ngone: away@" + partner + "\n
 
 // TestNobodyGetsWhatWasRefusedForHim has sendmail deliver while the client waits, and
 // behind its back, each message to two recipients that are taken, with one that is
-// refused between them: the two get it, or nobody does.
+// refused between them: the two get it, or none of them does.
 func TestNobodyGetsWhatWasRefusedForHim(t *testing.T) {
 	for _, mode := range []string{"interactive", "background"} {
 		t.Run(mode, func(t *testing.T) {

@@ -169,7 +169,7 @@ func (e *examination) relayAs(mechanism string, client sasl.Client) Login {
 	return l
 }
 
-// exposed reports whether a mechanism would show the password to whoever listens on the
+// exposed reports whether a mechanism would show the password to one who listens on the
 // network. Who is in between can have left STARTTLS out of the reply to EHLO.
 func (e *examination) exposed(c *conversation, mechanism string) bool {
 	return c.tls == nil && mechanism != "CRAM-MD5" && !e.addr.IsLoopback()
