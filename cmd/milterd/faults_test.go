@@ -59,6 +59,22 @@ func nothing(string) {}
 // vitals are what a fault must not use up.
 type vitals struct{ descriptors, goroutines, kilobytes int }
 
+// atRest reads them from a milterd that has answered at every door: one that still
+// starts has fewer goroutines than it will have.
+func (p *process) atRest(t *testing.T) vitals {
+	t.Helper()
+	p.healthy(t, "before")
+	for _, door := range []string{"control.sock", "dovecot.sock"} {
+		conn := p.dial(t, door)
+		fmt.Fprint(conn, "GET /nothing HTTP/1.1\r\nHost: milterd\r\nConnection: close\r\n\r\n")
+		if response, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || response.StatusCode < 400 {
+			t.Fatalf("%s: %v, %v", door, response, err)
+		}
+		closing(t, conn)
+	}
+	return p.vitals(t)
+}
+
 // vitals reads them. The numbers are those of a moment.
 func (p *process) vitals(t *testing.T) (v vitals) {
 	t.Helper()
@@ -139,20 +155,19 @@ func (p *process) healthy(t *testing.T, when string) {
 func (p *process) flat(t *testing.T, before vitals) {
 	t.Helper()
 	var after vitals
-	testkit.Eventually(t, fmt.Sprintf("milterd is as it was: %+v", before), func() bool {
+	defer func() { t.Logf("before %+v, after %+v", before, after) }()
+	testkit.Eventually(t, "milterd is as it was", func() bool {
 		after = p.vitals(t)
 		return after.descriptors <= before.descriptors+2 && after.goroutines <= before.goroutines+5
 	})
 	if more := after.kilobytes - before.kilobytes; more > 64<<10 {
 		t.Errorf("%d KiB more memory", more)
 	}
-	t.Logf("before %+v, after %+v", before, after)
 }
 
 func TestSlowClientsOfEachDoorKeepNobodyOut(t *testing.T) {
 	p := startDoors(t, nothing)
-	p.healthy(t, "before")
-	before := p.vitals(t)
+	before := p.atRest(t)
 	var slow []net.Conn
 	for _, door := range []string{"milter.sock", "map.sock", "http.sock", "dovecot.sock", "control.sock"} {
 		for range 150 {
@@ -179,7 +194,7 @@ func TestSlowClientsOfEachDoorKeepNobodyOut(t *testing.T) {
 
 func TestTenThousandConnectionsOverTheLimit(t *testing.T) {
 	p := startDoors(t, nothing)
-	before := p.vitals(t)
+	before := p.atRest(t)
 	// What a connection says first. One that says nothing would be closed soon, and make
 	// room for those over the limit.
 	for door, first := range map[string]string{
@@ -218,8 +233,7 @@ func TestTenThousandConnectionsOverTheLimit(t *testing.T) {
 
 func TestNoDescriptorsLeft(t *testing.T) {
 	p := startDoors(t, nothing)
-	p.healthy(t, "before")
-	before := p.vitals(t)
+	before := p.atRest(t)
 	var limit unix.Rlimit
 	few := unix.Rlimit{Cur: uint64(before.descriptors) + 8, Max: uint64(before.descriptors) + 8}
 	if err := unix.Prlimit(p.Process.Pid, unix.RLIMIT_NOFILE, nil, &limit); err != nil {
@@ -250,7 +264,7 @@ func TestNoDescriptorsLeft(t *testing.T) {
 
 func TestStoppedAndContinued(t *testing.T) {
 	p := startDoors(t, nothing)
-	before := p.vitals(t)
+	before := p.atRest(t)
 	message := p.holding(t)
 	p.signal(t, syscall.SIGSTOP)
 	var waiting []net.Conn
@@ -305,8 +319,7 @@ func TestAFullDisk(t *testing.T) {
 	if err := os.WriteFile(filler, make([]byte, 1<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
 		t.Fatalf("the disk is not full: %v", err)
 	}
-	p.healthy(t, "before")
-	before := p.vitals(t)
+	before := p.atRest(t)
 	for n := range 60 {
 		p.ask(t, "a@good.example")
 		if got := grant(n + 1); got != "200 OK" {
