@@ -99,7 +99,7 @@ func (v value) fields(fields []field) {
 			movedRedis(below)
 			return
 		}
-		v.add(v.name, v.lines[below.path], "unknown key %s%s", below.path, v.hint(key, fields))
+		v.add(v.name, v.lines[below.path], "unknown key %s, %s", below.path, v.hint(key, fields))
 	})
 }
 

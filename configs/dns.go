@@ -115,13 +115,7 @@ func (c *Config) listSchema(zone string) (field, error) {
 	keys := field{name: zone, section: []field{
 		{name: "name", value: optionalText(&l.Name)},
 		{name: "key", value: secret(&l.Key, "the query key")},
-		{name: "kind", value: func(v value) {
-			kind := ""
-			oneOf(&kind, "address", "domain")(v)
-			if kind == "domain" {
-				l.Kind = dnscheck.DomainList
-			}
-		}},
+		{name: "kind", value: choice(&l.Kind, []string{"address", "domain"}, dnscheck.AddressList, dnscheck.DomainList)},
 		{name: "weight", value: integer(&l.Weight, -1_000_000, 1_000_000)},
 		{name: "exempt", value: func(v value) {
 			boolean(&l.Exempt)(v)
@@ -129,17 +123,12 @@ func (c *Config) listSchema(zone string) (field, error) {
 				l.Weight = 0
 			}
 		}},
-		{name: "codes", value: codes(&l.Codes)},
+		{name: "codes", value: listOf(&l.Codes, dnscheck.ParseCode)},
 		{name: "families", value: families(l)},
-		{name: "clients", value: listClients(&l.Clients)},
+		{name: "clients", value: choice(&l.Clients, []string{"all", "strangers", "authenticated"},
+			dnscheck.AllClients, dnscheck.StrangersOnly, dnscheck.AuthenticatedOnly)},
 		{name: "txt", value: boolean(&l.TXT)},
-		{name: "on_temporary", value: func(v value) {
-			word := ""
-			oneOf(&word, "ignore", "tempfail")(v)
-			if word == "tempfail" {
-				l.OnTemporary = dnscheck.TempFail
-			}
-		}},
+		{name: "on_temporary", value: choice(&l.OnTemporary, []string{"ignore", "tempfail"}, dnscheck.IgnoreTemporary, dnscheck.TempFail)},
 		{name: "probe", value: func(v value) {
 			probe := true
 			boolean(&probe)(v)
@@ -227,6 +216,7 @@ func exemptSchema(x *policy.Exempt) []field {
 	}
 }
 
+// checkServer checks the address of a DNS server.
 func checkServer(s string) error {
 	if _, err := dnscheck.ParseServer(s); err != nil {
 		return fmt.Errorf("%s, expected the address of a DNS server, such as 192.0.2.53 or 127.0.0.1:5353", quote(s))
@@ -234,47 +224,24 @@ func checkServer(s string) error {
 	return nil
 }
 
-func codes(to *[]dnscheck.Code) func(value) {
-	var words []string
-	take := list(&words, func(s string) error {
-		_, err := dnscheck.ParseCode(s)
-		return err
-	})
-	return func(v value) {
-		take(v)
-		*to = nil
-		for _, word := range words {
-			if code, err := dnscheck.ParseCode(word); err == nil {
-				*to = append(*to, code)
-			}
-		}
-	}
-}
-
-// listClients takes the clients that a list is asked about.
-func listClients(to *dnscheck.Clients) func(value) {
-	return func(v value) {
-		word := "all"
-		oneOf(&word, "all", "strangers", "authenticated")(v)
-		*to = map[string]dnscheck.Clients{"strangers": dnscheck.StrangersOnly, "authenticated": dnscheck.AuthenticatedOnly}[word]
-	}
-}
-
+// families takes the families of addresses that a list is asked about.
 func families(l *List) func(value) {
-	var words []string
-	take := list(&words, func(s string) error {
-		if s != "ipv4" && s != "ipv6" {
-			return fmt.Errorf("%s, expected ipv4 or ipv6", quote(s))
-		}
-		return nil
-	})
 	return func(v value) {
-		take(v)
-		if len(words) == 0 {
+		l.IPv4, l.IPv6 = false, false
+		list(new([]string), func(s string) error {
+			switch s {
+			case "ipv4":
+				l.IPv4 = true
+			case "ipv6":
+				l.IPv6 = true
+			default:
+				return fmt.Errorf("%s, expected ipv4 or ipv6", quote(s))
+			}
+			return nil
+		})(v)
+		if !l.IPv4 && !l.IPv6 {
 			v.fail("no family, expected [ipv4], [ipv6] or [ipv4, ipv6]")
-			return
 		}
-		l.IPv4, l.IPv6 = slices.Contains(words, "ipv4"), slices.Contains(words, "ipv6")
 	}
 }
 

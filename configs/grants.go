@@ -120,8 +120,7 @@ const maxLogs = 16
 // mailLogs takes the list of logs.
 func (c *Config) mailLogs(to *[]MailLog) func(value) {
 	return func(v value) {
-		if v.node.Kind != yaml.SequenceNode {
-			v.fail("%s, expected a list, such as [{file: /var/log/mail.log, format: dovecot}]", kind(v.node))
+		if !v.isList("[{file: /var/log/mail.log, format: dovecot}]") {
 			return
 		}
 		if n := len(v.node.Content); n > maxLogs {

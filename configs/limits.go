@@ -64,9 +64,7 @@ func program(to *[]string) func(value) {
 		for i, n := range v.node.Content {
 			entry := value{decoder: v.decoder, path: v.path, node: n}
 			switch {
-			case !entry.plain():
-			case n.Kind != yaml.ScalarNode || n.Tag == "!!null":
-				entry.fail("%s in the list, expected a word%s", kind(n), quoteHint(n))
+			case !entry.isWord("!!null"):
 			case strings.ContainsRune(n.Value, 0):
 				entry.fail("%s, expected a word without a zero octet", quote(n.Value))
 			case i == 0 && !filepath.IsAbs(n.Value):
@@ -110,7 +108,7 @@ func (c *Config) limitSchema(name string) (field, error) {
 		{name: "mode", value: mode(&l.Mode)},
 		{name: "count", value: oneOf(&l.Count, policy.CountMessages, policy.CountRecipients, policy.CountRefused)},
 		{name: "by", value: oneOf(&l.By, policy.ByLogin, policy.ByClient, policy.BySender)},
-		{name: "rate", value: rates(&l.Rates)},
+		{name: "rate", value: oneOrMore(&l.Rates, rateParser())},
 		{name: "for", value: networksOr(func(words []string, networks []netip.Prefix) {
 			l.Whom.Authenticated, l.Whom.Relay = slices.Contains(words, "authenticated"), slices.Contains(words, "relay")
 			l.Whom.Granted, l.Whom.Strangers = slices.Contains(words, "granted"), slices.Contains(words, "strangers")
@@ -139,42 +137,21 @@ func (c *Config) limitSchema(name string) (field, error) {
 	}}, nil
 }
 
-// rates takes one rate or several.
-func rates(to *[]policy.Rate) func(value) {
-	var words []string
-	take := oneOrMore(&words, func(s string) error {
-		_, err := policy.ParseRate(s)
-		if err != nil {
-			return fmt.Errorf("%s: %w", quote(s), err)
+// rateParser reads the rates of one limit, one after the other. Each has a period of its own,
+// for which a count is kept.
+func rateParser() func(string) (policy.Rate, error) {
+	taken := make(map[int]bool)
+	return func(s string) (policy.Rate, error) {
+		r, err := policy.ParseRate(s)
+		switch {
+		case err != nil:
+			return r, fmt.Errorf("%s: %w", quote(s), err)
+		case taken[r.Period]:
+			return r, fmt.Errorf("%s: another rate has the same time", quote(s))
 		}
-		return nil
-	})
-	return func(v value) {
-		words = nil
-		take(v)
-		all, err := parseRates(words)
-		if err != nil {
-			v.fail("%v", err)
-		}
-		*to = all
+		taken[r.Period] = true
+		return r, nil
 	}
-}
-
-// parseRates reads rates that have been checked one by one, or the first that is wrong.
-func parseRates(words []string) ([]policy.Rate, error) {
-	all := make([]policy.Rate, 0, len(words))
-	for _, word := range words {
-		r, err := policy.ParseRate(word)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", quote(word), err)
-		}
-		// A count is kept for each period.
-		if slices.ContainsFunc(all, func(other policy.Rate) bool { return other.Period == r.Period }) {
-			return nil, fmt.Errorf("%s: another rate has the same time", quote(word))
-		}
-		all = append(all, r)
-	}
-	return all, nil
 }
 
 // checkLogin says what is wrong with the name of a login.
@@ -256,5 +233,12 @@ func exception(words []string) ([]policy.Rate, error) {
 	case len(words) == 1 && words[0] == "unlimited":
 		return nil, nil
 	}
-	return parseRates(words)
+	rates, parse := make([]policy.Rate, len(words)), rateParser()
+	for i, word := range words {
+		var err error
+		if rates[i], err = parse(word); err != nil {
+			return nil, err
+		}
+	}
+	return rates, nil
 }

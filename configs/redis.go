@@ -39,7 +39,7 @@ type Redis struct {
 func (c *Config) redisSchema() []field {
 	r := &c.Redis
 	return []field{
-		{name: "address", value: redisAddresses(&r.Addresses)},
+		{name: "address", value: noneOrMore(&r.Addresses, redisAddress)},
 		{name: "master", value: checked(&r.Master, optional(matching(`[A-Za-z0-9._-]{1,100}`, "the name that Sentinels give the server")))},
 		{name: "cluster", value: boolean(&r.Cluster)},
 		{name: "ca_file", value: c.ownPath(&r.CAFile, true)},
@@ -60,22 +60,6 @@ func movedRedis(v value) {
 	})
 	if len(v.problems) == before {
 		v.fail("the section stands by itself now, as grants and limits share it; expected redis:, beside grants")
-	}
-}
-
-// redisAddresses takes one address, which may be empty, or several.
-func redisAddresses(to *[]string) func(value) {
-	var words []string
-	take := noneOrMore(&words, func(s string) error { _, err := redisAddress(s); return err })
-	return func(v value) {
-		words = nil
-		take(v)
-		*to = nil
-		for _, word := range words {
-			if address, err := redisAddress(word); err == nil {
-				*to = append(*to, address)
-			}
-		}
 	}
 }
 
