@@ -213,19 +213,16 @@ func LoadListen(path string, environ ...string) (*Config, error) {
 
 // over is what a file's document and the environment say over the embedded configuration.
 func over(name string, top *yaml.Node, environ []string) (*Config, error) {
-	c := &Config{machine: thisMachine()}
-	base, err := document("milterd.yaml", reference)
+	c := &Config{name: "milterd.yaml", settings: make(map[string]setting), machine: thisMachine()}
+	base, err := document(c.name, reference)
 	if err == nil {
-		err = c.overlay("milterd.yaml", base, nil)
+		err = c.overlay(base, nil)
 	}
 	if err != nil {
 		return nil, err
 	}
-	c.name, c.settings = name, make(map[string]setting)
-	if err := c.overlay(name, top, environ); err != nil {
-		return nil, err
-	}
-	return c, nil
+	c.name = name
+	return c, c.overlay(top, environ)
 }
 
 // Name is the file the configuration was read from, empty for the embedded one.
@@ -248,10 +245,10 @@ func (c *Config) UseAccess(draft string) { c.draft = draft }
 
 // overlay reads a configuration, and the environment over it; its keys replace the values
 // from before.
-func (c *Config) overlay(name string, node *yaml.Node, environ []string) error {
-	d := &decoder{name: name, lines: make(map[string]int), settings: c.settings, top: c.schema()}
+func (c *Config) overlay(node *yaml.Node, environ []string) error {
+	c.lines = make(map[string]int)
+	d := &decoder{report: report{config: c}, name: c.name, top: c.schema()}
 	value{decoder: d, node: node}.fields(d.top)
-	c.lines = d.lines
 	c.environment(d, environ)
 	c.contradictions(d)
 	c.checkListeners(d)

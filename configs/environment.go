@@ -61,8 +61,8 @@ func (c *Config) environment(d *decoder, environ []string) {
 		key := known[i].key
 		c.settings[key] = setting{name, text}
 		// It has the problems of its value to itself: they are not on a line of the file.
-		own := &decoder{name: origin(name), lines: d.lines, top: d.top}
-		own.lines[key] = 0
+		own := &decoder{report: report{config: c}, name: origin(name), top: d.top}
+		c.lines[key] = 0
 		valueOf(d.top, key)(value{decoder: own, path: key, node: &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: text}})
 		d.problems = append(d.problems, own.problems...)
 	}

@@ -82,16 +82,15 @@ func (c *Config) checkNotify(s *sources) {
 	if len(c.Limits.Notify) == 0 {
 		return
 	}
-	file, line := c.place("limits.notify")
 	path := c.Limits.Notify[0]
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
-		s.add(file, line, "limits.notify: %v", err)
+		s.wrong("limits.notify", "%v", err)
 	case !info.Mode().IsRegular() || unix.Faccessat(unix.AT_FDCWD, path, unix.X_OK, unix.AT_EACCESS) != nil:
-		s.add(file, line, "limits.notify: %s cannot be run, expected a program that the user that milterd runs as may run", path)
+		s.wrong("limits.notify", "%s cannot be run, expected a program that the user that milterd runs as may run", path)
 	case info.Mode()&0o002 != 0:
-		s.add(file, line, "limits.notify: every user of this machine can write to %s, and milterd would run it; chmod o-w takes that away", path)
+		s.wrong("limits.notify", "every user of this machine can write to %s, and milterd would run it; chmod o-w takes that away", path)
 	}
 }
 

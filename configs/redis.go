@@ -56,7 +56,7 @@ func (c *Config) redisSchema() []field {
 func movedRedis(v value) {
 	before := len(v.problems)
 	v.keys(func(key string, below value) {
-		v.add(v.name, v.lines[below.path], "%s: the section stands by itself now, as grants and limits share it; write redis: {%s: ...}, beside grants", below.path, key)
+		v.add(v.name, v.config.lines[below.path], "%s: the section stands by itself now, as grants and limits share it; write redis: {%s: ...}, beside grants", below.path, key)
 	})
 	if len(v.problems) == before {
 		v.fail("the section stands by itself now, as grants and limits share it; expected redis:, beside grants")
@@ -126,7 +126,7 @@ func (c *Config) readCA(s *sources) {
 	}
 	data, err := readFile(c.Redis.CAFile, maxClassFile)
 	if err != nil {
-		s.failed("redis.ca_file", source{path: c.Redis.CAFile, file: c.name, line: c.lines["redis.ca_file"]}, err)
+		s.failed("redis.ca_file", c.source("redis.ca_file", c.Redis.CAFile, mustExist), err)
 		return
 	}
 	c.Redis.CA = data

@@ -220,20 +220,19 @@ func (c *Config) readSecrets(s *sources) {
 			continue
 		}
 		key := secret.key + "_file"
-		from := source{path: secret.path, file: c.name, line: c.lines[key]}
 		data, err := readFile(secret.path, maxSecretFile)
 		if err != nil {
-			s.failed(key, from, err)
+			s.failed(key, c.source(key, secret.path, mustExist), err)
 			continue
 		}
 		line, _, _ := bytes.Cut(data, []byte("\n"))
 		line = bytes.TrimSuffix(line, []byte("\r"))
 		if len(line) == 0 || firstBadText(line) > 0 || bytes.ContainsAny(line, " \t\r") {
-			s.add(from.file, from.line, "%s: the first line of %s is not a word", key, secret.path)
+			s.wrong(key, "the first line of %s is not a word", secret.path)
 			continue
 		}
 		if len(line) < secret.least {
-			s.add(from.file, from.line, "%s: the first line of %s has %d octets, expected %d at least", key, secret.path, len(line), secret.least)
+			s.wrong(key, "the first line of %s has %d octets, expected %d at least", secret.path, len(line), secret.least)
 			continue
 		}
 		*secret.to = Secret(line)

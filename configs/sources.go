@@ -48,8 +48,7 @@ type class struct {
 // sources is where everything comes from that a policy needs beyond the
 // configuration itself, once sendmail.cf has had its say.
 type sources struct {
-	config *Config
-	problems
+	report
 	findings []Finding
 	// entries counts what each file holds; one that need not be there holds
 	// nothing.
@@ -73,7 +72,7 @@ type sources struct {
 // sendmail.cf if there is one, else the default.
 func (c *Config) sources() *sources {
 	s := &sources{
-		config:     c,
+		report:     report{config: c},
 		entries:    make(map[string]int),
 		features:   c.Access.Features,
 		mechanisms: c.Checks.Relay.TrustAuthMech,
@@ -110,7 +109,7 @@ func (c *Config) askSendmail(s *sources) {
 	s.cf = c.path(c.Sendmail.CF)
 	cf, err := c.machine.sendmailCF(s.cf)
 	if err != nil {
-		s.add(c.name, c.lines["sendmail.cf"], "sendmail.cf: %v", err)
+		s.wrong("sendmail.cf", "%v", err)
 		return
 	}
 	for _, p := range cf.Problems {
