@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -16,17 +17,16 @@ import (
 
 // DNS says how questions to the DNS are asked, and what is asked.
 type DNS struct {
-	// Client sets the resolver up.
-	Client dnscheck.Config
-	// Deadline bounds all look-ups that one SMTP command waits for.
+	// Client sets the resolver up; Deadline bounds all look-ups that one SMTP command
+	// waits for.
+	Client   dnscheck.Config
 	Deadline time.Duration
-	// Lists are the DNS lists by zone, Threshold is the score that refuses.
+	// Lists (by zone) and Threshold are keys of checks.dnsbl.
 	Lists     map[string]*List
 	Threshold int
-	// BadNetworks are the networks that no mail host may be in.
+	// BadNetworks are those of checks.sender_domain.bad_mx.
 	BadNetworks []netip.Prefix
-	// Generic asks for generic names by the built-in rules, Patterns are rules
-	// of one's own.
+	// Generic (the built-in rules) and Patterns are keys of checks.rdns.generic.
 	Generic  bool
 	Patterns []string
 }
@@ -43,27 +43,6 @@ func (c *Config) AsksDNS() bool {
 	on := func(m policy.Mode) bool { return m != policy.ModeOff }
 	return on(c.Checks.SenderDomain.Mode) || on(c.Checks.RDNS.Mode) && c.Checks.RDNS.Source == policy.RDNSSourceOwn ||
 		on(c.Checks.DNSBL.Mode) && len(c.DNS.Lists) > 0
-}
-
-// NewLists makes the lists, with the health that knows which are to be bypassed;
-// nil without any.
-func (d *DNS) NewLists(health *dnscheck.Health) (*dnscheck.Lists, error) {
-	if len(d.Lists) == 0 {
-		return nil, nil
-	}
-	lists := make([]dnscheck.List, 0, len(d.Lists))
-	for _, zone := range slices.Sorted(maps.Keys(d.Lists)) {
-		lists = append(lists, d.Lists[zone].List)
-	}
-	return dnscheck.NewLists(lists, dnscheck.ListOptions{Threshold: d.Threshold, Health: health})
-}
-
-// NewGeneric makes the rules for generic names; nil without any.
-func (d *DNS) NewGeneric() (*dnscheck.Generic, error) {
-	if !d.Generic && len(d.Patterns) == 0 {
-		return nil, nil
-	}
-	return dnscheck.NewGeneric(d.Generic, d.Patterns)
 }
 
 func (c *Config) dnsSchema() []field {
@@ -112,7 +91,7 @@ func (c *Config) listSchema(zone string) (field, error) {
 	}
 	l := &List{List: dnscheck.List{Zone: zone, Weight: 1, IPv4: true, IPv6: true}}
 	c.DNS.Lists[zone] = l
-	keys := field{name: zone, section: []field{
+	return field{name: zone, section: []field{
 		{name: "name", value: optionalText(&l.Name)},
 		{name: "key", value: secret(&l.Key, "the query key")},
 		{name: "kind", value: choice(&l.Kind, []string{"address", "domain"}, dnscheck.AddressList, dnscheck.DomainList)},
@@ -135,8 +114,7 @@ func (c *Config) listSchema(zone string) (field, error) {
 			l.NoProbe = !probe
 		}},
 		{name: "reply", value: reply(&l.Reply)},
-	}}
-	return keys, nil
+	}}, nil
 }
 
 // maxServers is how many DNS servers a resolver takes.
@@ -151,10 +129,10 @@ func (c *Config) checkLists(d *decoder) {
 		if _, err := dnscheck.NewLists([]dnscheck.List{l.List}, dnscheck.ListOptions{}); err != nil {
 			d.wrong(path, "%v", err)
 		}
-		if other, taken := names[c.DNS.listName(zone)]; taken {
+		if other, taken := names[l.name()]; taken {
 			d.wrong(path, "its name is that of %s; give one of them a name", other)
 		}
-		names[c.DNS.listName(zone)] = zone
+		names[l.name()] = zone
 		if l.Kind == dnscheck.DomainList && (l.Exempt || l.Weight < 0) {
 			d.wrong(path, "a list of names cannot be an allow list: clients choose the names they give")
 		}
@@ -163,7 +141,7 @@ func (c *Config) checkLists(d *decoder) {
 			d.wrong(path, "the query key stands outside key: as well; it would be shown")
 		}
 	}
-	if _, err := c.DNS.NewGeneric(); err != nil {
+	if _, err := dnscheck.NewGeneric(c.DNS.Generic, c.DNS.Patterns); err != nil {
 		d.wrong("checks.rdns.generic.patterns", "%v", err)
 	}
 	if c.DNS.Client.MinTTL > c.DNS.Client.MaxTTL {
@@ -174,19 +152,14 @@ func (c *Config) checkLists(d *decoder) {
 	}
 }
 
-// listName is what a list is called in reports.
-func (d *DNS) listName(zone string) string {
-	if name := d.Lists[zone].Name; name != "" {
-		return name
-	}
-	return zone
-}
+// name is what a list is called in reports.
+func (l *List) name() string { return cmp.Or(l.Name, l.Zone) }
 
 // dnsblPolicy is what the policy knows of the lists.
 func (c *Config) dnsblPolicy() policy.DNSBLCheck {
 	check := c.Checks.DNSBL
 	check.Addresses, check.Names, check.Replies = policy.ListUse{}, policy.ListUse{}, make(map[string]policy.Reply)
-	for zone, l := range c.DNS.Lists {
+	for _, l := range c.DNS.Lists {
 		use := &check.Addresses
 		if l.Kind == dnscheck.DomainList {
 			use = &check.Names
@@ -200,7 +173,7 @@ func (c *Config) dnsblPolicy() policy.DNSBLCheck {
 			use.Authenticated = true
 		}
 		if l.Reply.Code != 0 {
-			check.Replies[c.DNS.listName(zone)] = l.Reply
+			check.Replies[l.name()] = l.Reply
 		}
 	}
 	return check
@@ -258,23 +231,30 @@ func (c *Config) Lookups(resolver dnscheck.Resolver, health *dnscheck.Health) (*
 	if !c.AsksDNS() {
 		return nil, nil
 	}
-	lists, err := c.DNS.NewLists(health)
-	if err != nil {
-		return nil, err
-	}
-	generic, err := c.DNS.NewGeneric()
-	if err != nil {
-		return nil, err
-	}
+	d := &c.DNS
 	lookups := &answers.Lookups{
-		Resolver: resolver, Lists: lists, Generic: generic, Time: c.DNS.Deadline,
+		Resolver: resolver, Time: d.Deadline,
 		Mail: dnscheck.MailOptions{
 			BadMX:    c.Checks.SenderDomain.BadMX.Action != policy.ActionAccept,
-			Networks: c.DNS.BadNetworks,
+			Networks: d.BadNetworks,
 		},
 	}
-	if lists != nil {
-		lookups.ListResolver = lists.Resolver(resolver)
+	var err error
+	if d.Generic || len(d.Patterns) > 0 {
+		if lookups.Generic, err = dnscheck.NewGeneric(d.Generic, d.Patterns); err != nil {
+			return nil, err
+		}
+	}
+	if len(d.Lists) > 0 {
+		var lists []dnscheck.List
+		for _, zone := range slices.Sorted(maps.Keys(d.Lists)) {
+			lists = append(lists, d.Lists[zone].List)
+		}
+		lookups.Lists, err = dnscheck.NewLists(lists, dnscheck.ListOptions{Threshold: d.Threshold, Health: health})
+		if err != nil {
+			return nil, err
+		}
+		lookups.ListResolver = lookups.Lists.Resolver(resolver)
 	}
 	return lookups, nil
 }

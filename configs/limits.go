@@ -17,15 +17,11 @@ import (
 
 // Limits says how much each may send.
 type Limits struct {
-	// File keeps the counts over a restart, a complete path; empty for memory only. Max
-	// bounds the counts in memory. Both take effect at the start only.
-	File string
-	Max  int
-	// Reply refuses what is over a limit without a reply of its own, Blocked what comes
-	// from a login that was blocked by hand.
+	// File (a complete path, empty for memory only) and Max take effect at the start only.
+	File           string
+	Max            int
 	Reply, Blocked policy.Reply
-	// Notify is a program with its arguments that runs once when a limit begins to refuse;
-	// empty for none.
+	// Notify is a program with its arguments, empty for none.
 	Notify []string
 	// Rules are in the order of the file.
 	Rules []LimitRule

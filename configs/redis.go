@@ -16,24 +16,17 @@ type Redis struct {
 	// Addresses are host:port, redis://host:port, rediss://host:port (with TLS) or the path
 	// of a unix socket; empty for none. Several are nodes of a cluster, or Sentinels.
 	Addresses []string
-	// Master is the name by which Sentinels know the server; empty without any.
-	Master string
-	// Cluster: the one address is that of a node of a cluster.
-	Cluster bool
-	// CAFile holds the certificates that sign those of the servers; empty for the system's.
-	CAFile   string
-	Username string
-	// Password is that of PasswordFile once Policy has read it.
+	Master    string
+	Cluster   bool
+	// CA is what CAFile holds once Policy has read it, and Password is that of PasswordFile.
+	CAFile       string
+	CA           []byte
+	Username     string
 	Password     Secret
 	PasswordFile string
 	DB           int
-	// Prefix begins every key.
-	Prefix string
-	// Timeout bounds one operation.
-	Timeout time.Duration
-
-	// CA is what CAFile holds once Policy has read it.
-	CA []byte
+	Prefix       string
+	Timeout      time.Duration
 }
 
 func (c *Config) redisSchema() []field {

@@ -121,13 +121,8 @@ func (s suspects) all(n *yaml.Node) {
 func (s suspects) list(n *yaml.Node, name string) {
 	switch n.Kind {
 	case yaml.MappingNode:
+		s.section(n, "key")
 		for key, value := range pairs(n) {
-			if strings.ContainsAny(key.Value, ":=") {
-				s[key.Value] = true
-			}
-			if key.Value == "key" {
-				s.all(value)
-			}
 			s.list(value, key.Value)
 		}
 	case yaml.SequenceNode:
@@ -136,7 +131,7 @@ func (s suspects) list(n *yaml.Node, name string) {
 		}
 	case yaml.ScalarNode:
 		if name != "reply" && name != "name" && !innocent(n.Value) {
-			s[n.Value] = true
+			s.add(n.Value)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -62,8 +63,7 @@ type sources struct {
 	local, relay class
 	ownDomains   class
 	mechanisms   []string
-	// leftOut counts the entries of the access table that cannot be used.
-	leftOut int
+	leftOut      int // entries of the access table that cannot be used
 	// withoutTable: sendmail asks milterd about each recipient, and for no key of the table.
 	withoutTable bool
 }
@@ -274,11 +274,7 @@ func (s *sources) failed(what string, from source, err error) {
 	if errors.Is(err, fs.ErrPermission) {
 		err = fmt.Errorf("%w (the user that milterd runs as must be able to read it)", err)
 	}
-	if from.file == "" {
-		s.add(from.path, 0, "%s: %v", what, err)
-		return
-	}
-	s.add(from.file, from.line, "%s: %v", what, err)
+	s.add(cmp.Or(from.file, from.path), from.line, "%s: %v", what, err)
 }
 
 // maxSuspects bounds the warnings about the entries of one class file.
