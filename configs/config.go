@@ -175,14 +175,11 @@ func Parse(name string, data []byte, environ ...string) (*Config, error) {
 // the environment.
 func LoadListen(path string, environ ...string) (*Config, error) {
 	listen := &yaml.Node{Kind: yaml.MappingNode}
-	data, err := readFile(path, maxConfig)
-	if err != nil {
-		return over(path, listen, environ)
-	}
+	data, _ := readFile(path, maxConfig) // without it: no YAML
 	if top, err := document(path, data); err == nil && top.Kind == yaml.MappingNode {
-		for pair := range slices.Chunk(top.Content, 2) {
-			if pair[0].Value == "listen" {
-				listen.Content = append(listen.Content, pair...)
+		for key, value := range pairs(top) {
+			if key.Value == "listen" {
+				listen.Content = append(listen.Content, key, value)
 			}
 		}
 	}
@@ -228,7 +225,8 @@ func (c *Config) overlay(node *yaml.Node, environ []string) error {
 	d := &decoder{report: report{config: c}, name: c.name, top: c.schema()}
 	value{decoder: d, node: node}.fields(d.top)
 	c.environment(d, environ)
-	c.contradictions(d)
+	// Values that are right one by one, but not together:
+	c.checkFeatures(d)
 	c.checkListeners(d)
 	c.checkSenders(d)
 	c.checkLists(d)
@@ -241,8 +239,7 @@ func (c *Config) overlay(node *yaml.Node, environ []string) error {
 	return d.err()
 }
 
-// contradictions reports values that are right one by one, but not together.
-func (c *Config) contradictions(d *decoder) {
+func (c *Config) checkFeatures(d *decoder) {
 	f := c.Access.Features
 	if f.Friend && f.Hater {
 		d.wrong("access.features", "friend and hater exclude each other")

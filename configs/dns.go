@@ -120,7 +120,6 @@ func (c *Config) listSchema(zone string) (field, error) {
 // maxServers is how many DNS servers a resolver takes.
 const maxServers = 16
 
-// checkLists reports values that are right one by one, but not together.
 func (c *Config) checkLists(d *decoder) {
 	names := make(map[string]string)
 	for _, zone := range slices.Sorted(maps.Keys(c.DNS.Lists)) {

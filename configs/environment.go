@@ -55,7 +55,10 @@ func (c *Config) environment(d *decoder, environ []string) {
 			if near := nearest(name, names); near != "" {
 				meant = "did you mean " + near + "? Known are " + strings.Join(names, ", ")
 			}
-			d.add(origin(quoteUnlessPlain(name)), 0, "unknown variable, %s", meant)
+			if !isKey(name) {
+				name = quote(name)
+			}
+			d.add(origin(name), 0, "unknown variable, %s", meant)
 			continue
 		}
 		key := known[i].key
@@ -66,13 +69,6 @@ func (c *Config) environment(d *decoder, environ []string) {
 		valueOf(d.top, key)(value{decoder: own, path: key, node: &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: text}})
 		d.problems = append(d.problems, own.problems...)
 	}
-}
-
-func quoteUnlessPlain(name string) string {
-	if isKey(name) {
-		return name
-	}
-	return quote(name)
 }
 
 // valueOf is what takes the value of a key that there is.

@@ -185,7 +185,6 @@ func checkLoginRegexp(s string) error {
 	return nil
 }
 
-// checkGrants reports values that are right one by one, but not together.
 func (c *Config) checkGrants(d *decoder) {
 	g := &c.Grants
 	if g.File != "" && len(c.Redis.Addresses) > 0 {

@@ -157,7 +157,6 @@ func checkLogin(s string) error {
 	return nil
 }
 
-// checkLimits reports values that are right one by one, but not together.
 func (c *Config) checkLimits(d *decoder) {
 	for _, l := range c.Limits.Rules {
 		w := l.Whom

@@ -47,7 +47,6 @@ func (c *Config) recordSchema() []field {
 	}
 }
 
-// checkRecord reports values that are right one by one, but not together.
 func (c *Config) checkRecord(d *decoder) {
 	r := &c.Record
 	if r.Redact && (r.AllHeaders || len(r.Headers) > 0) {

@@ -91,7 +91,6 @@ func checkPrefix(s string) error {
 	return nil
 }
 
-// checkRedis reports values that are right one by one, but not together.
 func (c *Config) checkRedis(d *decoder) {
 	r := &c.Redis
 	withTLS := 0
