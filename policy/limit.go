@@ -204,13 +204,12 @@ func (s *Session) limited(e *evaluation, l *Limit, login string) bool {
 	if !w.Authenticated && !w.Relay && !w.Granted && !w.Strangers && len(w.Networks) == 0 && len(w.Logins) == 0 {
 		return true
 	}
-	if login != "" && slices.Contains(w.Logins, login) {
-		return true
-	}
-	if addr := s.conn.Addr.Unmap(); addr.IsValid() && slices.ContainsFunc(w.Networks, func(p netip.Prefix) bool { return p.Contains(addr) }) {
-		return true
-	}
+	addr := s.conn.Addr.Unmap()
 	switch {
+	case login != "" && slices.Contains(w.Logins, login):
+		return true
+	case slices.ContainsFunc(w.Networks, func(p netip.Prefix) bool { return p.Contains(addr) }):
+		return true
 	case s.authenticated():
 		return w.Authenticated
 	case !w.Relay && !w.Granted && !w.Strangers:
@@ -231,12 +230,8 @@ func (s *Session) login() string { return s.policy.LoginOf(s.message.auth) }
 
 // relays reports whether the client may relay without a login and without a grant.
 func (s *Session) relays(e *evaluation) bool {
-	before := len(e.search.Probes)
-	defer func() { e.search.Probes = e.search.Probes[:before] }()
-	if s.certificate(e) != "" {
-		return true
-	}
-	return !s.conn.Shared && (s.entitlement(e).ok || s.nameEntitles(e) != "")
+	defer e.unnoted()()
+	return s.certificate(e) != "" || !s.conn.Shared && (s.entitlement(e) != "" || s.nameEntitles(e) != "")
 }
 
 // limitKey is what the count of a limit is kept for; empty for none.
