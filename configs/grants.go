@@ -19,6 +19,7 @@ import (
 type Grants struct {
 	TTL             time.Duration
 	MaxPerUser, Max int
+	RelayOnly       bool
 	// Exclude is never nil; ExcludeOwn is the word own.
 	Exclude    []netip.Prefix
 	ExcludeOwn bool
@@ -74,6 +75,7 @@ func (c *Config) grantsSchema() []field {
 		{name: "ttl", value: duration(&g.TTL, time.Second, 24*time.Hour)},
 		{name: "max_per_user", value: integer(&g.MaxPerUser, 1, 10_000)},
 		{name: "max", value: integer(&g.Max, 1, 10_000_000)},
+		{name: "relay_only", value: boolean(&g.RelayOnly)},
 		{name: "exclude", value: networksOr(func(words []string, networks []netip.Prefix) {
 			g.ExcludeOwn, g.Exclude = slices.Contains(words, "own"), append([]netip.Prefix{}, networks...)
 			for _, word := range words {

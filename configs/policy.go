@@ -26,6 +26,8 @@ func (c *Config) Examine() (*policy.Policy, []Finding, error) {
 		Checks:   c.Checks,
 		Ports:    maps.Clone(c.Ports),
 		Received: c.Received,
+
+		GrantsRelayOnly: c.Grants.RelayOnly,
 	}
 	p.Received.Networks = slices.Clone(c.Received.Networks)
 	p.Received.Rules.Fields = slices.Clone(c.Received.Rules.Fields)

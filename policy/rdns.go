@@ -55,7 +55,7 @@ func (s *Session) unlessExempt(e *evaluation, x Exempt, f finding) finding {
 	if !x.Relay {
 		return f
 	}
-	return s.unlessGranted(e, f)
+	return s.unlessLifted(e, f)
 }
 
 // ownRDNS acts on all names of the client.
@@ -108,7 +108,7 @@ func (s *Session) dnsExempt(e *evaluation, x Exempt) string {
 		if why := s.entitlement(e); why != "" {
 			return "it may relay: " + why
 		}
-		if s.grant() == GrantHeld {
+		if s.lifts() == GrantHeld {
 			return "it holds a relay grant"
 		}
 	}
