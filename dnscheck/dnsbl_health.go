@@ -81,6 +81,13 @@ type Health struct {
 	duration *prometheus.HistogramVec
 }
 
+// Prober asks the probes of a Health: a Client does, past its cache.
+type Prober interface {
+	LookupFresh(ctx context.Context, name string, qtype uint16) Result
+}
+
+var _ Prober = (*Client)(nil)
+
 type zoneKey struct {
 	zone   string
 	family family
@@ -103,9 +110,9 @@ type zoneHealth struct {
 	list    *list
 	watched bool // by the last call of Watch
 	dropped bool // by Watch; sessions that began before may hold it still
-	// resolver is what probes ask, nil before the first Watch.
-	resolver Resolver
-	// setup counts the changes of resolver and key, and errors that clients met: what
+	// prober is nil before the first Watch.
+	prober Prober
+	// setup counts the changes of prober and key, and errors that clients met: what
 	// a probe finds out that began before does not count.
 	setup  int
 	next   time.Time
@@ -174,7 +181,7 @@ func (h *Health) due() (due []*zoneHealth, wait time.Duration) {
 // probe finds out whether a list works.
 func (h *Health) probe(ctx context.Context, zone *zoneHealth) {
 	h.mu.Lock()
-	l, resolver, setup := zone.list, zone.resolver, zone.setup
+	l, prober, setup := zone.list, zone.prober, zone.setup
 	h.mu.Unlock()
 	defer zone.firstProbeOver()
 	if l.NoProbe {
@@ -187,7 +194,7 @@ func (h *Health) probe(ctx context.Context, zone *zoneHealth) {
 	var lookups sync.WaitGroup
 	listed, unlisted := zone.family.testEntries()
 	for i, entry := range []string{listed, unlisted} {
-		lookups.Go(func() { results[i] = resolver.LookupFresh(ctx, entry+l.onWire, dns.TypeA) })
+		lookups.Go(func() { results[i] = prober.LookupFresh(ctx, entry+l.onWire, dns.TypeA) })
 	}
 	lookups.Wait()
 	problem := probeProblem(l, results[0], results[1])

@@ -134,16 +134,6 @@ func (r *listResolver) LookupCached(name string, qtype uint16) (Result, bool) {
 	return l.hideKey(result), ok
 }
 
-// LookupFresh asks a list, bypassed or not.
-func (r *listResolver) LookupFresh(ctx context.Context, name string, qtype uint16) Result {
-	l, _, onWire := r.find(name)
-	result := r.resolver.LookupFresh(ctx, onWire, qtype)
-	if l != nil {
-		result = l.hideKey(result)
-	}
-	return result
-}
-
 // hideKey takes the key out of what came back.
 func (l *list) hideKey(result Result) Result {
 	holdsKey := func(r Record) bool { return l.key.MatchString(r.Text) || l.key.MatchString(r.Host) }

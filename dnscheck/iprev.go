@@ -100,11 +100,11 @@ func CheckIPRev(ctx context.Context, resolver Resolver, addr netip.Addr) IPRev {
 		return rev
 	}
 	rev.takeNames(ptr)
-	questions := make([]question, 0, maxPTR)
+	questions := make([]Question, 0, maxPTR)
 	asked := make([]*PTRName, 0, maxPTR)
 	for i := range rev.Names {
 		if name := &rev.Names[i]; name.Status != NameIgnored {
-			questions = append(questions, question{name.Name, addressType(addr)})
+			questions = append(questions, Question{name.Name, addressType(addr)})
 			asked = append(asked, name)
 		}
 	}

@@ -88,8 +88,3 @@ func (l *Live) Lookup(ctx context.Context, name string, qtype uint16) Result {
 func (l *Live) LookupCached(name string, qtype uint16) (Result, bool) {
 	return l.client.Load().LookupCached(name, qtype)
 }
-
-// LookupFresh asks the Client in force.
-func (l *Live) LookupFresh(ctx context.Context, name string, qtype uint16) Result {
-	return l.client.Load().LookupFresh(ctx, name, qtype)
-}

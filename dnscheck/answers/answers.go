@@ -185,12 +185,6 @@ func (m *memory) Lookup(_ context.Context, name string, qtype uint16) dnscheck.R
 	return result
 }
 
-// LookupFresh has no answer.
-func (m *memory) LookupFresh(context.Context, string, uint16) dnscheck.Result {
-	m.missed = true
-	return dnscheck.Result{Err: dnscheck.ErrCanceled}
-}
-
 // gone is the context of a client that does not wait, so that a list without an answer
 // does not count as one that had time.
 type gone struct{ context.Context }
