@@ -57,7 +57,9 @@ type parser struct {
 	problems []Problem
 	// urgent are warnings that come first and are never pushed out.
 	urgent []Problem
-	hints  [lastHint + 1]repeated
+	hints  []repeated
+	// endsInCR: a line did.
+	endsInCR bool
 	// meanings has the values read so far: few tables have many.
 	meanings map[string]meaning
 	// relays counts the networks with RELAY, firstRelay is the line of the first.
@@ -100,8 +102,9 @@ func (p *parser) line(line string, at place) {
 		p.leaveOut(number, "line begins with white space, expected a key")
 		return
 	}
-	if line[len(line)-1] == '\r' && p.hints[hintCR].count == 0 {
-		p.hint(number, hintCR, "", "the line ends in CR LF, here for the first time; makemap makes the CR a part of the value, so save the file with LF alone")
+	if line[len(line)-1] == '\r' && !p.endsInCR {
+		p.endsInCR = true
+		p.warn(number, "the line ends in CR LF, here for the first time; makemap makes the CR a part of the value, so save the file with LF alone")
 	}
 	end := keyEnd(line)
 	key, value := line[:end], trimSpace(line[end:])
@@ -122,8 +125,8 @@ func (p *parser) entry(key, value string, at place) {
 		return
 	}
 	e := entry{tag: tag, rest: rest, key: key, text: value, meaning: p.meaning(value), network: isNetwork}
-	if kind, hint := p.look(e); kind != hintNone {
-		p.hint(number, kind, key, hint)
+	if h := p.look(e); h != none {
+		p.hint(number, key, h)
 	}
 	p.noteTag(tag, number)
 	var first place

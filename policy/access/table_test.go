@@ -276,7 +276,7 @@ func BenchmarkLoad(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		table := parse(b, text)
-		b.ReportMetric(float64(len(table.slots) * int(unsafe.Sizeof(slot{})))/lines, "index-B/line")
+		b.ReportMetric(float64(len(table.slots)*int(unsafe.Sizeof(slot{})))/lines, "index-B/line")
 		b.ReportMetric(float64(len(text))/lines, "text-B/line")
 	}
 }
