@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -59,13 +58,10 @@ type Server struct {
 }
 
 // NewServer makes a server that listens nowhere yet.
-func NewServer(config Config) (*Server, error) {
-	if config.Keeper == nil {
-		return nil, errors.New("control server: no keeper of the grants")
-	}
+func NewServer(config Config) *Server {
 	config.MaxConnections = cmp.Or(config.MaxConnections, DefaultMaxConnections)
 	config.Timeout = cmp.Or(config.Timeout, DefaultTimeout)
-	return &Server{config: config, logger: cmp.Or(config.Logger, slog.New(slog.DiscardHandler))}, nil
+	return &Server{config: config, logger: cmp.Or(config.Logger, slog.New(slog.DiscardHandler))}
 }
 
 // Serve takes connections from ln until ctx ends. It then lets each finish the

@@ -146,10 +146,6 @@ func (g *Sources) openControl(config *configs.Config) error {
 	if config.Grants.Control == "" {
 		return nil
 	}
-	server, err := control.NewServer(control.Config{Keeper: g.keeper, Limits: g.limits, Logger: g.logger})
-	if err != nil {
-		return err
-	}
 	// Who can write to it grants relays: it is for its owner alone, and for a group
 	// that the configuration names for this and nothing else.
 	mode := os.FileMode(0o600)
@@ -163,6 +159,7 @@ func (g *Sources) openControl(config *configs.Config) error {
 	listener := door.NewListener(ln, func(err error, pause time.Duration) {
 		g.logger.Warn("accept control connection, trying again", "error", err, "pause", pause)
 	})
+	server := control.NewServer(control.Config{Keeper: g.keeper, Limits: g.limits, Logger: g.logger})
 	g.add(listener.Close, func(ctx context.Context) error { return server.Serve(ctx, listener) })
 	return nil
 }
@@ -190,10 +187,7 @@ func (g *Sources) openLogs(config *configs.Config) error {
 		if err != nil {
 			return err
 		}
-		follower, err := maillog.New(maillog.Config{Path: l.File, Format: format, Granter: g.keeper, Logger: g.logger})
-		if err != nil {
-			return err
-		}
+		follower := maillog.New(maillog.Config{Path: l.File, Format: format, Granter: g.keeper, Logger: g.logger})
 		g.logs = append(g.logs, follower)
 		g.add(nil, func(ctx context.Context) error {
 			follower.Run(ctx)
