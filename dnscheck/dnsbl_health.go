@@ -123,7 +123,15 @@ type zoneHealth struct {
 // NewHealth makes a Health that knows no lists yet. log, which may be nil, is told
 // once of a list that stops working, and once when it works again.
 func NewHealth(log *slog.Logger) *Health {
-	return &Health{log: cmp.Or(log, slog.New(slog.DiscardHandler)), zones: make(map[zoneKey]*zoneHealth), wake: make(chan struct{}, 1), duration: newListDuration()}
+	return &Health{
+		log:   cmp.Or(log, slog.New(slog.DiscardHandler)),
+		zones: make(map[zoneKey]*zoneHealth),
+		wake:  make(chan struct{}, 1),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "milterd_dns_list_duration_seconds", Help: "How long DNS lists took to answer, the resolver included; answers of the cache do not count.",
+			Buckets: []float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
+		}, []string{"list"}),
+	}
 }
 
 // about is a time from half of d to one and a half.

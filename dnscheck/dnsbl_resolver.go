@@ -23,7 +23,6 @@ type Secret string
 // Format writes the placeholder, for every verb.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
 
-// String is the placeholder.
 func (s Secret) String() string { return redacted }
 
 // MarshalText gives the placeholder, to logs, JSON and YAML.

@@ -41,7 +41,6 @@ const (
 	MailInvalidIDN
 )
 
-// String is the status in a few words.
 func (s MailStatus) String() string {
 	return word(s, "no answer", "ok", "null MX", "no such domain", "unusable MX", "address literal", "not a domain name",
 		"not an internationalized domain name")

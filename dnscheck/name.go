@@ -146,14 +146,6 @@ func ReverseName(addr netip.Addr) string {
 	return reverseLabels(addr) + "ip6.arpa."
 }
 
-// addressType is the record type that holds addresses of the family.
-func addressType(addr netip.Addr) uint16 {
-	if addr.Unmap().Is4() {
-		return dns.TypeA
-	}
-	return dns.TypeAAAA
-}
-
 // notPublic are the networks that netip takes for the public network, and whose
 // addresses mean nothing outside of a host or a site (RFC 6890). The networks set aside
 // for documentation are not among them: nothing uses them but examples and tests, and

@@ -129,15 +129,18 @@ func (p *parser) look(e entry) hint {
 	if h := cmp.Or(p.lookAtFeature(e), lookAtRelay(e)); h != none {
 		return h
 	}
-	if e.network {
-		return lookAtNetwork(e)
-	}
-	if !plain {
+	forClients := e.tag == "connect" || e.tag == ""
+	switch {
+	case e.network && forClients:
+		return none
+	case e.network:
+		return hint{hintNetwork, fmt.Sprintf("a network is looked up for clients only, so this entry never matches; write Connect:%s", e.rest)}
+	case !plain:
 		if h := p.lookAtName(e); h != none {
 			return h
 		}
 	}
-	if e.tag == "connect" || e.tag == "" {
+	if forClients {
 		return p.lookAtAddress(e)
 	}
 	return none

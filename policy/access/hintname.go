@@ -30,8 +30,12 @@ func (p *parser) lookAtName(e entry) hint {
 func (p *parser) lookAtAddress(e entry) hint {
 	rest := e.rest
 	text, is6 := strings.CutPrefix(rest, "ipv6:")
+	switch rest {
+	case "all", "any", "default", "unknown":
+		return hint{hintNever, fmt.Sprintf("%s is no keyword but a top-level domain, so this entry never matches", rest)}
+	}
 	if !is6 && !isDigit(rest[0]) && !strings.Contains(rest, ":") {
-		return lookAtWord(e)
+		return none
 	}
 	addr, err := netip.ParseAddr(text)
 	if err == nil && (is6 || isDigit(rest[0])) {

@@ -7,12 +7,6 @@ import (
 	"strings"
 )
 
-// meaningOf reads a right-hand side.
-func meaningOf(text string) meaning {
-	value := ParseValue(text)
-	return meaning{value, holdsPassword(Fold(text)), lookAtValue(text, value)}
-}
-
 // lookAtValue finds values that say something else than they seem to.
 func lookAtValue(text string, v Value) hint {
 	if v.Kind != KindError {
@@ -35,7 +29,7 @@ func lookAtValue(text string, v Value) hint {
 
 // lookAtText finds texts without a reply code that hardly are ones.
 func lookAtText(text string) hint {
-	if code := badReplyCode(text); code != "" {
+	if code, _, more := strings.Cut(text, " "); more && len(code) == 3 && isDigits(code) {
 		return hint{hintCode, fmt.Sprintf("reply code %s, expected one from 400 to 599; the whole value is sent as the reply %q", code, "553 5.3.0 "+text)}
 	}
 	word, more, _ := strings.Cut(text, " ")
@@ -50,16 +44,6 @@ func lookAtText(text string) hint {
 		return hint{hintText, fmt.Sprintf("the value %q is not a keyword; it is sent as the reply %q", text, "553 5.3.0 "+text)}
 	}
 	return none
-}
-
-// badReplyCode is the reply code at the beginning of a text if it is one that an
-// SMTP server must not refuse with.
-func badReplyCode(text string) string {
-	code, _, ok := strings.Cut(text, " ")
-	if !ok || len(code) != 3 || !isDigits(code) {
-		return ""
-	}
-	return code
 }
 
 // lookAtFeature finds values that have no effect under their tag, or only with a
@@ -159,14 +143,6 @@ func lookAtRelayed(network netip.Prefix) hint {
 	return none
 }
 
-// lookAtNetwork finds networks in entries that are not about clients.
-func lookAtNetwork(e entry) hint {
-	if e.tag == "" || e.tag == "connect" {
-		return none
-	}
-	return hint{hintNetwork, fmt.Sprintf("a network is looked up for clients only, so this entry never matches; write Connect:%s", e.rest)}
-}
-
 // lookAtClient finds addresses that no client has.
 func lookAtClient(e entry, addr netip.Addr) hint {
 	switch {
@@ -174,15 +150,6 @@ func lookAtClient(e entry, addr netip.Addr) hint {
 		return hint{hintNever, fmt.Sprintf("no client has the address %s, so this entry never matches; all addresses are %s/0", e.rest, addr)}
 	case addr.IsMulticast() || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return hint{hintNever, fmt.Sprintf("no client has the address %s, so this entry never matches", e.rest)}
-	}
-	return none
-}
-
-// lookAtWord finds names that no client has.
-func lookAtWord(e entry) hint {
-	switch e.rest {
-	case "all", "any", "default", "unknown":
-		return hint{hintNever, fmt.Sprintf("%s is no keyword but a top-level domain, so this entry never matches", e.rest)}
 	}
 	return none
 }

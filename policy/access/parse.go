@@ -159,7 +159,8 @@ const maxMeanings = 1000
 func (p *parser) meaning(text string) meaning {
 	m, known := p.meanings[text]
 	if !known {
-		m = meaningOf(text)
+		value := ParseValue(text)
+		m = meaning{value, holdsPassword(Fold(text)), lookAtValue(text, value)}
 		if len(p.meanings) < maxMeanings {
 			p.meanings[text] = m
 		}

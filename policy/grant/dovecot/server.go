@@ -55,10 +55,6 @@ type timeouts struct {
 	forbidden time.Duration
 }
 
-func defaultTimeouts() timeouts {
-	return timeouts{header: 5 * time.Second, request: 10 * time.Second, idle: 2 * time.Minute, forbidden: time.Second}
-}
-
 // Server answers Dovecot. It is an http.Handler.
 type Server struct {
 	granter grant.Granter
@@ -97,7 +93,8 @@ func New(c Config) (*Server, error) {
 	}
 	return &Server{
 		granter: c.Granter, logger: cmp.Or(c.Logger, slog.New(slog.DiscardHandler)),
-		digest: sha256.Sum256([]byte(strings.TrimRight("Bearer "+c.Secret, " \t"))), timeouts: defaultTimeouts(),
+		digest:   sha256.Sum256([]byte(strings.TrimRight("Bearer "+c.Secret, " \t"))),
+		timeouts: timeouts{header: 5 * time.Second, request: 10 * time.Second, idle: 2 * time.Minute, forbidden: time.Second},
 	}, nil
 }
 
@@ -110,8 +107,10 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		return fmt.Errorf("dovecot policy server: %s is not a loopback address; whoever reaches it could make this server relay", addr)
 	}
 	server := &http.Server{
-		Handler:           s,
-		ConnContext:       withConn,
+		Handler: s,
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, conn)
+		},
 		ConnState:         s.unauthenticated.watch,
 		ReadHeaderTimeout: s.timeouts.header,
 		ReadTimeout:       s.timeouts.request,
@@ -159,10 +158,6 @@ func (u *unauthenticated) remove(conn net.Conn) {
 
 // connKey is the key of a request's connection in its context.
 type connKey struct{}
-
-func withConn(ctx context.Context, conn net.Conn) context.Context {
-	return context.WithValue(ctx, connKey{}, conn)
-}
 
 // local says whether an address can be reached from this machine only.
 func local(addr net.Addr) bool {

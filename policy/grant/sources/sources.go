@@ -183,7 +183,10 @@ func (g *Sources) openDovecot(config *configs.Config) error {
 
 func (g *Sources) openLogs(config *configs.Config) error {
 	for _, l := range config.Grants.Logs {
-		format, err := loginFormat(l)
+		format, err := maillog.Named(l.Format)
+		if l.Regexp != "" {
+			format, err = maillog.Pattern(l.Regexp)
+		}
 		if err != nil {
 			return err
 		}
@@ -195,13 +198,6 @@ func (g *Sources) openLogs(config *configs.Config) error {
 		})
 	}
 	return nil
-}
-
-func loginFormat(l configs.MailLog) (maillog.Format, error) {
-	if l.Regexp != "" {
-		return maillog.Pattern(l.Regexp)
-	}
-	return maillog.Named(l.Format)
 }
 
 func (g *Sources) openDRAC(config *configs.Config) error {
