@@ -114,7 +114,7 @@ func openStore(c *configs.Grants, shared *redis.Client, logger *slog.Logger) (gr
 func rulesOf(config *configs.Config) grant.Config {
 	c := &config.Grants
 	rules := grant.Config{
-		Max: c.Max, TTL: c.TTL, MaxPerUser: c.MaxPerUser, Timeout: config.Redis.Timeout,
+		Max: c.Max, TTL: c.TTL, MaxPerUser: c.MaxPerUser,
 		// An empty list excludes nothing, a missing one what is usual.
 		Exclude: append([]netip.Prefix{}, c.Exclude...), Require: c.Require,
 	}
