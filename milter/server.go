@@ -110,6 +110,9 @@ func policyEvaluator(logger *slog.Logger) func(*policy.Policy, policy.Connection
 	}
 }
 
+// Counters are read while it serves.
+func (s *Server) Counters() *door.Counters { return &s.counter.Counters }
+
 // Serve takes connections from ln until Shutdown, and then returns nil. It
 // closes ln. It can be called for several listeners at once.
 func (s *Server) Serve(ln net.Listener) error {
@@ -141,11 +144,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return fmt.Errorf("shut down the milter server: %w", err)
 	}
 	return nil
-}
-
-// Stats returns the counters of this moment.
-func (s *Server) Stats() Stats {
-	return s.counter.snapshot(s.guard.active())
 }
 
 // recovered counts and logs a panic of a callback; value is what recover()

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"milterd/integration/testkit"
 	"milterd/milter/door"
 	"milterd/policy"
 )
@@ -122,8 +123,12 @@ func TestVerdictsBecomeAnswers(t *testing.T) {
 			if got := strings.Join(reasons, ","); got != tt.quarantined {
 				t.Errorf("quarantined %q, want %q", got, tt.quarantined)
 			}
-			if n := ts.Stats().Verdicts[VerdictKey{policy.StageEOM, tt.eom.Check, tt.eom.Action, false}]; n == 0 {
-				t.Errorf("the verdict was not counted: %v", ts.Stats().Verdicts)
+			check := tt.eom.Check
+			if check == "" {
+				check = "none"
+			}
+			if n := testkit.Metric(t, ts, "milterd_verdicts_total", string(tt.eom.Action), check, "enforce", "eom"); n == 0 {
+				t.Error("the verdict was not counted")
 			}
 		})
 	}
@@ -178,8 +183,8 @@ func TestSequences(t *testing.T) {
 			for _, want := range tt.want {
 				p.expect(want)
 			}
-			if s := ts.Stats(); s.Malformed != 0 || s.Panics != 0 {
-				t.Errorf("malformed %d, panics %d, want none", s.Malformed, s.Panics)
+			if s := ts.counter; s.Malformed.Load() != 0 || s.Panics.Load() != 0 {
+				t.Errorf("malformed %d, panics %d, want none", s.Malformed.Load(), s.Panics.Load())
 			}
 		})
 	}

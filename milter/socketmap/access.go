@@ -11,13 +11,18 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"milterd/milter/door"
 	"milterd/policy"
 	"milterd/policy/access"
 )
 
-// notLoaded is the answer of all maps while there is no policy.
-var notLoaded = Answer{Temp, "the policy is not loaded"}
+// What all maps answer while there is no policy, and while the store of the grants is away.
+var (
+	notLoaded    = Answer{Temp, "the policy is not loaded"}
+	grantUnknown = Answer{Temp, "whether the client holds a relay grant cannot be asked for now"}
+)
 
 // Access is the access table as sendmail's own rulesets ask for it, with the relay
 // grants laid over it. It serves every tag, those that only sendmail knows
@@ -61,8 +66,12 @@ func NewAccess(current func() door.Snapshot, logger *slog.Logger) *Access {
 	return &Access{current: current, logger: logger}
 }
 
-// Granted counts the look-ups that a relay grant answered.
-func (a *Access) Granted() uint64 { return a.granted.Load() }
+// Register has a registry read how many look-ups grants have answered.
+func (a *Access) Register(r prometheus.Registerer) {
+	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "milterd_map_granted_lookups_total", Help: "Look-ups in the map access that a relay grant answered.",
+	}, func() float64 { return float64(a.granted.Load()) }))
+}
 
 // Lookup answers one key: TAG:KEY or KEY, in any case, or one with its client.
 func (a *Access) Lookup(ctx context.Context, key string) Answer {
@@ -160,7 +169,7 @@ func refusalLine(ctx context.Context, k *tableKey, key, value string) door.Line 
 		}
 	}
 	tag, rest, tagged := strings.Cut(access.Fold(key), ":")
-	client, asked := rest, memoryOf(ctx).asked()
+	client, asked := rest, memoryOf(ctx).question
 	if !tagged {
 		client = key
 	}
@@ -251,7 +260,7 @@ func (a *Access) lookupClient(ctx context.Context, grants door.Grants, table *ac
 		a.granted.Add(1)
 		return Answer{OK, value}
 	case policy.GrantTemporary:
-		return Answer{Temp, "whether the client holds a relay grant cannot be asked for now"}
+		return grantUnknown
 	}
 	return a.found(ctx, table, k)
 }

@@ -62,7 +62,7 @@ func (r *Rcpt) Lookup(ctx context.Context, key string) Answer {
 		r.noteUnread(key, err)
 		return Answer{Temp, err.Error()}
 	}
-	remember(ctx, &q)
+	memoryOf(ctx).question = &q
 	shared := now.NAT.Shared()
 	q.client.Shared = shared.IsValid() && shared == q.client.Addr.Unmap()
 	now.Limits = door.OnlyRefused(now.Limits)
@@ -158,7 +158,7 @@ func answerTo(v *policy.Verdict, visibility policy.Visibility) Answer {
 	switch v.Action {
 	case policy.ActionAccept, policy.ActionQuarantine:
 		if visibility == policy.VisibilityUnknown {
-			return Answer{Temp, "whether the client holds a relay grant cannot be asked for now"}
+			return grantUnknown
 		}
 	}
 	switch v.Action {
