@@ -70,7 +70,7 @@ func NewServer(config Config) *Server {
 		config.IdleGrace = 3 * time.Second
 	}
 	if config.NewEvaluator == nil {
-		config.NewEvaluator = policyEvaluator(config.Logger)
+		config.NewEvaluator = policyEvaluator
 	}
 	config.Limits = config.Limits.withDefaults()
 	RouteLibraryWarnings(config.Logger)
@@ -98,16 +98,8 @@ func NewServer(config Config) *Server {
 	return s
 }
 
-// policyEvaluator makes the policy's own evaluators. Only a log at level debug shows
-// traces; a connection that began at another level has none.
-func policyEvaluator(logger *slog.Logger) func(*policy.Policy, policy.Connection, policy.Answers) policy.Evaluator {
-	return func(p *policy.Policy, c policy.Connection, answers policy.Answers) policy.Evaluator {
-		s := p.NewSession(c, answers)
-		if !logger.Enabled(context.Background(), slog.LevelDebug) {
-			s.LeaveOutTraces()
-		}
-		return s
-	}
+func policyEvaluator(p *policy.Policy, c policy.Connection, answers policy.Answers) policy.Evaluator {
+	return p.NewSession(c, answers)
 }
 
 // Counters are read while it serves.

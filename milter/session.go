@@ -3,6 +3,7 @@ package milter
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -96,6 +97,9 @@ func (s *session) answers() policy.Answers {
 
 func (s *session) evaluate(answers policy.Answers) {
 	s.evaluator = s.server.config.NewEvaluator(s.current.Policy, s.client, answers)
+	if !s.server.logger.Enabled(s.ctx, slog.LevelDebug) {
+		s.evaluator.LeaveOutTraces()
+	}
 }
 
 // Helo takes the client's name and the state of its TLS. It mostly comes again

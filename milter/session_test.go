@@ -245,7 +245,7 @@ func TestThePolicyItselfIsTheDefault(t *testing.T) {
 		}},
 	}
 	current := func() door.Snapshot { return door.Snapshot{Policy: p} }
-	ts := serve(t, Config{Current: current, NewEvaluator: policyEvaluator(slog.New(slog.DiscardHandler))})
+	ts := serve(t, Config{Current: current, NewEvaluator: policyEvaluator})
 	peer := negotiated(t, ts.addr)
 	peer.begin()
 	peer.send(frame('D', "R{rcpt_mailer}\x00esmtp\x00{rcpt_host}\x00other.example.\x00{rcpt_addr}\x00x@other.example\x00"),
@@ -281,7 +281,7 @@ func TestAGatewayThatHidesTheClientsRelaysNothing(t *testing.T) {
 		}},
 	}
 	now := door.Snapshot{Policy: p, NAT: door.NewNATGuard(slog.New(slog.DiscardHandler))}
-	ts := serve(t, Config{Current: func() door.Snapshot { return now }, NewEvaluator: policyEvaluator(slog.New(slog.DiscardHandler))})
+	ts := serve(t, Config{Current: func() door.Snapshot { return now }, NewEvaluator: policyEvaluator})
 	peer := negotiated(t, ts.addr)
 	relay := func(addr, want string) {
 		t.Helper()
@@ -302,8 +302,10 @@ func TestAGatewayThatHidesTheClientsRelaysNothing(t *testing.T) {
 func TestOnlyALogAtLevelDebugHasTraces(t *testing.T) {
 	for level, want := range map[slog.Level]bool{slog.LevelDebug: true, slog.LevelInfo: false} {
 		logger := slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: level}))
-		evaluator := policyEvaluator(logger)(&policy.Policy{}, policy.Connection{}, nil)
-		if got := len(evaluator.Mail(policy.Auth{}, policy.Mail{From: "a@good.example"}).Trace) > 0; got != want {
+		s := newSession(NewServer(Config{Logger: logger}), nil, false, false)
+		s.current.Policy = &policy.Policy{}
+		s.evaluate(nil)
+		if got := len(s.evaluator.Mail(policy.Auth{}, policy.Mail{From: "a@good.example"}).Trace) > 0; got != want {
 			t.Errorf("%v: a trace: %v, expected %v", level, got, want)
 		}
 	}

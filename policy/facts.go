@@ -23,6 +23,15 @@ const (
 	ResolveTemp Resolve = "TEMP"
 )
 
+// Known reports whether it is one of the four.
+func (r Resolve) Known() bool {
+	switch r {
+	case ResolveOK, ResolveFail, ResolveForged, ResolveTemp:
+		return true
+	}
+	return false
+}
+
 // Connection is what is known about a client once it has connected.
 type Connection struct {
 	// Addr is the client's address, unmapped; invalid for a local submission

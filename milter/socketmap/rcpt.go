@@ -29,7 +29,7 @@ type Rcpt struct {
 	// of the log is.
 	Noted func(*door.Line)
 	// NewEvaluator begins the evaluation of a question about a message, which the MTA
-	// calls id. If it is nil the policy judges.
+	// calls id. Default: the policy's own NewSession.
 	NewEvaluator func(id string, p *policy.Policy, c policy.Connection, answers policy.Answers) policy.Evaluator
 
 	current  func() door.Snapshot
@@ -46,6 +46,9 @@ func NewRcpt(current func() door.Snapshot, logger *slog.Logger) *Rcpt {
 	r := &Rcpt{current: current, logger: logger, verdicts: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "milterd_map_verdicts_total", Help: "Answers to the question that sendmail asks about each recipient, by the check that decided (none: all passed).",
 	}, []string{"check", "action"})}
+	r.NewEvaluator = func(_ string, p *policy.Policy, c policy.Connection, answers policy.Answers) policy.Evaluator {
+		return p.NewSession(c, answers)
+	}
 	// The usual one is on the page from the start.
 	r.verdicts.WithLabelValues("none", string(policy.ActionAccept))
 	return r
@@ -70,7 +73,7 @@ func (r *Rcpt) Lookup(ctx context.Context, key string) Answer {
 	answers := now.Answers(ctx, q.client, func(value any) {
 		r.panics.Log(r.logger, "look-up panicked", value, "client", client)
 	})
-	evaluator := r.begin(q.queueID, now.Policy, q.client, answers)
+	evaluator := r.NewEvaluator(q.queueID, now.Policy, q.client, answers)
 	defer evaluator.Close()
 	if !r.logger.Enabled(ctx, slog.LevelDebug) {
 		evaluator.LeaveOutTraces()
@@ -78,15 +81,8 @@ func (r *Rcpt) Lookup(ctx context.Context, key string) Answer {
 	verdict, visibility := judge(evaluator, &q)
 	answer := answerTo(&verdict, visibility)
 	r.note(&q, &verdict, answer)
-	r.logTrace(&q, &verdict)
+	door.LogTrace(ctx, r.logger, "map", q.queueID, &q.client, &verdict)
 	return answer
-}
-
-func (r *Rcpt) begin(id string, p *policy.Policy, c policy.Connection, answers policy.Answers) policy.Evaluator {
-	if r.NewEvaluator == nil {
-		return p.NewSession(c, answers)
-	}
-	return r.NewEvaluator(id, p, c, answers)
 }
 
 // judge takes an evaluator through the dialogue up to the recipient. A message that is
@@ -134,18 +130,6 @@ func (r *Rcpt) tell(line *door.Line) {
 	line.Log(context.Background(), r.logger)
 	if r.Noted != nil {
 		r.Noted(line)
-	}
-}
-
-// logTrace writes a verdict and how it came about, at level debug.
-func (r *Rcpt) logTrace(q *question, v *policy.Verdict) {
-	if !r.logger.Enabled(context.Background(), slog.LevelDebug) {
-		return
-	}
-	log := r.logger.With("door", "map", "queue", q.queueID, "client", door.ClientText(q.client.Addr), "daemon_port", q.client.DaemonPort, "stage", string(v.Stage))
-	log.Debug(v.String(), "action", string(v.Action))
-	for _, step := range v.Trace {
-		log.Debug("trace: "+step.String(), "arg", printable.Text(v.Arg))
 	}
 }
 

@@ -76,8 +76,7 @@ func parseReceived(key string) (f facts, ok bool) {
 		f.client.DaemonPort = uint16(port)
 	}
 	f.client.DaemonName, f.auth.Type = fields[2], fields[3]
-	switch resolve := policy.Resolve(strings.ToUpper(fields[4])); resolve {
-	case policy.ResolveOK, policy.ResolveFail, policy.ResolveForged, policy.ResolveTemp:
+	if resolve := policy.Resolve(strings.ToUpper(fields[4])); resolve.Known() {
 		f.client.Resolve = resolve
 	}
 	f.client.Name = fields[6]

@@ -125,9 +125,7 @@ func (s *Session) check() error {
 	if _, err := parseAddr(s.Connect.Addr); err != nil {
 		return badField("connect.addr", "%q is not an IP address", s.Connect.Addr)
 	}
-	switch policy.Resolve(s.Connect.Resolve) {
-	case "", policy.ResolveOK, policy.ResolveFail, policy.ResolveForged, policy.ResolveTemp:
-	default:
+	if r := s.Connect.Resolve; r != "" && !policy.Resolve(r).Known() {
 		return badField("connect.resolve", "%q, expected OK, FAIL, FORGED or TEMP", s.Connect.Resolve)
 	}
 	if len(s.Messages) == 0 {

@@ -1,7 +1,6 @@
 package record
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -46,23 +45,13 @@ func (r *Recorder) NewSession(p *policy.Policy, facts policy.Connection, answers
 // sampled notes a connection if it is in the sample.
 func (r *Recorder) sampled(p *policy.Policy, facts policy.Connection, answers policy.Answers) policy.Evaluator {
 	if r.config.Sample < 1 && r.random() >= r.config.Sample {
-		return r.session(p, facts, answers)
+		return p.NewSession(facts, answers)
 	}
 	c := &conn{recorder: r, dns: answers.Record(nil), origin: origin{
 		facts: facts, began: r.config.Now(), number: r.number.Add(1), written: new(atomic.Int64),
 	}}
-	c.Evaluator = r.session(p, facts, &notedAnswers{answers, &c.grant, &c.counted})
+	c.Evaluator = p.NewSession(facts, &notedAnswers{answers, &c.grant, &c.counted})
 	return c
-}
-
-// session is the policy's own evaluator. Recordings hold no traces: only a log at level
-// debug shows them.
-func (r *Recorder) session(p *policy.Policy, facts policy.Connection, answers policy.Answers) *policy.Session {
-	s := p.NewSession(facts, answers)
-	if !r.config.Logger.Enabled(context.Background(), slog.LevelDebug) {
-		s.LeaveOutTraces()
-	}
-	return s
 }
 
 // conn notes one SMTP connection and hands everything on. It is used by one goroutine.
