@@ -110,7 +110,7 @@ func (s *Stream[R]) next(f *file) *block[R] {
 	if cap(b.data) > maxKept {
 		b.data = nil
 	}
-	b.file, b.piece, b.count, b.last = f, piece{data: b.data[:0]}, 0, false
+	b.file, b.piece, b.count, b.last = f, piece{data: b.data[:0], ends: b.ends[:0]}, 0, false
 	return b
 }
 
@@ -138,7 +138,7 @@ func (s *Stream[R]) readInput(in Input) {
 		s.readForm(f, src)
 		return
 	}
-	pieces := newSplitter(src.format, src.name, src)
+	pieces := newSplitter(src.format, src.name, src.Reader)
 	for more := true; more && !s.stopped.Load(); {
 		b := s.next(f)
 		more = pieces.next(&b.piece) && !f.enough.Load()
