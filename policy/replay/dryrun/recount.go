@@ -136,12 +136,12 @@ type recounted struct {
 func (c *recount) count() (*recounted, error) {
 	r := &recounted{rules: c.rules, undated: c.undated, stops: make(map[[2]string]*stopped)}
 	err := c.messages.each(func(d dated) error {
-		r.now = time.UnixMicro(d.at).UTC()
+		r.now = time.UnixMicro(d.At).UTC()
 		if r.memory == nil {
 			r.first, r.memory = r.now, limits.NewMemory(0, func() time.Time { return r.now })
 		}
 		var a asking
-		if err := json.Unmarshal(d.data, &a); err != nil {
+		if err := json.Unmarshal(d.Data, &a); err != nil {
 			return err
 		}
 		r.last = r.now

@@ -60,7 +60,7 @@ type run struct {
 	// few.
 	held block
 	// cases is nil unless a report on tests is asked for.
-	cases *caseWriter
+	cases caseReport
 	// recount counts for other limits; nil unless they are.
 	recount *recount
 	// unwritten: results could not be written, which has been said.
@@ -79,7 +79,7 @@ func (r *run) recorded() int {
 	}
 	nothing := r.nothingDecided()
 	if nothing != nil && r.cases != nil && err == nil {
-		err = r.cases.add(nil, nothing)
+		err = r.reportCases(nil, nothing)
 	}
 	if err == nil {
 		err = r.finish()
@@ -203,7 +203,7 @@ func (r *run) collect(b *block, readErr error) error {
 		err = errors.Join(err, r.recount.add(&b.asked))
 	}
 	if r.cases != nil {
-		return errors.Join(err, r.cases.add(b.cases, readErr))
+		return errors.Join(err, r.reportCases(b.cases, readErr))
 	}
 	if r.Against != nil || r.Explain || r.Format == JSON {
 		_, writeErr := r.out.Write(b.text.Bytes())
@@ -231,7 +231,7 @@ func (r *run) finish() error {
 	r.total.lacks.warn(r.Stderr, r.total.sessions)
 	switch {
 	case r.cases != nil:
-		return r.cases.end()
+		return r.cases.End()
 	case r.Against != nil:
 		return r.finishAgainst()
 	case r.Format != Text || r.total.sessions == 0:
