@@ -72,11 +72,7 @@ type Tally struct {
 
 // minute counts what happened in one minute, in minutes of Unix time.
 type minute struct {
-	at int64
-	counts
-}
-
-type counts struct {
+	at                           int64
 	accepted, tempfailed, shadow uint32
 	refused                      [maxChecks]uint32
 }
