@@ -2,6 +2,7 @@ package milter
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"net"
@@ -98,18 +99,11 @@ type Limits struct {
 
 func (l Limits) withDefaults() Limits {
 	const maxFrame = 1 << 20
-	if l.FrameTime <= 0 {
-		l.FrameTime = 10 * time.Second
-	}
-	for limit, byDefault := range map[*int]int{
-		&l.FrameBytes: maxFrame, &l.Macros: 128, &l.Arguments: 64,
-		&l.Headers: 10_000, &l.HeaderBytes: 4 << 20, &l.Recipients: 10_000,
-	} {
-		if *limit <= 0 {
-			*limit = byDefault
-		}
-	}
-	l.FrameBytes = min(l.FrameBytes, maxFrame)
+	l.FrameBytes = min(cmp.Or(l.FrameBytes, maxFrame), maxFrame)
+	l.FrameTime = cmp.Or(l.FrameTime, 10*time.Second)
+	l.Macros, l.Arguments = cmp.Or(l.Macros, 128), cmp.Or(l.Arguments, 64)
+	l.Headers, l.HeaderBytes = cmp.Or(l.Headers, 10_000), cmp.Or(l.HeaderBytes, 4<<20)
+	l.Recipients = cmp.Or(l.Recipients, 10_000)
 	return l
 }
 
@@ -126,11 +120,10 @@ type frameChecker struct {
 
 // check returns a *FrameError for a malformed frame.
 func (c *frameChecker) check(command byte, data []byte) error {
-	reason := c.problem(command, data)
-	if reason == "" {
-		return nil
+	if reason := c.problem(command, data); reason != "" {
+		return &FrameError{Command: command, Reason: reason}
 	}
-	return &FrameError{Command: command, Reason: reason}
+	return nil
 }
 
 func (c *frameChecker) problem(command byte, data []byte) string {

@@ -1,6 +1,7 @@
 package milter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,15 +61,9 @@ type Server struct {
 
 // NewServer makes a server that listens nowhere yet.
 func NewServer(config Config) *Server {
-	if config.Logger == nil {
-		config.Logger = slog.New(slog.DiscardHandler)
-	}
-	if config.MaxConnections <= 0 {
-		config.MaxConnections = DefaultMaxConnections
-	}
-	if config.IdleGrace <= 0 {
-		config.IdleGrace = 3 * time.Second
-	}
+	config.Logger = cmp.Or(config.Logger, slog.New(slog.DiscardHandler))
+	config.MaxConnections = cmp.Or(config.MaxConnections, DefaultMaxConnections)
+	config.IdleGrace = cmp.Or(config.IdleGrace, 3*time.Second)
 	if config.NewEvaluator == nil {
 		config.NewEvaluator = policyEvaluator
 	}

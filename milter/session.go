@@ -23,6 +23,9 @@ import (
 // connection without a filter; what goes wrong is answered with a temporary
 // failure instead.
 type session struct {
+	// Data, Headers, BodyChunk and Unknown, which come only from an MTA that cannot leave
+	// them out, are answered CONTINUE.
+	gomilter.NoOpMilter
 	server *Server
 	ctx    context.Context // ends with the filter connection
 	cancel context.CancelFunc
@@ -48,8 +51,6 @@ type session struct {
 	// lingering: the MTA may send the message to a recipient that was refused.
 	lingering bool
 }
-
-var _ gomilter.Milter = (*session)(nil)
 
 // newSession makes the session on a connection; nil is one that is closed.
 func newSession(s *Server, c *guardedConn, scrubs, quiet bool) *session {
@@ -183,27 +184,12 @@ func (s *session) RcptTo(to, args string, _ gomilter.Modifier) (response *gomilt
 	return response, nil
 }
 
-// Data comes only from an MTA that cannot leave it out.
-func (s *session) Data(gomilter.Modifier) (*gomilter.Response, error) {
-	return gomilter.RespContinue, nil
-}
-
 // Header keeps a field for the end of the message, if anything needs it; the
 // guard has bounded their number and size. It comes only from an MTA that wants an answer.
 func (s *session) Header(name, value string, _ gomilter.Modifier) (*gomilter.Response, error) {
 	if s.inMessage && s.scrubs {
 		s.kept.fields = append(s.kept.fields, policy.HeaderField{Name: name, Value: value})
 	}
-	return gomilter.RespContinue, nil
-}
-
-// Headers comes only from an MTA that cannot leave it out.
-func (s *session) Headers(gomilter.Modifier) (*gomilter.Response, error) {
-	return gomilter.RespContinue, nil
-}
-
-// BodyChunk comes only from an MTA that cannot leave it out.
-func (s *session) BodyChunk([]byte, gomilter.Modifier) (*gomilter.Response, error) {
 	return gomilter.RespContinue, nil
 }
 
@@ -264,11 +250,6 @@ func (s *session) Abort(gomilter.Modifier) error {
 		s.evaluator.Abort()
 	}
 	return nil
-}
-
-// Unknown comes only from an MTA that cannot leave it out.
-func (s *session) Unknown(string, gomilter.Modifier) (*gomilter.Response, error) {
-	return gomilter.RespContinue, nil
 }
 
 // Cleanup ends the filter connection.

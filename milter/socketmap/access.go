@@ -1,6 +1,7 @@
 package socketmap
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -60,10 +61,7 @@ type Access struct {
 
 // NewAccess makes the map. current is asked at each look-up; logger may be nil.
 func NewAccess(current func() door.Snapshot, logger *slog.Logger) *Access {
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
-	}
-	return &Access{current: current, logger: logger}
+	return &Access{current: current, logger: cmp.Or(logger, slog.New(slog.DiscardHandler))}
 }
 
 // Register has a registry read how many look-ups grants have answered.

@@ -40,10 +40,7 @@ type Rcpt struct {
 
 // NewRcpt makes the map. current is asked at each question; logger may be nil.
 func NewRcpt(current func() door.Snapshot, logger *slog.Logger) *Rcpt {
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
-	}
-	r := &Rcpt{current: current, logger: logger, verdicts: prometheus.NewCounterVec(prometheus.CounterOpts{
+	r := &Rcpt{current: current, logger: cmp.Or(logger, slog.New(slog.DiscardHandler)), verdicts: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "milterd_map_verdicts_total", Help: "Answers to the question that sendmail asks about each recipient, by the check that decided (none: all passed).",
 	}, []string{"check", "action"})}
 	r.NewEvaluator = func(_ string, p *policy.Policy, c policy.Connection, answers policy.Answers) policy.Evaluator {

@@ -1,6 +1,7 @@
 package socketmap
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -87,21 +88,11 @@ func newServedMap(m Map) *servedMap {
 
 // NewServer makes a server that listens nowhere yet.
 func NewServer(config Config) *Server {
-	if config.Logger == nil {
-		config.Logger = slog.New(slog.DiscardHandler)
-	}
-	if config.MaxConnections <= 0 {
-		config.MaxConnections = DefaultMaxConnections
-	}
-	if config.IdleTimeout <= 0 {
-		config.IdleTimeout = DefaultIdleTimeout
-	}
-	if config.TransferTimeout <= 0 {
-		config.TransferTimeout = 10 * time.Second
-	}
-	if config.IdleGrace <= 0 {
-		config.IdleGrace = 100 * time.Millisecond
-	}
+	config.Logger = cmp.Or(config.Logger, slog.New(slog.DiscardHandler))
+	config.MaxConnections = cmp.Or(config.MaxConnections, DefaultMaxConnections)
+	config.IdleTimeout = cmp.Or(config.IdleTimeout, DefaultIdleTimeout)
+	config.TransferTimeout = cmp.Or(config.TransferTimeout, 10*time.Second)
+	config.IdleGrace = cmp.Or(config.IdleGrace, 100*time.Millisecond)
 	s := &Server{
 		config:    config,
 		logger:    config.Logger,
