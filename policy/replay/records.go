@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -114,6 +115,9 @@ func (s *splitter) next(p *piece) (more bool) {
 		part, err := s.in.ReadSlice('\n')
 		// What is beyond the largest record, and white space around it, is passed over.
 		if p.tooLong = len(p.data)-begin > s.max+blockSize; !p.tooLong {
+			if cap(p.data)-len(p.data) < len(part) {
+				p.data = slices.Grow(p.data, max(len(p.data), 2*blockSize))
+			}
 			p.data = append(p.data, part...)
 		} else if passed += len(part); passed > maxIdle {
 			p.err, err = fmt.Errorf("%s: %w", s.name, errIdle), io.EOF
