@@ -216,7 +216,7 @@ func FuzzRead(f *testing.F) {
 	p := fixture(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		run := func(s *Session) {
-			outcome, untraced := Run(p, s, nil), RunUntraced(p, s, nil)
+			outcome, untraced := Run(p, s, nil), RunUntraced(p, s, nil, nil)
 			if changes := Compare(outcome, untraced); changes != nil {
 				t.Errorf("without traces: %v", changes)
 			}

@@ -131,11 +131,7 @@ func (s *Session) check() error {
 	if len(s.Messages) == 0 {
 		return badField("messages", "no message, expected at least one")
 	}
-	commands := len(s.Messages)
-	for i := range s.Messages {
-		commands += len(s.Messages[i].Rcpt)
-	}
-	if commands > maxCommands {
+	if commands := s.commands(); commands > maxCommands {
 		return badField("messages", "%d messages and recipients, expected %d at most", commands, maxCommands)
 	}
 	if len(s.Expect) > 2*maxCommands {
@@ -163,6 +159,15 @@ func (s *Session) check() error {
 		}
 	}
 	return nil
+}
+
+// commands is how many messages and recipients there are.
+func (s *Session) commands() int {
+	n := len(s.Messages)
+	for i := range s.Messages {
+		n += len(s.Messages[i].Rcpt)
+	}
+	return n
 }
 
 func (x *Expect) check(path string) error {

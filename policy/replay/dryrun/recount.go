@@ -66,7 +66,7 @@ type asked struct {
 func (c *recount) session(to *asked, rules *Rules, s *replay.Session, answers func(policy.Connection) policy.Answers) replay.Outcome {
 	login := rules.policy.LoginOf(s.Auth)
 	all := make(map[*replay.Message]*asking)
-	outcome := replay.RunCounting(rules.policy, s, answers, func(m *replay.Message, queries []policy.LimitQuery) {
+	outcome := replay.RunUntraced(rules.policy, s, answers, func(m *replay.Message, queries []policy.LimitQuery) {
 		a := all[m]
 		if a == nil {
 			a = &asking{Login: login}

@@ -162,11 +162,12 @@ func (r *run) verdicts(b *block, s *replay.Session) error {
 	if err != nil {
 		return err
 	}
-	decide := replay.RunUntraced
+	var outcome replay.Outcome
 	if r.Explain || r.Format == JSON {
-		decide = replay.Run
+		outcome = replay.Run(r.rules.policy, s, answers)
+	} else {
+		outcome = replay.RunUntraced(r.rules.policy, s, answers, nil)
 	}
-	outcome := decide(r.rules.policy, s, answers)
 	b.tally.add(s, outcome)
 	if len(s.Expect) == 0 || outcome.Differences() > 0 {
 		// A session that came to what is expected of it needed no more.
