@@ -118,7 +118,6 @@ type frameChecker struct {
 	headerBytes int
 }
 
-// check returns a *FrameError for a malformed frame.
 func (c *frameChecker) check(command byte, data []byte) error {
 	if reason := c.problem(command, data); reason != "" {
 		return &FrameError{Command: command, Reason: reason}
@@ -277,5 +276,4 @@ func tooLong(data []byte) string {
 	return fmt.Sprintf("%d bytes, expected %d at most", len(data), maxLineFrame)
 }
 
-// frameLength reads a length prefix.
 func frameLength(prefix []byte) uint32 { return binary.BigEndian.Uint32(prefix) }

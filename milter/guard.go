@@ -220,7 +220,6 @@ func (c *guardedConn) cutShort(err error, have int) error {
 	return err
 }
 
-// malformed counts and logs the reason and closes the connection.
 func (c *guardedConn) malformed(err error) error {
 	c.guard.counter.Malformed.Add(1)
 	c.guard.logger.Warn("milter connection closed", "error", err, "peer", door.PeerName(c.Conn))

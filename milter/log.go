@@ -25,7 +25,6 @@ type tally struct {
 	shadow []policy.Shadow
 }
 
-// count adds a verdict to the tally.
 func (t *tally) count(v *policy.Verdict) {
 	for _, s := range v.Shadow {
 		// Reasons differ where the line would be the same.

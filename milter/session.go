@@ -259,7 +259,6 @@ func (s *session) Cleanup(gomilter.Modifier) {
 	s.endConnection()
 }
 
-// endConnection ends what belongs to one SMTP connection.
 func (s *session) endConnection() {
 	evaluator := s.evaluator
 	s.evaluator = nil
@@ -290,7 +289,6 @@ func (s *session) noteQueueID() {
 	}
 }
 
-// give counts and logs a verdict and turns it into the answer.
 func (s *session) give(v *policy.Verdict) *gomilter.Response {
 	response, ok := responseTo(v)
 	if !ok {
@@ -301,7 +299,6 @@ func (s *session) give(v *policy.Verdict) *gomilter.Response {
 	return response
 }
 
-// tooMany puts a recipient off.
 func (s *session) tooMany(to string) *gomilter.Response {
 	return s.give(&policy.Verdict{
 		Stage: policy.StageRcpt, Arg: to, Action: policy.ActionTempfail, Reply: tooManyRecipients,
@@ -309,7 +306,6 @@ func (s *session) tooMany(to string) *gomilter.Response {
 	})
 }
 
-// unjudged gives a temporary failure if there is no verdict.
 func (s *session) unjudged(stage policy.Stage, arg, reason string) *gomilter.Response {
 	return s.fail(&policy.Verdict{Stage: stage, Arg: arg}, reason)
 }

@@ -10,7 +10,6 @@ import (
 	"milterd/policy"
 )
 
-// counters are what a server counts.
 type counters struct {
 	door.Counters
 
@@ -37,10 +36,8 @@ func newCounters() *counters {
 	return c
 }
 
-// stageTime is how long the callbacks of one stage took.
 type stageTime struct{ prometheus.Observer }
 
-// took counts a callback that began at a moment.
 func (t stageTime) took(began time.Time) { t.Observe(time.Since(began).Seconds()) }
 
 // verdict counts a verdict, and beside it what checks in shadow mode would have had the

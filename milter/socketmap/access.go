@@ -125,7 +125,6 @@ func taggedAddress(key string) bool {
 	return strings.Contains(domain, ":") && strings.Trim(literal, "0123456789abcdef:.") != ""
 }
 
-// found answers from the table.
 func (a *Access) found(ctx context.Context, table *access.Table, k *tableKey) Answer {
 	value, line, ok := table.Lookup(k.name)
 	return a.answer(ctx, table, k, k.name, value, line, ok)
@@ -286,7 +285,6 @@ func coversAddress(key string, addr netip.Addr) bool {
 	})
 }
 
-// clientOf is the address in a key that asks about a client.
 func clientOf(key string) (netip.Addr, bool) {
 	text := access.ClientKey(key)
 	if text == "" {

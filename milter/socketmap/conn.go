@@ -66,7 +66,6 @@ func (c *conn) serve() {
 	}
 }
 
-// next reads the next request.
 func (c *conn) next(r *request) error {
 	c.within = c.server.config.IdleTimeout
 	if _, err := c.in.Peek(1); err != nil {
@@ -134,7 +133,6 @@ func (c *conn) endBy(last time.Time) {
 	_ = c.raw.SetReadDeadline(last)
 }
 
-// flush sends the answers that are there.
 func (c *conn) flush() error {
 	if len(c.out) == 0 {
 		return nil

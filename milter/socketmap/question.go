@@ -50,7 +50,6 @@ const (
 // a longer one has no end.
 const maxQuestion = 1023
 
-// question is what sendmail says about one recipient.
 type question struct {
 	queueID   string
 	client    policy.Connection

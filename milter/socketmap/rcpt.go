@@ -114,7 +114,6 @@ func (r *Rcpt) note(q *question, v *policy.Verdict, given Answer) {
 	}
 }
 
-// noteUnread counts and logs a question that cannot be read.
 func (r *Rcpt) noteUnread(key string, err error) {
 	line := door.Line{Door: "map", Action: policy.ActionTempfail, Stage: policy.StageRcpt, Reason: err.Error()}
 	line.Queue, line.Client.Addr = whoseQuestion(key)
@@ -122,7 +121,6 @@ func (r *Rcpt) noteUnread(key string, err error) {
 	r.tell(&line)
 }
 
-// tell logs a refusal.
 func (r *Rcpt) tell(line *door.Line) {
 	line.Log(context.Background(), r.logger)
 	if r.Noted != nil {

@@ -20,12 +20,10 @@ type request struct {
 	text []byte
 }
 
-// malformedError says what is wrong with what a client sent.
 type malformedError string
 
 func (e malformedError) Error() string { return "malformed request: " + string(e) }
 
-// read reads one request.
 func (r *request) read(in *bufio.Reader) error {
 	length, octets, err := readLength(in)
 	if err != nil {

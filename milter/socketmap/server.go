@@ -208,7 +208,6 @@ func (s *Server) Lookups() (n uint64) {
 	return n
 }
 
-// active is how many connections are open.
 func (s *Server) active() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -23,7 +23,6 @@ type limitedPage struct {
 	silent []net.Conn
 }
 
-// connKey finds the connection of a request.
 type connKey struct{}
 
 // bound bounds the connections of a server.

@@ -9,7 +9,6 @@ import (
 
 func moment(t time.Time) string { return t.Format("2006-01-02 15:04:05 -07:00") }
 
-// page is the whole of it.
 func (v *view) page(m *markup) {
 	v.head(m)
 	v.top(m)
@@ -102,7 +101,6 @@ func (v *view) shadow(m *markup) {
 	m.put("</section>\n")
 }
 
-// verdicts are the last lines, with a form to search them.
 func (v *view) verdicts(m *markup) {
 	m.put(`
 <section id="verdicts">

@@ -45,7 +45,6 @@ func (r *Report) Text() string {
 	return oneByOne(b.String())
 }
 
-// loginText writes who is stopped, and the busiest logins.
 func (r *Report) loginText(b *strings.Builder) {
 	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
 	if r.Stops != nil && len(r.Stops.All)+len(r.Stops.Problem) > 0 {
@@ -79,7 +78,6 @@ func (r *Report) loginText(b *strings.Builder) {
 	_ = w.Flush() // writing to a strings.Builder cannot fail
 }
 
-// oneByOne makes each line printable.
 func oneByOne(text string) string {
 	lines := strings.Split(text, "\n")
 	for i := range lines {

@@ -122,7 +122,6 @@ func (t *Tally) Snapshot(now time.Time) *Snapshot {
 	return s
 }
 
-// copyLines copies the last lines, the newest first.
 func (t *Tally) copyLines() []slot {
 	var lines []slot
 	for i := range Recent {
@@ -205,7 +204,6 @@ func series(minute *[minutes]minute, checks []string, now time.Time, n, each int
 	return s
 }
 
-// add adds what happened in a minute.
 func (b *Bar) add(m *minute, checks []string) {
 	b.Accepted += uint64(m.accepted)
 	b.Tempfailed += uint64(m.tempfailed)

@@ -182,7 +182,6 @@ func (t *Tally) check(name string) int {
 	return len(t.checks) - 1
 }
 
-// name puts the names of a line into the tables.
 func (t *Tally) name(h *hour, line *door.Line, shadowed bool) {
 	if line.Client.Addr.IsValid() {
 		t.scratch = line.Client.Addr.Unmap().AppendTo(t.scratch[:0])
@@ -247,7 +246,6 @@ func parent(name string) string {
 	return name
 }
 
-// domain is what stands behind the last @ of an address.
 func domain(address string) string {
 	if at := strings.LastIndexByte(address, '@'); at >= 0 {
 		return address[at+1:]

@@ -42,7 +42,6 @@ func NewCase(s *Session, o Outcome) Case {
 // with an empty id what stands where a session should.
 func Broken(file, id string, err error) Case { return Case{File: file, ID: id, Err: err.Error()} }
 
-// name is the test's name.
 func (c *Case) name() string {
 	if c.ID == "" {
 		return policy.Printable(c.Err)

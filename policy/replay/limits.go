@@ -31,7 +31,6 @@ func LimitLines(blocked bool, queries []policy.LimitQuery) []string {
 	return lines
 }
 
-// limitLine is one line of Message.Limits.
 type limitLine struct {
 	recipient int
 	blocked   bool
@@ -68,7 +67,6 @@ func parseLimitLine(s string) (l limitLine, ok bool) {
 	return l, ok && err == nil && rateErr == nil && l.answer.Used >= 0
 }
 
-// check finds lines of limits and times that are none.
 func (m *Message) check(path string) error {
 	if _, err := m.Began(); err != nil {
 		return badField(path+".at", "%q, expected a time such as 2026-11-28T12:00:00.000Z", m.At)
@@ -109,7 +107,6 @@ var _ policy.Answers = (*recorded)(nil)
 // Asked hears of what a policy asks the limits about one recipient of a message.
 type Asked func(m *Message, queries []policy.LimitQuery)
 
-// begin goes on with a message.
 func (a *recorded) begin(m *Message) {
 	a.recipient, a.told, a.message = 0, nil, m
 	for _, text := range m.Limits {

@@ -46,7 +46,6 @@ type decoder struct {
 	reused *Session
 }
 
-// sessions reads what a piece of the file holds.
 func (d *decoder) sessions(p *piece, each func(*Session)) {
 	line, begin := p.line, 0
 	for i, end := range p.ends {
@@ -152,7 +151,6 @@ func lineOf(node *yaml.Node, err error) int {
 	return node.Line
 }
 
-// child is the value under a key, or the item of a list.
 func child(node *yaml.Node, step string) *yaml.Node {
 	if node.Kind == yaml.AliasNode {
 		node = node.Alias

@@ -198,7 +198,6 @@ func (r *runner) add(number, step int, v policy.Verdict, fields []policy.HeaderF
 	r.results = append(r.results, result)
 }
 
-// differences compares a verdict with the expected one.
 func (x *Expect) differences(v policy.Verdict, fields []policy.HeaderField) []Difference {
 	differences := x.headerDifferences(fields, v.Edits)
 	if x.matches(v) {
@@ -208,7 +207,6 @@ func (x *Expect) differences(v policy.Verdict, fields []policy.HeaderField) []Di
 	return append([]Difference{{Place: x.place(), Want: x.want(), Got: got}}, differences...)
 }
 
-// matches reports whether a verdict is the expected one.
 func (x *Expect) matches(v policy.Verdict) bool {
 	if x.Action != "" && x.Action != string(v.Action) {
 		return false
@@ -219,10 +217,8 @@ func (x *Expect) matches(v policy.Verdict) bool {
 	return x.Reply == "" || x.Reply == v.Reply.String()
 }
 
-// place names the command that an expectation is about.
 func (x *Expect) place() string { return x.Stage + " <" + x.Arg + ">" }
 
-// want is the verdict that is expected.
 func (x *Expect) want() string {
 	if x.Action == "" && x.Reply == "" {
 		return "a verdict"

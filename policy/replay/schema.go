@@ -57,7 +57,6 @@ func (c *schemaCheck) value(node *yaml.Node, t reflect.Type) {
 	c.report(node.Line, "%s, expected %s", foundYAML(node), expected(t))
 }
 
-// keys checks the keys of a mapping, and what stands behind them.
 func (c *schemaCheck) keys(node *yaml.Node, t reflect.Type) {
 	lines := make(map[string]int)
 	for i := 0; i+1 < len(node.Content); i += 2 {
@@ -109,7 +108,6 @@ func (k keysOf) String() string {
 	return strings.Join(keys, ", ")
 }
 
-// expected names what a type of the schema takes.
 func expected(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Slice:
@@ -158,7 +156,6 @@ func foundJSON(line []byte, wrong *json.SemanticError) string {
 	}
 }
 
-// shortened is the beginning of a text, in quotes.
 func shortened(text string) string {
 	if len(text) > 10 {
 		text = text[:7] + "..."
@@ -183,7 +180,6 @@ func jsonError(line []byte, err error) error {
 	return fmt.Errorf("%s, expected %s", foundJSON(line, wrong), expected(wrong.GoType))
 }
 
-// syntaxError says where a line is not JSON.
 func syntaxError(line []byte, err *jsontext.SyntacticError) error {
 	switch {
 	case errors.Is(err.Err, jsontext.ErrDuplicateName):

@@ -161,7 +161,6 @@ func (s *Session) check() error {
 	return nil
 }
 
-// commands is how many messages and recipients there are.
 func (s *Session) commands() int {
 	n := len(s.Messages)
 	for i := range s.Messages {
@@ -211,7 +210,6 @@ func (s *Session) Connection() policy.Connection {
 // not be asked for.
 const TemporaryGrant = "TEMP"
 
-// grant is the client's relay grant.
 func (s *Session) grant() policy.GrantState {
 	client, _ := parseAddr(s.Connect.Addr)
 	for _, g := range s.Grants {

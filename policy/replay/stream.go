@@ -114,7 +114,6 @@ func (s *Stream[R]) next(f *file) *block[R] {
 	return b
 }
 
-// hand gives a block to the workers.
 func (s *Stream[R]) hand(b *block[R], last bool) {
 	b.last = last
 	s.order <- b
@@ -161,7 +160,6 @@ func (s *Stream[R]) readForm(f *file, src *source) {
 	s.hand(b, true)
 }
 
-// worker reads the sessions of blocks and works on them.
 func (s *Stream[R]) worker() {
 	d := decoder{reused: new(Session)}
 	if s.keep {

@@ -43,7 +43,6 @@ func (t *byTime) add(d dated) error {
 	return nil
 }
 
-// spill writes what is held to a file, sorted.
 func (t *byTime) spill() error {
 	file, err := os.CreateTemp("", "milterd-check-")
 	if err != nil {
@@ -81,7 +80,6 @@ type sorted struct {
 	next  func(first *dated) error
 }
 
-// each calls take with all things, the earliest first.
 func (t *byTime) each(take func(dated) error) error {
 	var all []*sorted
 	goOn := func(s *sorted) error {
@@ -123,7 +121,6 @@ func (t *byTime) each(take func(dated) error) error {
 	return nil
 }
 
-// close gives the files up.
 func (t *byTime) close() error {
 	var err error
 	for _, file := range t.files {

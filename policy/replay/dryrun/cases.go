@@ -9,7 +9,6 @@ import (
 	"milterd/policy/replay"
 )
 
-// caseReport is a report on tests, in TAP or JUnit's XML.
 type caseReport interface {
 	Case(*replay.Case) error
 	End() error
@@ -44,7 +43,6 @@ func (r *run) reportCases(cases []replay.Case, readErr error) error {
 
 var filePlace = regexp.MustCompile(`^(.+?):(?:[0-9]+: | [0-9]+ more lines? cannot be read$)`)
 
-// fileOf is the file that a complaint is about, if it says so.
 func fileOf(complaint string) string {
 	if m := filePlace.FindStringSubmatch(complaint); m != nil {
 		return m[1]

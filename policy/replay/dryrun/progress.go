@@ -68,7 +68,6 @@ func progressText(read, total int64) string {
 	return fmt.Sprintf("[%-*s] %3d%% of %d MB", width, strings.Repeat("#", int(share*width)), int(share*100), total/megabyte)
 }
 
-// erase takes the line away.
 func (p *progress) erase() {
 	if p.drawn {
 		fmt.Fprint(p.w, "\r\x1b[K")

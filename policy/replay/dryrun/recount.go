@@ -56,7 +56,6 @@ type ask struct {
 	Enforced bool   `json:"e,omitempty"`
 }
 
-// asked are the questions of one block of sessions.
 type asked struct {
 	messages []dated
 	undated  int
@@ -95,7 +94,6 @@ func (c *recount) session(to *asked, rules *Rules, s *replay.Session, answers fu
 	return outcome
 }
 
-// add takes the questions of a block.
 func (c *recount) add(from *asked) error {
 	c.undated += from.undated
 	for _, m := range from.messages {
@@ -132,7 +130,6 @@ type recounted struct {
 	memory *limits.Memory
 }
 
-// count counts all messages in their order.
 func (c *recount) count() (*recounted, error) {
 	r := &recounted{rules: c.rules, undated: c.undated, stops: make(map[[2]string]*stopped)}
 	err := c.messages.each(func(d dated) error {
@@ -236,7 +233,6 @@ func (r *recounted) of(limit string) []*stopped {
 	return all
 }
 
-// writeJSON writes an object a line for each that is stopped.
 func (r *recounted) writeJSON(w io.Writer) error {
 	lines := json.NewEncoder(w)
 	for i := range r.rules {
@@ -249,7 +245,6 @@ func (r *recounted) writeJSON(w io.Writer) error {
 	return nil
 }
 
-// writeText tells of each limit whom it would have stopped.
 func (r *recounted) writeText(to io.Writer) error {
 	var b strings.Builder
 	if r.messages == 0 {

@@ -48,7 +48,6 @@ func (b *block) reset() {
 	b.asked = asked{}
 }
 
-// run decides sessions and reports on them.
 type run struct {
 	Options
 	rules *Rules
@@ -138,7 +137,6 @@ func (r *run) stream() error {
 	return s.Run(inputs)
 }
 
-// decide decides one session.
 func (r *run) decide(b *block, s *replay.Session) {
 	if r.Session != "" && s.ID != r.Session {
 		return
@@ -156,7 +154,6 @@ func (r *run) decide(b *block, s *replay.Session) {
 	}
 }
 
-// verdicts reports what a session comes to.
 func (r *run) verdicts(b *block, s *replay.Session) error {
 	answers, recorded, err := r.rules.frozen(s)
 	if err != nil {
@@ -224,7 +221,6 @@ func (r *run) collect(b *block, readErr error) error {
 	return errors.Join(err, writeErr)
 }
 
-// finish writes what comes behind the last session.
 func (r *run) finish() error {
 	if r.brief.Load() || r.Format != Text || r.Against != nil {
 		sayNote(r.Stderr, r.total.note)

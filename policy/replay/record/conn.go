@@ -42,7 +42,6 @@ func (r *Recorder) NewSession(p *policy.Policy, facts policy.Connection, answers
 	return r.sampled(p, facts, answers)
 }
 
-// sampled notes a connection if it is in the sample.
 func (r *Recorder) sampled(p *policy.Policy, facts policy.Connection, answers policy.Answers) policy.Evaluator {
 	if r.config.Sample < 1 && r.random() >= r.config.Sample {
 		return p.NewSession(facts, answers)
@@ -120,7 +119,6 @@ type said struct {
 	auth policy.Auth
 }
 
-// message is one mail transaction as it went.
 type message struct {
 	replay.Message
 	// number counts the connection's messages from 1.
@@ -230,7 +228,6 @@ func (c *conn) Rcpt(r policy.Recipient) policy.Verdict {
 	return v
 }
 
-// rcptSize is about how much is kept of a recipient.
 func rcptSize(r *policy.Recipient, v *policy.Verdict) int {
 	return overhead + lengths(r.To, r.Mailer, r.Host, r.Addr, v.Reply.Text) + lengths(r.Args...)
 }
@@ -277,7 +274,6 @@ func (c *conn) Close() {
 	c.Evaluator.Close()
 }
 
-// queueMessages queues the messages so far.
 func (c *conn) queueMessages() {
 	c.leave()
 	if len(c.messages) == 0 {
@@ -348,7 +344,6 @@ func (c *conn) fits(m *message, size int) bool {
 	return true
 }
 
-// cut ends what is kept of a message.
 func (c *conn) cut(m *message) {
 	m.cut = true
 	c.recorder.cut.Add(1)

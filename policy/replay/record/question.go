@@ -71,7 +71,6 @@ func (t *transactions) end(id string, is *transaction) {
 	}
 }
 
-// add keeps a recipient, if there is room.
 func (t *transaction) add(r askedRecipient) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -108,7 +107,6 @@ func (r *Recorder) NewQuestion(id string, p *policy.Policy, facts policy.Connect
 	return q
 }
 
-// question notes the recipient of a question.
 type question struct {
 	policy.Evaluator
 	of    *transaction

@@ -67,7 +67,6 @@ type Config struct {
 	Now func() time.Time
 }
 
-// withDefaults checks the configuration and completes it.
 func (c Config) withDefaults() (Config, error) {
 	switch {
 	case !filepath.IsAbs(c.Dir):
@@ -149,7 +148,6 @@ func newRecorder(config Config) *Recorder {
 	return r
 }
 
-// start runs the writer, and the keeper of finished files beside it.
 func (r *Recorder) start() {
 	w := newWriter(r)
 	go func() {

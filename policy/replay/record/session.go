@@ -77,7 +77,6 @@ type grantRun struct {
 	grant    grantAnswer
 }
 
-// message adds one message, unless it cannot be recorded.
 func (b *builder) message(m *message) bool {
 	recipients := m.reachable()
 	runs, whole := m.grantRuns(recipients)
@@ -110,7 +109,6 @@ func (b *builder) message(m *message) bool {
 	return true
 }
 
-// limitLines are the answers of the limits about recipients.
 func limitLines(verdicts []verdict) (lines []string) {
 	for i, v := range verdicts {
 		for _, line := range v.limits {

@@ -8,7 +8,6 @@ import (
 	"milterd/policy/replay"
 )
 
-// client is what the log tells about the other end.
 type client struct {
 	known bool
 	// addr is invalid for a submission on this host (sendmail -bs).

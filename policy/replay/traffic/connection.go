@@ -70,26 +70,21 @@ type connection struct {
 	next *connection
 }
 
-// keep counts octets that are kept.
 func (c *connection) keep(n int) {
 	c.size += n
 	*c.kept += n
 }
 
-// release counts them out.
 func (c *connection) release() { c.keep(-c.size) }
 
-// greeting takes the first line.
 func (c *connection) greeting(line string) {
 	if peer, ok := parseGreeting(line); ok {
 		c.client = peer
 	}
 }
 
-// awaits reports whether the next reply is to a command of this verb.
 func (c *connection) awaits(verb string) bool { return len(c.pending) > 0 && c.pending[0].verb == verb }
 
-// hear takes a line from the client.
 func (c *connection) hear(e entry) {
 	switch {
 	case c.inData:
@@ -104,7 +99,6 @@ func (c *connection) hear(e entry) {
 	}
 }
 
-// push adds a command that waits for its reply.
 func (c *connection) push(cmd command) {
 	if len(c.pending) == maxPending {
 		c.pop(reply{})
@@ -113,7 +107,6 @@ func (c *connection) push(cmd command) {
 	c.keep(cmd.size())
 }
 
-// pop answers the oldest command.
 func (c *connection) pop(r reply) {
 	cmd := c.pending[0]
 	c.pending = c.pending[1:]
@@ -121,7 +114,6 @@ func (c *connection) pop(r reply) {
 	c.answer(&cmd, r)
 }
 
-// say takes a line of a reply.
 func (c *connection) say(r reply) {
 	// 050 and the like tell what sendmail is about to do (VERB).
 	if !r.ok || r.code < 200 {
@@ -151,7 +143,6 @@ func (c *connection) interrupt() {
 	}
 }
 
-// finish ends the connection.
 func (c *connection) finish() {
 	for len(c.pending) > 0 {
 		c.pop(reply{})
@@ -198,7 +189,6 @@ func (c *connection) answer(cmd *command, r reply) {
 	}
 }
 
-// hello takes EHLO or HELO and sendmail's answer, which names the client.
 func (c *connection) hello(cmd *command, r reply) {
 	if r.code != 250 {
 		return
@@ -226,7 +216,6 @@ func (c *connection) hello(cmd *command, r reply) {
 	}
 }
 
-// authenticate takes a step of AUTH.
 func (c *connection) authenticate(cmd *command, r reply) {
 	switch r.code {
 	case 334:
@@ -237,7 +226,6 @@ func (c *connection) authenticate(cmd *command, r reply) {
 	}
 }
 
-// mail begins a message.
 func (c *connection) mail(cmd *command, r reply) {
 	if !cmd.ok || r.unreadable() {
 		return
@@ -255,12 +243,10 @@ func (c *connection) mail(cmd *command, r reply) {
 	c.missing.message = 0
 }
 
-// message is the one that goes on.
 func (c *connection) message() *replay.Message {
 	return &c.session.Messages[len(c.session.Messages)-1]
 }
 
-// rcpt adds a recipient to the open message.
 func (c *connection) rcpt(cmd *command, r reply) {
 	if !c.inMessage || !cmd.ok || r.unreadable() {
 		return
@@ -274,7 +260,6 @@ func (c *connection) rcpt(cmd *command, r reply) {
 	c.expected(r, policy.StageRcpt, cmd.arg)
 }
 
-// endOfData ends a message.
 func (c *connection) endOfData(r reply) {
 	c.inData = false
 	fields, size, cut := c.header.fields, c.header.size, c.header.cut
@@ -290,7 +275,6 @@ func (c *connection) endOfData(r reply) {
 	c.inMessage = false
 }
 
-// expected notes what the verdict on a command should be.
 func (c *connection) expected(r reply, stage policy.Stage, arg string) {
 	x, ok := r.expectation(string(stage), arg)
 	switch {
@@ -337,7 +321,6 @@ type missing struct {
 	headerCut    bool
 }
 
-// notes say what the log does not tell of a session.
 func (c *connection) notes() []string {
 	notes := []string{"from a traffic log, which has no listener, delivery agents, relay grants or DNS answers: no rules of a port apply, recipients are local by their domain alone, nobody holds a grant, and look-ups time out"}
 	add := func(when bool, format string, args ...any) {

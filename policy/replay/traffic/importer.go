@@ -63,7 +63,6 @@ type importer struct {
 	maxOpen, maxKept int
 }
 
-// process is a sendmail process.
 type process struct {
 	pid int
 	at  *list.Element
@@ -83,7 +82,6 @@ func newImporter(name string, each func(*replay.Session) bool) *importer {
 	}
 }
 
-// entry takes the next line.
 func (im *importer) entry(e entry) {
 	unfinished := im.unfinished
 	im.unfinished = nil
@@ -138,7 +136,6 @@ func (p *process) serves(e entry) bool {
 	return !p.delivering
 }
 
-// talk has a line of the dialogue of a connection.
 func (im *importer) talk(p *process, e entry) {
 	if e.kind == written && p.isGreeted(parseReply(e.text)) {
 		im.close(p)
@@ -178,14 +175,12 @@ func (p *process) isGreeted(r reply) bool {
 	return r.code == 220 && !p.conn.replying && !p.conn.awaits("STARTTLS")
 }
 
-// end forgets a process.
 func (im *importer) end(p *process) {
 	im.close(p)
 	im.recent.Remove(p.at)
 	delete(im.open, p.pid)
 }
 
-// close ends the connection of a process.
 func (im *importer) close(p *process) {
 	if p.conn == nil {
 		return
@@ -196,7 +191,6 @@ func (im *importer) close(p *process) {
 	p.conn = nil
 }
 
-// emit hands over the sessions that a connection has ready.
 func (im *importer) emit(p *process) {
 	for _, s := range p.conn.ready {
 		if !p.conn.client.known {
@@ -215,7 +209,6 @@ func (im *importer) emit(p *process) {
 	p.conn.ready = nil
 }
 
-// finishAll ends what is open, in the order in which it was last heard of.
 func (im *importer) finishAll() {
 	for im.recent.Len() > 0 {
 		im.end(im.recent.Front().Value.(*process))

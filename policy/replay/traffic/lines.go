@@ -11,7 +11,6 @@ import (
 // most; only text of messages is longer.
 const maxLine = 32 << 10
 
-// kind is what a line of the log is about.
 type kind int
 
 const (
@@ -26,7 +25,6 @@ const (
 	delivers
 )
 
-// entry is a line of the log.
 type entry struct {
 	line int
 	kind kind
@@ -37,7 +35,6 @@ type entry struct {
 	cut bool
 }
 
-// lines reads a log line by line.
 type lines struct {
 	r      *bufio.Reader
 	number int

@@ -52,10 +52,8 @@ func parseReply(line []byte) reply {
 	return r
 }
 
-// accepted reports whether a command was.
 func (r reply) accepted() bool { return r.code >= 200 && r.code < 300 }
 
-// refused reports whether a command was.
 func (r reply) refused() bool { return r.code >= 400 }
 
 // enhanced is the enhanced code (RFC 3463) that the text begins with, if any.
