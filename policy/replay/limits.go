@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -41,30 +42,22 @@ type limitLine struct {
 // parseLimitLine reads NUMBER NAME USED RATE [WAIT], or NUMBER blocked.
 func parseLimitLine(s string) (l limitLine, ok bool) {
 	words := strings.Fields(s)
-	if len(words) < 2 {
+	l.blocked = len(words) == 2 && words[1] == blockedLogin
+	if !l.blocked && len(words) != 4 && len(words) != 5 {
 		return l, false
 	}
-	var err error
-	if l.recipient, err = strconv.Atoi(words[0]); err != nil || l.recipient < 1 {
-		return l, false
+	var errs [4]error
+	l.recipient, errs[0] = strconv.Atoi(words[0])
+	if !l.blocked {
+		l.limit = words[1]
+		l.answer.Used, errs[1] = strconv.Atoi(words[2])
+		l.answer.Rate, errs[2] = policy.ParseRate(words[3])
 	}
-	if l.blocked = len(words) == 2 && words[1] == blockedLogin; l.blocked {
-		return l, true
+	waits := len(words) == 5
+	if waits {
+		l.answer.Wait, errs[3] = strconv.Atoi(words[4])
 	}
-	if len(words) < 4 || len(words) > 5 {
-		return l, false
-	}
-	l.limit = words[1]
-	l.answer.Used, err = strconv.Atoi(words[2])
-	rate, rateErr := policy.ParseRate(words[3])
-	l.answer.Rate = rate
-	if len(words) == 5 && err == nil {
-		l.answer.Wait, err = strconv.Atoi(words[4])
-		ok = l.answer.Wait > 0
-	} else {
-		ok = true
-	}
-	return l, ok && err == nil && rateErr == nil && l.answer.Used >= 0
+	return l, errors.Join(errs[:]...) == nil && l.recipient >= 1 && l.answer.Used >= 0 && waits == (l.answer.Wait > 0)
 }
 
 func (m *Message) check(path string) error {

@@ -203,21 +203,20 @@ func (r *run) collect(b *block, readErr error) error {
 	if r.cases != nil {
 		return errors.Join(err, r.reportCases(b.cases, readErr))
 	}
-	if r.Against != nil || r.Explain || r.Format == JSON {
-		_, writeErr := r.out.Write(b.text.Bytes())
-		return errors.Join(err, writeErr)
+	report := b.text.Bytes()
+	if r.Against == nil && !r.Explain && r.Format != JSON {
+		report = b.differences.Bytes()
+		if !r.brief.Load() {
+			r.held.text.Write(b.text.Bytes())
+			r.held.differences.Write(b.differences.Bytes())
+			if r.total.sessions <= mostPrinted {
+				return err
+			}
+			r.brief.Store(true)
+			report, r.held = r.held.differences.Bytes(), block{}
+		}
 	}
-	if !r.brief.Load() && r.total.sessions <= mostPrinted {
-		r.held.text.Write(b.text.Bytes())
-		r.held.differences.Write(b.differences.Bytes())
-		return err
-	}
-	if !r.brief.Swap(true) {
-		_, writeErr := r.out.Write(r.held.differences.Bytes())
-		err = errors.Join(err, writeErr)
-		r.held = block{}
-	}
-	_, writeErr := r.out.Write(b.differences.Bytes())
+	_, writeErr := r.out.Write(report)
 	return errors.Join(err, writeErr)
 }
 

@@ -33,10 +33,11 @@ type connection struct {
 	// beginningMissing: the log, or what is known of it, begins within the connection.
 	beginningMissing bool
 
-	client client
+	// client is nil while it is not known.
+	client *replay.Connect
 	// unconfirmed is what a greeting says of the client that may be a line of a message: it
 	// counts only if sendmail's answer to EHLO agrees.
-	unconfirmed client
+	unconfirmed *replay.Connect
 	helo        string
 	tls         bool
 	// auth is the mechanism, empty if it is not known although authenticated is
@@ -77,12 +78,6 @@ func (c *connection) keep(n int) {
 
 func (c *connection) release() { c.keep(-c.size) }
 
-func (c *connection) greeting(line string) {
-	if peer, ok := parseGreeting(line); ok {
-		c.client = peer
-	}
-}
-
 func (c *connection) awaits(verb string) bool { return len(c.pending) > 0 && c.pending[0].verb == verb }
 
 func (c *connection) hear(e entry) {
@@ -120,7 +115,7 @@ func (c *connection) say(r reply) {
 		return
 	}
 	if !c.replying || r.code != c.first.code {
-		c.first = r.whole()
+		c.first = r
 	}
 	c.replying = !r.last
 	if c.replying {
@@ -193,19 +188,19 @@ func (c *connection) hello(cmd *command, r reply) {
 	if r.code != 250 {
 		return
 	}
-	peer, ok := parseHello(r.text)
-	if ok && c.client.known && peer.addr != c.client.addr {
+	peer := parseHello(r.text)
+	if peer != nil && c.client != nil && peer.Addr != c.client.Addr {
 		// The end of the one connection and the beginning of the other are missing.
 		c.next = &connection{line: cmd.line, kept: c.kept, client: peer, helo: cmd.arg, beginningMissing: true}
 		return
 	}
-	if ok {
+	if peer != nil {
 		earlier := c.client
-		if !earlier.known && c.unconfirmed.known && c.unconfirmed.addr == peer.addr {
+		if earlier == nil && c.unconfirmed != nil && c.unconfirmed.Addr == peer.Addr {
 			earlier, c.beginningMissing = c.unconfirmed, false
 		}
-		if peer.resolve == "" {
-			peer.resolve = earlier.resolve
+		if peer.Resolve == "" && earlier != nil {
+			peer.Resolve = earlier.Resolve
 		}
 		c.client = peer
 	}

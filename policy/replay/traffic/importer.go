@@ -72,7 +72,7 @@ type process struct {
 	delivering bool
 	// unconfirmed is what a greeting says that it wrote while it was delivering; see
 	// connection.
-	unconfirmed client
+	unconfirmed *replay.Connect
 }
 
 func newImporter(name string, each func(*replay.Session) bool) *importer {
@@ -129,7 +129,7 @@ func (p *process) serves(e entry) bool {
 		p.conn.interrupt()
 	}
 	if p.delivering && p.conn == nil && e.kind == written && isReply {
-		if peer, ok := parseGreeting(string(e.text)); ok {
+		if peer := parseGreeting(string(e.text)); peer != nil {
 			p.unconfirmed = peer
 		}
 	}
@@ -139,12 +139,11 @@ func (p *process) serves(e entry) bool {
 func (im *importer) talk(p *process, e entry) {
 	if e.kind == written && p.isGreeted(parseReply(e.text)) {
 		im.close(p)
-		p.conn = &connection{line: e.line, kept: &im.kept}
-		p.conn.greeting(string(e.text))
+		p.conn = &connection{line: e.line, kept: &im.kept, client: parseGreeting(string(e.text))}
 	}
 	if p.conn == nil {
 		p.conn = &connection{line: e.line, kept: &im.kept, beginningMissing: true, unconfirmed: p.unconfirmed}
-		p.unconfirmed = client{}
+		p.unconfirmed = nil
 	}
 	c := p.conn
 	if e.kind == read {
@@ -193,7 +192,7 @@ func (im *importer) close(p *process) {
 
 func (im *importer) emit(p *process) {
 	for _, s := range p.conn.ready {
-		if !p.conn.client.known {
+		if p.conn.client == nil {
 			if im.unknown++; im.unknownLine == 0 {
 				im.unknownLine = s.Line
 			}
@@ -202,8 +201,7 @@ func (im *importer) emit(p *process) {
 		if im.stopped {
 			break
 		}
-		s.File, s.ID = im.name, fmt.Sprintf("line-%d-pid-%d", s.Line, p.pid)
-		p.conn.client.fill(&s.Connect)
+		s.File, s.ID, s.Connect = im.name, fmt.Sprintf("line-%d-pid-%d", s.Line, p.pid), *p.conn.client
 		im.stopped = !im.each(s)
 	}
 	p.conn.ready = nil

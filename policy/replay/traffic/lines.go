@@ -3,7 +3,6 @@ package traffic
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"io"
 )
 
@@ -44,27 +43,19 @@ func newLines(r io.Reader) *lines { return &lines{r: bufio.NewReaderSize(r, maxL
 
 // next reads a line; io.EOF ends the log.
 func (l *lines) next() (entry, error) {
-	text, err := l.r.ReadSlice('\n')
-	if len(text) == 0 && err != nil {
+	text, cut, err := l.r.ReadLine()
+	if err != nil {
 		return entry{}, err
 	}
 	l.number++
-	cut := errors.Is(err, bufio.ErrBufferFull)
-	if err != nil && !cut && !errors.Is(err, io.EOF) {
-		return entry{}, err
-	}
-	e := parseEntry(bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r")))
+	e := parseEntry(text)
 	e.line, e.cut = l.number, cut
-	if !cut {
-		return e, nil
+	if cut {
+		// The text lies in the buffer that the rest of the line is read into.
+		e.text = bytes.Clone(e.text)
 	}
-	// The text lies in the buffer that the rest of the line is read into.
-	e.text = bytes.Clone(e.text)
-	for errors.Is(err, bufio.ErrBufferFull) {
-		_, err = l.r.ReadSlice('\n')
-	}
-	if err != nil && !errors.Is(err, io.EOF) {
-		return entry{}, err
+	for cut && err == nil {
+		_, cut, err = l.r.ReadLine()
 	}
 	return e, nil
 }
