@@ -55,21 +55,18 @@ const maxLineFrame = 64 << 10
 // mayBeLong says whether a frame with this command may be longer than that.
 func mayBeLong(command byte) bool { return command == cmdHeader || command == cmdBody }
 
-// FrameError reports a frame that is not what the milter protocol allows. The
-// connection it came from is closed.
-type FrameError struct {
-	// Command is the frame's command byte; 0 if the frame ended before it.
-	Command byte
-	// Reason is the rule that the frame breaks.
-	Reason string
-}
+// frameError says what the milter protocol does not allow about a frame. The connection it
+// came from is closed.
+type frameError string
 
-// Error says which command was malformed, and how.
-func (e *FrameError) Error() string {
-	if e.Command == 0 {
-		return "malformed milter frame: " + e.Reason
+func (e frameError) Error() string { return string(e) }
+
+// malformedFrame is about the frame of a command; 0 if it ended before that.
+func malformedFrame(command byte, reason string) error {
+	if command == 0 {
+		return frameError("malformed milter frame: " + reason)
 	}
-	return fmt.Sprintf("malformed milter frame %q: %s", e.Command, e.Reason)
+	return frameError(fmt.Sprintf("malformed milter frame %q: %s", command, reason))
 }
 
 // Limits bounds what one MTA connection may send. A zero field takes its
@@ -120,7 +117,7 @@ type frameChecker struct {
 
 func (c *frameChecker) check(command byte, data []byte) error {
 	if reason := c.problem(command, data); reason != "" {
-		return &FrameError{Command: command, Reason: reason}
+		return malformedFrame(command, reason)
 	}
 	return nil
 }

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -70,43 +70,26 @@ func (c *schemaCheck) keys(node *yaml.Node, t reflect.Type) {
 			continue
 		}
 		lines[key.Value] = key.Line
-		known := false
-		for name, of := range fields(t) {
-			if name == key.Value {
-				known = true
-				c.value(value, of)
-			}
-		}
-		if !known {
-			c.report(key.Line, unknownKey, key.Value, keysOf{t})
+		names, types := keysOf(t)
+		if place := slices.Index(names, key.Value); place >= 0 {
+			c.value(value, types[place])
+		} else {
+			c.report(key.Line, unknownKey, key.Value, strings.Join(names, ", "))
 		}
 	}
 }
 
-// fields are the keys of a part of the schema, with the types of what they hold.
-func fields(t reflect.Type) iter.Seq2[string, reflect.Type] {
-	return func(yield func(string, reflect.Type) bool) {
-		for i := range t.NumField() {
-			key, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
-			if key != "-" && !yield(key, t.Field(i).Type) {
-				return
-			}
+// keysOf are the keys of a part of the schema, with the types of what they hold.
+func keysOf(t reflect.Type) (names []string, types []reflect.Type) {
+	for i := range t.NumField() {
+		if key, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); key != "-" {
+			names, types = append(names, key), append(types, t.Field(i).Type)
 		}
 	}
+	return names, types
 }
 
-const unknownKey = "unknown key %q, expected one of %v"
-
-// keysOf lists the keys of a part of the schema, once it is printed.
-type keysOf struct{ part reflect.Type }
-
-func (k keysOf) String() string {
-	var keys []string
-	for key := range fields(k.part) {
-		keys = append(keys, key)
-	}
-	return strings.Join(keys, ", ")
-}
+const unknownKey = "unknown key %q, expected one of %s"
 
 func expected(t reflect.Type) string {
 	switch t.Kind() {
@@ -172,7 +155,8 @@ func jsonError(line []byte, err error) error {
 	case !errors.As(err, &wrong) || wrong.GoType == nil:
 		return fmt.Errorf("not a session: %s", strings.TrimPrefix(err.Error(), "json: "))
 	case errors.Is(wrong.Err, json.ErrUnknownName):
-		return fmt.Errorf(unknownKey, wrong.JSONPointer.LastToken(), keysOf{wrong.GoType})
+		names, _ := keysOf(wrong.GoType)
+		return fmt.Errorf(unknownKey, wrong.JSONPointer.LastToken(), strings.Join(names, ", "))
 	case wrong.GoType.Kind() == reflect.String && strings.ContainsRune("tf0", rune(wrong.JSONKind)):
 		kind := map[jsontext.Kind]string{'0': "number", 't': "boolean", 'f': "boolean"}[wrong.JSONKind]
 		return fmt.Errorf("%s: a JSON %s, expected text", dotted(wrong.JSONPointer), kind)

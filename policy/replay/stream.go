@@ -167,18 +167,16 @@ func (s *Stream[R]) worker() {
 	}
 	for b := range s.work {
 		d.format, d.name = b.file.format, b.file.name
-		if large(b.data) {
-			s.large.Lock()
-			s.workOn(b, &d)
-			s.large.Unlock()
-		} else {
-			s.workOn(b, &d)
-		}
+		s.workOn(b, &d)
 		b.done <- struct{}{}
 	}
 }
 
 func (s *Stream[R]) workOn(b *block[R], d *decoder) {
+	if large(b.data) {
+		s.large.Lock()
+		defer s.large.Unlock()
+	}
 	each := func(session *Session) {
 		b.count++
 		s.Each(b.result, session)

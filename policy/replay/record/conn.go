@@ -198,8 +198,9 @@ func (c *conn) Mail(auth policy.Auth, m policy.Mail) policy.Verdict {
 	judged := c.judged(&v)
 	size := 2*overhead + lengths(m.From, m.Mailer, m.Host, m.Addr, auth.Type, auth.Authen, auth.Author, v.Reply.Text, c.helo) + lengths(m.Args...) +
 		lengths(c.tls.Version, c.tls.Cipher, c.tls.Verify, c.tls.CertSubject, c.tls.CertIssuer)
-	if v.Action.Accepts() {
-		c.transactionID, c.transaction = c.messageID, c.recorder.transactions.begin(c.messageID, c.facts.Addr, c.dns)
+	if v.Action.Accepts() && c.messageID != "" {
+		c.transactionID, c.transaction = c.messageID, &transaction{client: c.facts.Addr.Unmap(), dns: c.dns}
+		c.recorder.transactions.Store(c.transactionID, c.transaction)
 	}
 	if c.count++; c.count > maxMessages || size > maxMessageBytes {
 		c.recorder.cut.Add(1)

@@ -105,9 +105,10 @@ type Recorder struct {
 	// random gives numbers in [0, 1) to sample with.
 	random func() float64
 	// filtering: the filter door is in use.
-	filtering    atomic.Bool
-	number       atomic.Uint64
-	transactions transactions
+	filtering atomic.Bool
+	number    atomic.Uint64
+	// transactions has the transaction of each message under way, by the MTA's id.
+	transactions sync.Map
 
 	// mu orders the last parts before the end.
 	mu     sync.RWMutex

@@ -12,7 +12,6 @@ import (
 	"unicode/utf8"
 
 	"milterd/policy"
-	"milterd/policy/access"
 	"milterd/policy/replay"
 )
 
@@ -39,7 +38,7 @@ var tokenAlphabet = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithP
 // token stands for a text. Case does not count, as it does not in the access table.
 func (r *redactor) token(text string) string {
 	r.mac.Reset()
-	r.mac.Write([]byte(access.Fold(text)))
+	r.mac.Write([]byte(fold(text)))
 	r.sum = r.mac.Sum(r.sum[:0])
 	return tokenPrefix + tokenAlphabet.EncodeToString(r.sum)[:tokenChars]
 }
@@ -68,8 +67,8 @@ func (r *redactor) message() *messageRedactor {
 
 // token hides a text.
 func (m *messageRedactor) token(text string) string {
-	m.hidden[access.Fold(text)] = true
-	m.hidden[access.Fold(policy.Printable(text))] = true
+	m.hidden[fold(text)] = true
+	m.hidden[fold(policy.Printable(text))] = true
 	return m.redactor.token(text)
 }
 
@@ -88,7 +87,7 @@ func (m *messageRedactor) host(s string) string {
 
 // within reports whether a text is a piece of one that was hidden.
 func (m *messageRedactor) within(s string) bool {
-	s = access.Fold(s)
+	s = fold(s)
 	for word := range m.hidden {
 		if strings.Contains(word, s) {
 			return true
@@ -156,7 +155,7 @@ func (m *messageRedactor) text(s string) string {
 
 // mentions reports whether a text has a hidden word in it, as a word of its own.
 func (m *messageRedactor) mentions(s string) bool {
-	folded := access.Fold(s)
+	folded := fold(s)
 	for word := range m.hidden {
 		for from := 0; ; {
 			i := strings.Index(folded[from:], word)
@@ -180,4 +179,15 @@ func alone(s string, i, n int) bool {
 
 func wordByte(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c >= 0x80
+}
+
+// fold writes ASCII letters small, and leaves every other octet alone.
+func fold(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c >= 'A' && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
 }
