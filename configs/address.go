@@ -39,22 +39,9 @@ func checkDatagram(s string) error {
 	return err
 }
 
-// reachable reports whether other machines can reach an address.
-func reachable(s string) bool {
-	address, err := door.ParseAddress(s)
-	return err == nil && !address.Loopback()
-}
-
-// sameListener reports whether two sockets cannot both be opened.
-func sameListener(a, b string) bool {
-	first, err := door.ParseAddress(a)
-	second, err2 := door.ParseAddress(b)
-	return err == nil && err2 == nil && first.Same(second)
-}
-
-// leadsTo reports whether one of milterd's addresses may be what sendmail connects
+// LeadsTo reports whether one of milterd's addresses may be what sendmail connects
 // to.
-func leadsTo(own []string, socket string) bool {
+func LeadsTo(own []string, socket string) bool {
 	theirs, err := door.ParseSendmail(socket)
 	return err == nil && slices.ContainsFunc(own, func(s string) bool {
 		address, err := door.ParseAddress(s)

@@ -88,12 +88,7 @@ func (c *Config) Policy() (*policy.Policy, []string, error) {
 
 // SendmailCF is the path of the sendmail.cf that the configuration follows, empty if it
 // follows none.
-func (c *Config) SendmailCF() string {
-	if c.Sendmail.CF == "" {
-		return ""
-	}
-	return c.path(c.Sendmail.CF)
-}
+func (c *Config) SendmailCF() string { return c.path(c.Sendmail.CF) }
 
 // ReadSendmailCF reads a sendmail.cf as sendmail would on this machine. The error is
 // about its text, unless the file could not be read.

@@ -5,20 +5,23 @@ import (
 	"path/filepath"
 	"strings"
 
+	"milterd/milter/door"
 	"milterd/policy"
 )
 
 // listener is one address that milterd listens on, and the key that says so.
 type listener struct {
-	key, address string
+	key string
+	door.Address
 }
 
 // listeners are the stream sockets that milterd opens, in the order of their keys.
 func (c *Config) listeners() []listener {
 	var all []listener
 	add := func(key string, addresses ...string) {
-		for _, address := range addresses {
-			if address != "" {
+		for _, text := range addresses {
+			// What is not empty has been checked when it was read.
+			if address, err := door.ParseAddress(text); err == nil {
 				all = append(all, listener{key, address})
 			}
 		}
@@ -36,11 +39,9 @@ func (c *Config) checkListeners(d *decoder) {
 	all := c.listeners()
 	for i, b := range all {
 		for _, a := range all[:i] {
-			if !sameListener(a.address, b.address) || a.address == b.address && a.key == b.key {
-				continue
+			if a.Same(b.Address) && (a.String() != b.String() || a.key != b.key) {
+				d.wrong(d.said(a.key, b.key), "%s (%s) and %s (%s) are one address, expected one for each", a, a.key, b, b.key)
 			}
-			key := d.said(a.key, b.key)
-			d.wrong(key, "%s (%s) and %s (%s) are one address, expected one for each", a.address, a.key, b.address, b.key)
 		}
 	}
 }
@@ -48,17 +49,18 @@ func (c *Config) checkListeners(d *decoder) {
 // checkReach warns of what others than sendmail could reach, and of rules that
 // nothing can come of.
 func (c *Config) checkReach(s *sources) {
-	for _, address := range c.Listen.Map {
-		if reachable(address) {
-			s.warnOf("listen.map", "%s can be reached from other machines, and whoever can connect reads the access table and learns who may relay; keep it local", address)
-		}
+	page := "the page is for this machine alone, as there is no status.token"
+	if c.Status.Token != "" || c.Status.TokenFile != "" {
+		page = "the page asks for status.token, which is sent in the clear"
 	}
-	if c.Listen.HTTP != "" && reachable(c.Listen.HTTP) {
-		page := "the page is for this machine alone, as there is no status.token"
-		if c.Status.Token != "" || c.Status.TokenFile != "" {
-			page = "the page asks for status.token, which is sent in the clear"
+	for _, l := range c.listeners() {
+		switch {
+		case l.Loopback():
+		case l.key == "listen.map":
+			s.warnOf(l.key, "%s can be reached from other machines, and whoever can connect reads the access table and learns who may relay; keep it local", l)
+		case l.key == "listen.http":
+			s.warnOf(l.key, "%s can be reached from other machines: they can read /metrics and /healthz; %s", l, page)
 		}
-		s.warnOf("listen.http", "%s can be reached from other machines: they can read /metrics and /healthz; %s", c.Listen.HTTP, page)
 	}
 	// Users of this machine could grant relays, or read which clients hold a grant.
 	g := &c.Grants

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,12 +19,7 @@ type Place struct {
 }
 
 // File is the file that is, or would be, read.
-func (p Place) File() string {
-	if p.Flag != "" {
-		return p.Flag
-	}
-	return p.Fallback
-}
+func (p Place) File() string { return cmp.Or(p.Flag, p.Fallback) }
 
 // Load reads the configuration. Without a flag, the embedded one counts, with a warning,
 // only if there is no directory for one either: a service whose file is gone must not

@@ -12,8 +12,6 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"milterd/milter/door"
 )
 
 // madeAtStart reports whether milterd.service has a directory made at each start.
@@ -32,11 +30,7 @@ func (c *Config) CheckPlaces() error {
 		}
 	}
 	for _, l := range c.listeners() {
-		address, err := door.ParseAddress(l.address)
-		if err != nil {
-			continue // checked when it was read
-		}
-		if network, path := address.Dial(); network == "unix" {
+		if network, path := l.Dial(); network == "unix" {
 			check(l.key, writable(filepath.Dir(path)))
 		}
 	}
@@ -70,7 +64,7 @@ func (c *Config) CheckPlaces() error {
 func (c *Config) UnsafeSockets(groupsTrusted bool) []Finding {
 	s := &sources{report: report{config: c}}
 	for _, l := range c.listeners() {
-		path, ok := strings.CutPrefix(l.address, "local:")
+		path, ok := strings.CutPrefix(l.String(), "local:")
 		if l.key != "listen.milter" && l.key != "listen.map" || !ok {
 			continue
 		}

@@ -101,14 +101,6 @@ const (
 	senderLine = "LOGIN ADDRESS or LOGIN @DOMAIN"
 )
 
-// senderFile is where the addresses of single logins stand, or empty.
-func (c *Config) senderFile() string {
-	if c.Checks.SenderLogin.File == "" {
-		return ""
-	}
-	return c.path(c.Checks.SenderLogin.File)
-}
-
 // logins reads the addresses that single logins may send as: LOGIN ADDRESS|@DOMAIN|* ...,
 // a login in one line or several.
 func (s *sources) logins(path string) map[string][]policy.SenderRule {

@@ -166,7 +166,7 @@ func (c *Config) askSendmail(s *sources) {
 // FEATUREs that need it.
 func (c *Config) asked(cf *sendmail.Config) bool {
 	return slices.ContainsFunc(cf.Sockets, func(m sendmail.Map) bool {
-		return m.Name == questionMap && m.Asked && leadsTo(c.Listen.Map, m.Socket)
+		return m.Name == questionMap && m.Asked && LeadsTo(c.Listen.Map, m.Socket)
 	})
 }
 
@@ -180,7 +180,7 @@ func (s *sources) mapFromSendmail(cf *sendmail.Config) {
 		if _, err := os.Stat(cf.Access.File); cf.Access.Optional && errors.Is(err, fs.ErrNotExist) {
 			s.access.missing = warnMissing
 		}
-	case s.withoutTable, cf.Access.Type == "socket" && leadsTo(s.config.Listen.Map, cf.Access.Socket) && !cf.Access.Optional:
+	case s.withoutTable, cf.Access.Type == "socket" && LeadsTo(s.config.Listen.Map, cf.Access.Socket) && !cf.Access.Optional:
 		// sendmail's rules ask milterd alone, and an empty table refuses no client.
 		s.access.missing, s.access.file, s.access.line = mustExist, s.cf, cf.Access.Line
 	case cf.Access.Type == "":
@@ -226,9 +226,9 @@ func (c *Config) class(key string, entries []string, absent absence) class {
 	return to
 }
 
-// path makes a path relative to the directory of the configuration.
+// path makes a path relative to the directory of the configuration, but for an empty one.
 func (c *Config) path(p string) string {
-	if filepath.IsAbs(p) || c.name == "" {
+	if p == "" || filepath.IsAbs(p) || c.name == "" {
 		return p
 	}
 	return filepath.Join(filepath.Dir(c.name), p)
@@ -247,14 +247,12 @@ func (c *Config) AccessFile() string { return c.sources().access.path }
 // and the domain files.
 func (c *Config) Files() []string {
 	s := c.sources()
-	files := []string{c.name, s.cf, s.access.path, c.senderFile()}
+	files := []string{c.name, s.cf, s.access.path, c.path(c.Checks.SenderLogin.File)}
 	for _, f := range slices.Concat(s.local.files, s.relay.files, s.ownDomains.files) {
 		files = append(files, f.path)
 	}
 	for _, l := range c.Limits.Rules {
-		if l.ExceptionsFile != "" {
-			files = append(files, c.path(l.ExceptionsFile))
-		}
+		files = append(files, c.path(l.ExceptionsFile))
 	}
 	return slices.DeleteFunc(files, func(path string) bool { return path == "" })
 }
