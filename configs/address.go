@@ -10,13 +10,11 @@ import (
 	"milterd/milter/door"
 )
 
-// checkAddress checks an address in sendmail's notation.
 func checkAddress(s string) error {
 	_, err := door.ParseAddress(s)
 	return err
 }
 
-// checkLocal takes the address of a unix socket only.
 func checkLocal(s string) error {
 	if !strings.HasPrefix(s, "local:") && !strings.HasPrefix(s, "unix:") {
 		return fmt.Errorf("%s, expected local:/path: whoever can connect can grant", quote(s))
@@ -24,7 +22,6 @@ func checkLocal(s string) error {
 	return checkAddress(s)
 }
 
-// checkLoopback takes an address that only this machine's programs can reach.
 func checkLoopback(s string) error {
 	address, err := door.ParseAddress(s)
 	if err == nil && !address.Loopback() {
@@ -55,7 +52,6 @@ func isPort(s string) bool {
 	return err == nil && n >= 1 && n <= 65535 && strconv.Itoa(n) == s
 }
 
-// checkHostname checks our own host name.
 func checkHostname(s string) error {
 	if !door.IsHostName(s) || strings.HasPrefix(s, ".") || strings.HasSuffix(s, ".") || strings.Contains(s, "..") {
 		return fmt.Errorf("%s, expected a host name such as mx.example.test", quote(s))
@@ -63,7 +59,6 @@ func checkHostname(s string) error {
 	return nil
 }
 
-// checkClassEntry checks an entry of class w or R.
 func checkClassEntry(s string) error {
 	if strings.HasPrefix(s, "/") {
 		return nil

@@ -44,12 +44,10 @@ type value struct {
 	node *yaml.Node
 }
 
-// fail reports a problem of the value.
 func (v value) fail(format string, args ...any) {
 	v.add(v.name, v.node.Line, "%s: %s", cmp.Or(v.path, "the configuration"), fmt.Sprintf(format, args...))
 }
 
-// given reports whether the value's section holds a key.
 func (v value) given(key string) bool { return v.config.explicit(join(v.path, key)) }
 
 // plain reports anchors, aliases and tags, which would make a value come from

@@ -136,7 +136,6 @@ const (
 	receivedMap = "received"
 )
 
-// checkQuestion looks at how the rules of milterd.m4 ask.
 func (c *Config) checkQuestion(s *sources, cf *sendmail.Config) {
 	asks := func(m sendmail.Map) bool { return m.Name == questionMap }
 	for _, m := range cf.Sockets {

@@ -109,7 +109,6 @@ var logFormats = []string{"dovecot", "qpopper", "uw", "courier", "cyrus", "regex
 // maxLogs bounds the logs that are followed.
 const maxLogs = 16
 
-// mailLogs takes the list of logs.
 func (c *Config) mailLogs(to *[]MailLog) func(value) {
 	return func(v value) {
 		if !v.isList("[{file: /var/log/mail.log, format: dovecot}]") {
@@ -133,7 +132,6 @@ func (c *Config) mailLogs(to *[]MailLog) func(value) {
 	}
 }
 
-// mailLog takes one log.
 func (c *Config) mailLog(v value) MailLog {
 	var l MailLog
 	if !v.plain() {

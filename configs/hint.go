@@ -30,7 +30,6 @@ func (d *decoder) hint(key string, fields []field) string {
 	return meant(key, names, "one of "+strings.Join(names, ", "))
 }
 
-// placesOf lists the paths that end in a key.
 func placesOf(key, path string, fields []field) []string {
 	var places []string
 	for _, f := range fields {

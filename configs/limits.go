@@ -73,7 +73,6 @@ func program(to *[]string) func(value) {
 	}
 }
 
-// checkNotify reports a program that cannot be run.
 func (c *Config) checkNotify(s *sources) {
 	if len(c.Limits.Notify) == 0 {
 		return
@@ -93,7 +92,6 @@ func (c *Config) checkNotify(s *sources) {
 // checkLimitName wants a name that can stand in a log, a metric and a recording.
 var checkLimitName = matching(`[a-z0-9][a-z0-9_-]{0,39}`, "the name of a limit: at most 40 small letters, digits, - and _")
 
-// limitSchema lists the keys of one limit.
 func (c *Config) limitSchema(name string) (field, error) {
 	if err := checkLimitName(name); err != nil {
 		return field{}, err
@@ -149,7 +147,6 @@ func rateParser() func(string) (policy.Rate, error) {
 	}
 }
 
-// checkLogin says what is wrong with the name of a login.
 func checkLogin(s string) error {
 	if s == "" || len(s) > 320 || strings.ContainsAny(s, " \t\r\n") {
 		return fmt.Errorf("%s, expected a login without blanks", quote(s))

@@ -34,7 +34,6 @@ func (c *Config) listeners() []listener {
 	return all
 }
 
-// checkListeners reports two doors on one address.
 func (c *Config) checkListeners(d *decoder) {
 	all := c.listeners()
 	for i, b := range all {

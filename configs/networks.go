@@ -25,7 +25,6 @@ func parseNetwork(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// networks takes a list of networks and single addresses.
 func networks(to *[]netip.Prefix) func(value) {
 	return networksOr(func(_ []string, networks []netip.Prefix) { *to = networks })
 }

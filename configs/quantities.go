@@ -24,7 +24,6 @@ func scalar[T any](to *T, expected string, parse func(n *yaml.Node) (T, bool)) f
 	}
 }
 
-// boolean takes true or false.
 func boolean(to *bool) func(value) {
 	return scalar(to, "true or false", func(n *yaml.Node) (bool, bool) {
 		word := strings.ToLower(n.Value)
@@ -34,7 +33,6 @@ func boolean(to *bool) func(value) {
 
 var decimal = regexp.MustCompile(`^(0|[1-9][0-9]{0,8})$`)
 
-// integer takes a decimal number within bounds.
 func integer(to *int, least, most int) func(value) {
 	inBounds := scalar(to, fmt.Sprintf("a number from %d to %d", least, most), func(n *yaml.Node) (int, bool) {
 		i, err := strconv.Atoi(n.Value)

@@ -28,7 +28,6 @@ func openFile(path string) (f *os.File, size int64, err error) {
 	return f, info.Size(), err
 }
 
-// readFile reads a regular file of a bounded size.
 func readFile(path string, most int64) ([]byte, error) {
 	f, size, err := openFile(path)
 	if err != nil {

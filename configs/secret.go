@@ -195,7 +195,6 @@ func (c *Config) secrets() []secretKey {
 	}
 }
 
-// checkSecrets reports secrets that are given twice or are too short.
 func (c *Config) checkSecrets(d *decoder) {
 	for _, secret := range c.secrets() {
 		name := secret.key[strings.LastIndexByte(secret.key, '.')+1:]

@@ -28,7 +28,6 @@ func ownSenderSchema(k *policy.OwnSenderCheck) []field {
 	}
 }
 
-// ownDomains takes the domains that are our own: names, and words for the classes.
 func ownDomains(k *policy.OwnSenderCheck) func(value) {
 	return func(v value) {
 		var names []string
@@ -50,7 +49,6 @@ func ownDomains(k *policy.OwnSenderCheck) func(value) {
 	}
 }
 
-// hosts takes networks, addresses and names of hosts.
 func hosts(networks *[]netip.Prefix, names *policy.Class) func(value) {
 	return func(v value) {
 		var found []string

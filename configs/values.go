@@ -91,7 +91,6 @@ func alternatives(names []string) string {
 	return strings.Join(names[:len(names)-1], ", ") + " or " + names[len(names)-1]
 }
 
-// mode takes enforce, shadow or off.
 func mode(to *policy.Mode) func(value) {
 	return oneOf(to, policy.ModeEnforce, policy.ModeShadow, policy.ModeOff)
 }
@@ -99,7 +98,6 @@ func mode(to *policy.Mode) func(value) {
 // maxReply is the longest reply line, without its CR LF.
 const maxReply = 510
 
-// reply takes an SMTP reply.
 func reply(to *policy.Reply) func(value) {
 	return parsed(to, func(s string) (policy.Reply, error) {
 		if !printable.IsASCII(s) {
@@ -168,7 +166,6 @@ func group(to *string) func(value) {
 	}
 }
 
-// checkFile checks the name of a file.
 func checkFile(s string) error {
 	switch {
 	case s == "":

@@ -200,12 +200,11 @@ func (e *evaluation) expand(r Reply) Reply {
 	return r
 }
 
-// refusal makes a finding of a configured reply.
+// refusal makes a finding of a configured reply, refusing one of a reply as it stands.
 func (e *evaluation) refusal(r Reply, rule, reason string) finding {
 	return refusing(e.expand(r), rule, reason)
 }
 
-// refusing makes a finding of a reply as it stands.
 func refusing(r Reply, rule, reason string) finding {
 	action := ActionReject
 	if r.Temporary() {
@@ -214,7 +213,6 @@ func refusing(r Reply, rule, reason string) finding {
 	return finding{action: action, reply: r, rule: rule, reason: reason}
 }
 
-// configured makes a finding of what is configured for a result.
 func (e *evaluation) configured(to Reaction, rule, reason string) finding {
 	switch to.Action {
 	case ActionReject, ActionTempfail:

@@ -123,7 +123,6 @@ type senderAddress struct {
 
 func (a senderAddress) is(text string) bool { return a.whole == text || a.plain == text }
 
-// senderAddress reads the sender. One without a domain is at this host.
 func (s *Session) senderAddress() (senderAddress, error) {
 	a, err := s.policy.canonical(s.message.mail.From)
 	if err != nil {

@@ -57,7 +57,6 @@ func isText(token string) bool {
 	return len(token) > 1 || strings.IndexByte(operators, token[0]) < 0
 }
 
-// isLiteral reports whether a token is an address literal.
 func isLiteral(token string) bool { return token[0] == '[' }
 
 // literal is the length of the address literal that s begins with, or -1 if it is none.

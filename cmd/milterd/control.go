@@ -34,7 +34,6 @@ type limitOptions struct {
 	block, release, length string
 }
 
-// runGrants tells the running milterd to grant, to revoke or to list.
 func runGrants(o *options, stdout, _ io.Writer) (int, error) {
 	c := &o.grants
 	addr, err := netip.ParseAddr(strings.TrimPrefix(cmp.Or(c.grant, c.revoke), "IPv6:"))
@@ -55,7 +54,6 @@ func runGrants(o *options, stdout, _ io.Writer) (int, error) {
 	})
 }
 
-// runLimits tells the running milterd to block, to release or to list.
 func runLimits(o *options, stdout, _ io.Writer) (int, error) {
 	return commandRunning(o, stdout, func(ctx context.Context, client *control.Client) (answer string, err error) {
 		switch c := &o.limits; {
@@ -96,7 +94,6 @@ func commandRunning(o *options, stdout io.Writer, command func(context.Context, 
 	return exitOK, nil
 }
 
-// listLimits prints who is blocked, over a limit or near one.
 func listLimits(ctx context.Context, client *control.Client, stdout io.Writer) error {
 	all, err := client.Limits(ctx)
 	if err != nil {

@@ -78,7 +78,6 @@ func (d *doors) problem() string {
 	return ""
 }
 
-// register has a registry read what the doors count.
 func (d *doors) register(r prometheus.Registerer) {
 	d.filter.Register(r)
 	d.maps.Register(r)
@@ -96,7 +95,6 @@ func (d *doors) shutdown(ctx context.Context) error {
 	return errors.Join(err, d.maps.Shutdown(rest))
 }
 
-// stopped logs what the doors have done.
 func (d *doors) stopped(logger *slog.Logger) {
 	filter, maps := d.filter.Stats(), d.maps.Stats()
 	lookups := uint64(0)

@@ -151,7 +151,6 @@ func runHealth(o *options, stdout, stderr io.Writer) (int, error) {
 	return code, nil
 }
 
-// askDoors asks the running milterd at each of its doors.
 func askDoors(config *configs.Config) []status.Answer {
 	var doors []status.Door
 	for _, address := range config.Listen.Milter {
@@ -171,7 +170,6 @@ func runVersion(_ *options, stdout, _ io.Writer) (int, error) {
 // was built in another way.
 var release string
 
-// version says what this binary was built from.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

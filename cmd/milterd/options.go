@@ -78,7 +78,6 @@ Without -config, ` + defaultConfig + ` is read. If there is no
 /etc/milterd either, the configuration built into milterd is in force.
 `
 
-// printUsage explains each flag of each mode.
 func printUsage(to io.Writer) {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	fmt.Fprint(w, "Usage:\n")
@@ -192,7 +191,6 @@ func typedFlags(o *options, f *flag.FlagSet) {
 	})
 }
 
-// finishSessions takes files of sessions.
 func finishSessions(o *options, f *flag.FlagSet) error {
 	o.check.Sessions = f.Args()
 	for _, name := range o.check.Sessions {

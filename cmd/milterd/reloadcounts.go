@@ -19,7 +19,6 @@ type reloadCounts struct {
 // loaded notes that a policy is put in force, at the start or by a reload.
 func (c *reloadCounts) loaded() { c.last.Store(time.Now().Unix()) }
 
-// reloaded notes the end of a reload.
 func (c *reloadCounts) reloaded(err error) {
 	c.failing.Store(err != nil)
 	if err != nil {
@@ -29,7 +28,6 @@ func (c *reloadCounts) reloaded(err error) {
 	}
 }
 
-// register has a registry read how the reloads went, and what is in force.
 func (r *reloader) register(to prometheus.Registerer) {
 	c := &r.counts
 	for result, n := range map[string]*atomic.Uint64{"success": &c.succeeded, "failure": &c.failed} {

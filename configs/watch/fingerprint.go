@@ -41,7 +41,6 @@ func changeTime(info fs.FileInfo) int64 {
 // fingerprints are those of files, by name.
 type fingerprints map[string]fingerprint
 
-// now is what the same files look like at this moment.
 func (p fingerprints) now() fingerprints {
 	prints := make(fingerprints, len(p))
 	for name := range p {

@@ -58,7 +58,6 @@ func New(poll time.Duration) *Watcher {
 	return w
 }
 
-// Close ends the watch.
 func (w *Watcher) Close() error {
 	if w.notify == nil {
 		return nil
