@@ -36,12 +36,10 @@ import (
 	"milterd/policy/access"
 )
 
+// reference is the embedded configuration: every key, its default and its comment.
+//
 //go:embed milterd.yaml
 var reference []byte
-
-// Reference is the embedded configuration: every key, its default and its
-// comment.
-func Reference() string { return string(reference) }
 
 // Config is a configuration: the embedded defaults, and what a user's file
 // says instead. Its fields, and theirs, are the keys of the reference, which says what
@@ -176,7 +174,7 @@ func Parse(name string, data []byte, environ ...string) (*Config, error) {
 func LoadListen(path string, environ ...string) (*Config, error) {
 	listen := &yaml.Node{Kind: yaml.MappingNode}
 	data, _ := readFile(path, maxConfig) // without it: no YAML
-	if top, err := document(path, data); err == nil && top.Kind == yaml.MappingNode {
+	if top, err := document(path, data); err == nil {
 		for key, value := range pairs(top) {
 			if key.Value == "listen" {
 				listen.Content = append(listen.Content, key, value)

@@ -200,9 +200,7 @@ func (c *Config) checkGrants(d *decoder) {
 	if g.DRAC.Listen != "" && len(g.DRAC.Allow) == 0 {
 		d.wrong(d.said("grants.drac.listen", "grants.drac.allow"), "nobody may grant, expected at least one network in grants.drac.allow")
 	}
-	if address, err := door.ParsePacketAddress(g.DRAC.Listen); err == nil && address.Port() == 0 {
-		if !g.DRAC.RPCBind {
-			d.wrong(d.said("grants.drac.listen", "grants.drac.rpcbind"), "without rpcbind nobody learns which port it is, expected a port")
-		}
+	if address, err := door.ParsePacketAddress(g.DRAC.Listen); err == nil && address.Port() == 0 && !g.DRAC.RPCBind {
+		d.wrong(d.said("grants.drac.listen", "grants.drac.rpcbind"), "without rpcbind nobody learns which port it is, expected a port")
 	}
 }

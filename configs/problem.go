@@ -34,13 +34,12 @@ const maxTold = 100
 
 // Error has one problem a line.
 func (e *Error) Error() string {
-	lines := make([]string, 0, min(len(e.Problems), maxTold+1))
-	for i, p := range e.Problems {
-		if i == maxTold {
-			lines = append(lines, fmt.Sprintf("and %d more problems", len(e.Problems)-i))
-			break
-		}
+	var lines []string
+	for _, p := range e.Problems[:min(len(e.Problems), maxTold)] {
 		lines = append(lines, p.String())
+	}
+	if more := len(e.Problems) - maxTold; more > 0 {
+		lines = append(lines, fmt.Sprintf("and %d more problems", more))
 	}
 	return strings.Join(lines, "\n")
 }

@@ -27,21 +27,18 @@ const (
 	mayBeMissing
 )
 
-// source is a file that a policy is made from.
+// source is a file that a policy is made from, which file and line name.
 type source struct {
 	path    string
 	missing absence
-	// file and line name it.
-	file string
-	line int
-	// format is how a class file is read.
-	format string
+	file    string
+	line    int
+	format  string // how a class file is read
 }
 
 // class is a class before its files are read.
 type class struct {
-	// key is the key that lists the names, empty for sendmail.cf.
-	key   string
+	key   string // lists the names, empty for sendmail.cf
 	names []string
 	files []source
 }
@@ -189,15 +186,13 @@ func (s *sources) mapFromSendmail(cf *sendmail.Config) {
 }
 
 func (s *sources) classFromSendmail(from sendmail.Class) class {
-	to := class{names: append([]string(nil), from.Names...)}
+	to := class{names: slices.Clone(from.Names)}
 	for _, f := range from.Files {
-		missing := mustExist
+		file := source{path: f.Path, file: s.cf, line: f.Line, format: f.Format}
 		if f.Optional {
-			missing = mayBeMissing
+			file.missing = mayBeMissing
 		}
-		to.files = append(to.files, source{
-			path: f.Path, missing: missing, file: s.cf, line: f.Line, format: f.Format,
-		})
+		to.files = append(to.files, file)
 	}
 	return to
 }
@@ -303,20 +298,20 @@ func (s *sources) read(what string, from class) policy.Class {
 			s.failed(what, f, err)
 			continue
 		}
-		suspects := 0
 		entries, err := sendmail.ParseClassFile(data, f.format)
 		if err != nil {
 			s.add(f.path, 0, "%s: %v", what, err)
 		}
 		s.entries[f.path] = len(entries)
+		told := 0
 		for _, e := range entries {
 			names = append(names, e.Name)
 			wrong := s.suspect(what, e.Name)
 			if e.Marked {
 				wrong = "the file begins with a UTF-8 byte order mark, which sendmail takes for a part of the first name; save it without one"
 			}
-			if wrong != "" && suspects < maxSuspects {
-				suspects++
+			if wrong != "" && told < maxSuspects {
+				told++
 				s.warn(f.path, e.Line, "%s: %s", what, wrong)
 			}
 		}

@@ -38,7 +38,11 @@ Check it with milterd -check, which names every mistake by FILE:LINE.
 # REFERENCE
 
 `
-	for line := range strings.Lines(configs.Reference()) {
+	reference, err := os.ReadFile("../milterd.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(reference)) {
 		if strings.TrimSpace(line) != "" {
 			line = "    " + line
 		}

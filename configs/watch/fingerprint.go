@@ -8,16 +8,11 @@ import (
 )
 
 // fingerprint tells a changed file from the one noted; info is nil if there is no file.
-type fingerprint struct {
-	info fs.FileInfo
-}
+type fingerprint struct{ info fs.FileInfo }
 
 func takePrint(name string) fingerprint {
-	info, err := os.Stat(name)
-	if err != nil {
-		return fingerprint{}
-	}
-	return fingerprint{info: info}
+	info, _ := os.Stat(name)
+	return fingerprint{info}
 }
 
 func (p fingerprint) same(q fingerprint) bool {

@@ -88,22 +88,18 @@ func (w *Watcher) Add(names ...string) {
 // others.
 func (w *Watcher) InForce(names ...string) {
 	w.failed = false
-	wanted := make(map[string]bool)
-	directories := make(map[string]bool)
+	var wanted, directories []string
 	for _, name := range names {
-		name = absolute(name)
-		wanted[name] = true
-		for _, d := range directoriesOf(name) {
-			directories[d] = true
-		}
+		wanted = append(wanted, absolute(name))
+		directories = append(directories, directoriesOf(absolute(name))...)
 	}
-	maps.DeleteFunc(w.prints, func(name string, _ fingerprint) bool { return !wanted[name] })
+	maps.DeleteFunc(w.prints, func(name string, _ fingerprint) bool { return !slices.Contains(wanted, name) })
 	w.inForce = maps.Clone(w.prints)
 	if w.notify == nil {
 		return
 	}
 	for _, d := range w.notify.WatchList() {
-		if !directories[d] {
+		if !slices.Contains(directories, d) {
 			// It fails only if the directory is gone, and with it the watch.
 			_ = w.notify.Remove(d)
 		}
