@@ -66,7 +66,7 @@ type Verdict struct {
 	// Rule is what in the configuration decided: "FILE:LINE: KEY VALUE" for an
 	// access entry, else the name of the configured rule.
 	Rule string
-	// Reason says in one sentence why, in an administrator's words.
+	// Reason says why in one sentence, in an administrator's words.
 	Reason string
 	// Relay says why the client may relay, if that was asked and it may.
 	Relay string
@@ -81,13 +81,11 @@ type Verdict struct {
 	Trace []Step
 }
 
-// Shadow is what a check in shadow mode would have done.
+// Shadow is what a check in shadow mode would have done; the fields are those of Verdict.
 type Shadow struct {
-	Action Action
-	Reply  Reply
-	Check  string
-	Rule   string
-	Reason string
+	Action              Action
+	Reply               Reply
+	Check, Rule, Reason string
 }
 
 // String is the one-line form, without the reason.
@@ -105,13 +103,10 @@ type Step struct {
 	Check string
 	// Result is pass, accept, exempt, scrub or the action the check asked for. In shadow
 	// mode "shadow " stands before an action.
-	Result string
-	// Reason says why, in an administrator's words.
-	Reason string
-	// Probes are the access table keys tried, in order.
-	Probes []access.Probe
-	// Answers are the DNS answers used, in words.
-	Answers []string
+	Result  string
+	Reason  string
+	Probes  []access.Probe // the keys of the access table that were tried, in order
+	Answers []string       // the DNS answers used, in words
 }
 
 // String is the one-line form of a step, for the log:
