@@ -67,20 +67,17 @@ type Config struct {
 	Status   Status
 	Log      Log
 
-	// name is the file the configuration came from, empty for the embedded one.
-	name string
+	name string // the file, empty for the embedded one
+	// lines has the line of each key that the file holds, by its path, and settings the keys
+	// that the environment has set, which wins over the file. Such a key is the
+	// administrator's word and wins over sendmail.cf.
+	lines    map[string]int
+	settings map[string]setting
 	// entries is how many the access table and each class file had, by path, when Policy
 	// read them; leftOut counts those of the table that cannot be used.
 	entries map[string]int
 	leftOut int
-	// lines has the line of each key that the file holds, by its path. A key
-	// in it is the administrator's word and wins over sendmail.cf.
-	lines map[string]int
-	// settings has the keys that the environment has set. It wins over the file.
-	settings map[string]setting
-	// draft is read in place of the access table, if not empty.
-	draft string
-	// machine is what sendmail finds out about the machine it runs on.
+	draft   string // read in place of the access table, if not empty
 	machine machine
 }
 
@@ -260,13 +257,9 @@ func (c *Config) explicit(path string) bool {
 	return ok
 }
 
-// Place is where the configuration is.
-type Place struct {
-	// Flag is the -config flag, empty without one.
-	Flag string
-	// Fallback is read without a flag, if there is such a file.
-	Fallback string
-}
+// Place is where the configuration is: the -config flag, empty without one, or the file that
+// is read then, if there is such a file.
+type Place struct{ Flag, Fallback string }
 
 // File is the file that is, or would be, read.
 func (p Place) File() string { return cmp.Or(p.Flag, p.Fallback) }

@@ -16,25 +16,20 @@ import (
 
 // field is one key of a section.
 type field struct {
-	name string
-	// section holds the keys below this one.
-	section []field
-	// each makes the field of an entry, for a section whose keys the
-	// administrator chooses.
-	each func(key string) (field, error)
-	// example shows such an entry in messages; it may be empty.
+	name    string
+	section []field       // the keys below this one
+	value   func(v value) // takes the key's value, also if it is a section
+	// each makes the field of an entry, for a section whose keys the administrator
+	// chooses; example shows one in messages, and may be empty.
+	each    func(key string) (field, error)
 	example string
-	// value takes the key's value, also if it is a section.
-	value func(v value)
 }
 
 // decoder reads one configuration.
 type decoder struct {
 	report
-	// name is the file, or the variable, that is read.
-	name string
-	// top is the whole schema. It shows the right place of a misplaced key.
-	top []field
+	name string  // the file, or the variable, that is read
+	top  []field // the whole schema, which shows the right place of a misplaced key
 }
 
 // value is a key's value on its way into the configuration.

@@ -34,8 +34,7 @@ type DNS struct {
 // List is one DNS list.
 type List struct {
 	dnscheck.List
-	// Reply refuses what is listed; the zero value leaves it to the check's own.
-	Reply policy.Reply
+	Reply policy.Reply // the zero value leaves it to the check's own
 }
 
 // AsksDNS reports whether any check of this configuration asks the DNS.

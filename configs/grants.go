@@ -44,11 +44,9 @@ type Dovecot struct {
 
 // MailLog is a log that is followed for logins.
 type MailLog struct {
-	File string // a complete path
-	// Format is one of logFormats.
-	Format string
-	// Regexp is the expression of the format regexp for a whole line, valid, with a
-	// group addr.
+	File   string // a complete path
+	Format string // one of logFormats
+	// Regexp is that of the format regexp for a whole line, valid, with a group addr.
 	Regexp string
 }
 

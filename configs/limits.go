@@ -30,8 +30,7 @@ type Limits struct {
 // LimitRule is one limit.
 type LimitRule struct {
 	policy.Limit
-	// ExceptionsFile names the file of exceptions, empty for none.
-	ExceptionsFile string
+	ExceptionsFile string // empty for none
 }
 
 // maxLimits bounds the limits. Each is asked for each recipient.

@@ -17,11 +17,9 @@ const maxLoginLine = 64 << 10
 // names. A word that begins with # begins a comment.
 type loginFile struct {
 	source
-	key string
-	// says is what the file says of logins, wants the form of a line, for messages.
-	says, wants string
-	// most bounds the file, in octets.
-	most int64
+	key         string
+	says, wants string // what it says of logins, and the form of a line, for messages
+	most        int64  // octets of the file
 }
 
 // read calls take with the words of each line that has any, and reports what it complains

@@ -16,10 +16,8 @@ import (
 // Problem is one thing wrong with a configuration or with a file it names.
 type Problem struct {
 	File string
-	// Line is the line in File, 0 if the file as a whole is meant.
-	Line int
-	// Text says what is wrong and what was expected.
-	Text string
+	Line int    // 0 if the file as a whole is meant
+	Text string // what is wrong and what was expected
 }
 
 // String is the problem as FILE:LINE: TEXT.
@@ -91,12 +89,9 @@ func (p problems) err() error {
 type Severity int
 
 const (
-	// Note is something that could be better; nothing is wrong.
-	Note Severity = iota
-	// Warning is something that is hardly meant.
-	Warning
-	// Severe is something by which mail is lost, taken unfiltered or relayed.
-	Severe
+	Note    Severity = iota // could be better; nothing is wrong
+	Warning                 // is hardly meant
+	Severe                  // mail is lost, taken unfiltered or relayed
 )
 
 func (s Severity) String() string { return [...]string{"note", "warning", "error"}[s] }
@@ -109,8 +104,7 @@ func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil
 type Finding struct {
 	Problem
 	Severity Severity
-	// Cure is the line to write or the command to run, empty if Text says it.
-	Cure string
+	Cure     string // the line to write or the command to run, empty if Text says it
 }
 
 // FilterLine is the line of a sendmail.mc by which sendmail asks a milter at an address,

@@ -175,12 +175,11 @@ const maxSecretFile = 4096
 // secretKey is a key for a secret. Beside it stands one of the same name and _file,
 // for a file that holds the secret.
 type secretKey struct {
-	key  string
-	to   *Secret
-	path string
-	// least is the shortest secret in octets; the risk of a shorter one is why.
-	least int
-	why   string
+	key   string
+	to    *Secret
+	path  string
+	least int    // octets
+	why   string // the risk of a shorter one
 }
 
 func (c *Config) secrets() []secretKey {

@@ -19,12 +19,9 @@ import (
 type absence int
 
 const (
-	// mustExist: the administrator, or sendmail.cf, names the file.
-	mustExist absence = iota
-	// warnMissing: a default file; a machine without it is worth a warning.
-	warnMissing
-	// mayBeMissing: a file that is optional in sendmail, too.
-	mayBeMissing
+	mustExist    absence = iota // the administrator, or sendmail.cf, names the file
+	warnMissing                 // a default file; a machine without it is worth a warning
+	mayBeMissing                // a file that is optional in sendmail, too
 )
 
 // source is a file that a policy is made from, which file and line name.
@@ -48,9 +45,7 @@ type class struct {
 type sources struct {
 	report
 	findings []Finding
-	// entries counts what each file holds; one that need not be there holds
-	// nothing.
-	entries map[string]int
+	entries  map[string]int // what each file holds; one that need not be there: nothing
 
 	cf           string
 	access       source
@@ -60,9 +55,8 @@ type sources struct {
 	local, relay class
 	ownDomains   class
 	mechanisms   []string
-	leftOut      int // entries of the access table that cannot be used
-	// withoutTable: sendmail asks milterd about each recipient, and for no key of the table.
-	withoutTable bool
+	leftOut      int  // entries of the access table that cannot be used
+	withoutTable bool // sendmail asks milterd about each recipient, and for no key of the table
 }
 
 // sources settles where everything comes from: an explicit key, else

@@ -23,15 +23,15 @@ const controlTimeout = time.Minute
 
 // grantOptions are the commands about relay grants; the zero value lists them.
 type grantOptions struct {
-	// grant is the address to grant, revoke what to revoke: an address or a user.
-	grant, revoke string
-	user          string
+	grant  string // an address
+	revoke string // an address or a user
+	user   string
 }
 
 // limitOptions are the commands about limits; the zero value lists them.
 type limitOptions struct {
-	// block and release are logins; length is for how long, empty until it is released.
-	block, release, length string
+	block, release string // logins
+	length         string // for how long, empty until it is released
 }
 
 func runGrants(o *options, stdout, _ io.Writer) (int, error) {

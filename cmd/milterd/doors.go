@@ -24,8 +24,7 @@ type doors struct {
 	maps   *socketmap.Server
 	access *socketmap.Access
 	rcpt   *socketmap.Rcpt
-	// shut is the name of a door that is no longer served, nil while both are.
-	shut atomic.Pointer[string]
+	shut   atomic.Pointer[string] // the name of a door that is no longer served, nil while both are
 }
 
 func newDoors(r *reloader) *doors {

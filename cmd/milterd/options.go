@@ -16,20 +16,16 @@ import (
 
 // options is the command line.
 type options struct {
-	config string
-	// access is a draft of the access table.
-	access string
-	// user is whom to check as.
-	user    string
-	check   dryrun.Options
-	against string
-	typed   dryrun.Typed
-	grants  grantOptions
-	limits  limitOptions
-	// json: the report is for programs.
-	json bool
-	// recordings are where a report is made of.
-	recordings []string
+	config     string
+	access     string // a draft of the access table
+	user       string // whom to check as
+	check      dryrun.Options
+	against    string
+	typed      dryrun.Typed
+	grants     grantOptions
+	limits     limitOptions
+	json       bool     // the report is for programs
+	recordings []string // what a report is made of
 	advice     adviceOptions
 	probe      probeOptions
 }

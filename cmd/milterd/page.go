@@ -70,10 +70,8 @@ func (r *reloader) stops() *status.Stops {
 // reloadCounts count the reloads and say how the last one went.
 type reloadCounts struct {
 	succeeded, failed atomic.Uint64
-	// failing: the last one failed.
-	failing atomic.Bool
-	// last is when a policy was put in force last, in seconds of Unix time.
-	last atomic.Int64
+	failing           atomic.Bool  // the last one failed
+	last              atomic.Int64 // when a policy was put in force last, in seconds of Unix time
 }
 
 // loaded notes that a policy is put in force, at the start or by a reload.

@@ -28,15 +28,13 @@ const (
 // systems, and in directories that came later, no event tells of a change. It belongs to
 // one goroutine.
 type Watcher struct {
-	poll time.Duration
-	// notify is nil if the kernel gives no events.
-	notify *fsnotify.Watcher
+	poll   time.Duration
+	notify *fsnotify.Watcher // nil if the kernel gives no events
 	events <-chan fsnotify.Event
 	errors <-chan error
-	// prints is what each file looked like before it was read.
-	prints fingerprints
-	// inForce is what each file looked like when it was put in force.
-	inForce fingerprints
+	// prints and inForce are what each file looked like before it was read, and when it was
+	// put in force.
+	prints, inForce fingerprints
 	// renamed are the files that came into their places as they are, since they
 	// were noted.
 	renamed map[string]bool
@@ -155,8 +153,7 @@ func (w *Watcher) changed() string {
 
 // Wakeup is why Next returned.
 type Wakeup struct {
-	// Reason is why the files are to be read again.
-	Reason string
+	Reason string // why the files are to be read again
 	// Unfinished is set instead if they are not to be: this file may be half written
 	// and has been waited for in vain.
 	Unfinished string
