@@ -68,12 +68,9 @@ const (
 type LimitBy string
 
 const (
-	// ByLogin: who has authenticated, in the form of LoginName.
-	ByLogin LimitBy = "login"
-	// ByClient: the client's IPv4 address, or the /64 of its IPv6 address.
-	ByClient LimitBy = "client"
-	// BySender: the envelope sender, that of strangers apart. The null sender has no count.
-	BySender LimitBy = "sender"
+	ByLogin  LimitBy = "login"  // who has authenticated, in the form of LoginName
+	ByClient LimitBy = "client" // the client's IPv4 address, or the /64 of its IPv6 address
+	BySender LimitBy = "sender" // the envelope sender, that of strangers apart; the null sender has no count
 )
 
 // LimitWhom says whose mail a limit is for. The zero value is everybody's; else one of
@@ -178,11 +175,9 @@ type LimitQuery struct {
 
 // LimitAnswer is what one limit says. The zero value is room.
 type LimitAnswer struct {
-	// Rate is that with the least room, and Used how much of its burst was used before.
-	Rate Rate
-	Used int
-	// Wait is the time until there is room, in seconds, rounded up; 0 if there is.
-	Wait int
+	Rate Rate // that with the least room
+	Used int  // how much of its burst was used before
+	Wait int  // seconds until there is room, rounded up; 0 if there is
 }
 
 // limited reports whether a limit is for this client.
