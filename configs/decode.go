@@ -68,44 +68,39 @@ func (v value) fields(fields []field) {
 		return
 	}
 	v.keys(func(key string, below value) {
-		for _, f := range fields {
-			if f.name == key {
-				below.take(f)
-				return
-			}
-		}
-		if below.path == "grants.redis" {
+		i := slices.IndexFunc(fields, func(f field) bool { return f.name == key })
+		switch {
+		case i >= 0:
+			below.take(fields[i])
+		case below.path == "grants.redis":
 			movedRedis(below)
-			return
+		default:
+			v.add(v.name, v.config.lines[below.path], "unknown key %s, %s", below.path, v.hint(key, fields))
 		}
-		v.add(v.name, v.config.lines[below.path], "unknown key %s, %s", below.path, v.hint(key, fields))
 	})
 }
 
 // take reads the value of one key.
 func (v value) take(f field) {
-	if f.value != nil {
+	switch {
+	case f.value != nil:
 		if v.plain() {
 			f.value(v)
 		}
-		return
-	}
-	if f.each == nil {
+	case f.each == nil:
 		v.fields(f.section)
-		return
-	}
-	if f.example != "" && v.node.Kind == yaml.SequenceNode {
+	case f.example != "" && v.node.Kind == yaml.SequenceNode:
 		v.fail("%s, expected keys and values, such as %s", kind(v.node), f.example)
-		return
+	default:
+		v.keys(func(key string, below value) {
+			entry, err := f.each(key)
+			if err != nil {
+				v.add(v.name, v.config.lines[below.path], "%s: %v", v.path, err)
+				return
+			}
+			below.take(entry)
+		})
 	}
-	v.keys(func(key string, below value) {
-		entry, err := f.each(key)
-		if err != nil {
-			v.add(v.name, v.config.lines[below.path], "%s: %v", v.path, err)
-			return
-		}
-		below.take(entry)
-	})
 }
 
 // keys calls visit for each key of a mapping, with the value below it.
@@ -120,27 +115,23 @@ func (v value) keys(visit func(key string, below value)) {
 	for key, node := range pairs(v.node) {
 		below := value{decoder: v.decoder, path: join(v.path, key.Value), node: node}
 		name := value{decoder: v.decoder, path: v.path, node: key}
-		if key.Tag == "!!merge" {
+		line, twice := v.config.lines[below.path]
+		switch {
+		case key.Tag == "!!merge":
 			name.fail("a merge key (<<), expected the keys themselves")
-			continue
-		}
-		if !name.plain() {
-			continue
-		}
-		if key.Kind != yaml.ScalarNode || key.Tag == "!!null" || !isKey(key.Value) {
+		case !name.plain():
+		case key.Kind != yaml.ScalarNode || key.Tag == "!!null" || !isKey(key.Value):
 			name.fail("%s as a key, expected a name", kind(key))
-			continue
-		}
-		if line, twice := v.config.lines[below.path]; twice {
+		case twice:
 			v.add(v.name, key.Line, "%s: given twice, first on line %d", below.path, line)
-			continue
+		default:
+			v.config.lines[below.path] = key.Line
+			// A value that is missing has the place of what follows it.
+			if node.Tag == "!!null" && node.Value == "" {
+				node.Line = key.Line
+			}
+			visit(key.Value, below)
 		}
-		v.config.lines[below.path] = key.Line
-		// A value that is missing has the place of what follows it.
-		if below.node.Tag == "!!null" && below.node.Value == "" {
-			below.node.Line = key.Line
-		}
-		visit(key.Value, below)
 	}
 }
 
@@ -157,12 +148,7 @@ func (d *decoder) said(keys ...string) string {
 	return keys[len(keys)-1]
 }
 
-func join(path, key string) string {
-	if path == "" {
-		return key
-	}
-	return path + "." + key
-}
+func join(path, key string) string { return strings.TrimPrefix(path+"."+key, ".") }
 
 // kind says what a node is, in an administrator's words.
 func kind(n *yaml.Node) string {

@@ -97,24 +97,7 @@ func mode(to *policy.Mode) func(value) {
 	return oneOf(to, policy.ModeEnforce, policy.ModeShadow, policy.ModeOff)
 }
 
-// maxReply is the longest reply line, without its CR LF.
-const maxReply = 510
-
-func reply(to *policy.Reply) func(value) {
-	return parsed(to, func(s string) (policy.Reply, error) {
-		if !printable.IsASCII(s) {
-			return policy.Reply{}, fmt.Errorf("reply %s, expected printable ASCII on one line", quote(s))
-		}
-		if len(s) > maxReply {
-			return policy.Reply{}, fmt.Errorf("reply %s: %d octets, expected %d at most", quote(s), len(s), maxReply)
-		}
-		r, err := policy.ParseReply(s)
-		if err == nil {
-			err = r.CheckPlaceholders()
-		}
-		return r, err
-	})
-}
+func reply(to *policy.Reply) func(value) { return parsed(to, policy.ParseReply) }
 
 // checked takes text that check finds nothing wrong with.
 func checked(to *string, check func(string) error) func(value) {
