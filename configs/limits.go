@@ -193,9 +193,8 @@ func (s *sources) exceptions(key, path string) map[string][]policy.Rate {
 		source: s.config.source(key, path, mustExist), key: key,
 		says: "how much each may send", wants: "LOGIN RATE or LOGIN unlimited", most: maxExceptions,
 	}
-	all := make(map[string][]policy.Rate)
 	lines := make(map[string]int)
-	if !file.read(s, func(words []string, line int) error {
+	return readLogins(s, file, func(all map[string][]policy.Rate, words []string, line int) error {
 		login := access.Fold(file.login(s, words[0], line))
 		rates, err := exception(words[1:])
 		switch {
@@ -208,11 +207,7 @@ func (s *sources) exceptions(key, path string) map[string][]policy.Rate {
 		}
 		all[login], lines[login] = rates, line
 		return nil
-	}) {
-		return nil
-	}
-	s.entries[file.path] = len(all)
-	return all
+	})
 }
 
 // exception reads what stands behind a login; nothing for one that is not limited.

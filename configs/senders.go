@@ -95,28 +95,23 @@ func (c *Config) checkSenders(d *decoder) {
 
 const (
 	senderFileKey = "checks.sender_login.file"
-	// senderLine is the form of a line of that file.
-	senderLine = "LOGIN ADDRESS or LOGIN @DOMAIN"
+	senderLine    = "LOGIN ADDRESS or LOGIN @DOMAIN"
 )
 
 // logins reads the addresses that single logins may send as: LOGIN ADDRESS|@DOMAIN|* ...,
 // a login in one line or several.
-func (s *sources) logins(path string) map[string][]policy.SenderRule {
+func (s *sources) logins() map[string][]policy.SenderRule {
+	path := s.config.Checks.SenderLogin.File
 	if path == "" {
 		return nil
 	}
-	logins := make(map[string][]policy.SenderRule)
 	file := loginFile{
-		source: s.config.source(senderFileKey, s.config.Checks.SenderLogin.File, mustExist), key: senderFileKey,
+		source: s.config.source(senderFileKey, path, mustExist), key: senderFileKey,
 		says: "who may send as whom", wants: senderLine, most: maxClassFile,
 	}
-	if !file.read(s, func(words []string, line int) error {
+	return readLogins(s, file, func(logins map[string][]policy.SenderRule, words []string, line int) error {
 		return addLogin(logins, file.login(s, words[0], line), words, line)
-	}) {
-		return nil
-	}
-	s.entries[path] = len(logins)
-	return logins
+	})
 }
 
 // addLogin takes the words of one line about a login.
