@@ -18,9 +18,11 @@ const (
 	aboutBoth
 	// aboutTLS: the encryption, in words that are all known.
 	aboutTLS
-	// aboutEnvelope: the envelope's sender, or a recipient as the sender's host wrote
-	// it (ORCPT, RFC 3461), and nothing else.
-	aboutEnvelope
+	// aboutSender: the envelope's sender, and nothing else.
+	aboutSender
+	// aboutRecipient: a recipient, as it is or as the sender's host wrote it (ORCPT,
+	// RFC 3461), and nothing else.
+	aboutRecipient
 	// aboutAddress: an IP address, and nothing else.
 	aboutAddress
 	// aboutHost: a host and its IP address.
@@ -30,8 +32,10 @@ const (
 // topicOf classifies a comment, given in lower case without its parentheses.
 func topicOf(text string) topic {
 	switch {
-	case isEnvelope(text):
-		return aboutEnvelope
+	case isSender(text):
+		return aboutSender
+	case isRecipient(text):
+		return aboutRecipient
 	case isAddress(text):
 		return aboutAddress
 	case isTLS(text):
@@ -46,11 +50,18 @@ func topicOf(text string) topic {
 	return aboutUnknown
 }
 
-func isEnvelope(text string) bool {
+func isSender(text string) bool {
 	name, address, _ := strings.Cut(text, " ")
 	switch strings.TrimRight(name, ":") {
 	case "envelope-from", "envelope-sender", "return-path":
 		return address != "" && !strings.Contains(address, " ")
+	}
+	return false
+}
+
+func isRecipient(text string) bool {
+	name, address, _ := strings.Cut(text, " ")
+	switch strings.TrimRight(name, ":") {
 	case "orcpt":
 		return !holdsAddress(address)
 	case "for":

@@ -95,7 +95,9 @@ func (w *writer) keepsDateComment(t token) bool {
 		return !w.hides(text)
 	case t.about == aboutTLS:
 		return !w.with && w.sound(t)
-	case t.about == aboutEnvelope:
+	case t.about == aboutSender:
+		return (!w.client || w.isSender(text[strings.IndexByte(text, ' ')+1:])) && w.sound(t)
+	case t.about == aboutRecipient:
 		return !w.hides(text) && w.sound(t)
 	case t.about == aboutUnknown || t.about == aboutBoth:
 		return !w.version && !w.client && !(w.with && mentionsTLS(text))

@@ -6,14 +6,15 @@ import (
 )
 
 // Plan says what to change in a message's header by the rules, and what is left
-// alone although a rule applies to it. fields are the message's own, in order.
+// alone although a rule applies to it. fields are the message's own, in order, and
+// sender is the address that its envelope comes from, empty for the null sender.
 //
 // The edits have an order in which every index is right when its edit is made,
 // whether or not a deleted field still counts (it does for sendmail, not for
 // Postfix): changes from the top of the header to its end, then deletions from
 // the end to the top. A plan for the header that results has no edits.
-func Plan(fields []Field, rules *Rules) (edits []Edit, kept []Kept) {
-	targets := targetsOf(rules)
+func Plan(fields []Field, rules *Rules, sender string) (edits []Edit, kept []Kept) {
+	targets := targetsOf(rules, sender)
 	if len(targets) == 0 {
 		return nil, nil
 	}
@@ -56,10 +57,10 @@ type target struct {
 }
 
 // targetsOf lists the names that the rules apply to.
-func targetsOf(rules *Rules) []target {
+func targetsOf(rules *Rules, sender string) []target {
 	var targets []target
 	if rules.Client || rules.Version || rules.With {
-		targets = append(targets, target{name: "Received", change: newScrubber(rules).scrub})
+		targets = append(targets, target{name: "Received", change: newScrubber(rules, sender).scrub})
 	}
 	for _, rule := range rules.Fields {
 		if strings.EqualFold(rule.Name, "Received") || find(targets, rule.Name) != nil {

@@ -12,6 +12,8 @@ type scrubber struct {
 	// from and by are what stands in place of clients and of software, by one comment
 	// at most; empty if nothing does.
 	from, by []token
+	// sender is that of the message's envelope.
+	sender string
 	// These are used for one field after the other.
 	room  room
 	field received
@@ -19,8 +21,8 @@ type scrubber struct {
 	out   []token
 }
 
-func newScrubber(rules *Rules) *scrubber {
-	s := &scrubber{client: rules.Client, version: rules.Version, with: rules.With, room: newRoom()}
+func newScrubber(rules *Rules, sender string) *scrubber {
+	s := &scrubber{client: rules.Client, version: rules.Version, with: rules.With, sender: sender, room: newRoom()}
 	from, by := rules.From, rules.By
 	if checkFrom(from) != nil {
 		from = DefaultFrom
@@ -219,7 +221,7 @@ func (w *writer) word(c clause, n int, word string) string {
 	case clauseFor:
 		stays = stays || n == 0 || isCount(word) || strings.Contains(word, "@") && !w.hides(word)
 	case clauseEnvelope:
-		stays = stays || n == 0 && !w.hides(word)
+		stays = stays || n == 0 && w.isSender(word)
 	}
 	if !stays {
 		return ""
@@ -264,6 +266,14 @@ func (w *writer) idOf(id string) string {
 	return id
 }
 
+// isSender reports whether an address is that of the message's envelope, or none, and
+// does not name the client. Any other may be that of a user at the client's host, whose
+// name no from clause need give.
+func (w *writer) isSender(address string) bool {
+	address = strings.Trim(address, "<>")
+	return address == "" || strings.EqualFold(address, strings.Trim(w.sender, "<>")) && !w.hides(address)
+}
+
 // hides reports whether a text names a client that is to be hidden.
 func (w *writer) hides(text string) bool { return w.client && w.traces.named(lower(text)) }
 
@@ -301,7 +311,9 @@ func (w *writer) comment(p part, behindHost bool, t token) {
 	switch t.about {
 	case aboutTLS:
 		stays = !w.with
-	case aboutEnvelope:
+	case aboutSender:
+		stays = stays || w.isSender(text[strings.IndexByte(text, ' ')+1:])
+	case aboutRecipient:
 		stays = !w.hides(text)
 	case aboutAddress:
 		// An address behind the host in by is that host's.
