@@ -310,6 +310,7 @@ func (s *sources) read(what string, from class) policy.Class {
 			s.failed(what, f, err)
 			continue
 		}
+		s.checkOthers(f.path, what, 0o002)
 		suspects := 0
 		entries, err := sendmail.ParseClassFile(data, f.format)
 		if err != nil {

@@ -65,10 +65,11 @@ func Doctor(e Examined) []configs.Finding {
 			p.names(own, following)
 		}
 		p.mta()
-		p.relaying(found)
+		p.relaying()
 		p.ports()
 		p.telling()
 		p.tables()
+		p.modes()
 	}
 	p.findings = append(p.findings, found...)
 	p.surroundings()
