@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -114,6 +115,9 @@ func (c *Config) askSendmail(s *sources) {
 		return
 	}
 	for _, p := range cf.Problems {
+		if p.SettledBy != "" && c.explicit(p.SettledBy) {
+			continue
+		}
 		severity := Warning
 		if p.OpenRelay {
 			severity = Severe
@@ -157,7 +161,8 @@ func (c *Config) askSendmail(s *sources) {
 	if !c.explicit("checks.relay.trust_auth_mech") {
 		s.mechanisms = cf.TrustAuthMech
 		if len(cf.TrustAuthMech) == 0 {
-			s.warn(s.cf, 0, "no TRUST_AUTH_MECH, so AUTH does not entitle to relay; set checks.relay.trust_auth_mech if it shall")
+			offered := cmp.Or(cf.Options.Get("AuthMechanisms").Value, "LOGIN PLAIN")
+			s.find(Warning, "TRUST_AUTH_MECH(`"+offered+"')dnl", s.cf, 0, "no TRUST_AUTH_MECH, so AUTH does not entitle to relay; set checks.relay.trust_auth_mech if it shall")
 		}
 	}
 }

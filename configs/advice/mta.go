@@ -227,12 +227,15 @@ func (p *patient) surroundings() {
 	p.realms()
 }
 
-// saslauthd looks at no realm, unless it was started with -r.
-var saslauthd = regexp.MustCompile(`(?m)^\s*pwcheck_method:.*\bsaslauthd\b`)
+// saslauthd looks at no realm, unless it is started with -r.
+var (
+	saslauthd  = regexp.MustCompile(`(?m)^\s*pwcheck_method:.*\bsaslauthd\b`)
+	withRealms = regexp.MustCompile(`(?m)^\s*(?:OPTIONS|FLAGS|saslauthd_flags)=.*[\s"']-[a-zA-Z]*r\b`)
+)
 
 // realms looks for passwords that hold with any realm, if something goes by the login.
 func (p *patient) realms() {
-	if !saslauthd.MatchString(p.SASL) {
+	if !saslauthd.MatchString(p.SASL) || withRealms.MatchString(p.Saslauthd) {
 		return
 	}
 	byLogin := p.Config.Checks.SenderLogin.Mode != policy.ModeOff
