@@ -73,7 +73,7 @@ func replaceWord(text, word, by string) string {
 		}
 		begin, end := from+i, from+i+len(word)
 		b.WriteString(text[from:begin])
-		if (begin == 0 || !isAlnum(text[begin-1]) && text[begin-1] != '.') && (end == len(text) || !isAlnum(text[end]) && text[end] != '.') {
+		if (begin == 0 || !is(text[begin-1], alnum) && text[begin-1] != '.') && (end == len(text) || !is(text[end], alnum) && text[end] != '.') {
 			b.WriteString(by)
 		} else {
 			b.WriteString(word)
@@ -123,7 +123,7 @@ func TestWhateverAClientCallsItself(t *testing.T) {
 			t.Fatalf("scrubbed twice:\n%s\nonce:\n%s\nof\n%s", again, got, in)
 		}
 		want, left := new(room).parse(f.out, true), new(room).parse(got, true)
-		if want.byHost() != left.byHost() || len(want.date) != len(left.date) {
+		if want.byHost != left.byHost || len(want.date) != len(left.date) {
 			t.Fatalf("host or date lost:\n%s\nof\n%s", got, in)
 		}
 	})

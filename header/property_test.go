@@ -236,7 +236,7 @@ func invalid(name, value string) string {
 		}
 	}
 	if strings.EqualFold(name, "Received") {
-		if _, clean := lex(value); !clean {
+		if _, clean := tokensOf(value); !clean {
 			return "parentheses that do not match"
 		}
 		if _, date, _ := new(room).split(value); date == nil && strings.HasSuffix(value, ";") {
@@ -335,12 +335,12 @@ func TestADateStaysWhateverStandsAmongIt(t *testing.T) {
 
 func TestWhatIsNoDateIsNotTakenForOne(t *testing.T) {
 	for _, text := range []string{"", "yesterday", "22", "22 Nov 2026 at laptop", "10:00 on laptop", "203.0.113.8", "10.0.0.9 5", "2001:db8::8:1 22", "3405803784", "laptop.lan 22", "10:00:00:00 22"} {
-		if tokens, _ := lex(text); isDate(tokens) {
+		if tokens, _ := tokensOf(text); isDate(tokens) {
 			t.Errorf("%q is taken for a date", text)
 		}
 	}
 	for _, text := range dates {
-		if tokens, _ := lex(text); !isDate(tokens) {
+		if tokens, _ := tokensOf(text); !isDate(tokens) {
 			t.Errorf("%q is not taken for a date", text)
 		}
 	}
@@ -352,7 +352,7 @@ func (r received) valueOf(kind clause) string {
 		return ""
 	}
 	if kind == clauseBy {
-		return r.byHost()
+		return r.byHost
 	}
 	for _, t := range r.parts[r.chosen[kind]].values() {
 		if t.kind == kindWord {
