@@ -109,7 +109,6 @@ func (c *Config) checkReceivedField(s *sources, cf *sendmail.Config) {
 	if p := (policy.Policy{Received: c.Received, Ports: c.Ports}); !p.Scrubs() {
 		return
 	}
-	warn := func(format string, args ...any) { s.warn(s.cf, r.Line, format, args...) }
 	switch {
 	case !rules.Client:
 	case !r.Hides:

@@ -48,7 +48,7 @@ var fileTroubles = []trouble{
 		breaks: rewritten(hostNames, "shop\nexample.test\n"), cures: cured(hostNames, "shop.example\nexample.test\n"),
 		lines: []string{"MAIL FROM:<>", "RCPT TO:<root@shop.example>"}, bad: "^550 5.7.1", good: "^250 "},
 	{name: "an access map that milterd does not read", about: "the access map is of type text",
-		options: harness.Options{Config: "sendmail: {cf: " + stockCF + "}\n" + enforced, Include: "FEATURE(`access_db', `text -T<TMPF> " + accessFile + "')dnl\n" + harness.FilterLines,
+		options: harness.Options{Config: "sendmail: {cf: " + stockCF + "}\n" + enforced, Include: "FEATURE(`access_db', `text -k0 -v1 -T<TMPF> " + accessFile + "')dnl\n" + harness.FilterLines,
 			Files: map[string]string{"access": strings.Replace(mayRelay, "C", "c", 1)}},
 		cures: func(t *testing.T, env *harness.Env, _ finding) {
 			reconfigure(t, env, "sendmail: {cf: "+stockCF+"}\naccess: {file: "+accessFile+"}\n"+enforced)

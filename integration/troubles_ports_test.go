@@ -17,6 +17,9 @@ const (
 	following25 = "sendmail: {cf: " + stockCF + "}\n" + enforced
 	openMap     = "listen: {map: ['local:/run/milterd/map.sock', 'inet:8891@0.0.0.0']}\n"
 	closedMap   = "listen: {map: local:/run/milterd/map.sock}\n"
+	// stockPorts are those that m4 makes by itself.
+	stockPorts = "include(`/usr/share/sendmail/cf/m4/cf.m4')dnl\nOSTYPE(`debian')dnl\nDOMAIN(`debian-mta')dnl\ndefine(`confDOMAIN_NAME', `" + harness.Hostname + "')dnl\n" +
+		"define(`confDONT_PROBE_INTERFACES', `true')dnl\nFEATURE(`use_cw_file')dnl\nFEATURE(`access_db', , `skip')dnl\nMAILER(`local')dnl\nMAILER(`smtp')dnl\n"
 	// relaying hides the client of all that is relayed.
 	relaying = enforced + "received: {whose: [relayed]"
 )
@@ -24,6 +27,18 @@ const (
 // portTroubles are about rules that milterd has for what is not there, and doors that
 // stand open.
 var portTroubles = []trouble{
+	{name: "the stock port 587", about: "port 587 does not demand AUTH", options: harness.Options{Whole: stockPorts, Config: settled(shadow)},
+		cures: func(t *testing.T, env *harness.Env, f finding) { addLine(t, env, f.Cure) },
+		observe: func(t *testing.T, _ *harness.Env) string {
+			return conversation(t, stranger, submission, "MAIL FROM:<>")
+		},
+		bad: "^250 ", good: "^530 5.7.0"},
+	{name: "a port that takes no more connections", about: "so it could not be asked", live: true, options: harness.Options{Access: "ClientRate:" + harness.ServerAddr4 + "\t1\n", Config: settled(shadow)},
+		cured: harness.Options{Access: "ClientRate:" + harness.ServerAddr4 + "\t0\n", Config: settled(shadow)},
+		observe: func(t *testing.T, _ *harness.Env) string {
+			conversation(t, harness.ServerAddr4, port25, "greeting")
+			return conversation(t, harness.ServerAddr4, port25, "greeting")
+		}, bad: "^421 4.3.2 Connection rate limit exceeded", good: "^220 "},
 	{name: "rules for the name of a port", about: "ports.smtp: taken for the name of a daemon", options: harness.Options{Config: demanding("smtp")},
 		cures: reconfigures(demanding("25")), lines: []string{"MAIL FROM:<>"}, bad: "^250 ", good: "^530 5.7.0"},
 	{name: "rules for a daemon that is not there", about: "has Name=MTB, so these rules never apply", options: harness.Options{Config: demanding("MTB")},

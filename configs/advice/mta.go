@@ -75,7 +75,7 @@ func (p *patient) ports() {
 		modifiers := strings.Replace(d.Flags, "A", "", 1)
 		switch {
 		case d.Port == "587" && !d.Demands():
-			p.at(configs.Warning, d.Line, daemonLine(d, modifiers+"a"), "port 587 does not demand AUTH (M=a): strangers deliver there, past the rules of port 25%s", held(rule.Auth == policy.AuthRequire))
+			p.at(configs.Warning, d.Line, p.demanding(d, modifiers), "port 587 does not demand AUTH (M=a): strangers deliver there, past the rules of port 25%s", held(rule.Auth == policy.AuthRequire))
 		case d.Port == "25" && d.Offers() && rule.Auth == policy.AuthRefuse:
 			p.at(configs.Warning, d.Line, daemonLine(d, modifiers+"A"), "port 25 offers AUTH, and milterd refuses those who use it (ports.25.auth: refuse)")
 		case d.Port == "25" && d.Offers() && len(offered) > 0:
@@ -102,6 +102,24 @@ func (p *patient) rule(d sendmail.Daemon) policy.Port {
 		return rule
 	}
 	return p.Config.Ports[d.Port]
+}
+
+// demanding are the lines by which a port 587 demands AUTH. m4 itself makes the one that
+// stands there without a FEATURE(no_default_msa), and the port 25 that there is without a
+// DAEMON_OPTIONS.
+func (p *patient) demanding(port sendmail.Daemon, modifiers string) string {
+	if port.Name != "MSA" || port.Addr != "" || port.Flags != "E" {
+		return daemonLine(port, modifiers+"a")
+	}
+	lines := []string{"FEATURE(`no_default_msa')dnl   and these lines in place of all other DAEMON_OPTIONS:"}
+	for _, d := range p.cf.Daemons {
+		flags := d.Flags
+		if d.Line == port.Line {
+			flags = modifiers + "a"
+		}
+		lines = append(lines, daemonLine(d, flags))
+	}
+	return strings.Join(lines, "\n")
 }
 
 // daemonLine is a DAEMON_OPTIONS line.
@@ -132,7 +150,7 @@ func (p *patient) telling() {
 		p.at(configs.Note, g.Line, "define(`confSMTP_LOGIN_MSG', `$j $b')dnl", "the greeting tells the version of sendmail")
 	}
 	if r := p.cf.Received; r.ShowsVersion && !r.Hides {
-		p.at(configs.Note, r.Line, p.BothDoors, "the Received field tells the version of sendmail, and the client of your own users: milterd.m4 has one that does not")
+		p.at(configs.Note, r.Line, p.BothDoors+"   in place of FEATURE(`access_db') and of other lines for milterd", "the Received field tells the version of sendmail, and the client of your own users: milterd.m4 has one that does not")
 	}
 	privacy := o.Get("PrivacyOptions")
 	flags := privacyFlags(privacy.Value)

@@ -40,8 +40,8 @@ func TestRulesThatAcceptArePointedOut(t *testing.T) {
 
 func TestOtherWaysOfRelayingArePointedOut(t *testing.T) {
 	for text, want := range map[string]string{
-		"O DeliveryMode=deferred\n":                                        "1: DeliveryMode is deferred",
-		"O DeliveryMode=background\n":                                      "",
+		"O DeliveryMode=deferred\n":   "1: DeliveryMode is deferred",
+		"O DeliveryMode=background\n": "",
 	} {
 		if got := problems(read(t, text)); !strings.HasPrefix(got, want) || want == "" && got != "" {
 			t.Errorf("%q: %q, expected %q", text, got, want)
