@@ -21,6 +21,8 @@ type Grants struct {
 	TTL time.Duration
 	// MaxPerUser bounds the addresses that one user can open, Max all of them.
 	MaxPerUser, Max int
+	// RelayOnly: a grant lets a client relay, and lifts no refusal of the client.
+	RelayOnly bool
 	// Exclude are networks whose addresses get no grant, never nil; ExcludeOwn adds
 	// the addresses of this machine.
 	Exclude    []netip.Prefix
@@ -87,6 +89,7 @@ func (c *Config) grantsSchema() []field {
 		{name: "ttl", value: duration(&g.TTL, time.Second, 24*time.Hour)},
 		{name: "max_per_user", value: integer(&g.MaxPerUser, 1, 10_000)},
 		{name: "max", value: integer(&g.Max, 1, 10_000_000)},
+		{name: "relay_only", value: boolean(&g.RelayOnly)},
 		{name: "exclude", value: networksOr(func(words []string, networks []netip.Prefix) {
 			g.ExcludeOwn, g.Exclude = slices.Contains(words, "own"), append([]netip.Prefix{}, networks...)
 			for _, word := range words {

@@ -26,6 +26,8 @@ func (c *Config) Examine() (*policy.Policy, []Finding, error) {
 		Checks:   c.Checks,
 		Ports:    maps.Clone(c.Ports),
 		Received: c.receivedPolicy(),
+
+		GrantsRelayOnly: c.Grants.RelayOnly,
 	}
 	p.Checks.DNSBL = c.dnsblPolicy()
 	p.Limits = c.limitsPolicy(s)

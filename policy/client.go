@@ -11,13 +11,37 @@ func (s *Session) checkClient(e *evaluation) finding {
 		return pass("no entry for this client")
 	case m.Value.Accepts():
 		return finding{action: ActionAccept, final: true, reason: e.rule(m.Probe)}
-	case !s.clientByName && m.Value.Outranks() && s.grant() == GrantHeld:
+	case !s.clientByName && m.Value.Outranks() && s.lifts() == GrantHeld:
 		// sendmail, too, finds the grant of the whole address at the map door before
 		// it asks for networks.
 		return pass("the client's address holds a relay grant, which outranks " + e.rule(m.Probe))
 	}
 	f := e.entry(m, s.policy.Checks.Client.Reject, "the access table has an entry for this client")
 	if s.clientByName {
+		return f
+	}
+	return s.unlessLifted(e, f)
+}
+
+// RefusesAddress reports whether the access table refuses, discards or holds the mail of a
+// client by its address or its network. addr is the address as sendmail writes it.
+func (p *Policy) RefusesAddress(addr string) bool {
+	search := access.Search{Table: p.Access, Features: &p.Features, Unnoted: true}
+	return search.Address(access.Connect, addr).Value.Outranks()
+}
+
+// lifts is the state of the client's relay grant, if grants lift refusals of the client.
+func (s *Session) lifts() GrantState {
+	if s.policy.GrantsRelayOnly {
+		return GrantNone
+	}
+	return s.grant()
+}
+
+// unlessLifted is f, unless f refuses for good, and whether a relay grant lifts that
+// cannot be asked for now.
+func (s *Session) unlessLifted(e *evaluation, f finding) finding {
+	if s.policy.GrantsRelayOnly {
 		return f
 	}
 	return s.unlessGranted(e, f)

@@ -35,6 +35,8 @@ type Policy struct {
 	Ports map[string]Port
 	// Received says whose mail loses the traces of its client.
 	Received Scrub
+	// GrantsRelayOnly: a relay grant lets a client relay, and lifts no refusal of the client.
+	GrantsRelayOnly bool
 }
 
 // Mode says how a check's verdict is used.

@@ -35,7 +35,7 @@ func (s *Session) unlessExempt(e *evaluation, x Exempt, f finding) finding {
 	if !x.Relay {
 		return f
 	}
-	return s.unlessGranted(e, f)
+	return s.unlessLifted(e, f)
 }
 
 // ownRDNS acts on all names of the client.
@@ -89,7 +89,7 @@ func (s *Session) dnsExempt(e *evaluation, x Exempt) string {
 		if granted := s.entitlement(e); granted.ok && !s.conn.Shared {
 			return "it may relay: " + granted.reason
 		}
-		if s.grant() == GrantHeld && !s.conn.Shared {
+		if s.lifts() == GrantHeld && !s.conn.Shared {
 			return "it holds a relay grant"
 		}
 	}

@@ -14,7 +14,7 @@ func (s *Session) checkSenderDomain(e *evaluation) finding {
 	if why := s.dnsExempt(e, Exempt{Relay: true, Postmaster: true}); why != "" {
 		return finding{action: ActionAccept, exempt: true, reason: why}
 	}
-	return s.unlessGranted(e, s.findSenderDomain(e, name))
+	return s.unlessLifted(e, s.findSenderDomain(e, name))
 }
 
 func (s *Session) findSenderDomain(e *evaluation, name string) finding {
