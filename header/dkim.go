@@ -19,33 +19,25 @@ func isSignature(name string) bool {
 // sure that none is added.
 func cover(targets []target, f Field) {
 	sig := signature{field: f.Name}
-	names := make([]int, len(targets))
+	counts := make([]int, len(targets))
 	for tag := range strings.SplitSeq(f.Value, ";") {
 		name, value, _ := strings.Cut(tag, "=")
-		switch strings.TrimFunc(name, isBlank) {
+		switch trim(name, blank) {
 		case "d":
 			sig.domain = value
 		case "s":
 			sig.selector = value
 		case "h":
-			countNames(targets, names, value)
-		}
-	}
-	for i := range targets {
-		if t := &targets[i]; names[i] > t.signed {
-			t.signed, t.signer = names[i], sig
-		}
-	}
-}
-
-// countNames adds up how often each target stands in a list with colons.
-func countNames(targets []target, counts []int, list string) {
-	for name := range strings.SplitSeq(list, ":") {
-		name = strings.TrimFunc(name, isBlank)
-		for i := range targets {
-			if sameName(targets[i].Name, name) {
-				counts[i]++
+			for name := range strings.SplitSeq(value, ":") {
+				if i := find(targets, trim(name, blank)); i >= 0 {
+					counts[i]++
+				}
 			}
+		}
+	}
+	for i, n := range counts {
+		if t := &targets[i]; n > t.signed {
+			t.signed, t.signer = n, sig
 		}
 	}
 }
@@ -61,12 +53,12 @@ func tagText(value string) string {
 	const most = 100
 	text := strings.Map(func(r rune) rune {
 		switch {
-		case isBlank(r):
+		case r >= 0x80 || !is(byte(r), inHost|blank):
+			return '?'
+		case is(byte(r), blank):
 			return -1
-		case r < 0x80 && is(byte(r), inHost):
-			return r
 		}
-		return '?'
+		return r
 	}, value)
 	return text[:min(len(text), most)]
 }

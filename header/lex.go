@@ -174,7 +174,7 @@ func angleEnd(s string, i int) int {
 	switch {
 	case end == 0 || strings.LastIndexByte(text, '<') > 0:
 		return 0
-	case strings.IndexFunc(text, isBlank) >= 0 && !strings.EqualFold(joinWords(text), multiple):
+	case index(text, blank) >= 0 && !strings.EqualFold(joinWords(text), multiple):
 		return 0
 	}
 	return i + end

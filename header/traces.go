@@ -29,7 +29,7 @@ type hostWord struct {
 func hostWords(text string) iter.Seq[hostWord] {
 	return func(yield func(hostWord) bool) {
 		for begin, end := 0, 0; begin < len(text); begin = end + 1 {
-			for end = begin; end < len(text) && !is(text[end], notHost|slash); {
+			for end = begin; end < len(text) && is(text[end], inHost); {
 				end++
 			}
 			word := trim(text[begin:end], edge)

@@ -124,7 +124,7 @@ func isLink(word string) bool { return isA(word, linkWord) || isProtocol(word) }
 // of it is known to be, so that it cannot hold anything of the client.
 func isTLS(text string) bool {
 	about := false
-	for word := range split(text, separator|hyphen|joint) {
+	for word := range split(text, separator|joint) {
 		kind := tlsWordOf(word)
 		if kind == 0 {
 			return false
@@ -137,7 +137,7 @@ func isTLS(text string) bool {
 // isTLSText reports whether each word of text, in lower case, may stand beside
 // others that are about the encryption.
 func isTLSText(text string) bool {
-	for word := range split(text, separator|hyphen|joint) {
+	for word := range split(text, separator|joint) {
 		if tlsWordOf(word) == 0 {
 			return false
 		}
