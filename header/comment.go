@@ -138,9 +138,9 @@ func holdsAddress(text string) bool {
 		return false
 	}
 	name, rest, _ := strings.Cut(text, " ")
-	for word := range hostWords(text) {
-		if _, ok := parseAddress(word.text); ok && !word.slash {
-			return !isProduct(name) || !strings.HasPrefix(rest, word.text) && !strings.Contains(rest, "version ") && !strings.Contains(rest, "server ")
+	for word, slash := range hostWords(text) {
+		if _, ok := parseAddress(word); ok && !slash {
+			return !isProduct(name) || !strings.HasPrefix(rest, word) && !strings.Contains(rest, "version ") && !strings.Contains(rest, "server ")
 		}
 	}
 	return false

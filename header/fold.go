@@ -47,6 +47,7 @@ func (f *folder) write(tokens ...token) {
 	}
 	for i, t := range tokens {
 		switch {
+		case t.kind == kindSemicolon: // right behind what is there
 		case f.Len() == 0:
 			f.column++
 		case i == 0 && f.column+width > foldWidth:
@@ -61,12 +62,6 @@ func (f *folder) write(tokens ...token) {
 	}
 }
 
-// semicolon adds one right behind what is there.
-func (f *folder) semicolon() {
-	f.WriteByte(';')
-	f.column++
-}
-
 // compose writes the value of a Received field. A keyword is on the line of its
 // value, and if it can be, a comment or a date is on one line.
 func compose(head, date []token) string {
@@ -76,15 +71,11 @@ func compose(head, date []token) string {
 		if head[0].clause != clauseNone && len(head) > 1 && head[1].kind == kindWord {
 			n = 2
 		}
-		if head[0].kind == kindSemicolon {
-			f.semicolon()
-		} else {
-			f.write(head[:n]...)
-		}
+		f.write(head[:n]...)
 		head = head[n:]
 	}
 	if len(date) > 0 {
-		f.semicolon()
+		f.write(token{kind: kindSemicolon, text: ";"})
 	}
 	begin := 0
 	for i := range date {

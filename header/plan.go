@@ -38,7 +38,7 @@ func Plan(fields []Field, rules *Rules, sender string) (edits []Edit, kept []Kep
 		switch value, changed := t.change(f.Value, received); {
 		case !changed:
 		case t.seen > t.total-t.signed:
-			kept = append(kept, Kept{Name: f.Name, Index: t.seen, Reason: t.signer.reason()})
+			kept = append(kept, Kept{Name: f.Name, Index: t.seen, Reason: reason(t.signer)})
 		case value == "":
 			deletions = append(deletions, Edit{Name: f.Name, Index: t.seen, Delete: true, Old: f.Value})
 		default:
@@ -58,7 +58,7 @@ type target struct {
 	// signed is how many of them, from the last up, a signature covers, and signer
 	// the signature that covers most.
 	signed int
-	signer signature
+	signer Field
 }
 
 // scrub is the action for Received fields.

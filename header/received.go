@@ -118,6 +118,7 @@ const maxDate = 1000
 // comment, hides it. What stands behind the date, such as Courier's id or another
 // semicolon, is taken to stand before it.
 func (r *received) split(value string) (head, date []token) {
+	value = oneLine(value)
 	low := lower(value)
 	if i := strings.LastIndexByte(value, ';'); i >= 0 && len(value)-i <= maxDate {
 		if r.tail, r.clean = lex(r.tail, value[i+1:], low[i+1:]); r.clean {

@@ -34,8 +34,8 @@ func newScrubber(rules *Rules, sender string) *scrubber {
 	}
 	s := &scrubber{client: rules.Client, version: rules.Version, with: rules.With, sender: strings.Trim(sender, "<>")}
 	s.from, _ = tokensOf(from)
-	if by != "" {
-		s.by = commentOf(by, lower(by))
+	if comment, _ := tokensOf(by); len(comment) > 0 {
+		s.by = comment[0]
 	}
 	s.instead = cmp.Or(by, DefaultBy)
 	if s.client {

@@ -122,27 +122,23 @@ func isLink(word string) bool { return isA(word, linkWord) || isProtocol(word) }
 
 // isTLS reports whether text, in lower case, is about the encryption and each word
 // of it is known to be, so that it cannot hold anything of the client.
-func isTLS(text string) bool {
-	about := false
-	for word := range split(text, separator|joint) {
-		kind := tlsWordOf(word)
-		if kind == 0 {
-			return false
-		}
-		about = about || kind&tlsWord != 0
-	}
-	return about && !holdsAddress(text)
-}
+func isTLS(text string) bool { return tlsTextOf(text)&tlsWord != 0 && !holdsAddress(text) }
 
 // isTLSText reports whether each word of text, in lower case, may stand beside
 // others that are about the encryption.
-func isTLSText(text string) bool {
+func isTLSText(text string) bool { return tlsTextOf(text) != 0 }
+
+// tlsTextOf says what tlsWordOf does of the words of text, nothing if one is unknown.
+func tlsTextOf(text string) words {
+	all := plainWord
 	for word := range split(text, separator|joint) {
-		if tlsWordOf(word) == 0 {
-			return false
+		kind := tlsWordOf(word)
+		if kind == 0 {
+			return 0
 		}
+		all |= kind
 	}
-	return true
+	return all
 }
 
 // tlsWordOf says whether a word is about TLS, a plain one such as a number or the
