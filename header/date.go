@@ -226,7 +226,7 @@ func (w *writer) keepsDateComment(t token) bool {
 	case t.about == aboutUnknown || t.about == aboutBoth:
 		return !w.version && !w.client && !(w.with && mentionsTLS(t.lower))
 	}
-	return w.keeps(t)
+	return w.keeps(t) && w.sound(t)
 }
 
 // isZoneName reports whether text, in lower case, is the name of a time zone:
