@@ -179,7 +179,8 @@ func (w *writer) dateTokens() []token {
 // if it looks like one and stands where one is missing: a short word before the time,
 // that is none of the client's.
 func (w *writer) dateWords() []bool {
-	keep := make([]bool, len(w.received.date))
+	keep := append(w.keep[:0], make([]bool, len(w.received.date))...)
+	w.keep = keep
 	names, last := 0, -1 // of the names that are known, and the place of the time
 	for i, t := range w.received.date {
 		if t.kind != kindWord {

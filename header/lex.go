@@ -32,15 +32,15 @@ const maxToken = 900
 
 // tokensOf splits a value into tokens. clean is false if parentheses do not match.
 func tokensOf(value string) (tokens []token, clean bool) {
-	text := oneLine(value)
-	return lex(nil, text, lower(text))
+	text, low := oneLine(value)
+	return lex(nil, text, low)
 }
 
 // lex splits a value of one line, that is given in lower case too, into tokens, and
 // puts them in room.
 func lex(room []token, s, low string) (tokens []token, clean bool) {
-	const tokenSize = 14 // in octets, more or less
-	tokens = slices.Grow(room[:0], 8+len(s)/tokenSize)
+	const tokenSize = 10 // in octets, more or less
+	tokens = slices.Grow(room[:0], 2+len(s)/tokenSize)
 	clean = true
 	flat := false // parentheses are only white space
 	for i := 0; i < len(s); {
@@ -205,22 +205,31 @@ func matches(text string) bool {
 	return open == [3]int{} && !quoted
 }
 
-// oneLine makes each run of white space one blank. A backslash before white space
-// goes, since a line may be folded there; so does one at the end of a word.
-func oneLine(s string) string {
+// oneLine makes each run of white space of a value one blank, and returns it in lower
+// case too. A backslash before white space goes, since a line may be folded there; so
+// does one at the end of a word.
+func oneLine(value string) (text, low string) {
 	var room [1024]byte
-	b := room[:0]
-	for i := range len(s) {
-		if !is(s[i], blank) {
-			b = append(b, s[i])
+	line := append(room[:0], value...)
+	n := 0 // octets that stay
+	for _, c := range line {
+		if !is(c, blank) {
+			line[n] = c
+			n++
 			continue
 		}
-		if b = bytes.TrimRight(b, `\`); len(b) > 0 && b[len(b)-1] != ' ' {
-			b = append(b, ' ')
+		for n > 0 && line[n-1] == '\\' {
+			n--
+		}
+		if n > 0 && line[n-1] != ' ' {
+			line[n] = ' '
+			n++
 		}
 	}
-	if string(b) == s {
-		return s
+	line = bytes.TrimSuffix(line[:n], []byte(" "))
+	if text = value; string(line) != value {
+		text = string(line)
 	}
-	return string(b)
+	fold(line)
+	return text, string(line)
 }

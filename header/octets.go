@@ -98,16 +98,20 @@ func trim(text string, ends class) string {
 
 // lower folds A to Z and leaves all other octets as they are.
 func lower(s string) string {
-	i := index(s, upper)
-	if i < 0 {
+	if index(s, upper) < 0 {
 		return s
 	}
 	var room [512]byte
 	b := append(room[:0], s...)
-	for ; i < len(b); i++ {
-		if is(b[i], upper) {
-			b[i] += 'a' - 'A'
+	fold(b)
+	return string(b)
+}
+
+// fold is lower in place.
+func fold(b []byte) {
+	for i, c := range b {
+		if is(c, upper) {
+			b[i] = c + 'a' - 'A'
 		}
 	}
-	return string(b)
 }

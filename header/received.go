@@ -23,6 +23,9 @@ const (
 
 // keyword says which clause a word, in lower case, begins.
 func keyword(word string) clause {
+	if len(word) > len("from") && len(word) != len("envelope-from") {
+		return clauseNone
+	}
 	for _, k := range keywords {
 		if k.word == word {
 			return k.clause
@@ -105,7 +108,7 @@ func (r *received) parse(value string, repair bool) *received {
 	isLong := func(t token) bool { return len(t.text) > maxToken }
 	r.head, r.date = slices.DeleteFunc(head, isLong), slices.DeleteFunc(date, isLong)
 	r.cut = len(r.head)+len(r.date) < len(head)+len(date)
-	r.parts = partsOf(r.parts[:0], r.head)
+	r.parts = partsOf(slices.Grow(r.parts[:0], int(clauses)), r.head)
 	r.choose()
 	return r
 }
@@ -118,8 +121,7 @@ const maxDate = 1000
 // comment, hides it. What stands behind the date, such as Courier's id or another
 // semicolon, is taken to stand before it.
 func (r *received) split(value string) (head, date []token) {
-	value = oneLine(value)
-	low := lower(value)
+	value, low := oneLine(value)
 	if i := strings.LastIndexByte(value, ';'); i >= 0 && len(value)-i <= maxDate {
 		if r.tail, r.clean = lex(r.tail, value[i+1:], low[i+1:]); r.clean {
 			if n := dateEnd(r.tail); n > 0 {

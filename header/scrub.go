@@ -22,6 +22,7 @@ type scrubber struct {
 	field     received
 	traces    traces
 	out, date []token
+	keep      []bool
 }
 
 func newScrubber(rules *Rules, sender string) *scrubber {

@@ -87,12 +87,9 @@ func isA(word string, sets words) bool {
 	if len(word) > len(b) {
 		return false
 	}
-	for i := range copy(b[:], word) {
-		if is(b[i], upper) {
-			b[i] += 'a' - 'A'
-		}
-	}
-	return vocabulary[string(b[:len(word)])]&sets != 0
+	n := copy(b[:], word)
+	fold(b[:n])
+	return vocabulary[string(b[:n])]&sets != 0
 }
 
 // isProtocol reports whether a word of a with clause is the name of a protocol, alone
