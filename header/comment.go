@@ -51,7 +51,7 @@ func topicOf(text string) topic {
 		return aboutAddress
 	case isTLS(text):
 		return aboutTLS
-	case ownName(text) < len(text):
+	case ownName(text) != text:
 		return aboutBoth
 	case namesClient(text):
 		return aboutClient
@@ -61,20 +61,16 @@ func topicOf(text string) topic {
 	return aboutUnknown
 }
 
-// ownName returns the length of what an MTA says of itself before it comes to
-// the user that called it.
-func ownName(text string) int {
-	i := -1
+// ownName is what an MTA says of itself before it comes to the user that called it.
+func ownName(text string) string {
+	name := text
 	switch {
 	case strings.HasPrefix(text, "qmail"):
-		i = strings.Index(text, " invoked ")
+		name, _, _ = strings.Cut(text, " invoked ")
 	case strings.HasPrefix(text, "postfix"):
-		i = strings.Index(text, ", from ")
+		name, _, _ = strings.Cut(text, ", from ")
 	}
-	if i < 0 {
-		return len(text)
-	}
-	return i
+	return name
 }
 
 // namesClient reports whether a text is a mailbox, or holds a word that stands

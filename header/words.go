@@ -1,6 +1,9 @@
 package header
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // words is a set of words that are known.
 type words uint16
@@ -21,12 +24,9 @@ const (
 	// versionWord announces a version.
 	versionWord
 	// protocolWord is a protocol: one of RFC 3848 and the IANA registry of mail
-	// transmission types, or what mail software is known to write instead. smtpPrefix
-	// and smtpSuffix stand around SMTP in the names of its variants. A linkWord is no
-	// protocol and may follow via.
+	// transmission types, or what mail software is known to write instead. A linkWord
+	// is no protocol and may follow via.
 	protocolWord
-	smtpPrefix
-	smtpSuffix
 	linkWord
 	// dayName is a day or month: those of English, and of other languages the ones
 	// that looksLikeDateName does not find. noDayName only looks like one. A
@@ -55,9 +55,7 @@ var vocabulary = vocabularyOf(map[words]string{
 	versionWord: "version ver v release rel build revision rev",
 	protocolWord: "smtp esmtp esmtpa esmtps esmtpsa lmtp lmtpa lmtps lmtpsa utf8lmtp utf8lmtpa utf8lmtps utf8lmtpsa mms http https httpu local uucp uucp-dom" +
 		" qmqp qmtp mapi imap imap4 imaps pop pop2 pop3 pop3s apop jmap odmr etrn nntp nnfmp nnmp tcp decnet mail-11 nje niftp x400 x.400 ftp",
-	smtpPrefix: "a b x s biz utf8 local- batch-",
-	smtpSuffix: "a s sa as p x tls ssl auth dsn",
-	linkWord:   "socket smtpd stdio rmail internet arpanet bitnet csnet janet phonenet x.25 x25 dialup news",
+	linkWord: "socket smtpd stdio rmail internet arpanet bitnet csnet janet phonenet x.25 x25 dialup news",
 	dayName: "mon tue wed thu fri sat sun jan feb mar apr may jun jul aug sep sept oct nov dec" +
 		" monday tuesday wednesday thursday friday saturday sunday" +
 		" january february march april june july august september october november december" +
@@ -102,16 +100,11 @@ func isProtocol(word string) bool {
 	if found && !isTLSText(lower(rest)) && !isProtocol(rest) {
 		return false
 	}
-	return isA(name, protocolWord) || isSMTP(lower(name))
+	return isA(name, protocolWord) || smtpForm.MatchString(lower(name))
 }
 
-// isSMTP reports whether a word, in lower case, is SMTP or one of its variants:
-// esmtpsa, asmtp, bsmtp, local-esmtp, esmtp-tls.
-func isSMTP(word string) bool {
-	before, after, ok := strings.Cut(word, "smtp")
-	before, after = strings.TrimSuffix(before, "e"), strings.TrimLeft(after, "-_+")
-	return ok && (before == "" || isA(before, smtpPrefix)) && (after == "" || isA(after, smtpSuffix))
-}
+// smtpForm is SMTP or one of its variants: esmtpsa, asmtp, bsmtp, local-esmtp, esmtp-tls.
+var smtpForm = regexp.MustCompile(`^(a|b|x|s|biz|utf8|local-|batch-)?e?smtp[-_+]*(a|s|sa|as|p|x|tls|ssl|auth|dsn)?$`)
 
 // isLink reports whether a word is the name of a link that via may name, or of a
 // protocol, which some software writes there.

@@ -220,7 +220,7 @@ func (w *writer) software(p part, t token) {
 		}
 		t = w.by
 	case w.client && t.about == aboutBoth:
-		name := "(" + inside(t.text)[:ownName(t.lower)] + ")"
+		name := "(" + inside(t.text)[:len(ownName(t.lower))] + ")"
 		if t = commentOf(name, lower(name)); w.leaks(t.lower) {
 			return
 		}
