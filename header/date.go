@@ -120,7 +120,7 @@ func isDate(tokens []token) bool {
 const maxLooseDate = 9
 
 // trailingDate splits tokens before a date at their end that no semicolon stands
-// before. It has to be one in the form of RFC 5322.
+// before. It has to be one in a form that is likely to be nothing else.
 func trailingDate(tokens []token) (head, date []token) {
 	for i := max(0, len(tokens)-maxLooseDate); i < len(tokens); i++ {
 		if parsesAsDate(tokens[i:]) {
@@ -130,9 +130,9 @@ func trailingDate(tokens []token) (head, date []token) {
 	return tokens, nil
 }
 
-// parsesAsDate reports whether tokens are a date in the form of RFC 5322, with
-// comments behind it. net/mail is slow and does not look at what follows a date, so
-// the words are looked at first.
+// parsesAsDate reports whether tokens are a date, with comments behind it: in the form
+// of RFC 5322, or 2024-02-05 10:00:00 +0100. net/mail is slow and does not look at what
+// follows a date, so the words are looked at first.
 func parsesAsDate(tokens []token) bool {
 	var words []string
 	var kinds [maxLooseDate]dateWord
@@ -148,6 +148,9 @@ func parsesAsDate(tokens []token) bool {
 		}
 	}
 	form := kinds[:]
+	if form[0] == dateNumber|dateName && form[1] == dateTime && form[2] == dateZone {
+		return true
+	}
 	if form[0]&dateName != 0 {
 		form = form[1:]
 	}

@@ -28,7 +28,8 @@
 //
 //   - The date is what follows the last semicolon behind which there is one. What
 //     stands behind the date, such as Courier's id, counts as if it stood before it.
-//     Without a semicolon, a date of RFC 5322 at the end is taken for the date.
+//     Without a semicolon, a date of RFC 5322 at the end is taken for the date, or one
+//     such as 2024-02-05 10:00:00 +0100.
 //   - The word after from is its value, also if it is a keyword: a client may call
 //     itself anything. Only "from by HOST" with no other by has no value.
 //   - Of several by clauses, the last one that names a host counts; of with and via

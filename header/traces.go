@@ -106,13 +106,13 @@ func holdsWord(text, word string) bool {
 }
 
 // leak reports whether text, in lower case, may tell of a client: it names this
-// one, or holds any address, host name or mailbox.
+// one, speaks of a client or host, or holds any address, host name or mailbox.
 func (t *traces) leak(text string) bool {
 	if t.named(text) {
 		return true
 	}
 	for word, slash := range hostWords(text) {
-		if _, ok := parseAddress(word); ok && !slash || isHostName(word) || strings.Contains(word, "@") {
+		if _, ok := parseAddress(word); ok && !slash || isHostName(word) || strings.Contains(word, "@") || word == "client" || word == "host" {
 			return true
 		}
 	}

@@ -54,7 +54,7 @@ var vocabulary = vocabularyOf(map[words]string{
 	addressWord: "for from ip client address host see of to at by via with unknown unverified",
 	versionWord: "version ver v release rel build revision rev",
 	protocolWord: "smtp esmtp esmtpa esmtps esmtpsa lmtp lmtpa lmtps lmtpsa utf8lmtp utf8lmtpa utf8lmtps utf8lmtpsa mms http https httpu local uucp uucp-dom" +
-		" qmqp qmtp mapi imap imap4 imaps pop pop2 pop3 pop3s apop jmap odmr etrn nntp nnfmp nnmp tcp decnet mail-11 nje niftp x400 x.400 ftp",
+		" qmqp qmtp mapi imap imap4 imap4-ssl imaps pop pop2 pop3 pop3-ssl pop3s apop jmap odmr etrn nntp nnfmp nnmp tcp decnet mail-11 nje niftp x400 x.400 ftp",
 	linkWord: "socket smtpd stdio rmail internet arpanet bitnet csnet janet phonenet x.25 x25 dialup news",
 	dayName: "mon tue wed thu fri sat sun jan feb mar apr may jun jul aug sep sept oct nov dec" +
 		" monday tuesday wednesday thursday friday saturday sunday" +
