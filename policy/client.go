@@ -5,12 +5,12 @@ import "milterd/policy/access"
 // checkClient looks the client up under Connect: and untagged, by name and then
 // by address (check_relay).
 func (s *Session) checkClient(e *evaluation) finding {
-	m := e.lookUpOnce(&s.client, s.lookupClient)
+	m := once(e, &s.client, s.lookupClient)
 	switch {
 	case !m.Found():
 		return pass("no entry for this client")
 	case m.Value.Accepts():
-		return finding{action: ActionAccept, final: true, reason: e.rule(m.Probe)}
+		return accept(e.rule(m.Probe))
 	case !s.clientByName && m.Value.Outranks() && s.lifts() == GrantHeld:
 		// sendmail, too, finds the grant of the whole address at the map door before
 		// it asks for networks.
@@ -49,7 +49,7 @@ func (s *Session) unlessLifted(e *evaluation, f finding) finding {
 
 // lookupClient is the look-ups of check_relay. A client without an address, which
 // submits on this host, is not looked up.
-func (s *Session) lookupClient(search *access.Search) access.Match {
+func (s *Session) lookupClient(e *evaluation) access.Match {
 	if s.clientAddr == "" {
 		return access.Match{}
 	}
@@ -58,10 +58,10 @@ func (s *Session) lookupClient(search *access.Search) access.Match {
 		name = s.conn.PTR
 	}
 	if name != "" {
-		if m := search.Domain(access.Connect, name); m.Found() {
+		if m := e.search.Domain(access.Connect, name); m.Found() {
 			s.clientByName = true
 			return m
 		}
 	}
-	return search.Address(access.Connect, s.clientAddr)
+	return e.search.Address(access.Connect, s.clientAddr)
 }

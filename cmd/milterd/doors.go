@@ -16,7 +16,6 @@ import (
 	"milterd/milter/service"
 	"milterd/milter/socketmap"
 	"milterd/milter/status"
-	"milterd/policy/replay/record"
 )
 
 // doors are the two servers that sendmail asks.
@@ -29,25 +28,20 @@ type doors struct {
 	shut atomic.Pointer[string]
 }
 
-func newDoors(r *reloader, recorder *record.Recorder) *doors {
+func newDoors(r *reloader) *doors {
 	limit := r.config.Listen.MaxConnections
 	current := func() door.Snapshot { return *r.current.Load() }
 	noted := func(line *door.Line) { r.tally.Add(time.Now(), line) }
 	d := &doors{access: socketmap.NewAccess(current, r.logger), rcpt: socketmap.NewRcpt(current, r.logger)}
 	d.access.Noted, d.rcpt.Noted = noted, noted
-	config := milter.Config{
-		Current:        current,
-		Logger:         r.logger,
-		Noted:          noted,
-		MaxConnections: limit,
-	}
-	if recorder != nil {
-		config.NewEvaluator, d.rcpt.NewEvaluator = recorder.NewSession, recorder.NewQuestion
+	config := milter.Config{Current: current, Logger: r.logger, Noted: noted, MaxConnections: limit}
+	if r.recorder != nil {
+		config.NewEvaluator, d.rcpt.NewEvaluator = r.recorder.NewSession, r.recorder.NewQuestion
 	}
 	d.filter = milter.NewServer(config)
 	d.maps = socketmap.NewServer(socketmap.Config{
 		// received is what the includes of older versions ask.
-		Maps:           map[string]socketmap.Map{"milterd": d.rcpt, "access": d.access, "received": socketmap.NewReceived(current)},
+		Maps:           map[string]socketmap.Map{"milterd": d.rcpt.Lookup, "access": d.access.Lookup, "received": socketmap.Received(current)},
 		Seen:           func(client netip.Addr) { current().NAT.SeenAtMap(client) },
 		Logger:         r.logger,
 		MaxConnections: limit,
@@ -104,12 +98,8 @@ func (d *doors) shutdown(ctx context.Context) error {
 
 // stopped logs what the doors have done.
 func (d *doors) stopped(logger *slog.Logger) {
-	filter, maps := d.filter.Stats(), d.maps.Stats()
-	lookups := uint64(0)
-	for _, n := range maps.Lookups {
-		lookups += n
-	}
-	logger.Info("stopped", "connections", filter.Connections, "refused", filter.Refused+maps.Refused,
-		"malformed", filter.Malformed+maps.Malformed, "panics", filter.Panics+maps.Panics,
-		"map_connections", maps.Connections, "map_lookups", lookups)
+	filter, maps := d.filter.Counters(), &d.maps.Counters
+	logger.Info("stopped", "connections", filter.Connections.Load(), "refused", filter.Refused.Load()+maps.Refused.Load(),
+		"malformed", filter.Malformed.Load()+maps.Malformed.Load(), "panics", filter.Panics.Load()+maps.Panics.Load(),
+		"map_connections", maps.Connections.Load(), "map_lookups", d.maps.Lookups())
 }
