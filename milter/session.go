@@ -42,7 +42,11 @@ type session struct {
 	// when its facts could not be taken in: every MAIL is then refused for now.
 	evaluator policy.Evaluator
 
-	// One message.
+	message
+}
+
+// message is the one that is under way.
+type message struct {
 	inMessage bool
 	from      string
 	auth      policy.Auth
@@ -267,12 +271,8 @@ func (s *session) endConnection() {
 }
 
 func (s *session) endMessage() {
-	s.inMessage = false
-	s.from, s.auth = "", policy.Auth{}
-	s.queueID = ""
+	s.message = message{}
 	s.kept.fields = nil
-	s.tally = tally{}
-	s.accepted, s.muddle = nil, nil
 }
 
 // noteQueueID keeps the queue id for the log. sendmail has it from the

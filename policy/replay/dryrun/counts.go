@@ -3,9 +3,9 @@ package dryrun
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
-	"strings"
 )
 
 // mostKinds bounds the kinds that are counted apart: an access table may have any
@@ -46,7 +46,7 @@ func (c *counts) merge(block *counts) {
 }
 
 // list writes a line for each kind, the most frequent first.
-func (c *counts) list(b *strings.Builder) {
+func (c *counts) list(w io.Writer) {
 	kinds := slices.SortedFunc(maps.Keys(c.kinds), func(x, y kind) int {
 		return cmp.Or(cmp.Compare(c.kinds[y], c.kinds[x]), x.compare(y))
 	})
@@ -56,9 +56,9 @@ func (c *counts) list(b *strings.Builder) {
 			rest += c.kinds[k]
 			continue
 		}
-		fmt.Fprintf(b, "%10d  %s\n", c.kinds[k], k)
+		fmt.Fprintf(w, "%10d  %s\n", c.kinds[k], k)
 	}
 	if rest > 0 {
-		fmt.Fprintf(b, "%10d  of other kinds\n", rest)
+		fmt.Fprintf(w, "%10d  of other kinds\n", rest)
 	}
 }

@@ -3,7 +3,6 @@ package dryrun
 import (
 	"cmp"
 	"fmt"
-	"io"
 	"strings"
 
 	"milterd/policy"
@@ -63,15 +62,6 @@ func (t *tally) merge(block *tally) {
 	t.unreadable = t.unreadable || block.unreadable
 	t.note = cmp.Or(t.note, block.note)
 	t.lacks.merge(block.lacks)
-}
-
-// writeTable lists the verdicts by what decided them, the most frequent first.
-func (t *tally) writeTable(w io.Writer) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "more than %d sessions: only what differs is printed (-explain prints all, -session ID one)\n", mostPrinted)
-	t.kinds.list(&b)
-	_, err := io.WriteString(w, b.String())
-	return err
 }
 
 // String is the last line of a dry run.
