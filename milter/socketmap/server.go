@@ -25,9 +25,8 @@ import (
 // DefaultMaxConnections is the connection limit if Config names none.
 const DefaultMaxConnections = 4096
 
-// DefaultIdleTimeout is how long a connection may be silent if Config does not
-// say: a little above the two hours that sendmail lets an SMTP client be
-// silent. A connection that is closed earlier costs its sendmail process a look-up.
+// DefaultIdleTimeout is how long a connection may be silent if Config does not say; see
+// Connections in the package comment.
 const DefaultIdleTimeout = 7210 * time.Second
 
 // Config is what a Server needs. Maps is required.
