@@ -150,7 +150,7 @@ func (c *conn) ended(err error) {
 	s := c.server
 	if malformed := malformedError(""); errors.As(err, &malformed) {
 		s.Counters.Malformed.Add(1)
-		s.notes.warn(s.logger, noteMalformed, "map connection closed", "error", err, "peer", door.PeerName(c.raw))
+		s.malformed.warn(s.logger, "map connection closed", "error", err, "peer", door.PeerName(c.raw))
 		return
 	}
 	if !errors.Is(err, io.EOF) {

@@ -62,7 +62,8 @@ type Server struct {
 	// unknown is what answers for all maps that there are not.
 	maps    map[string]*servedMap
 	unknown *servedMap
-	notes   *notes
+	// What a client can provoke is noted once in a while.
+	refused, malformed, unknownName, unusable note
 
 	// ctx is that of the look-ups.
 	ctx    context.Context
@@ -96,9 +97,11 @@ func NewServer(config Config) *Server {
 		config:    config,
 		logger:    config.Logger,
 		maps:      make(map[string]*servedMap, len(config.Maps)),
-		notes:     newNotes(noteInterval),
 		conns:     make(map[*conn]struct{}),
 		listeners: make(map[*door.Listener]struct{}),
+	}
+	for _, n := range []*note{&s.refused, &s.malformed, &s.unknownName, &s.unusable} {
+		n.Interval = noteInterval
 	}
 	for name, m := range config.Maps {
 		s.maps[name] = newServedMap(m)
@@ -168,7 +171,7 @@ func (s *Server) admit(raw net.Conn) {
 	s.mu.Unlock()
 	if refused {
 		s.Counters.Refused.Add(1)
-		s.notes.warn(s.logger, noteRefused, "map connection refused: too many connections", "limit", s.config.MaxConnections, "peer", door.PeerName(raw))
+		s.refused.warn(s.logger, "map connection refused: too many connections", "limit", s.config.MaxConnections, "peer", door.PeerName(raw))
 		raw.Close()
 	}
 }
@@ -256,12 +259,12 @@ func (s *Server) answer(ctx context.Context, name, key string) Answer {
 	m, ok := s.maps[name]
 	if !ok {
 		s.unknown.statuses[Temp].Add(1)
-		s.notes.warn(s.logger, noteUnknown, "look-up in a map that does not exist", "map", shown(name))
+		s.unknownName.warn(s.logger, "look-up in a map that does not exist", "map", shown(name))
 		return s.unknown.lookUp(ctx, key)
 	}
 	a := s.lookup(ctx, m.lookUp, name, key)
 	if problem := a.problem(); problem != "" {
-		s.notes.warn(s.logger, noteUnusable, "an answer cannot be given: "+problem, "map", name, "key", shown(key))
+		s.unusable.warn(s.logger, "an answer cannot be given: "+problem, "map", name, "key", shown(key))
 		a = Answer{Temp, "an answer that cannot be given"}
 	}
 	m.statuses[a.Status].Add(1)
@@ -288,37 +291,20 @@ const maxLogged = 256
 
 func shown(text string) string { return printable.Short(text, maxLogged, "") }
 
-// The kinds of notes.
-const (
-	noteRefused = iota
-	noteMalformed
-	noteUnknown
-	noteUnusable
-	noteKinds
-)
-
 // noteInterval keeps a flood of bad requests from flooding the log.
 const noteInterval = 10 * time.Second
 
-// notes are warnings of which only one of a kind is logged in an interval.
-type notes [noteKinds]struct {
+// note is a warning that is logged once in an interval.
+type note struct {
 	rate.Sometimes
 	// count is how many there were since the last that was logged.
 	count atomic.Uint64
 }
 
-func newNotes(interval time.Duration) *notes {
-	n := new(notes)
-	for kind := range n {
-		n[kind].Interval = interval
-	}
-	return n
-}
-
-func (n *notes) warn(logger *slog.Logger, kind int, message string, attrs ...any) {
-	n[kind].count.Add(1)
-	n[kind].Do(func() {
-		if count := n[kind].count.Swap(0); count > 1 {
+func (n *note) warn(logger *slog.Logger, message string, attrs ...any) {
+	n.count.Add(1)
+	n.Do(func() {
+		if count := n.count.Swap(0); count > 1 {
 			attrs = append(attrs, "before", count-1)
 		}
 		logger.Warn(message, attrs...)

@@ -175,13 +175,14 @@ func TestAFloodOfMalformedRequestsDoesNotFloodTheLog(t *testing.T) {
 
 func TestNotesSayHowManyThereWere(t *testing.T) {
 	var log testkit.Log
-	n := newNotes(time.Hour)
+	var unknown, refused note
+	unknown.Interval, refused.Interval = time.Hour, time.Hour
 	for range 3 {
-		n.warn(log.Logger(), noteUnknown, "unknown", "map", "a")
+		unknown.warn(log.Logger(), "unknown", "map", "a")
 	}
-	n.warn(log.Logger(), noteRefused, "refused")
-	n[noteUnknown].Interval = time.Nanosecond
-	n.warn(log.Logger(), noteUnknown, "unknown", "map", "b")
+	refused.warn(log.Logger(), "refused")
+	unknown.Interval = time.Nanosecond
+	unknown.warn(log.Logger(), "unknown", "map", "b")
 	var lines []string
 	for line := range strings.Lines(log.String()) {
 		_, line, _ = strings.Cut(line, " ") // the time

@@ -22,12 +22,9 @@ type lacking struct {
 // add counts a session that has asked a question without an answer, and gives the
 // question; empty if there is none.
 func (l *lacking) add(s *replay.Session, asked *dnscheck.Frozen) (question string) {
-	_, question = asked.Missing()
-	if question == "" {
-		return ""
-	}
-	if l.sessions++; l.sessions == 1 {
-		l.first = fmt.Sprintf("%s in %s:%d", question, s.File, s.Line)
+	if _, question = asked.Missing(); question != "" {
+		l.sessions++
+		l.first = cmp.Or(l.first, fmt.Sprintf("%s in %s:%d", question, s.File, s.Line))
 	}
 	return question
 }
