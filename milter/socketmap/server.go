@@ -69,11 +69,13 @@ type Server struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	mu        sync.Mutex
-	conns     map[*conn]struct{}
-	listeners map[*door.Listener]struct{}
-	closing   bool
-	running   sync.WaitGroup // the connections, and the calls of Serve
+	// closing ends when Shutdown begins.
+	closing context.Context
+	close   context.CancelFunc
+
+	mu      sync.Mutex // also held when closing ends
+	conns   map[*conn]struct{}
+	running sync.WaitGroup // the connections, and the calls of Serve
 }
 
 // servedMap is a map, and how often it gave each status.
@@ -94,11 +96,10 @@ func NewServer(config Config) *Server {
 	config.TransferTimeout = cmp.Or(config.TransferTimeout, 10*time.Second)
 	config.IdleGrace = cmp.Or(config.IdleGrace, 100*time.Millisecond)
 	s := &Server{
-		config:    config,
-		logger:    config.Logger,
-		maps:      make(map[string]*servedMap, len(config.Maps)),
-		conns:     make(map[*conn]struct{}),
-		listeners: make(map[*door.Listener]struct{}),
+		config: config,
+		logger: config.Logger,
+		maps:   make(map[string]*servedMap, len(config.Maps)),
+		conns:  make(map[*conn]struct{}),
 	}
 	for _, n := range []*note{&s.refused, &s.malformed, &s.unknownName, &s.unusable} {
 		n.Interval = noteInterval
@@ -109,6 +110,7 @@ func NewServer(config Config) *Server {
 	names := strings.Join(slices.Sorted(maps.Keys(config.Maps)), ", ")
 	s.unknown = newServedMap(func(context.Context, string) Answer { return Answer{Temp, "no map of this name, there are: " + names} })
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.closing, s.close = context.WithCancel(context.Background())
 	return s
 }
 
@@ -120,14 +122,15 @@ func (s *Server) Serve(ln net.Listener) error {
 		s.logger.Warn("accept map connection, trying again", "error", err, "pause", pause)
 	})
 	defer listener.Close()
-	if !s.addListener(listener) {
+	if !s.begin() {
 		return nil
 	}
 	defer s.running.Done()
+	defer context.AfterFunc(s.closing, func() { listener.Close() })()
 	for {
 		raw, err := listener.Accept()
 		if err != nil {
-			if s.removeListener(listener) {
+			if s.closing.Err() != nil {
 				return nil
 			}
 			return fmt.Errorf("accept on %s: %w", ln.Addr(), err)
@@ -136,21 +139,15 @@ func (s *Server) Serve(ln net.Listener) error {
 	}
 }
 
-func (s *Server) addListener(ln *door.Listener) bool {
+// begin counts a call of Serve, unless there shall be none any more.
+func (s *Server) begin() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.closing {
-		s.listeners[ln] = struct{}{}
-		s.running.Add(1)
+	if s.closing.Err() != nil {
+		return false
 	}
-	return !s.closing
-}
-
-func (s *Server) removeListener(ln *door.Listener) (closing bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.listeners, ln)
-	return s.closing
+	s.running.Add(1)
+	return true
 }
 
 // admit begins to serve a connection, or closes it when there are too many. Closed
@@ -162,7 +159,7 @@ func (s *Server) admit(raw net.Conn) {
 	refused := len(s.conns) >= s.config.MaxConnections
 	if !refused {
 		s.conns[c] = struct{}{}
-		if s.closing {
+		if s.closing.Err() != nil {
 			// It was accepted just before; its client has asked, or is about to.
 			c.endBy(time.Now().Add(s.config.IdleGrace))
 		}
@@ -225,10 +222,7 @@ func (s *Server) active() int {
 func (s *Server) Shutdown(ctx context.Context) error {
 	last := time.Now().Add(s.config.IdleGrace)
 	s.mu.Lock()
-	s.closing = true
-	for ln := range s.listeners {
-		ln.Close()
-	}
+	s.close()
 	for c := range s.conns {
 		c.endBy(last)
 	}
