@@ -73,7 +73,6 @@ func (g *guard) admit(raw net.Conn) *guardedConn {
 	return nil
 }
 
-// nextNumber is one that no open connection has.
 func (g *guard) nextNumber() uint32 {
 	for {
 		g.last = g.last%maxNumber + 1

@@ -230,7 +230,6 @@ func (s *session) EndOfMessage(m gomilter.Modifier) (response *gomilter.Response
 	return s.give(&verdict), nil
 }
 
-// change has the MTA make the edits, in their order.
 func change(m gomilter.Modifier, edits []header.Edit) error {
 	for _, e := range edits {
 		value := e.Value
@@ -309,7 +308,6 @@ func (s *session) unjudged(stage policy.Stage, arg, reason string) *gomilter.Res
 	return s.fail(&policy.Verdict{Stage: stage, Arg: arg}, reason)
 }
 
-// fail gives a temporary failure in place of v.
 func (s *session) fail(v *policy.Verdict, reason string) *gomilter.Response {
 	v.Action, v.Reply, v.Reason, v.Edits = policy.ActionTempfail, failureReply, reason, nil
 	return s.give(v)

@@ -38,7 +38,6 @@ type NATGuard struct {
 	filter, maps natConnections
 }
 
-// natConnections are the last connections of one door.
 type natConnections struct {
 	last [natWindow]netip.Addr
 	// seen counts the connections, counts those of each address in last.

@@ -38,7 +38,6 @@ type conn struct {
 	last time.Time
 }
 
-// serve answers request after request until the connection ends.
 func (c *conn) serve() {
 	defer c.server.remove(c)
 	defer c.raw.Close()

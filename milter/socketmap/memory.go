@@ -40,7 +40,6 @@ func shortened(ctx context.Context, key string) bool {
 	return strings.Contains(previous, "::") && strings.HasPrefix(addressIn(previous), addressIn(key)+":")
 }
 
-// addressIn is a key without its tag.
 func addressIn(key string) string {
 	key = access.Fold(key)
 	if i := strings.Index(key, "ipv6:"); i >= 0 {

@@ -114,7 +114,6 @@ func knowClient(c *policy.Connection, addr, resolve, port string) error {
 	return nil
 }
 
-// bare is an address without the angle brackets around it.
 func bare(address string) string {
 	if inner, ok := strings.CutPrefix(address, "<"); ok {
 		if inner, ok = strings.CutSuffix(inner, ">"); ok {

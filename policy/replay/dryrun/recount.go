@@ -61,7 +61,6 @@ type asked struct {
 	undated  int
 }
 
-// session decides a session, and notes what it asks.
 func (c *recount) session(to *asked, rules *Rules, s *replay.Session, answers func(policy.Connection) policy.Answers) replay.Outcome {
 	login := rules.policy.LoginOf(s.Auth)
 	all := make(map[*replay.Message]*asking)
@@ -104,7 +103,6 @@ func (c *recount) add(from *asked) error {
 	return nil
 }
 
-// stopped is a login, client or sender that a limit stops.
 type stopped struct {
 	Limit      string         `json:"limit"`
 	By         policy.LimitBy `json:"by"`
@@ -117,7 +115,6 @@ type stopped struct {
 	last int // the message that was counted last
 }
 
-// recounted is what limits would have done.
 type recounted struct {
 	first, last                            time.Time
 	messages, recipients, undated, refused int

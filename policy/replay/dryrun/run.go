@@ -188,7 +188,6 @@ func (r *run) verdicts(b *block, s *replay.Session) error {
 	return nil
 }
 
-// collect reports on a block of sessions. readErr is what could not be read.
 func (r *run) collect(b *block, readErr error) error {
 	defer b.reset()
 	if readErr != nil {
