@@ -56,8 +56,10 @@ type Config struct {
 type Server struct {
 	config Config
 	logger *slog.Logger
-	// Counters are read while it serves.
+	// Counters and Lookups, of all look-ups that were answered, are read while it serves.
 	Counters door.Counters
+	Lookups  atomic.Uint64
+	lookups  *prometheus.CounterVec
 	panics   door.PanicLog
 	// unknown is what answers for all maps that there are not.
 	maps    map[string]*servedMap
@@ -81,11 +83,20 @@ type Server struct {
 // servedMap is a map, and how often it gave each status.
 type servedMap struct {
 	lookUp   Map
-	statuses map[Status]*atomic.Uint64
+	statuses map[Status]prometheus.Counter
 }
 
-func newServedMap(m Map) *servedMap {
-	return &servedMap{m, map[Status]*atomic.Uint64{OK: new(atomic.Uint64), NotFound: new(atomic.Uint64), Temp: new(atomic.Uint64)}}
+func (s *Server) newServedMap(name string, m Map) *servedMap {
+	served := &servedMap{m, make(map[Status]prometheus.Counter)}
+	for _, status := range []Status{OK, NotFound, Temp} {
+		served.statuses[status] = s.lookups.WithLabelValues(name, string(status))
+	}
+	return served
+}
+
+func (s *Server) count(m *servedMap, status Status) {
+	s.Lookups.Add(1)
+	m.statuses[status].Inc()
 }
 
 // NewServer makes a server that listens nowhere yet.
@@ -100,15 +111,18 @@ func NewServer(config Config) *Server {
 		logger: config.Logger,
 		maps:   make(map[string]*servedMap, len(config.Maps)),
 		conns:  make(map[*conn]struct{}),
+		lookups: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "milterd_map_lookups_total", Help: "Look-ups of sendmail's rules, by map (unknown: one that there is not) and answer.",
+		}, []string{"map", "status"}),
 	}
 	for _, n := range []*note{&s.refused, &s.malformed, &s.unknownName, &s.unusable} {
 		n.Interval = noteInterval
 	}
 	for name, m := range config.Maps {
-		s.maps[name] = newServedMap(m)
+		s.maps[name] = s.newServedMap(name, m)
 	}
 	names := strings.Join(slices.Sorted(maps.Keys(config.Maps)), ", ")
-	s.unknown = newServedMap(func(context.Context, string) Answer { return Answer{Temp, "no map of this name, there are: " + names} })
+	s.unknown = s.newServedMap("unknown", func(context.Context, string) Answer { return Answer{Temp, "no map of this name, there are: " + names} })
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.closing, s.close = context.WithCancel(context.Background())
 	return s
@@ -182,29 +196,7 @@ func (s *Server) remove(c *conn) {
 // Register has a registry read the server's counters.
 func (s *Server) Register(r prometheus.Registerer) {
 	s.Counters.Register(r, "map", s.active)
-	s.unknown.register(r, "unknown")
-	for name, m := range s.maps {
-		m.register(r, name)
-	}
-}
-
-func (m *servedMap) register(r prometheus.Registerer, name string) {
-	for status, n := range m.statuses {
-		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "milterd_map_lookups_total", Help: "Look-ups of sendmail's rules, by map (unknown: one that there is not) and answer.",
-			ConstLabels: prometheus.Labels{"map": name, "status": string(status)},
-		}, func() float64 { return float64(n.Load()) }))
-	}
-}
-
-// Lookups is how many look-ups were answered.
-func (s *Server) Lookups() (n uint64) {
-	for _, m := range append(slices.Collect(maps.Values(s.maps)), s.unknown) {
-		for _, answered := range m.statuses {
-			n += answered.Load()
-		}
-	}
-	return n
+	r.MustRegister(s.lookups)
 }
 
 func (s *Server) active() int {
@@ -252,7 +244,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) answer(ctx context.Context, name, key string) Answer {
 	m, ok := s.maps[name]
 	if !ok {
-		s.unknown.statuses[Temp].Add(1)
+		s.count(s.unknown, Temp)
 		s.unknownName.warn(s.logger, "look-up in a map that does not exist", "map", shown(name))
 		return s.unknown.lookUp(ctx, key)
 	}
@@ -261,7 +253,7 @@ func (s *Server) answer(ctx context.Context, name, key string) Answer {
 		s.unusable.warn(s.logger, "an answer cannot be given: "+problem, "map", name, "key", shown(key))
 		a = Answer{Temp, "an answer that cannot be given"}
 	}
-	m.statuses[a.Status].Add(1)
+	s.count(m, a.Status)
 	if s.logger.Enabled(s.ctx, slog.LevelDebug) {
 		s.logger.Debug("map look-up", "map", name, "key", shown(key), "status", string(a.Status), "value", shown(access.Shown(key, a.Value)))
 	}

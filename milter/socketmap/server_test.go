@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	dto "github.com/prometheus/client_model/go"
 
 	"milterd/integration/testkit"
 )
@@ -32,8 +33,9 @@ func lookups(s *Server) map[lookupKey]uint64 {
 	counted := make(map[lookupKey]uint64)
 	add := func(name string, m *servedMap) {
 		for status, n := range m.statuses {
-			if n := n.Load(); n > 0 {
-				counted[lookupKey{name, status}] = n
+			var metric dto.Metric
+			if err := n.Write(&metric); err == nil && metric.GetCounter().GetValue() > 0 {
+				counted[lookupKey{name, status}] = uint64(metric.GetCounter().GetValue())
 			}
 		}
 	}
