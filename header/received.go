@@ -102,7 +102,7 @@ func (r *received) parse(value string, repair bool) *received {
 	head, date := r.split(value)
 	r.loose = false
 	if date == nil && repair {
-		head, date = trailingDate(head)
+		head, date = looseDate(head)
 		r.loose = date != nil
 	}
 	isLong := func(t token) bool { return len(t.text) > maxToken }
