@@ -129,16 +129,11 @@ var looseForms = [...][]dateWord{
 // looseDate splits tokens before a date at their end that no semicolon stands before.
 func looseDate(tokens []token) (head, date []token) {
 	begin := max(0, len(tokens)-maxLooseDate)
-	kinds := make([]dateWord, 0, maxLooseDate) // none for a comment
-	for _, t := range tokens[begin:] {
-		kind := dateOdd
-		switch t.kind {
-		case kindWord:
-			kind = dateWordOf(t.text)
-		case kindComment:
-			kind = 0
+	kinds := make([]dateWord, len(tokens)-begin)
+	for i, t := range tokens[begin:] {
+		if t.kind != kindComment {
+			kinds[i] = dateWordOf(t.text)
 		}
-		kinds = append(kinds, kind)
 	}
 	for i := range kinds {
 		if slices.ContainsFunc(looseForms[:], func(form []dateWord) bool { return hasForm(kinds[i:], form) }) {

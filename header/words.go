@@ -29,7 +29,7 @@ const (
 	protocolWord
 	linkWord
 	// dayName is a day or month: those of English, and of other languages the ones
-	// that looksLikeDateName does not find. noDayName only looks like one. A
+	// that looksLikeDayName does not find. noDayName only looks like one. A
 	// dateParticle stands between the words of a date.
 	dayName
 	noDayName
