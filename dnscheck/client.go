@@ -105,7 +105,6 @@ func (c *Client) result(a *cacheEntry, err error) Result {
 	return temporary(ErrCanceled)
 }
 
-// LookupCached answers from the cache.
 func (c *Client) LookupCached(name string, qtype uint16) (Result, bool) {
 	_, result, ok := c.known(name, qtype)
 	if ok {
@@ -171,7 +170,6 @@ func (c *Client) load(ctx context.Context, q Question) (cacheEntry, error) {
 	return c.resolve(ctx, q)
 }
 
-// acquire waits for a turn.
 func (c *Client) acquire(ctx context.Context) error {
 	select {
 	case c.slots <- struct{}{}:

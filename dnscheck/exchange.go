@@ -24,7 +24,6 @@ const (
 	headerBytes = 12
 )
 
-// errMalformed is an answer over TCP that cannot be read.
 var errMalformed = errors.New("malformed answer")
 
 // buffers are for datagrams, theirs and ours.

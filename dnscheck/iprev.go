@@ -29,7 +29,6 @@ const (
 	IPRevPermError
 )
 
-// String is the status in the words of RFC 8601.
 func (s IPRevStatus) String() string {
 	return word(s, "temperror", "pass", "fail", "permerror")
 }
@@ -118,7 +117,6 @@ func CheckIPRev(ctx context.Context, resolver Resolver, addr netip.Addr) IPRev {
 	return rev
 }
 
-// takeNames fills in Names.
 func (r *IPRev) takeNames(ptr Result) {
 	records := ptr.Records
 	if len(records) > maxPTR {
@@ -163,7 +161,6 @@ func (r *IPRev) conclude() IPRevStatus {
 	return status
 }
 
-// Confirmed are the confirmed names.
 func (r IPRev) Confirmed() []string {
 	var names []string
 	for _, name := range r.Names {

@@ -59,7 +59,6 @@ type MailOptions struct {
 	Networks []netip.Prefix
 }
 
-// MailHost is one mail host of a domain.
 type MailHost struct {
 	Preference uint16
 	// Name is in lower case and without its final dot, in printable characters:
@@ -116,7 +115,6 @@ func CheckMailDomain(ctx context.Context, resolver Resolver, domain string, o Ma
 	return m
 }
 
-// mailName is the name to ask for.
 func mailName(domain string) (string, MailStatus) {
 	domain = strings.TrimSuffix(domain, ".")
 	if strings.ContainsFunc(domain, func(r rune) bool { return r >= utf8.RuneSelf }) {

@@ -74,7 +74,6 @@ func (l *Lookups) NewAnswers(ctx context.Context, conn policy.Connection, panick
 	return &Answers{lookups: l, resolver: l.Resolver, listResolver: l.ListResolver, ctx: ctx, conn: conn, panicked: panicked}
 }
 
-// Close implements policy.Answers.
 func (a *Answers) Close() {
 	if a.cancel != nil {
 		a.cancel()
@@ -101,7 +100,6 @@ func (l *Lookups) Frozen(lines []string) (func(policy.Connection) policy.Answers
 
 var _ policy.Recording = (*dnscheck.Recorder)(nil)
 
-// Record implements policy.Answers.
 func (a *Answers) Record(of policy.Recording) policy.Recording {
 	recorder, ok := of.(*dnscheck.Recorder)
 	if ok {
@@ -179,7 +177,6 @@ func (m *memory) LookupCached(name string, qtype uint16) (dnscheck.Result, bool)
 	return result, true
 }
 
-// Lookup is LookupCached.
 func (m *memory) Lookup(_ context.Context, name string, qtype uint16) dnscheck.Result {
 	result, _ := m.LookupCached(name, qtype)
 	return result
@@ -199,7 +196,6 @@ func (f *future[T]) wait() T {
 	return f.value
 }
 
-// Begin implements policy.Answers.
 func (a *Answers) Begin(needs policy.Needs) {
 	if a.lookups.AtOnce {
 		return
@@ -212,7 +208,6 @@ func (a *Answers) Begin(needs policy.Needs) {
 	}
 }
 
-// Prepare implements policy.Answers.
 func (a *Answers) Prepare(n policy.MessageNeeds) {
 	a.EndMessage()
 	if a.lookups.AtOnce {
@@ -254,18 +249,14 @@ func (a *Answers) messageContext() context.Context {
 	return a.message
 }
 
-// ReverseDNS waits for what the DNS says about the client's names.
 func (a *Answers) ReverseDNS() policy.ReverseDNS { return a.beginReverse().wait() }
 
-// Listings waits for what the address lists say about the client.
 func (a *Answers) Listings(c policy.ListClients) policy.Listings { return a.beginListings(c).wait() }
 
-// SenderDomain waits for what the DNS says about a sender's domain.
 func (a *Answers) SenderDomain(domain string) policy.SenderDomain {
 	return a.beginDomain(domain).wait()
 }
 
-// NameListings waits for what the domain lists say.
 func (a *Answers) NameListings(c policy.ListClients, names []string) policy.Listings {
 	return a.beginNames(c, names).wait()
 }

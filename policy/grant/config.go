@@ -36,7 +36,6 @@ type Config struct {
 	MaxPerUser int
 }
 
-// The defaults of a Config.
 const (
 	DefaultTTL        = 30 * time.Minute
 	DefaultMaxPerUser = 10

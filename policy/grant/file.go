@@ -13,7 +13,6 @@ import (
 	"time"
 )
 
-// FileConfig says where a File keeps its grants.
 type FileConfig struct {
 	// Path is the file. Its directory must exist.
 	Path string
@@ -31,7 +30,6 @@ type FileConfig struct {
 	Now func() time.Time
 }
 
-// The defaults of a FileConfig.
 const (
 	DefaultInterval    = time.Second
 	DefaultLockTimeout = 5 * time.Second
@@ -224,5 +222,4 @@ func (f *File) Close() error {
 	return f.err
 }
 
-// Failures counts the writes that failed.
 func (f *File) Failures() uint64 { return f.failures.Load() }

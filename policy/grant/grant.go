@@ -52,7 +52,6 @@ const (
 	MaxSource = 64
 )
 
-// The bounds of a grant's length.
 const (
 	MinTTL = time.Second
 	MaxTTL = 24 * time.Hour

@@ -16,7 +16,6 @@ import (
 // Decision is what became of a login.
 type Decision uint8
 
-// The decisions. The zero value claims nothing.
 const (
 	// Failed: the store could not be asked; Login returned its error.
 	Failed Decision = iota
@@ -34,7 +33,6 @@ const (
 	Stale
 )
 
-// String is the decision in a word.
 func (d Decision) String() string {
 	return [...]string{"failed", "granted", "renewed", "excluded", "full", "invalid", "stale"}[d]
 }

@@ -47,7 +47,6 @@ func NewMemory(max int, now func() time.Time) *Memory {
 	return &Memory{max: max, now: now, addrs: make(map[[16]byte]*held), users: make(map[string][]*held)}
 }
 
-// Put grants or renews.
 func (m *Memory) Put(_ context.Context, login Login, ttl time.Duration, maxPerUser int) (Change, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -84,7 +83,6 @@ func (m *Memory) Restore(g Grant) (bool, error) {
 	return true, m.put(g)
 }
 
-// Get finds the grant of an address.
 func (m *Memory) Get(_ context.Context, addr netip.Addr) (Grant, bool, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -95,7 +93,6 @@ func (m *Memory) Get(_ context.Context, addr netip.Addr) (Grant, bool, error) {
 	return h.Grant, true, nil
 }
 
-// Delete ends the grant of an address.
 func (m *Memory) Delete(_ context.Context, addr netip.Addr) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -107,7 +104,6 @@ func (m *Memory) Delete(_ context.Context, addr netip.Addr) (bool, error) {
 	return true, nil
 }
 
-// DeleteUser ends all grants of a user.
 func (m *Memory) DeleteUser(_ context.Context, user string) ([]netip.Addr, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -213,7 +209,6 @@ func (m *Memory) put(g Grant) error {
 	return nil
 }
 
-// remove takes a grant out of everything.
 func (m *Memory) remove(h *held) {
 	m.leaveUser(h)
 	heap.Remove(&m.queue, h.queued)
@@ -254,7 +249,6 @@ func (m *Memory) limit(user string, keep int) []netip.Addr {
 	return gone
 }
 
-// byExpiry is a container/heap.
 type byExpiry []*held
 
 func (q byExpiry) Len() int           { return len(q) }

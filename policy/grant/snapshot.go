@@ -85,7 +85,6 @@ func (f *File) open() error {
 	}
 }
 
-// replace writes a snapshot in place of the file.
 func (f *File) replace() error {
 	file, err := snapshot.Replace(f.config.Path, func(file *os.File) error {
 		if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {

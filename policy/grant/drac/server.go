@@ -88,7 +88,6 @@ func NewServer(config Config) (*Server, error) {
 	}, nil
 }
 
-// Register has a registry read the server's counters.
 func (s *Server) Register(r prometheus.Registerer) {
 	n := &s.counter
 	for result, n := range map[string]*atomic.Uint64{

@@ -111,7 +111,6 @@ func (l *file) read(buf []byte, end int64, emit func([]byte)) (int, error) {
 	return len(fresh), nil
 }
 
-// remember keeps the end of what was read.
 func (l *file) remember(read []byte) {
 	l.seen = append(l.seen[:0], read[max(0, len(read)-window):]...)
 }

@@ -32,7 +32,6 @@ type Format struct {
 	parse func() Parser
 }
 
-// Parser begins to read a log.
 func (f Format) Parser() Parser {
 	parse := f.parse()
 	return func(line string) (Login, bool) {
@@ -82,7 +81,6 @@ func Named(name string) (Format, error) {
 
 func stateless(parse Parser) func() Parser { return func() Parser { return parse } }
 
-// The groups of a Pattern.
 const (
 	addrGroup = "addr"
 	userGroup = "user"

@@ -84,7 +84,6 @@ func (f *Follower) Run(ctx context.Context) {
 	}
 }
 
-// tailer is the state of Run.
 type tailer struct {
 	follower *Follower
 	buf      []byte

@@ -84,10 +84,8 @@ func (c Config) withDefaults() (Config, error) {
 // hashTag is what a prefix begins with, so that one node of a cluster has all keys.
 var hashTag = regexp.MustCompile(`^[^{}]*\{[^{}]+\}`)
 
-// clustered reports whether the servers are a Redis Cluster.
 func (c Config) clustered() bool { return c.Master == "" && (c.Cluster || len(c.Addresses) > 1) }
 
-// options are go-redis' own.
 func (c Config) options() (*redis.UniversalOptions, error) {
 	o := &redis.UniversalOptions{
 		MasterName: c.Master, IsClusterMode: c.Cluster,

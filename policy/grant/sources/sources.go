@@ -247,10 +247,8 @@ func (g *Sources) Run(ctx context.Context, start func(func())) {
 	}
 }
 
-// Reload puts other rules in force.
 func (g *Sources) Reload(c *configs.Config) error { return g.keeper.Reload(rulesOf(c)) }
 
-// Register has a registry read what the store and the sources count.
 func (g *Sources) Register(r prometheus.Registerer) {
 	g.keeper.Register(r)
 	if store, ok := g.store.(*grant.File); ok {
