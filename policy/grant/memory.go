@@ -166,40 +166,26 @@ func (m *Memory) Len() int {
 	return len(m.addrs)
 }
 
-// Known says no: a Memory can always be asked.
+// Known knows no one: a Memory can always be asked.
 func (*Memory) Known(netip.Addr) bool { return false }
-
-// Failures are none.
-func (*Memory) Failures() uint64 { return 0 }
-
-// Close does nothing.
-func (*Memory) Close() error { return nil }
+func (*Memory) Failures() uint64      { return 0 }
+func (*Memory) Close() error          { return nil }
 
 // put sets the grant of an address, as its user's newest.
 func (m *Memory) put(g Grant) error {
 	key := g.Addr.As16()
-	h, ok := m.addrs[key]
+	h := m.addrs[key]
 	switch {
-	case ok && h.User == g.User:
-		g.User = h.User
-		theirs := m.users[h.User]
-		if at := slices.Index(theirs, h); at >= 0 {
-			copy(theirs[at:], theirs[at+1:])
-			theirs[len(theirs)-1] = h
-		}
-		h.Grant = g
-		heap.Fix(&m.queue, h.queued)
-		return nil
-	case ok:
-		m.leaveUser(h)
-		h.Grant = g
-		heap.Fix(&m.queue, h.queued)
-	case len(m.addrs) >= m.max:
+	case h == nil && len(m.addrs) >= m.max:
 		return ErrFull
-	default:
+	case h == nil:
 		h = &held{Grant: g}
 		m.addrs[key] = h
 		heap.Push(&m.queue, h)
+	default:
+		m.leaveUser(h)
+		h.Grant = g
+		heap.Fix(&m.queue, h.queued)
 	}
 	if g.User != "" {
 		// The name may be a part of a whole line of a log.
