@@ -1,6 +1,7 @@
 package maillog
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -121,12 +122,9 @@ func Pattern(expr string) (Format, error) {
 	if n > 2 || n == 2 && alone.SubexpIndex(userGroup) < 0 {
 		return Format{}, fmt.Errorf("login pattern %q has a group %s or %s twice, expected once", expr, addrGroup, userGroup)
 	}
-	greedy, err := regexp.Compile(`^(?:` + expr + `)$`)
-	if err != nil {
-		return Format{}, fmt.Errorf("login pattern: %w", err)
-	}
-	lazy, err := regexp.Compile(`^(?U:` + expr + `)$`)
-	if err != nil {
+	greedy, greedyErr := regexp.Compile(`^(?:` + expr + `)$`)
+	lazy, lazyErr := regexp.Compile(`^(?U:` + expr + `)$`)
+	if err := cmp.Or(greedyErr, lazyErr); err != nil {
 		return Format{}, fmt.Errorf("login pattern: %w", err)
 	}
 	return Format{regexpName, stateless(func(line string) (Login, bool) {
