@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -92,7 +91,7 @@ var lookups = []struct {
 
 func TestLookupsOfAClient(t *testing.T) {
 	s := serve(t, world...)
-	c := dial(t, s, dnscheck.Config{TryTimeout: 100 * time.Millisecond})
+	c := dial(t, s, dnscheck.Config{TryTimeout: silence})
 	for _, test := range lookups {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -116,7 +115,7 @@ func TestLookupsOfAFrozenResolver(t *testing.T) {
 
 func TestWhatARecorderWritesAFrozenResolverAnswers(t *testing.T) {
 	s := serve(t, world...)
-	r := dnscheck.NewRecorder(dial(t, s, dnscheck.Config{TryTimeout: 100 * time.Millisecond}))
+	r := dnscheck.NewRecorder(dial(t, s, dnscheck.Config{TryTimeout: silence}))
 	live := make([]dnscheck.Result, len(lookups))
 	for i, test := range lookups {
 		live[i] = r.Lookup(withPatience(t), test.qname, test.qtype)
@@ -137,7 +136,7 @@ func TestWhatARecorderWritesAFrozenResolverAnswers(t *testing.T) {
 
 func TestAnswersAreRemembered(t *testing.T) {
 	s := serve(t, world...)
-	c := dial(t, s, dnscheck.Config{TryTimeout: 50 * time.Millisecond, Attempts: 1})
+	c := dial(t, s, dnscheck.Config{TryTimeout: silence, Attempts: 1})
 	for _, name := range []string{"mx.good.example", "alias.example", "none.example", "empty.example", "temp.example", "silent.example"} {
 		first := c.Lookup(withPatience(t), name, dns.TypeA)
 		total := s.Total()
@@ -182,7 +181,7 @@ func TestWrongAnswersAreIgnored(t *testing.T) {
 		"both.example. 300 IN A 203.0.113.7", "both.example. WRONGID", "both.example. WRONGQUESTION",
 		"never.example. WRONGID", "never.example. TIMEOUT",
 	)
-	c := dial(t, s, dnscheck.Config{TryTimeout: time.Second, Attempts: 1})
+	c := dial(t, s, dnscheck.Config{TryTimeout: silence, Attempts: 1})
 	for _, test := range []struct{ name, want string }{
 		{"id.example", "FOUND | 300 IN A 203.0.113.5"},
 		{"question.example", "FOUND | 300 IN A 203.0.113.6"},
@@ -227,7 +226,7 @@ func TestADeadFirstServer(t *testing.T) {
 		{"is silent", deadAddr(t)}, {"refuses the connection", closedAddr(t)}, {"fails", ill.Addr()},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			c := dial(t, s, dnscheck.Config{Servers: []string{test.first, s.Addr()}, TryTimeout: 200 * time.Millisecond})
+			c := dial(t, s, dnscheck.Config{Servers: []string{test.first, s.Addr()}, TryTimeout: silence})
 			for _, name := range []string{"mx.good.example", "two.example"} {
 				if got := c.Lookup(withPatience(t), name, dns.TypeA); got.Status != dnscheck.Found {
 					t.Errorf("%s: got %s, want an address of the second server", name, says(got))
@@ -239,7 +238,7 @@ func TestADeadFirstServer(t *testing.T) {
 
 func TestAServerThatDoesNotAnswerIsPutLast(t *testing.T) {
 	s := serve(t, world...)
-	c := dial(t, s, dnscheck.Config{Servers: []string{deadAddr(t), s.Addr()}, TryTimeout: 100 * time.Millisecond})
+	c := dial(t, s, dnscheck.Config{Servers: []string{deadAddr(t), s.Addr()}, TryTimeout: silence})
 	for _, name := range []string{"mx.good.example", "two.example", "none.example", "alias.example", "lost.example"} {
 		c.Lookup(withPatience(t), name, dns.TypeA)
 	}
@@ -249,7 +248,7 @@ func TestAServerThatDoesNotAnswerIsPutLast(t *testing.T) {
 }
 
 func TestAllServersAreDead(t *testing.T) {
-	c := dial(t, nil, dnscheck.Config{Servers: []string{deadAddr(t), closedAddr(t)}, TryTimeout: 50 * time.Millisecond})
+	c := dial(t, nil, dnscheck.Config{Servers: []string{deadAddr(t), closedAddr(t)}, TryTimeout: silence})
 	if got, want := says(c.Lookup(withPatience(t), "a.example", dns.TypeA)), "TEMPORARY | no answer in time"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"gopkg.in/yaml.v3"
@@ -27,7 +26,7 @@ func TestAKeyIsOnTheWireAndNowhereElse(t *testing.T) {
 	)
 	var log testkit.Log
 	logger := slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	client := dial(t, s, dnscheck.Config{Log: logger, TryTimeout: 100 * time.Millisecond, Attempts: 1})
+	client := dial(t, s, dnscheck.Config{Log: logger, TryTimeout: silence, Attempts: 1})
 	list := dnscheck.List{Zone: "{key}.Paid.example", Key: key, Weight: 1, TXT: true}
 	f := newInfirmary(t)
 	f.health = dnscheck.NewHealth(logger)

@@ -91,7 +91,7 @@ func TestLists(t *testing.T) {
 	only4 := func(l dnscheck.List) dnscheck.List { l.IPv4 = true; return l }
 	noted := func(l dnscheck.List) dnscheck.List { l.Weight = 0; return l }
 	s := serve(t, listed...)
-	live := dial(t, s, dnscheck.Config{TryTimeout: 200 * time.Millisecond, Attempts: 1})
+	live := dial(t, s, dnscheck.Config{TryTimeout: silence, Attempts: 1})
 	frozen := freeze(t, listed...)
 	for _, test := range []struct {
 		name      string

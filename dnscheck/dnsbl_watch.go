@@ -89,9 +89,11 @@ func (h *Health) Recheck() {
 	h.wakeRun()
 }
 
-// recheck makes the probe of a bypassed list due.
+// recheck makes the probe of a bypassed list due. One under way began before what may
+// have been mended, and would put off the next.
 func (z *zoneHealth) recheck() {
 	if z.bypassed.Load() != nil {
+		z.setup++
 		z.next = time.Time{}
 	}
 }

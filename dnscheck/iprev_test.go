@@ -84,7 +84,7 @@ var iprevs = []struct{ name, addr, want string }{
 
 func TestIPRev(t *testing.T) {
 	s := serve(t, clients...)
-	live := dial(t, s, dnscheck.Config{TryTimeout: 100 * time.Millisecond, Attempts: 1})
+	live := dial(t, s, dnscheck.Config{TryTimeout: silence, Attempts: 1})
 	frozen := freeze(t, clients...)
 	for _, test := range iprevs {
 		t.Run(test.name, func(t *testing.T) {

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"milterd/dnscheck"
 )
@@ -62,7 +61,7 @@ func summary(m dnscheck.MailDomain) string {
 
 func TestMailDomains(t *testing.T) {
 	s := serve(t, senders...)
-	live := dial(t, s, dnscheck.Config{TryTimeout: 100 * time.Millisecond, Attempts: 1})
+	live := dial(t, s, dnscheck.Config{TryTimeout: silence, Attempts: 1})
 	plain := dnscheck.MailOptions{}
 	bad := dnscheck.MailOptions{BadMX: true, Networks: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}}
 	for _, test := range []struct {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -16,6 +17,10 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const patience = testkit.Patience
+
+// silence is how long a test waits for an answer that never comes. On a busy machine one
+// that does come takes a while.
+const silence = 2 * time.Second
 
 // serve starts a DNS server for one test.
 func serve(t testing.TB, lines ...string) *dnstest.Server {

@@ -3,7 +3,6 @@ package dnscheck_test
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/miekg/dns"
 
@@ -125,7 +124,7 @@ func TestQueriesWithEDNSThatAreDropped(t *testing.T) {
 		}
 		return [][]byte{packed(t, answering(t, query, goodAnswer))}
 	}, nil)
-	c := dial(t, nil, dnscheck.Config{Servers: []string{s.addr()}, TryTimeout: 100 * time.Millisecond, Attempts: 2})
+	c := dial(t, nil, dnscheck.Config{Servers: []string{s.addr()}, TryTimeout: silence, Attempts: 2})
 	if got, want := says(c.Lookup(withPatience(t), "a.example", dns.TypeA)), "FOUND | 300 IN A 203.0.113.5"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}

@@ -1,6 +1,7 @@
 package milter
 
 import (
+	"slices"
 	"strings"
 
 	gomilter "github.com/d--j/go-milter"
@@ -8,9 +9,27 @@ import (
 	"milterd/policy"
 )
 
-// lingeringReply is given at the end of a message that would go to a recipient which was
-// refused. A client that comes back leaves out the recipient that it had a 5xx reply for.
-var lingeringReply = policy.Reply{Code: 451, Enhanced: "4.1.3", Text: "A refused recipient has a comma in its address. Please send to the others without it"}
+// muddle is why a message is put off at its end: the MTA may not send it to the recipients
+// that were accepted, and to no others. A client that comes back leaves out the recipient
+// that it had a 5xx reply for.
+type muddle struct {
+	reply  policy.Reply
+	reason string
+}
+
+var (
+	refusedStays = &muddle{
+		policy.Reply{Code: 451, Enhanced: "4.1.3", Text: "A refused recipient has a comma in its address. Please send to the others without it"},
+		"the MTA may send the message to a recipient that was refused",
+	}
+	acceptedGoes = &muddle{
+		policy.Reply{Code: 451, Enhanced: "4.5.3", Text: "A refused recipient is an accepted one by another name. Please send to the others without it"},
+		"the MTA may not send the message to a recipient that was accepted: another name of it was refused",
+	}
+)
+
+// mailbox is where the MTA delivers what is for a recipient.
+type mailbox struct{ mailer, host, addr string }
 
 // lingers reports whether an MTA may send the message to a recipient that a filter has
 // refused. sendmail puts a recipient on its list before it asks its filters, and looks for
@@ -30,9 +49,23 @@ func lingers(to string) bool {
 	return false
 }
 
-// noteLingering remembers a refused recipient that the MTA may keep.
-func (s *session) noteLingering(to string, response **gomilter.Response) {
-	if !(*response).Continue() && lingers(to) {
-		s.lingering = true
+// noteRecipient remembers the mailbox of an accepted recipient, and a refused one that
+// muddles the MTA's list. sendmail puts a mailbox on its list once, and takes it off by any
+// of its names.
+func (s *session) noteRecipient(to string, response **gomilter.Response) {
+	macros := &s.kept.macros
+	box := mailbox{macros.Get(gomilter.MacroRcptMailer), macros.Get(gomilter.MacroRcptHost), macros.Get(gomilter.MacroRcptAddr)}
+	if box.mailer == "" {
+		box.addr = strings.ToLower(to)
+	}
+	switch {
+	case (*response).Continue():
+		if box.mailer != policy.RefusedMailer {
+			s.accepted = append(s.accepted, box)
+		}
+	case lingers(to):
+		s.muddle = refusedStays
+	case s.muddle == nil && slices.Contains(s.accepted, box):
+		s.muddle = acceptedGoes
 	}
 }

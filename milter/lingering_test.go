@@ -1,6 +1,7 @@
 package milter
 
 import (
+	"strings"
 	"testing"
 
 	"milterd/policy"
@@ -31,5 +32,56 @@ func TestNoMessageGoesToARefusedRecipient(t *testing.T) {
 		p.expect("c")
 		p.expect("c")
 		p.expect("a")
+	}
+}
+
+// TestNoAcceptedRecipientIsLost: sendmail has each mailbox on its list once, and a refusal
+// of any name of it takes it off.
+func TestNoAcceptedRecipientIsLost(t *testing.T) {
+	const put = "y451 4.5.3 A refused recipient is an accepted one by another name. Please send to the others without it"
+	ts := serve(t, Config{})
+	ts.script.verdict = func(stage policy.Stage, arg string) policy.Verdict {
+		if stage == policy.StageRcpt && strings.HasPrefix(arg, "no") {
+			return reject(550, "5.7.1", "Mailbox disabled")
+		}
+		return policy.Verdict{Action: policy.ActionAccept}
+	}
+	type rcpt struct{ to, mailer, host, addr string }
+	yes, no := rcpt{"yes@our.example", "local", "", "shin"}, rcpt{"no@our.example", "local", "", "shin"}
+	for _, c := range []struct {
+		name  string
+		rcpts []rcpt
+		end   string
+	}{
+		{"another name is refused", []rcpt{yes, no}, put},
+		{"between others", []rcpt{{"a@our.example", "local", "", "a"}, yes, {"b@our.example", "local", "", "b"}, no, {"c@our.example", "local", "", "c"}}, put},
+		{"another name was refused before", []rcpt{no, yes}, "a"},
+		{"another mailbox", []rcpt{yes, {"no@our.example", "local", "", "mari"}}, "a"},
+		{"another host", []rcpt{{"yes@our.example", "esmtp", "a.example", "shin"}, {"no@our.example", "esmtp", "b.example", "shin"}}, "a"},
+		{"another mailer", []rcpt{yes, {"no@our.example", "esmtp", "", "shin"}}, "a"},
+		{"one that the MTA refuses itself", []rcpt{{"yes@our.example", "error", "", "shin"}, {"no@our.example", "error", "", "shin"}}, "a"},
+		{"an MTA that tells no mailboxes", []rcpt{{to: "yes@our.example"}, {to: "no@our.example"}}, "a"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := negotiated(t, ts.addr)
+			p.begin()
+			for _, r := range c.rcpts {
+				if r.mailer != "" {
+					p.send(frame('D', "R{rcpt_mailer}\x00", r.mailer, "\x00{rcpt_host}\x00", r.host, "\x00{rcpt_addr}\x00", r.addr, "\x00"))
+				}
+				p.send(frame('R', "<"+r.to+">\x00"))
+				want := "c"
+				if strings.HasPrefix(r.to, "no") && r.mailer != policy.RefusedMailer {
+					want = "y550 5.7.1 Mailbox disabled"
+				}
+				p.expect(want)
+			}
+			p.send(frame('E'))
+			p.expect(c.end)
+			p.send(frame('M', "<>\x00"), frame('R', "<yes@our.example>\x00"), frame('E'))
+			p.expect("c")
+			p.expect("c")
+			p.expect("a")
+		})
 	}
 }

@@ -44,8 +44,10 @@ type session struct {
 	auth      policy.Auth
 	queueID   string
 	tally     tally
-	// lingering: the MTA may send the message to a recipient that was refused.
-	lingering bool
+	// accepted are the mailboxes of the accepted recipients; muddle is why the MTA may
+	// send the message to others than those, nil if it does not.
+	accepted []mailbox
+	muddle   *muddle
 }
 
 var _ gomilter.Milter = (*session)(nil)
@@ -150,7 +152,7 @@ func (s *session) MailFrom(from, args string, _ gomilter.Modifier) (response *go
 
 // RcptTo judges one recipient.
 func (s *session) RcptTo(to, args string, _ gomilter.Modifier) (response *gomilter.Response, err error) {
-	defer s.noteLingering(to, &response)
+	defer s.noteRecipient(to, &response)
 	defer s.tempfailOnPanic("rcpt", &response)
 	defer s.server.counter.rcpt.took(time.Now())
 	s.noteQueueID()
@@ -213,11 +215,8 @@ func (s *session) EndOfMessage(m gomilter.Modifier) (response *gomilter.Response
 		return s.unjudged(policy.StageEOM, "", "no MAIL before it"), nil
 	}
 	s.inMessage = false
-	if s.lingering {
-		return s.give(&policy.Verdict{
-			Stage: policy.StageEOM, Action: policy.ActionTempfail, Reply: lingeringReply,
-			Reason: "the MTA may send the message to a recipient that was refused",
-		}), nil
+	if m := s.muddle; m != nil {
+		return s.give(&policy.Verdict{Stage: policy.StageEOM, Action: policy.ActionTempfail, Reply: m.reply, Reason: m.reason}), nil
 	}
 	if !s.scrubs && s.evaluator.Visibility() == policy.ClientHidden {
 		// The policy has begun to scrub since the filter connection was made.
@@ -289,7 +288,7 @@ func (s *session) endMessage() {
 	s.queueID = ""
 	s.kept.fields = nil
 	s.tally = tally{}
-	s.lingering = false
+	s.accepted, s.muddle = nil, nil
 }
 
 // noteQueueID keeps the queue id for the log. sendmail has it from the

@@ -255,7 +255,7 @@ func TestTooManyRecipients(t *testing.T) {
 	p := negotiated(t, ts.addr)
 	p.begin()
 	rcpt := frame('R', "<b@our.example>\x00")
-	p.send(rcpt, rcpt, rcpt, frame('E'))
+	p.send(rcpt, frame('R', "<c@our.example>\x00"), frame('R', "<d@our.example>\x00"), frame('E'))
 	p.expect("c")
 	p.expect("c")
 	p.expect("y452 4.5.3 Too many recipients")

@@ -22,7 +22,7 @@ import (
 const liveConfig = `
 access: {file: access}
 domains: {hostname: mx.example.test, local: [example.test], relay: []}
-dns: {servers: ["SERVER"], try_timeout: 200ms, attempts: 1, timeout: 400ms}
+dns: {servers: ["SERVER"], try_timeout: 10s, attempts: 1, timeout: 10s}
 checks: {dnsbl: {lists: {l0.example: {}, l1.example: {}, l2.example: {}, l3.example: {}, l4.example: {},
   l5.example: {}, l6.example: {}, l7.example: {}, l8.example: {}, l9.example: {}}}}
 `

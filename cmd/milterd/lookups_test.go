@@ -11,13 +11,13 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
 
 	"milterd/configs"
 	"milterd/dnscheck"
+	"milterd/integration/testkit"
 	"milterd/integration/testkit/dnstest"
 	"milterd/policy"
 	"milterd/policy/replay"
@@ -29,7 +29,7 @@ const queryKey = "s3cr3tqu3rykey"
 const dnsConfig = `
 access: {file: access}
 domains: {hostname: mx.example.test, local: [example.test], relay: []}
-dns: {try_timeout: 200ms, attempts: 1, timeout: 400ms, deadline: 600ms}
+dns: {try_timeout: 9s, attempts: 1, timeout: 9s, deadline: 9s}
 checks:
   sender_domain: {mode: enforce, bad_mx: {action: reject}}
   rdns: {source: own, forged: {action: reject}, generic: {action: reject, builtin: true}}
@@ -179,7 +179,7 @@ func TestLiveAndFrozenAnswersGiveTheSameVerdicts(t *testing.T) {
 // TestWithAllDNSDeadEveryCheckTakesItsTemporaryResult asks a server that never
 // answers, from many sessions at once.
 func TestWithAllDNSDeadEveryCheckTakesItsTemporaryResult(t *testing.T) {
-	config, p := dnsFixture(t, dnsConfig)
+	config, p := dnsFixture(t, strings.Replace(dnsConfig, "{try_timeout: 9s, attempts: 1, timeout: 9s, deadline: 9s}", "{try_timeout: 200ms, attempts: 1, timeout: 400ms, deadline: 600ms}", 1))
 	server := startDNS(t, dnstest.Options{Unknown: dnstest.UnknownTimeout})
 	client := startClient(t, config, server)
 	live, err := config.Lookups(client, nil)
@@ -215,13 +215,7 @@ func TestWithAllDNSDeadEveryCheckTakesItsTemporaryResult(t *testing.T) {
 			}
 		}
 	}
-	deadline := time.Now().Add(20 * time.Second)
-	for runtime.NumGoroutine() > before+50 {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d goroutines after %d sessions, %d before", runtime.NumGoroutine(), rounds*wide, before)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	testkit.Eventually(t, fmt.Sprintf("after %d sessions as many goroutines as before", rounds*wide), func() bool { return runtime.NumGoroutine() <= before+50 })
 }
 
 // TestLookupsBeginAtCONNECT: what a client's checks need is asked for before it
@@ -247,13 +241,7 @@ func TestLookupsBeginAtCONNECT(t *testing.T) {
 	session := begin(25)
 	asked := func(name string, qtype uint16) {
 		t.Helper()
-		deadline := time.Now().Add(10 * time.Second)
-		for server.Count(name, qtype) == 0 {
-			if time.Now().After(deadline) {
-				t.Fatalf("%s was not asked for", name)
-			}
-			time.Sleep(time.Millisecond)
-		}
+		testkit.Eventually(t, name+" is asked for", func() bool { return server.Count(name, qtype) > 0 })
 	}
 	asked("1.113.0.203.in-addr.arpa.", dns.TypePTR)
 	asked("1.113.0.203.bl.example.", dns.TypeA)
@@ -271,7 +259,7 @@ func TestLookupsBeginAtCONNECT(t *testing.T) {
 // TestMessagesGivenUpLeaveNothingBehind begins message after message on silent
 // DNS: the look-ups of the messages before must not pile up.
 func TestMessagesGivenUpLeaveNothingBehind(t *testing.T) {
-	config, p := dnsFixture(t, strings.Replace(dnsConfig, "timeout: 400ms, deadline: 600ms", "timeout: 9s, deadline: 9s", 1))
+	config, p := dnsFixture(t, dnsConfig)
 	server := startDNS(t, dnstest.Options{Unknown: dnstest.UnknownTimeout})
 	live, err := config.Lookups(startClient(t, config, server), nil)
 	if err != nil {
@@ -287,11 +275,5 @@ func TestMessagesGivenUpLeaveNothingBehind(t *testing.T) {
 		session.Abort()
 		answers.EndMessage()
 	}
-	deadline := time.Now().Add(5 * time.Second)
-	for runtime.NumGoroutine() > before+20 {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d goroutines after 500 messages, %d before", runtime.NumGoroutine(), before)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	testkit.Eventually(t, "after 500 messages as many goroutines as before", func() bool { return runtime.NumGoroutine() <= before+20 })
 }

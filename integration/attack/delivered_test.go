@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -105,4 +106,70 @@ func sendBetween(to, mark string) (harness.Reply, error) {
 		_, err = conn.Command("QUIT")
 	}
 	return reply, err
+}
+
+// TestNoAcceptedRecipientIsLost names a mailbox by two names, of which one is refused: a
+// message that is taken waits for all that were accepted.
+func TestNoAcceptedRecipientIsLost(t *testing.T) {
+	refusing := strings.Replace(config, "{file: access}", "{file: access, features: [skip, delay_checks, friend, blocklist_recipients]}", 1)
+	refusing = strings.Replace(refusing, "local: [example.test]", "local: [example.test, mx.example.test]", 1)
+	env := start(t, harness.Options{
+		Access: relays, DNS: records, Config: refusing, Files: map[string]string{"access": relays + "To:shin@mx.example.test\tREJECT\n"},
+		LocalHostNames: own + "\nmx.example.test\n", RelayDomains: partner + "\n", Mailboxes: []string{"shin", "mari"},
+	})
+	taken := 0
+	for i, named := range []string{
+		"shin@{o} shin@mx.{o}", "shin@mx.{o} shin@{o}", "mari@{o} shin@{o} shin@mx.{o}", "shin@{o} shin@mx.{o} mari@{o}", "SHIN@{o} shin@mx.{o} shin@{o}",
+		`"shin"@{o} shin@mx.{o}`, `shin@{o} "shin"@mx.{o}`, "shin@{o} SHIN@MX.Example.Test", "shin@mx.{o} shin@{o} shin@mx.{o}", "mari@{o} shin@mx.{o}",
+	} {
+		mark, rcpts := "twice."+strconv.Itoa(i), strings.Fields(strings.ReplaceAll(named, "{o}", own))
+		accepted, reply, err := sendTo(mark, rcpts)
+		if err != nil || len(accepted) == 0 || len(accepted) == len(rcpts) {
+			t.Fatalf("%q: %q accepted, %v", rcpts, accepted, err)
+		}
+		if reply.Code/100 == 4 {
+			continue
+		}
+		taken++
+		files, err := env.Queue()
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := slices.IndexFunc(files, func(f harness.QueueFile) bool { return strings.Contains(f.Text, "X-Attack: "+mark+"\n") })
+		for _, to := range accepted {
+			// The mailbox stands there by any of its names.
+			user, _, _ := strings.Cut(strings.ToLower(strings.ReplaceAll(to, `"`, "")), "@")
+			if at < 0 || !strings.Contains(strings.ReplaceAll(strings.ToLower(files[at].Text), `"`, ""), ":<"+user+"@") {
+				t.Errorf("%q: %s was accepted, the message is taken, and it does not wait for him", rcpts, to)
+			}
+		}
+	}
+	if taken == 0 {
+		t.Error("no message is taken")
+	}
+}
+
+// sendTo sends a message to several recipients, and returns those that were accepted and
+// the reply to the message.
+func sendTo(mark string, rcpts []string) (accepted []string, reply harness.Reply, err error) {
+	conn, err := (caller{addr: "203.0.113.8"}).open()
+	if err != nil {
+		return nil, reply, err
+	}
+	defer conn.Close()
+	if reply, err = conn.Command("MAIL FROM:<a@good.example>"); err != nil {
+		return nil, reply, err
+	}
+	for _, to := range rcpts {
+		if reply, err = conn.Command("RCPT TO:<" + to + ">"); err != nil {
+			return nil, reply, err
+		}
+		if reply.Code == 250 {
+			accepted = append(accepted, to)
+		}
+	}
+	if reply, err = conn.Command("DATA"); err == nil {
+		reply, err = conn.Command("X-Attack: " + mark + "\r\nFrom: a@good.example\r\nSubject: attack\r\n\r\nHello\r\n.")
+	}
+	return accepted, reply, err
 }

@@ -78,7 +78,7 @@ func (p *process) stop() {
 
 // ready waits until the server answers a question with that code.
 func (p *process) ready(addr, name string, qtype uint16, rcode int) error {
-	client := dns.Client{Timeout: 200 * time.Millisecond}
+	client := dns.Client{Timeout: 2 * time.Second}
 	var last error
 	for deadline := time.Now().Add(testkit.Patience); time.Now().Before(deadline); {
 		select {

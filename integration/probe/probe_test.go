@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"milterd/integration/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -78,9 +80,9 @@ func with(table map[string]string, verb, reply string) map[string]string {
 	return table
 }
 
-// quick are options for servers that answer at once or not at all.
+// quick are options for servers that answer at once or hang up.
 func quick(target string) Options {
-	return Options{Targets: []string{target}, Delay: time.Microsecond, Timeout: 100 * time.Millisecond}
+	return Options{Targets: []string{target}, Delay: time.Microsecond, Timeout: testkit.Patience}
 }
 
 func probeOne(t *testing.T, o Options) *Report {
@@ -166,7 +168,11 @@ func TestServersThatLie(t *testing.T) {
 		{"one that says 421 to everything", answers(map[string]string{"": "220 mx", "EHLO": "250 mx.example.test", "*": "421 4.7.0 go away"}), "stopped answering"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := probeOne(t, quick(serve(t, c.talk)))
+			o := quick(serve(t, c.talk))
+			if c.error == "timeout" {
+				o.Timeout = 100 * time.Millisecond
+			}
+			r := probeOne(t, o)
 			if !strings.Contains(r.Error, c.error) {
 				t.Errorf("error %q, want %q", r.Error, c.error)
 			}

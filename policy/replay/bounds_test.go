@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -16,19 +17,24 @@ import (
 )
 
 // growth is how many times the processor's time grows when work has four times as much
-// to do: about 4 if that is linear, 16 if it is quadratic.
-func growth(t *testing.T, work func(size int), size int) float64 {
+// to do: about 4 if that is linear, 16 if it is quadratic. What else runs makes single
+// measurements longer, never shorter: the shortest of each size are compared, and more are
+// made until they are close enough, up to a bound.
+func growth(t *testing.T, work func(size int), size int, enough float64) float64 {
 	t.Helper()
-	least := func(size int) time.Duration {
-		spent := time.Hour
-		for range 5 {
-			before := processorTime(t)
-			work(size)
-			spent = min(spent, processorTime(t)-before)
-		}
-		return spent
+	const atLeast, atMost = 3, 15
+	less, more := time.Hour, time.Hour
+	spent := func(size int) time.Duration {
+		before := processorTime(t)
+		work(size)
+		return max(processorTime(t)-before, 1)
 	}
-	return float64(least(4*size)) / float64(max(least(size), 1))
+	times := math.Inf(1)
+	for i := 0; i < atLeast || i < atMost && times > enough; i++ {
+		less, more = min(less, spent(size)), min(more, spent(4*size))
+		times = float64(more) / float64(less)
+	}
+	return times
 }
 
 func processorTime(t *testing.T) time.Duration {
@@ -105,7 +111,7 @@ func TestTimeIsLinear(t *testing.T) {
 				t.Errorf("%s: error %.300v, want %s", c.name, err, c.want)
 			}
 		}
-		if times := growth(t, work, c.size); times > 9 {
+		if times := growth(t, work, c.size, 9); times > 9 {
 			t.Errorf("%s: four times as much takes %.1f times as long", c.name, times)
 		}
 	}

@@ -58,9 +58,9 @@ func (w *writer) run() error {
 }
 
 // ahead says that the follower is left behind. With each truncation it may have lost as
-// many lines as it was behind.
+// many lines as it was behind. That is few, since a line takes a busy machine long.
 func (w *writer) ahead(written int64) bool {
-	const most = 500
+	const most = 50
 	stats := w.follower.Stats()
 	return written-int64(stats.Lines) > most*int64(1+stats.Truncated)
 }

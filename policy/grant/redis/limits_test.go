@@ -39,7 +39,7 @@ func limit(t testing.TB, name string, mode policy.Mode, texts ...string) *policy
 func host(t testing.TB, config redis.Config, log *testkit.Log) *limits.Keeper {
 	t.Helper()
 	if config.Timeout == 0 {
-		config.Timeout = 2 * time.Second
+		config.Timeout = testkit.Patience
 	}
 	client, err := redis.Open(config)
 	if err != nil {

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
@@ -87,7 +86,8 @@ func (s *server) start(args ...string) {
 
 // client is another program that uses the server.
 func (s *server) client() *goredis.Client {
-	return goredis.NewClient(&goredis.Options{Network: "unix", Addr: s.socket(), Password: s.password, Protocol: 2, MaxRetries: -1, PipelinePoolSize: -1})
+	return goredis.NewClient(&goredis.Options{Network: "unix", Addr: s.socket(), Password: s.password, Protocol: 2, MaxRetries: -1, PipelinePoolSize: -1,
+		DialTimeout: testkit.Patience, ReadTimeout: testkit.Patience, WriteTimeout: testkit.Patience})
 }
 
 // do runs a command as another program would.
@@ -116,11 +116,10 @@ func (s *server) signal(sig syscall.Signal) {
 	}
 }
 
-// open makes a store for the server. Its timeout is long, so that a busy machine
-// does not look like a dead server.
+// open makes a store for the server. On a busy machine the server is late, and not dead.
 func (s *server) open(change func(*redis.Config)) *redis.Store {
 	s.t.Helper()
-	config := redis.Config{Addresses: []string{s.socket()}, Timeout: 2 * time.Second}
+	config := redis.Config{Addresses: []string{s.socket()}, Timeout: testkit.Patience}
 	if change != nil {
 		change(&config)
 	}

@@ -14,7 +14,7 @@ import (
 // typedConfig asks the DNS for everything; SERVER is the test's.
 const typedConfig = `access: {file: access}
 domains: {hostname: mx.example.test, local: [example.test], relay: []}
-dns: {servers: [SERVER], try_timeout: 500ms, attempts: 1}
+dns: {servers: [SERVER], try_timeout: 10s, attempts: 1}
 checks:
   sender_domain: {mode: enforce}
   rdns: {source: own, forged: {action: reject}}
