@@ -32,11 +32,9 @@ var _ Resolver = (*Client)(nil)
 
 // NewClient makes a client; Close ends it.
 func NewClient(config Config) (*Client, error) {
-	config, err := config.withDefaults()
-	if err != nil {
-		return nil, err
-	}
+	config = config.withDefaults()
 	c := &Client{config: config, slots: make(chan struct{}, config.MaxQueries)}
+	var err error
 	if c.servers, err = newServers(config); err != nil {
 		return nil, err
 	}

@@ -64,11 +64,7 @@ type Keeper struct {
 }
 
 // New makes a Keeper. The caller runs Run and, at the end, calls Close.
-func New(c Config) (*Keeper, error) {
-	r, err := newRules(c)
-	if err != nil {
-		return nil, err
-	}
+func New(c Config) *Keeper {
 	k := &Keeper{store: c.Store, logger: cmp.Or(c.Logger, slog.New(slog.DiscardHandler)), now: c.Now}
 	if k.now == nil {
 		k.now = time.Now
@@ -76,21 +72,14 @@ func New(c Config) (*Keeper, error) {
 	if k.store == nil {
 		k.store = NewMemory(c.Max, k.now)
 	}
-	k.rules.Store(r)
-	return k, nil
+	k.rules.Store(newRules(c))
+	return k
 }
 
 // Reload puts other rules in force: TTL, Exclude, Require, Own and MaxPerUser. The
 // grants there are keep their time, but an address that is excluded now has lost its
 // grant.
-func (k *Keeper) Reload(c Config) error {
-	r, err := newRules(c)
-	if err != nil {
-		return err
-	}
-	k.rules.Store(r)
-	return nil
-}
+func (k *Keeper) Reload(c Config) { k.rules.Store(newRules(c)) }
 
 // Login grants or renews. It returns an error if the store failed, and then
 // nothing is granted.

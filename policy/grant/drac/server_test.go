@@ -77,10 +77,7 @@ func ask(t *testing.T, conn *net.UDPConn, datagram []byte) []byte {
 
 func newKeeper(t *testing.T, config grant.Config) *grant.Keeper {
 	t.Helper()
-	keeper, err := grant.New(config)
-	if err != nil {
-		t.Fatal(err)
-	}
+	keeper := grant.New(config)
 	t.Cleanup(func() { _ = keeper.Close() })
 	return keeper
 }

@@ -24,10 +24,7 @@ type Client struct {
 
 // Open makes a client. It does not wait for the server.
 func Open(c Config) (*Client, error) {
-	c, err := c.withDefaults()
-	if err != nil {
-		return nil, fmt.Errorf("redis: %w", err)
-	}
+	c = c.withDefaults()
 	options, err := c.options()
 	if err != nil {
 		return nil, fmt.Errorf("redis: %w", err)

@@ -66,12 +66,7 @@ func Open(config *configs.Config, shared *redis.Client, counts *limits.Keeper, l
 	}
 	rules := rulesOf(config)
 	rules.Store, rules.Logger = store, logger
-	if g.keeper, err = grant.New(rules); err != nil {
-		if store != nil {
-			err = errors.Join(err, store.Close())
-		}
-		return nil, err
-	}
+	g.keeper = grant.New(rules)
 	g.closers = append(g.closers, g.keeper.Close)
 	g.registers = append(g.registers, g.keeper.Register)
 	if file, ok := store.(*grant.File); ok {
@@ -250,7 +245,7 @@ func (g *Sources) Run(ctx context.Context, start func(func())) {
 	}
 }
 
-func (g *Sources) Reload(c *configs.Config) error { return g.keeper.Reload(rulesOf(c)) }
+func (g *Sources) Reload(c *configs.Config) { g.keeper.Reload(rulesOf(c)) }
 
 func (g *Sources) Register(r prometheus.Registerer) {
 	for _, register := range g.registers {
