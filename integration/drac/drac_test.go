@@ -147,10 +147,7 @@ func serve(t *testing.T, host string, config drac.Config) *service {
 	logger := slog.New(slog.NewTextHandler(s.log, nil))
 	s.keeper = grant.New(grant.Config{})
 	config.Keeper, config.Logger = s.keeper, logger
-	var err error
-	if s.Server, err = drac.NewServer(config); err != nil {
-		t.Fatal(err)
-	}
+	s.Server = drac.NewServer(config)
 	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(host), 0)))
 	if err != nil {
 		t.Fatal(err)

@@ -204,10 +204,7 @@ func (g *Sources) openDRAC(config *configs.Config) error {
 	if c.Listen == "" {
 		return nil
 	}
-	server, err := drac.NewServer(drac.Config{Keeper: g.keeper, Servers: c.Allow, ReservedPort: c.ReservedPort, Logger: g.logger})
-	if err != nil {
-		return err
-	}
+	server := drac.NewServer(drac.Config{Keeper: g.keeper, Servers: c.Allow, ReservedPort: c.ReservedPort, Logger: g.logger})
 	conn, err := door.ListenPacket(c.Listen)
 	if err != nil {
 		return fmt.Errorf("drac: %w", err)
