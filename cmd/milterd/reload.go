@@ -116,9 +116,7 @@ func (r *reloader) load(asked bool) error {
 		return err
 	}
 	if r.grants != nil {
-		if err := r.grants.Reload(config); err != nil {
-			return err
-		}
+		r.grants.Reload(config)
 	}
 	if r.shared != nil {
 		r.shared.SetTimeout(config.Redis.Timeout)
