@@ -62,8 +62,9 @@ const (
 	CountMessages LimitCount = "messages"
 	// CountRecipients counts each recipient that is taken.
 	CountRecipients LimitCount = "recipients"
-	// CountRefused counts recipients that other checks, or the MTA, refuse for good. If
-	// there are too many, all others are put off, too.
+	// CountRefused counts recipients that other checks refuse for good, or the MTA if it
+	// tells: sendmail does of unknown users, and not of what check_rcpt refuses. If there
+	// are too many, all others are put off, too.
 	CountRefused LimitCount = "refused"
 )
 
@@ -253,11 +254,12 @@ func (s *Session) limitKey(e *evaluation, l *Limit, login string) string {
 }
 
 // limitClient is the client's address, or its /64: one who has an IPv6 address has all
-// of that.
+// of that. An address that all clients seem to have is nobody's: one of them would use up
+// the room of all.
 func (s *Session) limitClient() string {
 	addr := s.conn.Addr.Unmap().WithZone("")
 	switch {
-	case !addr.IsValid():
+	case !addr.IsValid(), s.conn.Shared:
 		return ""
 	case addr.Is4():
 		return s.clientAddr
