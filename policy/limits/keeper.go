@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -85,12 +84,16 @@ func New(c Config) (*Keeper, error) {
 	if c.File == "" {
 		return k, nil
 	}
+	c.File = snapshot.Resolve(c.File)
+	k.config.File = c.File
 	err := k.memory.load(c.File)
 	if errors.Is(err, snapshot.ErrDamaged) {
-		aside := c.File + ".damaged"
-		k.logger.Warn("the file of the limits is damaged or of another kind, and was set aside; all counts begin anew",
-			"file", c.File, "set_aside_as", aside, "error", err)
-		err = os.Rename(c.File, aside)
+		damage := err
+		var aside string
+		if aside, err = snapshot.SetAside(c.File); err == nil {
+			k.logger.Warn("the file of the limits is damaged or of another kind, and was set aside; all counts begin anew",
+				"file", c.File, "set_aside_as", aside, "error", damage)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("file of the limits: %w", err)

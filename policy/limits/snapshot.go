@@ -52,7 +52,7 @@ func (m *Memory) write(w io.Writer) error {
 // since it was written has passed for all counts, unless the machine's clock says that it
 // was written later than now.
 func (m *Memory) load(path string) error {
-	file, err := os.Open(path)
+	file, err := snapshot.Open(path, os.O_RDONLY)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
