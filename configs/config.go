@@ -44,24 +44,20 @@ var reference []byte
 func Reference() string { return string(reference) }
 
 // Config is a configuration: the embedded defaults, and what a user's file
-// says instead.
+// says instead. Its fields, and theirs, are the keys of the reference, which says what
+// each means; the comments here are about the values.
 type Config struct {
-	// Sendmail names the sendmail.cf that fills in what is not configured.
-	Sendmail struct {
-		CF string
-	}
-	Listen  Listen
-	Access  Access
-	Domains Domains
-	DNS     DNS
-	// Mode is enforce, or shadow for every check.
-	Mode policy.Mode
+	Sendmail struct{ CF string }
+	Listen   Listen
+	Access   Access
+	Domains  Domains
+	DNS      DNS
+	Mode     policy.Mode
 	// NATGuard is NATGuardAuto or NATGuardOff.
 	NATGuard string
 	Checks   policy.Checks
 	// Ports holds the rules of single listeners, by port number or daemon name.
-	Ports map[string]policy.Port
-	// Received says whose mail loses the traces of its client, and which.
+	Ports    map[string]policy.Port
 	Received policy.Scrub
 	Grants   Grants
 	Redis    Redis
@@ -72,10 +68,9 @@ type Config struct {
 
 	// name is the file the configuration came from, empty for the embedded one.
 	name string
-	// entries is how many the access table and each class file had, by path, when Policy read them.
+	// entries is how many the access table and each class file had, by path, when Policy
+	// read them; leftOut counts those of the table that cannot be used.
 	entries map[string]int
-	// leftOut counts the entries that the access table then had and that cannot be
-	// used.
 	leftOut int
 	// lines has the line of each key that the file holds, by its path. A key
 	// in it is the administrator's word and wins over sendmail.cf.
@@ -97,30 +92,23 @@ const (
 // Listen says where milterd waits for sendmail. It takes effect at the start
 // only.
 type Listen struct {
-	// Milter holds the addresses of the filter door in sendmail's notation:
-	// local:/path, inet:port@host, inet6:port@host.
-	Milter []string
-	// Map holds those of the map door, which sendmail's own rules ask; there may be
-	// none.
-	Map []string
-	// HTTP is the address of the status page; empty for none.
-	HTTP string
-	// SocketMode and SocketGroup are the permissions and the group of local:
-	// sockets; an empty group keeps the process's own.
+	// The addresses of the doors are in sendmail's notation: local:/path,
+	// inet:port@host, inet6:port@host. Map and HTTP may be empty.
+	Milter, Map []string
+	HTTP        string
+	// SocketGroup is a name or a number, empty for the process's own group.
 	SocketMode  os.FileMode
 	SocketGroup string
-	// MaxConnections bounds the connections at a time, of each door.
+	// MaxConnections is for each door.
 	MaxConnections int
-	// Shutdown is how long messages in progress may take to finish when milterd ends.
-	Shutdown time.Duration
+	Shutdown       time.Duration
 }
 
 // Access names the access table and the FEATUREs that change its use.
 type Access struct {
 	File     string
 	Features access.Features
-	// MaxSize is the most octets that the table may have.
-	MaxSize int64
+	MaxSize  int64 // octets
 }
 
 // Domains are the names that are ours, and those we relay for.
@@ -130,30 +118,20 @@ type Domains struct {
 	// Local (class w) and Relay (class R) hold names, and files of names
 	// (entries that begin with a slash).
 	Local, Relay []string
-	// Realms are realms of logins that tell people apart, beside Local and Relay.
-	Realms []string
+	Realms       []string
 }
 
 // Status is about the page for people at Listen.HTTP.
 type Status struct {
-	// Hosts are names that browsers may ask for the page under.
 	Hosts []string
-	// Token is asked of TCP clients; TokenFile names a file whose first line it is.
+	// Token is that of TokenFile once Policy has read it.
 	Token     Secret
 	TokenFile string
-	// Private: the page never shows whom mail is from or for.
-	Private bool
+	Private   bool
 }
 
-// Log says what is logged, where to, and how.
-type Log struct {
-	// To is LogStderr or LogSyslog.
-	To string
-	// Level is debug, info, warn or error.
-	Level string
-	// Format is text or json.
-	Format string
-}
+// Log says what is logged, where to (LogStderr or LogSyslog), and how.
+type Log struct{ To, Level, Format string }
 
 // Where the log can go.
 const (
@@ -197,14 +175,11 @@ func Parse(name string, data []byte, environ ...string) (*Config, error) {
 // the environment.
 func LoadListen(path string, environ ...string) (*Config, error) {
 	listen := &yaml.Node{Kind: yaml.MappingNode}
-	data, err := readFile(path, maxConfig)
-	if err != nil {
-		return over(path, listen, environ)
-	}
+	data, _ := readFile(path, maxConfig) // without it: no YAML
 	if top, err := document(path, data); err == nil && top.Kind == yaml.MappingNode {
-		for pair := range slices.Chunk(top.Content, 2) {
-			if pair[0].Value == "listen" {
-				listen.Content = append(listen.Content, pair...)
+		for key, value := range pairs(top) {
+			if key.Value == "listen" {
+				listen.Content = append(listen.Content, key, value)
 			}
 		}
 	}
@@ -213,19 +188,16 @@ func LoadListen(path string, environ ...string) (*Config, error) {
 
 // over is what a file's document and the environment say over the embedded configuration.
 func over(name string, top *yaml.Node, environ []string) (*Config, error) {
-	c := &Config{machine: thisMachine()}
-	base, err := document("milterd.yaml", reference)
+	c := &Config{name: "milterd.yaml", settings: make(map[string]setting), machine: thisMachine()}
+	base, err := document(c.name, reference)
 	if err == nil {
-		err = c.overlay("milterd.yaml", base, nil)
+		err = c.overlay(base, nil)
 	}
 	if err != nil {
 		return nil, err
 	}
-	c.name, c.settings = name, make(map[string]setting)
-	if err := c.overlay(name, top, environ); err != nil {
-		return nil, err
-	}
-	return c, nil
+	c.name = name
+	return c, c.overlay(top, environ)
 }
 
 // Name is the file the configuration was read from, empty for the embedded one.
@@ -248,12 +220,13 @@ func (c *Config) UseAccess(draft string) { c.draft = draft }
 
 // overlay reads a configuration, and the environment over it; its keys replace the values
 // from before.
-func (c *Config) overlay(name string, node *yaml.Node, environ []string) error {
-	d := &decoder{name: name, lines: make(map[string]int), settings: c.settings, top: c.schema()}
+func (c *Config) overlay(node *yaml.Node, environ []string) error {
+	c.lines = make(map[string]int)
+	d := &decoder{report: report{config: c}, name: c.name, top: c.schema()}
 	value{decoder: d, node: node}.fields(d.top)
-	c.lines = d.lines
 	c.environment(d, environ)
-	c.contradictions(d)
+	// Values that are right one by one, but not together:
+	c.checkFeatures(d)
 	c.checkListeners(d)
 	c.checkSenders(d)
 	c.checkLists(d)
@@ -266,8 +239,7 @@ func (c *Config) overlay(name string, node *yaml.Node, environ []string) error {
 	return d.err()
 }
 
-// contradictions reports values that are right one by one, but not together.
-func (c *Config) contradictions(d *decoder) {
+func (c *Config) checkFeatures(d *decoder) {
 	f := c.Access.Features
 	if f.Friend && f.Hater {
 		d.wrong("access.features", "friend and hater exclude each other")

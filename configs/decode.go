@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,12 +30,9 @@ type field struct {
 
 // decoder reads one configuration.
 type decoder struct {
+	report
+	// name is the file, or the variable, that is read.
 	name string
-	problems
-	// lines has the line of every key that the file holds, by path.
-	lines map[string]int
-	// settings has the keys that the environment has set.
-	settings map[string]setting
 	// top is the whole schema. It shows the right place of a misplaced key.
 	top []field
 }
@@ -48,23 +46,11 @@ type value struct {
 
 // fail reports a problem of the value.
 func (v value) fail(format string, args ...any) {
-	v.add(v.name, v.node.Line, "%s: %s", v.path, fmt.Sprintf(format, args...))
-}
-
-// wrong reports a problem of a key.
-func (d *decoder) wrong(key, format string, args ...any) {
-	file, line := d.name, d.lines[key]
-	if s, ok := d.settings[key]; ok {
-		file = origin(s.variable)
-	}
-	d.add(file, line, "%s: %s", key, fmt.Sprintf(format, args...))
+	v.add(v.name, v.node.Line, "%s: %s", cmp.Or(v.path, "the configuration"), fmt.Sprintf(format, args...))
 }
 
 // given reports whether the value's section holds a key.
-func (v value) given(key string) bool {
-	_, ok := v.lines[join(v.path, key)]
-	return ok
-}
+func (v value) given(key string) bool { return v.config.explicit(join(v.path, key)) }
 
 // plain reports anchors, aliases and tags, which would make a value come from
 // somewhere else or mean something else than the text says.
@@ -85,7 +71,7 @@ func (v value) plain() bool {
 // fields reads a section.
 func (v value) fields(fields []field) {
 	if v.node.Kind == yaml.ScalarNode && v.path != "" && v.plain() {
-		v.add(v.name, v.node.Line, "%s: %s, expected keys and values%s", v.path, kind(v.node), v.sectionHint(fields))
+		v.fail("%s, expected keys and values%s", kind(v.node), v.sectionHint(fields))
 		return
 	}
 	v.keys(func(key string, below value) {
@@ -99,7 +85,7 @@ func (v value) fields(fields []field) {
 			movedRedis(below)
 			return
 		}
-		v.add(v.name, v.lines[below.path], "unknown key %s%s", below.path, v.hint(key, fields))
+		v.add(v.name, v.config.lines[below.path], "unknown key %s, %s", below.path, v.hint(key, fields))
 	})
 }
 
@@ -116,13 +102,13 @@ func (v value) take(f field) {
 		return
 	}
 	if f.example != "" && v.node.Kind == yaml.SequenceNode {
-		v.add(v.name, v.node.Line, "%s: %s, expected keys and values, such as %s", v.path, kind(v.node), f.example)
+		v.fail("%s, expected keys and values, such as %s", kind(v.node), f.example)
 		return
 	}
 	v.keys(func(key string, below value) {
 		entry, err := f.each(key)
 		if err != nil {
-			v.add(v.name, v.lines[below.path], "%s: %v", v.path, err)
+			v.add(v.name, v.config.lines[below.path], "%s: %v", v.path, err)
 			return
 		}
 		below.take(entry)
@@ -135,12 +121,12 @@ func (v value) keys(visit func(key string, below value)) {
 		return
 	}
 	if v.node.Kind != yaml.MappingNode {
-		v.add(v.name, v.node.Line, "%s: %s, expected keys and values", v.title(), kind(v.node))
+		v.fail("%s, expected keys and values", kind(v.node))
 		return
 	}
 	for key, node := range pairs(v.node) {
 		below := value{decoder: v.decoder, path: join(v.path, key.Value), node: node}
-		name := value{decoder: v.decoder, path: v.title(), node: key}
+		name := value{decoder: v.decoder, path: v.path, node: key}
 		if key.Tag == "!!merge" {
 			name.fail("a merge key (<<), expected the keys themselves")
 			continue
@@ -152,11 +138,11 @@ func (v value) keys(visit func(key string, below value)) {
 			name.fail("%s as a key, expected a name", kind(key))
 			continue
 		}
-		if line, twice := v.lines[below.path]; twice {
+		if line, twice := v.config.lines[below.path]; twice {
 			v.add(v.name, key.Line, "%s: given twice, first on line %d", below.path, line)
 			continue
 		}
-		v.lines[below.path] = key.Line
+		v.config.lines[below.path] = key.Line
 		// A value that is missing has the place of what follows it.
 		if below.node.Tag == "!!null" && below.node.Value == "" {
 			below.node.Line = key.Line
@@ -171,19 +157,11 @@ func isKey(s string) bool { return s != "" && len(s) <= 255 && printable.Text(s)
 // said is the last of some keys that the file itself holds, or the last one.
 func (d *decoder) said(keys ...string) string {
 	for _, key := range slices.Backward(keys) {
-		if _, ok := d.lines[key]; ok {
+		if d.config.explicit(key) {
 			return key
 		}
 	}
 	return keys[len(keys)-1]
-}
-
-// title names the section in messages.
-func (v value) title() string {
-	if v.path == "" {
-		return "the configuration"
-	}
-	return v.path
 }
 
 func join(path, key string) string {

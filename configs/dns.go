@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -16,17 +17,16 @@ import (
 
 // DNS says how questions to the DNS are asked, and what is asked.
 type DNS struct {
-	// Client sets the resolver up.
-	Client dnscheck.Config
-	// Deadline bounds all look-ups that one SMTP command waits for.
+	// Client sets the resolver up; Deadline bounds all look-ups that one SMTP command
+	// waits for.
+	Client   dnscheck.Config
 	Deadline time.Duration
-	// Lists are the DNS lists by zone, Threshold is the score that refuses.
+	// Lists (by zone) and Threshold are keys of checks.dnsbl.
 	Lists     map[string]*List
 	Threshold int
-	// BadNetworks are the networks that no mail host may be in.
+	// BadNetworks are those of checks.sender_domain.bad_mx.
 	BadNetworks []netip.Prefix
-	// Generic asks for generic names by the built-in rules, Patterns are rules
-	// of one's own.
+	// Generic (the built-in rules) and Patterns are keys of checks.rdns.generic.
 	Generic  bool
 	Patterns []string
 }
@@ -43,27 +43,6 @@ func (c *Config) AsksDNS() bool {
 	on := func(m policy.Mode) bool { return m != policy.ModeOff }
 	return on(c.Checks.SenderDomain.Mode) || on(c.Checks.RDNS.Mode) && c.Checks.RDNS.Source == policy.RDNSSourceOwn ||
 		on(c.Checks.DNSBL.Mode) && len(c.DNS.Lists) > 0
-}
-
-// NewLists makes the lists, with the health that knows which are to be bypassed;
-// nil without any.
-func (d *DNS) NewLists(health *dnscheck.Health) (*dnscheck.Lists, error) {
-	if len(d.Lists) == 0 {
-		return nil, nil
-	}
-	lists := make([]dnscheck.List, 0, len(d.Lists))
-	for _, zone := range slices.Sorted(maps.Keys(d.Lists)) {
-		lists = append(lists, d.Lists[zone].List)
-	}
-	return dnscheck.NewLists(lists, dnscheck.ListOptions{Threshold: d.Threshold, Health: health})
-}
-
-// NewGeneric makes the rules for generic names; nil without any.
-func (d *DNS) NewGeneric() (*dnscheck.Generic, error) {
-	if !d.Generic && len(d.Patterns) == 0 {
-		return nil, nil
-	}
-	return dnscheck.NewGeneric(d.Generic, d.Patterns)
 }
 
 func (c *Config) dnsSchema() []field {
@@ -112,16 +91,10 @@ func (c *Config) listSchema(zone string) (field, error) {
 	}
 	l := &List{List: dnscheck.List{Zone: zone, Weight: 1, IPv4: true, IPv6: true}}
 	c.DNS.Lists[zone] = l
-	keys := field{name: zone, section: []field{
+	return field{name: zone, section: []field{
 		{name: "name", value: optionalText(&l.Name)},
 		{name: "key", value: secret(&l.Key, "the query key")},
-		{name: "kind", value: func(v value) {
-			kind := ""
-			oneOf(&kind, "address", "domain")(v)
-			if kind == "domain" {
-				l.Kind = dnscheck.DomainList
-			}
-		}},
+		{name: "kind", value: choice(&l.Kind, []string{"address", "domain"}, dnscheck.AddressList, dnscheck.DomainList)},
 		{name: "weight", value: integer(&l.Weight, -1_000_000, 1_000_000)},
 		{name: "exempt", value: func(v value) {
 			boolean(&l.Exempt)(v)
@@ -129,31 +102,24 @@ func (c *Config) listSchema(zone string) (field, error) {
 				l.Weight = 0
 			}
 		}},
-		{name: "codes", value: codes(&l.Codes)},
+		{name: "codes", value: listOf(&l.Codes, dnscheck.ParseCode)},
 		{name: "families", value: families(l)},
-		{name: "clients", value: listClients(&l.Clients)},
+		{name: "clients", value: choice(&l.Clients, []string{"all", "strangers", "authenticated"},
+			dnscheck.AllClients, dnscheck.StrangersOnly, dnscheck.AuthenticatedOnly)},
 		{name: "txt", value: boolean(&l.TXT)},
-		{name: "on_temporary", value: func(v value) {
-			word := ""
-			oneOf(&word, "ignore", "tempfail")(v)
-			if word == "tempfail" {
-				l.OnTemporary = dnscheck.TempFail
-			}
-		}},
+		{name: "on_temporary", value: choice(&l.OnTemporary, []string{"ignore", "tempfail"}, dnscheck.IgnoreTemporary, dnscheck.TempFail)},
 		{name: "probe", value: func(v value) {
 			probe := true
 			boolean(&probe)(v)
 			l.NoProbe = !probe
 		}},
 		{name: "reply", value: reply(&l.Reply)},
-	}}
-	return keys, nil
+	}}, nil
 }
 
 // maxServers is how many DNS servers a resolver takes.
 const maxServers = 16
 
-// checkLists reports values that are right one by one, but not together.
 func (c *Config) checkLists(d *decoder) {
 	names := make(map[string]string)
 	for _, zone := range slices.Sorted(maps.Keys(c.DNS.Lists)) {
@@ -162,10 +128,10 @@ func (c *Config) checkLists(d *decoder) {
 		if _, err := dnscheck.NewLists([]dnscheck.List{l.List}, dnscheck.ListOptions{}); err != nil {
 			d.wrong(path, "%v", err)
 		}
-		if other, taken := names[c.DNS.listName(zone)]; taken {
+		if other, taken := names[l.name()]; taken {
 			d.wrong(path, "its name is that of %s; give one of them a name", other)
 		}
-		names[c.DNS.listName(zone)] = zone
+		names[l.name()] = zone
 		if l.Kind == dnscheck.DomainList && (l.Exempt || l.Weight < 0) {
 			d.wrong(path, "a list of names cannot be an allow list: clients choose the names they give")
 		}
@@ -174,7 +140,7 @@ func (c *Config) checkLists(d *decoder) {
 			d.wrong(path, "the query key stands outside key: as well; it would be shown")
 		}
 	}
-	if _, err := c.DNS.NewGeneric(); err != nil {
+	if _, err := dnscheck.NewGeneric(c.DNS.Generic, c.DNS.Patterns); err != nil {
 		d.wrong("checks.rdns.generic.patterns", "%v", err)
 	}
 	if c.DNS.Client.MinTTL > c.DNS.Client.MaxTTL {
@@ -185,19 +151,14 @@ func (c *Config) checkLists(d *decoder) {
 	}
 }
 
-// listName is what a list is called in reports.
-func (d *DNS) listName(zone string) string {
-	if name := d.Lists[zone].Name; name != "" {
-		return name
-	}
-	return zone
-}
+// name is what a list is called in reports.
+func (l *List) name() string { return cmp.Or(l.Name, l.Zone) }
 
 // dnsblPolicy is what the policy knows of the lists.
 func (c *Config) dnsblPolicy() policy.DNSBLCheck {
 	check := c.Checks.DNSBL
 	check.Addresses, check.Names, check.Replies = policy.ListUse{}, policy.ListUse{}, make(map[string]policy.Reply)
-	for zone, l := range c.DNS.Lists {
+	for _, l := range c.DNS.Lists {
 		use := &check.Addresses
 		if l.Kind == dnscheck.DomainList {
 			use = &check.Names
@@ -211,7 +172,7 @@ func (c *Config) dnsblPolicy() policy.DNSBLCheck {
 			use.Authenticated = true
 		}
 		if l.Reply.Code != 0 {
-			check.Replies[c.DNS.listName(zone)] = l.Reply
+			check.Replies[l.name()] = l.Reply
 		}
 	}
 	return check
@@ -227,6 +188,7 @@ func exemptSchema(x *policy.Exempt) []field {
 	}
 }
 
+// checkServer checks the address of a DNS server.
 func checkServer(s string) error {
 	if _, err := dnscheck.ParseServer(s); err != nil {
 		return fmt.Errorf("%s, expected the address of a DNS server, such as 192.0.2.53 or 127.0.0.1:5353", quote(s))
@@ -234,47 +196,24 @@ func checkServer(s string) error {
 	return nil
 }
 
-func codes(to *[]dnscheck.Code) func(value) {
-	var words []string
-	take := list(&words, func(s string) error {
-		_, err := dnscheck.ParseCode(s)
-		return err
-	})
-	return func(v value) {
-		take(v)
-		*to = nil
-		for _, word := range words {
-			if code, err := dnscheck.ParseCode(word); err == nil {
-				*to = append(*to, code)
-			}
-		}
-	}
-}
-
-// listClients takes the clients that a list is asked about.
-func listClients(to *dnscheck.Clients) func(value) {
-	return func(v value) {
-		word := "all"
-		oneOf(&word, "all", "strangers", "authenticated")(v)
-		*to = map[string]dnscheck.Clients{"strangers": dnscheck.StrangersOnly, "authenticated": dnscheck.AuthenticatedOnly}[word]
-	}
-}
-
+// families takes the families of addresses that a list is asked about.
 func families(l *List) func(value) {
-	var words []string
-	take := list(&words, func(s string) error {
-		if s != "ipv4" && s != "ipv6" {
-			return fmt.Errorf("%s, expected ipv4 or ipv6", quote(s))
-		}
-		return nil
-	})
 	return func(v value) {
-		take(v)
-		if len(words) == 0 {
+		l.IPv4, l.IPv6 = false, false
+		list(new([]string), func(s string) error {
+			switch s {
+			case "ipv4":
+				l.IPv4 = true
+			case "ipv6":
+				l.IPv6 = true
+			default:
+				return fmt.Errorf("%s, expected ipv4 or ipv6", quote(s))
+			}
+			return nil
+		})(v)
+		if !l.IPv4 && !l.IPv6 {
 			v.fail("no family, expected [ipv4], [ipv6] or [ipv4, ipv6]")
-			return
 		}
-		l.IPv4, l.IPv6 = slices.Contains(words, "ipv4"), slices.Contains(words, "ipv6")
 	}
 }
 
@@ -291,23 +230,30 @@ func (c *Config) Lookups(resolver dnscheck.Resolver, health *dnscheck.Health) (*
 	if !c.AsksDNS() {
 		return nil, nil
 	}
-	lists, err := c.DNS.NewLists(health)
-	if err != nil {
-		return nil, err
-	}
-	generic, err := c.DNS.NewGeneric()
-	if err != nil {
-		return nil, err
-	}
+	d := &c.DNS
 	lookups := &answers.Lookups{
-		Resolver: resolver, Lists: lists, Generic: generic, Time: c.DNS.Deadline,
+		Resolver: resolver, Time: d.Deadline,
 		Mail: dnscheck.MailOptions{
 			BadMX:    c.Checks.SenderDomain.BadMX.Action != policy.ActionAccept,
-			Networks: c.DNS.BadNetworks,
+			Networks: d.BadNetworks,
 		},
 	}
-	if lists != nil {
-		lookups.ListResolver = lists.Resolver(resolver)
+	var err error
+	if d.Generic || len(d.Patterns) > 0 {
+		if lookups.Generic, err = dnscheck.NewGeneric(d.Generic, d.Patterns); err != nil {
+			return nil, err
+		}
+	}
+	if len(d.Lists) > 0 {
+		var lists []dnscheck.List
+		for _, zone := range slices.Sorted(maps.Keys(d.Lists)) {
+			lists = append(lists, d.Lists[zone].List)
+		}
+		lookups.Lists, err = dnscheck.NewLists(lists, dnscheck.ListOptions{Threshold: d.Threshold, Health: health})
+		if err != nil {
+			return nil, err
+		}
+		lookups.ListResolver = lookups.Lists.Resolver(resolver)
 	}
 	return lookups, nil
 }

@@ -55,24 +55,20 @@ func (c *Config) environment(d *decoder, environ []string) {
 			if near := nearest(name, names); near != "" {
 				meant = "did you mean " + near + "? Known are " + strings.Join(names, ", ")
 			}
-			d.add(origin(quoteUnlessPlain(name)), 0, "unknown variable, %s", meant)
+			if !isKey(name) {
+				name = quote(name)
+			}
+			d.add(origin(name), 0, "unknown variable, %s", meant)
 			continue
 		}
 		key := known[i].key
 		c.settings[key] = setting{name, text}
 		// It has the problems of its value to itself: they are not on a line of the file.
-		own := &decoder{name: origin(name), lines: d.lines, top: d.top}
-		own.lines[key] = 0
+		own := &decoder{report: report{config: c}, name: origin(name), top: d.top}
+		c.lines[key] = 0
 		valueOf(d.top, key)(value{decoder: own, path: key, node: &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: text}})
 		d.problems = append(d.problems, own.problems...)
 	}
-}
-
-func quoteUnlessPlain(name string) string {
-	if isKey(name) {
-		return name
-	}
-	return quote(name)
 }
 
 // valueOf is what takes the value of a key that there is.

@@ -17,21 +17,16 @@ import (
 // the same address, how milterd learns of that, and where it keeps it. Changes of the
 // last two take effect at the start only.
 type Grants struct {
-	// TTL is how long a login counts.
-	TTL time.Duration
-	// MaxPerUser bounds the addresses that one user can open, Max all of them.
+	TTL             time.Duration
 	MaxPerUser, Max int
-	// Exclude are networks whose addresses get no grant, never nil; ExcludeOwn adds
-	// the addresses of this machine.
+	RelayOnly       bool
+	// Exclude is never nil; ExcludeOwn is the word own.
 	Exclude    []netip.Prefix
 	ExcludeOwn bool
-	// Require are the only networks whose addresses get one; empty for all.
-	Require []netip.Prefix
-	// File keeps grants over a restart; empty for memory only. Its path is complete.
+	Require    []netip.Prefix
+	// File is a complete path; empty for memory only.
 	File string
-	// Control is the address of the socket for administrators, local:/path; empty
-	// for none. ControlGroup is the group that may use it beside its owner, a name or
-	// a number; empty for none.
+	// Control is local:/path, empty for none, and ControlGroup a name or a number.
 	Control      string
 	ControlGroup string
 	Dovecot      Dovecot
@@ -41,8 +36,7 @@ type Grants struct {
 
 // Dovecot is the auth policy server that Dovecot reports logins to.
 type Dovecot struct {
-	// Listen is its address in sendmail's notation; empty for none.
-	Listen string
+	Listen string // in sendmail's notation; empty for none
 	// Secret is that of SecretFile once Policy has read it.
 	Secret     Secret
 	SecretFile string
@@ -50,9 +44,8 @@ type Dovecot struct {
 
 // MailLog is a log that is followed for logins.
 type MailLog struct {
-	// File has a complete path.
-	File string
-	// Format is dovecot, qpopper, uw, courier, cyrus or regexp.
+	File string // a complete path
+	// Format is one of logFormats.
 	Format string
 	// Regexp is the expression of the format regexp for a whole line, valid, with a
 	// group addr.
@@ -63,14 +56,9 @@ type MailLog struct {
 type DRAC struct {
 	// Listen is a UDP address in sendmail's notation, port 0 for any port; empty
 	// for none.
-	Listen string
-	// Allow are the networks whose hosts may grant.
-	Allow []netip.Prefix
-	// ReservedPort wants a source port below 1024 from them, which root alone can
-	// use.
-	ReservedPort bool
-	// RPCBind registers the port with rpcbind, which is where clients ask for it.
-	RPCBind bool
+	Listen                string
+	Allow                 []netip.Prefix
+	ReservedPort, RPCBind bool
 }
 
 // GrantsConfigured reports whether there can be any grant: a source, a store or a
@@ -87,6 +75,7 @@ func (c *Config) grantsSchema() []field {
 		{name: "ttl", value: duration(&g.TTL, time.Second, 24*time.Hour)},
 		{name: "max_per_user", value: integer(&g.MaxPerUser, 1, 10_000)},
 		{name: "max", value: integer(&g.Max, 1, 10_000_000)},
+		{name: "relay_only", value: boolean(&g.RelayOnly)},
 		{name: "exclude", value: networksOr(func(words []string, networks []netip.Prefix) {
 			g.ExcludeOwn, g.Exclude = slices.Contains(words, "own"), append([]netip.Prefix{}, networks...)
 			for _, word := range words {
@@ -114,14 +103,16 @@ func (c *Config) grantsSchema() []field {
 	}
 }
 
+// logFormats are the formats of logs that are known.
+var logFormats = []string{"dovecot", "qpopper", "uw", "courier", "cyrus", "regexp"}
+
 // maxLogs bounds the logs that are followed.
 const maxLogs = 16
 
 // mailLogs takes the list of logs.
 func (c *Config) mailLogs(to *[]MailLog) func(value) {
 	return func(v value) {
-		if v.node.Kind != yaml.SequenceNode {
-			v.fail("%s, expected a list, such as [{file: /var/log/mail.log, format: dovecot}]", kind(v.node))
+		if !v.isList("[{file: /var/log/mail.log, format: dovecot}]") {
 			return
 		}
 		if n := len(v.node.Content); n > maxLogs {
@@ -150,7 +141,7 @@ func (c *Config) mailLog(v value) MailLog {
 	}
 	v.fields([]field{
 		{name: "file", value: c.ownPath(&l.File, false)},
-		{name: "format", value: oneOf(&l.Format, "dovecot", "qpopper", "uw", "courier", "cyrus", "regexp")},
+		{name: "format", value: oneOf(&l.Format, logFormats...)},
 		{name: "regexp", value: checked(&l.Regexp, optional(checkLoginRegexp))},
 	})
 	if v.node.Kind != yaml.MappingNode {
@@ -160,7 +151,7 @@ func (c *Config) mailLog(v value) MailLog {
 	case !v.given("file"):
 		v.fail("no file, expected the log to follow")
 	case !v.given("format"):
-		v.fail("no format, expected dovecot, qpopper, uw, courier, cyrus or regexp")
+		v.fail("no format, expected %s", alternatives(logFormats))
 	case l.Format == "regexp" && !v.given("regexp"):
 		v.fail(`format: regexp needs a regexp, such as '\S+ pop3d: login ok ip=(?P<addr>\S+)'`)
 	case l.Format != "regexp" && l.Format != "" && l.Regexp != "":
@@ -196,7 +187,6 @@ func checkLoginRegexp(s string) error {
 	return nil
 }
 
-// checkGrants reports values that are right one by one, but not together.
 func (c *Config) checkGrants(d *decoder) {
 	g := &c.Grants
 	if g.File != "" && len(c.Redis.Addresses) > 0 {

@@ -23,13 +23,11 @@ func (v value) sectionHint(fields []field) string {
 // hint says what an unknown key was probably meant to be.
 func (d *decoder) hint(key string, fields []field) string {
 	names := namesOf(fields)
-	if near := nearest(key, names); near != "" {
-		return fmt.Sprintf(", did you mean %s?", near)
+	elsewhere := placesOf(key, "", d.top)
+	if len(elsewhere) > 0 && nearest(key, names) == "" {
+		return "did you mean " + strings.Join(elsewhere, " or ") + "?"
 	}
-	if elsewhere := placesOf(key, "", d.top); len(elsewhere) > 0 {
-		return fmt.Sprintf(", did you mean %s?", strings.Join(elsewhere, " or "))
-	}
-	return ", expected one of " + strings.Join(names, ", ")
+	return meant(key, names, "one of "+strings.Join(names, ", "))
 }
 
 // placesOf lists the paths that end in a key.
@@ -50,6 +48,14 @@ func namesOf(fields []field) []string {
 		names[i] = f.name
 	}
 	return names
+}
+
+// meant says which word was probably meant in place of s, or else what was expected.
+func meant(s string, words []string, expected string) string {
+	if near := nearest(s, words); near != "" {
+		return "did you mean " + near + "?"
+	}
+	return "expected " + expected
 }
 
 // nearest is the word that s was probably meant to be, empty if none is near.

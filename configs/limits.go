@@ -17,15 +17,11 @@ import (
 
 // Limits says how much each may send.
 type Limits struct {
-	// File keeps the counts over a restart, a complete path; empty for memory only. Max
-	// bounds the counts in memory. Both take effect at the start only.
-	File string
-	Max  int
-	// Reply refuses what is over a limit without a reply of its own, Blocked what comes
-	// from a login that was blocked by hand.
+	// File (a complete path, empty for memory only) and Max take effect at the start only.
+	File           string
+	Max            int
 	Reply, Blocked policy.Reply
-	// Notify is a program with its arguments that runs once when a limit begins to refuse;
-	// empty for none.
+	// Notify is a program with its arguments, empty for none.
 	Notify []string
 	// Rules are in the order of the file.
 	Rules []LimitRule
@@ -64,9 +60,7 @@ func program(to *[]string) func(value) {
 		for i, n := range v.node.Content {
 			entry := value{decoder: v.decoder, path: v.path, node: n}
 			switch {
-			case !entry.plain():
-			case n.Kind != yaml.ScalarNode || n.Tag == "!!null":
-				entry.fail("%s in the list, expected a word%s", kind(n), quoteHint(n))
+			case !entry.isWord("!!null"):
 			case strings.ContainsRune(n.Value, 0):
 				entry.fail("%s, expected a word without a zero octet", quote(n.Value))
 			case i == 0 && !filepath.IsAbs(n.Value):
@@ -84,16 +78,15 @@ func (c *Config) checkNotify(s *sources) {
 	if len(c.Limits.Notify) == 0 {
 		return
 	}
-	file, line := c.place("limits.notify")
 	path := c.Limits.Notify[0]
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
-		s.add(file, line, "limits.notify: %v", err)
+		s.wrong("limits.notify", "%v", err)
 	case !info.Mode().IsRegular() || unix.Faccessat(unix.AT_FDCWD, path, unix.X_OK, unix.AT_EACCESS) != nil:
-		s.add(file, line, "limits.notify: %s cannot be run, expected a program that the user that milterd runs as may run", path)
+		s.wrong("limits.notify", "%s cannot be run, expected a program that the user that milterd runs as may run", path)
 	case info.Mode()&0o002 != 0:
-		s.add(file, line, "limits.notify: every user of this machine can write to %s, and milterd would run it; chmod o-w takes that away", path)
+		s.wrong("limits.notify", "every user of this machine can write to %s, and milterd would run it; chmod o-w takes that away", path)
 	}
 }
 
@@ -110,7 +103,7 @@ func (c *Config) limitSchema(name string) (field, error) {
 		{name: "mode", value: mode(&l.Mode)},
 		{name: "count", value: oneOf(&l.Count, policy.CountMessages, policy.CountRecipients, policy.CountRefused)},
 		{name: "by", value: oneOf(&l.By, policy.ByLogin, policy.ByClient, policy.BySender)},
-		{name: "rate", value: rates(&l.Rates)},
+		{name: "rate", value: oneOrMore(&l.Rates, rateParser())},
 		{name: "for", value: networksOr(func(words []string, networks []netip.Prefix) {
 			l.Whom.Authenticated, l.Whom.Relay = slices.Contains(words, "authenticated"), slices.Contains(words, "relay")
 			l.Whom.Granted, l.Whom.Strangers = slices.Contains(words, "granted"), slices.Contains(words, "strangers")
@@ -139,42 +132,21 @@ func (c *Config) limitSchema(name string) (field, error) {
 	}}, nil
 }
 
-// rates takes one rate or several.
-func rates(to *[]policy.Rate) func(value) {
-	var words []string
-	take := oneOrMore(&words, func(s string) error {
-		_, err := policy.ParseRate(s)
-		if err != nil {
-			return fmt.Errorf("%s: %w", quote(s), err)
+// rateParser reads the rates of one limit, one after the other. Each has a period of its own,
+// for which a count is kept.
+func rateParser() func(string) (policy.Rate, error) {
+	taken := make(map[int]bool)
+	return func(s string) (policy.Rate, error) {
+		r, err := policy.ParseRate(s)
+		switch {
+		case err != nil:
+			return r, fmt.Errorf("%s: %w", quote(s), err)
+		case taken[r.Period]:
+			return r, fmt.Errorf("%s: another rate has the same time", quote(s))
 		}
-		return nil
-	})
-	return func(v value) {
-		words = nil
-		take(v)
-		all, err := parseRates(words)
-		if err != nil {
-			v.fail("%v", err)
-		}
-		*to = all
+		taken[r.Period] = true
+		return r, nil
 	}
-}
-
-// parseRates reads rates that have been checked one by one, or the first that is wrong.
-func parseRates(words []string) ([]policy.Rate, error) {
-	all := make([]policy.Rate, 0, len(words))
-	for _, word := range words {
-		r, err := policy.ParseRate(word)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", quote(word), err)
-		}
-		// A count is kept for each period.
-		if slices.ContainsFunc(all, func(other policy.Rate) bool { return other.Period == r.Period }) {
-			return nil, fmt.Errorf("%s: another rate has the same time", quote(word))
-		}
-		all = append(all, r)
-	}
-	return all, nil
 }
 
 // checkLogin says what is wrong with the name of a login.
@@ -185,7 +157,6 @@ func checkLogin(s string) error {
 	return nil
 }
 
-// checkLimits reports values that are right one by one, but not together.
 func (c *Config) checkLimits(d *decoder) {
 	for _, l := range c.Limits.Rules {
 		w := l.Whom
@@ -256,5 +227,12 @@ func exception(words []string) ([]policy.Rate, error) {
 	case len(words) == 1 && words[0] == "unlimited":
 		return nil, nil
 	}
-	return parseRates(words)
+	rates, parse := make([]policy.Rate, len(words)), rateParser()
+	for i, word := range words {
+		var err error
+		if rates[i], err = parse(word); err != nil {
+			return nil, err
+		}
+	}
+	return rates, nil
 }

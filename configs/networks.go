@@ -32,30 +32,23 @@ func networks(to *[]netip.Prefix) func(value) {
 
 // networksOr takes a list of networks, single addresses and some words.
 func networksOr(set func(words []string, networks []netip.Prefix), words ...string) func(value) {
-	check := func(s string) error {
-		if slices.Contains(words, s) {
-			return nil
-		}
-		_, err := parseNetwork(s)
-		if err == nil || len(words) == 0 || strings.ContainsAny(s, "/:.") {
-			return err
-		}
-		if near := nearest(s, words); near != "" {
-			return fmt.Errorf("%s, did you mean %s?", quote(s), near)
-		}
-		return fmt.Errorf("%s, expected %s, or a network such as 203.0.113.0/24", quote(s), strings.Join(words, ", "))
-	}
 	return func(v value) {
-		var entries, found []string
+		var found []string
 		var networks []netip.Prefix
-		list(&entries, check)(v)
-		for _, entry := range entries {
-			if slices.Contains(words, entry) {
-				found = append(found, entry)
-			} else if p, err := parseNetwork(entry); err == nil {
-				networks = append(networks, p)
+		list(new([]string), func(s string) error {
+			if slices.Contains(words, s) {
+				found = append(found, s)
+				return nil
 			}
-		}
+			p, err := parseNetwork(s)
+			switch {
+			case err == nil:
+				networks = append(networks, p)
+			case len(words) > 0 && !strings.ContainsAny(s, "/:."):
+				return fmt.Errorf("%s, %s", quote(s), meant(s, words, strings.Join(words, ", ")+", or a network such as 203.0.113.0/24"))
+			}
+			return err
+		})(v)
 		set(found, networks)
 	}
 }

@@ -25,10 +25,10 @@ func madeAtStart(dir string) bool {
 // to write, if it ran as the user of this process: directories that are not there or
 // not open to it, and groups. The error is an [*Error] that holds every problem.
 func (c *Config) CheckPlaces() error {
-	var p problems
+	r := report{config: c}
 	check := func(key string, err error) {
 		if err != nil {
-			p.add(c.name, c.lines[key], "%s: %v", key, err)
+			r.wrong(key, "%v", err)
 		}
 	}
 	for _, l := range c.listeners() {
@@ -62,13 +62,13 @@ func (c *Config) CheckPlaces() error {
 			check("record.dir", writable(dir))
 		}
 	}
-	return p.err()
+	return r.err()
 }
 
 // UnsafeSockets are the findings about sockets that sendmail does not use, as others can
 // write to a directory above them, or in whose place others could be.
 func (c *Config) UnsafeSockets(groupsTrusted bool) []Finding {
-	s := &sources{config: c}
+	s := &sources{report: report{config: c}}
 	for _, l := range c.listeners() {
 		path, ok := strings.CutPrefix(l.address, "local:")
 		if l.key != "listen.milter" && l.key != "listen.map" || !ok {

@@ -25,8 +25,12 @@ func (c *Config) Examine() (*policy.Policy, []Finding, error) {
 		Shadow:   c.Mode == policy.ModeShadow,
 		Checks:   c.Checks,
 		Ports:    maps.Clone(c.Ports),
-		Received: c.receivedPolicy(),
+		Received: c.Received,
+
+		GrantsRelayOnly: c.Grants.RelayOnly,
 	}
+	p.Received.Networks = slices.Clone(c.Received.Networks)
+	p.Received.Rules.Fields = slices.Clone(c.Received.Rules.Fields)
 	p.Checks.DNSBL = c.dnsblPolicy()
 	p.Limits = c.limitsPolicy(s)
 	p.Checks.Relay.TrustAuthMech = slices.Clone(s.mechanisms)

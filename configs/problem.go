@@ -52,6 +52,18 @@ func (p *problems) add(file string, line int, format string, args ...any) {
 	*p = append(*p, Problem{File: file, Line: line, Text: fmt.Sprintf(format, args...)})
 }
 
+// report collects the problems of a configuration and of the files it names.
+type report struct {
+	config *Config
+	problems
+}
+
+// wrong reports a problem of a key.
+func (r *report) wrong(key, format string, args ...any) {
+	file, line := r.config.place(key)
+	r.add(file, line, "%s: %s", key, fmt.Sprintf(format, args...))
+}
+
 // err is nil without problems. They are put in the order of their lines, file by
 // file.
 func (p problems) err() error {

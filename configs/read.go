@@ -12,35 +12,32 @@ const (
 	maxClassFile  = 64 << 20
 )
 
-// openFile opens a regular file of a bounded size. A device or a named pipe
-// would block the caller or never end.
-func openFile(path string, most int64) (*os.File, error) {
+// openFile opens a regular file. A device or a named pipe would block the caller or
+// never end.
+func openFile(path string) (f *os.File, size int64, err error) {
 	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
 	switch {
+	case err != nil:
+		return nil, 0, err
 	case info.IsDir():
-		return nil, fmt.Errorf("%s is a directory, expected a file", path)
+		return nil, 0, fmt.Errorf("%s is a directory, expected a file", path)
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	case info.Size() > most:
-		return nil, fmt.Errorf("%s has %d octets, expected %d at most", path, info.Size(), most)
+		return nil, 0, fmt.Errorf("%s is not a regular file", path)
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	return f, nil
+	f, err = os.Open(path)
+	return f, info.Size(), err
 }
 
 // readFile reads a regular file of a bounded size.
 func readFile(path string, most int64) ([]byte, error) {
-	f, err := openFile(path, most)
+	f, size, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	if size > most {
+		return nil, fmt.Errorf("%s has %d octets, expected %d at most", path, size, most)
+	}
 	data, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err != nil {
 		return nil, err

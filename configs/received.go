@@ -3,6 +3,7 @@ package configs
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -80,52 +81,35 @@ func checkRuleName(s string) error {
 	if err := header.CheckName(s); err != nil {
 		return err
 	}
-	if why := needed(strings.ToLower(s)); why != "" {
-		return fmt.Errorf("no rule for %s: %s", s, why)
+	for _, n := range needed {
+		if regexp.MustCompile(`^(?i:` + n.names + `)$`).MatchString(s) {
+			return fmt.Errorf("no rule for %s: %s", s, n.why)
+		}
 	}
 	return nil
 }
 
-// needed says why a field, by its name in lower case, must stay as it is; empty if
-// it need not.
-func needed(name string) string {
-	switch name {
-	case "received":
-		return "the keys client, version and with say what becomes of it"
-	case "from", "sender", "reply-to", "to", "cc", "bcc", "date", "subject":
-		return "it is what the sender wrote"
-	case "message-id", "in-reply-to", "references":
-		return "it ties messages together"
-	case "return-path", "delivered-to", "received-spf", "authentication-results":
-		return "it says which way the message came, and loops are told by it"
-	case "dkim-signature", "domainkey-signature":
-		return "it is a signature"
-	case "mime-version":
-		return "the body cannot be read without it"
-	case "auto-submitted":
-		return "automatic replies would answer each other without it"
-	}
-	for prefix, why := range map[string]string{
-		"resent-":  "it says who sent the message on",
-		"arc-":     "it is a signature",
-		"content-": "the body cannot be read without it",
-	} {
-		if strings.HasPrefix(name, prefix) {
-			return why
-		}
-	}
-	return ""
+// needed are the fields, by what their names match, that must stay as they are, and why.
+var needed = []struct{ names, why string }{
+	{`received`, "the keys client, version and with say what becomes of it"},
+	{`from|sender|reply-to|to|cc|bcc|date|subject`, "it is what the sender wrote"},
+	{`message-id|in-reply-to|references`, "it ties messages together"},
+	{`return-path|delivered-to|received-spf|authentication-results`, "it says which way the message came, and loops are told by it"},
+	{`dkim-signature|domainkey-signature|arc-.*`, "it is a signature"},
+	{`mime-version|content-.*`, "the body cannot be read without it"},
+	{`auto-submitted`, "automatic replies would answer each other without it"},
+	{`resent-.*`, "it says who sent the message on"},
 }
 
 // checkReceivedField compares the Received field that sendmail adds, which no filter
 // gets to see, with what becomes of those that a message comes with.
 func (c *Config) checkReceivedField(s *sources, cf *sendmail.Config) {
 	r := cf.Received
-	warn := func(format string, args ...any) { s.warn(s.cf, r.Line, format, args...) }
 	rules := &c.Received.Rules
 	if p := (policy.Policy{Received: c.Received, Ports: c.Ports}); !p.Scrubs() {
 		return
 	}
+	warn := func(format string, args ...any) { s.warn(s.cf, r.Line, format, args...) }
 	switch {
 	case !rules.Client:
 	case !r.Hides:
@@ -138,12 +122,4 @@ func (c *Config) checkReceivedField(s *sources, cf *sendmail.Config) {
 	if r.Hides && r.Asked && rules.Version && r.By != rules.By {
 		warn("the Received field that sendmail itself adds says %s in place of its version (MILTERD_BY), and received.by is %s", quote(r.By), quote(rules.By))
 	}
-}
-
-// receivedPolicy is what the policy knows of the scrubbing.
-func (c *Config) receivedPolicy() policy.Scrub {
-	r := c.Received
-	r.Networks = slices.Clone(r.Networks)
-	r.Rules.Fields = slices.Clone(r.Rules.Fields)
-	return r
 }

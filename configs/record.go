@@ -9,33 +9,22 @@ import (
 
 // Record says whether sessions are recorded, and what of them.
 type Record struct {
-	// Dir is the directory of the recordings, a complete path; empty for none.
-	Dir string
-	// MaxSize is how many octets a file may get before the next one begins.
-	MaxSize int64
-	// Keep is how many finished files stay; 0 for all.
-	Keep int
-	// Compress is gzip, zstd or none.
+	// Dir is a complete path, empty for none.
+	Dir      string
+	MaxSize  int64 // octets
+	Keep     int
 	Compress string
-	// Sample is the share of the connections that is recorded, above 0 and 1 at
-	// most.
-	Sample float64
-	// Redact puts tokens in place of what names people, made with RedactKey, so that
-	// equal ones stay equal. An empty key stands for a random one that is not kept.
-	Redact bool
-	// RedactKey is that of RedactKeyFile once Policy has read it.
+	Sample   float64
+	// RedactKey is that of RedactKeyFile once Policy has read it; an empty one stands for
+	// a random one that is not kept.
+	Redact        bool
 	RedactKey     Secret
 	RedactKeyFile string
-	// Headers names the header fields that are stored; AllHeaders
-	// stores every field. There are none with Redact.
+	// Headers and AllHeaders (the word all) are empty with Redact.
 	Headers    []string
 	AllHeaders bool
-	// Buffer is how many sessions may wait to be written.
-	Buffer int
+	Buffer     int // sessions
 }
-
-// compressions are the words for how recordings are compressed.
-func compressions() []string { return []string{"gzip", "zstd", "none"} }
 
 func (c *Config) recordSchema() []field {
 	r := &c.Record
@@ -43,7 +32,7 @@ func (c *Config) recordSchema() []field {
 		{name: "dir", value: c.ownPath(&r.Dir, true)},
 		{name: "max_size", value: size(&r.MaxSize, 64*kib, 64*gib)},
 		{name: "keep", value: integer(&r.Keep, 0, 1_000_000)},
-		{name: "compress", value: oneOf(&r.Compress, compressions()...)},
+		{name: "compress", value: oneOf(&r.Compress, "gzip", "zstd", "none")},
 		{name: "sample", value: share(&r.Sample)},
 		{name: "redact", value: boolean(&r.Redact)},
 		{name: "redact_key", value: secret(&r.RedactKey, "a key")},
@@ -58,7 +47,6 @@ func (c *Config) recordSchema() []field {
 	}
 }
 
-// checkRecord reports values that are right one by one, but not together.
 func (c *Config) checkRecord(d *decoder) {
 	r := &c.Record
 	if r.Redact && (r.AllHeaders || len(r.Headers) > 0) {

@@ -16,30 +16,23 @@ type Redis struct {
 	// Addresses are host:port, redis://host:port, rediss://host:port (with TLS) or the path
 	// of a unix socket; empty for none. Several are nodes of a cluster, or Sentinels.
 	Addresses []string
-	// Master is the name by which Sentinels know the server; empty without any.
-	Master string
-	// Cluster: the one address is that of a node of a cluster.
-	Cluster bool
-	// CAFile holds the certificates that sign those of the servers; empty for the system's.
-	CAFile   string
-	Username string
-	// Password is that of PasswordFile once Policy has read it.
+	Master    string
+	Cluster   bool
+	// CA is what CAFile holds once Policy has read it, and Password is that of PasswordFile.
+	CAFile       string
+	CA           []byte
+	Username     string
 	Password     Secret
 	PasswordFile string
 	DB           int
-	// Prefix begins every key.
-	Prefix string
-	// Timeout bounds one operation.
-	Timeout time.Duration
-
-	// CA is what CAFile holds once Policy has read it.
-	CA []byte
+	Prefix       string
+	Timeout      time.Duration
 }
 
 func (c *Config) redisSchema() []field {
 	r := &c.Redis
 	return []field{
-		{name: "address", value: redisAddresses(&r.Addresses)},
+		{name: "address", value: noneOrMore(&r.Addresses, redisAddress)},
 		{name: "master", value: checked(&r.Master, optional(matching(`[A-Za-z0-9._-]{1,100}`, "the name that Sentinels give the server")))},
 		{name: "cluster", value: boolean(&r.Cluster)},
 		{name: "ca_file", value: c.ownPath(&r.CAFile, true)},
@@ -56,26 +49,10 @@ func (c *Config) redisSchema() []field {
 func movedRedis(v value) {
 	before := len(v.problems)
 	v.keys(func(key string, below value) {
-		v.add(v.name, v.lines[below.path], "%s: the section stands by itself now, as grants and limits share it; write redis: {%s: ...}, beside grants", below.path, key)
+		v.add(v.name, v.config.lines[below.path], "%s: the section stands by itself now, as grants and limits share it; write redis: {%s: ...}, beside grants", below.path, key)
 	})
 	if len(v.problems) == before {
 		v.fail("the section stands by itself now, as grants and limits share it; expected redis:, beside grants")
-	}
-}
-
-// redisAddresses takes one address, which may be empty, or several.
-func redisAddresses(to *[]string) func(value) {
-	var words []string
-	take := noneOrMore(&words, func(s string) error { _, err := redisAddress(s); return err })
-	return func(v value) {
-		words = nil
-		take(v)
-		*to = nil
-		for _, word := range words {
-			if address, err := redisAddress(word); err == nil {
-				*to = append(*to, address)
-			}
-		}
 	}
 }
 
@@ -114,7 +91,6 @@ func checkPrefix(s string) error {
 	return nil
 }
 
-// checkRedis reports values that are right one by one, but not together.
 func (c *Config) checkRedis(d *decoder) {
 	r := &c.Redis
 	withTLS := 0
@@ -142,7 +118,7 @@ func (c *Config) readCA(s *sources) {
 	}
 	data, err := readFile(c.Redis.CAFile, maxClassFile)
 	if err != nil {
-		s.failed("redis.ca_file", source{path: c.Redis.CAFile, file: c.name, line: c.lines["redis.ca_file"]}, err)
+		s.failed("redis.ca_file", c.source("redis.ca_file", c.Redis.CAFile, mustExist), err)
 		return
 	}
 	c.Redis.CA = data

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"gopkg.in/yaml.v3"
-
 	"milterd/milter/door"
 	"milterd/policy"
 	"milterd/policy/access"
@@ -21,8 +19,8 @@ func (c *Config) schema() []field {
 			{name: "cf", value: checked(&c.Sendmail.CF, optional(checkFile))},
 		}},
 		{name: "listen", section: []field{
-			{name: "milter", value: oneOrMore(&c.Listen.Milter, checkAddress)},
-			{name: "map", value: noneOrMore(&c.Listen.Map, checkAddress)},
+			{name: "milter", value: oneOrMore(&c.Listen.Milter, word(checkAddress))},
+			{name: "map", value: noneOrMore(&c.Listen.Map, word(checkAddress))},
 			{name: "http", value: checked(&c.Listen.HTTP, optional(checkAddress))},
 			{name: "socket_mode", value: fileMode(&c.Listen.SocketMode)},
 			{name: "socket_group", value: group(&c.Listen.SocketGroup)},
@@ -210,12 +208,11 @@ func FeatureNames(f access.Features) []string {
 // features takes the list of FEATUREs that are on.
 func features(to *access.Features) func(value) {
 	return func(v value) {
-		if v.node.Kind != yaml.SequenceNode {
-			v.fail("%s, expected a list, such as [skip, delay_checks]", kind(v.node))
+		if !v.isList("[skip, delay_checks]") {
 			return
 		}
 		var on access.Features
-		v.words(v.node.Content, func(name string) error { return switchOn(&on, name) })
+		entries(v, v.node.Content, word(func(name string) error { return switchOn(&on, name) }))
 		// The argument of relay_mail_from brings the FEATURE with it.
 		on.RelayMailFrom = on.RelayMailFrom || on.RelayMailFromDomain
 		*to = on
@@ -231,8 +228,5 @@ func switchOn(f *access.Features, name string) error {
 		}
 		names = append(names, known.name)
 	}
-	if near := nearest(name, names); near != "" {
-		return fmt.Errorf("unknown feature %s, did you mean %s?", quote(name), near)
-	}
-	return fmt.Errorf("unknown feature %s, expected %s", quote(name), alternatives(names))
+	return fmt.Errorf("unknown feature %s, %s", quote(name), meant(name, names, alternatives(names)))
 }

@@ -121,13 +121,8 @@ func (s suspects) all(n *yaml.Node) {
 func (s suspects) list(n *yaml.Node, name string) {
 	switch n.Kind {
 	case yaml.MappingNode:
+		s.section(n, "key")
 		for key, value := range pairs(n) {
-			if strings.ContainsAny(key.Value, ":=") {
-				s[key.Value] = true
-			}
-			if key.Value == "key" {
-				s.all(value)
-			}
 			s.list(value, key.Value)
 		}
 	case yaml.SequenceNode:
@@ -136,7 +131,7 @@ func (s suspects) list(n *yaml.Node, name string) {
 		}
 	case yaml.ScalarNode:
 		if name != "reply" && name != "name" && !innocent(n.Value) {
-			s[n.Value] = true
+			s.add(n.Value)
 		}
 	}
 }
@@ -220,20 +215,19 @@ func (c *Config) readSecrets(s *sources) {
 			continue
 		}
 		key := secret.key + "_file"
-		from := source{path: secret.path, file: c.name, line: c.lines[key]}
 		data, err := readFile(secret.path, maxSecretFile)
 		if err != nil {
-			s.failed(key, from, err)
+			s.failed(key, c.source(key, secret.path, mustExist), err)
 			continue
 		}
 		line, _, _ := bytes.Cut(data, []byte("\n"))
 		line = bytes.TrimSuffix(line, []byte("\r"))
 		if len(line) == 0 || firstBadText(line) > 0 || bytes.ContainsAny(line, " \t\r") {
-			s.add(from.file, from.line, "%s: the first line of %s is not a word", key, secret.path)
+			s.wrong(key, "the first line of %s is not a word", secret.path)
 			continue
 		}
 		if len(line) < secret.least {
-			s.add(from.file, from.line, "%s: the first line of %s has %d octets, expected %d at least", key, secret.path, len(line), secret.least)
+			s.wrong(key, "the first line of %s has %d octets, expected %d at least", secret.path, len(line), secret.least)
 			continue
 		}
 		*secret.to = Secret(line)

@@ -36,7 +36,7 @@ func changeHeaderGrantsAndRecord(t *testing.T, want *Config) {
 		}},
 	}
 	want.Grants = Grants{
-		TTL: 90 * time.Second, MaxPerUser: 3, Max: 50, ExcludeOwn: true,
+		TTL: 90 * time.Second, MaxPerUser: 3, Max: 50, RelayOnly: true, ExcludeOwn: true,
 		Exclude: prefixes("203.0.113.25/32", "2001:db8::/64", "100.64.0.0/10"),
 		Require: prefixes("203.0.113.0/24"),
 		Control: "local:/run/milterd/control.sock", ControlGroup: "postmaster",

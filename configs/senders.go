@@ -3,7 +3,6 @@ package configs
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"milterd/policy"
@@ -13,7 +12,7 @@ func (c *Config) senderLoginSchema() []field {
 	k := &c.Checks.SenderLogin
 	return []field{
 		{name: "mode", value: mode(&k.Mode)},
-		{name: "allow", value: senderRules(&k.Allow)},
+		{name: "allow", value: listOf(&k.Allow, policy.ParseSenderRule)},
 		{name: "file", value: checked(&k.File, optional(checkFile))},
 		{name: "null_sender", value: boolean(&k.NullSender)},
 		{name: "reply", value: reply(&k.Reply)},
@@ -29,63 +28,45 @@ func ownSenderSchema(k *policy.OwnSenderCheck) []field {
 	}
 }
 
-// senderRules takes the addresses that every login may send as.
-func senderRules(to *[]policy.SenderRule) func(value) {
-	return func(v value) {
-		var words []string
-		rules := []policy.SenderRule{}
-		list(&words, func(s string) error {
-			rule, err := policy.ParseSenderRule(s)
-			if err == nil {
-				rules = append(rules, rule)
-			}
-			return err
-		})(v)
-		*to = rules
-	}
-}
-
-// The words of checks.own_sender.domains.
-const (
-	ownLocal = "local"
-	ownRelay = "relay"
-)
-
 // ownDomains takes the domains that are our own: names, and words for the classes.
 func ownDomains(k *policy.OwnSenderCheck) func(value) {
 	return func(v value) {
-		var words []string
-		list(&words, func(s string) error {
-			if s == ownLocal || s == ownRelay {
-				return nil
-			}
-			if err := checkHostname(s); err != nil || !strings.Contains(s, ".") {
-				return fmt.Errorf("%s, expected %s, %s or a domain such as example.com", quote(s), ownLocal, ownRelay)
+		var names []string
+		k.Local, k.Relay = false, false
+		list(new([]string), func(s string) error {
+			switch {
+			case s == "local":
+				k.Local = true
+			case s == "relay":
+				k.Relay = true
+			case checkHostname(s) != nil || !strings.Contains(s, "."):
+				return fmt.Errorf("%s, expected local, relay or a domain such as example.com", quote(s))
+			default:
+				names = append(names, s)
 			}
 			return nil
 		})(v)
-		isWord := func(s string) bool { return s == ownLocal || s == ownRelay }
-		k.Local, k.Relay = slices.Contains(words, ownLocal), slices.Contains(words, ownRelay)
-		k.Domains = policy.NewClass(slices.DeleteFunc(words, isWord)...)
+		k.Domains = policy.NewClass(names...)
 	}
 }
 
 // hosts takes networks, addresses and names of hosts.
 func hosts(networks *[]netip.Prefix, names *policy.Class) func(value) {
 	return func(v value) {
-		var words, found []string
+		var found []string
 		var prefixes []netip.Prefix
-		list(&words, func(s string) error {
-			if prefix, err := parseNetwork(s); err == nil {
+		list(new([]string), func(s string) error {
+			prefix, err := parseNetwork(s)
+			switch {
+			case err == nil:
 				prefixes = append(prefixes, prefix)
-				return nil
-			} else if strings.ContainsAny(s, "/:") || strings.Trim(s, "0123456789.") == "" {
+			case strings.ContainsAny(s, "/:"), strings.Trim(s, "0123456789.") == "":
 				return err
-			}
-			if err := checkHostname(s); err != nil || !strings.Contains(s, ".") {
+			case checkHostname(s) != nil || !strings.Contains(s, "."):
 				return fmt.Errorf("%s, expected a network, an address or a host name such as lists.example.com", quote(s))
+			default:
+				found = append(found, s)
 			}
-			found = append(found, s)
 			return nil
 		})(v)
 		*networks, *names = prefixes, policy.NewClass(found...)

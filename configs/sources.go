@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -48,8 +49,7 @@ type class struct {
 // sources is where everything comes from that a policy needs beyond the
 // configuration itself, once sendmail.cf has had its say.
 type sources struct {
-	config *Config
-	problems
+	report
 	findings []Finding
 	// entries counts what each file holds; one that need not be there holds
 	// nothing.
@@ -63,8 +63,7 @@ type sources struct {
 	local, relay class
 	ownDomains   class
 	mechanisms   []string
-	// leftOut counts the entries of the access table that cannot be used.
-	leftOut int
+	leftOut      int // entries of the access table that cannot be used
 	// withoutTable: sendmail asks milterd about each recipient, and for no key of the table.
 	withoutTable bool
 }
@@ -73,7 +72,7 @@ type sources struct {
 // sendmail.cf if there is one, else the default.
 func (c *Config) sources() *sources {
 	s := &sources{
-		config:     c,
+		report:     report{config: c},
 		entries:    make(map[string]int),
 		features:   c.Access.Features,
 		mechanisms: c.Checks.Relay.TrustAuthMech,
@@ -110,7 +109,7 @@ func (c *Config) askSendmail(s *sources) {
 	s.cf = c.path(c.Sendmail.CF)
 	cf, err := c.machine.sendmailCF(s.cf)
 	if err != nil {
-		s.add(c.name, c.lines["sendmail.cf"], "sendmail.cf: %v", err)
+		s.wrong("sendmail.cf", "%v", err)
 		return
 	}
 	for _, p := range cf.Problems {
@@ -275,11 +274,7 @@ func (s *sources) failed(what string, from source, err error) {
 	if errors.Is(err, fs.ErrPermission) {
 		err = fmt.Errorf("%w (the user that milterd runs as must be able to read it)", err)
 	}
-	if from.file == "" {
-		s.add(from.path, 0, "%s: %v", what, err)
-		return
-	}
-	s.add(from.file, from.line, "%s: %v", what, err)
+	s.add(cmp.Or(from.file, from.path), from.line, "%s: %v", what, err)
 }
 
 // maxSuspects bounds the warnings about the entries of one class file.

@@ -54,17 +54,13 @@ func document(name string, data []byte) (*yaml.Node, error) {
 
 // firstBadText is the first line that is not clean text, 0 if all are.
 func firstBadText(data []byte) int {
-	line := 1
-	for len(data) > 0 {
-		r, size := utf8.DecodeRune(data)
-		switch {
-		case r == '\n':
-			line++
-		case r == utf8.RuneError && size == 1,
-			r < ' ' && r != '\t' && r != '\r', r == 0x7f:
+	control := func(r rune) bool { return r < ' ' && r != '\t' && r != '\r' && r != '\n' || r == 0x7f }
+	line := 0
+	for text := range bytes.Lines(data) {
+		line++
+		if !utf8.Valid(text) || bytes.ContainsFunc(text, control) {
 			return line
 		}
-		data = data[size:]
 	}
 	return 0
 }

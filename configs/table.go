@@ -3,7 +3,6 @@ package configs
 import (
 	"errors"
 	"io"
-	"math"
 
 	"milterd/policy/access"
 )
@@ -19,25 +18,20 @@ func (r sizedReader) Size() int64 { return r.size }
 // table reads the access table.
 func (s *sources) table() *access.Table {
 	s.entries[s.access.path] = 0
-	f, err := openFile(s.access.path, math.MaxInt64)
+	f, size, err := openFile(s.access.path)
 	if err != nil {
 		s.failed("access table", s.access, err)
 		return nil
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		s.failed("access table", s.access, err)
-		return nil
-	}
 	most := s.config.Access.MaxSize
-	if info.Size() > most {
-		s.add(s.access.path, 0, "the access table has %d octets, expected %s at most (access.max_size)", info.Size(), formatSize(most))
+	if size > most {
+		s.add(s.access.path, 0, "the access table has %d octets, expected %s at most (access.max_size)", size, formatSize(most))
 		return nil
 	}
 	s.checkOthers(s.access.path, "the access table: who may relay", 0o002)
 	limited := &io.LimitedReader{R: f, N: most + 1}
-	table, found, err := access.Parse(s.access.path, sizedReader{limited, info.Size()}, s.features)
+	table, found, err := access.Parse(s.access.path, sizedReader{limited, size}, s.features)
 	var problem access.Problem
 	switch {
 	case limited.N == 0:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -18,17 +19,6 @@ import (
 // quote shows a value in a message.
 func quote(s string) string { return printable.Quote(s) }
 
-// text takes a string.
-func text(set func(v value, s string)) func(value) {
-	return func(v value) {
-		if v.node.Kind != yaml.ScalarNode || v.node.Tag != "!!str" {
-			v.fail("%s, expected text%s", kind(v.node), quoteHint(v.node))
-			return
-		}
-		set(v, v.node.Value)
-	}
-}
-
 // quoteHint tells how to write a scalar that YAML does not take for text.
 func quoteHint(n *yaml.Node) string {
 	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
@@ -39,14 +29,18 @@ func quoteHint(n *yaml.Node) string {
 
 // parsed takes what parse makes of text.
 func parsed[T any](to *T, parse func(s string) (T, error)) func(value) {
-	return text(func(v value, s string) {
-		got, err := parse(s)
+	return func(v value) {
+		if v.node.Kind != yaml.ScalarNode || v.node.Tag != "!!str" {
+			v.fail("%s, expected text%s", kind(v.node), quoteHint(v.node))
+			return
+		}
+		got, err := parse(v.node.Value)
 		if err != nil {
 			v.fail("%v", err)
 			return
 		}
 		*to = got
-	})
+	}
 }
 
 // ownPath takes the path of a file or directory that milterd itself keeps, which
@@ -72,22 +66,21 @@ func oneOf[T ~string](to *T, words ...T) func(value) {
 	for i, w := range words {
 		names[i] = string(w)
 	}
+	return choice(to, names, words...)
+}
+
+// choice takes one of some names, each of which stands for a value.
+func choice[T any](to *T, names []string, values ...T) func(value) {
 	return func(v value) {
-		if v.node.Kind != yaml.ScalarNode || v.node.Tag == "!!null" {
+		i := slices.Index(names, v.node.Value)
+		switch {
+		case v.node.Kind != yaml.ScalarNode || v.node.Tag == "!!null":
 			v.fail("%s, expected %s", kind(v.node), alternatives(names))
-			return
+		case i < 0:
+			v.fail("%s, %s", quote(v.node.Value), meant(v.node.Value, names, alternatives(names)))
+		default:
+			*to = values[i]
 		}
-		for _, w := range words {
-			if v.node.Value == string(w) {
-				*to = w
-				return
-			}
-		}
-		if near := nearest(v.node.Value, names); near != "" {
-			v.fail("%s, did you mean %s?", quote(v.node.Value), near)
-			return
-		}
-		v.fail("%s, expected %s", quote(v.node.Value), alternatives(names))
 	}
 }
 
@@ -125,7 +118,12 @@ func reply(to *policy.Reply) func(value) {
 
 // checked takes text that check finds nothing wrong with.
 func checked(to *string, check func(string) error) func(value) {
-	return parsed(to, func(s string) (string, error) { return s, check(s) })
+	return parsed(to, word(check))
+}
+
+// word is a text that check finds nothing wrong with.
+func word(check func(string) error) func(string) (string, error) {
+	return func(s string) (string, error) { return s, check(s) }
 }
 
 // optional makes a check pass an empty text.
@@ -184,24 +182,44 @@ func checkFile(s string) error {
 }
 
 // list takes a list of words; check sees each of them.
-func list(to *[]string, check func(string) error) func(value) {
+func list(to *[]string, check func(string) error) func(value) { return listOf(to, word(check)) }
+
+// listOf takes a list of what parse makes of words.
+func listOf[T any](to *[]T, parse func(string) (T, error)) func(value) {
 	return func(v value) {
-		if v.node.Kind != yaml.SequenceNode {
-			v.fail("%s, expected a list, such as [a, b]", kind(v.node))
-			return
+		if v.isList("[a, b]") {
+			*to = entries(v, v.node.Content, parse)
 		}
-		*to = v.words(v.node.Content, check)
 	}
 }
 
+// isList reports whether the value is a list, or the problem that it is none.
+func (v value) isList(example string) bool {
+	if v.node.Kind != yaml.SequenceNode {
+		v.fail("%s, expected a list, such as %s", kind(v.node), example)
+	}
+	return v.node.Kind == yaml.SequenceNode
+}
+
+// isWord reports whether an entry of a list is a word, or the problem that it is another
+// value, or one of these YAML tags.
+func (v value) isWord(others ...string) bool {
+	plain := v.plain()
+	word := v.node.Kind == yaml.ScalarNode && !slices.Contains(others, v.node.Tag)
+	if plain && !word {
+		v.fail("%s in the list, expected a word%s", kind(v.node), quoteHint(v.node))
+	}
+	return plain && word
+}
+
 // oneOrMore takes one word or a list that is not empty.
-func oneOrMore(to *[]string, check func(string) error) func(value) {
+func oneOrMore[T any](to *[]T, parse func(string) (T, error)) func(value) {
 	return func(v value) {
 		switch {
 		case v.node.Kind == yaml.ScalarNode && v.node.Tag != "!!null":
-			*to = v.words([]*yaml.Node{v.node}, check)
+			*to = entries(v, []*yaml.Node{v.node}, parse)
 		case v.node.Kind == yaml.SequenceNode && len(v.node.Content) > 0:
-			*to = v.words(v.node.Content, check)
+			*to = entries(v, v.node.Content, parse)
 		case v.node.Kind == yaml.SequenceNode:
 			v.fail("an empty list, expected at least one entry")
 		default:
@@ -211,8 +229,8 @@ func oneOrMore(to *[]string, check func(string) error) func(value) {
 }
 
 // noneOrMore takes one word, which may be empty for none, or a list.
-func noneOrMore(to *[]string, check func(string) error) func(value) {
-	some := oneOrMore(to, check)
+func noneOrMore[T any](to *[]T, parse func(string) (T, error)) func(value) {
+	some := oneOrMore(to, parse)
 	return func(v value) {
 		if v.node.Tag == "!!str" && v.node.Value == "" || v.node.Kind == yaml.SequenceNode && len(v.node.Content) == 0 {
 			*to = nil
@@ -222,21 +240,18 @@ func noneOrMore(to *[]string, check func(string) error) func(value) {
 	}
 }
 
-// words reads the entries of a list, each of them once.
-func (v value) words(nodes []*yaml.Node, check func(string) error) []string {
-	words := make([]string, 0, len(nodes))
+// entries reads the entries of a list, each of them once.
+func entries[T any](v value, nodes []*yaml.Node, parse func(string) (T, error)) []T {
+	all := make([]T, 0, len(nodes))
 	seen := make(map[string]int, len(nodes))
 	for _, n := range nodes {
 		entry := value{decoder: v.decoder, path: v.path, node: n}
-		if !entry.plain() {
-			continue
-		}
 		// Numbers are taken as they are written: 10 and 192.168 are networks.
-		if n.Kind != yaml.ScalarNode || n.Tag == "!!null" || n.Tag == "!!bool" {
-			entry.fail("%s in the list, expected a word%s", kind(n), quoteHint(n))
+		if !entry.isWord("!!null", "!!bool") {
 			continue
 		}
-		if err := check(n.Value); err != nil {
+		got, err := parse(n.Value)
+		if err != nil {
 			entry.fail("%v", err)
 			continue
 		}
@@ -245,7 +260,7 @@ func (v value) words(nodes []*yaml.Node, check func(string) error) []string {
 			continue
 		}
 		seen[n.Value] = n.Line
-		words = append(words, n.Value)
+		all = append(all, got)
 	}
-	return words
+	return all
 }

@@ -27,7 +27,7 @@ func TestHostileValuesCostInProportion(t *testing.T) {
 		fields := []Field{{"Received", value}, {"X-Mailer", value}, {"DKIM-Signature", value}}
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		Plan(fields, rules)
+		Plan(fields, rules, "")
 		runtime.ReadMemStats(&after)
 		return after.TotalAlloc - before.TotalAlloc
 	}
@@ -52,12 +52,12 @@ func BenchmarkPlan(b *testing.B) {
 	}
 	fields = append(fields, Field{"User-Agent", "Mozilla Thunderbird 115.3"}, Field{"DKIM-Signature", "v=1; a=rsa-sha256; d=example.test; s=sel; h=From:To:Subject:Date:Message-ID; bh=x; b=y"})
 	rules := rulesOf(b, "client, version, version User-Agent, version X-Mailer, remove X-Originating-IP")
-	scrubbed := Apply(fields, first(Plan(fields, rules)))
+	scrubbed := Apply(fields, first(Plan(fields, rules, "")))
 	for name, fields := range map[string][]Field{"to scrub": fields, "scrubbed": scrubbed} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				Plan(fields, rules)
+				Plan(fields, rules, "")
 			}
 		})
 	}
@@ -69,7 +69,7 @@ func BenchmarkHostile(b *testing.B) {
 	for name, value := range hostile(1 << 20) {
 		b.Run(fmt.Sprintf("%q", name), func(b *testing.B) {
 			for b.Loop() {
-				Plan([]Field{{"Received", value}, {"X-Mailer", value}, {"DKIM-Signature", value}}, rules)
+				Plan([]Field{{"Received", value}, {"X-Mailer", value}, {"DKIM-Signature", value}}, rules, "")
 			}
 		})
 	}

@@ -18,9 +18,11 @@ const (
 	aboutBoth
 	// aboutTLS: the encryption, in words that are all known.
 	aboutTLS
-	// aboutEnvelope: the envelope's sender, or a recipient as the sender's host wrote
-	// it (ORCPT, RFC 3461), and nothing else.
-	aboutEnvelope
+	// aboutSender: the envelope's sender, and nothing else.
+	aboutSender
+	// aboutRecipient: a recipient, as it is or as the sender's host wrote it (ORCPT,
+	// RFC 3461), and nothing else.
+	aboutRecipient
 	// aboutAddress: an IP address, and nothing else.
 	aboutAddress
 	// aboutHost: a host and its IP address.
@@ -29,9 +31,22 @@ const (
 
 // topicOf classifies a comment, given in lower case without its parentheses.
 func topicOf(text string) topic {
+	name, address, _ := strings.Cut(text, " ")
+	switch strings.TrimRight(name, ":") {
+	case "envelope-from", "envelope-sender", "return-path":
+		if address != "" && !strings.Contains(address, " ") {
+			return aboutSender
+		}
+	case "orcpt":
+		if !holdsAddress(address) {
+			return aboutRecipient
+		}
+	case "for":
+		if strings.HasPrefix(address, "<") && strings.IndexByte(address, '>') == len(address)-1 {
+			return aboutRecipient
+		}
+	}
 	switch {
-	case isEnvelope(text):
-		return aboutEnvelope
 	case isAddress(text):
 		return aboutAddress
 	case isTLS(text):
@@ -44,19 +59,6 @@ func topicOf(text string) topic {
 		return aboutHost
 	}
 	return aboutUnknown
-}
-
-func isEnvelope(text string) bool {
-	name, address, _ := strings.Cut(text, " ")
-	switch strings.TrimRight(name, ":") {
-	case "envelope-from", "envelope-sender", "return-path":
-		return address != "" && !strings.Contains(address, " ")
-	case "orcpt":
-		return !holdsAddress(address)
-	case "for":
-		return strings.HasPrefix(address, "<") && strings.IndexByte(address, '>') == len(address)-1
-	}
-	return false
 }
 
 // ownName returns the length of what an MTA says of itself before it comes to
@@ -81,22 +83,10 @@ func namesClient(text string) bool {
 	if strings.HasPrefix(text, "from ") || strings.Contains(text, "@") && !strings.Contains(text, " ") {
 		return true
 	}
-	for word := range strings.FieldsFuncSeq(text, isSeparator) {
-		if clientWords[word] {
+	for word := range split(text, separator) {
+		if isA(word, clientWord) {
 			return true
 		}
-	}
-	return false
-}
-
-var clientWords = set("authenticated auth authid authuser account login user username userid uid ident identity sender" +
-	" helo ehlo lhlo invoked peer cn issuer subject")
-
-// isSeparator tells the words of a comment apart.
-func isSeparator(r rune) bool {
-	switch r {
-	case ' ', ',', ';', ':', '=', '/', '(', ')', '<', '>', '"', '\'':
-		return true
 	}
 	return false
 }
@@ -117,11 +107,11 @@ func isAddress(text string) bool {
 // parseAddress reads an IP address as mail software writes it: with IPv6: in
 // front, or with a port behind it.
 func parseAddress(word string) (netip.Addr, bool) {
-	if len(word) > 64 || strings.Count(word, ".") != 3 && strings.Count(word, ":") < 2 {
-		return netip.Addr{}, false
-	}
 	if len(word) > len("ipv6:") && strings.EqualFold(word[:len("ipv6:")], "ipv6:") {
 		word = word[len("ipv6:"):]
+	}
+	if len(word) > 64 || !looksLikeAddress(word) {
+		return netip.Addr{}, false
 	}
 	if addr, err := netip.ParseAddr(word); err == nil {
 		return addr.Unmap(), true
@@ -132,6 +122,25 @@ func parseAddress(word string) (netip.Addr, bool) {
 		}
 	}
 	return netip.Addr{}, false
+}
+
+// looksLikeAddress reports whether a word has the octets of an address, before its
+// zone, and enough dots or colons.
+func looksLikeAddress(word string) bool {
+	dots, colons := 0, 0
+	for i := range len(word) {
+		switch c := word[i]; {
+		case c == '.':
+			dots++
+		case c == ':':
+			colons++
+		case c == '%' && colons >= 2:
+			return true
+		case (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'f'):
+			return false
+		}
+	}
+	return dots == 3 || colons >= 2
 }
 
 func cutLast(s, sep string) (before, after string, found bool) {
@@ -147,6 +156,9 @@ func cutLast(s, sep string) (before, after string, found bool) {
 // so are those of a text that begins with the name of software and says so, or that
 // has them right behind it: "icewarp 12.0.3.1".
 func holdsAddress(text string) bool {
+	if strings.Count(text, ".") < 3 && strings.Count(text, ":") < 2 {
+		return false
+	}
 	name, rest, _ := strings.Cut(text, " ")
 	for word := range hostWords(text) {
 		if _, ok := parseAddress(word.text); ok && !word.slash {
@@ -159,14 +171,12 @@ func holdsAddress(text string) bool {
 // isProduct reports whether a word may be the name of mail software that a version
 // follows: letters, and none of the words that stand before an address.
 func isProduct(word string) bool {
-	return word != "" && !addressWords[word] && strings.Trim(word, "abcdefghijklmnopqrstuvwxyz-") == ""
+	return word != "" && !isA(word, addressWord) && strings.Trim(word, "abcdefghijklmnopqrstuvwxyz-") == ""
 }
-
-var addressWords = set("for from ip client address host see of to at by via with unknown unverified")
 
 // holdsVersion reports whether a word of text is a version: 3.35, V1.3, 8.17.1/8.17.1.
 func holdsVersion(text string) bool {
-	for word := range strings.FieldsFuncSeq(text, func(r rune) bool { return isSeparator(r) || r == '-' }) {
+	for word := range split(text, separator|hyphen) {
 		if isVersion(word) && !allDigits(word) && !isHostName(word) {
 			return true
 		}
@@ -177,7 +187,7 @@ func holdsVersion(text string) bool {
 // mentionsTLS reports whether text says something about the encryption, whatever
 // else it says.
 func mentionsTLS(text string) bool {
-	for word := range strings.FieldsFuncSeq(text, isSeparator) {
+	for word := range split(text, separator) {
 		if word == "cipher" || strings.HasPrefix(word, "tls") || strings.HasPrefix(word, "ssl") {
 			return true
 		}

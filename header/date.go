@@ -1,7 +1,6 @@
 package header
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -49,15 +48,15 @@ func dateWordOf(word string) dateWord {
 }
 
 func datePartOf(word string) dateWord {
-	digits, _ := cutDigits(word, 4)
+	digits, rest := cutDigits(word, 4)
 	switch {
-	case digits != "" && strings.Trim(word[len(digits):], ".stndrh") == "": // 2024, 5. or 5th
+	case digits != "" && strings.Trim(rest, ".stndrh") == "": // 2024, 5. or 5th
 		return dateNumber
 	case digits != "" && isTime(word):
 		return dateTime
 	case isDateName(word):
 		return dateName
-	case isZone(word), isOneOf(dateParticles, word), clockForm.MatchString(word):
+	case isZone(word), isA(word, dateParticle), isClock(word):
 		return dateZone
 	case isTimestamp(word):
 		return dateTime | dateNumber
@@ -70,35 +69,34 @@ func datePartOf(word string) dateWord {
 // dateTokens returns what stays of a date and its comments: all words if there is
 // nothing to hide, else those that can be nothing but a part of a date.
 func (w *writer) dateTokens() []token {
-	stays := w.room.date[:0]
-	var keep []bool
+	keep := make([]bool, len(w.date))
 	if w.client {
-		keep = dateWords(w.date, w.traces)
+		dateWords(keep, w.date, w.traces)
 	}
+	stays := w.stays[:0]
 	for i, t := range w.date {
-		switch {
-		case t.kind == kindComment && !w.keepsDateComment(t), t.kind == kindWord && keep != nil && !keep[i]:
-		default:
+		if t.kind == kindComment && w.keepsDateComment(t) || t.kind == kindWord && (keep[i] || !w.client) {
 			stays = append(stays, t)
 		}
 	}
-	w.room.date = stays
+	w.stays = stays
 	return stays
 }
 
 // keepsDateComment says whether a comment behind the date stays: the name of a
 // time zone, the envelope's sender.
 func (w *writer) keepsDateComment(t token) bool {
-	text := t.inner
 	switch {
-	case isZoneName(text):
-		return !w.hides(text)
+	case isZoneName(t.lower):
+		return !w.hides(t.lower)
 	case t.about == aboutTLS:
 		return !w.with && w.sound(t)
-	case t.about == aboutEnvelope:
-		return !w.hides(text) && w.sound(t)
+	case t.about == aboutSender:
+		return w.keepsSender(t) && w.sound(t)
+	case t.about == aboutRecipient:
+		return !w.hides(t.lower) && w.sound(t)
 	case t.about == aboutUnknown || t.about == aboutBoth:
-		return !w.version && !w.client && !(w.with && mentionsTLS(text))
+		return !w.version && !w.client && !(w.with && mentionsTLS(t.lower))
 	}
 	return !w.client
 }
@@ -133,12 +131,11 @@ func isOf(text string, least, most int, kind func(rune) bool) bool {
 	return n >= least
 }
 
-// dateWords says which tokens of a date stay if the client is not to be told. A
-// name that is not known is taken for that of a day or month in some language if it
+// dateWords says which tokens of a date are to be kept if the client is not to be told.
+// A name that is not known is taken for that of a day or month in some language if it
 // looks like one and stands where one is missing: a short word before the time,
 // that is none of the client's. Comments are not looked at.
-func dateWords(date []token, client *traces) []bool {
-	keep := make([]bool, len(date))
+func dateWords(keep []bool, date []token, client *traces) {
 	names, last := 0, -1 // of the names that are known, and the place of the time
 	for i, t := range date {
 		if t.kind != kindWord {
@@ -149,7 +146,7 @@ func dateWords(date []token, client *traces) []bool {
 		case what&dateOdd != 0:
 			continue
 		case what == dateZone:
-			keep[i] = strings.ContainsAny(t.text, "0123456789") || isOneOf(formWords, t.text) || isOneOf(dateParticles, t.text) || !client.named(lower(t.text))
+			keep[i] = strings.ContainsAny(t.text, "0123456789") || isA(t.lower, formWord|dateParticle) || !client.named(t.lower)
 			continue
 		case what&dateName != 0:
 			names++
@@ -161,30 +158,53 @@ func dateWords(date []token, client *traces) []bool {
 	}
 	// The nearer to the time the likelier.
 	for i := last - 1; i >= 0 && names < 2; i-- {
-		if t := date[i]; t.kind == kindWord && !keep[i] && looksLikeDateName(t.text) && !client.named(lower(t.text)) {
+		if t := date[i]; t.kind == kindWord && !keep[i] && looksLikeDateName(t.text) && !client.named(t.lower) {
 			keep[i] = true
 			names++
 		}
 	}
-	return keep
 }
 
 // looksLikeDateName reports whether a word may be the name of a day or month, most
 // likely a short form: up to five letters, such as "Mo,", "lun." or "févr.".
 func looksLikeDateName(word string) bool {
 	name := strings.TrimSuffix(strings.TrimSuffix(word, ","), ".")
-	return isOf(name, 2, 5, isLetter) && !isOneOf(noDateNames, name)
+	return isOf(name, 2, 5, isLetter) && !isA(name, noDayName)
 }
 
-var noDateNames = set("on in to host user ip")
+// isClock reports whether a word is the reading of a monotonic clock that Go's time
+// package writes behind a date: m=+0.123.
+func isClock(word string) bool {
+	sign, isReading := strings.CutPrefix(word, "m=")
+	if !isReading || sign == "" || sign[0] != '+' && sign[0] != '-' {
+		return false
+	}
+	seconds, rest := cutDigits(sign[1:], 12)
+	return seconds != "" && cutFraction(rest) == ""
+}
 
-var (
-	// clockForm is the reading of a monotonic clock that Go's time package writes
-	// behind a date: m=+0.123.
-	clockForm = regexp.MustCompile(`^m=[+-][0-9]{1,12}(\.[0-9]{0,9})?$`)
-	// instantForm: seconds or milliseconds of Unix time, or 20261122T100000Z.
-	instantForm = regexp.MustCompile(`^(1[0-9]{9}([0-9]{3})?(\.[0-9]{0,9})?|[0-9]{8}T[0-9]{1,6}Z?)$`)
-)
+// isInstant reports whether a word is a number of seconds or milliseconds of Unix time,
+// or has the form of 20261122T100000Z.
+func isInstant(word string) bool {
+	digits, rest := cutDigits(word, 14)
+	switch len(digits) {
+	case 10, 13:
+		return digits[0] == '1' && cutFraction(rest) == ""
+	case 8:
+		clock, isTime := strings.CutPrefix(rest, "T")
+		clock, zone := cutDigits(clock, 6)
+		return isTime && clock != "" && (zone == "" || zone == "Z")
+	}
+	return false
+}
+
+// cutFraction is a text without the fraction of a second that it begins with.
+func cutFraction(text string) string {
+	if fraction, ok := strings.CutPrefix(text, "."); ok {
+		_, text = cutDigits(fraction, 9)
+	}
+	return text
+}
 
 // isTime reports whether a word is a time of day: 10:00, 10:00:00.123, 10:00pm or
 // 10:00:00+01:00.
@@ -200,10 +220,7 @@ func isTime(word string) bool {
 			return false
 		}
 	}
-	if fraction, ok := strings.CutPrefix(rest, "."); ok {
-		_, rest = cutDigits(fraction, 9)
-	}
-	if len(rest) >= 2 && (strings.EqualFold(rest[:2], "am") || strings.EqualFold(rest[:2], "pm")) {
+	if rest = cutFraction(rest); len(rest) >= 2 && (strings.EqualFold(rest[:2], "am") || strings.EqualFold(rest[:2], "pm")) {
 		rest = rest[2:]
 	}
 	return rest == "" || isOffset(rest) || rest[0] == 'Z' && isOf(rest, 1, 5, isCapital)
@@ -253,12 +270,12 @@ func isDay(word string) bool {
 }
 
 // isTimestamp reports whether a word is a date and a time: 2026-11-22T10:00:00Z,
-// 22/Nov/2026:10:00:00, or as instantForm.
+// 22/Nov/2026:10:00:00, or as isInstant knows it.
 func isTimestamp(word string) bool {
 	if i := strings.IndexAny(word, "T:"); i >= 0 && isDay(word[:i]) {
 		return isTime(word[i+1:])
 	}
-	return instantForm.MatchString(word)
+	return isInstant(word)
 }
 
 func isNumber(word string, digits int) bool {
@@ -275,19 +292,4 @@ func allDigits(s string) bool {
 }
 
 // isDateName reports whether a word is the name of a day or month, short or long.
-func isDateName(word string) bool { return isOneOf(dateNames, strings.TrimSuffix(word, ".")) }
-
-// dateNames are those of English, and of other languages the ones that
-// looksLikeDateName does not find.
-var dateNames = set("mon tue wed thu fri sat sun jan feb mar apr may jun jul aug sep sept oct nov dec" +
-	" monday tuesday wednesday thursday friday saturday sunday" +
-	" january february march april june july august september october november december" +
-	" montag dienstag mittwoch donnerstag freitag samstag sonntag januar februar märz juni juli oktober dezember" +
-	" lundi mardi mercredi jeudi vendredi samedi dimanche janvier février avril juin juillet août septembre octobre novembre décembre" +
-	" lunes martes miércoles jueves viernes sábado domingo enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre" +
-	" lunedì martedì mercoledì giovedì venerdì sabato domenica gennaio febbraio aprile maggio giugno luglio settembre ottobre dicembre" +
-	" segunda-feira terça-feira quarta-feira quinta-feira sexta-feira janeiro fevereiro março maio junho julho setembro outubro novembro dezembro" +
-	" maandag dinsdag woensdag donderdag vrijdag zaterdag zondag januari februari maart augustus")
-
-// dateParticles stand between the words of a date.
-var dateParticles = set("de del of the at um uhr le am pm a.m. p.m. - à")
+func isDateName(word string) bool { return isA(strings.TrimSuffix(word, "."), dayName) }

@@ -11,7 +11,7 @@ type signature struct {
 // isSignature reports whether a field of that name signs others (RFC 6376 section
 // 3.5, RFC 8617 section 4.1.2).
 func isSignature(name string) bool {
-	return strings.EqualFold(name, "DKIM-Signature") || strings.EqualFold(name, "ARC-Message-Signature")
+	return sameName(name, "DKIM-Signature") || sameName(name, "ARC-Message-Signature")
 }
 
 // cover notes for each target how many of its fields a signature covers. A name
@@ -43,7 +43,7 @@ func countNames(targets []target, counts []int, list string) {
 	for name := range strings.SplitSeq(list, ":") {
 		name = strings.TrimFunc(name, isBlank)
 		for i := range targets {
-			if strings.EqualFold(targets[i].name, name) {
+			if sameName(targets[i].Name, name) {
 				counts[i]++
 			}
 		}
@@ -63,7 +63,7 @@ func tagText(value string) string {
 		switch {
 		case isBlank(r):
 			return -1
-		case r < 0x80 && isHostByte(byte(r)):
+		case r < 0x80 && is(byte(r), inHost):
 			return r
 		}
 		return '?'

@@ -52,14 +52,15 @@
 //     host is in: it may be the client. If the rest names the client, the id goes.
 //   - for: a recipient stays, and so does "multiple recipients".
 //   - tls, over: words that are known to be about TLS stay.
-//   - envelope-from: stays if it does not name the client.
+//   - envelope-from: stays if it is the sender of this message's envelope, or empty,
+//     and does not name the client. Any other may be a user at the client's host.
 //   - date: all that can be nothing but a part of a date stays. That is all of it if
 //     it has the form of RFC 5322. Else it is digits, times, zones and names of days
 //     and months; and a short word if such a name is missing.
 //   - comments about the client, its login, and about hosts go. Comments about TLS
 //     stay if each word in them is known (words.go), wherever they stand. A comment
-//     with a recipient (ORCPT) or the envelope's sender stays if it does not name the
-//     client.
+//     with a recipient (ORCPT) stays if it does not name the client, and one with the
+//     envelope's sender as envelope-from does.
 //
 // With Rules.Version, the first comment that names software becomes Rules.By and
 // others go. Behind by and with, or before all clauses, that is any comment that is

@@ -38,7 +38,7 @@ func TestEditsAreAppliedAsSendmailDoes(t *testing.T) {
 func TestEditsComeInAnOrderInWhichTheirIndexesHold(t *testing.T) {
 	fields := []Field{{"A", "1.1"}, {"A", "x 1.2"}, {"B", "b"}, {"a", "1.3"}, {"A", "y 1.4"}}
 	rules := &Rules{Fields: []FieldRule{{Name: "A", Action: Version}, {Name: "B", Action: Remove}}}
-	edits, kept := Plan(fields, rules)
+	edits, kept := Plan(fields, rules, "")
 	want := []Edit{
 		{Name: "A", Index: 2, Value: "x", Old: "x 1.2"},
 		{Name: "A", Index: 4, Value: "y", Old: "y 1.4"},
@@ -54,7 +54,7 @@ func TestEditsComeInAnOrderInWhichTheirIndexesHold(t *testing.T) {
 func TestTheFirstRuleForANameCounts(t *testing.T) {
 	fields := []Field{{"X-Mailer", "Mutt 2.2"}, {"Received", "from laptop.lan by mx.example"}}
 	rules := &Rules{Fields: []FieldRule{{Name: "x-mailer", Action: Version}, {Name: "X-Mailer", Action: Remove}, {Name: "Received", Action: Remove}}}
-	edits, _ := Plan(fields, rules)
+	edits, _ := Plan(fields, rules, "")
 	if diff := cmp.Diff([]Edit{{Name: "X-Mailer", Index: 1, Value: "Mutt", Old: "Mutt 2.2"}}, edits); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -70,7 +70,7 @@ func TestWhatIsNotConfiguredIsNotWritten(t *testing.T) {
 	} {
 		rules := rulesOf(t, c.rules)
 		rules.From, rules.By = c.from, c.by
-		edits, _ := Plan([]Field{{"Received", c.value}}, rules)
+		edits, _ := Plan([]Field{{"Received", c.value}}, rules, "")
 		if diff := cmp.Diff([]Edit{{Name: "Received", Index: 1, Value: c.want, Old: c.value}}, edits); diff != "" {
 			t.Errorf("%+v (-want +got):\n%s", c, diff)
 		}
@@ -124,7 +124,7 @@ func TestWhatIsTooLongForALineGoes(t *testing.T) {
 		if strings.Contains(c.rules, "X-Mailer") {
 			name = "X-Mailer"
 		}
-		edits, _ := Plan([]Field{{name, c.value}}, rulesOf(t, c.rules))
+		edits, _ := Plan([]Field{{name, c.value}}, rulesOf(t, c.rules), "")
 		if diff := cmp.Diff([]Edit{{Name: name, Index: 1, Value: c.want, Old: c.value}}, edits); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.rules, diff)
 		}

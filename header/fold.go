@@ -1,6 +1,9 @@
 package header
 
-import "strings"
+import (
+	"iter"
+	"strings"
+)
 
 // foldWidth is the width that lines aim at (RFC 5322 section 2.1.1), without
 // their ends. A tab counts as eight.
@@ -15,31 +18,34 @@ type folder struct {
 	column int
 }
 
-func newFolder(name string) *folder {
+func newFolder(name string, size int) *folder {
 	f := &folder{column: len(name) + len(":")}
-	f.Grow(4 * foldWidth)
+	f.Grow(size)
 	return f
 }
 
-// write adds texts, each with a blank before it. Those that fit a line together are
+// write adds tokens, each with a blank before it. Those that fit a line together are
 // kept together, and so is one alone.
-func (f *folder) write(texts ...string) {
+func (f *folder) write(tokens ...token) {
 	width := 0
-	for _, text := range texts {
-		width += 1 + len(text)
+	for _, t := range tokens {
+		width += 1 + len(t.text)
 	}
 	if tab-1+width > foldWidth {
-		if len(texts) == 1 {
-			texts = strings.Split(texts[0], " ")
-		}
-		if len(texts) > 1 {
-			for _, text := range texts {
-				f.write(text)
+		switch {
+		case len(tokens) > 1:
+			for _, t := range tokens {
+				f.write(t)
+			}
+			return
+		case strings.IndexByte(tokens[0].text, ' ') >= 0:
+			for word := range strings.SplitSeq(tokens[0].text, " ") {
+				f.write(token{text: word})
 			}
 			return
 		}
 	}
-	for i, text := range texts {
+	for i, t := range tokens {
 		switch {
 		case f.Len() == 0:
 			f.column++
@@ -50,8 +56,8 @@ func (f *folder) write(texts ...string) {
 			f.WriteByte(' ')
 			f.column++
 		}
-		f.WriteString(text)
-		f.column += len(text)
+		f.WriteString(t.text)
+		f.column += len(t.text)
 	}
 }
 
@@ -64,38 +70,45 @@ func (f *folder) semicolon() {
 // compose writes the value of a Received field. A keyword is on the line of its
 // value, and if it can be, a comment or a date is on one line.
 func compose(head, date []token) string {
-	f := newFolder("Received")
-	for i := 0; i < len(head); i++ {
-		switch t := head[i]; {
-		case t.kind == kindSemicolon:
-			f.semicolon()
-		case t.kind == kindWord && keyword(t.text) != clauseNone && i+1 < len(head) && head[i+1].kind == kindWord:
-			i++
-			f.write(t.text, head[i].text)
-		default:
-			f.write(t.text)
+	size := len(";\n\t")
+	for _, t := range head {
+		size += len(t.text) + len("\n\t")
+	}
+	for _, t := range date {
+		size += len(t.text) + len("\n\t")
+	}
+	f := newFolder("Received", size)
+	for len(head) > 0 {
+		n := 1
+		if head[0].clause != clauseNone && len(head) > 1 && head[1].kind == kindWord {
+			n = 2
 		}
+		if head[0].kind == kindSemicolon {
+			f.semicolon()
+		} else {
+			f.write(head[:n]...)
+		}
+		head = head[n:]
 	}
 	if len(date) > 0 {
 		f.semicolon()
 	}
-	words := make([]string, 0, len(date)) // up to the next comment
-	for i, t := range date {
-		words = append(words, t.text)
+	begin := 0
+	for i := range date {
 		if i+1 == len(date) || date[i+1].kind != kindWord {
-			f.write(words...)
-			words = words[:0]
+			f.write(date[begin : i+1]...) // up to the next comment
+			begin = i + 1
 		}
 	}
 	return f.String()
 }
 
-// textValue makes any text the value of a field.
-func textValue(name, text string) string {
-	f := newFolder(name)
-	for word := range strings.FieldsFuncSeq(text, isBlank) {
+// textValue makes any words the value of a field.
+func textValue(name string, words iter.Seq[string]) string {
+	f := newFolder(name, foldWidth)
+	for word := range words {
 		if len(word) <= maxToken {
-			f.write(word)
+			f.write(token{text: word})
 		}
 	}
 	return f.String()

@@ -31,7 +31,7 @@ func FuzzReceived(f *testing.F) {
 		for bits := range 8 {
 			rules := &Rules{Client: bits&1 > 0, Version: bits&2 > 0, With: bits&4 > 0, From: from, By: by}
 			fields := []Field{{"Received", value}}
-			edits, _ := Plan(fields, rules)
+			edits, _ := Plan(fields, rules, sender)
 			checkPlan(t, fields, edits, rules)
 		}
 	})
@@ -51,7 +51,7 @@ func FuzzPlan(f *testing.F) {
 			rules.Fields = rules.Fields[:1]
 		}
 		fields := fieldsOf(header)
-		edits, kept := Plan(fields, rules)
+		edits, kept := Plan(fields, rules, sender)
 		checkPlan(t, fields, edits, rules)
 		if len(edits)+len(kept) > len(fields) {
 			t.Fatalf("%d edits and %d kept of %d fields", len(edits), len(kept), len(fields))

@@ -19,26 +19,22 @@ const (
 // blanks are a valid value that reads as the same tokens.
 type token struct {
 	kind kind
+	// clause is what a word begins if it is a keyword.
+	clause clause
 	// about is what a comment is about.
 	about topic
 	text  string
-	// inner is a comment in lower case without its parentheses.
-	inner string
+	// lower is text in lower case, of a comment without its parentheses.
+	lower string
 }
 
 // maxToken is the longest word or comment that is kept, in octets. A line of a
 // header holds 998 (RFC 5322 section 2.1.1), and a word cannot be folded.
 const maxToken = 900
 
-// isSpace reports whether a character separates words. Control characters do:
-// they have no place in a header.
-func isSpace(c byte) bool { return c <= ' ' || c == 0x7f }
-
-// lex splits a value into tokens. clean is false if parentheses do not match.
-func lex(s string) (tokens []token, clean bool) { return lexInto(nil, s) }
-
-// lexInto is lex with room for the tokens.
-func lexInto(room []token, s string) (tokens []token, clean bool) {
+// lex splits a value, that is given in lower case too, into tokens, and puts them in
+// room. clean is false if parentheses do not match.
+func lex(room []token, s, low string) (tokens []token, clean bool) {
 	const tokenSize = 14 // in octets, more or less
 	tokens = slices.Grow(room[:0], 8+len(s)/tokenSize)
 	clean = true
@@ -48,45 +44,63 @@ func lexInto(room []token, s string) (tokens []token, clean bool) {
 		case c == ')' || c == '(' && flat:
 			clean = false
 			i++
-		case isSpace(c):
+		case is(c, blank):
 			i++
 		case c == ';':
-			tokens = append(tokens, token{kind: kindSemicolon, text: ";"})
+			tokens = append(tokens, token{kind: kindSemicolon, text: ";", lower: ";"})
 			i++
 		case c == '(':
 			end, depth := commentEnd(s, i)
-			clean = clean && depth == 0
-			if flat = depth > 0 && holdsBy(s[i:]); !flat {
-				tokens = append(tokens, commentOf(commentText(s[i:end], depth)))
-				i = end
+			comment, lowComment := s[i:end], low[i:end]
+			if depth > 0 {
+				clean = false
+				if flat = holdsBy(low[i:]); flat {
+					continue
+				}
+				comment = strings.TrimRight(comment, `\`) + strings.Repeat(")", depth)
+				lowComment = lower(comment)
 			}
+			tokens = append(tokens, commentOf(comment, lowComment))
+			i = end
 		default:
 			end := wordEnd(s, i)
-			tokens = append(tokens, token{kind: kindWord, text: oneLine(s[i:end])})
+			tokens = append(tokens, wordOf(s[i:end], low[i:end]))
 			i = end
 		}
 	}
 	return tokens, clean
 }
 
+// tokensOf is lex for a text that is read once.
+func tokensOf(text string) (tokens []token, clean bool) { return lex(nil, text, lower(text)) }
+
 // holdsBy reports whether the word by stands in a text: then a comment that is not
 // closed would hide the host that wrote the field.
-func holdsBy(text string) bool {
-	for word := range strings.FieldsFuncSeq(text, isBlank) {
-		if keyword(word) == clauseBy {
+func holdsBy(low string) bool {
+	for word := range split(low, blank) {
+		if word == "by" {
 			return true
 		}
 	}
 	return false
 }
 
-// commentOf is the comment with that text, which has its parentheses. One that is
+// wordOf is a word, given in lower case too.
+func wordOf(text, low string) token {
+	text, low = oneLine(text, low)
+	return token{kind: kindWord, clause: keyword(low), text: text, lower: low}
+}
+
+// commentOf is a comment with its parentheses, given in lower case too. One that is
 // too long to be kept is not looked into.
-func commentOf(text string) token {
-	t := token{kind: kindComment, text: text}
+func commentOf(text, low string) token {
+	inner, lowInner := oneLine(inside(text), inside(low))
+	if trimmed := strings.Trim(inner, " "); trimmed != inside(text) {
+		text, lowInner = "("+trimmed+")", strings.Trim(lowInner, " ")
+	}
+	t := token{kind: kindComment, text: text, lower: lowInner}
 	if len(text) <= maxToken {
-		t.inner = lower(inside(text))
-		t.about = topicOf(t.inner)
+		t.about = topicOf(lowInner)
 	}
 	return t
 }
@@ -113,18 +127,6 @@ func commentEnd(s string, i int) (end, depth int) {
 	return len(s), depth
 }
 
-// commentText is a comment in one line with its open parentheses closed.
-func commentText(s string, open int) string {
-	if open > 0 {
-		s = strings.TrimRight(s, `\`) + strings.Repeat(")", open)
-	}
-	text := strings.Trim(oneLine(inside(s)), " ")
-	if text == inside(s) {
-		return s
-	}
-	return "(" + text + ")"
-}
-
 // wordEnd returns the end of the word that begins at i. White space, parentheses
 // and semicolons are part of it in a quoted string and in angle brackets.
 func wordEnd(s string, i int) int {
@@ -134,7 +136,7 @@ func wordEnd(s string, i int) int {
 			i = max(i, quoteEnd(s, i)-1)
 		case c == '<':
 			i = max(i, angleEnd(s, i)-1)
-		case isSpace(c) || c == '(' || c == ')' || c == ';':
+		case is(c, blank) || c == '(' || c == ')' || c == ';':
 			return i
 		}
 	}
@@ -155,7 +157,7 @@ func quoteEnd(s string, i int) int {
 		case '\\':
 			i++
 		case '"':
-			if i+1 == len(s) || isSpace(s[i+1]) || strings.IndexByte("@;:,.()<>", s[i+1]) >= 0 {
+			if i+1 == len(s) || is(s[i+1], blank) || strings.IndexByte("@;:,.()<>", s[i+1]) >= 0 {
 				return i + 1
 			}
 			return 0
@@ -172,7 +174,7 @@ func angleEnd(s string, i int) int {
 	switch {
 	case end == 0 || strings.LastIndexByte(text, '<') > 0:
 		return 0
-	case strings.IndexFunc(text, isBlank) >= 0 && !strings.EqualFold(oneLine(text), multiple):
+	case strings.IndexFunc(text, isBlank) >= 0 && !strings.EqualFold(joinWords(text), multiple):
 		return 0
 	}
 	return i + end
@@ -184,7 +186,7 @@ const multiple = "<multiple recipients>"
 // balanced is a word whose brackets and quotation marks do not match without those
 // at its ends, or nothing.
 func balanced(word string) string {
-	if word = strings.Trim(word, `<>[]"`); !matches(word) || keyword(word) != clauseNone {
+	if word = strings.Trim(word, `<>[]"`); !matches(word) || keyword(lower(word)) != clauseNone {
 		return ""
 	}
 	return word
@@ -196,13 +198,13 @@ func matches(text string) bool {
 	var open [3]int
 	quoted := false
 	for i := range len(text) {
-		if isAlnum(text[i]) {
+		if !is(text[i], bracket) {
 			continue
 		}
 		switch kind := strings.IndexByte(`(<[)>]`, text[i]); {
 		case text[i] == '"':
 			quoted = !quoted
-		case quoted || kind < 0:
+		case quoted:
 		case kind < len(open):
 			open[kind]++
 		case open[kind-len(open)] == 0:
@@ -214,41 +216,23 @@ func matches(text string) bool {
 	return open == [3]int{} && !quoted
 }
 
-// oneLine makes each run of white space one blank. A backslash before white space
-// goes, since a line may be folded there.
-func oneLine(s string) string {
-	blank := false
-	for i := 0; i < len(s); i++ {
-		before := blank
-		if blank = isSpace(s[i]); blank && (before || s[i] != ' ' || i > 0 && s[i-1] == '\\') {
-			return joinWords(s)
+// oneLine makes each run of white space one blank, in a text and in the same text in
+// lower case. A backslash before white space goes, since a line may be folded there.
+func oneLine(text, low string) (string, string) {
+	space := false
+	for i := range len(text) {
+		before := space
+		if space = is(text[i], blank); space && (before || text[i] != ' ' || i > 0 && text[i-1] == '\\') {
+			return joinWords(text), joinWords(low)
 		}
 	}
-	return s
+	return text, low
 }
 
 func joinWords(s string) string {
-	words := strings.FieldsFunc(s, isBlank)
+	words := slices.Collect(split(s, blank))
 	for i := 0; i < len(words)-1; i++ {
 		words[i] = strings.TrimRight(words[i], `\`)
 	}
 	return strings.Join(slices.DeleteFunc(words, func(word string) bool { return word == "" }), " ")
-}
-
-// lower folds A to Z and leaves all other octets as they are.
-func lower(s string) string {
-	i := 0
-	for i < len(s) && (s[i] < 'A' || s[i] > 'Z') {
-		i++
-	}
-	if i == len(s) {
-		return s
-	}
-	b := []byte(s)
-	for ; i < len(b); i++ {
-		if b[i] >= 'A' && b[i] <= 'Z' {
-			b[i] += 'a' - 'A'
-		}
-	}
-	return string(b)
 }

@@ -1,8 +1,9 @@
 package header
 
-import "strings"
-
-func remove(string) (string, bool) { return "", true }
+import (
+	"slices"
+	"strings"
+)
 
 // maxPasses bounds how often versions are taken out of a value until nothing changes
 // any more.
@@ -13,22 +14,22 @@ const maxPasses = 4
 func withoutVersion(name, value string) (string, bool) {
 	text := value
 	for range maxPasses {
-		next := textValue(name, strings.Join(productNames(text), " "))
-		if sameText(next, text) {
+		names, same := productNames(text)
+		if same {
 			return text, text != value
 		}
-		text = next
+		text = textValue(name, slices.Values(names))
 	}
 	return "", true
 }
 
 // productNames are the words of a value that are no versions. A word such as
 // Release goes with the number behind it, and so does punctuation that would be
-// left at the end.
-func productNames(value string) []string {
-	var names []string
+// left at the end. same: that is all of them.
+func productNames(value string) (names []string, same bool) {
+	text := outside(value)
 	stripped := false
-	for word := range strings.FieldsFuncSeq(outside(value), isBlank) {
+	for word := range split(text, blank) {
 		name := productName(word)
 		if name == word {
 			names = append(names, name)
@@ -39,7 +40,7 @@ func productNames(value string) []string {
 			names = append(names, name)
 			continue
 		}
-		if n := len(names); n > 0 && isOneOf(versionWords, strings.TrimRight(names[n-1], ".:")) {
+		if n := len(names); n > 0 && isA(strings.TrimRight(names[n-1], ".:"), versionWord) {
 			names = names[:n-1]
 		}
 	}
@@ -51,12 +52,15 @@ func productNames(value string) []string {
 		}
 		names = names[:n]
 	}
-	return names
+	return names, !stripped && text == value
 }
 
 // outside is a text without what stands in parentheses and brackets, nested or
 // not closed.
 func outside(text string) string {
+	if !strings.ContainsAny(text, "()[]") {
+		return text
+	}
 	var b strings.Builder
 	depth := 0
 	for i := 0; i < len(text); i++ {
@@ -107,12 +111,9 @@ func isVersion(word string) bool {
 		return true
 	}
 	for i := 0; i < len(word); i++ {
-		if c := word[i]; !isHostByte(c) || c >= 0x80 || c == '@' || c == ':' || c == '%' {
+		if c := word[i]; !is(c, inHost) || c >= 0x80 || c == '@' || c == ':' || c == '%' {
 			return c == '~'
 		}
 	}
 	return strings.Contains(word, ".")
 }
-
-// versionWords announce a version.
-var versionWords = set("version ver v release rel build revision rev")

@@ -6,18 +6,20 @@ import (
 )
 
 // Plan says what to change in a message's header by the rules, and what is left
-// alone although a rule applies to it. fields are the message's own, in order.
+// alone although a rule applies to it. fields are the message's own, in order, and
+// sender is the address that its envelope comes from, empty for the null sender.
 //
 // The edits have an order in which every index is right when its edit is made,
 // whether or not a deleted field still counts (it does for sendmail, not for
 // Postfix): changes from the top of the header to its end, then deletions from
 // the end to the top. A plan for the header that results has no edits.
-func Plan(fields []Field, rules *Rules) (edits []Edit, kept []Kept) {
+func Plan(fields []Field, rules *Rules, sender string) (edits []Edit, kept []Kept) {
 	targets := targetsOf(rules)
 	if len(targets) == 0 {
 		return nil, nil
 	}
 	countFields(fields, targets)
+	received := newScrubber(rules, sender)
 	var deletions []Edit
 	for _, f := range fields {
 		t := find(targets, f.Name)
@@ -25,7 +27,7 @@ func Plan(fields []Field, rules *Rules) (edits []Edit, kept []Kept) {
 			continue
 		}
 		t.seen++
-		value, changed := t.change(f.Value)
+		value, changed := t.change(f.Value, received)
 		switch index := t.seen; {
 		case !changed:
 		case index > t.total-t.signed:
@@ -43,10 +45,7 @@ func Plan(fields []Field, rules *Rules) (edits []Edit, kept []Kept) {
 // target is a name that a rule applies to, and what is known of the fields that
 // have it.
 type target struct {
-	name string
-	// change returns a field's new value, empty to delete it, and false where
-	// nothing is to change.
-	change func(value string) (string, bool)
+	FieldRule
 	// total is the number of such fields, seen of those looked at.
 	total, seen int
 	// signed is how many of them, from the last up, a signature covers, and signer
@@ -55,24 +54,35 @@ type target struct {
 	signer signature
 }
 
+// scrub is the action for Received fields.
+const scrub FieldAction = "scrub"
+
+// change returns a field's new value, empty to delete it, and false if nothing is to
+// change.
+func (t *target) change(value string, received *scrubber) (string, bool) {
+	switch t.Action {
+	case scrub:
+		return received.scrub(value)
+	case Remove:
+		return "", true
+	case Version:
+		return withoutVersion(t.Name, value)
+	case Replace:
+		text := textValue(t.Name, split(t.Text, blank))
+		return text, !sameText(text, value)
+	}
+	return value, false
+}
+
 // targetsOf lists the names that the rules apply to.
 func targetsOf(rules *Rules) []target {
-	var targets []target
+	targets := make([]target, 0, 1+len(rules.Fields))
 	if rules.Client || rules.Version || rules.With {
-		targets = append(targets, target{name: "Received", change: newScrubber(rules).scrub})
+		targets = append(targets, target{FieldRule: FieldRule{Name: "Received", Action: scrub}})
 	}
 	for _, rule := range rules.Fields {
-		if strings.EqualFold(rule.Name, "Received") || find(targets, rule.Name) != nil {
-			continue
-		}
-		switch rule.Action {
-		case Remove:
-			targets = append(targets, target{name: rule.Name, change: remove})
-		case Version:
-			targets = append(targets, target{name: rule.Name, change: func(value string) (string, bool) { return withoutVersion(rule.Name, value) }})
-		case Replace:
-			text := textValue(rule.Name, rule.Text)
-			targets = append(targets, target{name: rule.Name, change: func(value string) (string, bool) { return text, !sameText(text, value) }})
+		if !sameName(rule.Name, "Received") && find(targets, rule.Name) == nil {
+			targets = append(targets, target{FieldRule: rule})
 		}
 	}
 	return targets
@@ -80,12 +90,15 @@ func targetsOf(rules *Rules) []target {
 
 func find(targets []target, name string) *target {
 	for i := range targets {
-		if strings.EqualFold(targets[i].name, name) {
+		if sameName(targets[i].Name, name) {
 			return &targets[i]
 		}
 	}
 	return nil
 }
+
+// sameName reports whether two names are those of one field. Case does not count.
+func sameName(a, b string) bool { return len(a) == len(b) && strings.EqualFold(a, b) }
 
 // countFields counts the fields of each target and reads the signatures.
 func countFields(fields []Field, targets []target) {
@@ -152,5 +165,3 @@ func Apply(fields []Field, edits []Edit) []Field {
 func sameText(a, b string) bool {
 	return slices.Equal(strings.FieldsFunc(a, isBlank), strings.FieldsFunc(b, isBlank))
 }
-
-func isBlank(r rune) bool { return r < 0x80 && isSpace(byte(r)) }

@@ -10,10 +10,11 @@ import (
 	"milterd/integration/testkit"
 )
 
-// sample is a file of testdata: what it shows, a header, and under each set of
-// rules the header that is left of it.
+// sample is a file of testdata: what it shows, a header with the sender of its
+// message, and under each set of rules the header that is left of it.
 type sample struct {
 	name, about, header string
+	sender              string
 	rules               []string
 	want                map[string]string
 }
@@ -35,10 +36,11 @@ func readSamples(t testing.TB) []sample {
 		for i, part := range parts[1:] {
 			title, body, _ := strings.Cut(part, "\n")
 			if i == 0 {
-				if title != "header" {
+				text, from, _ := strings.Cut(title, " from ")
+				if text != "header" {
 					t.Fatalf("%s: first section %q, expected header", file, title)
 				}
-				s.header = body
+				s.header, s.sender = body, from
 				continue
 			}
 			s.rules = append(s.rules, title)
@@ -54,7 +56,11 @@ func readSamples(t testing.TB) []sample {
 
 // text is the file of the sample.
 func (s sample) text() string {
-	text := s.about + "== header\n" + s.header
+	title := "header"
+	if s.sender != "" {
+		title += " from " + s.sender
+	}
+	text := s.about + "== " + title + "\n" + s.header
 	for _, rules := range s.rules {
 		text += "== " + rules + "\n" + s.want[rules]
 	}
@@ -116,10 +122,11 @@ func rulesOf(t testing.TB, text string) *Rules {
 // applies the plan and compares what is left with the file.
 func TestHeadersAreScrubbed(t *testing.T) {
 	for _, s := range readSamples(t) {
-		got := sample{s.name, s.about, s.header, s.rules, make(map[string]string)}
+		got := s
+		got.want = make(map[string]string)
 		for _, rules := range s.rules {
 			fields := fieldsOf(s.header)
-			edits, kept := Plan(fields, rulesOf(t, rules))
+			edits, kept := Plan(fields, rulesOf(t, rules), s.sender)
 			text := textOf(Apply(fields, edits))
 			for _, k := range kept {
 				text += fmt.Sprintf("kept %s %d: %s\n", k.Name, k.Index, k.Reason)

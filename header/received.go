@@ -22,22 +22,27 @@ const (
 	clauses
 )
 
-// keyword says which clause a word begins.
+// keyword says which clause a word, in lower case, begins.
 func keyword(word string) clause {
-	for _, k := range keywords {
-		if len(word) == len(k.word) && strings.EqualFold(word, k.word) {
-			return k.clause
-		}
+	switch word {
+	case "from":
+		return clauseFrom
+	case "by":
+		return clauseBy
+	case "via":
+		return clauseVia
+	case "with":
+		return clauseWith
+	case "id":
+		return clauseID
+	case "for":
+		return clauseFor
+	case "tls", "over":
+		return clauseTLS
+	case "envelope-from":
+		return clauseEnvelope
 	}
 	return clauseNone
-}
-
-var keywords = [...]struct {
-	word   string
-	clause clause
-}{
-	{"from", clauseFrom}, {"by", clauseBy}, {"via", clauseVia}, {"with", clauseWith}, {"id", clauseID}, {"for", clauseFor},
-	{"tls", clauseTLS}, {"over", clauseTLS}, {"envelope-from", clauseEnvelope},
 }
 
 // part is a clause with the tokens that belong to it, its keyword the first.
@@ -55,20 +60,25 @@ func (p part) values() []token {
 	return p.tokens
 }
 
-// index returns the number of the first word behind the keyword that fits, -1 if
-// there is none.
-func (p part) index(fits func(word string) bool) int {
-	n := 0
+// find returns the first word behind the keyword that fits, in lower case, and its number among the
+// words there, -1 if there is none.
+func (p part) find(fits func(word string) bool) (word string, n int) {
 	for _, t := range p.values() {
 		if t.kind != kindWord {
 			continue
 		}
-		if fits(t.text) {
-			return n
+		if fits(t.lower) {
+			return t.lower, n
 		}
 		n++
 	}
-	return -1
+	return "", -1
+}
+
+// first is the first word behind the keyword, in lower case.
+func (p part) first() string {
+	word, _ := p.find(isAny)
+	return word
 }
 
 // received is a Received field taken apart.
@@ -81,8 +91,10 @@ type received struct {
 	date []token
 	// chosen is, for each kind of clause, the index of the part that counts.
 	chosen [clauses]int
-	// host is the number of the word that names the host in the by clause.
-	host int
+	// byHost is the host that wrote the field, in lower case; empty if it does not say.
+	// host is the number of that word in the by clause.
+	byHost string
+	host   int
 	// cut: there were tokens too long to be kept.
 	cut bool
 	// loose: the date stood without the semicolon that belongs before it.
@@ -95,13 +107,6 @@ type received struct {
 type room struct {
 	head, tail []token
 	parts      []part
-	// date is what stays of the date.
-	date []token
-}
-
-// newRoom is room for usual fields.
-func newRoom() room {
-	return room{head: make([]token, 0, 32), tail: make([]token, 0, 12), date: make([]token, 0, 12)}
 }
 
 // parse takes the value of a Received field apart. No value is refused. repair: a
@@ -129,7 +134,7 @@ func (m *room) parse(value string, repair bool) received {
 func partsOf(room []part, head []token) []part {
 	lastBy := -1
 	for i, t := range head {
-		if t.kind == kindWord && keyword(t.text) == clauseBy {
+		if t.clause == clauseBy {
 			lastBy = i
 		}
 	}
@@ -153,7 +158,7 @@ func partsOf(room []part, head []token) []part {
 				continue
 			}
 		case kindWord:
-			next = keyword(t.text)
+			next = t.clause
 			named := open && (next != clauseBy || i < lastBy) || current == clauseTLS && next == clauseTLS && i == begin+1
 			open = false
 			if next == clauseNone || named {
@@ -177,7 +182,7 @@ func (r *received) choose() {
 	}
 	var fits [clauses]bool
 	for i, p := range r.parts {
-		n := p.index(fitting[p.clause])
+		word, n := p.find(fitting[p.clause])
 		fit := n >= 0
 		first := !fit || p.clause == clauseWith || p.clause == clauseVia
 		if fits[p.clause] && first || !fit && r.chosen[p.clause] >= 0 {
@@ -185,7 +190,10 @@ func (r *received) choose() {
 		}
 		fits[p.clause], r.chosen[p.clause] = fit, i
 		if p.clause == clauseBy {
-			r.host = max(n, 0)
+			if !fit {
+				word = p.first()
+			}
+			r.byHost, r.host = strings.TrimSuffix(word, ","), max(n, 0)
 		}
 	}
 }
@@ -198,24 +206,11 @@ var fitting = [clauses]func(word string) bool{
 
 func isAny(string) bool { return true }
 
-// namesHost reports whether a word is the name or address of a host, rather than a
+// namesHost reports whether a word, in lower case, is the name or address of a host, rather than a
 // word of English or a label.
 func namesHost(word string) bool {
 	word = strings.TrimSuffix(word, ",")
-	return isHostName(strings.TrimSuffix(word, ".")) || isAddress(word) || strings.EqualFold(word, "localhost")
-}
-
-// byHost is the host that wrote the field, empty if it does not say.
-func (r *received) byHost() (host string) {
-	if i := r.chosen[clauseBy]; i >= 0 {
-		n := r.host
-		r.parts[i].index(func(word string) bool {
-			host = strings.TrimSuffix(word, ",")
-			n--
-			return n < 0
-		})
-	}
-	return host
+	return isHostName(strings.TrimSuffix(word, ".")) || isAddress(word) || word == "localhost"
 }
 
 // maxDate bounds the text that is taken for a date and its comments.
@@ -226,16 +221,17 @@ const maxDate = 1000
 // comment, hides it. What stands behind the date, such as Courier's id or another
 // semicolon, is taken to stand before it. clean is false if parentheses do not match.
 func (m *room) split(value string) (head, date []token, clean bool) {
+	low := lower(value)
 	i := strings.LastIndexByte(value, ';')
 	if i >= 0 && len(value)-i <= maxDate {
-		if m.tail, clean = lexInto(m.tail, value[i+1:]); clean {
+		if m.tail, clean = lex(m.tail, value[i+1:], low[i+1:]); clean {
 			if n := dateEnd(m.tail); n > 0 {
-				m.head, clean = lexInto(m.head, value[:i])
+				m.head, clean = lex(m.head, value[:i], low[:i])
 				return append(m.head, m.tail[n:]...), m.tail[:n], clean
 			}
 		}
 	}
-	m.head, clean = lexInto(m.head, value)
+	m.head, clean = lex(m.head, value, low)
 	head = m.head
 	end := len(head)
 	for i := len(head) - 1; i >= 0; i-- {
@@ -254,14 +250,13 @@ func (m *room) split(value string) (head, date []token, clean bool) {
 // dateEnd returns how many tokens are a date with its comments, 0 if no date
 // stands before the first keyword.
 func dateEnd(tail []token) int {
-	n := slices.IndexFunc(tail, func(t token) bool { return t.kind == kindWord && keyword(t.text) != clauseNone })
-	if n < 0 {
-		n = len(tail)
+	if n := slices.IndexFunc(tail, func(t token) bool { return t.clause != clauseNone }); n >= 0 {
+		tail = tail[:n]
 	}
-	if !isDate(tail[:n]) {
+	if !isDate(tail) {
 		return 0
 	}
-	return n
+	return len(tail)
 }
 
 // maxLooseDate is the most tokens that a date without a semicolon has: those of
@@ -272,22 +267,36 @@ const maxLooseDate = 9
 // before. It has to be one in the form of RFC 5322.
 func trailingDate(tokens []token) (head, date []token) {
 	for i := max(0, len(tokens)-maxLooseDate); i < len(tokens); i++ {
-		if tail := tokens[i:]; dateWordOf(tail[0].text)&(dateName|dateNumber) != 0 && parsesAsDate(tail) {
-			return tokens[:i:i], tail
+		if parsesAsDate(tokens[i:]) {
+			return tokens[:i:i], tokens[i:]
 		}
 	}
 	return tokens, nil
 }
 
 // parsesAsDate reports whether tokens are a date in the form of RFC 5322, with
-// comments behind it. net/mail does not look at what follows a date.
+// comments behind it. net/mail is slow, and does not look at what follows a date, so
+// that what the words are is looked at first.
 func parsesAsDate(tokens []token) bool {
 	var words []string
+	var kinds [maxLooseDate]dateWord
 	for i, t := range tokens {
 		switch {
-		case t.kind == kindWord && i == len(words) && dateWordOf(t.text)&dateOdd == 0:
+		case t.kind == kindWord && i == len(words):
+			if kinds[i] = dateWordOf(t.text); kinds[i]&dateOdd != 0 {
+				return false
+			}
 			words = append(words, t.text)
 		case t.kind != kindComment:
+			return false
+		}
+	}
+	form := kinds[:]
+	if form[0]&dateName != 0 {
+		form = form[1:]
+	}
+	for i, kind := range []dateWord{dateNumber, dateName, dateNumber, dateTime, dateZone} {
+		if form[i]&kind == 0 {
 			return false
 		}
 	}

@@ -9,18 +9,25 @@ import (
 // texts are ready for use.
 type scrubber struct {
 	client, version, with bool
-	// from and by are what stands in place of clients and of software, by one comment
-	// at most; empty if nothing does.
-	from, by []token
+	// from and by are what stands in place of clients and of software; empty if
+	// nothing does.
+	from []token
+	by   token
+	// sender is that of the message's envelope.
+	sender string
 	// These are used for one field after the other.
-	room  room
-	field received
-	found traces
-	out   []token
+	room       room
+	field      received
+	found      traces
+	out, stays []token
 }
 
-func newScrubber(rules *Rules) *scrubber {
-	s := &scrubber{client: rules.Client, version: rules.Version, with: rules.With, room: newRoom()}
+func newScrubber(rules *Rules, sender string) *scrubber {
+	s := &scrubber{client: rules.Client, version: rules.Version, with: rules.With, sender: strings.Trim(sender, "<>")}
+	// This is room for usual fields, and more is made if it is needed.
+	tokens := make([]token, 96)
+	s.room.head, s.out, s.room.tail, s.stays = tokens[0:0:40], tokens[40:40:72], tokens[72:72:84], tokens[84:84]
+	s.found.words = make([]string, 0, 16)
 	from, by := rules.From, rules.By
 	if checkFrom(from) != nil {
 		from = DefaultFrom
@@ -28,8 +35,10 @@ func newScrubber(rules *Rules) *scrubber {
 	if CheckBy(by) != nil {
 		by = DefaultBy
 	}
-	s.from, _ = lex(from)
-	s.by, _ = lex(by)
+	s.from, _ = tokensOf(from)
+	if by != "" {
+		s.by = commentOf(by, lower(by))
+	}
 	return s
 }
 
@@ -64,17 +73,14 @@ func (s *scrubber) pass(value string) (text string, changed, clean bool) {
 	s.out = w.out
 	date := w.dateTokens()
 	same := len(date) == len(r.date) && !r.cut && !r.loose
-	if same && slices.Equal(w.out, r.head) {
-		return value, false, r.clean
-	}
 	head := s.complete(w.out)
-	if same && slices.Equal(head, r.head) || len(r.head)+len(date) == 0 && !r.cut {
+	if same && (slices.Equal(w.out, r.head) || slices.Equal(head, r.head)) || len(r.head)+len(date) == 0 && !r.cut {
 		return value, false, r.clean
 	}
 	text = compose(head, date)
 	if !s.client && strings.IndexByte(text, '"') >= 0 {
 		// Quotation marks may have hidden a parenthesis that now stands open.
-		if _, sound := lex(text); !sound {
+		if _, sound := tokensOf(text); !sound {
 			return value, false, r.clean
 		}
 	}
@@ -92,14 +98,14 @@ func (s *scrubber) complete(head []token) []token {
 		return head
 	case s.client && len(s.from) > 0:
 		return s.from
-	case !s.client && len(s.by) > 0:
-		return s.by
+	case !s.client && s.by.text != "":
+		return []token{s.by}
 	}
 	instead := DefaultFrom
 	if !s.client {
 		instead = DefaultBy
 	}
-	tokens, _ := lex(instead)
+	tokens, _ := tokensOf(instead)
 	return tokens
 }
 
@@ -110,10 +116,9 @@ func (s *scrubber) tracesOf(r *received) *traces {
 	for _, p := range r.parts {
 		for _, tok := range s.foreign(p) {
 			switch {
-			case tok.kind == kindWord && (p.clause == clauseFrom || p.clause == clauseNone):
-				t.word(tok.text)
-			case tok.kind == kindComment && (tok.about == aboutClient || p.clause == clauseFrom && tok.about != aboutTLS):
-				t.word(tok.inner)
+			case tok.kind == kindWord && (p.clause == clauseFrom || p.clause == clauseNone),
+				tok.kind == kindComment && (tok.about == aboutClient || p.clause == clauseFrom && tok.about != aboutTLS):
+				t.addText(tok.lower)
 			}
 		}
 	}
@@ -164,8 +169,8 @@ func (w *writer) part(i int, p part) {
 				w.out = append(w.out, t)
 			}
 		case kindWord:
-			if text := w.word(p.clause, words, t.text); counts && text != "" {
-				w.out = append(w.out, token{text: text})
+			if t, ok := w.word(p.clause, words, t); counts && ok {
+				w.out = append(w.out, t)
 				stays, w.inFrom = true, false
 			}
 			words++
@@ -195,43 +200,48 @@ func (w *writer) from(p part) {
 	}
 }
 
-// word returns what stays of a word, the n-th of a clause, empty if nothing does.
-func (w *writer) word(c clause, n int, word string) string {
+// word returns what stays of a word, the n-th of a clause, and false if nothing does.
+func (w *writer) word(c clause, n int, t token) (token, bool) {
 	stays := !w.client
-	if w.client && !matches(word) {
-		word = balanced(word)
+	if w.client && !matches(t.text) {
+		t = w.reword(t, balanced(t.text))
 		w.clean = false
 	}
 	switch c {
 	case clauseBy:
-		stays = n == w.host || stays && (n == 0 || !w.version) || n == w.host+1 && isAddress(word) && !w.hides(word)
+		stays = n == w.host || stays && (n == 0 || !w.version) || n == w.host+1 && isAddress(t.lower) && !w.hides(t.lower)
 	case clauseWith:
-		stays = !w.with && (isProtocol(word) || isTLS(lower(word)) || w.mayStay(word))
+		stays = !w.with && (isProtocol(t.lower) || isTLS(t.lower) || w.mayStay(t))
 	case clauseVia:
-		stays = isLink(word) || w.mayStay(word)
+		stays = isLink(t.lower) || w.mayStay(t)
 	case clauseTLS:
-		stays = !w.with && (stays || isTLSText(lower(word)))
+		stays = !w.with && (stays || isTLSText(t.lower))
 	case clauseID:
 		if w.client && n == 0 {
-			word = w.idOf(word)
+			t = w.reword(t, w.idOf(t))
 		}
-		stays = (stays || n == 0) && !(w.version && isVersionNumber(word))
+		stays = (stays || n == 0) && !(w.version && isVersionNumber(t.text))
 	case clauseFor:
-		stays = stays || n == 0 || isCount(word) || strings.Contains(word, "@") && !w.hides(word)
+		stays = stays || n == 0 || isCount(t.text) || strings.Contains(t.text, "@") && !w.hides(t.lower)
 	case clauseEnvelope:
-		stays = stays || n == 0 && !w.hides(word)
+		stays = stays || n == 0 && w.isSender(t.text)
 	}
-	if !stays {
-		return ""
+	return t, stays && t.text != ""
+}
+
+// reword is the word t, or the text that is to stand in its place.
+func (w *writer) reword(t token, text string) token {
+	if text != t.text {
+		t = wordOf(text, lower(text))
 	}
-	return word
+	return t
 }
 
 // mayStay reports whether a word of with or via stays that is not known: if software
 // may be named, and the word tells nothing of a client and is no part of a date that
 // has lost its semicolon.
-func (w *writer) mayStay(word string) bool {
-	return !w.version && !w.leaks(word) && !(w.client && dateWordOf(word)&(dateTime|dateNumber|dateName) != 0)
+func (w *writer) mayStay(t token) bool {
+	return !w.version && !w.leaks(t.lower) && !(w.client && dateWordOf(t.text)&(dateTime|dateNumber|dateName) != 0)
 }
 
 // isCount reports whether a word of a for clause stands in place of recipients:
@@ -243,19 +253,20 @@ func isCount(word string) bool {
 // idOf returns what stays of an id. Some software writes the name of the client
 // behind an @ in it, <2003.GCFK@[192.168.0.77]>, and no from clause need say that it is
 // the client's. So only the host in by may stand there, or a domain that it is in.
-func (w *writer) idOf(id string) string {
-	host := w.byHost()
+func (w *writer) idOf(t token) string {
+	id, low := t.text, t.lower
 	if local, domain, ok := strings.Cut(id, "@"); ok {
-		switch name := strings.TrimRight(domain, ">,."); {
-		case strings.EqualFold(name, host):
-		case name != "" && strings.HasSuffix(lower(host), "."+lower(name)) && !w.hides(name):
+		switch name := lower(strings.TrimRight(domain, ">,.")); {
+		case name == w.byHost:
+		case name != "" && strings.HasSuffix(w.byHost, "."+name) && !w.hides(name):
 		case strings.Contains(domain, ">"):
 			id = local + ">"
 		default:
 			id = local
 		}
+		low = lower(id)
 	}
-	switch rest := strings.ReplaceAll(lower(id), lower(host), ""); {
+	switch rest := strings.ReplaceAll(low, w.byHost, ""); {
 	case slices.ContainsFunc(w.traces.words, func(known string) bool { return len(known) >= 4 && holdsWord(rest, known) }):
 		return ""
 	case !matches(id):
@@ -264,11 +275,24 @@ func (w *writer) idOf(id string) string {
 	return id
 }
 
-// hides reports whether a text names a client that is to be hidden.
-func (w *writer) hides(text string) bool { return w.client && w.traces.named(lower(text)) }
+// isSender reports whether an address is that of the message's envelope, or none, and
+// does not name the client. Any other may be that of a user at the client's host, whose
+// name no from clause need give.
+func (w *writer) isSender(address string) bool {
+	address = strings.Trim(address, "<>")
+	return address == "" || strings.EqualFold(address, w.sender) && !w.hides(lower(address))
+}
 
-// leaks reports whether a text may tell of a client that is to be hidden.
-func (w *writer) leaks(text string) bool { return w.client && w.traces.leak(lower(text)) }
+// keepsSender reports whether a comment about the envelope's sender stays.
+func (w *writer) keepsSender(t token) bool {
+	return !w.client || w.isSender(t.lower[strings.IndexByte(t.lower, ' ')+1:])
+}
+
+// hides reports whether a text, in lower case, names a client that is to be hidden.
+func (w *writer) hides(text string) bool { return w.client && w.traces.named(text) }
+
+// leaks reports whether a text, in lower case, may tell of a client that is to be hidden.
+func (w *writer) leaks(text string) bool { return w.client && w.traces.leak(text) }
 
 // isVersionNumber reports whether a word is four numbers, as Exchange's ids are.
 func isVersionNumber(word string) bool {
@@ -283,7 +307,7 @@ func isVersionNumber(word string) bool {
 }
 
 // isOwn reports whether a comment is the one that stands in place of software.
-func (w *writer) isOwn(t token) bool { return w.version && len(w.by) > 0 && t.text == w.by[0].text }
+func (w *writer) isOwn(t token) bool { return w.version && t.text == w.by.text }
 
 // comment writes what stays of a comment that is not in a from clause, or stands in
 // its place. behindHost: it stands right behind the host in by, if it is in by.
@@ -296,17 +320,18 @@ func (w *writer) comment(p part, behindHost bool, t token) {
 		w.out = append(w.out, t)
 		return
 	}
-	text := t.inner
 	stays := !w.client
 	switch t.about {
 	case aboutTLS:
 		stays = !w.with
-	case aboutEnvelope:
-		stays = !w.hides(text)
+	case aboutSender:
+		stays = w.keepsSender(t)
+	case aboutRecipient:
+		stays = !w.hides(t.lower)
 	case aboutAddress:
 		// An address behind the host in by is that host's.
-		stays = stays || p.clause == clauseBy && behindHost && !w.hides(text)
-		if w.version && w.isID(text) {
+		stays = stays || p.clause == clauseBy && behindHost && !w.hides(t.lower)
+		if w.version && w.isID(t.lower) {
 			w.software(p, t)
 			return
 		}
@@ -326,7 +351,7 @@ func (w *writer) sound(t token) bool { return !w.client || matches(t.text) }
 // isID reports whether a text is the field's id too, as Exchange's version is.
 func (w *writer) isID(text string) bool {
 	i := w.chosen[clauseID]
-	return isVersionNumber(text) && i >= 0 && w.parts[i].index(func(word string) bool { return word == text }) == 0
+	return isVersionNumber(text) && i >= 0 && w.parts[i].first() == text
 }
 
 // software writes what stands in place of a comment that may name mail software,
@@ -334,19 +359,19 @@ func (w *writer) isID(text string) bool {
 // Elsewhere it has to hold a version, and in a for clause nothing names the host's
 // software.
 func (w *writer) software(p part, t token) {
-	text := t.inner
 	switch {
 	case w.version:
 		expected := p.clause == clauseNone || p.clause == clauseBy || p.clause == clauseWith
-		if len(w.by) == 0 || w.named || p.clause == clauseFor || !expected && !holdsVersion(text) {
+		if w.by.text == "" || w.named || p.clause == clauseFor || !expected && !holdsVersion(t.lower) {
 			return
 		}
-		t = w.by[0]
+		t = w.by
 	case w.client && t.about == aboutBoth:
-		if t = commentOf("(" + inside(t.text)[:ownName(text)] + ")"); w.leaks(t.text) {
+		name := "(" + inside(t.text)[:ownName(t.lower)] + ")"
+		if t = commentOf(name, lower(name)); w.leaks(lower(t.text)) {
 			return
 		}
-	case w.leaks(text) || w.with && mentionsTLS(text):
+	case w.leaks(t.lower) || w.with && mentionsTLS(t.lower):
 		return
 	}
 	if w.sound(t) {

@@ -10,7 +10,7 @@ import (
 // compared with.
 const maxTraces = 64
 
-// traces are the words by which a Received field names its client.
+// traces are the words, in lower case, by which a Received field names its client.
 type traces struct {
 	words []string
 	// overflow: there are more. Then anything optional may hold one.
@@ -25,39 +25,28 @@ type hostWord struct {
 	slash bool
 }
 
-func isHostByte(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c >= 0x80 ||
-		c == '.' || c == '-' || c == '_' || c == ':' || c == '@' || c == '%' || c == '+'
-}
-
 // hostWords yields the words of text, without punctuation around them.
 func hostWords(text string) iter.Seq[hostWord] {
 	return func(yield func(hostWord) bool) {
-		for run := range strings.FieldsFuncSeq(text, isOutsideHost) {
-			slash := strings.Contains(run, "/")
-			for word, rest := "", run; rest != ""; {
-				word, rest, _ = strings.Cut(rest, "/")
-				word = strings.Trim(word, ".-+@%")
-				if !strings.HasSuffix(word, "::") {
-					word = strings.TrimSuffix(word, ":")
-				}
-				if word != "" && !yield(hostWord{word, slash}) {
-					return
-				}
+		for begin, end := 0, 0; begin < len(text); begin = end + 1 {
+			for end = begin; end < len(text) && !is(text[end], notHost|slash); {
+				end++
+			}
+			word := trim(text[begin:end], edge)
+			if !strings.HasSuffix(word, "::") {
+				word = strings.TrimSuffix(word, ":")
+			}
+			hasSlash := begin > 0 && text[begin-1] == '/' || end < len(text) && text[end] == '/'
+			if word != "" && !yield(hostWord{word, hasSlash}) {
+				return
 			}
 		}
 	}
 }
 
-func isOutsideHost(r rune) bool { return r < 0x80 && r != '/' && !isHostByte(byte(r)) }
-
 // add takes a word as one of the client's, unless it is one that says nothing.
 func (t *traces) add(word string) {
-	if t.overflow {
-		return
-	}
-	word = lower(word)
-	if slices.Contains(t.words, word) || allDigits(word) || saysNothing[word] {
+	if t.overflow || isA(word, tlsWord|plainWord|formWord) || allDigits(word) || slices.Contains(t.words, word) {
 		return
 	}
 	if len(t.words) == maxTraces {
@@ -67,65 +56,44 @@ func (t *traces) add(word string) {
 	t.words = append(t.words, word)
 }
 
-// addHost takes a host name, address or mailbox and the parts that may stand
-// alone elsewhere.
-func (t *traces) addHost(word string) {
-	t.add(word)
-	if addr, ok := parseAddress(word); ok {
-		t.add(addr.String())
-		return
-	}
-	if !strings.ContainsAny(word, "@:") {
-		return
-	}
-	for part := range strings.FieldsFuncSeq(word, func(r rune) bool { return r == '@' || r == ':' }) {
-		t.add(part)
-	}
-}
-
-// word takes a word of a from clause that is in no comment: a HELO name in
-// whatever form.
-func (t *traces) word(text string) {
+// addText takes a text, and the host names, addresses and mailboxes in it.
+func (t *traces) addText(text string) {
 	t.add(text)
 	for word := range hostWords(text) {
 		t.addHost(word.text)
 	}
 }
 
-// saysNothing holds the words that name no client.
-var saysNothing = union(tlsWords, plainWords, formWords)
-
-// formWords stand in many from clauses and tell nothing, or are time zones.
-var formWords = set("from smtp unknown may be forged authenticated auth authid authuser account login user username userid uid" +
-	" sender helo ehlo ident invoked by network plain cram-md5 digest-md5 external issuer cn subject port rdns softfail mail" +
-	" z ut utc gmt cet cest met mest mez mesz wet west eet eest msk bst ist est edt cst cdt mst mdt pst pdt jst kst aest aedt")
+// addHost takes a host name, address or mailbox and the parts that may stand
+// alone elsewhere.
+func (t *traces) addHost(word string) {
+	t.add(word)
+	if addr, ok := parseAddress(word); ok {
+		var room [64]byte
+		if text := addr.AppendTo(room[:0]); string(text) != word {
+			t.add(string(text))
+		}
+		return
+	}
+	if index(word, atSign) >= 0 {
+		for part := range split(word, atSign) {
+			t.add(part)
+		}
+	}
+}
 
 // isHostName reports whether a word is a domain name: dots, and letters only at
 // its end. 8.17.1 and Debian-2+deb12u1 are none.
 func isHostName(word string) bool {
 	_, top, ok := cutLast(word, ".")
-	if !ok || len(top) < 2 || strings.ContainsAny(word, "@:") {
-		return false
-	}
-	for i := 0; i < len(top); i++ {
-		if c := top[i] | 0x20; top[i] < 0x80 && (c < 'a' || c > 'z') {
-			return false
-		}
-	}
-	return true
+	return ok && len(top) >= 2 && isOf(top, 1, len(top), isLetter) && index(word, atSign) < 0
 }
 
 // named reports whether text, in lower case, names the client.
 func (t *traces) named(text string) bool {
-	if t.overflow {
-		return true
-	}
-	for _, known := range t.words {
-		if strings.Contains(text, known) && (len(known) >= 4 || holdsWord(text, known)) {
-			return true
-		}
-	}
-	return false
+	return t.overflow || slices.ContainsFunc(t.words, func(known string) bool {
+		return strings.Contains(text, known) && (len(known) >= 4 || holdsWord(text, known))
+	})
 }
 
 // holdsWord reports whether a word stands in text with no letter or digit beside
@@ -137,14 +105,12 @@ func holdsWord(text, word string) bool {
 			return false
 		}
 		begin, end := from+i, from+i+len(word)
-		if (begin == 0 || !isAlnum(text[begin-1])) && (end == len(text) || !isAlnum(text[end])) {
+		if (begin == 0 || !is(text[begin-1], alnum)) && (end == len(text) || !is(text[end], alnum)) {
 			return true
 		}
 		from = begin + 1
 	}
 }
-
-func isAlnum(c byte) bool { return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c >= 0x80 }
 
 // leak reports whether text, in lower case, may tell of a client: it names this
 // one, or holds any address, host name or mailbox.

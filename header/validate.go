@@ -69,7 +69,7 @@ func CheckFrom(text string) error {
 			return refused(text, ": a parenthesis is not closed")
 		}
 	}
-	if keyword(name) != clauseNone {
+	if keyword(lower(name)) != clauseNone {
 		return refused(text, ": expected a from clause such as "+DefaultFrom)
 	}
 	return checkReplacement(text)

@@ -1,57 +1,135 @@
 package header
 
-import (
-	"maps"
-	"strings"
+import "strings"
+
+// words is a set of words that are known.
+type words uint16
+
+const (
+	// tlsWord is a part of what mail software says about TLS, numberedTLSWord one that
+	// has digits, with them left out: aes256, secp384r1. A plainWord may stand beside
+	// them.
+	tlsWord words = 1 << iota
+	numberedTLSWord
+	plainWord
+	// formWord stands in many from clauses and tells nothing, or is a time zone.
+	formWord
+	// clientWord stands before something of the client, and addressWord before an
+	// address.
+	clientWord
+	addressWord
+	// versionWord announces a version.
+	versionWord
+	// protocolWord is a protocol: one of RFC 3848 and the IANA registry of mail
+	// transmission types, or what mail software is known to write instead. smtpPrefix
+	// and smtpSuffix stand around SMTP in the names of its variants. A linkWord is no
+	// protocol and may follow via.
+	protocolWord
+	smtpPrefix
+	smtpSuffix
+	linkWord
+	// dayName is a day or month: those of English, and of other languages the ones
+	// that looksLikeDateName does not find. noDayName only looks like one. A
+	// dateParticle stands between the words of a date.
+	dayName
+	noDayName
+	dateParticle
 )
 
-// isProtocol reports whether a word of a with clause is the name of a protocol
-// (RFC 3848 and the IANA registry of mail transmission types), or one that mail
-// software is known to write instead, alone or with the encryption behind a slash:
-// "ESMTP/TLS/AES128-SHA".
-func isProtocol(word string) bool {
-	if isOneOf(protocols, word) {
-		return true
+// vocabulary are the words of each set, in lower case.
+var vocabulary = vocabularyOf(map[words]string{
+	tlsWord: "tls tlsv ssl sslv starttls cipher ciphers ciphersuite encrypted certificate cert verify verified" +
+		" aes aesgcm gcm ccm cbc ctr sha ecdhe ecdh eecdh dhe edh adh aecdh dh kedh rsa dss dsa ecdsa eddsa pss rsae psk anon anonymous chacha poly camellia" +
+		" aria des ede arcfour seed idea export exp krb gost srp null hmac aead curve",
+	numberedTLSWord: "tls tlsv ssl sslv aes sha md dh dhe rsa ed p x xmlkem mlkem secpr secpk secprmlkem secrmlkem sectr sectk primev brainpoolpr brainpoolprtls" +
+		" ffdhe ffdhep chacha poly camellia aria des rc cbc ccm gost gostr krb sm exp export aesgcm gcm hmac kyber xkyber bits bit curve",
+	plainWord: "using with version v bits bit key exchange server client signature digest did not present a no requested" +
+		" ok none fail yes over raw public protocol p trust trusted eq other unknown secured secure channel connection encryption" +
+		" keysize size suite strength temp software dane self signed invalid and on draft",
+	formWord: "from smtp unknown may be forged authenticated auth authid authuser account login user username userid uid" +
+		" sender helo ehlo ident invoked by network plain cram-md5 digest-md5 external issuer cn subject port rdns softfail mail" +
+		" z ut utc gmt cet cest met mest mez mesz wet west eet eest msk bst ist est edt cst cdt mst mdt pst pdt jst kst aest aedt",
+	clientWord: "authenticated auth authid authuser account login user username userid uid ident identity sender" +
+		" helo ehlo lhlo invoked peer cn issuer subject",
+	addressWord: "for from ip client address host see of to at by via with unknown unverified",
+	versionWord: "version ver v release rel build revision rev",
+	protocolWord: "smtp esmtp esmtpa esmtps esmtpsa lmtp lmtpa lmtps lmtpsa utf8lmtp utf8lmtpa utf8lmtps utf8lmtpsa mms http https httpu local uucp uucp-dom" +
+		" qmqp qmtp mapi imap imap4 imaps pop pop2 pop3 pop3s apop jmap odmr etrn nntp nnfmp nnmp tcp decnet mail-11 nje niftp x400 x.400 ftp",
+	smtpPrefix: "a b x s biz utf8 local- batch-",
+	smtpSuffix: "a s sa as p x tls ssl auth dsn",
+	linkWord:   "socket smtpd stdio rmail internet arpanet bitnet csnet janet phonenet x.25 x25 dialup news",
+	dayName: "mon tue wed thu fri sat sun jan feb mar apr may jun jul aug sep sept oct nov dec" +
+		" monday tuesday wednesday thursday friday saturday sunday" +
+		" january february march april june july august september october november december" +
+		" montag dienstag mittwoch donnerstag freitag samstag sonntag januar februar märz juni juli oktober dezember" +
+		" lundi mardi mercredi jeudi vendredi samedi dimanche janvier février avril juin juillet août septembre octobre novembre décembre" +
+		" lunes martes miércoles jueves viernes sábado domingo enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre" +
+		" lunedì martedì mercoledì giovedì venerdì sabato domenica gennaio febbraio aprile maggio giugno luglio settembre ottobre dicembre" +
+		" segunda-feira terça-feira quarta-feira quinta-feira sexta-feira janeiro fevereiro março maio junho julho setembro outubro novembro dezembro" +
+		" maandag dinsdag woensdag donderdag vrijdag zaterdag zondag januari februari maart augustus",
+	noDayName:    "on in to host user ip",
+	dateParticle: "de del of the at um uhr le am pm a.m. p.m. - à",
+})
+
+func vocabularyOf(sets map[words]string) map[string]words {
+	all := make(map[string]words)
+	for set, text := range sets {
+		for word := range strings.FieldsSeq(text) {
+			all[word] |= set
+		}
 	}
-	name, rest, slash := strings.Cut(lower(strings.TrimRight(word, ",:")), "/")
-	if slash && !isTLSText(rest) && !isProtocol(rest) {
-		return false
-	}
-	return protocols[name] || isSMTP(name)
+	return all
 }
 
-var protocols = set("smtp esmtp esmtpa esmtps esmtpsa lmtp lmtpa lmtps lmtpsa utf8lmtp utf8lmtpa utf8lmtps utf8lmtpsa mms http https httpu local uucp uucp-dom" +
-	" qmqp qmtp mapi imap imap4 imaps pop pop2 pop3 pop3s apop jmap odmr etrn nntp nnfmp nnmp tcp decnet mail-11 nje niftp x400 x.400 ftp")
+// isA reports whether a word is in one of the sets. Case does not count.
+func isA(word string, sets words) bool {
+	var b [16]byte // the longest word that is known has less
+	if len(word) > len(b) {
+		return false
+	}
+	for i := range copy(b[:], word) {
+		if is(b[i], upper) {
+			b[i] += 'a' - 'A'
+		}
+	}
+	return vocabulary[string(b[:len(word)])]&sets != 0
+}
+
+// isProtocol reports whether a word of a with clause is the name of a protocol, alone
+// or with the encryption behind a slash: "ESMTP/TLS/AES128-SHA".
+func isProtocol(word string) bool {
+	if isA(word, protocolWord) {
+		return true
+	}
+	name, rest, found := strings.Cut(strings.TrimRight(word, ",:"), "/")
+	if found && !isTLSText(lower(rest)) && !isProtocol(rest) {
+		return false
+	}
+	return isA(name, protocolWord) || isSMTP(lower(name))
+}
 
 // isSMTP reports whether a word, in lower case, is SMTP or one of its variants:
 // esmtpsa, asmtp, bsmtp, local-esmtp, esmtp-tls.
 func isSMTP(word string) bool {
 	before, after, ok := strings.Cut(word, "smtp")
-	return ok && smtpPrefixes[strings.TrimSuffix(before, "e")] && smtpSuffixes[strings.TrimLeft(after, "-_+")]
+	before, after = strings.TrimSuffix(before, "e"), strings.TrimLeft(after, "-_+")
+	return ok && (before == "" || isA(before, smtpPrefix)) && (after == "" || isA(after, smtpSuffix))
 }
-
-var (
-	smtpPrefixes = map[string]bool{"": true, "a": true, "b": true, "x": true, "s": true, "biz": true, "utf8": true, "local-": true, "batch-": true}
-	smtpSuffixes = map[string]bool{"": true, "a": true, "s": true, "sa": true, "as": true, "p": true, "x": true, "tls": true, "ssl": true, "auth": true, "dsn": true}
-)
 
 // isLink reports whether a word is the name of a link that via may name, or of a
 // protocol, which some software writes there.
-func isLink(word string) bool { return isOneOf(links, word) || isProtocol(word) }
-
-var links = set("socket smtpd stdio rmail internet arpanet bitnet csnet janet phonenet x.25 x25 dialup news")
+func isLink(word string) bool { return isA(word, linkWord) || isProtocol(word) }
 
 // isTLS reports whether text, in lower case, is about the encryption and each word
 // of it is known to be, so that it cannot hold anything of the client.
 func isTLS(text string) bool {
 	about := false
-	for word := range strings.FieldsFuncSeq(text, isTLSSeparator) {
-		switch {
-		case isTLSWord(word):
-			about = true
-		case !isPlainWord(word):
+	for word := range split(text, separator|hyphen|joint) {
+		kind := tlsWordOf(word)
+		if kind == 0 {
 			return false
 		}
+		about = about || kind&tlsWord != 0
 	}
 	return about && !holdsAddress(text)
 }
@@ -59,80 +137,33 @@ func isTLS(text string) bool {
 // isTLSText reports whether each word of text, in lower case, may stand beside
 // others that are about the encryption.
 func isTLSText(text string) bool {
-	for word := range strings.FieldsFuncSeq(text, isTLSSeparator) {
-		if !isTLSWord(word) && !isPlainWord(word) {
+	for word := range split(text, separator|hyphen|joint) {
+		if tlsWordOf(word) == 0 {
 			return false
 		}
 	}
 	return true
 }
 
-func isTLSSeparator(r rune) bool {
-	return isSeparator(r) || r == '-' || r == '_' || r == '.' || r == '+' || r == '[' || r == ']'
-}
-
-// isTLSWord reports whether a word is a part of what mail software says about TLS.
-// A word with digits is looked up without them: aes256, secp384r1.
-func isTLSWord(word string) bool {
+// tlsWordOf says whether a word is about TLS, a plain one such as a number or the
+// number of a cipher (0x1301), or neither.
+func tlsWordOf(word string) words {
+	if index(word, digit) < 0 {
+		return vocabulary[word] & (tlsWord | plainWord)
+	}
 	var b [32]byte
 	letters := b[:0]
 	for i := 0; i < len(word) && len(letters) < len(b); i++ {
-		if word[i] < '0' || word[i] > '9' {
+		if !is(word[i], digit) {
 			letters = append(letters, word[i])
 		}
 	}
-	if len(letters) == len(word) {
-		return tlsWords[word]
+	isCipher := len(word) == len("0x1301") && word[:2] == "0x" && strings.Trim(word[2:], "0123456789abcdef") == ""
+	switch {
+	case vocabulary[string(letters)]&numberedTLSWord != 0:
+		return tlsWord
+	case isCipher || isNumber(word, 5):
+		return plainWord
 	}
-	return numberedTLSWords[string(letters)]
-}
-
-// isPlainWord reports whether a word may stand beside those about TLS: an English
-// word, a number, the number of a cipher such as 0x1301.
-func isPlainWord(word string) bool {
-	return plainWords[word] || isNumber(word, 5) || len(word) == len("0x1301") && word[:2] == "0x" && strings.Trim(word[2:], "0123456789abcdef") == ""
-}
-
-// tlsWords are the words without digits.
-var tlsWords = set("tls tlsv ssl sslv starttls cipher ciphers ciphersuite encrypted certificate cert verify verified" +
-	" aes aesgcm gcm ccm cbc ctr sha ecdhe ecdh eecdh dhe edh adh aecdh dh kedh rsa dss dsa ecdsa eddsa pss rsae psk anon anonymous chacha poly camellia" +
-	" aria des ede arcfour seed idea export exp krb gost srp null hmac aead curve")
-
-// numberedTLSWords are those with digits, without them.
-var numberedTLSWords = set("tls tlsv ssl sslv aes sha md dh dhe rsa ed p x xmlkem mlkem secpr secpk secprmlkem secrmlkem sectr sectk primev brainpoolpr brainpoolprtls" +
-	" ffdhe ffdhep chacha poly camellia aria des rc cbc ccm gost gostr krb sm exp export aesgcm gcm hmac kyber xkyber bits bit curve")
-
-// plainWords may stand beside them.
-var plainWords = set("using with version v bits bit key exchange server client signature digest did not present a no requested" +
-	" ok none fail yes over raw public protocol p trust trusted eq other unknown secured secure channel connection encryption" +
-	" keysize size suite strength temp software dane self signed invalid and on draft")
-
-// isOneOf looks a word up whose case does not count.
-func isOneOf(words map[string]bool, word string) bool {
-	var b [16]byte
-	if len(word) > len(b) {
-		return false
-	}
-	for i := range copy(b[:], word) {
-		if b[i] >= 'A' && b[i] <= 'Z' {
-			b[i] += 'a' - 'A'
-		}
-	}
-	return words[string(b[:len(word)])]
-}
-
-func union(sets ...map[string]bool) map[string]bool {
-	all := make(map[string]bool)
-	for _, words := range sets {
-		maps.Copy(all, words)
-	}
-	return all
-}
-
-func set(words string) map[string]bool {
-	m := make(map[string]bool)
-	for word := range strings.FieldsSeq(words) {
-		m[word] = true
-	}
-	return m
+	return 0
 }

@@ -50,11 +50,13 @@ func (a address) String() string {
 	return a.localText() + "@" + a.domain
 }
 
-// full and user are the look-ups of the address and of its local part alone.
+// full, user and domainItem are the look-ups of the address, of its local part alone, and of
+// its domain.
 func (a address) full() access.Item { return access.Item{Kind: a.kind('F'), Key: a.String()} }
 func (a address) user() access.Item {
 	return access.Item{Kind: a.kind('U'), Key: a.localText() + "@"}
 }
+func (a address) domainItem() access.Item { return access.Item{Kind: 'D', Key: a.domain} }
 
 // kind is the kind of a look-up that tries a local part without its +detail, too. A
 // plus sign within quotes begins none.
@@ -69,24 +71,14 @@ func (a address) kind(kind byte) byte {
 
 // hostOperator reports whether a local part names a further host (class O).
 func hostOperator(local []string) bool {
-	for _, t := range local {
-		if t == "@" || t == "%" || t == "!" {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(local, func(t string) bool { return t == "@" || t == "%" || t == "!" })
 }
 
 // quotedOperator reports whether quotes hide an operator in a local part: one of class O,
 // or a colon, by which DECnet names hosts. sendmail's rulesets do not look into such a
 // token, unless it is the whole local part.
 func quotedOperator(local []string) bool {
-	for _, t := range local {
-		if t[0] == '"' && strings.ContainsAny(t, "@%!:") {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(local, func(t string) bool { return t[0] == '"' && strings.ContainsAny(t, "@%!:") })
 }
 
 // canonical is sendmail's CanonAddr (rulesets 3, 96 and Parse0): the address the
@@ -115,17 +107,22 @@ func (p *Policy) plain(s string) (address, bool) {
 			return address{}, false
 		}
 	}
-	dot := true
-	for _, c := range []byte(domain) {
-		if c == '.' && dot || c != '.' && !isLabelByte(c) {
-			return address{}, false
-		}
-		dot = c == '.'
-	}
-	if dot || p.Hostname != "" && p.isLocalhost(domain) {
+	if !isDomain(domain) || p.Hostname != "" && p.isLocalhost(domain) {
 		return address{}, false
 	}
 	return address{local: []string{local}, domain: domain}, true
+}
+
+// isDomain reports whether s is made of labels with single dots between them.
+func isDomain(s string) bool {
+	dot := true
+	for _, c := range []byte(s) {
+		if c == '.' && dot || c != '.' && !isLabelByte(c) {
+			return false
+		}
+		dot = c == '.'
+	}
+	return !dot
 }
 
 // canonicalTokens takes hosts of ours off. No host is left to a guess: what stands in a

@@ -5,7 +5,7 @@ import "cmp"
 // Answers gives the answers that a connection's checks need: those of the DNS, and
 // whether the client holds a relay grant. They are live look-ups, or the frozen answers
 // of a recorded session. The Session says which ones it may want, so that their look-ups
-// can begin early.
+// can begin early. The zero value of each answer claims nothing.
 type Answers interface {
 	// Begin starts the look-ups about the client. It does not wait.
 	Begin(Needs)
@@ -22,14 +22,11 @@ type Answers interface {
 
 	// The rest wait for an answer. It is a temporary one if there is none in good time.
 
-	// ReverseDNS is about the client's address.
 	ReverseDNS() ReverseDNS
-	// SenderDomain is about the domain of a sender's address.
 	SenderDomain(domain string) SenderDomain
-	// Listings is what the address lists for such clients say about the client.
+	// Listings is what the address lists for such clients say about the client,
+	// NameListings what the domain lists say about names it gave.
 	Listings(ListClients) Listings
-	// NameListings is what the domain lists for such clients say about names the
-	// client gave.
 	NameListings(c ListClients, names []string) Listings
 	// Grant says whether the client's address holds a relay grant (POP or IMAP
 	// before SMTP) at this moment.
@@ -50,7 +47,6 @@ type Recording interface {
 // RDNSStatus is the result of an iprev check (RFC 8601 section 2.7.3).
 type RDNSStatus uint8
 
-// The statuses. The zero value claims nothing.
 const (
 	// RDNSTemporary: there was no answer for now (temperror). sendmail: TEMP.
 	RDNSTemporary RDNSStatus = iota
@@ -78,7 +74,6 @@ type ReverseDNS struct {
 // DomainStatus says whether mail for a domain can be delivered.
 type DomainStatus uint8
 
-// The statuses. The zero value claims nothing.
 const (
 	// DomainTemporary: there was no answer for now.
 	DomainTemporary DomainStatus = iota
@@ -92,17 +87,15 @@ const (
 	DomainBadMX
 )
 
-// SenderDomain is what the DNS says about a sender's domain.
+// SenderDomain is what the DNS says about a sender's domain; Detail is as in ReverseDNS.
 type SenderDomain struct {
 	Status DomainStatus
-	// Detail is the answers in words, for the trace.
 	Detail string
 }
 
 // ListVerdict is what all DNS lists together say.
 type ListVerdict uint8
 
-// The verdicts. The zero value claims nothing.
 const (
 	// ListsTemporary: a list that must be waited for has no answer.
 	ListsTemporary ListVerdict = iota
@@ -132,11 +125,11 @@ type Needs struct{ ReverseDNS, Listings bool }
 
 // MessageNeeds are the look-ups that the checks of a message may want.
 type MessageNeeds struct {
-	// SenderDomain is the domain of the sender, empty if it need not be looked up.
+	// SenderDomain is empty if it need not be looked up.
 	SenderDomain string
-	// Clients says what lists are meant.
-	Clients ListClients
-	// Listings asks for those of the client's address, Names for those of names.
+	// Listings asks what the lists for Clients say of the client's address, Names what
+	// they say of names.
+	Clients  ListClients
 	Listings bool
 	Names    []string
 }

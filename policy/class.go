@@ -1,7 +1,8 @@
 package policy
 
 import (
-	"sort"
+	"maps"
+	"slices"
 	"strings"
 
 	"milterd/policy/access"
@@ -27,12 +28,7 @@ func (c Class) Len() int { return len(c.entries) }
 
 // Entries lists the class in order.
 func (c Class) Entries() []string {
-	list := make([]string, 0, len(c.entries))
-	for e := range c.entries {
-		list = append(list, e)
-	}
-	sort.Strings(list)
-	return list
+	return slices.Sorted(maps.Keys(c.entries))
 }
 
 // Has reports whether name is in the class ($=w).
@@ -63,9 +59,6 @@ func (c Class) Suffix(name string) (entry string, ok bool) {
 // Prefix finds the longest entry that an address begins with, at a token
 // boundary ($=R $*): the class 203.0.113 holds 203.0.113.8.
 func (c Class) Prefix(addr string) (entry string, ok bool) {
-	if len(c.entries) == 0 {
-		return "", false
-	}
 	addr = access.Fold(addr)
 	for i := len(addr); i > 0; i-- {
 		if i < len(addr) && !boundary(addr, i) {

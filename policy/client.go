@@ -5,13 +5,13 @@ import "milterd/policy/access"
 // checkClient looks the client up under Connect: and untagged, by name and then
 // by address (check_relay).
 func (s *Session) checkClient(e *evaluation) finding {
-	m := e.lookUpOnce(&s.client, s.lookupClient)
+	m := once(e, &s.client, s.lookupClient)
 	switch {
 	case !m.Found():
 		return pass("no entry for this client")
 	case m.Value.Accepts():
-		return finding{action: ActionAccept, final: true, reason: e.rule(m.Probe)}
-	case !s.clientByName && m.Value.Outranks() && s.grant() == GrantHeld:
+		return accept(e.rule(m.Probe))
+	case !s.clientByName && m.Value.Outranks() && s.lifts() == GrantHeld:
 		// sendmail, too, finds the grant of the whole address at the map door before
 		// it asks for networks.
 		return pass("the client's address holds a relay grant, which outranks " + e.rule(m.Probe))
@@ -20,12 +20,36 @@ func (s *Session) checkClient(e *evaluation) finding {
 	if s.clientByName {
 		return f
 	}
+	return s.unlessLifted(e, f)
+}
+
+// RefusesAddress reports whether the access table refuses, discards or holds the mail of a
+// client by its address or its network. addr is the address as sendmail writes it.
+func (p *Policy) RefusesAddress(addr string) bool {
+	search := access.Search{Table: p.Access, Features: &p.Features, Unnoted: true}
+	return search.Address(access.Connect, addr).Value.Outranks()
+}
+
+// lifts is the state of the client's relay grant, if grants lift refusals of the client.
+func (s *Session) lifts() GrantState {
+	if s.policy.GrantsRelayOnly {
+		return GrantNone
+	}
+	return s.grant()
+}
+
+// unlessLifted is f, unless f refuses for good, and whether a relay grant lifts that
+// cannot be asked for now.
+func (s *Session) unlessLifted(e *evaluation, f finding) finding {
+	if s.policy.GrantsRelayOnly {
+		return f
+	}
 	return s.unlessGranted(e, f)
 }
 
 // lookupClient is the look-ups of check_relay. A client without an address, which
 // submits on this host, is not looked up.
-func (s *Session) lookupClient(search *access.Search) access.Match {
+func (s *Session) lookupClient(e *evaluation) access.Match {
 	if s.clientAddr == "" {
 		return access.Match{}
 	}
@@ -34,10 +58,10 @@ func (s *Session) lookupClient(search *access.Search) access.Match {
 		name = s.conn.PTR
 	}
 	if name != "" {
-		if m := search.Domain(access.Connect, name); m.Found() {
+		if m := e.search.Domain(access.Connect, name); m.Found() {
 			s.clientByName = true
 			return m
 		}
 	}
-	return search.Address(access.Connect, s.clientAddr)
+	return e.search.Address(access.Connect, s.clientAddr)
 }

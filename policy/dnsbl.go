@@ -2,8 +2,51 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
+
+// DNSBLCheck acts on what DNS lists say about the client and its names.
+type DNSBLCheck struct {
+	Mode Mode
+	// Addresses and Names: there are lists of that kind to ask, about which clients.
+	Addresses, Names ListUse
+	// Reply refuses what is listed; Replies holds those of single lists, by the
+	// list's name. {listed}, {zone} and {reason} stand for the listing.
+	Reply   Reply
+	Replies map[string]Reply
+	// Temporary answers if a list that must be waited for has no answer.
+	Temporary Reply
+	Exempt    Exempt
+}
+
+// ListClients is a kind of clients, as DNS lists are chosen for it.
+type ListClients uint8
+
+const (
+	// ListStrangers have not logged in: lists for everybody, and those for strangers.
+	ListStrangers ListClients = iota
+	// ListAuthenticated have: lists for everybody, and those for logins.
+	ListAuthenticated
+	// ListLogins have, and Exempt.Authenticated spares them the lists for everybody.
+	ListLogins
+)
+
+// ListUse says which clients there are lists for.
+type ListUse struct{ All, Strangers, Authenticated bool }
+
+func (u ListUse) any() bool { return u.All || u.Strangers || u.Authenticated }
+
+// of reports whether there is a list to ask about such clients.
+func (u ListUse) of(c ListClients) bool {
+	switch c {
+	case ListStrangers:
+		return u.All || u.Strangers
+	case ListAuthenticated:
+		return u.All || u.Authenticated
+	}
+	return u.Authenticated
+}
 
 // checkDNSBL acts on what DNS lists say about the client's address and about the names
 // it gave. It does not wait for the answers about an exempt client.
@@ -12,18 +55,18 @@ func (s *Session) checkDNSBL(e *evaluation) finding {
 	if s.clientAddr == "" {
 		return pass("the client has no address")
 	}
-	exempt, clients := check.Exempt, s.listClients()
+	spares, clients := check.Exempt, s.listClients()
 	if clients == ListLogins && (check.Addresses.of(clients) || check.Names.of(clients)) {
 		// There are lists for those that have logged in.
-		exempt.Authenticated = false
+		spares.Authenticated = false
 	}
-	if why := s.dnsExempt(e, exempt); why != "" {
-		return finding{action: ActionAccept, exempt: true, reason: why}
+	if why := s.dnsExempt(e, spares); why != "" {
+		return exempt(why)
 	}
 	if !check.Addresses.of(clients) && !check.Names.of(clients) {
 		return pass("no list is asked about such clients")
 	}
-	return s.unlessExempt(e, exempt, s.findListing(e, clients))
+	return s.unlessExempt(e, spares, s.findListing(e, clients))
 }
 
 // listClients says which lists are asked about this client.
@@ -95,15 +138,9 @@ func (s *Session) listableNames() []string {
 	var names []string
 	add := func(name string) {
 		name = strings.ToLower(strings.TrimSuffix(name, "."))
-		if name == "" || strings.HasPrefix(name, "[") || !strings.Contains(name, ".") || s.policy.Local.Has(name) {
-			return
+		if !strings.HasPrefix(name, "[") && strings.Contains(name, ".") && !s.policy.Local.Has(name) && !slices.Contains(names, name) {
+			names = append(names, name)
 		}
-		for _, have := range names {
-			if have == name {
-				return
-			}
-		}
-		names = append(names, name)
 	}
 	add(s.helo)
 	add(s.conn.PTR)

@@ -25,28 +25,43 @@ type finding struct {
 	tableText bool
 }
 
-// keptLookup is a search whose match is the same for later commands.
-type keptLookup struct {
-	match  access.Match
+// kept is what a search of the table has found, which is the same for later commands.
+type kept[T any] struct {
+	found  T
 	probes []access.Probe
 }
 
-// lookUpOnce makes a search, or takes the match of the time before. Either way its keys
+// once makes a search, or takes what was found the time before. Either way its keys
 // are in the trace, so that a trace does not depend on earlier commands.
-func (e *evaluation) lookUpOnce(kept **keptLookup, search func(*access.Search) access.Match) access.Match {
-	if *kept == nil {
-		before := len(e.search.Probes)
-		m := search(&e.search)
-		*kept = &keptLookup{m, slices.Clone(e.search.Probes[before:])}
-		return m
+func once[T any](e *evaluation, before **kept[T], search func(*evaluation) T) T {
+	if *before == nil {
+		first := len(e.search.Probes)
+		*before = &kept[T]{found: search(e)}
+		(*before).probes = slices.Clone(e.search.Probes[first:])
+	} else {
+		e.search.Probes = append(e.search.Probes, (*before).probes...)
 	}
-	e.search.Probes = append(e.search.Probes, (*kept).probes...)
-	return (*kept).match
+	return (*before).found
+}
+
+// unnoted has the keys left out that are tried until the function it returns is called:
+// another step of the trace has them.
+func (e *evaluation) unnoted() (end func()) {
+	before := len(e.search.Probes)
+	return func() { e.search.Probes = e.search.Probes[:before] }
 }
 
 func (f finding) refuses() bool { return f.action != ActionAccept }
 
 func pass(reason string) finding { return finding{action: ActionAccept, reason: reason} }
+
+func accept(reason string) finding {
+	return finding{action: ActionAccept, final: true, reason: reason}
+}
+
+func exempt(reason string) finding {
+	return finding{action: ActionAccept, exempt: true, reason: reason}
+}
 
 // evaluation is the work on one command.
 type evaluation struct {
@@ -177,11 +192,12 @@ func (e *evaluation) expand(r Reply) Reply {
 	if e.recipient != nil {
 		to = e.recipient.To
 	}
-	return r.expand(strings.NewReplacer(
+	r.Text = strings.NewReplacer(
 		"{listed}", Printable(e.listing.Listed), "{zone}", Printable(e.listing.List), "{reason}", Printable(e.listing.Reason),
 		"{limit}", e.limit, "{wait}", e.wait,
 		"{addr}", s.clientAddr, "{name}", Printable(s.conn.Name), "{ptr}", Printable(s.conn.PTR), "{helo}", Printable(s.helo),
-		"{sender}", Printable(s.message.mail.From), "{recipient}", Printable(to)))
+		"{sender}", Printable(s.message.mail.From), "{recipient}", Printable(to)).Replace(r.Text)
+	return r
 }
 
 // refusal makes a finding of a configured reply.

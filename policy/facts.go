@@ -11,16 +11,11 @@ import (
 // sendmail reports it in ${client_resolve}.
 type Resolve string
 
-// The four values of ${client_resolve}.
 const (
-	// ResolveOK: the PTR name resolves back to the client's address.
-	ResolveOK Resolve = "OK"
-	// ResolveFail: the address has no PTR record.
-	ResolveFail Resolve = "FAIL"
-	// ResolveForged: the PTR name does not resolve back to the address.
-	ResolveForged Resolve = "FORGED"
-	// ResolveTemp: the PTR look-up had no answer (SERVFAIL, time-out).
-	ResolveTemp Resolve = "TEMP"
+	ResolveOK     Resolve = "OK"     // the PTR name resolves back to the client's address
+	ResolveFail   Resolve = "FAIL"   // the address has no PTR record
+	ResolveForged Resolve = "FORGED" // the PTR name does not resolve back to the address
+	ResolveTemp   Resolve = "TEMP"   // the PTR look-up had no answer (SERVFAIL, time-out)
 )
 
 // Connection is what is known about a client once it has connected.
@@ -51,9 +46,7 @@ type Connection struct {
 
 // ClientAddr is the client's address as sendmail writes it in ${client_addr}:
 // IPv6 with the IPv6: prefix and no zero compression, empty without an address.
-func (c Connection) ClientAddr() string {
-	return access.FormatAddr(c.Addr)
-}
+func (c Connection) ClientAddr() string { return access.FormatAddr(c.Addr) }
 
 // The tags of the types below are the keys that they have in recorded sessions.
 

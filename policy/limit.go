@@ -55,7 +55,6 @@ func (l *Limit) RatesOf(login string) []Rate {
 // LimitCount says what a limit counts.
 type LimitCount string
 
-// What can be counted.
 const (
 	// CountMessages counts a message with its first recipient that is taken. Its further
 	// recipients are free, so that a message that has begun is never cut.
@@ -71,7 +70,6 @@ const (
 // LimitBy says what a count is kept for.
 type LimitBy string
 
-// What counts can be kept for.
 const (
 	// ByLogin: who has authenticated, in the form of LoginName.
 	ByLogin LimitBy = "login"
@@ -130,13 +128,11 @@ func ParseRate(s string) (Rate, error) {
 	if !ok {
 		return Rate{}, fmt.Errorf("%q is not a time from 1s to 31d; %s", parts[1], rateSyntax)
 	}
-	r := Rate{N: n, Period: period, Burst: n}
+	burst := n
 	if len(parts) == 3 {
-		if r.Burst, err = parseAmount(parts[2]); err != nil {
-			return Rate{}, err
-		}
+		burst, err = parseAmount(parts[2])
 	}
-	return r, nil
+	return Rate{N: n, Period: period, Burst: burst}, err
 }
 
 func parsePeriod(s string) (seconds int, ok bool) {
@@ -205,13 +201,12 @@ func (s *Session) limited(e *evaluation, l *Limit, login string) bool {
 	if !w.Authenticated && !w.Relay && !w.Granted && !w.Strangers && len(w.Networks) == 0 && len(w.Logins) == 0 {
 		return true
 	}
-	if login != "" && slices.Contains(w.Logins, login) {
-		return true
-	}
-	if addr := s.conn.Addr.Unmap(); addr.IsValid() && slices.ContainsFunc(w.Networks, func(p netip.Prefix) bool { return p.Contains(addr) }) {
-		return true
-	}
+	addr := s.conn.Addr.Unmap()
 	switch {
+	case login != "" && slices.Contains(w.Logins, login):
+		return true
+	case slices.ContainsFunc(w.Networks, func(p netip.Prefix) bool { return p.Contains(addr) }):
+		return true
 	case s.authenticated():
 		return w.Authenticated
 	case !w.Relay && !w.Granted && !w.Strangers:
@@ -227,30 +222,21 @@ func (s *Session) limited(e *evaluation, l *Limit, login string) bool {
 // authenticated reports whether the client has logged in.
 func (s *Session) authenticated() bool { return s.message.auth.authenticated() }
 
-// login is who has logged in, as LoginOf has it.
-func (s *Session) login() string { return s.policy.LoginOf(s.message.auth) }
-
 // relays reports whether the client may relay without a login and without a grant.
 func (s *Session) relays(e *evaluation) bool {
-	before := len(e.search.Probes)
-	defer func() { e.search.Probes = e.search.Probes[:before] }()
-	if s.certificate(e) != "" {
-		return true
-	}
-	return !s.conn.Shared && (s.entitlement(e).ok || s.nameEntitles(e) != "")
+	defer e.unnoted()()
+	return s.certificate(e) != "" || !s.conn.Shared && (s.entitlement(e) != "" || s.nameEntitles(e) != "")
 }
 
 // limitKey is what the count of a limit is kept for; empty for none.
-func (s *Session) limitKey(e *evaluation, l *Limit, login string) string {
-	switch l.By {
+func (s *Session) limitKey(e *evaluation, by LimitBy, login string) string {
+	switch by {
 	case ByLogin:
 		return login
 	case ByClient:
 		return s.limitClient()
-	case BySender:
-		return s.limitSender(e)
 	}
-	return ""
+	return s.limitSender(e)
 }
 
 // limitClient is the client's address, or its /64: one who has an IPv6 address has all

@@ -1,6 +1,9 @@
 package policy
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // RefusedMailer is the delivery agent ({rcpt_mailer}) of a recipient that sendmail refuses
 // itself. It tells filters that ask for those.
@@ -18,24 +21,18 @@ func (s *Session) checkLimits(e *evaluation) {
 	if !refused && !taken {
 		return
 	}
-	login := s.login()
+	login := s.policy.LoginOf(s.message.auth)
 	queries := s.limitQueries(e, login, taken)
-	if !taken {
-		if len(queries) > 0 {
-			s.answers.Count("", queries)
-		}
+	if !taken || !limits.Blocks {
+		login = "" // it is not asked whether it is blocked
+	}
+	if login == "" && len(queries) == 0 {
 		return
 	}
-	asked := ""
-	if limits.Blocks {
-		asked = login
-	}
-	if asked == "" && len(queries) == 0 {
-		return
-	}
-	s.judgeLimits(e, s.answers.Count(asked, queries), queries)
-	if e.verdict.Action.Accepts() {
-		s.message.counted = true
+	blocked := s.answers.Count(login, queries)
+	if taken {
+		s.judgeLimits(e, blocked, queries)
+		s.message.counted = s.message.counted || e.verdict.Action.Accepts()
 	}
 }
 
@@ -43,9 +40,6 @@ func (s *Session) checkLimits(e *evaluation) {
 // next.
 func (s *Session) limitQueries(e *evaluation, login string, taken bool) []LimitQuery {
 	queries := s.queries[:0]
-	if queries == nil {
-		queries = make([]LimitQuery, 0, len(s.policy.Limits.Rules))
-	}
 	for i := range s.policy.Limits.Rules {
 		l := &s.policy.Limits.Rules[i]
 		mode := s.mode("limits", l.Mode)
@@ -58,7 +52,7 @@ func (s *Session) limitQueries(e *evaluation, login string, taken bool) []LimitQ
 		case taken && l.Count == CountRefused:
 			n = 0
 		}
-		key := s.limitKey(e, l, login)
+		key := s.limitKey(e, l.By, login)
 		if key == "" || !s.limited(e, l, login) {
 			continue
 		}
@@ -101,21 +95,13 @@ func (s *Session) judgeLimits(e *evaluation, blocked bool, queries []LimitQuery)
 // limitsUsed tells how much of each limit was used: "logins 37 of 100/1h, day 120 of
 // 1000/24h". Those that were not asked, as at the map door, are left out.
 func limitsUsed(queries []LimitQuery) string {
-	var room [128]byte
-	text := room[:0]
-	for i := range queries {
-		q := &queries[i]
-		if q.Answer.Rate.Burst == 0 {
-			continue
+	var used []string
+	for _, q := range queries {
+		if q.Answer.Rate.Burst > 0 {
+			used = append(used, q.Limit.Name+" "+strconv.Itoa(q.Answer.Used)+" of "+strconv.Itoa(q.Answer.Rate.Burst))
 		}
-		if len(text) > 0 {
-			text = append(text, ", "...)
-		}
-		text = append(append(text, q.Limit.Name...), ' ')
-		text = append(strconv.AppendInt(text, int64(q.Answer.Used), 10), " of "...)
-		text = strconv.AppendInt(text, int64(q.Answer.Rate.Burst), 10)
 	}
-	return string(text)
+	return strings.Join(used, ", ")
 }
 
 // overLimit refuses a recipient for which a limit has no room.

@@ -34,13 +34,12 @@ func (s *Session) checkOwnSender(e *evaluation) finding {
 	if err == nil && why == "" {
 		return pass("the sender's domain is not our own")
 	}
-	if exempt := s.sendsInOurName(e); exempt != "" {
-		return finding{action: ActionAccept, exempt: true, reason: exempt}
+	if why := s.sendsInOurName(e); why != "" {
+		return exempt(why)
 	}
 	if err != nil {
 		// What cannot be read must not slip past.
-		f := refusing(senderSyntax, "checks.own_sender", "the address is written in a way that does not tell whether it is our own")
-		return s.unlessGranted(e, f)
+		return s.unlessGranted(e, refusing(senderSyntax, "checks.own_sender", "the address is written in a way that does not tell whether it is our own"))
 	}
 	return s.unlessGranted(e, e.refusal(s.policy.Checks.OwnSender.Reply, "checks.own_sender", why+", and the client is a stranger"))
 }
@@ -90,8 +89,7 @@ func (p *Policy) senderDomains(from string) ([]string, error) {
 // sendsInOurName says why a client is no stranger, or nothing.
 func (s *Session) sendsInOurName(e *evaluation) string {
 	// The step of relay has these keys; what exempts names its entry.
-	before := len(e.search.Probes)
-	defer func() { e.search.Probes = e.search.Probes[:before] }()
+	defer e.unnoted()()
 	if s.message.auth.Type != "" {
 		return "the client has " + s.message.auth.String()
 	}

@@ -6,6 +6,27 @@ import (
 	"milterd/policy/access"
 )
 
+// RDNSCheck acts on the client's reverse DNS.
+type RDNSCheck struct {
+	Mode               Mode
+	Source             RDNSSource
+	Temp, Fail, Forged Reaction
+	// Generic is for a client whose confirmed names are all of the kind that providers
+	// give to access lines (Source own only).
+	Generic Reaction
+	Exempt  Exempt
+}
+
+// RDNSSource says whose reverse look-up the rdns check acts on.
+type RDNSSource string
+
+const (
+	// RDNSSourceSendmail is ${client_resolve}: sendmail looks at one PTR name.
+	RDNSSourceSendmail RDNSSource = "sendmail"
+	// RDNSSourceOwn is milterd's own look-up of all names (RFC 8601 iprev).
+	RDNSSourceOwn RDNSSource = "own"
+)
+
 // checkRDNS acts on the client's reverse DNS. It does not wait for the answers about an
 // exempt client.
 func (s *Session) checkRDNS(e *evaluation) finding {
@@ -19,14 +40,13 @@ func (s *Session) checkRDNS(e *evaluation) finding {
 	}
 	if own || s.conn.Resolve != ResolveOK {
 		if why := s.dnsExempt(e, check.Exempt); why != "" {
-			return finding{action: ActionAccept, exempt: true, reason: why}
+			return exempt(why)
 		}
 	}
-	f := s.sendmailRDNS
 	if own {
-		f = s.ownRDNS
+		return s.unlessExempt(e, check.Exempt, s.ownRDNS(e))
 	}
-	return s.unlessExempt(e, check.Exempt, f(e))
+	return s.unlessExempt(e, check.Exempt, s.sendmailRDNS(e))
 }
 
 // unlessExempt is f, unless a relay grant would lift it and that grant cannot be asked
@@ -35,7 +55,7 @@ func (s *Session) unlessExempt(e *evaluation, x Exempt, f finding) finding {
 	if !x.Relay {
 		return f
 	}
-	return s.unlessGranted(e, f)
+	return s.unlessLifted(e, f)
 }
 
 // ownRDNS acts on all names of the client.
@@ -77,19 +97,18 @@ func (s *Session) sendmailRDNS(e *evaluation) finding {
 // sender with From: OK is always exempt, as in sendmail's check_rcpt.
 func (s *Session) dnsExempt(e *evaluation, x Exempt) string {
 	// The steps of relay and client have these keys; what exempts names its entry.
-	before := len(e.search.Probes)
-	defer func() { e.search.Probes = e.search.Probes[:before] }()
+	defer e.unnoted()()
 	if x.Authenticated {
 		if why := s.trustedClient(e); why != "" {
 			return why
 		}
 	}
-	if x.Relay {
-		// An address that clients share entitles none of them.
-		if granted := s.entitlement(e); granted.ok && !s.conn.Shared {
-			return "it may relay: " + granted.reason
+	// An address that clients share entitles none of them.
+	if x.Relay && !s.conn.Shared {
+		if why := s.entitlement(e); why != "" {
+			return "it may relay: " + why
 		}
-		if s.grant() == GrantHeld && !s.conn.Shared {
+		if s.lifts() == GrantHeld {
 			return "it holds a relay grant"
 		}
 	}

@@ -132,7 +132,7 @@ func (s *Session) scrub(v *Verdict, fields []HeaderField) {
 	step := Step{Check: "received", Result: "pass", Reason: "not one of those whose header is scrubbed"}
 	switch visibility, why := s.visibility(); {
 	case visibility == ClientHidden:
-		edits, kept := header.Plan(fields, &s.policy.Received.Rules)
+		edits, kept := header.Plan(fields, &s.policy.Received.Rules, s.message.mail.From)
 		step.Result, step.Reason = "scrub", why
 		if mode == ModeEnforce {
 			v.Edits = edits

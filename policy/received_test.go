@@ -179,6 +179,22 @@ func TestWhoseHeaderIsScrubbed(t *testing.T) {
 	}
 }
 
+// TestOnlyTheSenderOfTheMessageStaysInItsHeader: the address in envelope-from may stay, as
+// the message shows it anyway, and that of any other may tell of the client.
+func TestOnlyTheSenderOfTheMessageStaysInItsHeader(t *testing.T) {
+	p := scrubFixture(t, Scrub{Authenticated: true})
+	s := p.NewSession(client("203.0.113.8", "mail.good.example"), nil)
+	for _, other := range []string{"root@laptop.lan", "a@laptop.lan", "b@good.example"} {
+		const before, after = "by inner.lan (envelope-from <a@Good.example>)", " id x1; Sun, 22 Nov 2026 10:00:00 +0100"
+		s.Mail(plain, Mail{From: "a@good.example"})
+		s.Rcpt(Recipient{To: "x@example.test", Mailer: "local"})
+		v := s.EndOfMessage([]HeaderField{{Name: "Received", Value: before + " (envelope-from <" + other + ">)" + after}})
+		if len(v.Edits) != 1 || unfolded(v.Edits[0].Value) != before+after {
+			t.Errorf("%s: edits %+v", other, v.Edits)
+		}
+	}
+}
+
 func TestVisibilityIsThatOfTheMessageSoFar(t *testing.T) {
 	p := scrubFixture(t, Scrub{Relayed: true})
 	s := p.NewSession(client("192.0.2.7", "FAIL"), nil)

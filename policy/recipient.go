@@ -37,13 +37,8 @@ func (p *Policy) recipientAddress(search *access.Search, to string) (address, er
 // relaysThrough reports whether we relay for a domain, so that the host behind
 // it counts.
 func (p *Policy) relaysThrough(search *access.Search, domain string) bool {
-	if p.inOwnDomain(domain) {
-		return true
-	}
-	if _, ok := p.inRelayClass(domain); ok {
-		return true
-	}
-	return p.relayTo(search, domain).Value.Kind == access.KindRelay
+	_, inClass := p.inRelayClass(domain)
+	return inClass || p.inOwnDomain(domain) || p.relayTo(search, domain).Value.Kind == access.KindRelay
 }
 
 // inOwnDomain is FEATURE(relay_entire_domain): $* $=m.
@@ -91,9 +86,9 @@ func (s *Session) checkRecipient(e *evaluation) finding {
 	case e.to.domain == "":
 		m = e.search.List(access.To, e.to.user())
 	case s.policy.Local.Has(e.to.domain):
-		m = e.search.List(access.To, e.to.full(), e.to.user(), access.Item{Kind: 'D', Key: e.to.domain})
+		m = e.search.List(access.To, e.to.full(), e.to.user(), e.to.domainItem())
 	default:
-		m = e.search.List(access.To, e.to.full(), access.Item{Kind: 'D', Key: e.to.domain})
+		m = e.search.List(access.To, e.to.full(), e.to.domainItem())
 	}
 	switch {
 	case !m.Found():
@@ -111,26 +106,23 @@ func (s *Session) checkFriend(e *evaluation) finding {
 	if !f.Friend && !f.Hater {
 		return pass("neither friend nor hater is in force")
 	}
-	if e.toErr != nil {
-		return pass("not an address that is looked up")
-	}
 	a, err := s.policy.canonical(e.recipient.To)
-	if err != nil {
+	if err != nil || e.toErr != nil {
 		return pass("not an address that is looked up")
 	}
 	if a.domain == "" {
 		a.domain = s.policy.Hostname
 	}
-	items := []access.Item{a.full(), {Kind: 'D', Key: a.domain}}
+	items := []access.Item{a.full(), a.domainItem()}
 	if s.policy.Local.Has(a.domain) || a.domain == s.policy.Hostname {
 		items = append(items, a.user())
 	}
 	m := e.search.List(access.SpamOnly, items...)
 	switch {
 	case f.Friend && m.Value.Kind == access.KindFriend:
-		return finding{action: ActionAccept, final: true, reason: "a friend: " + e.rule(m.Probe)}
+		return accept("a friend: " + e.rule(m.Probe))
 	case f.Hater && m.Value.Kind != access.KindHater:
-		return finding{action: ActionAccept, final: true, reason: "not a hater, so spared the checks on sender and client"}
+		return accept("not a hater, so spared the checks on sender and client")
 	}
 	return pass("the checks on sender and client apply to this recipient")
 }

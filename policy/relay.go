@@ -9,6 +9,25 @@ import (
 	"milterd/policy/access"
 )
 
+// RelayCheck decides who may send to recipients that are not ours.
+type RelayCheck struct {
+	Mode Mode
+	// Deny refuses a client that nothing entitles; DenyAuth does the same
+	// if authentication would have helped.
+	Deny, DenyAuth Reply
+	// Temp, Fail and Forged refuse a client that nothing entitles and whose
+	// name could not be confirmed (sendmail's Relay_ok).
+	Temp, Fail, Forged Reply
+	// GrantTemp refuses a client that nothing else entitles, while it cannot be asked
+	// whether the client holds a relay grant.
+	GrantTemp Reply
+	// TrustAuthMech lists the SASL mechanisms whose users may relay.
+	TrustAuthMech []string
+	// LocalMailers lists the delivery agents ({rcpt_mailer}) that deliver on this host.
+	// What goes to another one is local if its domain is in class w.
+	LocalMailers []string
+}
+
 // checkRelay decides whether this client may send to this recipient: the relay
 // half of Rcpt_ok, then Relay_ok.
 func (s *Session) checkRelay(e *evaluation) finding {
@@ -21,7 +40,7 @@ func (s *Session) checkRelay(e *evaluation) finding {
 func (s *Session) findRelay(e *evaluation) finding {
 	if why := s.trustedClient(e); why != "" && s.port.Relay != RelayNone {
 		e.verdict.Relay, e.destination = why, DestinationRelayed
-		return finding{action: ActionAccept, final: true, reason: why}
+		return accept(why)
 	}
 	if why := s.recipientTaken(e); why != "" {
 		e.destination = DestinationRelayed
@@ -33,33 +52,33 @@ func (s *Session) findRelay(e *evaluation) finding {
 	if e.toErr != nil {
 		return s.relayDenied(e, "the address is written in a way that nothing is relayed for")
 	}
-	if s.port.Relay == RelayEntitled || s.port.Relay == "" {
-		byAddress := s.addressOrGrant(e)
-		if byAddress != "" && !s.conn.Shared {
-			return relaying(e, byAddress)
-		}
-		if why := s.senderEntitles(e); why != "" {
-			return relaying(e, why)
-		}
-		if byAddress != "" {
-			return sharedMayNotRelay(e, byAddress)
-		}
-		if f, refused := s.unconfirmedName(e); refused {
-			return s.unlessGranted(e, f)
-		}
-		if why := s.nameEntitles(e); why != "" {
-			if s.conn.Shared {
-				return sharedMayNotRelay(e, why)
-			}
-			return relaying(e, why)
-		}
-		return s.unlessGranted(e, s.relayDenied(e, notEntitled(e)))
+	denied := func() finding {
+		return s.relayDenied(e, e.to.domain+" is not ours, and nothing entitles this client to relay")
 	}
-	return s.relayDenied(e, notEntitled(e))
-}
-
-func notEntitled(e *evaluation) string {
-	return fmt.Sprintf("%s is not ours, and nothing entitles this client to relay", e.to.domain)
+	if !s.port.entitles() {
+		return denied()
+	}
+	byAddress := s.addressOrGrant(e)
+	if byAddress != "" && !s.conn.Shared {
+		return relaying(e, byAddress)
+	}
+	if why := s.senderEntitles(e); why != "" {
+		return relaying(e, why)
+	}
+	if byAddress != "" {
+		return sharedMayNotRelay(e, byAddress)
+	}
+	if f, refused := s.unconfirmedName(e); refused {
+		return s.unlessGranted(e, f)
+	}
+	switch why := s.nameEntitles(e); {
+	case why == "":
+		return s.unlessGranted(e, denied())
+	case s.conn.Shared:
+		return sharedMayNotRelay(e, why)
+	default:
+		return relaying(e, why)
+	}
 }
 
 // relaying takes a recipient that is not ours from a client that may relay.
@@ -83,8 +102,8 @@ func sharedMayNotRelay(e *evaluation, why string) finding {
 
 // addressOrGrant says why this client may relay by its address or a grant, or nothing.
 func (s *Session) addressOrGrant(e *evaluation) string {
-	if entitled := s.entitlement(e); entitled.ok {
-		return entitled.reason
+	if why := s.entitlement(e); why != "" {
+		return why
 	}
 	if s.grant() == GrantHeld {
 		return "the client's address holds a relay grant"
@@ -99,19 +118,18 @@ func (e *evaluation) noteRelay() {
 	if s.message.relayed || !s.policy.Received.Relayed || !e.verdict.Action.Accepts() {
 		return
 	}
-	before := len(e.search.Probes)
+	defer e.unnoted()()
 	if s.mode("relay", s.policy.Checks.Relay.Mode) == ModeOff {
 		// The check has not run.
 		_ = s.findRelay(e)
 	}
 	s.message.relayed = e.verdict.Relay != "" && s.recipientTaken(e) == ""
-	e.search.Probes = e.search.Probes[:before]
 }
 
 // trustedClient is what ends the checks in Rcpt_ok ($# RELAY): a client
 // certificate with RELAY, or a trusted mechanism.
 func (s *Session) trustedClient(e *evaluation) string {
-	if s.port.Relay == RelayEntitled || s.port.Relay == "" {
+	if s.port.entitles() {
 		if why := s.certificate(e); why != "" {
 			return why
 		}
@@ -125,10 +143,8 @@ func (s *Session) trustedClient(e *evaluation) string {
 // trusted reports whether the client is one that sendmail's check_rcpt spares the
 // checks on sender and client. It holds with the relay check off, too.
 func (e *evaluation) trusted() bool {
-	before := len(e.search.Probes)
-	why := e.session.trustedClient(e)
-	e.search.Probes = e.search.Probes[:before]
-	return why != ""
+	defer e.unnoted()()
+	return e.session.trustedClient(e) != ""
 }
 
 // trustedAuth reports whether the client used a mechanism of TRUST_AUTH_MECH.
@@ -208,24 +224,9 @@ func (s *Session) localMailer(mailer string) bool {
 	return mailer != "" && slices.Contains(s.policy.Checks.Relay.LocalMailers, mailer)
 }
 
-// entitlement is what entitles a client to relay by its address.
-type entitlement struct {
-	ok     bool
-	reason string
-	probes []access.Probe
-}
-
-// entitlement is worked out once a connection: the first part of Relay_ok.
-func (s *Session) entitlement(e *evaluation) entitlement {
-	if s.entitled == nil {
-		before := len(e.search.Probes)
-		reason := s.addressEntitles(e)
-		s.entitled = &entitlement{ok: reason != "", reason: reason, probes: slices.Clone(e.search.Probes[before:])}
-		return *s.entitled
-	}
-	e.search.Probes = append(e.search.Probes, s.entitled.probes...)
-	return *s.entitled
-}
+// entitlement says why the client may relay by its address, or nothing. It is the first
+// part of Relay_ok, and worked out once a connection.
+func (s *Session) entitlement(e *evaluation) string { return once(e, &s.entitled, s.addressEntitles) }
 
 func (s *Session) addressEntitles(e *evaluation) string {
 	addr := s.clientAddr
@@ -293,11 +294,10 @@ func (s *Session) unconfirmedName(e *evaluation) (finding, bool) {
 
 // nameEntitles looks the client's confirmed name up.
 func (s *Session) nameEntitles(e *evaluation) string {
-	name := strings.TrimSuffix(s.conn.Name, ".")
-	if s.conn.Resolve != ResolveOK || name == "" {
-		return ""
-	}
+	name := s.confirmedName()
 	switch {
+	case name == "":
+		return ""
 	case s.policy.inOwnDomain(name):
 		return fmt.Sprintf("the client %s is in our own domain (relay_entire_domain)", name)
 	case s.policy.Local.Has(name):

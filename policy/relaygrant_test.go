@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -163,6 +164,44 @@ func TestAGrantSparesTheChecksOnTheClientsDNS(t *testing.T) {
 				t.Errorf("the trace does not name the grant: %s", traceText(v))
 			}
 		})
+	}
+}
+
+// TestAGrantForRelayingOnlyLiftsNoRefusal: such a grant entitles to relay, as every other.
+func TestAGrantForRelayingOnlyLiftsNoRefusal(t *testing.T) {
+	clean := scripted{reverse: ReverseDNS{Status: RDNSPass}, domain: SenderDomain{Status: DomainOK},
+		listings: Listings{Verdict: NotListed}, names: Listings{Verdict: NotListed}}
+	for _, c := range []struct {
+		name    string
+		conn    Connection
+		answers func(*scripted)
+		want    string // the check that refuses; empty: taken
+	}{
+		{"it relays", client("203.0.113.8", "FAIL"), func(*scripted) {}, ""},
+		{"not from a refused network", client("203.0.112.9", "x.example"), func(*scripted) {}, "client"},
+		{"nor from one by prefix length", client("203.0.114.9", "x.example"), func(*scripted) {}, "client"},
+		{"nor without reverse DNS", client("203.0.113.8", "x.example"), func(s *scripted) { s.reverse.Status = RDNSNone }, "rdns"},
+		{"nor from a listed address", client("203.0.113.8", "x.example"), func(s *scripted) { s.listings = Listings{Verdict: Listed, List: "bl"} }, "dnsbl"},
+		{"nor for a sender whose domain does not exist", client("203.0.113.8", "x.example"), func(s *scripted) { s.domain.Status = DomainMissing }, "sender_domain"},
+	} {
+		// Mail to us does not wait for what a grant does not lift.
+		for state, to := range map[GrantState]Recipient{GrantHeld: {To: "x@other.example", Mailer: "esmtp"}, GrantTemporary: {To: "x@example.test", Mailer: "local"}} {
+			t.Run(fmt.Sprintf("%s, grant %d", c.name, state), func(t *testing.T) {
+				p := grantFixture(t)
+				p.GrantsRelayOnly = true
+				answers := clean
+				answers.grant = state
+				c.answers(&answers)
+				s := p.NewSession(c.conn, &answers)
+				v := s.Mail(Auth{}, Mail{From: "a@good.example"})
+				if v.Action == ActionAccept {
+					v = s.Rcpt(to)
+				}
+				if v.Check != c.want {
+					t.Errorf("%s, expected %q\n%+v", v, c.want, v.Trace)
+				}
+			})
+		}
 	}
 }
 

@@ -1,8 +1,8 @@
 package policy
 
 import (
-	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -51,55 +51,32 @@ func ParseReply(s string) (Reply, error) {
 	if enhanced[0] != codeText[0] {
 		return Reply{}, fmt.Errorf("reply %q: the enhanced code %s is not of the class of %d", s, enhanced, code)
 	}
-	r := Reply{Code: code, Enhanced: enhanced, Text: text}
-	if text == "" {
+	switch {
+	case text == "":
 		return Reply{}, fmt.Errorf("reply %q: expected a text after the codes", s)
+	case strings.ContainsAny(s, "\r\n\x00"):
+		return Reply{}, fmt.Errorf("reply %q: expected one line without control characters", s)
+	case len(s)+2 > maxReplyLine:
+		return Reply{}, fmt.Errorf("reply %q: %d octets with CR LF, expected %d at most", s, len(s)+2, maxReplyLine)
 	}
-	if err := r.checkLine(); err != nil {
-		return Reply{}, fmt.Errorf("reply %q: %w", s, err)
-	}
-	return r, nil
+	return Reply{Code: code, Enhanced: enhanced, Text: text}, nil
 }
 
-func (r Reply) checkLine() error {
-	s := r.String()
-	if strings.ContainsAny(s, "\r\n\x00") {
-		return errors.New("expected one line without control characters")
-	}
-	if len(s)+2 > maxReplyLine {
-		return fmt.Errorf("%d octets with CR LF, expected %d at most", len(s)+2, maxReplyLine)
-	}
-	return nil
-}
-
-// Placeholders that a configured reply may hold; Expand replaces them.
+// placeholders are those that a configured reply may hold; evaluation.expand has their values.
 var placeholders = []string{"{addr}", "{name}", "{ptr}", "{helo}", "{sender}", "{recipient}", "{listed}", "{zone}", "{reason}", "{limit}", "{wait}"}
 
-// CheckPlaceholders reports the first {word} in the text that Expand would not
-// replace, so that a typo is found when the configuration is loaded.
+var placeholder = regexp.MustCompile(`\{[^}]*\}?`)
+
+// CheckPlaceholders reports the first {word} in the text that would not be replaced, so
+// that a typo is found when the configuration is loaded.
 func (r Reply) CheckPlaceholders() error {
-	rest := r.Text
-	for {
-		open := strings.IndexByte(rest, '{')
-		if open < 0 {
-			return nil
-		}
-		end := strings.IndexByte(rest[open:], '}')
-		if end < 0 {
+	for _, word := range placeholder.FindAllString(r.Text, -1) {
+		switch {
+		case !strings.HasSuffix(word, "}"):
 			return fmt.Errorf("reply %q: { without }", r)
-		}
-		word := rest[open : open+end+1]
-		if !slices.Contains(placeholders, word) {
+		case !slices.Contains(placeholders, word):
 			return fmt.Errorf("reply %q: %s is not a placeholder, expected one of %s", r, word, strings.Join(placeholders, " "))
 		}
-		rest = rest[open+end+1:]
 	}
-}
-
-// expand replaces the placeholders in the text.
-func (r Reply) expand(values *strings.Replacer) Reply {
-	if strings.IndexByte(r.Text, '{') >= 0 {
-		r.Text = values.Replace(r.Text)
-	}
-	return r
+	return nil
 }

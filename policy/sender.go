@@ -13,19 +13,18 @@ func (s *Session) checkSender(e *evaluation) finding {
 		// What cannot be looked up must not slip past the table.
 		return finding{action: ActionReject, reply: senderSyntax, rule: "checks.sender", reason: "the address is written in a way that cannot be looked up"}
 	}
-	m := e.lookUpOnce(&s.message.sender, func(search *access.Search) access.Match {
-		user := a.user()
+	m := once(e, &s.message.sender, func(e *evaluation) access.Match {
 		if a.domain == "" {
-			return search.List(access.From, user)
+			return e.search.List(access.From, a.user())
 		}
-		return search.List(access.From, a.full(), user, access.Item{Kind: 'D', Key: a.domain})
+		return e.search.List(access.From, a.full(), a.user(), a.domainItem())
 	})
 	switch {
 	case !m.Found():
 		return pass("no entry for this sender")
 	case m.Value.Accepts():
 		s.message.senderOK = e.rule(m.Probe)
-		return finding{action: ActionAccept, final: true, reason: e.rule(m.Probe)}
+		return accept(s.message.senderOK)
 	}
 	return e.entry(m, s.policy.Checks.Sender.Reject, "the access table has an entry for this sender")
 }

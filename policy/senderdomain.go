@@ -2,6 +2,13 @@ package policy
 
 import "strings"
 
+// SenderDomainCheck acts on what the DNS says about the sender's domain, if the table has
+// no entry for it.
+type SenderDomainCheck struct {
+	Mode                              Mode
+	Missing, NullMX, Temporary, BadMX Reaction
+}
+
 // checkSenderDomain asks whether mail could be sent back to the sender's domain
 // (the rest of sendmail's check_mail).
 func (s *Session) checkSenderDomain(e *evaluation) finding {
@@ -12,9 +19,9 @@ func (s *Session) checkSenderDomain(e *evaluation) finding {
 	// A mistake in the DNS must not keep our own hosts from sending, or a stranger from
 	// reaching postmaster.
 	if why := s.dnsExempt(e, Exempt{Relay: true, Postmaster: true}); why != "" {
-		return finding{action: ActionAccept, exempt: true, reason: why}
+		return exempt(why)
 	}
-	return s.unlessGranted(e, s.findSenderDomain(e, name))
+	return s.unlessLifted(e, s.findSenderDomain(e, name))
 }
 
 func (s *Session) findSenderDomain(e *evaluation, name string) finding {

@@ -43,7 +43,7 @@ func ParseSenderRule(s string) (SenderRule, error) {
 	if s == loginPlace {
 		return SenderRule{text: s}, nil
 	}
-	if domain, ok := strings.CutPrefix(s, loginPlace+"@"); ok && isSenderDomain(domain) {
+	if domain, ok := strings.CutPrefix(s, loginPlace+"@"); ok && isDomain(domain) {
 		return SenderRule{text: access.Fold(s)}, nil
 	}
 	r, err := ParseLoginRule(s, 0)
@@ -57,30 +57,16 @@ func ParseSenderRule(s string) (SenderRule, error) {
 // logins: ADDRESS, @DOMAIN, or * for any address.
 func ParseLoginRule(s string, line int) (SenderRule, error) {
 	local, domain, ok := cutAddress(s)
-	if s != "*" && (!ok || !isSenderDomain(domain) || len(s) > MaxAddress || strings.ContainsAny(local, `"\<>()[],;:{} `)) {
+	if s != "*" && (!ok || !isDomain(domain) || len(s) > MaxAddress || strings.ContainsAny(local, `"\<>()[],;:{} `)) {
 		return SenderRule{}, fmt.Errorf("%q, expected an address or @DOMAIN", s)
 	}
 	return SenderRule{text: access.Fold(s), line: line}, nil
 }
 
-// cutAddress takes an address apart at its last @.
+// cutAddress takes an address apart at its only @.
 func cutAddress(s string) (local, domain string, ok bool) {
-	at := strings.LastIndexByte(s, '@')
-	if at < 0 || strings.IndexByte(s[:at], '@') >= 0 {
-		return "", "", false
-	}
-	return s[:at], s[at+1:], true
-}
-
-func isSenderDomain(s string) bool {
-	dot := true
-	for _, c := range []byte(s) {
-		if c == '.' && dot || c != '.' && !isLabelByte(c) {
-			return false
-		}
-		dot = c == '.'
-	}
-	return !dot
+	local, domain, ok = strings.Cut(s, "@")
+	return local, domain, ok && !strings.Contains(domain, "@")
 }
 
 // login is who has logged in.

@@ -1,9 +1,9 @@
 package policy
 
 import (
-	"maps"
 	"slices"
-	"strconv"
+
+	"milterd/policy/access"
 )
 
 // Evaluator judges the transactions of one SMTP connection, in the order that the MTA
@@ -50,10 +50,10 @@ type Session struct {
 	// clientAddr is the client's address as sendmail writes it, made once.
 	clientAddr string
 	// client and entitled are worked out once a connection.
-	client *keptLookup
+	client *kept[access.Match]
 	// clientByName: it was the name that was found.
 	clientByName bool
-	entitled     *entitlement
+	entitled     *kept[string]
 	// granted is GrantHeld once a relay grant has been seen.
 	granted GrantState
 	message message
@@ -68,7 +68,7 @@ type message struct {
 	auth Auth
 	mail Mail
 	// sender is worked out once a message, senderOK is the entry that accepts it.
-	sender   *keptLookup
+	sender   *kept[access.Match]
 	senderOK string
 	// quarantine is the first verdict that asked for the quarantine queue.
 	quarantine *Verdict
@@ -108,50 +108,13 @@ func (p *Policy) clientAddr(c *Connection) string {
 	return c.ClientAddr()
 }
 
-// findPort finds the rules of the listener that took the connection: those for the
-// daemon's name, filled up with those for the port number.
-func (s *Session) findPort() {
-	ports := s.policy.Ports
-	s.port = ports[strconv.Itoa(int(s.conn.DaemonPort))]
-	if named, ok := ports[s.conn.DaemonName]; ok && s.conn.DaemonName != "" {
-		s.port.override(&named)
-	}
-}
-
-// override puts in what the rules for a daemon's name say.
-func (port *Port) override(named *Port) {
-	if named.Auth != "" {
-		port.Auth = named.Auth
-	}
-	if named.TLS != "" {
-		port.TLS = named.TLS
-	}
-	if named.Relay != "" {
-		port.Relay = named.Relay
-	}
-	if named.Received != "" {
-		port.Received = named.Received
-	}
-	if len(named.Checks) > 0 {
-		checks := maps.Clone(port.Checks)
-		if checks == nil {
-			checks = make(map[string]Mode)
-		}
-		maps.Copy(checks, named.Checks)
-		port.Checks = checks
-	}
-}
-
-// Helo implements Evaluator.
 func (s *Session) Helo(name string, tls TLS) {
 	s.Abort()
 	s.helo, s.tls = name, tls
 }
 
-// SetQueueID implements Evaluator.
 func (s *Session) SetQueueID(string) {}
 
-// Mail implements Evaluator.
 func (s *Session) Mail(auth Auth, m Mail) Verdict {
 	s.Abort()
 	s.message = message{auth: auth, mail: m}
@@ -201,7 +164,6 @@ func (s *Session) senderChecks(e *evaluation) passage {
 	return e.run("sender_domain", s.policy.Checks.SenderDomain.Mode, s.checkSenderDomain)
 }
 
-// Rcpt implements Evaluator.
 func (s *Session) Rcpt(r Recipient) Verdict {
 	e := s.evaluateRecipient(&r)
 	s.recipientChecks(e)
@@ -267,7 +229,6 @@ func (s *Session) delayedChecks(e *evaluation) (refused bool) {
 	return e.run("client", s.policy.Checks.Client.Mode, s.checkClient).refused
 }
 
-// EndOfMessage implements Evaluator.
 func (s *Session) EndOfMessage(fields []HeaderField) Verdict {
 	v := Verdict{Stage: StageEOM, Action: ActionAccept}
 	if q := s.message.quarantine; q != nil {
@@ -280,11 +241,9 @@ func (s *Session) EndOfMessage(fields []HeaderField) Verdict {
 	return v
 }
 
-// Abort implements Evaluator.
 func (s *Session) Abort() {
 	s.answers.EndMessage()
 	s.message = message{}
 }
 
-// Close implements Evaluator.
 func (s *Session) Close() { s.answers.Close() }

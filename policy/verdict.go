@@ -12,7 +12,6 @@ import (
 // Stage is the point of the SMTP dialogue that a verdict is given at.
 type Stage string
 
-// The stages that get verdicts.
 const (
 	StageMail Stage = "mail"
 	StageRcpt Stage = "rcpt"
@@ -36,10 +35,10 @@ const (
 // Accepts reports whether a message, or a recipient of it, goes on.
 func (a Action) Accepts() bool { return a == ActionAccept || a == ActionQuarantine }
 
-// Destination says whether a recipient is one that this client may send to.
+// Destination says whether a recipient is one that this client may send to. The zero value
+// entitles to nothing.
 type Destination uint8
 
-// The destinations. The zero value entitles to nothing.
 const (
 	// DestinationDenied: the relay check refuses it, or is off.
 	DestinationDenied Destination = iota
@@ -129,8 +128,7 @@ func (s Step) String() string {
 		}
 	}
 	for _, a := range s.Answers {
-		b.WriteString("; ")
-		b.WriteString(a)
+		b.WriteString("; " + a)
 	}
 	return Printable(b.String())
 }
@@ -144,21 +142,19 @@ func (v Verdict) String() string {
 	}
 	fmt.Fprintf(&b, ": %s", v.Action)
 	if text := v.Reply.String(); text != "" {
-		b.WriteByte(' ')
-		b.WriteString(text)
+		b.WriteString(" " + text)
 	}
-	if v.Check != "" {
-		fmt.Fprintf(&b, " (%s", v.Check)
-		if v.Rule != "" {
-			fmt.Fprintf(&b, ", %s", v.Rule)
-		}
-		b.WriteByte(')')
+	switch {
+	case v.Check != "" && v.Rule != "":
+		fmt.Fprintf(&b, " (%s, %s)", v.Check, v.Rule)
+	case v.Check != "":
+		fmt.Fprintf(&b, " (%s)", v.Check)
 	}
 	if v.Reason != "" {
 		fmt.Fprintf(&b, ": %s", v.Reason)
 	}
 	if len(v.Edits) > 0 {
-		fmt.Fprintf(&b, " [edits: %s]", editList(v.Edits))
+		fmt.Fprintf(&b, " [edits: %s]", v.EditList())
 	}
 	for _, s := range v.Shadow {
 		fmt.Fprintf(&b, " [shadow: %s]", s)

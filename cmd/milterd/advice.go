@@ -55,28 +55,28 @@ func mcFlags(o *options, f *flag.FlagSet) {
 	})
 }
 
-func runMC(o *options, stdout, stderr io.Writer) int {
+func runMC(o *options, stdout, _ io.Writer) (int, error) {
 	config, _, err := o.place().Load()
 	if err != nil {
-		return complain(stderr, err)
+		return exitUsage, err
 	}
 	cf, err := serverCF(cmp.Or(o.advice.cf, config.SendmailCF(), defaultCF))
 	if err != nil && o.advice.cf != "" {
-		return complain(stderr, err)
+		return exitUsage, err
 	}
-	return written(stderr, stdout, advice.MC(config, cf, o.advice.both, advice.Systems[o.advice.system]))
+	return written(io.WriteString(stdout, advice.MC(config, cf, o.advice.both, advice.Systems[o.advice.system])))
 }
 
-func runImport(o *options, stdout, stderr io.Writer) int {
+func runImport(o *options, stdout, _ io.Writer) (int, error) {
 	path, err := filepath.Abs(cmp.Or(o.advice.cf, defaultCF))
 	if err != nil {
-		return complain(stderr, err)
+		return exitUsage, err
 	}
 	cf, err := serverCF(path)
 	if err != nil {
-		return complain(stderr, err)
+		return exitUsage, err
 	}
-	return written(stderr, stdout, advice.Import(cf, path))
+	return written(io.WriteString(stdout, advice.Import(cf, path)))
 }
 
 // serverCF reads the sendmail.cf of a server.
@@ -88,15 +88,6 @@ func serverCF(path string) (*sendmail.Config, error) {
 	return cf, err
 }
 
-// written writes a result to its end.
-func written(stderr, stdout io.Writer, text string) int {
-	if _, err := io.WriteString(stdout, text); err != nil {
-		fmt.Fprintf(stderr, "milterd: write results: %v\n", err)
-		return exitFailure
-	}
-	return exitOK
-}
-
 // The exit statuses of -doctor.
 const (
 	exitWarnings = 1
@@ -104,10 +95,10 @@ const (
 )
 
 // runDoctor looks at sendmail and milterd together.
-func runDoctor(o *options, stdout, stderr io.Writer) int {
+func runDoctor(o *options, stdout, _ io.Writer) (int, error) {
 	config, missing, err := o.place().Load()
 	if err != nil {
-		return complain(stderr, err)
+		return exitUsage, err
 	}
 	e := advice.Examined{Config: config, CF: cmp.Or(o.advice.cf, config.SendmailCF(), defaultCF), Now: time.Now(), BothDoors: advice.BothDoorsHere()}
 	if missing != "" {
@@ -136,21 +127,23 @@ func runDoctor(o *options, stdout, stderr io.Writer) int {
 	}
 	findings := advice.Doctor(e)
 	if err := advice.Write(stdout, findings, o.advice.json); err != nil {
-		fmt.Fprintf(stderr, "milterd: write results: %v\n", err)
-		return exitErrors
+		return exitErrors, fmt.Errorf("write results: %w", err)
 	}
-	return gravity(findings)
+	return gravity(findings), nil
 }
 
 // unreadable is what the user that milterd runs as cannot read or write, as -check finds
 // it.
 func unreadable(o *options) []configs.Finding {
 	var text strings.Builder
-	status, done := checkAsUser(&options{config: o.config}, io.Discard, &text)
-	if !done || status == exitOK {
+	code, done, err := checkAsUser(&options{config: o.config}, io.Discard, &text)
+	if !done || code == exitOK {
 		return nil
 	}
 	var findings []configs.Finding
+	if err != nil {
+		text.WriteString(err.Error())
+	}
 	for line := range strings.Lines(text.String()) {
 		line = strings.TrimPrefix(strings.TrimSpace(line), "milterd: ")
 		if line != "" && !strings.HasPrefix(line, "warning: ") && !strings.HasPrefix(line, "checked as the user ") {

@@ -68,7 +68,7 @@ func TestTheExitStatusOfTheProbe(t *testing.T) {
 			t.Parallel()
 			var stdout, stderr bytes.Buffer
 			o := &options{probe: probeOptions{Options: probe.Options{Targets: []string{c.target}, Delay: time.Microsecond}}}
-			if code := runProbe(o, &stdout, &stderr); code != c.code || !strings.Contains(stdout.String(), c.says) {
+			if code, _ := runProbe(o, &stdout, &stderr); code != c.code || !strings.Contains(stdout.String(), c.says) {
 				t.Errorf("exit status %d, expected %d\n%s%s", code, c.code, stdout.String(), stderr.String())
 			}
 		})

@@ -16,7 +16,6 @@ import (
 	"milterd/milter/service"
 	"milterd/milter/socketmap"
 	"milterd/milter/status"
-	"milterd/policy/replay/record"
 )
 
 // doors are the two servers that sendmail asks.
@@ -29,20 +28,15 @@ type doors struct {
 	shut atomic.Pointer[string]
 }
 
-func newDoors(r *reloader, recorder *record.Recorder) *doors {
+func newDoors(r *reloader) *doors {
 	limit := r.config.Listen.MaxConnections
 	current := func() door.Snapshot { return *r.current.Load() }
 	noted := func(line *door.Line) { r.tally.Add(time.Now(), line) }
 	d := &doors{access: socketmap.NewAccess(current, r.logger), rcpt: socketmap.NewRcpt(current, r.logger)}
 	d.access.Noted, d.rcpt.Noted = noted, noted
-	config := milter.Config{
-		Current:        current,
-		Logger:         r.logger,
-		Noted:          noted,
-		MaxConnections: limit,
-	}
-	if recorder != nil {
-		config.NewEvaluator, d.rcpt.NewEvaluator = recorder.NewSession, recorder.NewQuestion
+	config := milter.Config{Current: current, Logger: r.logger, Noted: noted, MaxConnections: limit}
+	if r.recorder != nil {
+		config.NewEvaluator, d.rcpt.NewEvaluator = r.recorder.NewSession, r.recorder.NewQuestion
 	}
 	d.filter = milter.NewServer(config)
 	d.maps = socketmap.NewServer(socketmap.Config{

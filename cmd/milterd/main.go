@@ -14,7 +14,6 @@ import (
 	"os/user"
 	"runtime"
 	"runtime/debug"
-	"strings"
 
 	"milterd/configs"
 	"milterd/milter/service"
@@ -46,15 +45,27 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "milterd: %v; milterd -h explains the flags\n", err)
 		return exitUsage
 	}
-	return m.run(o, stdout, stderr)
+	code, err := m.run(o, stdout, stderr)
+	if err != nil {
+		dryrun.Complain(stderr, err)
+	}
+	return code
+}
+
+// written is how a mode ends that has written its results, or could not.
+func written(_ int, err error) (int, error) {
+	if err != nil {
+		return exitFailure, fmt.Errorf("write results: %w", err)
+	}
+	return exitOK, nil
 }
 
 // runCheck validates the configuration, or decides sessions. Results go to stdout,
 // complaints to stderr.
-func runCheck(o *options, stdout, stderr io.Writer) int {
+func runCheck(o *options, stdout, stderr io.Writer) (int, error) {
 	if o.check.Typed == nil && o.against == "" && len(o.check.Sessions) == 0 {
-		if status, done := checkAsUser(o, stdout, stderr); done {
-			return status
+		if code, done, err := checkAsUser(o, stdout, stderr); done {
+			return code, err
 		}
 	}
 	draft, other := o.access, ""
@@ -66,20 +77,20 @@ func runCheck(o *options, stdout, stderr io.Writer) int {
 		o.check.Against, err = loadRules(configs.Place{Flag: o.against}, other, stderr)
 	}
 	if err != nil {
-		return complain(stderr, err)
+		return exitUsage, err
 	}
 	o.check.Format = cmp.Or(o.check.Format, dryrun.Text)
 	o.check.Stdin, o.check.Stdout, o.check.Stderr = os.Stdin, stdout, stderr
-	return dryrun.Run(rules, o.check)
+	return dryrun.Run(rules, o.check), nil
 }
 
 // checkAsUser runs a check of the configuration as the user that milterd will run as, in
 // a process of that user's: what root can read, and write to, says little. It is not
 // done if this process is that user's already, or if it is root's and the user of
 // milterd.service does not exist.
-func checkAsUser(o *options, stdout, stderr io.Writer) (status int, done bool) {
+func checkAsUser(o *options, stdout, stderr io.Writer) (code int, done bool, err error) {
 	if o.user == "" && (os.Geteuid() != 0 || o.access != "") {
-		return 0, false
+		return 0, false, nil
 	}
 	name := cmp.Or(o.user, service.User)
 	args := []string{"-check", "-user", name}
@@ -89,17 +100,17 @@ func checkAsUser(o *options, stdout, stderr io.Writer) (status int, done bool) {
 	if o.access != "" {
 		args = append(args, "-access", o.access)
 	}
-	status, err := service.RunAs(name, args, stdout, stderr)
+	code, err = service.RunAs(name, args, stdout, stderr)
 	switch {
 	case errors.Is(err, service.ErrThisUser), o.user == "" && errors.As(err, new(user.UnknownUserError)):
 		o.check.Places = true
-		return 0, false
+		return 0, false, nil
 	case err != nil:
-		return complain(stderr, fmt.Errorf("-user %s: %w", name, err)), true
-	case status != exitOK:
-		dryrun.Complain(stderr, fmt.Errorf("checked as the user %s; -user root checks as root", name))
+		return exitUsage, true, fmt.Errorf("-user %s: %w", name, err)
+	case code != exitOK:
+		err = fmt.Errorf("checked as the user %s; -user root checks as root", name)
 	}
-	return status, true
+	return code, true, err
 }
 
 // loadRules reads a configuration, with a draft of the access table if there is one;
@@ -116,34 +127,28 @@ func loadRules(from configs.Place, draft string, stderr io.Writer) (*dryrun.Rule
 	return dryrun.NewRules(config, stderr)
 }
 
-func complain(stderr io.Writer, err error) int {
-	dryrun.Complain(stderr, err)
-	return exitUsage
-}
-
 // runHealth asks the running milterd at each of its doors, and prints a line for each.
 // Its exit status is the answer, for a container's health check. A mistake that was saved
 // into the configuration is told, but does not make the daemon unwell: it goes on by the
 // policy from before.
-func runHealth(o *options, stdout, stderr io.Writer) int {
+func runHealth(o *options, stdout, stderr io.Writer) (int, error) {
 	config, _, err := o.place().Load()
 	if err != nil {
-		complain(stderr, err)
+		dryrun.Complain(stderr, err)
 		if config, err = configs.LoadListen(o.place().File(), os.Environ()...); err != nil {
-			return exitFailure
+			return exitFailure, nil
 		}
 	}
 	code := exitOK
 	for _, answer := range askDoors(config) {
 		if _, err := fmt.Fprintln(stdout, answer); err != nil {
-			fmt.Fprintf(stderr, "milterd: write results: %v\n", err)
-			return exitFailure
+			return written(0, err)
 		}
 		if !answer.Well() {
 			code = exitFailure
 		}
 	}
-	return code
+	return code, nil
 }
 
 // askDoors asks the running milterd at each of its doors.
@@ -158,9 +163,8 @@ func askDoors(config *configs.Config) []status.Answer {
 	return status.Ask(doors)
 }
 
-func runVersion(_ *options, stdout, _ io.Writer) int {
-	fmt.Fprintln(stdout, version())
-	return exitOK
+func runVersion(_ *options, stdout, _ io.Writer) (int, error) {
+	return written(fmt.Fprintln(stdout, version()))
 }
 
 // release is the version that make build stamps (-ldflags -X); empty in a binary that
@@ -188,10 +192,4 @@ func version() string {
 // place is where a command line says that the configuration is.
 func (o *options) place() configs.Place {
 	return configs.Place{Flag: o.config, Fallback: defaultConfig}
-}
-
-// complaints are the lines of an error: a bad configuration has one for each
-// problem.
-func complaints(err error) []string {
-	return strings.Split(err.Error(), "\n")
 }

@@ -44,7 +44,8 @@ type mode struct {
 	flags func(o *options, f *flag.FlagSet)
 	// finish looks at the flags together, and takes the arguments; nil takes none.
 	finish func(o *options, f *flag.FlagSet) error
-	run    func(o *options, stdout, stderr io.Writer) int
+	// run does it. The error, which may have several lines, is still to be printed.
+	run func(o *options, stdout, stderr io.Writer) (code int, err error)
 }
 
 func modes() []mode {

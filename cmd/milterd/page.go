@@ -28,22 +28,16 @@ func (r *reloader) tellPage(failure string) {
 			Local: p.Local.Len(), Relay: p.Relay.Len(), Since: time.Unix(r.counts.last.Load(), 0),
 			Failure: failure, Warnings: r.warnings,
 		},
-		access: accessOf(r.config, p.Hostname),
+		access: status.Access{
+			Hosts: append(slices.Clone(r.config.Status.Hosts), p.Hostname),
+			Token: string(r.config.Status.Token), Private: r.config.Status.Private,
+		},
 	}
 	r.config.Said(func(key string, line int) {
 		facts.inForce.Settings = append(facts.inForce.Settings, status.Setting{Key: key, Place: fmt.Sprintf("%s:%d", r.config.Name(), line)})
 	})
 	r.page.Store(facts)
 }
-
-func accessOf(config *configs.Config, hostname string) status.Access {
-	return status.Access{
-		Hosts: append(slices.Clone(config.Status.Hosts), hostname),
-		Token: string(config.Status.Token), Private: config.Status.Private,
-	}
-}
-
-func (r *reloader) pageAccess() status.Access { return r.page.Load().access }
 
 // report makes reports of what the running milterd does.
 func (r *reloader) report(problem func() string) func() *status.Report {

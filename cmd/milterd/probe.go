@@ -67,22 +67,18 @@ const (
 )
 
 // runProbe asks servers from outside whether they relay.
-func runProbe(o *options, stdout, stderr io.Writer) int {
+func runProbe(o *options, stdout, stderr io.Writer) (code int, err error) {
 	p := &o.probe
-	if p.judge != "" {
-		return runJudge(p, stdout, stderr)
+	switch {
+	case p.judge != "":
+		return runJudge(p, stdout)
+	case p.passwordFile != "":
+		p.Password, err = probe.ReadPassword(p.passwordFile)
+	case p.User != "":
+		p.Password, err = probe.AskPassword(os.Stdin, stderr, p.User)
 	}
-	if p.User != "" {
-		var err error
-		if p.passwordFile != "" {
-			p.Password, err = probe.ReadPassword(p.passwordFile)
-		} else {
-			p.Password, err = probe.AskPassword(os.Stdin, stderr, p.User)
-		}
-		if err != nil {
-			fmt.Fprintf(stderr, "milterd: %v\n", err)
-			return exitUnknown
-		}
+	if err != nil {
+		return exitUnknown, err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -91,21 +87,19 @@ func runProbe(o *options, stdout, stderr io.Writer) int {
 		err = probe.Write(stdout, reports, p.json, p.explain)
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "milterd: %v\n", err)
-		return exitUnknown
+		return exitUnknown, err
 	}
-	return probe.Status(reports)
+	return probe.Status(reports), nil
 }
 
 // runJudge looks at the header of a message that has passed the server.
-func runJudge(p *probeOptions, stdout, stderr io.Writer) int {
+func runJudge(p *probeOptions, stdout io.Writer) (int, error) {
 	leaks, err := judge(p)
 	if err == nil && p.json {
 		err = json.NewEncoder(stdout).Encode(leaks)
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "milterd: %s: %v\n", p.judge, err)
-		return exitUnknown
+		return exitUnknown, fmt.Errorf("%s: %w", p.judge, err)
 	}
 	if !p.json {
 		for _, l := range leaks {
@@ -114,9 +108,9 @@ func runJudge(p *probeOptions, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stdout, "the header tells %d things about the client and the servers it has passed\n", len(leaks))
 	}
 	if len(leaks) > 0 {
-		return exitRelays
+		return exitRelays, nil
 	}
-	return exitOK
+	return exitOK, nil
 }
 
 func judge(p *probeOptions) ([]probe.Leak, error) {

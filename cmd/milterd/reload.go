@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,7 @@ import (
 	"milterd/policy/grant/redis"
 	"milterd/policy/grant/sources"
 	"milterd/policy/limits"
+	"milterd/policy/replay/record"
 )
 
 // pollInterval is how often files are looked at if no event tells of a change.
@@ -50,12 +52,13 @@ type reloader struct {
 	dns atomic.Pointer[dnscheck.Live]
 	// nat outlives a reload.
 	nat *door.NATGuard
-	// grants is nil before openGrants, and if none are configured.
+	// grants and limits are nil before openStores; grants also if none are configured.
 	grants *sources.Sources
-	// shared is the Redis that grants and limits share; nil without one.
-	shared *redis.Client
-	// limits is nil before openLimits.
 	limits *limits.Keeper
+	// shared is the Redis that they share; nil without one.
+	shared *redis.Client
+	// recorder is nil if nothing is recorded.
+	recorder *record.Recorder
 
 	// config is what policy was made from, start is what milterd started with, asks
 	// are the look-ups in force. They belong to the goroutine that loads.
@@ -76,42 +79,6 @@ func newReloader(from configs.Place, stderr io.Writer) *reloader {
 	return &reloader{from: from, stderr: stderr, watcher: watch.New(pollInterval), tally: tally.New(time.Now())}
 }
 
-// close ends what the reloader has begun.
-func (r *reloader) close() {
-	_ = r.watcher.Close()
-	if live := r.dns.Load(); live != nil {
-		live.Close()
-	}
-	if r.grants != nil {
-		if err := r.grants.Close(); err != nil {
-			r.logger.Error("close the store of relay grants", "error", err)
-		}
-	}
-	if r.limits != nil {
-		// What cannot be written has been logged.
-		_ = r.limits.Close()
-	}
-	if r.shared != nil {
-		if err := r.shared.Close(); err != nil {
-			r.logger.Error("close Redis", "error", err)
-		}
-	}
-}
-
-// openGrants opens what keeps relay grants and hears of logins, once, with the
-// configuration that milterd started with.
-func (r *reloader) openGrants() error {
-	var err error
-	if r.grants, err = sources.Open(r.config, r.shared, r.limits, r.logger); err != nil {
-		return err
-	}
-	if r.grants != nil {
-		r.grants.Register(r.registry)
-	}
-	r.publish(r.current.Load().Policy, r.asks)
-	return nil
-}
-
 // publish puts a policy in force, with its look-ups, nil for none, and the grants.
 func (r *reloader) publish(p *policy.Policy, lookups *answers.Lookups) {
 	r.asks = lookups
@@ -120,14 +87,6 @@ func (r *reloader) publish(p *policy.Policy, lookups *answers.Lookups) {
 		now.NAT = r.nat
 	}
 	r.current.Store(now)
-}
-
-// held is what the doors ask about grants; nil if there are none.
-func (r *reloader) held() door.Grants {
-	if r.grants == nil {
-		return nil
-	}
-	return r.grants
 }
 
 // load reads everything anew and puts it in force, or changes nothing. asked says
@@ -235,7 +194,7 @@ func (r *reloader) failed(reason string, err error, known bool) {
 	if known {
 		return
 	}
-	for _, line := range complaints(err) {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
 		r.logger.Error("reload failed, the old policy stays in force", "reason", reason, "problem", line)
 	}
 }
@@ -243,11 +202,7 @@ func (r *reloader) failed(reason string, err error, known bool) {
 // inForce logs what sessions are judged by from now on.
 func (r *reloader) inForce(reason string) {
 	p := r.current.Load().Policy
-	name := r.config.Name()
-	if name == "" {
-		name = "built in"
-	}
-	r.logger.Info("policy in force", "reason", reason, "config", name, "mode", string(r.config.Mode),
+	r.logger.Info("policy in force", "reason", reason, "config", cmp.Or(r.config.Name(), "built in"), "mode", string(r.config.Mode),
 		"hostname", p.Hostname, "access", p.Access.Name(), "entries", p.Access.Len(),
 		"features", strings.Join(configs.FeatureNames(p.Features), " "),
 		"local", p.Local.Len(), "relay", p.Relay.Len())

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -30,26 +29,19 @@ func finishReport(o *options, f *flag.FlagSet) error {
 
 // runReport prints what became of mail: in the running milterd, which tells at
 // listen.http, or of recorded sessions, as this configuration decides them.
-func runReport(o *options, stdout, stderr io.Writer) int {
+func runReport(o *options, stdout, stderr io.Writer) (int, error) {
 	config, _, err := o.place().Load()
 	if err != nil {
-		return complain(stderr, err)
+		return exitUsage, err
 	}
 	report, err := reportOf(o, config, stderr)
-	if err != nil {
-		dryrun.Complain(stderr, err)
-		return exitFailure
+	switch {
+	case err != nil:
+		return exitFailure, err
+	case o.json:
+		return written(0, json.NewEncoder(stdout).Encode(report))
 	}
-	if o.json {
-		err = json.NewEncoder(stdout).Encode(report)
-	} else {
-		_, err = io.WriteString(stdout, report.Text())
-	}
-	if err != nil {
-		fmt.Fprintf(stderr, "milterd: write results: %v\n", err)
-		return exitFailure
-	}
-	return exitOK
+	return written(io.WriteString(stdout, report.Text()))
 }
 
 func reportOf(o *options, config *configs.Config, stderr io.Writer) (*status.Report, error) {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -16,11 +15,10 @@ import (
 	"milterd/milter/logs"
 	"milterd/milter/service"
 	"milterd/milter/status"
-	"milterd/policy/replay/record"
 )
 
 // runServe answers sendmail until SIGTERM or SIGINT.
-func runServe(o *options, _, stderr io.Writer) int {
+func runServe(o *options, _, stderr io.Writer) (int, error) {
 	// A signal that comes while milterd starts must not be lost, nor kill it:
 	// SIGHUP would.
 	hangups, ends := make(chan os.Signal, 1), make(chan os.Signal, 2)
@@ -36,10 +34,7 @@ func runServe(o *options, _, stderr io.Writer) int {
 	r := newReloader(o.place(), log)
 	defer r.close()
 	if err := r.load(true); err != nil {
-		for _, line := range complaints(err) {
-			fmt.Fprintf(stderr, "milterd: %s\n", line)
-		}
-		return exitUsage
+		return exitUsage, err
 	}
 	if r.config.Log.To == configs.LogSyslog {
 		if err := log.ToSyslog(); err != nil {
@@ -48,41 +43,35 @@ func runServe(o *options, _, stderr io.Writer) int {
 	}
 	r.inForce("start")
 
-	if err := r.openLimits(); err != nil {
-		fmt.Fprintf(stderr, "milterd: %v\n", err)
-		return exitFailure
-	}
-	if err := r.openGrants(); err != nil {
-		fmt.Fprintf(stderr, "milterd: %v\n", err)
-		return exitFailure
+	if err := r.openStores(); err != nil {
+		return exitFailure, err
 	}
 	sockets, err := service.Open(r.config, r.logger)
 	if err != nil {
-		fmt.Fprintf(stderr, "milterd: %v\n", err)
-		return exitFailure
+		return exitFailure, err
 	}
-	recorder, err := openRecorder(r.config.Record, r.logger)
-	if err != nil {
-		fmt.Fprintf(stderr, "milterd: %v\n", errors.Join(err, sockets.Close()))
-		return exitFailure
+	if err := r.openRecorder(); err != nil {
+		return exitFailure, errors.Join(err, sockets.Close())
 	}
-	defer closeRecorderNow(recorder, r.logger)
-	return serve(r, newDoors(r, recorder), sockets, recorder, hangups, ends)
+	return serve(r, newDoors(r), sockets, hangups, ends), nil
 }
 
 // serve serves at the doors and reloads until a signal ends it or a listener
 // fails.
-func serve(r *reloader, d *doors, s *service.Sockets, recorder *record.Recorder, hangups, ends <-chan os.Signal) int {
+func serve(r *reloader, d *doors, s *service.Sockets, hangups, ends <-chan os.Signal) int {
 	failures := make(chan error, len(s.Filter)+len(s.Map))
 	var running sync.WaitGroup
 	d.serve(s, r.logger, running.Go, failures)
 	r.register(r.registry)
 	d.register(r.registry)
-	if recorder != nil {
-		recorder.Register(r.registry)
+	if r.recorder != nil {
+		r.recorder.Register(r.registry)
 	}
 	// The page goes last: until then it tells how the end goes.
-	page := status.Serve(s.Status, status.Page{Problem: d.problem, Metrics: r.registry.Handler(), Report: r.report(d.problem), Access: r.pageAccess}, r.logger)
+	page := status.Serve(s.Status, status.Page{
+		Problem: d.problem, Metrics: r.registry.Handler(), Report: r.report(d.problem),
+		Access: func() status.Access { return r.page.Load().access },
+	}, r.logger)
 	defer page.Shutdown()
 	reloading, stopReloading := context.WithCancel(context.Background())
 	defer stopReloading()

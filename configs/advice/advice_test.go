@@ -195,26 +195,32 @@ func TestPasswordsThatHoldWithAnyRealm(t *testing.T) {
 	}
 }
 
-func TestTheImportListsWhatItLetsIn(t *testing.T) {
-	cf := generate(t, variant(t, "poprelayd"))
-	table := filepath.Join(filepath.Dir(cf), "access")
-	const text = "# no entry\nConnect:203.0.113\tREJECT\n198.51.100\t550 Go away\nIPv6:2001:db8\tDISCARD\nconnect:ipv6\tREJECT\n" +
-		"Connect:203.0.113.8\tREJECT\nIPv6:2001:db8::5\tREJECT\nConnect:10\tRELAY\nTo:192.0.2\tREJECT\nbad.example\tREJECT\n"
-	if err := os.WriteFile(table, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	read, err := configs.ReadSendmailCF(cf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, got, _ := strings.Cut(Import(read, cf), LessStrict)
-	_, got, _ = strings.Cut(got, "\n")
-	want := ""
-	for _, entry := range []string{"2: Connect:203.0.113 REJECT", "3: 198.51.100 550 Go away", "4: IPv6:2001:db8 DISCARD", "5: connect:ipv6 REJECT"} {
-		want += "#   " + table + ":" + entry + "\n"
-	}
-	if got != want {
-		t.Errorf("got\n%swant\n%s", got, want)
+// TestAnImportedGrantLiftsNoRefusal that sendmail gives before it looks for the client in
+// the map.
+func TestAnImportedGrantLiftsNoRefusal(t *testing.T) {
+	const drac = "FEATURE(`drac')dnl\nMAILER(`local')"
+	for _, c := range []struct {
+		name, mc, also string
+		want           bool
+	}{
+		{"rules in Local_check_rcpt", "poprelayd", "MAILER(`local')", true},
+		{"the same, with all else after it", "poprelayd", "FEATURE(`delay_checks')dnl\nMAILER(`local')", false},
+		{"DRAC", "virtual", drac, true},
+		{"DRAC, with all else after it", "virtual", "FEATURE(`delay_checks')dnl\n" + drac, true},
+	} {
+		cf := generate(t, strings.Replace(variant(t, c.mc), "MAILER(`local')", c.also, 1))
+		read, err := configs.ReadSendmailCF(cf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := Import(read, cf)
+		got, err := configs.Parse(filepath.Join(filepath.Dir(cf), "milterd.yaml"), []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !got.GrantsConfigured() || got.Grants.RelayOnly != c.want {
+			t.Errorf("%s: grants.relay_only: %v, expected %v\n%s", c.name, got.Grants.RelayOnly, c.want, text)
+		}
 	}
 }
 

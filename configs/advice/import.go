@@ -105,13 +105,18 @@ func (m *importer) checks() {
 				m.from(state.fact.Line, "    %s: {action: reject, reply: %s}", state.key, strconv.QuoteToASCII(state.fact.Value))
 			}
 		}
-		m.exempt(m.cf.RDNS.Early)
+		if m.cf.RDNS.Early {
+			m.exempt(false, false)
+		} else {
+			m.line("    # relay: the networks of class R, as before, and this host's own addresses")
+			m.exempt(true, true)
+		}
 	}
 	if len(m.cf.DNSLists) == 0 {
 		return
 	}
 	m.line("  dnsbl:")
-	m.exempt(false)
+	m.exempt(false, true)
 	m.line("    lists:")
 	zones := make(map[string]bool)
 	for _, l := range m.cf.DNSLists {
@@ -123,13 +128,13 @@ func (m *importer) checks() {
 	m.gone = append(m.gone, "FEATURE(`dnsbl', …), FEATURE(`enhdnsbl', …), FEATURE(`rhsbl', …)")
 }
 
-// exempt writes which clients a check spares, as sendmail would: those that the access
-// table accepts, if it is asked before, and with FEATURE(delay_checks) those that have
+// exempt writes which clients a check spares, as sendmail would: those that may relay,
+// those that the access table accepts, and with FEATURE(delay_checks) those that have
 // logged in and the recipients that are marked.
-func (m *importer) exempt(early bool) {
+func (m *importer) exempt(relay, connectOK bool) {
 	f := m.cf.Features
 	m.line("    exempt: {authenticated: %v, relay: %v, connect_ok: %v, friend: %v, postmaster: false}",
-		f.DelayChecks, !early, !early, f.Friend || f.Hater)
+		f.DelayChecks, relay, connectOK, f.Friend || f.Hater)
 }
 
 func (m *importer) list(l sendmail.DNSList) {
@@ -207,6 +212,9 @@ func (m *importer) grants() {
 	}
 	m.line("\ngrants:")
 	m.line("  control: local:/run/milterd/control.sock  # for milterd -grants")
+	if !m.cf.Features.DelayChecks || slices.ContainsFunc(m.cf.RelayMaps, isDRAC) {
+		m.line("  relay_only: true  # sendmail has refused a client's network before it looks for the client in the map")
+	}
 	drac, logs := false, false
 	for _, f := range m.cf.RelayMaps {
 		name, file, _ := strings.Cut(f.Value, " ")
@@ -260,15 +268,9 @@ func (m *importer) section(title string, lines []string) {
 	}
 }
 
-// LessStrict begins the list of what the configuration of [Import] lets in, and the
-// sendmail.cf did not.
-const LessStrict = "WARNING, less strict than before:"
-
-// differences tells how clients of a map fare with milterd, where they hold grants in its
-// place. For one that rules of one's own ask in Local_check_rcpt, they end check_rcpt, and
-// with FEATURE(delay_checks) all that is looked at there. Otherwise sendmail has refused
-// the table's networks before; with milterd a grant outranks the network that the client
-// is in.
+// differences tells how the configuration decides otherwise than the sendmail.cf: never
+// less strictly. A map that rules of one's own ask in Local_check_rcpt ends check_rcpt, and
+// with FEATURE(delay_checks) all that is looked at there; a grant in its place does not.
 func (m *importer) differences() {
 	var otherwise []string
 	if m.cf.RDNS.Early {
@@ -278,32 +280,16 @@ func (m *importer) differences() {
 		otherwise = append(otherwise, "mail that may not be relayed is refused, also to a recipient with QUARANTINE in the access table, for whom it was held")
 	}
 	m.section("Not delivered, as before, but in another way:", otherwise)
-	isOwn := func(f sendmail.Fact) bool { return !isDRAC(f) }
-	own := slices.ContainsFunc(m.cf.RelayMaps, isOwn)
+	var stricter []string
 	passed := "the access table's entries for recipients"
 	if m.cf.Features.DelayChecks {
 		passed = "the access table and reverse DNS"
 	}
-	if own {
-		m.section("Stricter than before:", []string{"a client of the map passed " + passed + "; one with a grant does not"})
+	if slices.ContainsFunc(m.cf.RelayMaps, func(f sendmail.Fact) bool { return !isDRAC(f) }) {
+		stricter = append(stricter, "a client of the map passed "+passed+"; one with a grant does not")
 	}
-	if len(m.cf.RelayMaps) > 0 && !(own && m.cf.Features.DelayChecks) {
-		m.section(LessStrict+" a client with a grant is let in from these networks. An entry for its whole address still refuses it.", m.refusedNetworks())
+	if len(m.cf.RelayMaps) > 0 {
+		stricter = append(stricter, "a grant does not count for a client whose very address the access table refuses")
 	}
-}
-
-// refusedNetworks are the entries of the access table that refuse a network.
-func (m *importer) refusedNetworks() []string {
-	const most = 20
-	var lines []string
-	for e := range entries(m.cf.Access.Text) {
-		if !e.refusesNetwork() {
-			continue
-		}
-		if len(lines) == most {
-			return append(lines, "and more such entries")
-		}
-		lines = append(lines, fmt.Sprintf("%s:%d: %s", m.cf.Access.Text, e.line, e.text))
-	}
-	return lines
+	m.section("Stricter than before:", stricter)
 }

@@ -3,7 +3,6 @@ package advice
 import (
 	"bufio"
 	"iter"
-	"net/netip"
 	"os"
 	"strings"
 
@@ -55,12 +54,3 @@ func splitTag(key string) (tag, rest string) {
 
 // ofClients reports whether an entry is one for clients.
 func (e entry) ofClients() bool { return e.tag == "connect" || e.tag == "" }
-
-// refusesNetwork reports whether an entry refuses the clients of a network that is
-// written as sendmail knows it, by the first parts of an address.
-func (e entry) refusesNetwork() bool {
-	ipv6 := e.key == "ipv6" || strings.HasPrefix(e.key, "ipv6:")
-	_, err := netip.ParseAddr(strings.TrimPrefix(e.key, "ipv6:"))
-	network := err != nil && (ipv6 || strings.Trim(e.key, "0123456789.") == "")
-	return network && e.ofClients() && e.value.Outranks()
-}

@@ -247,6 +247,7 @@ func TestAGrantMakesSendmailRelay(t *testing.T) {
 	config := s.withSocket()
 	const table = "Connect:198.51.100\tREJECT\nConnect:198.51.100.6\tREJECT\n"
 	p := &policy.Policy{Access: parse(t, table)}
+	relayOnly := &policy.Policy{Access: p.Access, GrantsRelayOnly: true}
 	grants := granted{"203.0.113.8", "198.51.100.5", "198.51.100.6", "2001:db8::8"}
 	const relayDenied = "$# error $@ 5 . 7 . 1 $: \"550 Relaying denied. IP name lookup failed \" "
 	for _, tt := range []struct {
@@ -258,6 +259,8 @@ func TestAGrantMakesSendmailRelay(t *testing.T) {
 		{"a client that holds a grant", p, "203.0.113.8", "RELAY"},
 		{"an IPv6 client that holds one", p, "IPv6:2001:db8:0:0:0:0:0:8", "RELAY"},
 		{"in a network that is refused", p, "198.51.100.5", "RELAY"},
+		{"in a refused network, by a grant for relaying only", relayOnly, "198.51.100.5", relayDenied + "[ 198 . 51 . 100 . 5 ]"},
+		{"a client that holds such a grant", relayOnly, "203.0.113.8", "RELAY"},
 		{"a client that is refused by its address", p, "198.51.100.6", relayDenied + "[ 198 . 51 . 100 . 6 ]"},
 		{"a client without a grant", p, "203.0.113.9", relayDenied + "[ 203 . 0 . 113 . 9 ]"},
 		{"before there is a policy", nil, "203.0.113.8", `$# error $@ 4 . 3 . 0 $: "451 Temporary system failure. Please try again later."`},

@@ -26,7 +26,8 @@ var notLoaded = Answer{Temp, "the policy is not loaded"}
 //
 // A client that holds a grant has the value RELAY for its whole address under
 // Connect:, unless the table has an entry for that very address that refuses it. So
-// a network's REJECT does not keep out a user who has just logged in from there.
+// a network's REJECT does not keep out a user who has just logged in from there; it does
+// if a grant is for relaying only (policy.Policy.GrantsRelayOnly).
 //
 // If nearly all clients have one address that hides their own (door.NATGuard), the values
 // RELAY of this address, and of the networks that hold it, are not there, and neither are
@@ -95,7 +96,7 @@ func (a *Access) lookup(ctx context.Context, now *door.Snapshot, k *tableKey) An
 	}
 	if now.Grants != nil {
 		if addr, ok := clientOf(k.name); ok {
-			return a.lookupClient(ctx, now.Grants, table, k, addr)
+			return a.lookupClient(ctx, now, k, addr)
 		}
 	}
 	return a.found(ctx, table, k)
@@ -240,13 +241,17 @@ func refuses(key, value string) bool {
 }
 
 // lookupClient answers a key that is about a client's whole address.
-func (a *Access) lookupClient(ctx context.Context, grants door.Grants, table *access.Table, k *tableKey, addr netip.Addr) Answer {
+func (a *Access) lookupClient(ctx context.Context, now *door.Snapshot, k *tableKey, addr netip.Addr) Answer {
+	table := now.Policy.Access
+	if now.Policy.GrantsRelayOnly && now.Policy.RefusesAddress(access.ClientKey(k.name)) {
+		return a.found(ctx, table, k)
+	}
 	value, line, ok := table.LookupGranted(k.name)
 	if line != 0 || !ok {
 		// An entry that outranks grants: they need not be asked.
 		return a.answer(ctx, table, k, k.name, value, line, ok)
 	}
-	switch grants.Grant(ctx, addr) {
+	switch now.Grants.Grant(ctx, addr) {
 	case policy.GrantHeld:
 		a.granted.Add(1)
 		return Answer{OK, value}

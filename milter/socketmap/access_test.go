@@ -142,6 +142,27 @@ func TestGrantsAreLaidOverTheAccessTable(t *testing.T) {
 	}
 }
 
+func TestAGrantForRelayingOnlyIsNotLaidOverARefusedNetwork(t *testing.T) {
+	grants := &grantTable{states: map[string]policy.GrantState{"203.0.113.1": policy.GrantHeld, "203.0.113.2": policy.GrantTemporary, "198.51.100.9": policy.GrantHeld, "192.0.2.8": policy.GrantHeld}}
+	p := &policy.Policy{GrantsRelayOnly: true, Access: table(t, "Connect:203.0.113 REJECT\n192.0.2.0/24 DISCARD\n")}
+	a := NewAccess(always(p, grants), nil)
+	for key, want := range map[string]Answer{
+		"connect:203.0.113.1":  {Status: NotFound}, // and then sendmail asks for its network
+		"connect:203.0.113.2":  {Status: NotFound},
+		"connect:203.0.113":    {OK, "REJECT"},
+		"connect:192.0.2.8":    {OK, "DISCARD"},
+		"connect:198.51.100.9": {OK, "RELAY"},
+	} {
+		if diff := cmp.Diff(want, a.Lookup(t.Context(), key)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", key, diff)
+		}
+	}
+	// milterd.m4 has a search end at its first key.
+	if diff := cmp.Diff(Answer{OK, "REJECT"}, a.Lookup(t.Context(), strings.Join([]string{"connect", "skip", "q1", "203.0.113.1", "203.0.113.1"}, separator))); diff != "" {
+		t.Errorf("the search (-want +got):\n%s", diff)
+	}
+}
+
 // TestEntriesThatRefuseAreLogged: sendmail refuses by them before it asks the filter.
 func TestEntriesThatRefuseAreLogged(t *testing.T) {
 	var log testkit.Log
