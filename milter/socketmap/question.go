@@ -40,10 +40,12 @@ const (
 	fieldCount
 )
 
-// questionVersion and questionEnd are the first and the last field.
+// The first and the last field. A sendmail.cf that was made with an older milterd.m4 asks
+// in the version before.
 const (
-	questionVersion = "1"
-	questionEnd     = "END"
+	questionVersion  = "2"
+	questionVersion1 = "1"
+	questionEnd      = "END"
 )
 
 // maxQuestion is how long a question may be. sendmail cuts keys at 1023 octets, so that
@@ -52,6 +54,7 @@ const maxQuestion = 1023
 
 // question is what sendmail says about one recipient.
 type question struct {
+	version   string
 	queueID   string
 	client    policy.Connection
 	helo      string
@@ -77,7 +80,7 @@ func parseQuestion(key string) (q question, err error) {
 	}
 	f := strings.Split(key, separator)
 	switch {
-	case f[fieldVersion] != questionVersion:
+	case f[fieldVersion] != questionVersion && f[fieldVersion] != questionVersion1:
 		return q, errors.New("the question is not one that this version knows")
 	case f[len(f)-1] != questionEnd:
 		return q, errors.New("the question was cut off")
@@ -89,7 +92,7 @@ func parseQuestion(key string) (q question, err error) {
 	if q.client, err = clientOfQuestion(f); err != nil {
 		return question{}, err
 	}
-	q.queueID, q.helo = f[fieldQueueID], f[fieldHelo]
+	q.version, q.queueID, q.helo = f[fieldVersion], f[fieldQueueID], f[fieldHelo]
 	if version := f[fieldTLSVersion]; version != "" {
 		q.tls = policy.TLS{Version: version, Verify: f[fieldVerify], CertIssuer: f[fieldIssuer], CertSubject: f[fieldSubject]}
 	}

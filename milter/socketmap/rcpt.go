@@ -76,7 +76,7 @@ func (r *Rcpt) Lookup(ctx context.Context, key string) Answer {
 		evaluator.LeaveOutTraces()
 	}
 	verdict, visibility := judge(evaluator, &q)
-	answer := answerTo(&verdict, visibility)
+	answer := answerTo(&verdict, visibility, q.version)
 	r.note(&q, &verdict, answer)
 	r.logTrace(&q, &verdict)
 	return answer
@@ -150,7 +150,7 @@ func (r *Rcpt) logTrace(q *question, v *policy.Verdict) {
 }
 
 // answerTo puts a verdict into the words that milterd.m4 understands.
-func answerTo(v *policy.Verdict, visibility policy.Visibility) Answer {
+func answerTo(v *policy.Verdict, visibility policy.Visibility, version string) Answer {
 	words := "SHOW "
 	if visibility == policy.ClientHidden {
 		words = "HIDE "
@@ -163,10 +163,13 @@ func answerTo(v *policy.Verdict, visibility policy.Visibility) Answer {
 	}
 	switch v.Action {
 	case policy.ActionAccept:
-		if v.Destination == policy.DestinationRelayed {
-			return Answer{OK, words + "RELAY"}
+		switch {
+		case v.Destination != policy.DestinationRelayed:
+			return Answer{OK, words + "NONE"}
+		case v.Spared && version != questionVersion1:
+			return Answer{OK, words + "TRUSTED"}
 		}
-		return Answer{OK, words + "NONE"}
+		return Answer{OK, words + "RELAY"}
 	case policy.ActionDiscard:
 		return Answer{OK, words + "DISCARD"}
 	case policy.ActionQuarantine:
