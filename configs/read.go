@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 )
 
 // Bounds of the files a configuration names, in octets.
@@ -24,8 +25,25 @@ func openFile(path string) (f *os.File, size int64, err error) {
 	case !info.Mode().IsRegular():
 		return nil, 0, fmt.Errorf("%s is not a regular file", path)
 	}
-	f, err = os.Open(path)
-	return f, info.Size(), err
+	return openRegular(path)
+}
+
+// openRegular does not wait for the other end of a named pipe that has taken the file's
+// place.
+func openRegular(path string) (f *os.File, size int64, err error) {
+	f, err = os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no longer a regular file", path)
+	}
+	if err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	return f, info.Size(), nil
 }
 
 // readFile reads a regular file of a bounded size.

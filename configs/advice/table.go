@@ -5,6 +5,7 @@ import (
 	"iter"
 	"os"
 	"strings"
+	"syscall"
 
 	"milterd/policy/access"
 )
@@ -23,7 +24,7 @@ type entry struct {
 // configuration's own warnings say so.
 func entries(path string) iter.Seq[entry] {
 	return func(yield func(entry) bool) {
-		file, err := os.Open(path)
+		file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 		if err != nil {
 			return
 		}
