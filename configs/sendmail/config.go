@@ -210,8 +210,6 @@ type parser struct {
 	classes map[string]*class
 	rules   rulesets
 	options Options
-	// inputFilters are the names of the filters that are asked.
-	inputFilters []string
 	// current is the ruleset that rules are added to.
 	current string
 }
