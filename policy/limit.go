@@ -177,6 +177,9 @@ type LimitQuery struct {
 	Limit *Limit
 	// Key is what the count is kept for.
 	Key string
+	// Invented: a stranger can have as many such keys as it likes. Their counts must not
+	// take the place of others.
+	Invented bool
 	// Rates are those of the limit, or those of an exception.
 	Rates []Rate
 	// N is how many are to be taken; 0 only asks.
@@ -254,6 +257,9 @@ func (s *Session) limitClient() string {
 	return network.String()
 }
 
+// fromStrangers marks the sender of a stranger.
+const fromStrangers = " (from strangers)"
+
 // limitSender is the sender as the table would find it. Strangers have counts of their own:
 // they can name any sender, and would use up the room of one who may send.
 func (s *Session) limitSender(e *evaluation) string {
@@ -265,7 +271,7 @@ func (s *Session) limitSender(e *evaluation) string {
 		key = access.Fold(a.String())
 	}
 	if !s.authenticated() && !s.relays(e) && (s.conn.Shared || s.grant() != GrantHeld) {
-		key += " (from strangers)"
+		key += fromStrangers
 	}
 	return key
 }
