@@ -27,7 +27,7 @@ type Memory struct {
 	now   func() time.Time
 	start time.Time
 
-	mu sync.Mutex
+	mu     sync.Mutex
 	counts counts
 	// alone is what was taken of some of these counts while the shared store was away, in
 	// microseconds.
