@@ -32,8 +32,10 @@ type Memory struct {
 	// alone is what was taken of some of these counts while the shared store was away, in
 	// microseconds.
 	alone map[Key]int64
-	// blocks is until when logins are blocked.
-	blocks map[string]int64
+	// blocks is until when logins are blocked, and untoldBlocks those of which the shared
+	// store has not heard.
+	blocks       map[string]int64
+	untoldBlocks map[string]bool
 	// changes counts what a snapshot would tell.
 	changes uint64
 }
@@ -47,7 +49,7 @@ func NewMemory(max int, now func() time.Time) *Memory {
 	if now == nil {
 		now = time.Now
 	}
-	return &Memory{max: max, now: now, start: now(), counts: counts{make(map[Key]int64), make(map[Key]int64)}, alone: make(map[Key]int64), blocks: make(map[string]int64)}
+	return &Memory{max: max, now: now, start: now(), counts: counts{make(map[Key]int64), make(map[Key]int64)}, alone: make(map[Key]int64), blocks: make(map[string]int64), untoldBlocks: make(map[string]bool)}
 }
 
 // clock is the time in microseconds. It goes on evenly, whatever is done to the
@@ -77,8 +79,8 @@ func (m *Memory) takeAlone(login string, all []Bucket) (blocked int64) {
 
 func (m *Memory) take(login string, all []Bucket) (blocked int64) {
 	now := m.clock()
-	if until := m.blocked(login); until > now {
-		return until - now
+	if b := m.block(login, now); b.Left > 0 {
+		return b.Left
 	}
 	for i := range all {
 		b := &all[i]
@@ -97,13 +99,23 @@ func (m *Memory) take(login string, all []Bucket) (blocked int64) {
 	return 0
 }
 
-// blocked is until when a login is blocked: by itself, or as one that has no realm.
-func (m *Memory) blocked(login string) int64 {
-	until := m.blocks[login]
-	if user, _, ok := strings.Cut(login, "@"); ok {
-		until = max(until, m.blocks[user])
+// block is that of a login: by itself, or as one that has no realm.
+func (m *Memory) block(login string, now int64) Block {
+	user, _, _ := strings.Cut(login, "@")
+	for _, name := range []string{login, user} {
+		if until := m.blocks[name]; until > now {
+			return Block{name, until - now, m.untoldBlocks[name]}
+		}
 	}
-	return until
+	return Block{}
+}
+
+// blockOf is the block of a login.
+func (m *Memory) blockOf(login string) Block {
+	now := m.clock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.block(login, now)
 }
 
 // Count answers queries by what is kept here.
@@ -242,9 +254,21 @@ func (m *Memory) Block(login string, length time.Duration) error {
 	if _, ok := m.blocks[login]; !ok && len(m.blocks) >= maxBlocks {
 		return ErrTooManyBlocks
 	}
-	m.blocks[login] = now + length.Microseconds()
-	m.changes++
+	delete(m.untoldBlocks, login)
+	if until := now + length.Microseconds(); m.blocks[login] != until {
+		m.blocks[login] = until
+		m.changes++
+	}
 	return nil
+}
+
+// BlockAlone is Block while the shared store is away.
+func (m *Memory) BlockAlone(login string, length time.Duration) error {
+	err := m.Block(login, length)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.untoldBlocks[login] = err == nil
+	return err
 }
 
 // Unblock ends the block of a login, if there is one.
@@ -254,6 +278,7 @@ func (m *Memory) Unblock(login string) bool {
 	until, ok := m.blocks[login]
 	if ok {
 		delete(m.blocks, login)
+		delete(m.untoldBlocks, login)
 		m.changes++
 	}
 	return ok && until > m.clock()
@@ -292,6 +317,7 @@ func (m *Memory) sweep(each func([]count)) {
 	for login, until := range m.blocks {
 		if until <= now {
 			delete(m.blocks, login)
+			delete(m.untoldBlocks, login)
 		}
 	}
 	n, some := 0, make([]count, 0, swept)
