@@ -88,6 +88,12 @@ func relaying(e *evaluation, why string) finding {
 	return pass(why)
 }
 
+// EnforcesRelay reports whether the relay check is acted on, as far as that does not depend
+// on the port.
+func (p *Policy) EnforcesRelay() bool {
+	return !p.Shadow && (p.Checks.Relay.Mode == "" || p.Checks.Relay.Mode == ModeEnforce)
+}
+
 // sharedAddress is why nothing is concluded from a client's address.
 const sharedAddress = "nearly all clients have this address, which hides their own (nat_guard)"
 
