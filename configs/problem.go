@@ -11,6 +11,7 @@ import (
 
 	"milterd/configs/sendmail"
 	"milterd/policy"
+	"milterd/policy/printable"
 )
 
 // Problem is one thing wrong with a configuration or with a file it names.
@@ -23,9 +24,9 @@ type Problem struct {
 // String is the problem as FILE:LINE: TEXT.
 func (p Problem) String() string {
 	if p.Line == 0 {
-		return fmt.Sprintf("%s: %s", p.File, p.Text)
+		return printable.Lines(fmt.Sprintf("%s: %s", p.File, p.Text))
 	}
-	return fmt.Sprintf("%s:%d: %s", p.File, p.Line, p.Text)
+	return printable.Lines(fmt.Sprintf("%s:%d: %s", p.File, p.Line, p.Text))
 }
 
 // Error is everything wrong with a configuration, in the order of its lines.

@@ -72,6 +72,15 @@ func (m *messageRedactor) token(text string) string {
 	return m.redactor.token(text)
 }
 
+// helo hides the local part of an address that a client calls itself. No host has such a
+// name, and nothing is decided on it.
+func (m *messageRedactor) helo(name string) string {
+	if !strings.Contains(name, "@") {
+		return name
+	}
+	return m.identity(name)
+}
+
 // host hides what a mailer's host field says of people: the detail of user+detail and
 // the like. What looks like the name of a host stays. No check looks at it.
 func (m *messageRedactor) host(s string) string {
