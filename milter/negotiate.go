@@ -32,6 +32,7 @@ var wantedMacros = []struct {
 	{gomilter.StageConnect, []gomilter.MacroName{
 		gomilter.MacroClientAddr, gomilter.MacroClientName, gomilter.MacroClientPTR, macroClientResolve,
 		gomilter.MacroDaemonName, gomilter.MacroDaemonPort, gomilter.MacroDaemonAddr, macroDaemonFlags,
+		gomilter.MacroMTAVersion,
 	}},
 	{gomilter.StageHelo, tlsMacros},
 	{gomilter.StageMail, append([]gomilter.MacroName{
