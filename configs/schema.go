@@ -19,9 +19,9 @@ func (c *Config) schema() []field {
 			{name: "cf", value: checked(&c.Sendmail.CF, optional(checkFile))},
 		}},
 		{name: "listen", section: []field{
-			{name: "milter", value: oneOrMore(&c.Listen.Milter, word(checkAddress))},
-			{name: "map", value: noneOrMore(&c.Listen.Map, word(checkAddress))},
-			{name: "http", value: checked(&c.Listen.HTTP, optional(checkAddress))},
+			{name: "milter", value: oneOrMore(&c.Listen.Milter, word(valid(door.ParseAddress)))},
+			{name: "map", value: noneOrMore(&c.Listen.Map, word(valid(door.ParseAddress)))},
+			{name: "http", value: checked(&c.Listen.HTTP, optional(valid(door.ParseAddress)))},
 			{name: "socket_mode", value: fileMode(&c.Listen.SocketMode)},
 			{name: "socket_group", value: group(&c.Listen.SocketGroup)},
 			{name: "max_connections", value: integer(&c.Listen.MaxConnections, 1, 1_000_000)},
