@@ -74,9 +74,6 @@ type reloadCounts struct {
 	last              atomic.Int64 // when a policy was put in force last, in seconds of Unix time
 }
 
-// loaded notes that a policy is put in force, at the start or by a reload.
-func (c *reloadCounts) loaded() { c.last.Store(time.Now().Unix()) }
-
 func (c *reloadCounts) reloaded(err error) {
 	c.failing.Store(err != nil)
 	if err != nil {

@@ -131,7 +131,7 @@ func (r *reloader) load(asked bool) error {
 	}
 	r.warnings = append(warnings, lost...)
 	r.config = config
-	r.counts.loaded()
+	r.counts.last.Store(time.Now().Unix())
 	r.publish(p, lookups)
 	return nil
 }
