@@ -25,7 +25,6 @@ const (
 	ListUnusable
 )
 
-// String is the status in a few words.
 func (s ListStatus) String() string {
 	return word(s, "no answer", "server failure", "not listed", "listed", "listed with a code that does not count", "unusable")
 }

@@ -46,7 +46,6 @@ const (
 	Exempted
 )
 
-// String is the verdict in a word or two.
 func (v ListVerdict) String() string {
 	return word(v, "no answer", "not listed", "listed", "exempted")
 }

@@ -33,7 +33,7 @@ var buffers = sync.Pool{New: func() any { return new([readSize]byte) }}
 // ask puts one question to one server: over UDP, and over TCP if the answer was
 // truncated. Some firewalls drop queries with EDNS: a further attempt is without.
 // Its error is a time-out or some other failure of the network.
-func (c *Client) ask(ctx context.Context, s *server, q question, edns bool) (*dns.Msg, error) {
+func (c *Client) ask(ctx context.Context, s *server, q Question, edns bool) (*dns.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.config.TryTimeout)
 	defer cancel()
 	reply, err := c.askUDP(ctx, s, q, edns)
@@ -70,15 +70,15 @@ func dislikesEDNS(reply *dns.Msg) bool {
 }
 
 // newQuery is the message that asks q, with a random id.
-func newQuery(q question, edns bool) *dns.Msg {
-	query := new(dns.Msg).SetQuestion(q.name, q.qtype)
+func newQuery(q Question, edns bool) *dns.Msg {
+	query := new(dns.Msg).SetQuestion(q.Name, q.Type)
 	if edns {
 		query.SetEdns0(udpSize, false)
 	}
 	return query
 }
 
-func (c *Client) askUDP(ctx context.Context, s *server, q question, edns bool) (*dns.Msg, error) {
+func (c *Client) askUDP(ctx context.Context, s *server, q Question, edns bool) (*dns.Msg, error) {
 	buffer := buffers.Get().(*[readSize]byte)
 	defer buffers.Put(buffer)
 	query := newQuery(q, edns)
@@ -131,7 +131,7 @@ func (c *Client) awaitUDP(conn net.Conn, query *dns.Msg, buffer []byte) (*dns.Ms
 	}
 }
 
-func (c *Client) askTCP(ctx context.Context, s *server, q question, edns bool) (*dns.Msg, error) {
+func (c *Client) askTCP(ctx context.Context, s *server, q Question, edns bool) (*dns.Msg, error) {
 	query := newQuery(q, edns)
 	packet, err := query.Pack()
 	if err != nil {

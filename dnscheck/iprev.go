@@ -50,7 +50,6 @@ const (
 	NameIgnored
 )
 
-// String is the status in a word or two.
 func (s NameStatus) String() string {
 	return word(s, "no answer", "confirmed", "other address", "no address", "not a host name")
 }
@@ -100,11 +99,15 @@ func CheckIPRev(ctx context.Context, resolver Resolver, addr netip.Addr) IPRev {
 		return rev
 	}
 	rev.takeNames(ptr)
-	questions := make([]question, 0, maxPTR)
+	qtype := dns.TypeA
+	if addr.Is6() {
+		qtype = dns.TypeAAAA
+	}
+	questions := make([]Question, 0, maxPTR)
 	asked := make([]*PTRName, 0, maxPTR)
 	for i := range rev.Names {
 		if name := &rev.Names[i]; name.Status != NameIgnored {
-			questions = append(questions, question{name.Name, addressType(addr)})
+			questions = append(questions, Question{name.Name, qtype})
 			asked = append(asked, name)
 		}
 	}

@@ -41,7 +41,6 @@ const (
 	MailInvalidIDN
 )
 
-// String is the status in a few words.
 func (s MailStatus) String() string {
 	return word(s, "no answer", "ok", "null MX", "no such domain", "unusable MX", "address literal", "not a domain name",
 		"not an internationalized domain name")
@@ -180,11 +179,11 @@ func (m *MailDomain) implicitMX(ctx context.Context, resolver Resolver) {
 // have has none and is not asked for: it could hold anything, such as the place
 // of a list's key.
 func (m *MailDomain) askHosts(ctx context.Context, resolver Resolver) {
-	questions := make([]question, 0, 2*maxMX)
+	questions := make([]Question, 0, 2*maxMX)
 	hosts := make([]*MailHost, 0, maxMX)
 	for i := range m.Hosts {
 		if host := &m.Hosts[i]; hostCharacters(host.Name) {
-			questions = append(questions, question{host.Name, dns.TypeA}, question{host.Name, dns.TypeAAAA})
+			questions = append(questions, Question{host.Name, dns.TypeA}, Question{host.Name, dns.TypeAAAA})
 			hosts = append(hosts, host)
 		}
 	}

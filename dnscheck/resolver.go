@@ -59,31 +59,17 @@ type Resolver interface {
 	// LookupCached is Lookup if that would not wait; otherwise ok is false. It
 	// spares checks that ask several questions at once a goroutine for each.
 	LookupCached(name string, qtype uint16) (result Result, ok bool)
-	// LookupFresh is Lookup past any cache, which neither gives the answer nor
-	// keeps it.
-	LookupFresh(ctx context.Context, name string, qtype uint16) Result
 }
 
 // lookupAll asks all questions at once and waits for all answers.
-func lookupAll(ctx context.Context, resolver Resolver, questions []question) []Result {
+func lookupAll(ctx context.Context, resolver Resolver, questions []Question) []Result {
 	results := make([]Result, len(questions))
-	last := -1
 	var lookups sync.WaitGroup
 	for i, q := range questions {
 		var ok bool
-		if results[i], ok = resolver.LookupCached(q.name, q.qtype); ok {
-			continue
+		if results[i], ok = resolver.LookupCached(q.Name, q.Type); !ok {
+			lookups.Go(func() { results[i] = resolver.Lookup(ctx, q.Name, q.Type) })
 		}
-		if previous := last; previous >= 0 {
-			lookups.Go(func() {
-				results[previous] = resolver.Lookup(ctx, questions[previous].name, questions[previous].qtype)
-			})
-		}
-		last = i
-	}
-	// The last one needs no goroutine of its own.
-	if last >= 0 {
-		results[last] = resolver.Lookup(ctx, questions[last].name, questions[last].qtype)
 	}
 	lookups.Wait()
 	return results

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"net/netip"
@@ -25,8 +24,6 @@ const (
 	penalty     = 30 * time.Second
 	// checkEvery is how often resolv.conf is looked at.
 	checkEvery = 5 * time.Second
-	// maxResolvConf bounds what is read of resolv.conf, in octets.
-	maxResolvConf = 64 << 10
 	// maxIdle bounds the sockets kept open to one server.
 	maxIdle = 64
 )
@@ -170,7 +167,7 @@ func (s *servers) get(now time.Time) serverSet {
 // read takes the servers from the file if it has changed.
 func (s *servers) read(now time.Time) error {
 	s.next.Store(now.Add(checkEvery).UnixNano())
-	text, err := readSome(s.config.ResolvConf)
+	text, err := os.ReadFile(s.config.ResolvConf)
 	// Without the file the server is the one on this host: resolv.conf(5).
 	if errors.Is(err, fs.ErrNotExist) && s.current.Load() == nil {
 		text, err = []byte("# no file\n"), nil
@@ -188,15 +185,6 @@ func (s *servers) read(now time.Time) error {
 	}
 	s.replace(addrs)
 	return nil
-}
-
-func readSome(path string) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = file.Close() }()
-	return io.ReadAll(io.LimitReader(file, maxResolvConf))
 }
 
 // resolvConfServers gives the servers of a text in the format of resolv.conf(5).

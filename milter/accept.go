@@ -149,7 +149,6 @@ func (g *guard) releaseIdle() {
 	}
 }
 
-// guardedListener hands out guarded connections.
 type guardedListener struct {
 	*door.Listener
 	guard  *guard
@@ -188,7 +187,6 @@ func (l *guardedListener) Accept() (net.Conn, error) {
 	return nil, net.ErrClosed
 }
 
-// accept returns a connection, or none if it was refused.
 func (l *guardedListener) accept() (net.Conn, error) {
 	defer l.guard.underway.Done()
 	raw, err := l.Listener.Accept()

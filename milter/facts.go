@@ -17,7 +17,6 @@ func connection(c *policy.Connection, host, family string, port uint16, addr str
 	*c = policy.Connection{
 		Name:        m.Get(gomilter.MacroClientName),
 		PTR:         m.Get(gomilter.MacroClientPTR),
-		Resolve:     resolve(m.Get(macroClientResolve)),
 		DaemonName:  m.Get(gomilter.MacroDaemonName),
 		DaemonPort:  uint16(number(m.Get(gomilter.MacroDaemonPort), 16)),
 		DaemonAddr:  m.Get(gomilter.MacroDaemonAddr),
@@ -25,6 +24,9 @@ func connection(c *policy.Connection, host, family string, port uint16, addr str
 	}
 	if c.Name == "" {
 		c.Name = host
+	}
+	if resolve := policy.Resolve(m.Get(macroClientResolve)); resolve.Known() {
+		c.Resolve = resolve
 	}
 	if family == "tcp4" || family == "tcp6" {
 		// The guard and the library have both checked the address.
@@ -41,14 +43,6 @@ func connection(c *policy.Connection, host, family string, port uint16, addr str
 	// ${client_addr} knows better if the MTA cannot name the family.
 	c.Addr, ok = access.ParseAddr(macro)
 	return ok
-}
-
-func resolve(macro string) policy.Resolve {
-	switch r := policy.Resolve(macro); r {
-	case policy.ResolveOK, policy.ResolveFail, policy.ResolveForged, policy.ResolveTemp:
-		return r
-	}
-	return ""
 }
 
 // tlsState is the zero value without TLS: sendmail has a ${verify} even then.

@@ -73,7 +73,6 @@ func (m *macros) take(data []byte) {
 	m.lists[step] = string(data[1:])
 }
 
-// forget forgets those of a step and of the later ones.
 func (m *macros) forget(step int) { clear(m.lists[step:]) }
 
 // Get is the value of a macro, empty without one.

@@ -125,8 +125,8 @@ func TestMTAsOfEveryAge(t *testing.T) {
 				_, action, err = c.BodyReadFrom(strings.NewReader(strings.Repeat("a line\r\n", 50_000)))
 				want(t, "body", action, err, "accept")
 			}
-			if s := ts.Stats(); s.Malformed != 0 || s.Panics != 0 {
-				t.Errorf("malformed %d, panics %d, want none", s.Malformed, s.Panics)
+			if s := ts.counter; s.Malformed.Load() != 0 || s.Panics.Load() != 0 {
+				t.Errorf("malformed %d, panics %d, want none", s.Malformed.Load(), s.Panics.Load())
 			}
 		})
 	}

@@ -1,6 +1,7 @@
 package milter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,17 +61,11 @@ type Server struct {
 
 // NewServer makes a server that listens nowhere yet.
 func NewServer(config Config) *Server {
-	if config.Logger == nil {
-		config.Logger = slog.New(slog.DiscardHandler)
-	}
-	if config.MaxConnections <= 0 {
-		config.MaxConnections = DefaultMaxConnections
-	}
-	if config.IdleGrace <= 0 {
-		config.IdleGrace = 3 * time.Second
-	}
+	config.Logger = cmp.Or(config.Logger, slog.New(slog.DiscardHandler))
+	config.MaxConnections = cmp.Or(config.MaxConnections, DefaultMaxConnections)
+	config.IdleGrace = cmp.Or(config.IdleGrace, 3*time.Second)
 	if config.NewEvaluator == nil {
-		config.NewEvaluator = policyEvaluator(config.Logger)
+		config.NewEvaluator = policyEvaluator
 	}
 	config.Limits = config.Limits.withDefaults()
 	RouteLibraryWarnings(config.Logger)
@@ -98,17 +93,12 @@ func NewServer(config Config) *Server {
 	return s
 }
 
-// policyEvaluator makes the policy's own evaluators. Only a log at level debug shows
-// traces; a connection that began at another level has none.
-func policyEvaluator(logger *slog.Logger) func(*policy.Policy, policy.Connection, policy.Answers) policy.Evaluator {
-	return func(p *policy.Policy, c policy.Connection, answers policy.Answers) policy.Evaluator {
-		s := p.NewSession(c, answers)
-		if !logger.Enabled(context.Background(), slog.LevelDebug) {
-			s.LeaveOutTraces()
-		}
-		return s
-	}
+func policyEvaluator(p *policy.Policy, c policy.Connection, answers policy.Answers) policy.Evaluator {
+	return p.NewSession(c, answers)
 }
+
+// Counters are read while it serves.
+func (s *Server) Counters() *door.Counters { return &s.counter.Counters }
 
 // Serve takes connections from ln until Shutdown, and then returns nil. It
 // closes ln. It can be called for several listeners at once.
@@ -141,11 +131,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return fmt.Errorf("shut down the milter server: %w", err)
 	}
 	return nil
-}
-
-// Stats returns the counters of this moment.
-func (s *Server) Stats() Stats {
-	return s.counter.snapshot(s.guard.active())
 }
 
 // recovered counts and logs a panic of a callback; value is what recover()

@@ -18,6 +18,15 @@ const (
 	ResolveTemp   Resolve = "TEMP"   // the PTR look-up had no answer (SERVFAIL, time-out)
 )
 
+// Known reports whether it is one of the four.
+func (r Resolve) Known() bool {
+	switch r {
+	case ResolveOK, ResolveFail, ResolveForged, ResolveTemp:
+		return true
+	}
+	return false
+}
+
 // Connection is what is known about a client once it has connected.
 type Connection struct {
 	// Addr is the client's address, unmapped; invalid for a local submission

@@ -40,7 +40,7 @@ func newDoors(r *reloader) *doors {
 	d.filter = milter.NewServer(config)
 	d.maps = socketmap.NewServer(socketmap.Config{
 		// received is what the includes of older versions ask.
-		Maps:           map[string]socketmap.Map{"milterd": d.rcpt, "access": d.access, "received": socketmap.NewReceived(current)},
+		Maps:           map[string]socketmap.Map{"milterd": d.rcpt.Lookup, "access": d.access.Lookup, "received": socketmap.Received(current)},
 		Seen:           func(client netip.Addr) { current().NAT.SeenAtMap(client) },
 		Logger:         r.logger,
 		MaxConnections: limit,
@@ -95,12 +95,8 @@ func (d *doors) shutdown(ctx context.Context) error {
 }
 
 func (d *doors) stopped(logger *slog.Logger) {
-	filter, maps := d.filter.Stats(), d.maps.Stats()
-	lookups := uint64(0)
-	for _, n := range maps.Lookups {
-		lookups += n
-	}
-	logger.Info("stopped", "connections", filter.Connections, "refused", filter.Refused+maps.Refused,
-		"malformed", filter.Malformed+maps.Malformed, "panics", filter.Panics+maps.Panics,
-		"map_connections", maps.Connections, "map_lookups", lookups)
+	filter, maps := d.filter.Counters(), &d.maps.Counters
+	logger.Info("stopped", "connections", filter.Connections.Load(), "refused", filter.Refused.Load()+maps.Refused.Load(),
+		"malformed", filter.Malformed.Load()+maps.Malformed.Load(), "panics", filter.Panics.Load()+maps.Panics.Load(),
+		"map_connections", maps.Connections.Load(), "map_lookups", d.maps.Lookups())
 }

@@ -151,7 +151,8 @@ func runHealth(o *options, stdout, stderr io.Writer) (int, error) {
 	return code, nil
 }
 
-func askDoors(config *configs.Config) []status.Answer {
+// askDoors asks the running milterd at each of its doors.
+func askDoors(config *configs.Config) []status.DoorState {
 	var doors []status.Door
 	for _, address := range config.Listen.Milter {
 		doors = append(doors, status.Door{Name: status.Filter, Address: address})

@@ -120,6 +120,9 @@ func (r *reloader) load(asked bool) error {
 			return err
 		}
 	}
+	if r.shared != nil {
+		r.shared.SetTimeout(config.Redis.Timeout)
+	}
 	r.watcher.InForce(files...)
 
 	if r.start == nil {

@@ -185,12 +185,6 @@ func (m *memory) Lookup(_ context.Context, name string, qtype uint16) dnscheck.R
 	return result
 }
 
-// LookupFresh has no answer.
-func (m *memory) LookupFresh(context.Context, string, uint16) dnscheck.Result {
-	m.missed = true
-	return dnscheck.Result{Err: dnscheck.ErrCanceled}
-}
-
 // gone is the context of a client that does not wait, so that a list without an answer
 // does not count as one that had time.
 type gone struct{ context.Context }
@@ -310,7 +304,8 @@ func (a *Answers) beginDomain(domain string) *future[policy.SenderDomain] {
 	if a.domain == nil || a.domainName != domain {
 		a.domainName = domain
 		a.domain = launch(a, a.messageContext, a.resolver, func(ctx context.Context, r dnscheck.Resolver) policy.SenderDomain {
-			return senderDomain(dnscheck.CheckMailDomain(ctx, r, domain, a.lookups.Mail))
+			found := dnscheck.CheckMailDomain(ctx, r, domain, a.lookups.Mail)
+			return policy.SenderDomain{Status: domainStatus[found.Status], Detail: found.String()}
 		})
 	}
 	return a.domain
@@ -342,11 +337,6 @@ func reverseDNS(rev dnscheck.IPRev, generic *dnscheck.Generic) policy.ReverseDNS
 
 var rdnsStatus = map[dnscheck.IPRevStatus]policy.RDNSStatus{
 	dnscheck.IPRevPass: policy.RDNSPass, dnscheck.IPRevFail: policy.RDNSMismatch, dnscheck.IPRevPermError: policy.RDNSNone,
-}
-
-// senderDomain puts a mail domain's result into the policy's terms.
-func senderDomain(d dnscheck.MailDomain) policy.SenderDomain {
-	return policy.SenderDomain{Status: domainStatus[d.Status], Detail: d.String()}
 }
 
 // domainStatus has no status for an invalid name: no mail can be delivered to it, as to

@@ -118,7 +118,6 @@ func listenUnix(path string, mode os.FileMode, group string) (net.Listener, erro
 // reach the sockets, and only the owner may put another in their place.
 const directoryMode os.FileMode = 0o750
 
-// makeDirectory makes the directory of a socket.
 func makeDirectory(dir string, gid int) error {
 	if err := os.Mkdir(dir, directoryMode); err != nil {
 		if errors.Is(err, os.ErrNotExist) {
@@ -138,7 +137,6 @@ func makeDirectory(dir string, gid int) error {
 	return os.Chmod(dir, directoryMode)
 }
 
-// place gives a bound socket its mode, group and name.
 func place(ln *net.UnixListener, temporary, path string, mode os.FileMode, gid int) (*unixSocket, error) {
 	if gid >= 0 {
 		if err := os.Lchown(temporary, -1, gid); err != nil {

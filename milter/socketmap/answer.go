@@ -28,19 +28,10 @@ type Answer struct {
 	Value string
 }
 
-// Map answers the look-ups of one map.
-type Map interface {
-	// Lookup answers one key, as the client sent it: any octets at all, of a
-	// bounded length. It must be safe for concurrent use and must answer in good
-	// time, as an SMTP client waits. ctx ends when the server does.
-	Lookup(ctx context.Context, key string) Answer
-}
-
-// MapFunc is a function as a Map.
-type MapFunc func(ctx context.Context, key string) Answer
-
-// Lookup calls f.
-func (f MapFunc) Lookup(ctx context.Context, key string) Answer { return f(ctx, key) }
+// Map answers the look-ups of one map, of a key as the client sent it: any octets at all, of
+// a bounded length. It must be safe for concurrent use and must answer in good time, as an
+// SMTP client waits. ctx ends when the server does.
+type Map func(ctx context.Context, key string) Answer
 
 // maxValue bounds the value in an answer. A line of an access table fits in, and
 // sendmail has room for less.

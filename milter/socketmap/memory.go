@@ -22,25 +22,13 @@ func withMemory(ctx context.Context, m *memory) context.Context {
 	return context.WithValue(ctx, memoryKey{}, m)
 }
 
-// memoryOf is the memory of the connection that a look-up came on, nil for none.
+// memoryOf is the memory of the connection that a look-up came on; one that came on none
+// has an empty one.
 func memoryOf(ctx context.Context) *memory {
-	m, _ := ctx.Value(memoryKey{}).(*memory)
-	return m
-}
-
-// asked is the last question, nil if there was none.
-func (m *memory) asked() *question {
-	if m == nil {
-		return nil
+	if m, ok := ctx.Value(memoryKey{}).(*memory); ok {
+		return m
 	}
-	return m.question
-}
-
-// remember keeps a question for the look-ups after it.
-func remember(ctx context.Context, q *question) {
-	if m := memoryOf(ctx); m != nil {
-		m.question = q
-	}
+	return new(memory)
 }
 
 // shortened reports whether sendmail has made a key of the one before by taking the
@@ -48,8 +36,8 @@ func remember(ctx context.Context, q *question) {
 // rest can read as another address: IPv6:2001:db8::1:8 becomes IPv6:2001:db8::1,
 // which is no client's.
 func shortened(ctx context.Context, key string) bool {
-	m := memoryOf(ctx)
-	return m != nil && strings.Contains(m.previous, "::") && strings.HasPrefix(addressIn(m.previous), addressIn(key)+":")
+	previous := memoryOf(ctx).previous
+	return strings.Contains(previous, "::") && strings.HasPrefix(addressIn(previous), addressIn(key)+":")
 }
 
 // addressIn is a key without its tag.

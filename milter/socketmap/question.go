@@ -50,7 +50,6 @@ const (
 // a longer one has no end.
 const maxQuestion = 1023
 
-// question is what sendmail says about one recipient.
 type question struct {
 	queueID   string
 	client    policy.Connection
@@ -119,10 +118,7 @@ func clientOfQuestion(f []string) (c policy.Connection, err error) {
 			return c, errors.New("the question does not say who the client is")
 		}
 	}
-	switch r := policy.Resolve(f[fieldResolve]); r {
-	case "", policy.ResolveOK, policy.ResolveFail, policy.ResolveForged, policy.ResolveTemp:
-		c.Resolve = r
-	default:
+	if c.Resolve = policy.Resolve(f[fieldResolve]); c.Resolve != "" && !c.Resolve.Known() {
 		return c, errors.New("the question says of the client's name what is not known")
 	}
 	if port := f[fieldDaemonPort]; port != "" {

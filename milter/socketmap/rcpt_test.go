@@ -132,7 +132,7 @@ func TestTheTableNamesTheMessageThatItRefuses(t *testing.T) {
 	p := asked(t)
 	p.Shadow = true
 	current := always(p, nil)
-	ts := serve(t, Config{Maps: map[string]Map{"milterd": NewRcpt(current, log.Logger()), "access": NewAccess(current, log.Logger())}})
+	ts := serve(t, Config{Maps: map[string]Map{"milterd": NewRcpt(current, log.Logger()).Lookup, "access": NewAccess(current, log.Logger()).Lookup}})
 	c := dial(t, ts.addr)
 	for _, to := range []string{"x@other.example", "y@other.example"} {
 		c.ask("milterd "+ask(map[int]string{fieldAddr: "192.0.2.66", fieldRecipient: "<" + to + ">"}), "OK SHOW NONE")

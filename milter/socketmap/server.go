@@ -1,6 +1,7 @@
 package socketmap
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
 
 	"milterd/milter/door"
@@ -53,15 +55,15 @@ type Config struct {
 
 // Server answers MTAs. Its methods are safe for concurrent use.
 type Server struct {
-	config  Config
-	logger  *slog.Logger
-	counter door.Counters
-	panics  door.PanicLog
+	config Config
+	logger *slog.Logger
+	// Counters are read while it serves.
+	Counters door.Counters
+	panics   door.PanicLog
+	// unknown is what answers for all maps that there are not.
 	maps    map[string]*servedMap
-	unknown mapCounters
-	// unknownAnswer is given for a map that there is not.
-	unknownAnswer Answer
-	notes         *notes
+	unknown *servedMap
+	notes   *notes
 
 	// ctx is that of the look-ups.
 	ctx    context.Context
@@ -74,29 +76,23 @@ type Server struct {
 	running   sync.WaitGroup // the connections, and the calls of Serve
 }
 
-// servedMap is a map and its counters.
+// servedMap is a map, and how often it gave each status.
 type servedMap struct {
-	Map
-	counter mapCounters
+	lookUp   Map
+	statuses map[Status]*atomic.Uint64
+}
+
+func newServedMap(m Map) *servedMap {
+	return &servedMap{m, map[Status]*atomic.Uint64{OK: new(atomic.Uint64), NotFound: new(atomic.Uint64), Temp: new(atomic.Uint64)}}
 }
 
 // NewServer makes a server that listens nowhere yet.
 func NewServer(config Config) *Server {
-	if config.Logger == nil {
-		config.Logger = slog.New(slog.DiscardHandler)
-	}
-	if config.MaxConnections <= 0 {
-		config.MaxConnections = DefaultMaxConnections
-	}
-	if config.IdleTimeout <= 0 {
-		config.IdleTimeout = DefaultIdleTimeout
-	}
-	if config.TransferTimeout <= 0 {
-		config.TransferTimeout = 10 * time.Second
-	}
-	if config.IdleGrace <= 0 {
-		config.IdleGrace = 100 * time.Millisecond
-	}
+	config.Logger = cmp.Or(config.Logger, slog.New(slog.DiscardHandler))
+	config.MaxConnections = cmp.Or(config.MaxConnections, DefaultMaxConnections)
+	config.IdleTimeout = cmp.Or(config.IdleTimeout, DefaultIdleTimeout)
+	config.TransferTimeout = cmp.Or(config.TransferTimeout, 10*time.Second)
+	config.IdleGrace = cmp.Or(config.IdleGrace, 100*time.Millisecond)
 	s := &Server{
 		config:    config,
 		logger:    config.Logger,
@@ -106,10 +102,10 @@ func NewServer(config Config) *Server {
 		listeners: make(map[*door.Listener]struct{}),
 	}
 	for name, m := range config.Maps {
-		s.maps[name] = &servedMap{Map: m}
+		s.maps[name] = newServedMap(m)
 	}
 	names := strings.Join(slices.Sorted(maps.Keys(config.Maps)), ", ")
-	s.unknownAnswer = Answer{Temp, "no map of this name, there are: " + names}
+	s.unknown = newServedMap(func(context.Context, string) Answer { return Answer{Temp, "no map of this name, there are: " + names} })
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
@@ -118,7 +114,7 @@ func NewServer(config Config) *Server {
 // closes ln. It can be called for several listeners at once.
 func (s *Server) Serve(ln net.Listener) error {
 	listener := door.NewListener(ln, func(err error, pause time.Duration) {
-		s.counter.AcceptErrors.Add(1)
+		s.Counters.AcceptErrors.Add(1)
 		s.logger.Warn("accept map connection, trying again", "error", err, "pause", pause)
 	})
 	defer listener.Close()
@@ -158,8 +154,8 @@ func (s *Server) removeListener(ln *door.Listener) (closing bool) {
 // admit begins to serve a connection, or closes it when there are too many. Closed
 // at once, sendmail answers its SMTP client 451 without delay.
 func (s *Server) admit(raw net.Conn) {
-	s.counter.Connections.Add(1)
-	c := newConn(s, raw)
+	s.Counters.Connections.Add(1)
+	c := &conn{server: s, raw: raw}
 	s.mu.Lock()
 	refused := len(s.conns) >= s.config.MaxConnections
 	if !refused {
@@ -172,7 +168,7 @@ func (s *Server) admit(raw net.Conn) {
 	}
 	s.mu.Unlock()
 	if refused {
-		s.counter.Refused.Add(1)
+		s.Counters.Refused.Add(1)
 		s.notes.warn(s.logger, noteRefused, "map connection refused: too many connections", "limit", s.config.MaxConnections, "peer", door.PeerName(raw))
 		raw.Close()
 	}
@@ -182,6 +178,40 @@ func (s *Server) remove(c *conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
+}
+
+// Register has a registry read the server's counters.
+func (s *Server) Register(r prometheus.Registerer) {
+	s.Counters.Register(r, "map", s.active)
+	s.unknown.register(r, "unknown")
+	for name, m := range s.maps {
+		m.register(r, name)
+	}
+}
+
+func (m *servedMap) register(r prometheus.Registerer, name string) {
+	for status, n := range m.statuses {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "milterd_map_lookups_total", Help: "Look-ups of sendmail's rules, by map (unknown: one that there is not) and answer.",
+			ConstLabels: prometheus.Labels{"map": name, "status": string(status)},
+		}, func() float64 { return float64(n.Load()) }))
+	}
+}
+
+// Lookups is how many look-ups were answered.
+func (s *Server) Lookups() (n uint64) {
+	for _, m := range append(slices.Collect(maps.Values(s.maps)), s.unknown) {
+		for _, answered := range m.statuses {
+			n += answered.Load()
+		}
+	}
+	return n
+}
+
+func (s *Server) active() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
 }
 
 // Shutdown stops accepting, goes on answering for Config.IdleGrace, and then closes
@@ -226,16 +256,16 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) answer(ctx context.Context, name, key string) Answer {
 	m, ok := s.maps[name]
 	if !ok {
-		s.unknown.count(Temp)
+		s.unknown.statuses[Temp].Add(1)
 		s.notes.warn(s.logger, noteUnknown, "look-up in a map that does not exist", "map", shown(name))
-		return s.unknownAnswer
+		return s.unknown.lookUp(ctx, key)
 	}
-	a := s.lookup(ctx, m, name, key)
+	a := s.lookup(ctx, m.lookUp, name, key)
 	if problem := a.problem(); problem != "" {
 		s.notes.warn(s.logger, noteUnusable, "an answer cannot be given: "+problem, "map", name, "key", shown(key))
 		a = Answer{Temp, "an answer that cannot be given"}
 	}
-	m.counter.count(a.Status)
+	m.statuses[a.Status].Add(1)
 	if s.logger.Enabled(s.ctx, slog.LevelDebug) {
 		s.logger.Debug("map look-up", "map", name, "key", shown(key), "status", string(a.Status), "value", shown(access.Shown(key, a.Value)))
 	}
@@ -246,12 +276,12 @@ func (s *Server) answer(ctx context.Context, name, key string) Answer {
 func (s *Server) lookup(ctx context.Context, m Map, name, key string) (a Answer) {
 	defer func() {
 		if value := recover(); value != nil {
-			s.counter.Panics.Add(1)
+			s.Counters.Panics.Add(1)
 			s.panics.Log(s.logger, "map look-up panicked", value, "map", name, "key", shown(key))
 			a = Answer{Temp, "internal error"}
 		}
 	}()
-	return m.Lookup(ctx, key)
+	return m(ctx, key)
 }
 
 // maxLogged is how much of a name or key the log shows.

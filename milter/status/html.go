@@ -50,7 +50,6 @@ func (v *view) query(text string, private bool) string {
 	return query.Encode()
 }
 
-// report answers with the report as JSON, or as a page.
 func (p Page) report(w http.ResponseWriter, request *http.Request) {
 	access := p.Access()
 	if access.refuse(w, request) {

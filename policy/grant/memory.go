@@ -173,9 +173,6 @@ func (m *Memory) Len() int {
 // Known says no: a Memory can always be asked.
 func (*Memory) Known(netip.Addr) bool { return false }
 
-// Remote says no.
-func (*Memory) Remote() bool { return false }
-
 // Failures are none.
 func (*Memory) Failures() uint64 { return 0 }
 

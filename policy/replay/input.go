@@ -251,7 +251,6 @@ const (
 	maxExpanded  = 64 << 20
 )
 
-// unpacker reads decompressed data.
 type unpacker struct {
 	r      io.Reader
 	packed *counter
@@ -277,7 +276,6 @@ func unpackError(err error) error {
 	return fmt.Errorf("compressed data: %w", err)
 }
 
-// counter counts what is read, of this file and of all.
 type counter struct {
 	io.Reader
 	n   int64

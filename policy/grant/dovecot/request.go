@@ -128,7 +128,8 @@ func (s *Server) report(ctx context.Context, r report) {
 		return
 	}
 	addr, err := netip.ParseAddr(r.Remote)
-	if !readsMail(r.Protocol) || err != nil || addr.Zone() != "" || r.Login == "" || strings.EqualFold(r.Login, "anonymous") {
+	readsMail := r.Protocol == "imap" || r.Protocol == "pop3"
+	if !readsMail || err != nil || addr.Zone() != "" || r.Login == "" || strings.EqualFold(r.Login, "anonymous") {
 		s.count.ignored.Add(1)
 		return
 	}
@@ -138,6 +139,3 @@ func (s *Server) report(ctx context.Context, r report) {
 		s.count.failed.Add(1)
 	}
 }
-
-// readsMail says that a login over the protocol announces a client that reads mail.
-func readsMail(protocol string) bool { return protocol == "imap" || protocol == "pop3" }

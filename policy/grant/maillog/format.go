@@ -3,8 +3,10 @@ package maillog
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -24,14 +26,11 @@ type Login struct {
 // one is no login, whatever it looks like.
 type Parser func(line string) (Login, bool)
 
-// Format is the way in which a server logs logins. The zero value is none.
+// Format is the way in which a server logs logins.
 type Format struct {
-	name  string
+	name  string // one of parsers, or regexpName
 	parse func() Parser
 }
-
-// Name is the name of the format: one of Names, or regexp.
-func (f Format) Name() string { return f.name }
 
 // Parser begins to read a log.
 func (f Format) Parser() Parser {
@@ -60,32 +59,28 @@ const (
 // regexpName is the name of the formats that Pattern makes.
 const regexpName = "regexp"
 
-// Named is the format of a server: see Names.
+// parsers are the formats that Named knows.
+var parsers = map[string]func() Parser{
+	"courier": newCourierParser,
+	"cyrus":   stateless(parseCyrus),
+	"dovecot": stateless(parseDovecot),
+	"qpopper": stateless(parseQpopper),
+	"uw":      stateless(parseUW),
+}
+
+// Named is the format of a server.
 func Named(name string) (Format, error) {
-	// A switch and not a table: there is nothing that could be changed.
-	switch name {
-	case "dovecot":
-		return stateless(name, parseDovecot), nil
-	case "qpopper":
-		return stateless(name, parseQpopper), nil
-	case "uw":
-		return stateless(name, parseUW), nil
-	case "courier":
-		return Format{name: name, parse: newCourierParser}, nil
-	case "cyrus":
-		return stateless(name, parseCyrus), nil
-	case regexpName:
+	if parse := parsers[name]; parse != nil {
+		return Format{name, parse}, nil
+	}
+	if name == regexpName {
 		return Format{}, errors.New("login format regexp: expected a pattern with it")
 	}
-	return Format{}, fmt.Errorf("login format %q, expected %s or regexp with a pattern", name, strings.Join(Names(), ", "))
+	names := slices.Sorted(maps.Keys(parsers))
+	return Format{}, fmt.Errorf("login format %q, expected %s or regexp with a pattern", name, strings.Join(names, ", "))
 }
 
-// Names lists the formats that Named knows.
-func Names() []string { return []string{"courier", "cyrus", "dovecot", "qpopper", "uw"} }
-
-func stateless(name string, parse Parser) Format {
-	return Format{name: name, parse: func() Parser { return parse }}
-}
+func stateless(parse Parser) func() Parser { return func() Parser { return parse } }
 
 // The groups of a Pattern.
 const (
@@ -136,14 +131,14 @@ func Pattern(expr string) (Format, error) {
 	if err != nil {
 		return Format{}, fmt.Errorf("login pattern: %w", err)
 	}
-	return stateless(regexpName, func(line string) (Login, bool) {
+	return Format{regexpName, stateless(func(line string) (Login, bool) {
 		login, ok := matchPattern(greedy, line)
 		if !ok {
 			return Login{}, false
 		}
 		other, ok := matchPattern(lazy, line)
 		return login, ok && other.Addr == login.Addr
-	}), nil
+	})}, nil
 }
 
 func matchPattern(pattern *regexp.Regexp, line string) (Login, bool) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -14,6 +16,8 @@ type Client struct {
 	config  Config
 	client  redis.UniversalClient
 	breaker breaker
+	// timeout bounds an operation: see SetTimeout.
+	timeout atomic.Int64
 	// node is the node of a cluster that has a key.
 	node func(ctx context.Context, key string) (*redis.Client, error)
 }
@@ -29,6 +33,7 @@ func Open(c Config) (*Client, error) {
 		return nil, fmt.Errorf("redis: %w", err)
 	}
 	opened := &Client{config: c, breaker: breaker{now: c.Now}}
+	opened.SetTimeout(c.Timeout)
 	if c.clustered() {
 		cluster := redis.NewClusterClient(options.Cluster())
 		opened.client, opened.node = cluster, cluster.MasterForKey
@@ -43,6 +48,9 @@ func Open(c Config) (*Client, error) {
 	opened.client, opened.node = server, func(context.Context, string) (*redis.Client, error) { return server, nil }
 	return opened, nil
 }
+
+// SetTimeout bounds operations from now on, instead of Config.Timeout.
+func (c *Client) SetTimeout(timeout time.Duration) { c.timeout.Store(int64(timeout)) }
 
 // Close closes the connections.
 func (c *Client) Close() error {
@@ -66,7 +74,7 @@ func (c *Client) do(ctx context.Context, what string, operation func(context.Con
 	if !c.breaker.allow() {
 		return fmt.Errorf("redis: %s: %w", what, ErrUnavailable)
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(c.timeout.Load()))
 	defer cancel()
 	err := recovered(ctx, operation)
 	c.breaker.done(err)

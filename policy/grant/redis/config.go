@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -55,19 +56,15 @@ const (
 	poolSize = 32
 	// maxPrefix bounds a prefix, in octets.
 	maxPrefix = 128
+	// maxTimeout bounds what the library does for no operation, such as asking again which
+	// node of a cluster has what; operations end with their contexts.
+	maxTimeout = 5 * time.Second
 )
 
 // withDefaults fills in what was left out, and refuses what cannot be.
 func (c Config) withDefaults() (Config, error) {
-	if c.Prefix == "" {
-		c.Prefix = DefaultPrefix
-	}
-	if c.Timeout == 0 {
-		c.Timeout = DefaultTimeout
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
+	c.Prefix, c.Timeout = cmp.Or(c.Prefix, DefaultPrefix), cmp.Or(c.Timeout, DefaultTimeout)
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -97,7 +94,7 @@ func (c Config) options() (*redis.UniversalOptions, error) {
 		Username: c.Username, Password: c.Password, DB: c.DB,
 		// A caller waits once: the breaker decides about trying again.
 		MaxRetries: -1, DialerRetries: 1,
-		DialTimeout: c.Timeout, ReadTimeout: c.Timeout, WriteTimeout: c.Timeout, PoolTimeout: c.Timeout,
+		DialTimeout: maxTimeout, ReadTimeout: maxTimeout, WriteTimeout: maxTimeout, PoolTimeout: maxTimeout,
 		ContextTimeoutEnabled: true,
 		PoolSize:              poolSize, MaxActiveConns: poolSize, PipelinePoolSize: -1,
 		// A value and what pipelines need is small.

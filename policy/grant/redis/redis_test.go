@@ -117,7 +117,7 @@ func TestDeadServerIsTemporaryAndItsReturnIsSeen(t *testing.T) {
 			s := startServer(t)
 			var log testkit.Log
 			store := s.open(func(c *redis.Config) { c.Timeout = 200 * time.Millisecond })
-			k, err := grant.New(grant.Config{Store: store, Timeout: 200 * time.Millisecond, Logger: log.Logger()})
+			k, err := grant.New(grant.Config{Store: store, Logger: log.Logger()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -157,6 +157,19 @@ func TestDeadServerIsTemporaryAndItsReturnIsSeen(t *testing.T) {
 				t.Errorf("log:\n%s", log.String())
 			}
 		})
+	}
+}
+
+func TestATimeoutThatIsChangedCounts(t *testing.T) {
+	clock := testkit.NewClock(time.Now())
+	store := startServer(t).open(func(c *redis.Config) { c.Timeout, c.Now = time.Nanosecond, clock.Now })
+	if err := store.Ping(t.Context()); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("with no time: %v", err)
+	}
+	store.SetTimeout(testkit.Patience)
+	clock.Advance(time.Minute)
+	if err := store.Ping(t.Context()); err != nil {
+		t.Errorf("with more time: %v", err)
 	}
 }
 

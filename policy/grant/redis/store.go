@@ -163,7 +163,7 @@ func (s *Store) DeleteUser(ctx context.Context, user string) ([]netip.Addr, erro
 // page is how many keys a List asks for at a time.
 const page = 500
 
-// List calls fn for each grant. Each page of keys has Config.Timeout; a grant may
+// List calls fn for each grant. Each page of keys has the time of one operation; a grant may
 // be told twice while the server's table of keys is growing or shrinking.
 func (s *Store) List(ctx context.Context, fn func(grant.Grant) bool) error {
 	prefix := s.prefix + "addr:"
@@ -300,6 +300,3 @@ const maxMilli = 253402300799999
 
 // Len says that the number of grants is not known: the server is not asked for it.
 func (s *Store) Len() int { return -1 }
-
-// Remote says that the server cannot always be asked.
-func (s *Store) Remote() bool { return true }

@@ -114,7 +114,7 @@ func openStore(c *configs.Grants, shared *redis.Client, logger *slog.Logger) (gr
 func rulesOf(config *configs.Config) grant.Config {
 	c := &config.Grants
 	rules := grant.Config{
-		Max: c.Max, TTL: c.TTL, MaxPerUser: c.MaxPerUser, Timeout: config.Redis.Timeout,
+		Max: c.Max, TTL: c.TTL, MaxPerUser: c.MaxPerUser,
 		// An empty list excludes nothing, a missing one what is usual.
 		Exclude: append([]netip.Prefix{}, c.Exclude...), Require: c.Require,
 	}
@@ -146,10 +146,6 @@ func (g *Sources) openControl(config *configs.Config) error {
 	if config.Grants.Control == "" {
 		return nil
 	}
-	server, err := control.NewServer(control.Config{Keeper: g.keeper, Limits: g.limits, Logger: g.logger})
-	if err != nil {
-		return err
-	}
 	// Who can write to it grants relays: it is for its owner alone, and for a group
 	// that the configuration names for this and nothing else.
 	mode := os.FileMode(0o600)
@@ -163,6 +159,7 @@ func (g *Sources) openControl(config *configs.Config) error {
 	listener := door.NewListener(ln, func(err error, pause time.Duration) {
 		g.logger.Warn("accept control connection, trying again", "error", err, "pause", pause)
 	})
+	server := control.NewServer(control.Config{Keeper: g.keeper, Limits: g.limits, Logger: g.logger})
 	g.add(listener.Close, func(ctx context.Context) error { return server.Serve(ctx, listener) })
 	return nil
 }
@@ -186,14 +183,14 @@ func (g *Sources) openDovecot(config *configs.Config) error {
 
 func (g *Sources) openLogs(config *configs.Config) error {
 	for _, l := range config.Grants.Logs {
-		format, err := loginFormat(l)
+		format, err := maillog.Named(l.Format)
+		if l.Regexp != "" {
+			format, err = maillog.Pattern(l.Regexp)
+		}
 		if err != nil {
 			return err
 		}
-		follower, err := maillog.New(maillog.Config{Path: l.File, Format: format, Granter: g.keeper, Logger: g.logger})
-		if err != nil {
-			return err
-		}
+		follower := maillog.New(maillog.Config{Path: l.File, Format: format, Granter: g.keeper, Logger: g.logger})
 		g.logs = append(g.logs, follower)
 		g.add(nil, func(ctx context.Context) error {
 			follower.Run(ctx)
@@ -201,13 +198,6 @@ func (g *Sources) openLogs(config *configs.Config) error {
 		})
 	}
 	return nil
-}
-
-func loginFormat(l configs.MailLog) (maillog.Format, error) {
-	if l.Regexp != "" {
-		return maillog.Pattern(l.Regexp)
-	}
-	return maillog.Named(l.Format)
 }
 
 func (g *Sources) openDRAC(config *configs.Config) error {

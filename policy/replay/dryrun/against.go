@@ -23,12 +23,12 @@ func (r *run) compare(b *block, s *replay.Session) error {
 	if err != nil {
 		return err
 	}
-	old := replay.RunUntraced(r.rules.policy, s, before)
+	old := replay.RunUntraced(r.rules.policy, s, before, nil)
 	var next replay.Outcome
 	if r.recount != nil {
 		next = r.recount.session(&b.asked, r.Against, s, after)
 	} else {
-		next = replay.RunUntraced(r.Against.policy, s, after)
+		next = replay.RunUntraced(r.Against.policy, s, after, nil)
 	}
 	changes := replay.Compare(old, next)
 	b.tally.addChanges(s, old, changes)

@@ -12,7 +12,6 @@ import (
 	"milterd/policy"
 )
 
-// describe says what a valid configuration puts in force.
 func (r *run) describe() int {
 	config, p, out := r.rules.config, r.rules.policy, r.out
 	for _, f := range config.UnsafeSockets(true) {
@@ -74,7 +73,6 @@ func (r *run) describe() int {
 	return OK
 }
 
-// describeScrub says whose mail loses the traces of its client.
 func describeScrub(mode policy.Mode, p *policy.Policy) string {
 	if !p.Scrubs() {
 		return "none"
@@ -123,7 +121,6 @@ func describeGrants(c *configs.Config) string {
 	return fmt.Sprintf("for %v from %s, %s", g.TTL, sample(sources), keeper)
 }
 
-// describeLimits says how much each may send.
 func describeLimits(c *configs.Config) string {
 	var all []string
 	for _, l := range c.Limits.Rules {
@@ -146,7 +143,6 @@ func describeLimits(c *configs.Config) string {
 	return sample(all)
 }
 
-// describeRecord says where connections are recorded.
 func describeRecord(r *configs.Record) string {
 	if r.Dir == "" {
 		return "none"
@@ -169,7 +165,6 @@ func modeInForce(all, check policy.Mode) string {
 	return string(check)
 }
 
-// describePorts says what each listener's rules come to.
 func describePorts(out io.Writer, p *policy.Policy) {
 	for _, name := range slices.Sorted(maps.Keys(p.Ports)) {
 		port := p.Ports[name]

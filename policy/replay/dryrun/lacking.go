@@ -43,13 +43,11 @@ func (l *lacking) addMore(s *replay.Session, before, after *dnscheck.Frozen) (qu
 	return l.add(s, after)
 }
 
-// merge adds the sessions of a block that comes behind the others.
 func (l *lacking) merge(block lacking) {
 	l.sessions += block.sessions
 	l.first = cmp.Or(l.first, block.first)
 }
 
-// warn says so, of so many sessions.
 func (l *lacking) warn(stderr io.Writer, sessions int) {
 	if l.sessions == 0 {
 		return

@@ -56,7 +56,6 @@ type ask struct {
 	Enforced bool   `json:"e,omitempty"`
 }
 
-// asked are the questions of one block of sessions.
 type asked struct {
 	messages []dated
 	undated  int
@@ -66,7 +65,7 @@ type asked struct {
 func (c *recount) session(to *asked, rules *Rules, s *replay.Session, answers func(policy.Connection) policy.Answers) replay.Outcome {
 	login := rules.policy.LoginOf(s.Auth)
 	all := make(map[*replay.Message]*asking)
-	outcome := replay.RunCounting(rules.policy, s, answers, func(m *replay.Message, queries []policy.LimitQuery) {
+	outcome := replay.RunUntraced(rules.policy, s, answers, func(m *replay.Message, queries []policy.LimitQuery) {
 		a := all[m]
 		if a == nil {
 			a = &asking{Login: login}
@@ -95,7 +94,6 @@ func (c *recount) session(to *asked, rules *Rules, s *replay.Session, answers fu
 	return outcome
 }
 
-// add takes the questions of a block.
 func (c *recount) add(from *asked) error {
 	c.undated += from.undated
 	for _, m := range from.messages {
@@ -132,16 +130,15 @@ type recounted struct {
 	memory *limits.Memory
 }
 
-// count counts all messages in their order.
 func (c *recount) count() (*recounted, error) {
 	r := &recounted{rules: c.rules, undated: c.undated, stops: make(map[[2]string]*stopped)}
 	err := c.messages.each(func(d dated) error {
-		r.now = time.UnixMicro(d.at).UTC()
+		r.now = time.UnixMicro(d.At).UTC()
 		if r.memory == nil {
 			r.first, r.memory = r.now, limits.NewMemory(0, func() time.Time { return r.now })
 		}
 		var a asking
-		if err := json.Unmarshal(d.data, &a); err != nil {
+		if err := json.Unmarshal(d.Data, &a); err != nil {
 			return err
 		}
 		r.last = r.now
@@ -236,7 +233,6 @@ func (r *recounted) of(limit string) []*stopped {
 	return all
 }
 
-// writeJSON writes an object a line for each that is stopped.
 func (r *recounted) writeJSON(w io.Writer) error {
 	lines := json.NewEncoder(w)
 	for i := range r.rules {
@@ -249,7 +245,6 @@ func (r *recounted) writeJSON(w io.Writer) error {
 	return nil
 }
 
-// writeText tells of each limit whom it would have stopped.
 func (r *recounted) writeText(to io.Writer) error {
 	var b strings.Builder
 	if r.messages == 0 {

@@ -10,7 +10,6 @@ import (
 	"milterd/policy/replay"
 )
 
-// tally sums up what a dry run did.
 type tally struct {
 	sessions, verdicts, expected int
 	// differences counts the expectations that are not met, or the changes; changed
@@ -32,7 +31,6 @@ func (t *tally) reset() {
 	*t = tally{kinds: t.kinds}
 }
 
-// addSession counts a session that was decided.
 func (t *tally) addSession(s *replay.Session, outcome replay.Outcome) {
 	t.sessions++
 	t.verdicts += len(outcome.Results)
@@ -55,7 +53,6 @@ func (t *tally) add(s *replay.Session, outcome replay.Outcome) {
 	}
 }
 
-// merge adds what a block of sessions behind the others came to.
 func (t *tally) merge(block *tally) {
 	t.sessions += block.sessions
 	t.verdicts += block.verdicts

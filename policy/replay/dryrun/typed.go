@@ -127,7 +127,6 @@ func withoutBrackets(address string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(address, "<"), ">")
 }
 
-// assumptions says where recipients are taken to be delivered.
 func assumptions(rcpts []replay.Rcpt) string {
 	var texts []string
 	for _, r := range rcpts {

@@ -1,7 +1,6 @@
 package record
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -43,26 +42,15 @@ func (r *Recorder) NewSession(p *policy.Policy, facts policy.Connection, answers
 	return r.sampled(p, facts, answers)
 }
 
-// sampled notes a connection if it is in the sample.
 func (r *Recorder) sampled(p *policy.Policy, facts policy.Connection, answers policy.Answers) policy.Evaluator {
 	if r.config.Sample < 1 && r.random() >= r.config.Sample {
-		return r.session(p, facts, answers)
+		return p.NewSession(facts, answers)
 	}
 	c := &conn{recorder: r, dns: answers.Record(nil), origin: origin{
 		facts: facts, began: r.config.Now(), number: r.number.Add(1), written: new(atomic.Int64),
 	}}
-	c.Evaluator = r.session(p, facts, &notedAnswers{answers, &c.grant, &c.counted})
+	c.Evaluator = p.NewSession(facts, &notedAnswers{answers, &c.grant, &c.counted})
 	return c
-}
-
-// session is the policy's own evaluator. Recordings hold no traces: only a log at level
-// debug shows them.
-func (r *Recorder) session(p *policy.Policy, facts policy.Connection, answers policy.Answers) *policy.Session {
-	s := p.NewSession(facts, answers)
-	if !r.config.Logger.Enabled(context.Background(), slog.LevelDebug) {
-		s.LeaveOutTraces()
-	}
-	return s
 }
 
 // conn notes one SMTP connection and hands everything on. It is used by one goroutine.
@@ -131,7 +119,6 @@ type said struct {
 	auth policy.Auth
 }
 
-// message is one mail transaction as it went.
 type message struct {
 	replay.Message
 	// number counts the connection's messages from 1.
@@ -211,8 +198,9 @@ func (c *conn) Mail(auth policy.Auth, m policy.Mail) policy.Verdict {
 	judged := c.judged(&v)
 	size := 2*overhead + lengths(m.From, m.Mailer, m.Host, m.Addr, auth.Type, auth.Authen, auth.Author, v.Reply.Text, c.helo) + lengths(m.Args...) +
 		lengths(c.tls.Version, c.tls.Cipher, c.tls.Verify, c.tls.CertSubject, c.tls.CertIssuer)
-	if v.Action.Accepts() {
-		c.transactionID, c.transaction = c.messageID, c.recorder.transactions.begin(c.messageID, c.facts.Addr, c.dns)
+	if v.Action.Accepts() && c.messageID != "" {
+		c.transactionID, c.transaction = c.messageID, &transaction{client: c.facts.Addr.Unmap(), dns: c.dns}
+		c.recorder.transactions.Store(c.transactionID, c.transaction)
 	}
 	if c.count++; c.count > maxMessages || size > maxMessageBytes {
 		c.recorder.cut.Add(1)
@@ -241,7 +229,6 @@ func (c *conn) Rcpt(r policy.Recipient) policy.Verdict {
 	return v
 }
 
-// rcptSize is about how much is kept of a recipient.
 func rcptSize(r *policy.Recipient, v *policy.Verdict) int {
 	return overhead + lengths(r.To, r.Mailer, r.Host, r.Addr, v.Reply.Text) + lengths(r.Args...)
 }
@@ -288,7 +275,6 @@ func (c *conn) Close() {
 	c.Evaluator.Close()
 }
 
-// queueMessages queues the messages so far.
 func (c *conn) queueMessages() {
 	c.leave()
 	if len(c.messages) == 0 {
@@ -359,7 +345,6 @@ func (c *conn) fits(m *message, size int) bool {
 	return true
 }
 
-// cut ends what is kept of a message.
 func (c *conn) cut(m *message) {
 	m.cut = true
 	c.recorder.cut.Add(1)

@@ -60,7 +60,6 @@ func (k *keeper) run() {
 	k.tidy()
 }
 
-// tidy goes through the directory once.
 func (k *keeper) tidy() {
 	err := k.compressAll()
 	err = errors.Join(err, k.removeOldest())
@@ -99,13 +98,11 @@ func (k *keeper) ours() ([]string, error) {
 	return names, nil
 }
 
-// owns reports whether a file is one of our user's.
 func (k *keeper) owns(info fs.FileInfo) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	return ok && stat.Uid == k.uid
 }
 
-// free makes sure that no file of another user has the name.
 func (k *keeper) free(path string) error {
 	info, err := os.Lstat(path)
 	if err != nil && errors.Is(err, fs.ErrNotExist) {
@@ -120,7 +117,6 @@ func (k *keeper) free(path string) error {
 // errInUse: a file is written to, or is none of ours.
 var errInUse = errors.New("in use")
 
-// claim opens a file and takes its lock.
 func (k *keeper) claim(path string) (file *os.File, size int64, err error) {
 	file, err = os.OpenFile(path, os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -257,7 +253,6 @@ func wholeLines(file io.ReaderAt, size int64) (int64, error) {
 	return 0, nil
 }
 
-// removeOldest removes the oldest finished files beyond those that are kept.
 func (k *keeper) removeOldest() error {
 	dir, keep := k.recorder.config.Dir, k.recorder.config.Keep
 	if keep == 0 {
@@ -273,7 +268,6 @@ func (k *keeper) removeOldest() error {
 	return err
 }
 
-// inUse reports whether a file is written to, or is about to be.
 func (k *keeper) inUse(path string) bool {
 	if !strings.HasSuffix(path, ".jsonl") {
 		return false

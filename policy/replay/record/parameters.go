@@ -25,7 +25,6 @@ var plainArgs = map[string]*regexp.Regexp{
 	"RRVS":        regexp.MustCompile(`(?i)^=[0-9:.T+-]{1,35}Z?(;[CR])?$`),
 }
 
-// args hides what ESMTP parameters say about people.
 func (m *messageRedactor) args(args []string) []string {
 	if m.redactor == nil || len(args) == 0 {
 		return args
@@ -88,7 +87,6 @@ func (m *messageRedactor) identity(s string) string {
 	return m.address(s)
 }
 
-// toXtext encodes xtext.
 func toXtext(s string) string {
 	var b strings.Builder
 	for _, c := range []byte(s) {
@@ -110,7 +108,6 @@ func (m *messageRedactor) auth(a policy.Auth) replay.Auth {
 	return replay.Auth{Type: a.Type, Authen: hide(a.Authen), Author: hide(a.Author), SSF: a.SSF}
 }
 
-// wholly hides a text, if there is one.
 func (m *messageRedactor) wholly(s string) string {
 	if s == "" {
 		return s

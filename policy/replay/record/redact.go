@@ -58,7 +58,6 @@ type messageRedactor struct {
 	fits bool
 }
 
-// message begins with a message.
 func (r *redactor) message() *messageRedactor {
 	if r == nil {
 		return &messageRedactor{fits: true}

@@ -19,7 +19,6 @@ type command struct {
 	ok bool
 }
 
-// size is about how many octets a command takes.
 func (c *command) size() int {
 	n := 100 + len(c.arg)
 	for _, a := range c.args {
