@@ -184,6 +184,9 @@ func (s *Session) ownAddress(a senderAddress) string {
 // FromXtext decodes xtext (RFC 3461 section 4), in which + and two hexadecimal digits
 // stand for a character. sendmail writes ${auth_authen} so.
 func FromXtext(s string) string {
+	if !strings.Contains(s, "+") {
+		return s // as nearly all are
+	}
 	return xtext.ReplaceAllStringFunc(s, func(code string) string {
 		n, _ := strconv.ParseUint(code[1:], 16, 8) // two digits
 		return string([]byte{byte(n)})
