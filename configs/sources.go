@@ -104,6 +104,9 @@ func (c *Config) askSendmail(s *sources) {
 		return
 	}
 	for _, p := range cf.Problems {
+		if p.SettledBy != "" && c.explicit(p.SettledBy) {
+			continue
+		}
 		severity := Warning
 		if p.OpenRelay {
 			severity = Severe
@@ -147,7 +150,8 @@ func (c *Config) askSendmail(s *sources) {
 	if !c.explicit("checks.relay.trust_auth_mech") {
 		s.mechanisms = cf.TrustAuthMech
 		if len(cf.TrustAuthMech) == 0 {
-			s.warn(s.cf, 0, "no TRUST_AUTH_MECH, so AUTH does not entitle to relay; set checks.relay.trust_auth_mech if it shall")
+			offered := cmp.Or(cf.Options.Get("AuthMechanisms").Value, "LOGIN PLAIN")
+			s.find(Warning, "TRUST_AUTH_MECH(`"+offered+"')dnl", s.cf, 0, "no TRUST_AUTH_MECH, so AUTH does not entitle to relay; set checks.relay.trust_auth_mech if it shall")
 		}
 	}
 }
@@ -287,6 +291,7 @@ func (s *sources) read(what string, from class) policy.Class {
 			s.failed(what, f, err)
 			continue
 		}
+		s.checkOthers(f.path, what, 0o002)
 		entries, err := sendmail.ParseClassFile(data, f.format)
 		if err != nil {
 			s.add(f.path, 0, "%s: %v", what, err)

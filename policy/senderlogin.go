@@ -194,3 +194,16 @@ func FromXtext(s string) string {
 }
 
 var xtext = regexp.MustCompile(`\+[0-9A-F]{2}`)
+
+// ToXtext encodes text as xtext.
+func ToXtext(s string) string {
+	var b strings.Builder
+	for _, c := range []byte(s) {
+		if c < '!' || c > '~' || c == '+' || c == '=' {
+			fmt.Fprintf(&b, "+%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}

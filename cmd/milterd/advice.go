@@ -96,15 +96,9 @@ func runDoctor(o *options, stdout, _ io.Writer) (int, error) {
 	if missing != "" {
 		e.Live = append(e.Live, advice.Found(configs.Warning, o.place().File(), missing))
 	}
-	if text, err := os.ReadFile("/etc/resolv.conf"); err == nil {
-		e.Resolver = string(text)
-	}
-	for _, path := range []string{"/etc/sasl2/Sendmail.conf", "/etc/mail/sasl/Sendmail.conf.2", "/usr/local/lib/sasl2/Sendmail.conf", "/usr/lib/sasl2/Sendmail.conf"} {
-		if text, err := os.ReadFile(path); err == nil {
-			e.SASL = string(text)
-			break
-		}
-	}
+	e.Resolver = firstText("/etc/resolv.conf")
+	e.SASL = firstText("/etc/sasl2/Sendmail.conf", "/etc/mail/sasl/Sendmail.conf.2", "/usr/local/lib/sasl2/Sendmail.conf", "/usr/lib/sasl2/Sendmail.conf")
+	e.Saslauthd = firstText("/etc/default/saslauthd", "/etc/sysconfig/saslauthd", "/etc/rc.conf")
 	for _, answer := range askDoors(config) {
 		if !answer.Well() {
 			f := advice.Found(configs.Severe, answer.Address, answer.String()+": mail is put off, or passes unfiltered")
@@ -122,6 +116,16 @@ func runDoctor(o *options, stdout, _ io.Writer) (int, error) {
 		return int(configs.Severe), fmt.Errorf("write results: %w", err)
 	}
 	return gravity(findings), nil
+}
+
+// firstText is the text of the first of these files that can be read.
+func firstText(paths ...string) string {
+	for _, path := range paths {
+		if text, err := os.ReadFile(path); err == nil {
+			return string(text)
+		}
+	}
+	return ""
 }
 
 // unreadable is what the user that milterd runs as cannot read or write, as -check finds

@@ -98,5 +98,5 @@ func (d *doors) stopped(logger *slog.Logger) {
 	filter, maps := d.filter.Counters(), &d.maps.Counters
 	logger.Info("stopped", "connections", filter.Connections.Load(), "refused", filter.Refused.Load()+maps.Refused.Load(),
 		"malformed", filter.Malformed.Load()+maps.Malformed.Load(), "panics", filter.Panics.Load()+maps.Panics.Load(),
-		"map_connections", maps.Connections.Load(), "map_lookups", d.maps.Lookups())
+		"map_connections", maps.Connections.Load(), "map_lookups", d.maps.Lookups.Load())
 }

@@ -101,10 +101,11 @@ func lookAtNumber(e entry) hint {
 	return none
 }
 
-// The shortest networks that RELAY may stand for without a warning.
+// RELAY for a network with a shorter prefix is for nearly everybody (shortest), or for more
+// than one site has (widest).
 const (
-	shortest4 = 8
-	shortest6 = 16
+	shortest4, shortest6 = 8, 16
+	widest4, widest6     = 16, 20
 )
 
 // lookAtRelay finds RELAY for nearly everybody.
@@ -116,9 +117,8 @@ func lookAtRelay(e entry) hint {
 		network, _, _ := parseNetwork(e.rest)
 		return lookAtRelayed(network)
 	}
-	// sendmail looks the first octet up for a whole /8.
-	if octet, err := strconv.ParseUint(e.rest, 10, 8); err == nil && (e.tag == "connect" || e.tag == "") {
-		return lookAtRelayed(netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(octet)}), 8))
+	if network, ok := FirstPart(e.rest); ok && (e.tag == "connect" || e.tag == "") {
+		return lookAtRelayed(network)
 	}
 	if strings.Contains(e.rest, ".") {
 		return none
@@ -130,15 +130,33 @@ func lookAtRelay(e entry) hint {
 	return none
 }
 
+// FirstPart is the network that sendmail takes the first part of an address alone for: 198 is
+// 198.0.0.0/8, and IPv6:2001 is 2001::/16.
+func FirstPart(key string) (network netip.Prefix, ok bool) {
+	if octet, err := strconv.ParseUint(key, 10, 8); err == nil {
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(octet)}), 8), true
+	}
+	group, is6 := strings.CutPrefix(Fold(key), "ipv6:")
+	if !is6 || strings.Contains(group, ":") {
+		return netip.Prefix{}, false
+	}
+	network, err := netip.ParsePrefix(group + "::/16")
+	return network, err == nil
+}
+
 // lookAtRelayed finds networks that no one site has.
 func lookAtRelayed(network netip.Prefix) hint {
 	addr := network.Addr()
 	switch {
-	case network.Bits() == 8 && (addr.IsPrivate() || addr.IsLoopback()):
+	case network.Bits() >= 8 && (addr.IsPrivate() || addr.IsLoopback() || addr.IsLinkLocalUnicast()):
 	case addr.Is4() && network.Bits() == 8:
 		return hint{hintOpen, fmt.Sprintf("OPEN RELAY: RELAY for the whole of %s, 16 million addresses; a network of your own has more octets, such as 203.0.113", network)}
 	case addr.Is4() && network.Bits() < shortest4 || addr.Is6() && network.Bits() < shortest6:
 		return hint{hintOpen, fmt.Sprintf("OPEN RELAY: RELAY for %s, which is nearly everybody", network)}
+	case addr.Is4() && network.Bits() < widest4:
+		return hint{hintOpen, fmt.Sprintf("OPEN RELAY: RELAY for the whole of %s; a network of your own has more octets, such as 203.0.113", network)}
+	case addr.Is6() && network.Bits() < widest6:
+		return hint{hintOpen, fmt.Sprintf("OPEN RELAY: RELAY for the whole of %s, which thousands of networks share; a network of your own has more groups, such as IPv6:2001:db8:1", network)}
 	}
 	return none
 }
