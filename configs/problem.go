@@ -122,9 +122,6 @@ const stockMilter = "local:/run/milterd/milter.sock"
 
 // filterLine is the one that leads to the filter door.
 func (c *Config) filterLine() string {
-	if len(c.Listen.Milter) == 0 {
-		return ""
-	}
 	address := c.Listen.Milter[0]
 	// A socket in whose place others could be has to move, too: see UnsafeSockets.
 	path, local := strings.CutPrefix(address, "local:")

@@ -207,7 +207,7 @@ func (s *Session) recipientTaken(e *evaluation) string {
 	return ""
 }
 
-// deliveredHere reports whether a recipient that is taken is one of this host's own,
+// deliveredHere reports whether a recipient that can be read is one of this host's own,
 // which sendmail knows without being told.
 func (s *Session) deliveredHere(e *evaluation) bool {
 	return s.localMailer(e.recipient.Mailer) || e.to.domain == "" || s.policy.Local.Has(e.to.domain)
