@@ -31,10 +31,10 @@ func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil
 // Finding is something that an administrator should know although the policy can be
 // used.
 type Finding struct {
+	Severity Severity `json:"severity"`
 	Problem
-	Severity Severity
 	// Cure is the line to write or the command to run, empty if Text says it.
-	Cure string
+	Cure string `json:"cure,omitempty"`
 }
 
 // FilterLine is the line of a sendmail.mc by which sendmail asks a milter at an address,
@@ -73,7 +73,7 @@ func (s *sources) severe(cure, file string, line int, format string, args ...any
 }
 
 func (s *sources) find(severity Severity, cure, file string, line int, format string, args ...any) {
-	s.findings = append(s.findings, Finding{Problem{File: file, Line: line, Text: fmt.Sprintf(format, args...)}, severity, cure})
+	s.findings = append(s.findings, Finding{severity, Problem{File: file, Line: line, Text: fmt.Sprintf(format, args...)}, cure})
 }
 
 // Policy is [Config.Examine] with the findings as lines of text.

@@ -9,11 +9,11 @@ import (
 
 // Problem is one thing wrong with a configuration or with a file it names.
 type Problem struct {
-	File string
+	File string `json:"file"`
 	// Line is the line in File, 0 if the file as a whole is meant.
-	Line int
+	Line int `json:"line,omitempty"`
 	// Text says what is wrong and what was expected.
-	Text string
+	Text string `json:"text"`
 }
 
 // String is the problem as FILE:LINE: TEXT.

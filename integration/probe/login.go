@@ -113,7 +113,7 @@ func (e *examination) wrongPassword() error {
 			return err
 		}
 		if outcomeOf(reply) == Accepted {
-			e.report.Leaks = append(e.report.Leaks, Leak{Where: "AUTH " + mechanism, What: "a user that there is not, with a wrong password, is let in", Text: reply.String()})
+			e.report.leak("AUTH "+mechanism, "a user that there is not, with a wrong password, is let in", reply.String())
 		}
 		return e.matrix(&c, "after a wrong AUTH", forms[:1])
 	}

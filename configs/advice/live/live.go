@@ -134,11 +134,7 @@ func told(r *probe.Report, target string, d sendmail.Daemon) []configs.Finding {
 		if l.Where == "AUTH" {
 			severity = configs.Warning
 		}
-		text := l.Where + ": " + l.What
-		if l.Text != "" {
-			text += ": " + l.Text
-		}
-		findings = append(findings, advice.Found(severity, target, text))
+		findings = append(findings, advice.Found(severity, target, l.Said()))
 	}
 	return findings
 }
