@@ -9,9 +9,9 @@ import (
 	"milterd/configs"
 )
 
-// Found is a finding about a file, a key or a server.
-func Found(severity configs.Severity, where, text string) configs.Finding {
-	return configs.Finding{Problem: configs.Problem{File: where, Text: text}, Severity: severity}
+// Found is a finding about a file, a key or a server, with its cure if it has one.
+func Found(severity configs.Severity, where, text, cure string) configs.Finding {
+	return configs.Finding{Problem: configs.Problem{File: where, Text: text}, Severity: severity, Cure: cure}
 }
 
 // Write prints findings, each with what cures it, and how many there are; or as JSON.

@@ -249,9 +249,8 @@ func (p *parser) problem(number int, format string, args ...any) {
 
 // settled is a problem that a key of milterd's configuration does away with.
 func (p *parser) settled(key string, number int, format string, args ...any) {
-	found := problem(number, format, args...)
-	found.SettledBy = key
-	p.config.Problems = append(p.config.Problems, found)
+	p.problem(number, format, args...)
+	p.config.Problems[len(p.config.Problems)-1].SettledBy = key
 }
 
 func (p *parser) command(l line) {

@@ -140,33 +140,37 @@ func (e *examination) rightPassword() {
 
 func (e *examination) relayAs(mechanism string, client sasl.Client) Login {
 	l := Login{Mechanism: mechanism}
-	if err := e.wait(); err != nil {
+	if err := e.tryAs(client, &l); err != nil {
 		l.Reply = shown(err.Error())
-		return l
+	}
+	return l
+}
+
+// tryAs fills in what becomes of a login.
+func (e *examination) tryAs(client sasl.Client, l *Login) error {
+	if err := e.wait(); err != nil {
+		return err
 	}
 	c, err := e.secured()
 	if err != nil {
-		l.Reply = shown(err.Error())
-		return l
+		return err
 	}
 	defer c.close()
-	if e.exposed(c, mechanism) {
-		l.Reply = "is not tried: the password would be sent in clear text"
-		return l
+	if e.exposed(c, l.Mechanism) {
+		return errors.New("is not tried: the password would be sent in clear text")
 	}
 	reply, err := c.login(client)
 	if err != nil {
-		l.Reply = shown(err.Error())
-		return l
+		return err
 	}
 	l.Reply = reply.String()
 	if l.LoggedIn = reply.Code == 235; !l.LoggedIn {
-		return l
+		return nil
 	}
 	f := form{name: "plain", mail: "FROM:<" + e.sender() + ">", rcpt: plainRcpt}
-	attempt := e.try(c, "after AUTH "+mechanism, f.filled(e.o, e.own, e.addr))
+	attempt := e.try(c, "after AUTH "+l.Mechanism, f.filled(e.o, e.own, e.addr))
 	l.Relays, l.Reply = attempt.Outcome == Accepted, attempt.Reply
-	return l
+	return nil
 }
 
 // exposed reports whether a mechanism would show the password to one who listens on the
