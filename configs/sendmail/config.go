@@ -126,8 +126,8 @@ func Parse(data []byte, machine string) (*Config, error) {
 	p.class("m").add(c.Domain)
 	c.Local, c.Relay, c.OwnDomains = p.class("w").Class, p.class("R").Class, p.class("m").Class
 	c.TrustAuthMech = p.class("TrustAuthMech").Names
-	p.tellUnread()
 	c.Features = p.rules.features()
+	p.tellUnread()
 	c.Features.CompressedIPv6 = p.options.on("UseCompressedIPv6Addresses")
 	c.Probe = p.options.probe()
 	c.Submission = p.options.on("UseMSP")

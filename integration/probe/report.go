@@ -170,8 +170,9 @@ func (r *Report) Write(w io.Writer, all bool) error {
 		return err
 	}
 	fmt.Fprintf(w, "  forms: %d refused, %d put off, %d accepted, %d without an answer\n", r.count(Refused), r.count(PutOff), r.count(Accepted), r.count(NoAnswer))
+	yes := map[bool]string{true: "yes", false: "no"}
 	for _, l := range r.Logins {
-		fmt.Fprintf(w, "  AUTH %s: logged in: %s, may relay: %s (%s)\n", l.Mechanism, yes(l.LoggedIn), yes(l.Relays), l.Reply)
+		fmt.Fprintf(w, "  AUTH %s: logged in: %s, may relay: %s (%s)\n", l.Mechanism, yes[l.LoggedIn], yes[l.Relays], l.Reply)
 	}
 	words := func(list []string) string { return cmp.Or(strings.Join(list, " "), "none") }
 	fmt.Fprintf(w, "  AUTH offered in clear text: %s; inside TLS: %s\n", words(r.Mechanisms.Clear), words(r.Mechanisms.TLS))
@@ -198,13 +199,6 @@ func cut(text string) string {
 		return string(runes[:room-1]) + "…"
 	}
 	return text
-}
-
-func yes(is bool) string {
-	if is {
-		return "yes"
-	}
-	return "no"
 }
 
 // Write prints reports, or as JSON; with all also the forms that were refused.
