@@ -35,7 +35,6 @@ func (c *Config) receivedSchema() []field {
 	}
 }
 
-// portReceived takes what a listener does with the header of all its mail.
 func portReceived(p *policy.Port) func(value) {
 	rule := oneOf(&p.Received, policy.ReceivedScrub, policy.ReceivedKeep)
 	return func(v value) {
@@ -47,7 +46,6 @@ func portReceived(p *policy.Port) func(value) {
 	}
 }
 
-// headerFieldSchema takes the rule for one header field.
 func (c *Config) headerFieldSchema(name string) (field, error) {
 	if err := checkRuleName(name); err != nil {
 		return field{}, err

@@ -3,6 +3,7 @@ package milter
 import (
 	"net/netip"
 	"strconv"
+	"strings"
 
 	gomilter "github.com/d--j/go-milter"
 
@@ -61,10 +62,15 @@ func tlsState(m gomilter.Macros) policy.TLS {
 	}
 }
 
+// authState is who has logged in. sendmail writes the login in xtext, Postfix as it is.
 func authState(m gomilter.Macros) policy.Auth {
+	authen := m.Get(gomilter.MacroAuthAuthen)
+	if strings.HasPrefix(m.Get(gomilter.MacroMTAVersion), "Postfix") {
+		authen = policy.ToXtext(authen)
+	}
 	return policy.Auth{
 		Type:   m.Get(gomilter.MacroAuthType),
-		Authen: m.Get(gomilter.MacroAuthAuthen),
+		Authen: authen,
 		Author: m.Get(gomilter.MacroAuthAuthor),
 		SSF:    number(m.Get(gomilter.MacroAuthSsf), 31),
 	}

@@ -22,11 +22,9 @@ var tlsMacros = []gomilter.MacroName{
 	gomilter.MacroCertSubject, gomilter.MacroCertIssuer,
 }
 
-// wantedMacros are the macros asked for at each stage. They are fixed when the
-// server is made, before any policy is known, and the policy may be replaced
-// while a connection lives; so this is everything that any policy can use. An
-// MTA that takes no requests (before sendmail 8.14) sends what its own
-// configuration says, and the facts that it leaves out stay empty.
+// wantedMacros are the macros asked for at each stage: all that any policy can use, as the
+// policy may be replaced while a connection lives. An MTA that takes no requests (before
+// sendmail 8.14) sends what its own configuration says; other facts stay empty.
 var wantedMacros = []struct {
 	stage gomilter.MacroStage
 	names []gomilter.MacroName
@@ -34,6 +32,7 @@ var wantedMacros = []struct {
 	{gomilter.StageConnect, []gomilter.MacroName{
 		gomilter.MacroClientAddr, gomilter.MacroClientName, gomilter.MacroClientPTR, macroClientResolve,
 		gomilter.MacroDaemonName, gomilter.MacroDaemonPort, gomilter.MacroDaemonAddr, macroDaemonFlags,
+		gomilter.MacroMTAVersion,
 	}},
 	{gomilter.StageHelo, tlsMacros},
 	{gomilter.StageMail, append([]gomilter.MacroName{

@@ -20,9 +20,8 @@ import (
 // DefaultMaxConnections is the connection limit if Config names none.
 const DefaultMaxConnections = 4096
 
-// idleTimeout is how long an MTA may be silent between two frames: libmilter's
-// own (MI_TIMEOUT), a little above the two hours that sendmail lets an SMTP
-// client be silent.
+// idleTimeout is how long an MTA may be silent between two frames: libmilter's own
+// (MI_TIMEOUT), above the two hours that sendmail lets an SMTP client be silent.
 const idleTimeout = 7210 * time.Second
 
 // Config is what a Server needs. Current is required.
@@ -111,18 +110,13 @@ func (s *Server) Serve(ln net.Listener) error {
 	return nil
 }
 
-// Shutdown stops accepting and ends the connections, politely: a message in
-// progress (between MAIL and its last answer) goes on to its verdict, within
-// the time that ctx gives. What is still open then is cut off, and Shutdown
-// returns ctx's error.
+// Shutdown stops accepting and ends the connections: a message in progress (between MAIL
+// and its last answer) goes on to its verdict, within the time that ctx gives. What is still
+// open then is cut off, and Shutdown returns ctx's error.
 //
-// Connections that are not in the middle of a message stay open for
-// Config.IdleGrace and are then closed, each as soon as its message is done.
-// SMTP clients may be silent for hours, so there is no waiting for them; and
-// while they are waited for, new ones get no answer. sendmail treats the
-// loss as its F= equate says: with F=T, the next MAIL of such a client is
-// answered 451 and its mail comes again, so nothing is lost and nothing gets
-// in unfiltered.
+// Connections that are not in the middle of a message stay open for Config.IdleGrace only, as
+// SMTP clients may be silent for hours. With F=T the next MAIL of such a client is answered
+// 451 and its mail comes again.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.guard.stopAccepting()
 	timer := time.AfterFunc(s.config.IdleGrace, s.guard.releaseIdle)
@@ -147,12 +141,10 @@ func (s *Server) recovered(callback string, value any, attrs ...any) bool {
 
 var libraryWarnings sync.Once
 
-// RouteLibraryWarnings sends the warnings of the go-milter library to logger,
-// at level Debug: what they tell of, a peer that breaks the protocol or
-// vanishes, the guard has counted and logged already. The library has one
-// function for the whole process and by default writes to stderr, so the first
-// call wins and the others do nothing. NewServer makes the call with its own
-// logger; a program with several servers may make it before.
+// RouteLibraryWarnings sends the warnings of the go-milter library to logger, at level
+// Debug: the guard has counted and logged what they tell of. The library has one function
+// for the whole process, so the first call wins and the others do nothing. NewServer makes
+// the call with its own logger.
 func RouteLibraryWarnings(logger *slog.Logger) {
 	libraryWarnings.Do(func() {
 		gomilter.LogWarning = func(format string, args ...any) {

@@ -42,7 +42,11 @@ type session struct {
 	// when its facts could not be taken in: every MAIL is then refused for now.
 	evaluator policy.Evaluator
 
-	// One message.
+	message
+}
+
+// message is the one that is under way.
+type message struct {
 	inMessage bool
 	from      string
 	auth      policy.Auth
@@ -226,7 +230,6 @@ func (s *session) EndOfMessage(m gomilter.Modifier) (response *gomilter.Response
 	return s.give(&verdict), nil
 }
 
-// change has the MTA make the edits, in their order.
 func change(m gomilter.Modifier, edits []header.Edit) error {
 	for _, e := range edits {
 		value := e.Value
@@ -267,12 +270,8 @@ func (s *session) endConnection() {
 }
 
 func (s *session) endMessage() {
-	s.inMessage = false
-	s.from, s.auth = "", policy.Auth{}
-	s.queueID = ""
+	s.message = message{}
 	s.kept.fields = nil
-	s.tally = tally{}
-	s.accepted, s.muddle = nil, nil
 }
 
 // noteQueueID keeps the queue id for the log. sendmail has it from the
@@ -309,7 +308,6 @@ func (s *session) unjudged(stage policy.Stage, arg, reason string) *gomilter.Res
 	return s.fail(&policy.Verdict{Stage: stage, Arg: arg}, reason)
 }
 
-// fail gives a temporary failure in place of v.
 func (s *session) fail(v *policy.Verdict, reason string) *gomilter.Response {
 	v.Action, v.Reply, v.Reason, v.Edits = policy.ActionTempfail, failureReply, reason, nil
 	return s.give(v)

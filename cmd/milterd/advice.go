@@ -79,7 +79,6 @@ func runImport(o *options, stdout, _ io.Writer) (int, error) {
 	return written(io.WriteString(stdout, advice.Import(cf, path)))
 }
 
-// serverCF reads the sendmail.cf of a server.
 func serverCF(path string) (*sendmail.Config, error) {
 	cf, err := configs.ReadSendmailCF(path)
 	if err == nil && cf.Submission {
@@ -94,7 +93,6 @@ const (
 	exitErrors   = 2
 )
 
-// runDoctor looks at sendmail and milterd together.
 func runDoctor(o *options, stdout, _ io.Writer) (int, error) {
 	config, missing, err := o.place().Load()
 	if err != nil {
@@ -156,7 +154,6 @@ func unreadable(o *options) []configs.Finding {
 	return findings
 }
 
-// gravity is the exit status of the worst finding.
 func gravity(findings []configs.Finding) int {
 	code := exitOK
 	for _, f := range findings {

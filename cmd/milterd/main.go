@@ -187,7 +187,6 @@ func runVersion(_ *options, stdout, _ io.Writer) (int, error) {
 // was built in another way.
 var release string
 
-// version says what this binary was built from.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

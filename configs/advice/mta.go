@@ -11,7 +11,6 @@ import (
 
 	"milterd/configs"
 	"milterd/configs/sendmail"
-	"milterd/milter/door"
 	"milterd/policy"
 	"milterd/policy/access"
 )
@@ -19,7 +18,7 @@ import (
 // mta looks at the filter and the maps, beyond what the configuration itself warns of.
 func (p *patient) mta() {
 	for _, m := range p.cf.Sockets {
-		if m.Name != "milterd" || !ours(p.Config.Listen.Map, m.Socket) {
+		if m.Name != "milterd" || !configs.LeadsTo(p.Config.Listen.Map, m.Socket) {
 			continue
 		}
 		if !m.Asked {
@@ -38,15 +37,6 @@ func (p *patient) mta() {
 	for _, again := range p.cf.Reopened {
 		p.at(configs.Warning, again.Line, "", "the ruleset %s has rules already: these are added behind them, and count only if those before let them", again.Value)
 	}
-}
-
-// ours reports whether a socket of the sendmail.cf is one that milterd listens on.
-func ours(listen []string, socket string) bool {
-	theirs, err := door.ParseSendmail(socket)
-	return err == nil && slices.ContainsFunc(listen, func(s string) bool {
-		address, err := door.ParseAddress(s)
-		return err == nil && address.MayBeSame(theirs)
-	})
 }
 
 // relaying looks for what lets strangers relay, beside the table.

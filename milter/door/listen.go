@@ -62,10 +62,9 @@ func ListenPacket(spec string) (*net.UDPConn, error) {
 	return conn, nil
 }
 
-// listenUnix binds in a private directory beside the path, sets mode and
-// group there, and then moves the socket into place. So no process can connect
-// before mode and group are right, and the process's umask, which other
-// goroutines share, need not be touched.
+// listenUnix binds in a private directory beside the path, sets mode and group there, and
+// then moves the socket into place: no process can connect before they are right, and the
+// umask, which other goroutines share, need not be touched.
 func listenUnix(path string, mode os.FileMode, group string) (net.Listener, error) {
 	if mode == 0 {
 		mode = DefaultSocketMode

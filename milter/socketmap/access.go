@@ -91,7 +91,6 @@ func (a *Access) Lookup(ctx context.Context, key string) Answer {
 	return a.lookup(ctx, &now, &k)
 }
 
-// lookup answers a key by itself.
 func (a *Access) lookup(ctx context.Context, now *door.Snapshot, k *tableKey) Answer {
 	table, shared := now.Policy.Access, now.NAT.Shared()
 	if shared.IsValid() && coversAddress(k.name, shared) {
@@ -191,7 +190,6 @@ func refusalLine(ctx context.Context, k *tableKey, key, value string) door.Line 
 	return line
 }
 
-// within reports whether an address is what a key is about, or a part of it.
 func within(key, address string) bool {
 	return strings.Contains(access.Fold(address), access.Fold(key))
 }
@@ -246,7 +244,6 @@ func refuses(key, value string) bool {
 	return v.Outranks() && v.Kind != access.KindFriend && v.Kind != access.KindHater
 }
 
-// lookupClient answers a key that is about a client's whole address.
 func (a *Access) lookupClient(ctx context.Context, now *door.Snapshot, k *tableKey, addr netip.Addr) Answer {
 	table := now.Policy.Access
 	if now.Policy.GrantsRelayOnly && now.Policy.RefusesAddress(access.ClientKey(k.name)) {

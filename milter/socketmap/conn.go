@@ -2,14 +2,17 @@ package socketmap
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
 	"milterd/milter/door"
+	"milterd/policy/access"
 )
 
 const (
@@ -38,7 +41,6 @@ type conn struct {
 	last time.Time
 }
 
-// serve answers request after request until the connection ends.
 func (c *conn) serve() {
 	defer c.server.remove(c)
 	defer c.raw.Close()
@@ -150,10 +152,51 @@ func (c *conn) ended(err error) {
 	s := c.server
 	if malformed := malformedError(""); errors.As(err, &malformed) {
 		s.Counters.Malformed.Add(1)
-		s.notes.warn(s.logger, noteMalformed, "map connection closed", "error", err, "peer", door.PeerName(c.raw))
+		s.malformed.warn(s.logger, "map connection closed", "error", err, "peer", door.PeerName(c.raw))
 		return
 	}
 	if !errors.Is(err, io.EOF) {
 		s.logger.Debug("map connection ended", "error", err, "peer", door.PeerName(c.raw))
 	}
+}
+
+// memory is what a connection remembers of its look-ups. sendmail has a process, and so a
+// connection, for each of its clients.
+type memory struct {
+	// previous is the key that was asked for before.
+	previous string
+	// question is the last one about a recipient, nil before it.
+	question *question
+}
+
+type memoryKey struct{}
+
+func withMemory(ctx context.Context, m *memory) context.Context {
+	return context.WithValue(ctx, memoryKey{}, m)
+}
+
+// memoryOf is the memory of the connection that a look-up came on; one that came on none
+// has an empty one.
+func memoryOf(ctx context.Context) *memory {
+	if m, ok := ctx.Value(memoryKey{}).(*memory); ok {
+		return m
+	}
+	return new(memory)
+}
+
+// shortened reports whether sendmail has made a key of the one before by taking the
+// last part of an IPv6 address away (ruleset A). With UseCompressedIPv6Addresses the
+// rest can read as another address: IPv6:2001:db8::1:8 becomes IPv6:2001:db8::1,
+// which is no client's.
+func shortened(ctx context.Context, key string) bool {
+	previous := memoryOf(ctx).previous
+	return strings.Contains(previous, "::") && strings.HasPrefix(addressIn(previous), addressIn(key)+":")
+}
+
+func addressIn(key string) string {
+	key = access.Fold(key)
+	if i := strings.Index(key, "ipv6:"); i >= 0 {
+		return key[i:]
+	}
+	return key
 }

@@ -13,6 +13,31 @@ import (
 	"milterd/policy"
 )
 
+// The fields of a question, in their order; the package comment says what they are.
+const (
+	fieldVersion = iota
+	fieldQueueID
+	fieldAddr
+	fieldResolve
+	fieldDaemonPort
+	fieldDaemonName
+	fieldAuthType
+	fieldAuthen
+	fieldTLSVersion
+	fieldVerify
+	fieldMailer
+	fieldHost
+	fieldName
+	fieldPTR
+	fieldIssuer
+	fieldSubject
+	fieldHelo
+	fieldSender
+	fieldRecipient
+	fieldEnd
+	fieldCount
+)
+
 // ask makes the key of a question: what is not given is that of a stranger who writes to
 // somebody else's domain.
 func ask(changes map[int]string) string {

@@ -43,7 +43,8 @@ func Received(current func() door.Snapshot) Map {
 		if !ok {
 			return Answer{Status: NotFound}
 		}
-		switch now.Policy.Visibility(f.client, f.auth, f.recipient, now.WithGrant(ctx, f.client.Addr, policy.NoAnswers{})) {
+		now.Lookups, now.Limits = nil, nil
+		switch now.Policy.Visibility(f.client, f.auth, f.recipient, now.Answers(ctx, f.client, nil)) {
 		case policy.ClientHidden:
 			return Answer{OK, "SCRUB"}
 		case policy.ClientShown:

@@ -25,9 +25,8 @@ import (
 // DefaultMaxConnections is the connection limit if Config names none.
 const DefaultMaxConnections = 4096
 
-// DefaultIdleTimeout is how long a connection may be silent if Config does not
-// say: a little above the two hours that sendmail lets an SMTP client be
-// silent. A connection that is closed earlier costs its sendmail process a look-up.
+// DefaultIdleTimeout is how long a connection may be silent if Config does not say; see
+// Connections in the package comment.
 const DefaultIdleTimeout = 7210 * time.Second
 
 // Config is what a Server needs. Maps is required.
@@ -57,33 +56,47 @@ type Config struct {
 type Server struct {
 	config Config
 	logger *slog.Logger
-	// Counters are read while it serves.
+	// Counters and Lookups, of all look-ups that were answered, are read while it serves.
 	Counters door.Counters
+	Lookups  atomic.Uint64
+	lookups  *prometheus.CounterVec
 	panics   door.PanicLog
 	// unknown is what answers for all maps that there are not.
 	maps    map[string]*servedMap
 	unknown *servedMap
-	notes   *notes
+	// What a client can provoke is noted once in a while.
+	refused, malformed, unknownName, unusable note
 
 	// ctx is that of the look-ups.
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	mu        sync.Mutex
-	conns     map[*conn]struct{}
-	listeners map[*door.Listener]struct{}
-	closing   bool
-	running   sync.WaitGroup // the connections, and the calls of Serve
+	// closing ends when Shutdown begins.
+	closing context.Context
+	close   context.CancelFunc
+
+	mu      sync.Mutex // also held when closing ends
+	conns   map[*conn]struct{}
+	running sync.WaitGroup // the connections, and the calls of Serve
 }
 
 // servedMap is a map, and how often it gave each status.
 type servedMap struct {
 	lookUp   Map
-	statuses map[Status]*atomic.Uint64
+	statuses map[Status]prometheus.Counter
 }
 
-func newServedMap(m Map) *servedMap {
-	return &servedMap{m, map[Status]*atomic.Uint64{OK: new(atomic.Uint64), NotFound: new(atomic.Uint64), Temp: new(atomic.Uint64)}}
+func (s *Server) newServedMap(name string, m Map) *servedMap {
+	served := &servedMap{m, make(map[Status]prometheus.Counter)}
+	for _, status := range []Status{OK, NotFound, Temp} {
+		served.statuses[status] = s.lookups.WithLabelValues(name, string(status))
+	}
+	return served
+}
+
+func (s *Server) count(m *servedMap, status Status) {
+	s.Lookups.Add(1)
+	m.statuses[status].Inc()
 }
 
 // NewServer makes a server that listens nowhere yet.
@@ -94,19 +107,24 @@ func NewServer(config Config) *Server {
 	config.TransferTimeout = cmp.Or(config.TransferTimeout, 10*time.Second)
 	config.IdleGrace = cmp.Or(config.IdleGrace, 100*time.Millisecond)
 	s := &Server{
-		config:    config,
-		logger:    config.Logger,
-		maps:      make(map[string]*servedMap, len(config.Maps)),
-		notes:     newNotes(noteInterval),
-		conns:     make(map[*conn]struct{}),
-		listeners: make(map[*door.Listener]struct{}),
+		config: config,
+		logger: config.Logger,
+		maps:   make(map[string]*servedMap, len(config.Maps)),
+		conns:  make(map[*conn]struct{}),
+		lookups: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "milterd_map_lookups_total", Help: "Look-ups of sendmail's rules, by map (unknown: one that there is not) and answer.",
+		}, []string{"map", "status"}),
+	}
+	for _, n := range []*note{&s.refused, &s.malformed, &s.unknownName, &s.unusable} {
+		n.Interval = noteInterval
 	}
 	for name, m := range config.Maps {
-		s.maps[name] = newServedMap(m)
+		s.maps[name] = s.newServedMap(name, m)
 	}
 	names := strings.Join(slices.Sorted(maps.Keys(config.Maps)), ", ")
-	s.unknown = newServedMap(func(context.Context, string) Answer { return Answer{Temp, "no map of this name, there are: " + names} })
+	s.unknown = s.newServedMap("unknown", func(context.Context, string) Answer { return Answer{Temp, "no map of this name, there are: " + names} })
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.closing, s.close = context.WithCancel(context.Background())
 	return s
 }
 
@@ -118,14 +136,15 @@ func (s *Server) Serve(ln net.Listener) error {
 		s.logger.Warn("accept map connection, trying again", "error", err, "pause", pause)
 	})
 	defer listener.Close()
-	if !s.addListener(listener) {
+	if !s.begin() {
 		return nil
 	}
 	defer s.running.Done()
+	defer context.AfterFunc(s.closing, func() { listener.Close() })()
 	for {
 		raw, err := listener.Accept()
 		if err != nil {
-			if s.removeListener(listener) {
+			if s.closing.Err() != nil {
 				return nil
 			}
 			return fmt.Errorf("accept on %s: %w", ln.Addr(), err)
@@ -134,21 +153,15 @@ func (s *Server) Serve(ln net.Listener) error {
 	}
 }
 
-func (s *Server) addListener(ln *door.Listener) bool {
+// begin counts a call of Serve, unless there shall be none any more.
+func (s *Server) begin() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.closing {
-		s.listeners[ln] = struct{}{}
-		s.running.Add(1)
+	if s.closing.Err() != nil {
+		return false
 	}
-	return !s.closing
-}
-
-func (s *Server) removeListener(ln *door.Listener) (closing bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.listeners, ln)
-	return s.closing
+	s.running.Add(1)
+	return true
 }
 
 // admit begins to serve a connection, or closes it when there are too many. Closed
@@ -160,7 +173,7 @@ func (s *Server) admit(raw net.Conn) {
 	refused := len(s.conns) >= s.config.MaxConnections
 	if !refused {
 		s.conns[c] = struct{}{}
-		if s.closing {
+		if s.closing.Err() != nil {
 			// It was accepted just before; its client has asked, or is about to.
 			c.endBy(time.Now().Add(s.config.IdleGrace))
 		}
@@ -169,7 +182,7 @@ func (s *Server) admit(raw net.Conn) {
 	s.mu.Unlock()
 	if refused {
 		s.Counters.Refused.Add(1)
-		s.notes.warn(s.logger, noteRefused, "map connection refused: too many connections", "limit", s.config.MaxConnections, "peer", door.PeerName(raw))
+		s.refused.warn(s.logger, "map connection refused: too many connections", "limit", s.config.MaxConnections, "peer", door.PeerName(raw))
 		raw.Close()
 	}
 }
@@ -183,29 +196,7 @@ func (s *Server) remove(c *conn) {
 // Register has a registry read the server's counters.
 func (s *Server) Register(r prometheus.Registerer) {
 	s.Counters.Register(r, "map", s.active)
-	s.unknown.register(r, "unknown")
-	for name, m := range s.maps {
-		m.register(r, name)
-	}
-}
-
-func (m *servedMap) register(r prometheus.Registerer, name string) {
-	for status, n := range m.statuses {
-		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "milterd_map_lookups_total", Help: "Look-ups of sendmail's rules, by map (unknown: one that there is not) and answer.",
-			ConstLabels: prometheus.Labels{"map": name, "status": string(status)},
-		}, func() float64 { return float64(n.Load()) }))
-	}
-}
-
-// Lookups is how many look-ups were answered.
-func (s *Server) Lookups() (n uint64) {
-	for _, m := range append(slices.Collect(maps.Values(s.maps)), s.unknown) {
-		for _, answered := range m.statuses {
-			n += answered.Load()
-		}
-	}
-	return n
+	r.MustRegister(s.lookups)
 }
 
 func (s *Server) active() int {
@@ -223,10 +214,7 @@ func (s *Server) active() int {
 func (s *Server) Shutdown(ctx context.Context) error {
 	last := time.Now().Add(s.config.IdleGrace)
 	s.mu.Lock()
-	s.closing = true
-	for ln := range s.listeners {
-		ln.Close()
-	}
+	s.close()
 	for c := range s.conns {
 		c.endBy(last)
 	}
@@ -256,16 +244,16 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) answer(ctx context.Context, name, key string) Answer {
 	m, ok := s.maps[name]
 	if !ok {
-		s.unknown.statuses[Temp].Add(1)
-		s.notes.warn(s.logger, noteUnknown, "look-up in a map that does not exist", "map", shown(name))
+		s.count(s.unknown, Temp)
+		s.unknownName.warn(s.logger, "look-up in a map that does not exist", "map", shown(name))
 		return s.unknown.lookUp(ctx, key)
 	}
 	a := s.lookup(ctx, m.lookUp, name, key)
 	if problem := a.problem(); problem != "" {
-		s.notes.warn(s.logger, noteUnusable, "an answer cannot be given: "+problem, "map", name, "key", shown(key))
+		s.unusable.warn(s.logger, "an answer cannot be given: "+problem, "map", name, "key", shown(key))
 		a = Answer{Temp, "an answer that cannot be given"}
 	}
-	m.statuses[a.Status].Add(1)
+	s.count(m, a.Status)
 	if s.logger.Enabled(s.ctx, slog.LevelDebug) {
 		s.logger.Debug("map look-up", "map", name, "key", shown(key), "status", string(a.Status), "value", shown(access.Shown(key, a.Value)))
 	}
@@ -289,37 +277,20 @@ const maxLogged = 256
 
 func shown(text string) string { return printable.Short(text, maxLogged, "") }
 
-// The kinds of notes.
-const (
-	noteRefused = iota
-	noteMalformed
-	noteUnknown
-	noteUnusable
-	noteKinds
-)
-
 // noteInterval keeps a flood of bad requests from flooding the log.
 const noteInterval = 10 * time.Second
 
-// notes are warnings of which only one of a kind is logged in an interval.
-type notes [noteKinds]struct {
+// note is a warning that is logged once in an interval.
+type note struct {
 	rate.Sometimes
 	// count is how many there were since the last that was logged.
 	count atomic.Uint64
 }
 
-func newNotes(interval time.Duration) *notes {
-	n := new(notes)
-	for kind := range n {
-		n[kind].Interval = interval
-	}
-	return n
-}
-
-func (n *notes) warn(logger *slog.Logger, kind int, message string, attrs ...any) {
-	n[kind].count.Add(1)
-	n[kind].Do(func() {
-		if count := n[kind].count.Swap(0); count > 1 {
+func (n *note) warn(logger *slog.Logger, message string, attrs ...any) {
+	n.count.Add(1)
+	n.Do(func() {
+		if count := n.count.Swap(0); count > 1 {
 			attrs = append(attrs, "before", count-1)
 		}
 		logger.Warn(message, attrs...)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	dto "github.com/prometheus/client_model/go"
 
 	"milterd/integration/testkit"
 )
@@ -32,8 +33,9 @@ func lookups(s *Server) map[lookupKey]uint64 {
 	counted := make(map[lookupKey]uint64)
 	add := func(name string, m *servedMap) {
 		for status, n := range m.statuses {
-			if n := n.Load(); n > 0 {
-				counted[lookupKey{name, status}] = n
+			var metric dto.Metric
+			if err := n.Write(&metric); err == nil && metric.GetCounter().GetValue() > 0 {
+				counted[lookupKey{name, status}] = uint64(metric.GetCounter().GetValue())
 			}
 		}
 	}
@@ -175,13 +177,14 @@ func TestAFloodOfMalformedRequestsDoesNotFloodTheLog(t *testing.T) {
 
 func TestNotesSayHowManyThereWere(t *testing.T) {
 	var log testkit.Log
-	n := newNotes(time.Hour)
+	var unknown, refused note
+	unknown.Interval, refused.Interval = time.Hour, time.Hour
 	for range 3 {
-		n.warn(log.Logger(), noteUnknown, "unknown", "map", "a")
+		unknown.warn(log.Logger(), "unknown", "map", "a")
 	}
-	n.warn(log.Logger(), noteRefused, "refused")
-	n[noteUnknown].Interval = time.Nanosecond
-	n.warn(log.Logger(), noteUnknown, "unknown", "map", "b")
+	refused.warn(log.Logger(), "refused")
+	unknown.Interval = time.Nanosecond
+	unknown.warn(log.Logger(), "unknown", "map", "b")
 	var lines []string
 	for line := range strings.Lines(log.String()) {
 		_, line, _ = strings.Cut(line, " ") // the time

@@ -8,10 +8,9 @@ import (
 	"sync"
 )
 
-// limitedPage bounds the connections of the status page. Connections that have not asked
-// yet never keep others waiting: the oldest of them is closed when there are too many. So
-// clients that connect and say nothing cannot hold up the question whether milterd
-// serves, which a service manager may answer with a restart.
+// limitedPage bounds the connections of the status page. If too many have not asked yet, the
+// oldest of them is closed: clients that say nothing cannot hold up the question whether
+// milterd serves, which a service manager may answer with a restart.
 type limitedPage struct {
 	page http.Handler
 	// busy has an element for each request other than for /healthz that is answered.

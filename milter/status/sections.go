@@ -215,7 +215,6 @@ func (v *view) list(m *markup, title string, names []tally.Name, search bool) {
 	m.put("\n</table>\n</div>\n\n")
 }
 
-// link leads to the verdicts that have a text.
 func (v *view) link(m *markup, text string) {
 	m.put(`<a href="?%s#verdicts">%s</a>`, v.query(text, v.Private), text)
 }

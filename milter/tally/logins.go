@@ -132,7 +132,6 @@ func (t *Tally) logins(now time.Time) (all []Login, days int) {
 	return all, days
 }
 
-// hideLogins hides names. Those that are the same then are counted together.
 func hideLogins(all []Login) []Login {
 	var hidden []Login
 	for _, l := range all {

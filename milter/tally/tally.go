@@ -107,7 +107,6 @@ func (t *Tally) Add(at time.Time, line *door.Line) {
 	t.addLogin(at, h, line)
 }
 
-// refusesInShadow reports whether a check in shadow mode would have refused.
 func refusesInShadow(line *door.Line) bool {
 	for i := range line.Shadow {
 		if line.Shadow[i].Action != policy.ActionEdit {

@@ -49,7 +49,6 @@ func Compare(old, new Outcome) []Change {
 	return changes
 }
 
-// compareOrder says which of two lists goes on with the earlier command.
 func compareOrder(old, new []Result) int {
 	switch {
 	case len(old) == 0:

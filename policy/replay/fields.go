@@ -9,7 +9,6 @@ import (
 	"milterd/policy"
 )
 
-// fields is the header of a message as the policy takes it.
 func (m *Message) fields() []policy.HeaderField {
 	fields := make([]policy.HeaderField, len(m.Headers))
 	for i, h := range m.Headers {

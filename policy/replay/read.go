@@ -180,7 +180,6 @@ type unreadable struct {
 	more int
 }
 
-// full: of a further one only the number counts.
 func (u *unreadable) full() bool { return len(u.errs) >= maxReported }
 
 func (u *unreadable) count() int { return len(u.errs) + u.more }

@@ -8,7 +8,6 @@ import (
 
 // Result is one verdict of a replayed session.
 type Result struct {
-	Session *Session
 	// Message counts the session's messages from 1.
 	Message int
 	// Step is the verdict's place in the message: 0 for MAIL, then each recipient,
@@ -190,7 +189,7 @@ func (r *runner) meet(stage policy.Stage, arg string) {
 // add notes a verdict and compares it, and the header that the message leaves with,
 // with the first expectation for it.
 func (r *runner) add(number, step int, v policy.Verdict, fields []policy.HeaderField) {
-	result := Result{Session: r.session, Message: number, Step: step, Verdict: v}
+	result := Result{Message: number, Step: step, Verdict: v}
 	if i := r.expectation(v.Stage, v.Arg); i >= 0 {
 		result.Differences = r.session.Expect[i].differences(v, fields)
 		r.met[i] = true

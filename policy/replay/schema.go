@@ -25,7 +25,6 @@ type schemaCheck struct {
 	left int
 }
 
-// value checks a value that a type of the schema is to hold.
 func (c *schemaCheck) value(node *yaml.Node, t reflect.Type) {
 	if node.Kind == yaml.AliasNode {
 		node = node.Alias
@@ -176,7 +175,6 @@ func syntaxError(line []byte, err *jsontext.SyntacticError) error {
 	return fmt.Errorf("not a session: %v at column %d", err.Err, err.ByteOffset+1)
 }
 
-// dotted is the path to a value.
 func dotted(p jsontext.Pointer) string {
 	return strings.ReplaceAll(strings.TrimPrefix(string(p), "/"), "/", ".")
 }

@@ -96,7 +96,6 @@ func describeScrub(mode policy.Mode, p *policy.Policy) string {
 	return modeInForce(mode, r.Mode) + ", mail of: " + sample(whose)
 }
 
-// describeGrants says where relay grants come from, and what keeps them.
 func describeGrants(c *configs.Config) string {
 	g := &c.Grants
 	var sources []string
@@ -157,7 +156,6 @@ func describeRecord(r *configs.Record) string {
 	return text
 }
 
-// modeInForce is what the mode of a check comes to.
 func modeInForce(all, check policy.Mode) string {
 	if all == policy.ModeShadow && check == policy.ModeEnforce {
 		return "shadow (mode: shadow)"

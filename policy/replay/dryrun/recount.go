@@ -61,7 +61,6 @@ type asked struct {
 	undated  int
 }
 
-// session decides a session, and notes what it asks.
 func (c *recount) session(to *asked, rules *Rules, s *replay.Session, answers func(policy.Connection) policy.Answers) replay.Outcome {
 	login := rules.policy.LoginOf(s.Auth)
 	all := make(map[*replay.Message]*asking)
@@ -104,7 +103,6 @@ func (c *recount) add(from *asked) error {
 	return nil
 }
 
-// stopped is a login, client or sender that a limit stops.
 type stopped struct {
 	Limit      string         `json:"limit"`
 	By         policy.LimitBy `json:"by"`
@@ -117,7 +115,6 @@ type stopped struct {
 	last int // the message that was counted last
 }
 
-// recounted is what limits would have done.
 type recounted struct {
 	first, last                            time.Time
 	messages, recipients, undated, refused int
@@ -245,28 +242,25 @@ func (r *recounted) writeJSON(w io.Writer) error {
 	return nil
 }
 
-func (r *recounted) writeText(to io.Writer) error {
-	var b strings.Builder
+func (r *recounted) writeText(w io.Writer) {
 	if r.messages == 0 {
-		fmt.Fprintln(&b, "limits: no message that they are for and that tells when it began")
+		fmt.Fprintln(w, "limits: no message that they are for and that tells when it began")
 	} else {
-		fmt.Fprintf(&b, "limits, counted anew from %s to %s UTC: %d of %s of %s are put off\n",
+		fmt.Fprintf(w, "limits, counted anew from %s to %s UTC: %d of %s of %s are put off\n",
 			r.first.Format(time.DateTime), r.last.Format(time.DateTime), r.refused, count(r.recipients, "recipient"), count(r.messages, "message"))
 	}
 	for i := range r.rules {
-		r.ruleText(&b, &r.rules[i])
+		r.ruleText(w, &r.rules[i])
 	}
 	if r.others > 0 {
-		fmt.Fprintf(&b, "  and %s of those beyond the first %d that are stopped\n", count(r.others, "recipient"), mostStopped)
+		fmt.Fprintf(w, "  and %s of those beyond the first %d that are stopped\n", count(r.others, "recipient"), mostStopped)
 	}
 	if r.undated > 0 {
-		fmt.Fprintf(&b, "  %s not counted, as the recording does not tell when it began\n", count(r.undated, "message"))
+		fmt.Fprintf(w, "  %s not counted, as the recording does not tell when it began\n", count(r.undated, "message"))
 	}
-	_, err := io.WriteString(to, b.String())
-	return err
 }
 
-func (r *recounted) ruleText(b *strings.Builder, l *policy.Limit) {
+func (r *recounted) ruleText(w io.Writer, l *policy.Limit) {
 	rates := make([]string, len(l.Rates))
 	for i, rate := range l.Rates {
 		rates[i] = rate.String()
@@ -276,26 +270,26 @@ func (r *recounted) ruleText(b *strings.Builder, l *policy.Limit) {
 	for _, s := range all {
 		recipients += s.Recipients
 	}
-	fmt.Fprintf(b, "  %s (%s %s by %s): ", l.Name, strings.Join(rates, " and "), l.Count, l.By)
+	fmt.Fprintf(w, "  %s (%s %s by %s): ", l.Name, strings.Join(rates, " and "), l.Count, l.By)
 	switch {
 	case l.Mode == policy.ModeOff:
-		fmt.Fprintln(b, "off")
+		fmt.Fprintln(w, "off")
 		return
 	case len(all) == 0:
-		fmt.Fprintln(b, "stops nobody")
+		fmt.Fprintln(w, "stops nobody")
 		return
 	}
 	shadow := ""
 	if all[0].Mode == policy.ModeShadow {
 		shadow = ", if it were not in shadow mode"
 	}
-	fmt.Fprintf(b, "stops %s, %s%s\n", count(len(all), string(l.By)), count(recipients, "recipient"), shadow)
-	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "stops %s, %s%s\n", count(len(all), string(l.By)), count(recipients, "recipient"), shadow)
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, s := range all[:min(len(all), mostStoppedShown)] {
-		fmt.Fprintf(w, "    %s\tfrom %s on\t%s\tof %s\n", policy.Printable(s.Key), s.First.Format(time.DateTime), count(s.Recipients, "recipient"), count(s.Messages, "message"))
+		fmt.Fprintf(table, "    %s\tfrom %s on\t%s\tof %s\n", policy.Printable(s.Key), s.First.Format(time.DateTime), count(s.Recipients, "recipient"), count(s.Messages, "message"))
 	}
-	_ = w.Flush() // writing to a strings.Builder cannot fail
+	_ = table.Flush() // its error is that of the flush at the end, too
 	if more := len(all) - mostStoppedShown; more > 0 {
-		fmt.Fprintf(b, "    and %d more\n", more)
+		fmt.Fprintf(w, "    and %d more\n", more)
 	}
 }

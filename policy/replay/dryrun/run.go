@@ -188,7 +188,6 @@ func (r *run) verdicts(b *block, s *replay.Session) error {
 	return nil
 }
 
-// collect reports on a block of sessions. readErr is what could not be read.
 func (r *run) collect(b *block, readErr error) error {
 	defer b.reset()
 	if readErr != nil {
@@ -233,16 +232,14 @@ func (r *run) finish() error {
 	case r.Format != Text || r.total.sessions == 0:
 		return nil
 	}
-	if _, err := r.out.Write(r.held.text.Bytes()); err != nil {
-		return err
-	}
+	// The error of a write is that of the flush at the end, too.
+	_, _ = r.out.Write(r.held.text.Bytes())
 	if r.brief.Load() {
-		if err := r.total.writeTable(r.out); err != nil {
-			return err
-		}
+		fmt.Fprintf(r.out, "more than %d sessions: only what differs is printed (-explain prints all, -session ID one)\n", mostPrinted)
+		r.total.kinds.list(r.out)
 	}
-	_, err := fmt.Fprintln(r.out, &r.total)
-	return err
+	fmt.Fprintln(r.out, &r.total)
+	return nil
 }
 
 // sayNote says once what a report without the notes of each session rests on.

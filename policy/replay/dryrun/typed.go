@@ -44,7 +44,6 @@ func (r *run) typed() int {
 	return statusOf(outcome)
 }
 
-// statusOf is the exit status for a typed session: the worst that its client is told.
 func statusOf(outcome replay.Outcome) int {
 	status := OK
 	for i := range outcome.Results {

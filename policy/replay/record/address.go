@@ -173,7 +173,6 @@ func core(run string) (from, to int) {
 	return from, to
 }
 
-// public reports whether a local part is one that every domain has.
 func public(local string) bool {
 	return strings.EqualFold(local, "postmaster") || strings.EqualFold(local, "abuse")
 }

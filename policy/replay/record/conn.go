@@ -82,7 +82,6 @@ type conn struct {
 
 var _ policy.Evaluator = (*conn)(nil)
 
-// origin is what all parts of a connection have in common.
 type origin struct {
 	facts   policy.Connection
 	began   time.Time
@@ -99,7 +98,6 @@ func (o *origin) overLimit() bool { return o.written.Load() >= maxOctets }
 // may from then on.
 func (o *origin) mayWrite(octets int) bool { return o.written.Add(int64(octets)) <= maxOctets }
 
-// part is what a connection hands over.
 type part struct {
 	origin
 	dns      []string
@@ -306,7 +304,6 @@ func (c *conn) dnsLines() (lines []string, ok bool) {
 	return c.dns.Lines(), true
 }
 
-// judged is what is kept of a verdict.
 func (c *conn) judged(v *policy.Verdict) verdict {
 	c.learn()
 	if c.grant == 0 && c.held {
@@ -350,7 +347,6 @@ func (c *conn) cut(m *message) {
 	c.recorder.cut.Add(1)
 }
 
-// wanted are the header fields that are stored, and their size.
 func (r *Recorder) wanted(fields []policy.HeaderField) (kept []policy.HeaderField, size int) {
 	for _, f := range fields {
 		if r.config.AllHeaders || slices.ContainsFunc(r.config.Headers, func(name string) bool { return strings.EqualFold(name, f.Name) }) {

@@ -45,7 +45,6 @@ func newKeeper(r *Recorder) *keeper {
 	return &keeper{recorder: r, uid: uint32(os.Geteuid()), work: make(chan struct{}, 1)}
 }
 
-// wake has the keeper look through the directory soon.
 func (k *keeper) wake() {
 	select {
 	case k.work <- struct{}{}:

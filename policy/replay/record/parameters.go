@@ -1,7 +1,6 @@
 package record
 
 import (
-	"fmt"
 	"regexp"
 	"strings"
 
@@ -52,11 +51,11 @@ func (m *messageRedactor) arg(arg string) string {
 	case value == "":
 		return arg
 	case upper == "AUTH":
-		return name + "=" + toXtext(m.identity(policy.FromXtext(value)))
+		return name + "=" + policy.ToXtext(m.identity(policy.FromXtext(value)))
 	case upper == "ORCPT":
 		kind, address, _ := strings.Cut(value, ";")
 		if strings.EqualFold(kind, "rfc822") || strings.EqualFold(kind, "utf-8") {
-			return name + "=" + kind + ";" + toXtext(m.identity(policy.FromXtext(address)))
+			return name + "=" + kind + ";" + policy.ToXtext(m.identity(policy.FromXtext(address)))
 		}
 	}
 	return name + "=" + m.token(value)
@@ -85,18 +84,6 @@ func (m *messageRedactor) identity(s string) string {
 		return m.token(s)
 	}
 	return m.address(s)
-}
-
-func toXtext(s string) string {
-	var b strings.Builder
-	for _, c := range []byte(s) {
-		if c < '!' || c > '~' || c == '+' || c == '=' {
-			fmt.Fprintf(&b, "+%02X", c)
-		} else {
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
 }
 
 // auth hides the identities of SMTP AUTH. Those of EXTERNAL are out of certificates.

@@ -40,7 +40,6 @@ func (p *part) sessions(redact *redactor) (sessions []*replay.Session, leftOut i
 	return b.sessions, leftOut
 }
 
-// id is the id of the connection: when it began, its number, and the queue id.
 func (o *origin) id() string {
 	id := fmt.Sprintf("%s-%06d", o.began.UTC().Format(idTime), o.number)
 	if q := queueWord(o.queueID); q != "" {
@@ -152,7 +151,6 @@ func (m *message) reachable() int {
 	return len(m.Rcpt)
 }
 
-// reachesEnd reports whether a replay comes to the end of the message.
 func (m *message) reachesEnd(recipients int) bool {
 	given := m.verdicts[1 : 1+recipients]
 	return slices.ContainsFunc(given, func(v verdict) bool { return v.action.Accepts() }) && given[recipients-1].action != policy.ActionDiscard

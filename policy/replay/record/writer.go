@@ -125,7 +125,6 @@ func (w *writer) part(p *part) {
 	}
 }
 
-// pausing reports whether writing has failed, and is not tried again yet.
 func (w *writer) pausing() bool {
 	return w.pause > 0 && w.recorder.config.Now().Before(w.until)
 }
@@ -226,7 +225,6 @@ func (w *writer) inPlace() bool {
 	return err == nil && os.SameFile(named, opened)
 }
 
-// finish closes the file, and removes it if nothing is in it.
 func (w *writer) finish() error {
 	if w.file == nil {
 		return nil

@@ -27,7 +27,6 @@ func (c *command) size() int {
 	return n
 }
 
-// parseCommand reads a command the way sendmail does.
 func parseCommand(text string, line int) command {
 	word, rest, _ := strings.Cut(strings.TrimLeft(text, blanks), " ")
 	if before, after, ok := strings.Cut(word, "\t"); ok {

@@ -40,7 +40,6 @@ func Read(name string, r io.Reader, each func(*replay.Session) bool) error {
 	return nil
 }
 
-// importer puts the lines of a log together, process by process.
 type importer struct {
 	name string
 	each func(*replay.Session) bool
@@ -213,7 +212,6 @@ func (im *importer) finishAll() {
 	}
 }
 
-// err says what cannot be decided.
 func (im *importer) err() error {
 	if im.unknown == 0 {
 		return nil
