@@ -210,6 +210,7 @@ var shown = []evidence{
 	{text: "so it could not be asked", by: "a port that takes no more connections"},
 	{text: "sendmail breaks off at this port", why: "integration/probe has the servers that do so"},
 	{text: "AUTH is demanded (M=a), and none is offered", by: "AUTH that is demanded and not offered"},
+	{text: "is not a full one, with a domain", by: "a host name without a domain"},
 	{text: "the host name %s has no address", by: "a host name without an address"},
 	{text: "clients wait for it, and what a check does not know", by: "a resolver that does not answer"},
 	{text: "mail is put off, or passes unfiltered", by: "milterd does not answer"},
