@@ -13,10 +13,6 @@ import (
 	"milterd/policy"
 )
 
-// DefaultLookupTime bounds the look-ups of one stage if Lookups.Time is 0. It
-// leaves sendmail's time-out for an answer (10 s) some room.
-const DefaultLookupTime = 8 * time.Second
-
 // Lookups is what questions to the DNS are answered with.
 type Lookups struct {
 	// Resolver is asked about clients and senders.
@@ -32,7 +28,8 @@ type Lookups struct {
 	// goroutines: each look-up is made when its answer is wanted.
 	AtOnce bool
 	// Time bounds the look-ups that begin at CONNECT, and those that begin at
-	// MAIL. What has no answer then is temporary.
+	// MAIL. What has no answer then is temporary. Default 8 s, which leaves sendmail's
+	// time-out for an answer (10 s) some room.
 	Time time.Duration
 }
 
@@ -128,7 +125,7 @@ func launch[T any](a *Answers, parent context.Context, resolver dnscheck.Resolve
 		return &future[T]{value: value}
 	}
 	f := &future[T]{done: make(chan struct{})}
-	ctx, cancel := context.WithTimeout(parent, cmp.Or(a.lookups.Time, DefaultLookupTime))
+	ctx, cancel := context.WithTimeout(parent, cmp.Or(a.lookups.Time, 8*time.Second))
 	go func() {
 		defer close(f.done)
 		defer cancel()
