@@ -40,10 +40,10 @@ type Answers struct {
 	policy.NoAnswers // about relay grants
 	lookups          *Lookups
 	conn             policy.Connection
-	// ctx ends with the connection, message with the current message.
-	ctx, message context.Context
-	end          context.CancelFunc
-	endMessage   context.CancelFunc
+	// ctx ends with the connection, message with the current message; neither does if the
+	// resolver never waits.
+	ctx, message    context.Context
+	end, endMessage context.CancelFunc
 	// resolver and listResolver are those of lookups, or recorders before them.
 	resolver, listResolver dnscheck.Resolver
 	panicked               func(value any)
@@ -69,8 +69,11 @@ func (l *Lookups) NewAnswers(ctx context.Context, conn policy.Connection, panick
 		return policy.NoAnswers{}
 	}
 	a := &Answers{lookups: l, resolver: l.Resolver, listResolver: l.ListResolver, conn: conn, panicked: panicked}
-	a.ctx, a.end = context.WithCancel(ctx)
-	a.message, a.endMessage = context.WithCancel(a.ctx)
+	a.ctx, a.message, a.end, a.endMessage = ctx, ctx, func() {}, func() {}
+	if !l.AtOnce {
+		a.ctx, a.end = context.WithCancel(ctx)
+		a.message, a.endMessage = context.WithCancel(a.ctx)
+	}
 	return a
 }
 
@@ -224,7 +227,9 @@ func (a *Answers) Prepare(n policy.MessageNeeds) {
 // client that begins message after message must not have ever more under way.
 func (a *Answers) EndMessage() {
 	a.endMessage()
-	a.message, a.endMessage = context.WithCancel(a.ctx)
+	if !a.lookups.AtOnce {
+		a.message, a.endMessage = context.WithCancel(a.ctx)
+	}
 	a.domain, a.names = nil, nil
 }
 
