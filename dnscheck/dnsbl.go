@@ -107,9 +107,12 @@ type ListOptions struct {
 	Health *Health
 }
 
-// NewLists checks a configuration. Package configs bounds its numbers, and sees that no
+// NewLists checks a configuration. Package configs bounds its weights, and sees that no
 // two lists have one name.
 func NewLists(lists []List, o ListOptions) (*Lists, error) {
+	if o.Threshold < 0 {
+		return nil, fmt.Errorf("dns lists: threshold %d, expected a positive number", o.Threshold)
+	}
 	if len(lists) > maxLists {
 		return nil, fmt.Errorf("dns lists: %d, expected %d at most", len(lists), maxLists)
 	}

@@ -353,7 +353,7 @@ func TestBadLists(t *testing.T) {
 	for name, o := range map[string]struct {
 		n int
 		o dnscheck.ListOptions
-	}{"the same list twice": {2, dnscheck.ListOptions{}}, "too many lists": {101, dnscheck.ListOptions{}}} {
+	}{"a negative threshold": {1, dnscheck.ListOptions{Threshold: -1}}, "the same list twice": {2, dnscheck.ListOptions{}}, "too many lists": {101, dnscheck.ListOptions{}}} {
 		if _, err := dnscheck.NewLists(slices.Repeat([]dnscheck.List{{Zone: "bl.example"}}, o.n), o.o); err == nil {
 			t.Errorf("%s: no error", name)
 		}
