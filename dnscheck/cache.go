@@ -66,7 +66,6 @@ func listError(a *cacheEntry) bool {
 
 var listErrors = netip.PrefixFrom(netip.AddrFrom4([4]byte{127, 255, 255, 0}), 24)
 
-// lifetime is how long an answer is remembered.
 func (c *Client) lifetime(a *cacheEntry) time.Duration {
 	switch {
 	case a.Status == Temporary || listError(a):

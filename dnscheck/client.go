@@ -32,11 +32,9 @@ var _ Resolver = (*Client)(nil)
 
 // NewClient makes a client; Close ends it.
 func NewClient(config Config) (*Client, error) {
-	config, err := config.withDefaults()
-	if err != nil {
-		return nil, err
-	}
+	config = config.withDefaults()
 	c := &Client{config: config, slots: make(chan struct{}, config.MaxQueries)}
+	var err error
 	if c.servers, err = newServers(config); err != nil {
 		return nil, err
 	}
@@ -105,7 +103,6 @@ func (c *Client) result(a *cacheEntry, err error) Result {
 	return temporary(ErrCanceled)
 }
 
-// LookupCached answers from the cache.
 func (c *Client) LookupCached(name string, qtype uint16) (Result, bool) {
 	_, result, ok := c.known(name, qtype)
 	if ok {
@@ -171,7 +168,6 @@ func (c *Client) load(ctx context.Context, q Question) (cacheEntry, error) {
 	return c.resolve(ctx, q)
 }
 
-// acquire waits for a turn.
 func (c *Client) acquire(ctx context.Context) error {
 	select {
 	case c.slots <- struct{}{}:

@@ -164,7 +164,6 @@ func (r *ListReport) askReasons(ctx context.Context, resolver Resolver) {
 	}
 }
 
-// lookUp asks the list.
 func (l *list) lookUp(ctx context.Context, resolver Resolver, question string) Result {
 	began := time.Now()
 	result := resolver.Lookup(ctx, question, dns.TypeA)

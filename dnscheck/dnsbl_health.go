@@ -186,7 +186,6 @@ func (h *Health) due() (due []*zoneHealth, wait time.Duration) {
 	return due, wait
 }
 
-// probe finds out whether a list works.
 func (h *Health) probe(ctx context.Context, zone *zoneHealth) {
 	h.mu.Lock()
 	l, prober, setup := zone.list, zone.prober, zone.setup
@@ -332,7 +331,6 @@ func (z *zoneHealth) trusted(ctx context.Context) bool {
 	return z.proved.Load()
 }
 
-// isBypassed says that the list is not to be asked.
 func (z *zoneHealth) isBypassed() bool { return z != nil && z.bypassed.Load() != nil }
 
 // failed takes note of an error answer that a client's check has met.

@@ -34,7 +34,6 @@ var bypassAnswer = netip.AddrFrom4([4]byte{127, 255, 255, 0})
 
 func bypassResult() Result { return found([]Record{{Type: dns.TypeA, Addr: bypassAnswer}}) }
 
-// listResolver is what Lists.Resolver returns.
 type listResolver struct {
 	resolver Resolver
 	lists    []*list

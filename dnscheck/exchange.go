@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/miekg/dns"
@@ -24,11 +23,7 @@ const (
 	headerBytes = 12
 )
 
-// errMalformed is an answer over TCP that cannot be read.
 var errMalformed = errors.New("malformed answer")
-
-// buffers are for datagrams, theirs and ours.
-var buffers = sync.Pool{New: func() any { return new([readSize]byte) }}
 
 // ask puts one question to one server: over UDP, and over TCP if the answer was
 // truncated. Some firewalls drop queries with EDNS: a further attempt is without.
@@ -79,10 +74,8 @@ func newQuery(q Question, edns bool) *dns.Msg {
 }
 
 func (c *Client) askUDP(ctx context.Context, s *server, q Question, edns bool) (*dns.Msg, error) {
-	buffer := buffers.Get().(*[readSize]byte)
-	defer buffers.Put(buffer)
 	query := newQuery(q, edns)
-	packet, err := query.PackBuffer(buffer[:])
+	packet, err := query.Pack()
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +89,7 @@ func (c *Client) askUDP(ctx context.Context, s *server, q Question, edns bool) (
 	c.stats.Queries.Add(1)
 	var reply *dns.Msg
 	if _, err = conn.Write(packet); err == nil {
-		reply, err = c.awaitUDP(conn, query, buffer[:])
+		reply, err = c.awaitUDP(conn, query)
 	}
 	// A socket that an answer may still come to is not used again.
 	if untouched := release(); untouched && err == nil {
@@ -118,7 +111,8 @@ func interruptible(ctx context.Context, conn net.Conn) (release func() bool) {
 
 // awaitUDP reads datagrams until one answers the query. All others are passed
 // over: a forger that guesses the port must not be able to end the wait.
-func (c *Client) awaitUDP(conn net.Conn, query *dns.Msg, buffer []byte) (*dns.Msg, error) {
+func (c *Client) awaitUDP(conn net.Conn, query *dns.Msg) (*dns.Msg, error) {
+	buffer := make([]byte, readSize)
 	for {
 		n, err := conn.Read(buffer)
 		if err != nil {

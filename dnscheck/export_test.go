@@ -42,10 +42,7 @@ func KeepsSockets(addr netip.AddrPort) bool { return newServer(addr).keeps }
 // FillCache puts n answers for different clients into a cache with the bounds
 // of the config, and returns what keeps it alive and how many it holds.
 func FillCache(config Config, n int) (cache any, entries int, err error) {
-	config, err = config.withDefaults()
-	if err != nil {
-		return nil, 0, err
-	}
+	config = config.withDefaults()
 	c, err := newCache(config, func(*cacheEntry) time.Duration { return time.Hour })
 	if err != nil {
 		return nil, 0, err

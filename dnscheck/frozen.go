@@ -147,7 +147,6 @@ type recording struct {
 
 var _ Resolver = (*Recorder)(nil)
 
-// NewRecorder records what resolver answers.
 func NewRecorder(resolver Resolver) *Recorder {
 	return &Recorder{resolver, &recording{results: make(map[Question]Result)}}
 }

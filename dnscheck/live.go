@@ -66,22 +66,18 @@ func (l *Live) Use(config Config, lists *Lists) error {
 	return nil
 }
 
-// Health is that of the lists in force.
 func (l *Live) Health() *Health { return l.health }
 
-// Close ends all look-ups.
 func (l *Live) Close() {
 	l.close()
 	l.running.Wait()
 	_ = l.client.Load().Close()
 }
 
-// Lookup asks the Client in force.
 func (l *Live) Lookup(ctx context.Context, name string, qtype uint16) Result {
 	return l.client.Load().Lookup(ctx, name, qtype)
 }
 
-// LookupCached asks the Client in force.
 func (l *Live) LookupCached(name string, qtype uint16) (Result, bool) {
 	return l.client.Load().LookupCached(name, qtype)
 }

@@ -1,6 +1,7 @@
 package dnscheck
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -59,7 +60,6 @@ type MailOptions struct {
 	Networks []netip.Prefix
 }
 
-// MailHost is one mail host of a domain.
 type MailHost struct {
 	Preference uint16
 	// Name is in lower case and without its final dot, in printable characters:
@@ -116,7 +116,6 @@ func CheckMailDomain(ctx context.Context, resolver Resolver, domain string, o Ma
 	return m
 }
 
-// mailName is the name to ask for.
 func mailName(domain string) (string, MailStatus) {
 	domain = strings.TrimSuffix(domain, ".")
 	if strings.ContainsFunc(domain, func(r rune) bool { return r >= utf8.RuneSelf }) {
@@ -218,22 +217,24 @@ const maxShown = 4
 
 // String says what was found, for a trace: with bad mail hosts also their addresses.
 func (m MailDomain) String() string {
-	var b strings.Builder
-	b.WriteString("domain " + m.Domain + ": " + m.Status.String())
+	text := "domain " + m.Domain + ": " + m.Status.String()
 	if m.Status != MailBadMX {
-		return b.String()
+		return text
 	}
 	for _, host := range m.Hosts {
-		b.WriteString(", " + host.Name)
-		if len(host.Addrs) == 0 {
-			b.WriteString(" (no address)")
+		addrs := cmp.Or(joinAddrs(host.Addrs[:min(len(host.Addrs), maxShown)], " "), "no address")
+		if len(host.Addrs) > maxShown {
+			addrs += " ..."
 		}
-		for i, addr := range host.Addrs[:min(len(host.Addrs), maxShown)] {
-			b.WriteString([]string{" (", " "}[min(i, 1)] + addr.String())
-		}
-		if len(host.Addrs) > 0 {
-			b.WriteString(map[bool]string{true: " ...)", false: ")"}[len(host.Addrs) > maxShown])
-		}
+		text += ", " + host.Name + " (" + addrs + ")"
 	}
-	return b.String()
+	return text
+}
+
+func joinAddrs(addrs []netip.Addr, separator string) string {
+	texts := make([]string, len(addrs))
+	for i, addr := range addrs {
+		texts[i] = addr.String()
+	}
+	return strings.Join(texts, separator)
 }

@@ -34,10 +34,8 @@ func (l *Live) Register(r prometheus.Registerer) { r.MustRegister(collector{l}, 
 // collector is a prometheus.Collector: which lists there are changes with a reload.
 type collector struct{ *Live }
 
-// Describe sends nothing.
 func (collector) Describe(chan<- *prometheus.Desc) {}
 
-// Collect sends the metrics of this moment.
 func (c collector) Collect(to chan<- prometheus.Metric) {
 	c.client.Load().collect(to)
 	c.health.collect(to)

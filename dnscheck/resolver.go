@@ -20,10 +20,14 @@
 //
 // # DNS lists
 //
-// Lists.Check and Lists.CheckNames (dnsbl_check.go) ask all lists at once. What one answer means
-// is judged in dnsbl_answer.go, by the codes of dnsbl_codes.go; dnsbl_report.go adds the
-// answers up to a verdict. Health (dnsbl_health.go) has broken lists left out, and
-// Lists.Resolver (dnsbl_resolver.go) acts on it and hides query keys.
+// From the question to the verdict, and where:
+//
+//	Lists.Check, CheckNames   asks all lists at once              dnsbl_check.go
+//	list.judge                says what one list's answer means   dnsbl_judge.go
+//	Code                      an answer that is a listing         dnsbl_codes.go
+//	ListReport.conclude       adds the answers up to a verdict    dnsbl_report.go
+//	Health                    finds the lists that are broken     dnsbl_health.go
+//	Lists.Resolver            leaves those out, and hides keys    dnsbl_resolver.go
 //
 // # What the network may do
 //

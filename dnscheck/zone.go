@@ -40,7 +40,6 @@ func ParseZone(lines []string, isWord func(string) bool) (*Zone, error) {
 	return z, nil
 }
 
-// add files one line.
 func (z *Zone) add(line string, isWord func(string) bool) error {
 	if rr, ok := plainRecord(line); ok {
 		z.file(rr)
@@ -156,7 +155,6 @@ func plainRecord(line string) (dns.RR, bool) {
 	return nil, false
 }
 
-// cutWord cuts the first word off a line.
 func cutWord(line string) (first, rest string) {
 	end := strings.IndexAny(line, " \t")
 	if end < 0 {

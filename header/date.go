@@ -1,7 +1,6 @@
 package header
 
 import (
-	"net/mail"
 	"regexp"
 	"slices"
 	"strings"
@@ -34,12 +33,12 @@ func datePartOf(word string) dateWord {
 	switch {
 	case isNumber(word, 4):
 		return dateNumber
-	case isDayName(word):
-		return dateName
 	case len(word) == len("10:00:00") && word[2] == ':' && word[5] == ':' && isNumber(word[:2]+word[3:5]+word[6:], 6):
 		return dateTime
 	case len(word) == len("+0100") && (word[0] == '+' || word[0] == '-') && isNumber(word[1:], 4):
 		return dateZone
+	case isDayName(word):
+		return dateName
 	case ordinalForm.MatchString(word):
 		return dateNumber
 	case timeForm.MatchString(word):
@@ -119,48 +118,40 @@ func isDate(tokens []token) bool {
 // "Mon, 5 Feb 2024 10:00:00 +0100" and comments.
 const maxLooseDate = 9
 
-// trailingDate splits tokens before a date at their end that no semicolon stands
-// before. It has to be one in a form that is likely to be nothing else.
-func trailingDate(tokens []token) (head, date []token) {
-	for i := max(0, len(tokens)-maxLooseDate); i < len(tokens); i++ {
-		if parsesAsDate(tokens[i:]) {
-			return tokens[:i:i], tokens[i:]
+// looseForms are what the words of such a date are: the forms of RFC 5322, and
+// 2024-02-05 10:00:00 +0100.
+var looseForms = [...][]dateWord{
+	{dateName, dateNumber, dateName, dateNumber, dateTime, dateZone},
+	{dateNumber, dateName, dateNumber, dateTime, dateZone},
+	{dateNumber | dateName, dateTime, dateZone},
+}
+
+// looseDate splits tokens before a date at their end that no semicolon stands before.
+func looseDate(tokens []token) (head, date []token) {
+	begin := max(0, len(tokens)-maxLooseDate)
+	kinds := make([]dateWord, len(tokens)-begin)
+	for i, t := range tokens[begin:] {
+		if t.kind != kindComment {
+			kinds[i] = dateWordOf(t.text)
+		}
+	}
+	for i := range kinds {
+		if slices.ContainsFunc(looseForms[:], func(form []dateWord) bool { return hasForm(kinds[i:], form) }) {
+			return tokens[: begin+i : begin+i], tokens[begin+i:]
 		}
 	}
 	return tokens, nil
 }
 
-// parsesAsDate reports whether tokens are a date, with comments behind it: in the form
-// of RFC 5322, or 2024-02-05 10:00:00 +0100. net/mail is slow and does not look at what
-// follows a date, so the words are looked at first.
-func parsesAsDate(tokens []token) bool {
-	var words []string
-	var kinds [maxLooseDate]dateWord
-	for i, t := range tokens {
-		switch {
-		case t.kind == kindWord && i == len(words):
-			if kinds[i] = dateWordOf(t.text); kinds[i]&dateOdd != 0 {
-				return false
-			}
-			words = append(words, t.text)
-		case t.kind != kindComment:
+// hasForm reports whether words are those of a form. Comments and more words of a date
+// may stand behind them.
+func hasForm(kinds, form []dateWord) bool {
+	for i, kind := range kinds {
+		if kind&dateOdd != 0 || i < len(form) && kind&form[i] != form[i] {
 			return false
 		}
 	}
-	form := kinds[:]
-	if form[0] == dateNumber|dateName && form[1] == dateTime && form[2] == dateZone {
-		return true
-	}
-	if form[0]&dateName != 0 {
-		form = form[1:]
-	}
-	for i, kind := range []dateWord{dateNumber, dateName, dateNumber, dateTime, dateZone} {
-		if form[i]&kind == 0 {
-			return false
-		}
-	}
-	_, err := mail.ParseDate(strings.Join(words, " "))
-	return err == nil
+	return len(kinds) >= len(form)
 }
 
 // dateTokens returns what stays of a date and its comments: all words if there is

@@ -1,7 +1,6 @@
 package header
 
 import (
-	"bytes"
 	"slices"
 	"strings"
 )
@@ -209,7 +208,7 @@ func matches(text string) bool {
 // case too. A backslash before white space goes, since a line may be folded there; so
 // does one at the end of a word.
 func oneLine(value string) (text, low string) {
-	var room [1024]byte
+	var room [1536]byte
 	line := append(room[:0], value...)
 	n := 0 // octets that stay
 	for _, c := range line {
@@ -226,10 +225,11 @@ func oneLine(value string) (text, low string) {
 			n++
 		}
 	}
-	line = bytes.TrimSuffix(line[:n], []byte(" "))
-	if text = value; string(line) != value {
-		text = string(line)
+	if n > 0 && line[n-1] == ' ' {
+		n--
 	}
-	fold(line)
-	return text, string(line)
+	line = append(line[:n], line[:n]...)
+	fold(line[n:])
+	both := string(line)
+	return both[:n], both[n:]
 }

@@ -23,23 +23,25 @@ const (
 
 // keyword says which clause a word, in lower case, begins.
 func keyword(word string) clause {
-	if len(word) > len("from") && len(word) != len("envelope-from") {
-		return clauseNone
-	}
-	for _, k := range keywords {
-		if k.word == word {
-			return k.clause
-		}
+	switch word {
+	case "from":
+		return clauseFrom
+	case "by":
+		return clauseBy
+	case "via":
+		return clauseVia
+	case "with":
+		return clauseWith
+	case "id":
+		return clauseID
+	case "for":
+		return clauseFor
+	case "tls", "over":
+		return clauseTLS
+	case "envelope-from":
+		return clauseEnvelope
 	}
 	return clauseNone
-}
-
-var keywords = [...]struct {
-	word   string
-	clause clause
-}{
-	{"from", clauseFrom}, {"by", clauseBy}, {"via", clauseVia}, {"with", clauseWith}, {"id", clauseID}, {"for", clauseFor},
-	{"tls", clauseTLS}, {"over", clauseTLS}, {"envelope-from", clauseEnvelope},
 }
 
 // part is a clause with the tokens that belong to it, its keyword the first.
@@ -102,7 +104,7 @@ func (r *received) parse(value string, repair bool) *received {
 	head, date := r.split(value)
 	r.loose = false
 	if date == nil && repair {
-		head, date = trailingDate(head)
+		head, date = looseDate(head)
 		r.loose = date != nil
 	}
 	isLong := func(t token) bool { return len(t.text) > maxToken }

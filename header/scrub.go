@@ -43,8 +43,8 @@ func newScrubber(rules *Rules, sender string) *scrubber {
 		s.instead = cmp.Or(from, DefaultFrom)
 	}
 	// This is enough for usual fields.
-	room := make([]token, 96)
-	s.field.head, s.field.tail, s.out, s.date = room[0:0:40], room[40:40:52], room[52:52:84], room[84:84]
+	room := make([]token, 76)
+	s.field.head, s.field.tail, s.out, s.date = room[0:0:32], room[32:32:42], room[42:42:66], room[66:66]
 	s.traces.words = make([]string, 0, 16)
 	return s
 }

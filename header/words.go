@@ -29,7 +29,7 @@ const (
 	protocolWord
 	linkWord
 	// dayName is a day or month: those of English, and of other languages the ones
-	// that looksLikeDateName does not find. noDayName only looks like one. A
+	// that looksLikeDayName does not find. noDayName only looks like one. A
 	// dateParticle stands between the words of a date.
 	dayName
 	noDayName
@@ -134,7 +134,10 @@ func tlsTextOf(text string) words {
 // tlsWordOf says whether a word is about TLS, a plain one such as a number or the
 // number of a cipher (0x1301), or neither.
 func tlsWordOf(word string) words {
-	if index(word, digit) < 0 {
+	switch {
+	case isNumber(word, 5):
+		return plainWord
+	case index(word, digit) < 0:
 		return vocabulary[word] & (tlsWord | plainWord)
 	}
 	var b [32]byte
@@ -144,11 +147,10 @@ func tlsWordOf(word string) words {
 			letters = append(letters, word[i])
 		}
 	}
-	isCipher := len(word) == len("0x1301") && word[:2] == "0x" && strings.Trim(word[2:], "0123456789abcdef") == ""
 	switch {
 	case vocabulary[string(letters)]&numberedTLSWord != 0:
 		return tlsWord
-	case isCipher || isNumber(word, 5):
+	case len(word) == len("0x1301") && word[:2] == "0x" && strings.Trim(word[2:], "0123456789abcdef") == "":
 		return plainWord
 	}
 	return 0

@@ -9,12 +9,13 @@ import (
 type writer struct {
 	*scrubber
 	*received
-	// named: the comment that stands in place of software has been written.
-	named bool
-	// replaced: what stands in place of the client has been written, and inFrom:
-	// nothing behind it, so that a comment would seem to belong to it.
-	replaced, inFrom bool
-	out              []token
+	// named: the comment that stands in place of software has been written, and
+	// replaced: what stands in place of the client has.
+	named, replaced bool
+	// inFrom: the client's place is all that has been written, so that a comment would
+	// seem to belong to it.
+	inFrom bool
+	out    []token
 }
 
 // part writes what stays of the i-th part. Its keyword stays if a word does, or if

@@ -141,7 +141,6 @@ func (p *parser) entry(key, value string, at place) {
 	}
 }
 
-// warnTwice warns of a key that the table has from another line.
 func (p *parser) warnTwice(key string, number int, first place) {
 	known := p.table.value(first)
 	if Shown(key, known) == known {

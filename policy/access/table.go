@@ -50,7 +50,6 @@ func (t *Table) Name() string {
 	return t.name
 }
 
-// Len is the number of entries.
 func (t *Table) Len() int {
 	if t == nil {
 		return 0

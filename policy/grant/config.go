@@ -2,14 +2,13 @@ package grant
 
 import (
 	"cmp"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"time"
 )
 
 // Config is what a Keeper needs. The zero value keeps grants in memory with the
-// defaults below.
+// defaults below. Package configs checks the values.
 type Config struct {
 	// Store keeps the grants. Default: NewMemory(Max, Now).
 	Store Store
@@ -36,7 +35,6 @@ type Config struct {
 	MaxPerUser int
 }
 
-// The defaults of a Config.
 const (
 	DefaultTTL        = 30 * time.Minute
 	DefaultMaxPerUser = 10
@@ -50,17 +48,12 @@ type rules struct {
 	own        func() []netip.Addr
 }
 
-func newRules(c Config) (*rules, error) {
-	r := &rules{ttl: cmp.Or(c.TTL, DefaultTTL), maxPerUser: cmp.Or(c.MaxPerUser, DefaultMaxPerUser), own: c.Own}
-	if r.ttl < MinTTL || r.ttl > MaxTTL {
-		return nil, fmt.Errorf("relay grants: ttl %v, expected %v to %v", r.ttl, MinTTL, MaxTTL)
-	}
+func newRules(c Config) *rules {
 	if c.Exclude == nil {
 		c.Exclude = DefaultExclude()
 	}
-	var err error
-	if r.networks, err = newNetworks(c.Exclude, c.Require); err != nil {
-		return nil, fmt.Errorf("relay grants: %w", err)
+	return &rules{
+		ttl: cmp.Or(c.TTL, DefaultTTL), maxPerUser: cmp.Or(c.MaxPerUser, DefaultMaxPerUser),
+		networks: newNetworks(c.Exclude, c.Require), own: c.Own,
 	}
-	return r, nil
 }

@@ -52,11 +52,8 @@ const (
 	MaxSource = 64
 )
 
-// The bounds of a grant's length.
-const (
-	MinTTL = time.Second
-	MaxTTL = 24 * time.Hour
-)
+// MaxTTL bounds the length of a grant.
+const MaxTTL = 24 * time.Hour
 
 // ErrFull is returned by a store that has no room for another grant.
 var ErrFull = errors.New("too many relay grants")

@@ -16,7 +16,6 @@ import (
 // Decision is what became of a login.
 type Decision uint8
 
-// The decisions. The zero value claims nothing.
 const (
 	// Failed: the store could not be asked; Login returned its error.
 	Failed Decision = iota
@@ -34,7 +33,6 @@ const (
 	Stale
 )
 
-// String is the decision in a word.
 func (d Decision) String() string {
 	return [...]string{"failed", "granted", "renewed", "excluded", "full", "invalid", "stale"}[d]
 }
@@ -66,11 +64,7 @@ type Keeper struct {
 }
 
 // New makes a Keeper. The caller runs Run and, at the end, calls Close.
-func New(c Config) (*Keeper, error) {
-	r, err := newRules(c)
-	if err != nil {
-		return nil, err
-	}
+func New(c Config) *Keeper {
 	k := &Keeper{store: c.Store, logger: cmp.Or(c.Logger, slog.New(slog.DiscardHandler)), now: c.Now}
 	if k.now == nil {
 		k.now = time.Now
@@ -78,21 +72,14 @@ func New(c Config) (*Keeper, error) {
 	if k.store == nil {
 		k.store = NewMemory(c.Max, k.now)
 	}
-	k.rules.Store(r)
-	return k, nil
+	k.rules.Store(newRules(c))
+	return k
 }
 
 // Reload puts other rules in force: TTL, Exclude, Require, Own and MaxPerUser. The
 // grants there are keep their time, but an address that is excluded now has lost its
 // grant.
-func (k *Keeper) Reload(c Config) error {
-	r, err := newRules(c)
-	if err != nil {
-		return err
-	}
-	k.rules.Store(r)
-	return nil
-}
+func (k *Keeper) Reload(c Config) { k.rules.Store(newRules(c)) }
 
 // Login grants or renews. It returns an error if the store failed, and then
 // nothing is granted.

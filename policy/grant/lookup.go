@@ -11,7 +11,6 @@ import (
 // State says whether an address holds a grant.
 type State uint8
 
-// The states. The zero value claims nothing.
 const (
 	// Temporary: the store cannot be asked for now.
 	Temporary State = iota
@@ -21,7 +20,6 @@ const (
 	Held
 )
 
-// String is the state in a word.
 func (s State) String() string { return [...]string{"temporary", "none", "held"}[s] }
 
 // Grant says whether a client may relay now, and by which grant. It is asked while

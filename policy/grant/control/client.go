@@ -28,7 +28,6 @@ type Refusal struct {
 	Text string
 }
 
-// Error is the text.
 func (r *Refusal) Error() string { return r.Text }
 
 // NewClient makes a client for the unix socket at path. It connects with each request.

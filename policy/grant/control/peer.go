@@ -15,10 +15,8 @@ type peer struct {
 	pid int32
 }
 
-// Network is that of the socket.
 func (peer) Network() string { return "unix" }
 
-// String names user and process.
 func (p peer) String() string { return fmt.Sprintf("uid %d pid %d", p.uid, p.pid) }
 
 // peerKey is the key of a request's peer in its context.
@@ -35,10 +33,8 @@ type peerConn struct {
 	peer peer
 }
 
-// RemoteAddr is the peer.
 func (c peerConn) RemoteAddr() net.Addr { return c.peer }
 
-// Accept waits for a connection.
 func (l peerListener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()

@@ -18,7 +18,6 @@ import (
 // Source is what grants made by hand name as their source.
 const Source = "control"
 
-// The defaults of a Config.
 const (
 	DefaultMaxConnections = 16
 	DefaultTimeout        = time.Minute

@@ -32,10 +32,7 @@ func noon() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }
 func newKeeper(t *testing.T, config grant.Config) *grant.Keeper {
 	t.Helper()
 	config.Now = noon
-	keeper, err := grant.New(config)
-	if err != nil {
-		t.Fatal(err)
-	}
+	keeper := grant.New(config)
 	t.Cleanup(func() { _ = keeper.Close() })
 	return keeper
 }

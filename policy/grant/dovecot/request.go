@@ -22,7 +22,6 @@ import (
 // answer lets Dovecot go on, without a delay and without a message for the user.
 const answer = `{"status":0,"msg":""}`
 
-// ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !s.authorized(r) {
 		s.count.forbidden.Add(1)
@@ -85,7 +84,6 @@ func (s *Server) malformed(w http.ResponseWriter, code int, text string) {
 	http.Error(w, text, code)
 }
 
-// authorized compares the secret.
 func (s *Server) authorized(r *http.Request) bool {
 	values := r.Header["Authorization"]
 	if len(values) != 1 {

@@ -24,7 +24,6 @@ import (
 // Source is the source of grants that were made of Dovecot's reports.
 const Source = "dovecot"
 
-// Config is what New needs.
 type Config struct {
 	// Granter is asked for a grant for each successful login.
 	Granter grant.Granter
@@ -74,7 +73,6 @@ type counters struct {
 	allows, reports, logins, failed, unsuccessful, ignored, forbidden, malformed atomic.Uint64
 }
 
-// Register has a registry read the server's counters.
 func (s *Server) Register(r prometheus.Registerer) {
 	n := &s.count
 	for kind, n := range map[string]*atomic.Uint64{"allow": &n.allows, "report": &n.reports, "forbidden": &n.forbidden, "malformed": &n.malformed} {
@@ -86,7 +84,6 @@ func (s *Server) Register(r prometheus.Registerer) {
 	grant.Counter(r, "milterd_dovecot_failed_grants_total", "Logins that Dovecot reported and the store could not take.", nil, n.failed.Load)
 }
 
-// New makes a Server.
 func New(c Config) (*Server, error) {
 	if c.Granter == nil || c.Secret == "" {
 		return nil, errors.New("dovecot policy server: no keeper of the grants, or no secret")

@@ -13,7 +13,6 @@ import (
 	"milterd/policy/grant"
 )
 
-// Config is what New needs.
 type Config struct {
 	// Path is the log file. It may be missing.
 	Path string

@@ -1,6 +1,7 @@
 package maillog
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -32,7 +33,6 @@ type Format struct {
 	parse func() Parser
 }
 
-// Parser begins to read a log.
 func (f Format) Parser() Parser {
 	parse := f.parse()
 	return func(line string) (Login, bool) {
@@ -82,14 +82,10 @@ func Named(name string) (Format, error) {
 
 func stateless(parse Parser) func() Parser { return func() Parser { return parse } }
 
-// The groups of a Pattern.
 const (
 	addrGroup = "addr"
 	userGroup = "user"
 )
-
-// maxPattern bounds a regular expression; each line is matched twice.
-const maxPattern = 1024
 
 // Pattern makes a format from a regular expression in RE2's syntax. It describes the
 // whole line, from the time to the end, and not just a part of it:
@@ -98,38 +94,16 @@ const maxPattern = 1024
 //
 // The group addr is the client's address, the optional group user the name. Groups
 // that match as little as they can and groups that match as much must come to the same
-// address; a line that can be read in two ways is no login.
+// address; a line that can be read in two ways is no login. Package configs sees that the
+// expression is whole and has no other groups.
 func Pattern(expr string) (Format, error) {
-	if expr == "" {
-		return Format{}, errors.New("login pattern: empty, expected a regular expression")
-	}
-	if len(expr) > maxPattern {
-		return Format{}, fmt.Errorf("login pattern of %d octets, expected %d at most", len(expr), maxPattern)
-	}
-	// Alone first: what balances only with the parentheses below is a mistake.
-	alone, err := regexp.Compile(expr)
-	if err != nil {
+	greedy, greedyErr := regexp.Compile(`^(?:` + expr + `)$`)
+	lazy, lazyErr := regexp.Compile(`^(?U:` + expr + `)$`)
+	if err := cmp.Or(greedyErr, lazyErr); err != nil {
 		return Format{}, fmt.Errorf("login pattern: %w", err)
 	}
-	if alone.SubexpIndex(addrGroup) < 0 {
+	if greedy.SubexpIndex(addrGroup) < 0 {
 		return Format{}, fmt.Errorf("login pattern %q has no group %s, expected (?P<%s>…) around the client's address", expr, addrGroup, addrGroup)
-	}
-	n := 0
-	for _, name := range alone.SubexpNames() {
-		if name == addrGroup || name == userGroup {
-			n++
-		}
-	}
-	if n > 2 || n == 2 && alone.SubexpIndex(userGroup) < 0 {
-		return Format{}, fmt.Errorf("login pattern %q has a group %s or %s twice, expected once", expr, addrGroup, userGroup)
-	}
-	greedy, err := regexp.Compile(`^(?:` + expr + `)$`)
-	if err != nil {
-		return Format{}, fmt.Errorf("login pattern: %w", err)
-	}
-	lazy, err := regexp.Compile(`^(?U:` + expr + `)$`)
-	if err != nil {
-		return Format{}, fmt.Errorf("login pattern: %w", err)
 	}
 	return Format{regexpName, stateless(func(line string) (Login, bool) {
 		login, ok := matchPattern(greedy, line)

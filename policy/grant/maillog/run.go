@@ -43,7 +43,12 @@ const (
 // new files, which then is not read.
 func (f *Follower) Run(ctx context.Context) {
 	t := &tailer{follower: f, buf: make([]byte, bufferSize)}
-	defer t.close()
+	defer func() {
+		for _, l := range t.files {
+			l.Close()
+		}
+		f.count.open.Store(false)
+	}()
 	var events <-chan fsnotify.Event
 	var failures <-chan error
 	watcher, err := fsnotify.NewWatcher()
@@ -84,7 +89,6 @@ func (f *Follower) Run(ctx context.Context) {
 	}
 }
 
-// tailer is the state of Run.
 type tailer struct {
 	follower *Follower
 	buf      []byte
@@ -238,11 +242,4 @@ func (t *tailer) readAll(ctx context.Context, l *file, end int64) (more bool, er
 		t.look()
 	}
 	return more, nil
-}
-
-func (t *tailer) close() {
-	for _, l := range t.files {
-		l.Close()
-	}
-	t.follower.count.open.Store(false)
 }

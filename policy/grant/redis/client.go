@@ -24,10 +24,7 @@ type Client struct {
 
 // Open makes a client. It does not wait for the server.
 func Open(c Config) (*Client, error) {
-	c, err := c.withDefaults()
-	if err != nil {
-		return nil, fmt.Errorf("redis: %w", err)
-	}
+	c = c.withDefaults()
 	options, err := c.options()
 	if err != nil {
 		return nil, fmt.Errorf("redis: %w", err)
@@ -52,7 +49,6 @@ func Open(c Config) (*Client, error) {
 // SetTimeout bounds operations from now on, instead of Config.Timeout.
 func (c *Client) SetTimeout(timeout time.Duration) { c.timeout.Store(int64(timeout)) }
 
-// Close closes the connections.
 func (c *Client) Close() error {
 	if err := c.client.Close(); err != nil && !errors.Is(err, redis.ErrClosed) {
 		return fmt.Errorf("close redis: %w", err)
@@ -60,7 +56,6 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Ping says whether the server answers.
 func (c *Client) Ping(ctx context.Context) error {
 	return c.do(ctx, "ping", func(ctx context.Context) error { return c.client.Ping(ctx).Err() })
 }

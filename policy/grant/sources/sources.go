@@ -34,14 +34,10 @@ type Sources struct {
 	logger *slog.Logger
 	// limits are what the control socket is asked about, too.
 	limits *limits.Keeper
-	// store is nil for memory; it belongs to the keeper.
-	store grant.Store
 	// sources run until their context ends.
-	sources []func(context.Context) error
-	closers []func() error
-	drac    *drac.Server
-	dovecot *dovecot.Server
-	logs    []*maillog.Follower
+	sources   []func(context.Context) error
+	closers   []func() error
+	registers []func(prometheus.Registerer)
 }
 
 var _ door.Grants = (*Sources)(nil)
@@ -70,14 +66,12 @@ func Open(config *configs.Config, shared *redis.Client, counts *limits.Keeper, l
 	}
 	rules := rulesOf(config)
 	rules.Store, rules.Logger = store, logger
-	g.store = store
-	if g.keeper, err = grant.New(rules); err != nil {
-		if store != nil {
-			err = errors.Join(err, store.Close())
-		}
-		return nil, err
-	}
+	g.keeper = grant.New(rules)
 	g.closers = append(g.closers, g.keeper.Close)
+	g.registers = append(g.registers, g.keeper.Register)
+	if file, ok := store.(*grant.File); ok {
+		g.registers = append(g.registers, file.Register)
+	}
 	for _, open := range []func(*configs.Config) error{g.openControl, g.openDovecot, g.openLogs, g.openDRAC} {
 		if err := open(config); err != nil {
 			return nil, errors.Join(fmt.Errorf("grants: %w", err), g.Close())
@@ -169,20 +163,21 @@ func (g *Sources) openDovecot(config *configs.Config) error {
 	if c.Listen == "" {
 		return nil
 	}
-	var err error
-	if g.dovecot, err = dovecot.New(dovecot.Config{Granter: g.keeper, Secret: string(c.Secret), Logger: g.logger}); err != nil {
+	server, err := dovecot.New(dovecot.Config{Granter: g.keeper, Secret: string(c.Secret), Logger: g.logger})
+	if err != nil {
 		return err
 	}
 	ln, err := door.Listen(c.Listen, config.Listen.SocketMode, config.Listen.SocketGroup)
 	if err != nil {
 		return fmt.Errorf("dovecot: %w", err)
 	}
-	g.add(ln.Close, func(ctx context.Context) error { return g.dovecot.Serve(ctx, ln) })
+	g.registers = append(g.registers, server.Register)
+	g.add(ln.Close, func(ctx context.Context) error { return server.Serve(ctx, ln) })
 	return nil
 }
 
 func (g *Sources) openLogs(config *configs.Config) error {
-	for _, l := range config.Grants.Logs {
+	for i, l := range config.Grants.Logs {
 		format, err := maillog.Named(l.Format)
 		if l.Regexp != "" {
 			format, err = maillog.Pattern(l.Regexp)
@@ -191,7 +186,11 @@ func (g *Sources) openLogs(config *configs.Config) error {
 			return err
 		}
 		follower := maillog.New(maillog.Config{Path: l.File, Format: format, Granter: g.keeper, Logger: g.logger})
-		g.logs = append(g.logs, follower)
+		// A log is its place in grants.logs: its path and its expression are private.
+		label := prometheus.Labels{"log": strconv.Itoa(i + 1)}
+		g.registers = append(g.registers, func(r prometheus.Registerer) {
+			follower.Register(prometheus.WrapRegistererWith(label, r))
+		})
 		g.add(nil, func(ctx context.Context) error {
 			follower.Run(ctx)
 			return nil
@@ -205,17 +204,13 @@ func (g *Sources) openDRAC(config *configs.Config) error {
 	if c.Listen == "" {
 		return nil
 	}
-	var err error
-	if g.drac, err = drac.NewServer(drac.Config{
-		Keeper: g.keeper, Servers: c.Allow, ReservedPort: c.ReservedPort, Logger: g.logger,
-	}); err != nil {
-		return err
-	}
+	server := drac.NewServer(drac.Config{Keeper: g.keeper, Servers: c.Allow, ReservedPort: c.ReservedPort, Logger: g.logger})
 	conn, err := door.ListenPacket(c.Listen)
 	if err != nil {
 		return fmt.Errorf("drac: %w", err)
 	}
-	g.add(conn.Close, func(ctx context.Context) error { return g.drac.Serve(ctx, conn) })
+	g.registers = append(g.registers, server.Register)
+	g.add(conn.Close, func(ctx context.Context) error { return server.Serve(ctx, conn) })
 	if addr, ok := conn.LocalAddr().(*net.UDPAddr); ok && c.RPCBind {
 		registration := drac.Rpcbind{Addr: addr.AddrPort(), Logger: g.logger}
 		g.add(nil, func(ctx context.Context) error {
@@ -247,24 +242,11 @@ func (g *Sources) Run(ctx context.Context, start func(func())) {
 	}
 }
 
-// Reload puts other rules in force.
-func (g *Sources) Reload(c *configs.Config) error { return g.keeper.Reload(rulesOf(c)) }
+func (g *Sources) Reload(c *configs.Config) { g.keeper.Reload(rulesOf(c)) }
 
-// Register has a registry read what the store and the sources count.
 func (g *Sources) Register(r prometheus.Registerer) {
-	g.keeper.Register(r)
-	if store, ok := g.store.(*grant.File); ok {
-		store.Register(r)
-	}
-	if g.dovecot != nil {
-		g.dovecot.Register(r)
-	}
-	if g.drac != nil {
-		g.drac.Register(r)
-	}
-	for i, follower := range g.logs {
-		// A log is its place in grants.logs: its path and its expression are private.
-		follower.Register(prometheus.WrapRegistererWith(prometheus.Labels{"log": strconv.Itoa(i + 1)}, r))
+	for _, register := range g.registers {
+		register(r)
 	}
 }
 
