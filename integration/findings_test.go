@@ -42,6 +42,8 @@ const (
 	enforced  = "checks: {rdns: {mode: off}}\n"
 	shadow    = "mode: shadow\n"
 	localPort = "127.0.0.2"
+	// otherFilter is one that is down.
+	otherFilter = "MAIL_FILTER(`other', `S=local:/run/milterd/other.sock')dnl\n"
 )
 
 var faults = []fault{
@@ -70,6 +72,11 @@ var faults = []fault{
 		lines: foreign, bad: "^250 ", good: "^550 5.7.1"},
 	{name: "a filter that is not asked", about: "not in InputMailFilters", where: "filter", wrong: "MAIL_FILTER(`milterd', `S=local:/run/milterd/milter.sock, F=T')dnl",
 		access: refusal, config: enforced, lines: ours, bad: "^250 ", good: "^550 5.7.1"},
+	{name: "a daemon with other filters", about: "the daemon MTB asks other filters than milterd", access: "From:bad.example\tREJECT\n", config: enforced,
+		wrong:   otherFilter + "DAEMON_OPTIONS(`Name=MTB, Addr=127.0.0.2, Port=smtp, InputMailFilters=other')dnl",
+		cure:    otherFilter + "DAEMON_OPTIONS(`Name=MTB, Addr=127.0.0.2, Port=smtp, InputMailFilters=other;milterd')dnl",
+		options: harness.Options{DNS: []string{"bad.example. A 203.0.113.5"}},
+		from:    "127.0.0.1", to: localPort + ":25", lines: []string{"MAIL FROM:<x@bad.example>", ours[1]}, bad: "^250 ", good: "^550 5.7.1"},
 	{name: "a rule of one's own that lets relay", about: "Local_check_rcpt accepts by a rule of your own", follows: true, config: enforced,
 		wrong: "LOCAL_RULESETS\nSLocal_check_rcpt\nR$*\t$: $&{client_addr}\nR198.51.100.77\t$# OK", cure: "RELAY_DOMAIN(`198.51.100.77')dnl",
 		lines: foreign, bad: "^550 5.7.1", good: "^250 "},
