@@ -11,7 +11,7 @@
 // are reported at once.
 //
 // schema.go lists every key beside the function that takes its value. Those that many
-// keys need are in values.go and quantities.go, those of one section in the file of its
+// keys need are in values.go and addresses.go, those of one section in the file of its
 // name; so are the checks of values that are right one by one, but not together.
 //
 // [Load] and [Parse] only read the configuration. [Config.Policy] goes on to
@@ -23,9 +23,12 @@ package configs
 import (
 	"cmp"
 	_ "embed"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -36,12 +39,10 @@ import (
 	"milterd/policy/access"
 )
 
+// reference is the embedded configuration: every key, its default and its comment.
+//
 //go:embed milterd.yaml
 var reference []byte
-
-// Reference is the embedded configuration: every key, its default and its
-// comment.
-func Reference() string { return string(reference) }
 
 // Config is a configuration: the embedded defaults, and what a user's file
 // says instead. Its fields, and theirs, are the keys of the reference, which says what
@@ -66,20 +67,17 @@ type Config struct {
 	Status   Status
 	Log      Log
 
-	// name is the file the configuration came from, empty for the embedded one.
-	name string
+	name string // the file, empty for the embedded one
+	// lines has the line of each key that the file holds, by its path, and settings the keys
+	// that the environment has set, which wins over the file. Such a key is the
+	// administrator's word and wins over sendmail.cf.
+	lines    map[string]int
+	settings map[string]setting
 	// entries is how many the access table and each class file had, by path, when Policy
 	// read them; leftOut counts those of the table that cannot be used.
 	entries map[string]int
 	leftOut int
-	// lines has the line of each key that the file holds, by its path. A key
-	// in it is the administrator's word and wins over sendmail.cf.
-	lines map[string]int
-	// settings has the keys that the environment has set. It wins over the file.
-	settings map[string]setting
-	// draft is read in place of the access table, if not empty.
-	draft string
-	// machine is what sendmail finds out about the machine it runs on.
+	draft   string // read in place of the access table, if not empty
 	machine machine
 }
 
@@ -176,7 +174,7 @@ func Parse(name string, data []byte, environ ...string) (*Config, error) {
 func LoadListen(path string, environ ...string) (*Config, error) {
 	listen := &yaml.Node{Kind: yaml.MappingNode}
 	data, _ := readFile(path, maxConfig) // without it: no YAML
-	if top, err := document(path, data); err == nil && top.Kind == yaml.MappingNode {
+	if top, err := document(path, data); err == nil {
 		for key, value := range pairs(top) {
 			if key.Value == "listen" {
 				listen.Content = append(listen.Content, key, value)
@@ -257,4 +255,37 @@ func (c *Config) MapWanted() bool { return c.explicit("listen.map") }
 func (c *Config) explicit(path string) bool {
 	_, ok := c.lines[path]
 	return ok
+}
+
+// Place is where the configuration is: the -config flag, empty without one, or the file that
+// is read then, if there is such a file.
+type Place struct{ Flag, Fallback string }
+
+// File is the file that is, or would be, read.
+func (p Place) File() string { return cmp.Or(p.Flag, p.Fallback) }
+
+// Load reads the configuration. Without a flag, the embedded one counts, with a warning,
+// only if there is no directory for one either: a service whose file is gone must not
+// begin to refuse mail.
+func (p Place) Load() (config *Config, warning string, err error) {
+	config, err = Load(p.File(), os.Environ()...)
+	if p.Flag != "" || !errors.Is(err, fs.ErrNotExist) {
+		return config, "", err
+	}
+	if _, statErr := os.Stat(filepath.Dir(p.Fallback)); !errors.Is(statErr, fs.ErrNotExist) {
+		return nil, "", fmt.Errorf("%w; expected that file, as its directory is there (with the line `mode: shadow` it refuses nothing, with `mode: enforce` it is the built-in configuration)%s",
+			err, p.misnamed())
+	}
+	config, err = Default(os.Environ()...)
+	return config, "no configuration file " + p.Fallback + ", the built-in one is in force", err
+}
+
+// misnamed tells of a file that may be meant.
+func (p Place) misnamed() string {
+	// A pattern without special characters but the last cannot be malformed.
+	others, _ := filepath.Glob(strings.TrimSuffix(p.Fallback, filepath.Ext(p.Fallback)) + ".*")
+	if len(others) == 0 {
+		return ""
+	}
+	return "; " + others[0] + " is there, but not read: rename it, or use -config"
 }

@@ -392,7 +392,7 @@ func TestTheReferenceNamesEveryKeyOfADNSList(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, comment, _ := strings.Cut(Reference(), "    lists: {}")
+	_, comment, _ := strings.Cut(string(reference), "    lists: {}")
 	comment, _, _ = strings.Cut(comment, "\n")
 	for _, f := range list.section {
 		if !strings.Contains(comment, f.name+":") {
@@ -402,7 +402,7 @@ func TestTheReferenceNamesEveryKeyOfADNSList(t *testing.T) {
 }
 
 func TestEveryKeyOfTheReferenceHasACommentOnItsLine(t *testing.T) {
-	for i, line := range strings.Split(Reference(), "\n") {
+	for i, line := range strings.Split(string(reference), "\n") {
 		key, value, isKey := strings.Cut(strings.TrimSpace(line), ":")
 		if !isKey || strings.HasPrefix(key, "#") || strings.TrimSpace(value) == "" {
 			continue

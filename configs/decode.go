@@ -16,25 +16,20 @@ import (
 
 // field is one key of a section.
 type field struct {
-	name string
-	// section holds the keys below this one.
-	section []field
-	// each makes the field of an entry, for a section whose keys the
-	// administrator chooses.
-	each func(key string) (field, error)
-	// example shows such an entry in messages; it may be empty.
+	name    string
+	section []field       // the keys below this one
+	value   func(v value) // takes the key's value, also if it is a section
+	// each makes the field of an entry, for a section whose keys the administrator
+	// chooses; example shows one in messages, and may be empty.
+	each    func(key string) (field, error)
 	example string
-	// value takes the key's value, also if it is a section.
-	value func(v value)
 }
 
 // decoder reads one configuration.
 type decoder struct {
 	report
-	// name is the file, or the variable, that is read.
-	name string
-	// top is the whole schema. It shows the right place of a misplaced key.
-	top []field
+	name string  // the file, or the variable, that is read
+	top  []field // the whole schema, which shows the right place of a misplaced key
 }
 
 // value is a key's value on its way into the configuration.
@@ -44,12 +39,10 @@ type value struct {
 	node *yaml.Node
 }
 
-// fail reports a problem of the value.
 func (v value) fail(format string, args ...any) {
 	v.add(v.name, v.node.Line, "%s: %s", cmp.Or(v.path, "the configuration"), fmt.Sprintf(format, args...))
 }
 
-// given reports whether the value's section holds a key.
 func (v value) given(key string) bool { return v.config.explicit(join(v.path, key)) }
 
 // plain reports anchors, aliases and tags, which would make a value come from
@@ -75,44 +68,39 @@ func (v value) fields(fields []field) {
 		return
 	}
 	v.keys(func(key string, below value) {
-		for _, f := range fields {
-			if f.name == key {
-				below.take(f)
-				return
-			}
-		}
-		if below.path == "grants.redis" {
+		i := slices.IndexFunc(fields, func(f field) bool { return f.name == key })
+		switch {
+		case i >= 0:
+			below.take(fields[i])
+		case below.path == "grants.redis":
 			movedRedis(below)
-			return
+		default:
+			v.add(v.name, v.config.lines[below.path], "unknown key %s, %s", below.path, v.hint(key, fields))
 		}
-		v.add(v.name, v.config.lines[below.path], "unknown key %s, %s", below.path, v.hint(key, fields))
 	})
 }
 
 // take reads the value of one key.
 func (v value) take(f field) {
-	if f.value != nil {
+	switch {
+	case f.value != nil:
 		if v.plain() {
 			f.value(v)
 		}
-		return
-	}
-	if f.each == nil {
+	case f.each == nil:
 		v.fields(f.section)
-		return
-	}
-	if f.example != "" && v.node.Kind == yaml.SequenceNode {
+	case f.example != "" && v.node.Kind == yaml.SequenceNode:
 		v.fail("%s, expected keys and values, such as %s", kind(v.node), f.example)
-		return
+	default:
+		v.keys(func(key string, below value) {
+			entry, err := f.each(key)
+			if err != nil {
+				v.add(v.name, v.config.lines[below.path], "%s: %v", v.path, err)
+				return
+			}
+			below.take(entry)
+		})
 	}
-	v.keys(func(key string, below value) {
-		entry, err := f.each(key)
-		if err != nil {
-			v.add(v.name, v.config.lines[below.path], "%s: %v", v.path, err)
-			return
-		}
-		below.take(entry)
-	})
 }
 
 // keys calls visit for each key of a mapping, with the value below it.
@@ -127,27 +115,23 @@ func (v value) keys(visit func(key string, below value)) {
 	for key, node := range pairs(v.node) {
 		below := value{decoder: v.decoder, path: join(v.path, key.Value), node: node}
 		name := value{decoder: v.decoder, path: v.path, node: key}
-		if key.Tag == "!!merge" {
+		line, twice := v.config.lines[below.path]
+		switch {
+		case key.Tag == "!!merge":
 			name.fail("a merge key (<<), expected the keys themselves")
-			continue
-		}
-		if !name.plain() {
-			continue
-		}
-		if key.Kind != yaml.ScalarNode || key.Tag == "!!null" || !isKey(key.Value) {
+		case !name.plain():
+		case key.Kind != yaml.ScalarNode || key.Tag == "!!null" || !isKey(key.Value):
 			name.fail("%s as a key, expected a name", kind(key))
-			continue
-		}
-		if line, twice := v.config.lines[below.path]; twice {
+		case twice:
 			v.add(v.name, key.Line, "%s: given twice, first on line %d", below.path, line)
-			continue
+		default:
+			v.config.lines[below.path] = key.Line
+			// A value that is missing has the place of what follows it.
+			if node.Tag == "!!null" && node.Value == "" {
+				node.Line = key.Line
+			}
+			visit(key.Value, below)
 		}
-		v.config.lines[below.path] = key.Line
-		// A value that is missing has the place of what follows it.
-		if below.node.Tag == "!!null" && below.node.Value == "" {
-			below.node.Line = key.Line
-		}
-		visit(key.Value, below)
 	}
 }
 
@@ -164,12 +148,7 @@ func (d *decoder) said(keys ...string) string {
 	return keys[len(keys)-1]
 }
 
-func join(path, key string) string {
-	if path == "" {
-		return key
-	}
-	return path + "." + key
-}
+func join(path, key string) string { return strings.TrimPrefix(path+"."+key, ".") }
 
 // kind says what a node is, in an administrator's words.
 func kind(n *yaml.Node) string {
@@ -188,4 +167,95 @@ func kind(n *yaml.Node) string {
 		return strings.Trim(quote(n.Value), `"`)
 	}
 	return quote(n.Value)
+}
+
+// sectionHint says how to write a section that was given a plain value.
+func (v value) sectionHint(fields []field) string {
+	names := namesOf(fields)
+	key := v.path[strings.LastIndexByte(v.path, '.')+1:]
+	meant := map[string]string{
+		"enforce": "enforce", "yes": "enforce", "true": "enforce", "on": "enforce",
+		"off": "off", "no": "off", "false": "off", "shadow": "shadow",
+	}[strings.ToLower(v.node.Value)]
+	if !slices.Contains(names, "mode") || meant == "" {
+		return " (" + strings.Join(names, ", ") + ")"
+	}
+	return fmt.Sprintf("; write %s: {mode: %s}", key, meant)
+}
+
+// hint says what an unknown key was probably meant to be.
+func (d *decoder) hint(key string, fields []field) string {
+	names := namesOf(fields)
+	elsewhere := placesOf(key, "", d.top)
+	if len(elsewhere) > 0 && nearest(key, names) == "" {
+		return "did you mean " + strings.Join(elsewhere, " or ") + "?"
+	}
+	return meant(key, names, "one of "+strings.Join(names, ", "))
+}
+
+func placesOf(key, path string, fields []field) []string {
+	var places []string
+	for _, f := range fields {
+		if f.name == key {
+			places = append(places, join(path, f.name))
+		}
+		places = append(places, placesOf(key, join(path, f.name), f.section)...)
+	}
+	return places
+}
+
+func namesOf(fields []field) []string {
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = f.name
+	}
+	return names
+}
+
+// meant says which word was probably meant in place of s, or else what was expected.
+func meant(s string, words []string, expected string) string {
+	if near := nearest(s, words); near != "" {
+		return "did you mean " + near + "?"
+	}
+	return "expected " + expected
+}
+
+// nearest is the word that s was probably meant to be, empty if none is near.
+func nearest(s string, words []string) string {
+	s = strings.ToLower(s)
+	best, bestDistance := "", 3
+	for _, w := range words {
+		limit := min(bestDistance, 1+len(w)/4)
+		if d := distance(s, strings.ToLower(w), limit); d < bestDistance && d <= limit {
+			best, bestDistance = w, d
+		}
+	}
+	return best
+}
+
+// distance counts the insertions, deletions, replacements and swaps of
+// neighbours that make b of a. It is exact up to limit.
+func distance(a, b string, limit int) int {
+	if len(a)-len(b) > limit || len(b)-len(a) > limit {
+		return limit + 1
+	}
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+		before, last, row = last, row, before
+	}
+	return last[len(b)]
 }

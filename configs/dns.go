@@ -34,8 +34,7 @@ type DNS struct {
 // List is one DNS list.
 type List struct {
 	dnscheck.List
-	// Reply refuses what is listed; the zero value leaves it to the check's own.
-	Reply policy.Reply
+	Reply policy.Reply // the zero value leaves it to the check's own
 }
 
 // AsksDNS reports whether any check of this configuration asks the DNS.
@@ -84,7 +83,6 @@ func (c *Config) dnsblSchema() []field {
 	}
 }
 
-// listSchema lists the keys of one DNS list.
 func (c *Config) listSchema(zone string) (field, error) {
 	if c.DNS.Lists == nil {
 		c.DNS.Lists = make(map[string]*List)
@@ -154,7 +152,6 @@ func (c *Config) checkLists(d *decoder) {
 // name is what a list is called in reports.
 func (l *List) name() string { return cmp.Or(l.Name, l.Zone) }
 
-// dnsblPolicy is what the policy knows of the lists.
 func (c *Config) dnsblPolicy() policy.DNSBLCheck {
 	check := c.Checks.DNSBL
 	check.Addresses, check.Names, check.Replies = policy.ListUse{}, policy.ListUse{}, make(map[string]policy.Reply)
@@ -188,7 +185,6 @@ func exemptSchema(x *policy.Exempt) []field {
 	}
 }
 
-// checkServer checks the address of a DNS server.
 func checkServer(s string) error {
 	if _, err := dnscheck.ParseServer(s); err != nil {
 		return fmt.Errorf("%s, expected the address of a DNS server, such as 192.0.2.53 or 127.0.0.1:5353", quote(s))
@@ -196,7 +192,6 @@ func checkServer(s string) error {
 	return nil
 }
 
-// families takes the families of addresses that a list is asked about.
 func families(l *List) func(value) {
 	return func(v value) {
 		l.IPv4, l.IPv6 = false, false

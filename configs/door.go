@@ -29,7 +29,7 @@ func (c *Config) checkDoors(s *sources, cf *sendmail.Config) {
 func (c *Config) checkFilters(s *sources, cf *sendmail.Config) {
 	ours, others := false, []string(nil)
 	for _, f := range cf.Filters {
-		if !leadsTo(c.Listen.Milter, f.Socket) {
+		if !LeadsTo(c.Listen.Milter, f.Socket) {
 			others = append(others, f.Name+" (S="+f.Socket+")")
 			continue
 		}
@@ -68,7 +68,7 @@ func (c *Config) checkFilters(s *sources, cf *sendmail.Config) {
 
 // checkDaemons looks for daemons with filters of their own, of which none leads to milterd.
 func (c *Config) checkDaemons(s *sources, cf *sendmail.Config) {
-	ours := slices.DeleteFunc(slices.Clone(cf.Filters), func(f sendmail.Filter) bool { return !f.Used || !leadsTo(c.Listen.Milter, f.Socket) })
+	ours := slices.DeleteFunc(slices.Clone(cf.Filters), func(f sendmail.Filter) bool { return !f.Used || !LeadsTo(c.Listen.Milter, f.Socket) })
 	if len(ours) == 0 {
 		return
 	}
@@ -117,13 +117,13 @@ func (c *Config) checkMaps(s *sources, cf *sendmail.Config) {
 	for _, m := range cf.Sockets {
 		isAccess := m.Name == cf.Access.Name && m.Line == cf.Access.Line
 		if m.Name == cf.Access.Name && !isAccess {
-			if leadsTo(c.Listen.Map, m.Socket) && !leadsTo(c.Listen.Map, cf.Access.Socket) {
+			if LeadsTo(c.Listen.Map, m.Socket) && !LeadsTo(c.Listen.Map, cf.Access.Socket) {
 				s.severe("", s.cf, cf.Access.Line, "the access map is defined again, after line %d made it milterd, and the last one counts, so sendmail's own rules do not ask milterd; milterd.m4 takes the place of FEATURE(`access_db')", m.Line)
 				ours = true
 			}
 			continue
 		}
-		if !leadsTo(c.Listen.Map, m.Socket) {
+		if !LeadsTo(c.Listen.Map, m.Socket) {
 			if isAccess {
 				s.severe("define(`MILTERD_MAP', `"+door+"')dnl", s.cf, m.Line, "the access map is the socket %s, which is not listen.map (%s), so sendmail's own rules do not look into milterd's access table (%s)", m.Socket, door, s.access.path)
 			}
@@ -132,7 +132,11 @@ func (c *Config) checkMaps(s *sources, cf *sendmail.Config) {
 		ours = true
 		switch {
 		case m.Optional:
-			s.warn(s.cf, m.Line, "the map %s has -o: a sendmail that cannot connect to milterd takes the map for empty%s", m.Name, lost(isAccess))
+			lost := ""
+			if isAccess {
+				lost = ", so what it refuses (REJECT) is taken"
+			}
+			s.warn(s.cf, m.Line, "the map %s has -o: a sendmail that cannot connect to milterd takes the map for empty%s", m.Name, lost)
 		case isAccess && m.Temporary != "" && m.Temporary != tempFailed: // without any sendmail says 451 itself
 			s.warn(s.cf, m.Line, "the map %s has -T%s, a mark that its rules do not know, so while milterd is down nobody can tell what they make of it: expected -T%s", m.Name, m.Temporary, tempFailed)
 		}
@@ -154,11 +158,10 @@ const (
 	receivedMap = "received"
 )
 
-// checkQuestion looks at how the rules of milterd.m4 ask.
 func (c *Config) checkQuestion(s *sources, cf *sendmail.Config) {
 	asks := func(m sendmail.Map) bool { return m.Name == questionMap }
 	for _, m := range cf.Sockets {
-		switch ours := leadsTo(c.Listen.Map, m.Socket); {
+		switch ours := LeadsTo(c.Listen.Map, m.Socket); {
 		case m.Name == questionMap && !ours:
 			s.warn(s.cf, m.Line, "the map %s is the socket %s, which is not listen.map (%s), so sendmail does not ask milterd about recipients", m.Name, m.Socket, c.mapDoor())
 		case m.Name == questionMap && m.AskedOld:
@@ -181,17 +184,4 @@ func (s *sources) checkTags(table *access.Table) {
 }
 
 // mapDoor lists the addresses of the map door for a message.
-func (c *Config) mapDoor() string {
-	if len(c.Listen.Map) == 0 {
-		return "empty"
-	}
-	return strings.Join(c.Listen.Map, ", ")
-}
-
-// lost says what an empty access map means.
-func lost(isAccess bool) string {
-	if !isAccess {
-		return ""
-	}
-	return ", so what it refuses (REJECT) is taken"
-}
+func (c *Config) mapDoor() string { return cmp.Or(strings.Join(c.Listen.Map, ", "), "empty") }

@@ -107,7 +107,7 @@ func TestAFileThatAVariableNamesIsMissedByItsName(t *testing.T) {
 
 func TestTheReferenceNamesEveryVariable(t *testing.T) {
 	for _, v := range variables() {
-		if want := v.name + " (" + v.key + ")"; !strings.Contains(strings.ReplaceAll(Reference(), "\n# ", " "), want) {
+		if want := v.name + " (" + v.key + ")"; !strings.Contains(strings.ReplaceAll(string(reference), "\n# ", " "), want) {
 			t.Errorf("the reference does not say %s", want)
 		}
 	}

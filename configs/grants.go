@@ -44,11 +44,9 @@ type Dovecot struct {
 
 // MailLog is a log that is followed for logins.
 type MailLog struct {
-	File string // a complete path
-	// Format is one of logFormats.
-	Format string
-	// Regexp is the expression of the format regexp for a whole line, valid, with a
-	// group addr.
+	File   string // a complete path
+	Format string // one of logFormats
+	// Regexp is that of the format regexp for a whole line, valid, with a group addr.
 	Regexp string
 }
 
@@ -109,7 +107,6 @@ var logFormats = []string{"dovecot", "qpopper", "uw", "courier", "cyrus", "regex
 // maxLogs bounds the logs that are followed.
 const maxLogs = 16
 
-// mailLogs takes the list of logs.
 func (c *Config) mailLogs(to *[]MailLog) func(value) {
 	return func(v value) {
 		if !v.isList("[{file: /var/log/mail.log, format: dovecot}]") {
@@ -133,7 +130,6 @@ func (c *Config) mailLogs(to *[]MailLog) func(value) {
 	}
 }
 
-// mailLog takes one log.
 func (c *Config) mailLog(v value) MailLog {
 	var l MailLog
 	if !v.plain() {
@@ -202,9 +198,7 @@ func (c *Config) checkGrants(d *decoder) {
 	if g.DRAC.Listen != "" && len(g.DRAC.Allow) == 0 {
 		d.wrong(d.said("grants.drac.listen", "grants.drac.allow"), "nobody may grant, expected at least one network in grants.drac.allow")
 	}
-	if address, err := door.ParsePacketAddress(g.DRAC.Listen); err == nil && address.Port() == 0 {
-		if !g.DRAC.RPCBind {
-			d.wrong(d.said("grants.drac.listen", "grants.drac.rpcbind"), "without rpcbind nobody learns which port it is, expected a port")
-		}
+	if address, err := door.ParsePacketAddress(g.DRAC.Listen); err == nil && address.Port() == 0 && !g.DRAC.RPCBind {
+		d.wrong(d.said("grants.drac.listen", "grants.drac.rpcbind"), "without rpcbind nobody learns which port it is, expected a port")
 	}
 }

@@ -30,8 +30,7 @@ type Limits struct {
 // LimitRule is one limit.
 type LimitRule struct {
 	policy.Limit
-	// ExceptionsFile names the file of exceptions, empty for none.
-	ExceptionsFile string
+	ExceptionsFile string // empty for none
 }
 
 // maxLimits bounds the limits. Each is asked for each recipient.
@@ -73,7 +72,6 @@ func program(to *[]string) func(value) {
 	}
 }
 
-// checkNotify reports a program that cannot be run.
 func (c *Config) checkNotify(s *sources) {
 	if len(c.Limits.Notify) == 0 {
 		return
@@ -93,7 +91,6 @@ func (c *Config) checkNotify(s *sources) {
 // checkLimitName wants a name that can stand in a log, a metric and a recording.
 var checkLimitName = matching(`[a-z0-9][a-z0-9_-]{0,39}`, "the name of a limit: at most 40 small letters, digits, - and _")
 
-// limitSchema lists the keys of one limit.
 func (c *Config) limitSchema(name string) (field, error) {
 	if err := checkLimitName(name); err != nil {
 		return field{}, err
@@ -149,7 +146,6 @@ func rateParser() func(string) (policy.Rate, error) {
 	}
 }
 
-// checkLogin says what is wrong with the name of a login.
 func checkLogin(s string) error {
 	if s == "" || len(s) > 320 || strings.ContainsAny(s, " \t\r\n") {
 		return fmt.Errorf("%s, expected a login without blanks", quote(s))
@@ -197,9 +193,8 @@ func (s *sources) exceptions(key, path string) map[string][]policy.Rate {
 		source: s.config.source(key, path, mustExist), key: key,
 		says: "how much each may send", wants: "LOGIN RATE or LOGIN unlimited", most: maxExceptions,
 	}
-	all := make(map[string][]policy.Rate)
 	lines := make(map[string]int)
-	if !file.read(s, func(words []string, line int) error {
+	return readLogins(s, file, func(all map[string][]policy.Rate, words []string, line int) error {
 		login := access.Fold(file.login(s, words[0], line))
 		rates, err := exception(words[1:])
 		switch {
@@ -212,11 +207,7 @@ func (s *sources) exceptions(key, path string) map[string][]policy.Rate {
 		}
 		all[login], lines[login] = rates, line
 		return nil
-	}) {
-		return nil
-	}
-	s.entries[file.path] = len(all)
-	return all
+	})
 }
 
 // exception reads what stands behind a login; nothing for one that is not limited.

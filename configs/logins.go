@@ -17,29 +17,28 @@ const maxLoginLine = 64 << 10
 // names. A word that begins with # begins a comment.
 type loginFile struct {
 	source
-	key string
-	// says is what the file says of logins, wants the form of a line, for messages.
-	says, wants string
-	// most bounds the file, in octets.
-	most int64
+	key         string
+	says, wants string // what it says of logins, and the form of a line, for messages
+	most        int64  // octets of the file
 }
 
-// read calls take with the words of each line that has any, and reports what it complains
-// of. It says whether the file could be read.
-func (f loginFile) read(s *sources, take func(words []string, line int) error) bool {
+// readLogins makes a map by login: take puts the words of a line that has any into it, and
+// what it complains of is reported. It is nil if the file could not be read.
+func readLogins[T any](s *sources, f loginFile, take func(all map[string]T, words []string, line int) error) map[string]T {
 	s.entries[f.path] = 0
 	data, err := readFile(f.path, f.most)
 	if err != nil {
 		s.failed(f.key, f.source, err)
-		return false
+		return nil
 	}
 	s.checkOthers(f.path, f.key+": "+f.says, 0o002)
+	all := make(map[string]T)
 	wrong, n := 0, 0
 	for line := range strings.SplitSeq(string(data), "\n") {
 		n++
 		words, err := f.words(line)
 		if err == nil && len(words) > 0 {
-			err = take(words, n)
+			err = take(all, words, n)
 		}
 		if err == nil {
 			continue
@@ -50,7 +49,8 @@ func (f loginFile) read(s *sources, take func(words []string, line int) error) b
 		}
 		s.add(f.path, n, "%v", err)
 	}
-	return true
+	s.entries[f.path] = len(all)
+	return all
 }
 
 // login is who is named by the first word of a line: the login as the person types it. A

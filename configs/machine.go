@@ -19,15 +19,12 @@ import (
 // starts. The DNS is never asked: a configuration means the same whether there
 // is a network or not.
 type machine struct {
-	// name is the full host name, empty if there is none.
-	name func() string
-	// interfaces lists the addresses of the interfaces that are up.
+	name       func() string // the full host name, empty if there is none
 	interfaces func() ([]interfaceAddr, error)
-	// hosts is the text of /etc/hosts.
-	hosts func() ([]byte, error)
+	hosts      func() ([]byte, error) // the text of /etc/hosts
 }
 
-// interfaceAddr is an address of a network interface.
+// interfaceAddr is an address of a network interface that is up.
 type interfaceAddr struct {
 	netip.Addr
 	// loopback: the interface is one that leads nowhere else; its address need
@@ -116,19 +113,15 @@ func interfaceAddrs() ([]interfaceAddr, error) {
 			return nil, fmt.Errorf("%s: %w", i.Name, err)
 		}
 		for _, a := range addrs {
-			network, ok := a.(*net.IPNet)
-			if !ok {
-				continue
-			}
-			if addr, ok := netip.AddrFromSlice(network.IP); ok {
-				list = append(list, interfaceAddr{Addr: addr.Unmap(), loopback: i.Flags&net.FlagLoopback != 0})
+			if prefix, err := netip.ParsePrefix(a.String()); err == nil {
+				list = append(list, interfaceAddr{Addr: prefix.Addr().Unmap(), loopback: i.Flags&net.FlagLoopback != 0})
 			}
 		}
 	}
 	return list, nil
 }
 
-// hostsTable is /etc/hosts, line by line.
+// hostsTable is /etc/hosts, line by line; see hosts(5).
 type hostsTable []hostsLine
 
 type hostsLine struct {
@@ -136,7 +129,6 @@ type hostsLine struct {
 	names []string
 }
 
-// parseHosts reads the text of /etc/hosts; see hosts(5).
 func parseHosts(text []byte) hostsTable {
 	var table hostsTable
 	for line := range strings.Lines(string(text)) {

@@ -12,8 +12,6 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"milterd/milter/door"
 )
 
 // madeAtStart reports whether milterd.service has a directory made at each start.
@@ -32,11 +30,7 @@ func (c *Config) CheckPlaces() error {
 		}
 	}
 	for _, l := range c.listeners() {
-		address, err := door.ParseAddress(l.address)
-		if err != nil {
-			continue // checked when it was read
-		}
-		if network, path := address.Dial(); network == "unix" {
+		if network, path := l.Dial(); network == "unix" {
 			check(l.key, writable(filepath.Dir(path)))
 		}
 	}
@@ -65,12 +59,76 @@ func (c *Config) CheckPlaces() error {
 	return r.err()
 }
 
+// checkNames warns of names in the list of a key that are files beside the configuration.
+func (s *sources) checkNames(key string, names []string) {
+	for _, name := range names {
+		path, err := filepath.Abs(s.config.path(name))
+		if err != nil || s.config.name == "" || strings.HasPrefix(name, "/") {
+			continue
+		}
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+			s.warnOf(key, "%s is taken for a name, and there is a file %s; for the names in it write %s: [%s]", quote(name), path, key, path)
+		}
+	}
+}
+
+// checkPlaces warns of files and directories that milterd would need to have.
+func (c *Config) checkPlaces(s *sources) {
+	s.checkNames("domains.local", c.Domains.Local)
+	s.checkNames("domains.relay", c.Domains.Relay)
+	g := &c.Grants
+	if g.File != "" && !isDir(filepath.Dir(g.File)) {
+		s.warnOf("grants.file", "there is no directory %s, and milterd does not start without", filepath.Dir(g.File))
+	}
+	// The directory itself is made at the start.
+	if dir := c.Record.Dir; dir != "" && !isDir(filepath.Dir(dir)) {
+		s.warnOf("record.dir", "there is no directory %s, so nothing will be recorded", filepath.Dir(dir))
+	} else if info, err := os.Stat(dir); dir != "" && err == nil && !info.IsDir() {
+		s.warnOf("record.dir", "%s is not a directory, so nothing will be recorded", dir)
+	}
+	for _, l := range g.Logs {
+		if _, err := os.Stat(l.File); os.IsNotExist(err) {
+			s.warnOf("grants.logs", "%s: no such file (yet)", l.File)
+		}
+	}
+	if g.File != "" && g.Control == "" && g.Dovecot.Listen == "" && len(g.Logs) == 0 && g.DRAC.Listen == "" {
+		s.warnOf("grants.file", "nothing makes grants here: expected control, dovecot, logs or drac as well")
+	}
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// checkOthers warns of a file that every user of this machine can read or write,
+// whichever of the two is in forbidden; key says what the file is. One that is not
+// there yet is made with a mode that is right.
+func (s *sources) checkOthers(path, key string, forbidden os.FileMode) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return
+	}
+	can, chmod := "", ""
+	switch info.Mode() & forbidden {
+	case 0o002:
+		can, chmod = "write to", "o-w"
+	case 0o004:
+		can, chmod = "read", "o-r"
+	case 0o006:
+		can, chmod = "read and write to", "o-rw"
+	default:
+		return
+	}
+	s.warn(path, 0, "every user of this machine can %s it (%s); chmod %s takes that away", can, key, chmod)
+}
+
 // UnsafeSockets are the findings about sockets that sendmail does not use, as others can
 // write to a directory above them, or in whose place others could be.
 func (c *Config) UnsafeSockets(groupsTrusted bool) []Finding {
 	s := &sources{report: report{config: c}}
 	for _, l := range c.listeners() {
-		path, ok := strings.CutPrefix(l.address, "local:")
+		path, ok := strings.CutPrefix(l.String(), "local:")
 		if l.key != "listen.milter" && l.key != "listen.map" || !ok {
 			continue
 		}

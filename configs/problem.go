@@ -2,20 +2,23 @@ package configs
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"maps"
+	"os"
 	"slices"
 	"strings"
 
+	"milterd/configs/sendmail"
+	"milterd/policy"
 	"milterd/policy/printable"
 )
 
 // Problem is one thing wrong with a configuration or with a file it names.
 type Problem struct {
 	File string
-	// Line is the line in File, 0 if the file as a whole is meant.
-	Line int
-	// Text says what is wrong and what was expected.
-	Text string
+	Line int    // 0 if the file as a whole is meant
+	Text string // what is wrong and what was expected
 }
 
 // String is the problem as FILE:LINE: TEXT.
@@ -36,13 +39,12 @@ const maxTold = 100
 
 // Error has one problem a line.
 func (e *Error) Error() string {
-	lines := make([]string, 0, min(len(e.Problems), maxTold+1))
-	for i, p := range e.Problems {
-		if i == maxTold {
-			lines = append(lines, fmt.Sprintf("and %d more problems", len(e.Problems)-i))
-			break
-		}
+	var lines []string
+	for _, p := range e.Problems[:min(len(e.Problems), maxTold)] {
 		lines = append(lines, p.String())
+	}
+	if more := len(e.Problems) - maxTold; more > 0 {
+		lines = append(lines, fmt.Sprintf("and %d more problems", more))
 	}
 	return strings.Join(lines, "\n")
 }
@@ -82,4 +84,107 @@ func (p problems) err() error {
 		return cmp.Or(cmp.Compare(order[a.File], order[b.File]), cmp.Compare(a.Line, b.Line))
 	})
 	return &Error{Problems: p}
+}
+
+// Severity is how much a [Finding] matters.
+type Severity int
+
+const (
+	Note    Severity = iota // could be better; nothing is wrong
+	Warning                 // is hardly meant
+	Severe                  // mail is lost, taken unfiltered or relayed
+)
+
+func (s Severity) String() string { return [...]string{"note", "warning", "error"}[s] }
+
+// MarshalText makes a severity its name.
+func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Finding is something that an administrator should know although the policy can be
+// used.
+type Finding struct {
+	Problem
+	Severity Severity
+	Cure     string // the line to write or the command to run, empty if Text says it
+}
+
+// FilterLine is the line of a sendmail.mc by which sendmail asks a milter at an address,
+// and defers mail while it is down.
+func FilterLine(address, timeouts string) string {
+	return "INPUT_MAIL_FILTER(`milterd', `S=" + address + ", F=T, T=" + timeouts + "')dnl"
+}
+
+// StockTimeouts are those of milterd.m4.
+const StockTimeouts = "S:10s;R:10s;E:1m"
+
+// stockMilter is where milterd's own units have the filter door.
+const stockMilter = "local:/run/milterd/milter.sock"
+
+// filterLine is the one that leads to the filter door.
+func (c *Config) filterLine() string {
+	if len(c.Listen.Milter) == 0 {
+		return ""
+	}
+	address := c.Listen.Milter[0]
+	// A socket in whose place others could be has to move, too: see UnsafeSockets.
+	path, local := strings.CutPrefix(address, "local:")
+	if _, mode := openDir(path, true); local && mode&os.ModeSticky != 0 {
+		address = stockMilter
+	}
+	return FilterLine(address, StockTimeouts)
+}
+
+func (s *sources) warn(file string, line int, format string, args ...any) {
+	s.find(Warning, "", file, line, format, args...)
+}
+
+// severe reports something by which mail is lost, taken unfiltered or relayed.
+func (s *sources) severe(cure, file string, line int, format string, args ...any) {
+	s.find(Severe, cure, file, line, format, args...)
+}
+
+func (s *sources) find(severity Severity, cure, file string, line int, format string, args ...any) {
+	s.findings = append(s.findings, Finding{Problem{File: file, Line: line, Text: fmt.Sprintf(format, args...)}, severity, cure})
+}
+
+// Policy is [Config.Examine] with the findings as lines of text.
+func (c *Config) Policy() (*policy.Policy, []string, error) {
+	p, findings, err := c.Examine()
+	warnings := make([]string, 0, len(findings))
+	for _, f := range findings {
+		warnings = append(warnings, f.String())
+	}
+	return p, warnings, err
+}
+
+// SendmailCF is the path of the sendmail.cf that the configuration follows, empty if it
+// follows none.
+func (c *Config) SendmailCF() string { return c.path(c.Sendmail.CF) }
+
+// ReadSendmailCF reads a sendmail.cf as sendmail would on this machine. The error is
+// about its text, unless the file could not be read.
+func ReadSendmailCF(path string) (*sendmail.Config, error) { return thisMachine().sendmailCF(path) }
+
+func (m machine) sendmailCF(path string) (*sendmail.Config, error) {
+	data, err := readFile(path, maxSendmailCF)
+	if err != nil {
+		return nil, err
+	}
+	cf, err := sendmail.Parse(data, m.name())
+	if err != nil {
+		err = errors.New(path + " " + err.Error())
+	}
+	return cf, err
+}
+
+// Following is the configuration as it would be if it took all that it can from a
+// sendmail.cf.
+func (c *Config) Following(cf string) *Config {
+	to := *c
+	to.Sendmail.CF = cf
+	to.lines = maps.Clone(c.lines)
+	maps.DeleteFunc(to.lines, func(key string, _ int) bool {
+		return strings.HasPrefix(key, "domains.") || strings.HasPrefix(key, "access.f") || key == "checks.relay.trust_auth_mech"
+	})
+	return &to
 }

@@ -1,10 +1,14 @@
 package configs
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
-	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"milterd/policy/access"
 )
 
 // Bounds of the files a configuration names, in octets.
@@ -17,27 +21,18 @@ const (
 // never end.
 func openFile(path string) (f *os.File, size int64, err error) {
 	info, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return nil, 0, err
-	case info.IsDir():
-		return nil, 0, fmt.Errorf("%s is a directory, expected a file", path)
-	case !info.Mode().IsRegular():
-		return nil, 0, fmt.Errorf("%s is not a regular file", path)
+	if err == nil {
+		err = isRegular(path, info)
 	}
-	return openRegular(path)
-}
-
-// openRegular does not wait for the other end of a named pipe that has taken the file's
-// place.
-func openRegular(path string) (f *os.File, size int64, err error) {
-	f, err = os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, 0, err
 	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is no longer a regular file", path)
+	// Without waiting: a pipe may be in its place by now.
+	if f, err = os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0); err != nil {
+		return nil, 0, err
+	}
+	if info, err = f.Stat(); err == nil {
+		err = isRegular(path, info)
 	}
 	if err != nil {
 		f.Close()
@@ -46,7 +41,16 @@ func openRegular(path string) (f *os.File, size int64, err error) {
 	return f, info.Size(), nil
 }
 
-// readFile reads a regular file of a bounded size.
+func isRegular(path string, info os.FileInfo) error {
+	switch {
+	case info.IsDir():
+		return fmt.Errorf("%s is a directory, expected a file", path)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s is not a regular file", path)
+	}
+	return nil
+}
+
 func readFile(path string, most int64) ([]byte, error) {
 	f, size, err := openFile(path)
 	if err != nil {
@@ -64,4 +68,54 @@ func readFile(path string, most int64) ([]byte, error) {
 		return nil, fmt.Errorf("%s grew beyond %d octets", path, most)
 	}
 	return data, nil
+}
+
+// sizedReader is a reader with the size of its file.
+type sizedReader struct {
+	io.Reader
+	size int64
+}
+
+func (r sizedReader) Size() int64 { return r.size }
+
+// table reads the access table.
+func (s *sources) table() *access.Table {
+	s.entries[s.access.path] = 0
+	f, size, err := openFile(s.access.path)
+	if err != nil {
+		s.failed("access table", s.access, err)
+		return nil
+	}
+	defer f.Close()
+	most := s.config.Access.MaxSize
+	if size > most {
+		s.add(s.access.path, 0, "the access table has %d octets, expected %s at most (access.max_size)", size, formatSize(most))
+		return nil
+	}
+	s.checkOthers(s.access.path, "the access table: who may relay", 0o002)
+	limited := &io.LimitedReader{R: f, N: most + 1}
+	table, found, err := access.Parse(s.access.path, sizedReader{limited, size}, s.features)
+	var problem access.Problem
+	switch {
+	case limited.N == 0:
+		s.add(s.access.path, 0, "the access table grew while it was read, expected %s at most (access.max_size)", formatSize(most))
+		return nil
+	case errors.As(err, &problem):
+		s.add(problem.File, problem.Line, "%s", problem.Text)
+		return nil
+	case err != nil:
+		s.add(s.access.path, 0, "%v", err)
+		return nil
+	}
+	s.entries[s.access.path] = table.Len()
+	for _, p := range found {
+		severity, cure := Warning, ""
+		if p.OpenRelay {
+			severity, cure = Severe, "Connect:NETWORK OF YOUR OWN\tRELAY"
+		}
+		s.find(severity, cure, p.File, p.Line, "%s", p.Text)
+	}
+	s.checkTags(table)
+	s.leftOut = table.LeftOut()
+	return table
 }

@@ -35,7 +35,6 @@ func (c *Config) receivedSchema() []field {
 	}
 }
 
-// portReceived takes what a listener does with the header of all its mail.
 func portReceived(p *policy.Port) func(value) {
 	rule := oneOf(&p.Received, policy.ReceivedScrub, policy.ReceivedKeep)
 	return func(v value) {
@@ -47,7 +46,6 @@ func portReceived(p *policy.Port) func(value) {
 	}
 }
 
-// headerFieldSchema takes the rule for one header field.
 func (c *Config) headerFieldSchema(name string) (field, error) {
 	if err := checkRuleName(name); err != nil {
 		return field{}, err
@@ -109,17 +107,16 @@ func (c *Config) checkReceivedField(s *sources, cf *sendmail.Config) {
 	if p := (policy.Policy{Received: c.Received, Ports: c.Ports}); !p.Scrubs() {
 		return
 	}
-	warn := func(format string, args ...any) { s.warn(s.cf, r.Line, format, args...) }
 	switch {
 	case !rules.Client:
 	case !r.Hides:
-		warn("the Received field that sendmail itself adds shows the client of all mail, also of the mail that received is about; milterd.m4 gives it a form without the client")
+		s.warn(s.cf, r.Line, "the Received field that sendmail itself adds shows the client of all mail, also of the mail that received is about; milterd.m4 gives it a form without the client")
 	case !r.Asked:
-		warn("the Received field that sendmail itself adds shows the client of all mail: no ruleset calls milterd_rcpt (MILTERD_NO_RULESETS)")
+		s.warn(s.cf, r.Line, "the Received field that sendmail itself adds shows the client of all mail: no ruleset calls milterd_rcpt (MILTERD_NO_RULESETS)")
 	case r.From != rules.From:
-		warn("the Received field that sendmail itself adds says %s in place of the client (MILTERD_FROM), and received.from is %s", quote(r.From), quote(rules.From))
+		s.warn(s.cf, r.Line, "the Received field that sendmail itself adds says %s in place of the client (MILTERD_FROM), and received.from is %s", quote(r.From), quote(rules.From))
 	}
 	if r.Hides && r.Asked && rules.Version && r.By != rules.By {
-		warn("the Received field that sendmail itself adds says %s in place of its version (MILTERD_BY), and received.by is %s", quote(r.By), quote(rules.By))
+		s.warn(s.cf, r.Line, "the Received field that sendmail itself adds says %s in place of its version (MILTERD_BY), and received.by is %s", quote(r.By), quote(rules.By))
 	}
 }

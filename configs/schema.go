@@ -205,7 +205,6 @@ func FeatureNames(f access.Features) []string {
 	return names
 }
 
-// features takes the list of FEATUREs that are on.
 func features(to *access.Features) func(value) {
 	return func(v value) {
 		if !v.isList("[skip, delay_checks]") {

@@ -51,10 +51,8 @@ type suspects map[string]bool
 // messages about that go to a terminal and to the log.
 func (p problems) redact(top *yaml.Node) {
 	found := make(suspects)
-	if lists := descend(top, "checks", "dnsbl", "lists"); lists != nil && lists.Kind == yaml.MappingNode {
-		for _, list := range pairs(lists) {
-			found.list(list, "")
-		}
+	for _, list := range pairs(descend(top, "checks", "dnsbl", "lists")) {
+		found.list(list, "")
 	}
 	found.section(descend(top, "redis"), "password")
 	found.section(descend(top, "grants", "redis"), "password")
@@ -149,9 +147,6 @@ func innocent(text string) bool {
 // descend follows keys down a document; nil if one of them is not there.
 func descend(n *yaml.Node, path ...string) *yaml.Node {
 	for _, step := range path {
-		if n == nil || n.Kind != yaml.MappingNode {
-			return nil
-		}
 		var next *yaml.Node
 		for key, value := range pairs(n) {
 			if key.Value == step {
@@ -163,9 +158,12 @@ func descend(n *yaml.Node, path ...string) *yaml.Node {
 	return n
 }
 
-// pairs are the keys and values of a mapping.
+// pairs are the keys and values of a mapping, none of anything else.
 func pairs(n *yaml.Node) iter.Seq2[*yaml.Node, *yaml.Node] {
 	return func(yield func(key, value *yaml.Node) bool) {
+		if n == nil || n.Kind != yaml.MappingNode {
+			return
+		}
 		for i := 0; i+1 < len(n.Content) && yield(n.Content[i], n.Content[i+1]); i += 2 {
 		}
 	}
@@ -177,12 +175,11 @@ const maxSecretFile = 4096
 // secretKey is a key for a secret. Beside it stands one of the same name and _file,
 // for a file that holds the secret.
 type secretKey struct {
-	key  string
-	to   *Secret
-	path string
-	// least is the shortest secret in octets; the risk of a shorter one is why.
-	least int
-	why   string
+	key   string
+	to    *Secret
+	path  string
+	least int    // octets
+	why   string // the risk of a shorter one
 }
 
 func (c *Config) secrets() []secretKey {
@@ -195,7 +192,6 @@ func (c *Config) secrets() []secretKey {
 	}
 }
 
-// checkSecrets reports secrets that are given twice or are too short.
 func (c *Config) checkSecrets(d *decoder) {
 	for _, secret := range c.secrets() {
 		name := secret.key[strings.LastIndexByte(secret.key, '.')+1:]

@@ -129,7 +129,7 @@ func TestTheReferenceNamesEveryKeyOfALogAndEveryActionOnAField(t *testing.T) {
 		"\n  fields: {}": {"remove", "version", "{replace: TEXT}"},
 		"\n  whose: []":  {"authenticated", "relayed", "granted"},
 	} {
-		_, comment, ok := strings.Cut(Reference(), key)
+		_, comment, ok := strings.Cut(string(reference), key)
 		comment, _, _ = strings.Cut(comment, "\n")
 		for _, word := range words {
 			if !ok || !strings.Contains(comment, word) {
@@ -151,7 +151,7 @@ func TestExamplesInTheCommentsOfTheReferenceAreTaken(t *testing.T) {
 		"/var/lib/milterd/grants.db":      "grants: {file: EXAMPLE}",
 		"/var/lib/milterd/sessions":       "record: {dir: EXAMPLE}",
 	} {
-		if !strings.Contains(Reference(), comment) {
+		if !strings.Contains(string(reference), comment) {
 			t.Errorf("the reference has no example %s", comment)
 		}
 		parse(t, t.TempDir(), strings.ReplaceAll(text, "EXAMPLE", comment)+"\n")

@@ -28,7 +28,6 @@ func ownSenderSchema(k *policy.OwnSenderCheck) []field {
 	}
 }
 
-// ownDomains takes the domains that are our own: names, and words for the classes.
 func ownDomains(k *policy.OwnSenderCheck) func(value) {
 	return func(v value) {
 		var names []string
@@ -50,7 +49,6 @@ func ownDomains(k *policy.OwnSenderCheck) func(value) {
 	}
 }
 
-// hosts takes networks, addresses and names of hosts.
 func hosts(networks *[]netip.Prefix, names *policy.Class) func(value) {
 	return func(v value) {
 		var found []string
@@ -97,36 +95,23 @@ func (c *Config) checkSenders(d *decoder) {
 
 const (
 	senderFileKey = "checks.sender_login.file"
-	// senderLine is the form of a line of that file.
-	senderLine = "LOGIN ADDRESS or LOGIN @DOMAIN"
+	senderLine    = "LOGIN ADDRESS or LOGIN @DOMAIN"
 )
-
-// senderFile is where the addresses of single logins stand, or empty.
-func (c *Config) senderFile() string {
-	if c.Checks.SenderLogin.File == "" {
-		return ""
-	}
-	return c.path(c.Checks.SenderLogin.File)
-}
 
 // logins reads the addresses that single logins may send as: LOGIN ADDRESS|@DOMAIN|* ...,
 // a login in one line or several.
-func (s *sources) logins(path string) map[string][]policy.SenderRule {
+func (s *sources) logins() map[string][]policy.SenderRule {
+	path := s.config.Checks.SenderLogin.File
 	if path == "" {
 		return nil
 	}
-	logins := make(map[string][]policy.SenderRule)
 	file := loginFile{
-		source: s.config.source(senderFileKey, s.config.Checks.SenderLogin.File, mustExist), key: senderFileKey,
+		source: s.config.source(senderFileKey, path, mustExist), key: senderFileKey,
 		says: "who may send as whom", wants: senderLine, most: maxClassFile,
 	}
-	if !file.read(s, func(words []string, line int) error {
+	return readLogins(s, file, func(logins map[string][]policy.SenderRule, words []string, line int) error {
 		return addLogin(logins, file.login(s, words[0], line), words, line)
-	}) {
-		return nil
-	}
-	s.entries[path] = len(logins)
-	return logins
+	})
 }
 
 // addLogin takes the words of one line about a login.

@@ -19,29 +19,23 @@ import (
 type absence int
 
 const (
-	// mustExist: the administrator, or sendmail.cf, names the file.
-	mustExist absence = iota
-	// warnMissing: a default file; a machine without it is worth a warning.
-	warnMissing
-	// mayBeMissing: a file that is optional in sendmail, too.
-	mayBeMissing
+	mustExist    absence = iota // the administrator, or sendmail.cf, names the file
+	warnMissing                 // a default file; a machine without it is worth a warning
+	mayBeMissing                // a file that is optional in sendmail, too
 )
 
-// source is a file that a policy is made from.
+// source is a file that a policy is made from, which file and line name.
 type source struct {
 	path    string
 	missing absence
-	// file and line name it.
-	file string
-	line int
-	// format is how a class file is read.
-	format string
+	file    string
+	line    int
+	format  string // how a class file is read
 }
 
 // class is a class before its files are read.
 type class struct {
-	// key is the key that lists the names, empty for sendmail.cf.
-	key   string
+	key   string // lists the names, empty for sendmail.cf
 	names []string
 	files []source
 }
@@ -51,9 +45,7 @@ type class struct {
 type sources struct {
 	report
 	findings []Finding
-	// entries counts what each file holds; one that need not be there holds
-	// nothing.
-	entries map[string]int
+	entries  map[string]int // what each file holds; one that need not be there: nothing
 
 	cf           string
 	access       source
@@ -63,9 +55,8 @@ type sources struct {
 	local, relay class
 	ownDomains   class
 	mechanisms   []string
-	leftOut      int // entries of the access table that cannot be used
-	// withoutTable: sendmail asks milterd about each recipient, and for no key of the table.
-	withoutTable bool
+	leftOut      int  // entries of the access table that cannot be used
+	withoutTable bool // sendmail asks milterd about each recipient, and for no key of the table
 }
 
 // sources settles where everything comes from: an explicit key, else
@@ -113,6 +104,9 @@ func (c *Config) askSendmail(s *sources) {
 		return
 	}
 	for _, p := range cf.Problems {
+		if p.SettledBy != "" && c.explicit(p.SettledBy) {
+			continue
+		}
 		severity := Warning
 		if p.OpenRelay {
 			severity = Severe
@@ -156,7 +150,8 @@ func (c *Config) askSendmail(s *sources) {
 	if !c.explicit("checks.relay.trust_auth_mech") {
 		s.mechanisms = cf.TrustAuthMech
 		if len(cf.TrustAuthMech) == 0 {
-			s.warn(s.cf, 0, "no TRUST_AUTH_MECH, so AUTH does not entitle to relay; set checks.relay.trust_auth_mech if it shall")
+			offered := cmp.Or(cf.Options.Get("AuthMechanisms").Value, "LOGIN PLAIN")
+			s.find(Warning, "TRUST_AUTH_MECH(`"+offered+"')dnl", s.cf, 0, "no TRUST_AUTH_MECH, so AUTH does not entitle to relay; set checks.relay.trust_auth_mech if it shall")
 		}
 	}
 }
@@ -166,7 +161,7 @@ func (c *Config) askSendmail(s *sources) {
 // FEATUREs that need it.
 func (c *Config) asked(cf *sendmail.Config) bool {
 	return slices.ContainsFunc(cf.Sockets, func(m sendmail.Map) bool {
-		return m.Name == questionMap && m.Asked && leadsTo(c.Listen.Map, m.Socket)
+		return m.Name == questionMap && m.Asked && LeadsTo(c.Listen.Map, m.Socket)
 	})
 }
 
@@ -180,7 +175,7 @@ func (s *sources) mapFromSendmail(cf *sendmail.Config) {
 		if _, err := os.Stat(cf.Access.File); cf.Access.Optional && errors.Is(err, fs.ErrNotExist) {
 			s.access.missing = warnMissing
 		}
-	case s.withoutTable, cf.Access.Type == "socket" && leadsTo(s.config.Listen.Map, cf.Access.Socket) && !cf.Access.Optional:
+	case s.withoutTable, cf.Access.Type == "socket" && LeadsTo(s.config.Listen.Map, cf.Access.Socket) && !cf.Access.Optional:
 		// sendmail's rules ask milterd alone, and an empty table refuses no client.
 		s.access.missing, s.access.file, s.access.line = mustExist, s.cf, cf.Access.Line
 	case cf.Access.Type == "":
@@ -189,15 +184,13 @@ func (s *sources) mapFromSendmail(cf *sendmail.Config) {
 }
 
 func (s *sources) classFromSendmail(from sendmail.Class) class {
-	to := class{names: append([]string(nil), from.Names...)}
+	to := class{names: slices.Clone(from.Names)}
 	for _, f := range from.Files {
-		missing := mustExist
+		file := source{path: f.Path, file: s.cf, line: f.Line, format: f.Format}
 		if f.Optional {
-			missing = mayBeMissing
+			file.missing = mayBeMissing
 		}
-		to.files = append(to.files, source{
-			path: f.Path, missing: missing, file: s.cf, line: f.Line, format: f.Format,
-		})
+		to.files = append(to.files, file)
 	}
 	return to
 }
@@ -226,9 +219,9 @@ func (c *Config) class(key string, entries []string, absent absence) class {
 	return to
 }
 
-// path makes a path relative to the directory of the configuration.
+// path makes a path relative to the directory of the configuration, but for an empty one.
 func (c *Config) path(p string) string {
-	if filepath.IsAbs(p) || c.name == "" {
+	if p == "" || filepath.IsAbs(p) || c.name == "" {
 		return p
 	}
 	return filepath.Join(filepath.Dir(c.name), p)
@@ -247,14 +240,12 @@ func (c *Config) AccessFile() string { return c.sources().access.path }
 // and the domain files.
 func (c *Config) Files() []string {
 	s := c.sources()
-	files := []string{c.name, s.cf, s.access.path, c.senderFile()}
+	files := []string{c.name, s.cf, s.access.path, c.path(c.Checks.SenderLogin.File)}
 	for _, f := range slices.Concat(s.local.files, s.relay.files, s.ownDomains.files) {
 		files = append(files, f.path)
 	}
 	for _, l := range c.Limits.Rules {
-		if l.ExceptionsFile != "" {
-			files = append(files, c.path(l.ExceptionsFile))
-		}
+		files = append(files, c.path(l.ExceptionsFile))
 	}
 	return slices.DeleteFunc(files, func(path string) bool { return path == "" })
 }
@@ -305,20 +296,21 @@ func (s *sources) read(what string, from class) policy.Class {
 			s.failed(what, f, err)
 			continue
 		}
-		suspects := 0
+		s.checkOthers(f.path, what, 0o002)
 		entries, err := sendmail.ParseClassFile(data, f.format)
 		if err != nil {
 			s.add(f.path, 0, "%s: %v", what, err)
 		}
 		s.entries[f.path] = len(entries)
+		told := 0
 		for _, e := range entries {
 			names = append(names, e.Name)
 			wrong := s.suspect(what, e.Name)
 			if e.Marked {
 				wrong = "the file begins with a UTF-8 byte order mark, which sendmail takes for a part of the first name; save it without one"
 			}
-			if wrong != "" && suspects < maxSuspects {
-				suspects++
+			if wrong != "" && told < maxSuspects {
+				told++
 				s.warn(f.path, e.Line, "%s: %s", what, wrong)
 			}
 		}

@@ -29,8 +29,8 @@ type chain struct {
 	ttl   uint32 // the least of the aliases'
 }
 
-func newChain(q question) *chain {
-	return &chain{name: q.name, qtype: q.qtype, ttl: 1<<31 - 1}
+func newChain(q Question) *chain {
+	return &chain{name: q.Name, qtype: q.Type, ttl: 1<<31 - 1}
 }
 
 // step goes along an alias; false if there have been too many.

@@ -17,8 +17,8 @@ const (
 )
 
 // entryWeight is about the memory an answer takes.
-func entryWeight(q question, a *cacheEntry) uint32 {
-	bytes := entryBytes + len(q.name) + recordBytes*len(a.Records)
+func entryWeight(q Question, a *cacheEntry) uint32 {
+	bytes := entryBytes + len(q.Name) + recordBytes*len(a.Records)
 	for _, record := range a.Records {
 		bytes += len(record.Host) + len(record.Text)
 	}
@@ -26,17 +26,17 @@ func entryWeight(q question, a *cacheEntry) uint32 {
 }
 
 // newCache makes a cache whose answers live for lifetime.
-func newCache(config Config, lifetime func(*cacheEntry) time.Duration) (*otter.Cache[question, *cacheEntry], error) {
+func newCache(config Config, lifetime func(*cacheEntry) time.Duration) (*otter.Cache[Question, *cacheEntry], error) {
 	// The cache has one bound. An entry that weighs at least its share of the
 	// bytes makes that one serve for the number of entries as well.
 	entries := int64(config.CacheEntries)
 	least := uint32(min((config.CacheBytes+entries-1)/entries, 1<<30))
-	cache, err := otter.New(&otter.Options[question, *cacheEntry]{
+	cache, err := otter.New(&otter.Options[Question, *cacheEntry]{
 		MaximumWeight: uint64(config.CacheBytes),
-		Weigher: func(q question, a *cacheEntry) uint32 {
+		Weigher: func(q Question, a *cacheEntry) uint32 {
 			return max(least, entryWeight(q, a))
 		},
-		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[question, *cacheEntry]) time.Duration {
+		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[Question, *cacheEntry]) time.Duration {
 			return lifetime(e.Value)
 		}),
 		Clock:  cacheClock{config.now},
@@ -66,7 +66,6 @@ func listError(a *cacheEntry) bool {
 
 var listErrors = netip.PrefixFrom(netip.AddrFrom4([4]byte{127, 255, 255, 0}), 24)
 
-// lifetime is how long an answer is remembered.
 func (c *Client) lifetime(a *cacheEntry) time.Duration {
 	switch {
 	case a.Status == Temporary || listError(a):

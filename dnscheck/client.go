@@ -20,8 +20,8 @@ import (
 type Client struct {
 	config  Config
 	servers *servers
-	cache   *otter.Cache[question, *cacheEntry]
-	stale   *otter.Cache[question, *cacheEntry] // nil without Config.StaleTTL
+	cache   *otter.Cache[Question, *cacheEntry]
+	stale   *otter.Cache[Question, *cacheEntry] // nil without Config.StaleTTL
 	slots   chan struct{}
 	closing context.Context
 	close   context.CancelFunc
@@ -32,11 +32,9 @@ var _ Resolver = (*Client)(nil)
 
 // NewClient makes a client; Close ends it.
 func NewClient(config Config) (*Client, error) {
-	config, err := config.withDefaults()
-	if err != nil {
-		return nil, err
-	}
+	config = config.withDefaults()
 	c := &Client{config: config, slots: make(chan struct{}, config.MaxQueries)}
+	var err error
 	if c.servers, err = newServers(config); err != nil {
 		return nil, err
 	}
@@ -76,11 +74,11 @@ func (c *Client) Lookup(ctx context.Context, name string, qtype uint16) Result {
 	}
 	c.stats.Waiting.Add(1)
 	defer c.stats.Waiting.Add(-1)
-	a, err := c.cache.Get(ctx, q, otter.LoaderFunc[question, *cacheEntry](c.fill))
+	a, err := c.cache.Get(ctx, q, otter.LoaderFunc[Question, *cacheEntry](c.fill))
 	return c.result(a, err)
 }
 
-// LookupFresh asks the servers.
+// LookupFresh asks the servers past the cache, which neither gives the answer nor keeps it.
 func (c *Client) LookupFresh(ctx context.Context, name string, qtype uint16) Result {
 	c.stats.Lookups.Add(1)
 	q, result, ok := c.valid(name, qtype)
@@ -105,7 +103,6 @@ func (c *Client) result(a *cacheEntry, err error) Result {
 	return temporary(ErrCanceled)
 }
 
-// LookupCached answers from the cache.
 func (c *Client) LookupCached(name string, qtype uint16) (Result, bool) {
 	_, result, ok := c.known(name, qtype)
 	if ok {
@@ -115,7 +112,7 @@ func (c *Client) LookupCached(name string, qtype uint16) (Result, bool) {
 }
 
 // known is the result if there is nothing to ask, or else the question.
-func (c *Client) known(name string, qtype uint16) (q question, result Result, ok bool) {
+func (c *Client) known(name string, qtype uint16) (q Question, result Result, ok bool) {
 	if q, result, ok = c.valid(name, qtype); ok {
 		return q, result, true
 	}
@@ -128,24 +125,24 @@ func (c *Client) known(name string, qtype uint16) (q question, result Result, ok
 }
 
 // valid is the result if the question cannot be asked, or else the question.
-func (c *Client) valid(name string, qtype uint16) (q question, result Result, ok bool) {
+func (c *Client) valid(name string, qtype uint16) (q Question, result Result, ok bool) {
 	name, ok = canonicalName(name)
 	if !ok {
-		return question{}, Result{Status: NXDomain}, true
+		return Question{}, Result{Status: NXDomain}, true
 	}
 	// A name with a place for a list's key is not for the network: Lists.Resolver
 	// fills it in.
 	if !supported(qtype) || strings.Contains(name, keyPlace) {
-		return question{}, temporary(ErrServFail), true
+		return Question{}, temporary(ErrServFail), true
 	}
-	return question{name, qtype}, Result{}, false
+	return Question{name, qtype}, Result{}, false
 }
 
 // fill is what the cache runs to have an answer: in the goroutine of the first caller,
 // and the others wait. Its error is a context's: of a caller that gave up, or of a
 // look-up that had no turn in time; nothing is remembered then, and the next caller
 // runs it again.
-func (c *Client) fill(ctx context.Context, q question) (*cacheEntry, error) {
+func (c *Client) fill(ctx context.Context, q Question) (*cacheEntry, error) {
 	a, err := c.load(ctx, q)
 	if err != nil {
 		return nil, err
@@ -157,7 +154,7 @@ func (c *Client) fill(ctx context.Context, q question) (*cacheEntry, error) {
 }
 
 // load asks the servers when it is this look-up's turn.
-func (c *Client) load(ctx context.Context, q question) (cacheEntry, error) {
+func (c *Client) load(ctx context.Context, q Question) (cacheEntry, error) {
 	if err := c.closing.Err(); err != nil {
 		return cacheEntry{}, err
 	}
@@ -171,7 +168,6 @@ func (c *Client) load(ctx context.Context, q question) (cacheEntry, error) {
 	return c.resolve(ctx, q)
 }
 
-// acquire waits for a turn.
 func (c *Client) acquire(ctx context.Context) error {
 	select {
 	case c.slots <- struct{}{}:
@@ -189,7 +185,7 @@ func (c *Client) acquire(ctx context.Context) error {
 
 // orStale keeps a good answer for bad times, and in bad times gives it
 // (RFC 8767). It is remembered as the temporary failure would have been.
-func (c *Client) orStale(q question, a cacheEntry) cacheEntry {
+func (c *Client) orStale(q Question, a cacheEntry) cacheEntry {
 	if listError(&a) {
 		return a
 	}
@@ -205,10 +201,10 @@ func (c *Client) orStale(q question, a cacheEntry) cacheEntry {
 }
 
 // resolve asks the servers and follows aliases from message to message.
-func (c *Client) resolve(ctx context.Context, q question) (cacheEntry, error) {
+func (c *Client) resolve(ctx context.Context, q Question) (cacheEntry, error) {
 	follow := newChain(q)
 	for {
-		reply, failure, err := c.exchange(ctx, question{follow.name, q.qtype})
+		reply, failure, err := c.exchange(ctx, Question{follow.name, q.Type})
 		if err != nil {
 			return cacheEntry{}, err
 		}
@@ -228,7 +224,7 @@ func (c *Client) resolve(ctx context.Context, q question) (cacheEntry, error) {
 // exchange asks one question of one server after the other until there is an
 // answer. Without one, failure is ErrTimeout or ErrServFail; err is the end of
 // the context, before that much could be told.
-func (c *Client) exchange(ctx context.Context, q question) (reply *dns.Msg, failure, err error) {
+func (c *Client) exchange(ctx context.Context, q Question) (reply *dns.Msg, failure, err error) {
 	failure = ErrTimeout
 	tried := false
 	var useless serverSet // answered, but cannot tell: asking again is in vain

@@ -2,13 +2,12 @@ package dnscheck
 
 import (
 	"cmp"
-	"fmt"
 	"log/slog"
 	"time"
 )
 
 // Config sets up a Client. The zero value asks the servers of /etc/resolv.conf
-// with the defaults below.
+// with the defaults below. Package configs bounds the values.
 type Config struct {
 	// Servers are the DNS servers to ask, in order of preference: an address, or
 	// address:port. Without any, those of ResolvConf are asked.
@@ -55,51 +54,25 @@ type Config struct {
 	now func() time.Time
 }
 
-// The bounds of what a Config may say.
-const (
-	maxServers  = 16
-	maxAttempts = 10
-)
+// maxServers bounds the servers of ResolvConf.
+const maxServers = 16
 
-// withDefaults fills in what was left out, and refuses what cannot be.
-func (c Config) withDefaults() (Config, error) {
-	for _, d := range []struct {
-		name       string
-		value      *time.Duration
-		defaultsTo time.Duration
-	}{
-		{"try timeout", &c.TryTimeout, 1500 * time.Millisecond},
-		{"timeout", &c.Timeout, 5 * time.Second},
-		{"minimum ttl", &c.MinTTL, 5 * time.Second},
-		{"maximum ttl", &c.MaxTTL, time.Hour},
-		{"negative ttl", &c.NegativeTTL, 15 * time.Minute},
-		{"temporary ttl", &c.TemporaryTTL, 5 * time.Second},
-		{"stale ttl", &c.StaleTTL, 0},
-	} {
-		if *d.value < 0 {
-			return c, fmt.Errorf("dns %s: %v is negative", d.name, *d.value)
-		}
-		*d.value = cmp.Or(*d.value, d.defaultsTo)
-	}
-	c.Attempts = cmp.Or(c.Attempts, 2)
-	c.MaxQueries = cmp.Or(c.MaxQueries, 2048)
-	c.CacheEntries = cmp.Or(c.CacheEntries, 200_000)
-	c.CacheBytes = cmp.Or(c.CacheBytes, 32<<20)
+// withDefaults fills in what was left out.
+func (c Config) withDefaults() Config {
 	c.ResolvConf = cmp.Or(c.ResolvConf, "/etc/resolv.conf")
+	c.TryTimeout = cmp.Or(c.TryTimeout, 1500*time.Millisecond)
+	c.Attempts = cmp.Or(c.Attempts, 2)
+	c.Timeout = cmp.Or(c.Timeout, 5*time.Second)
+	c.MaxQueries = cmp.Or(c.MaxQueries, 2048)
+	c.CacheBytes = cmp.Or(c.CacheBytes, 32<<20)
+	c.CacheEntries = cmp.Or(c.CacheEntries, 200_000)
+	c.MinTTL = cmp.Or(c.MinTTL, 5*time.Second)
+	c.MaxTTL = cmp.Or(c.MaxTTL, time.Hour)
+	c.NegativeTTL = cmp.Or(c.NegativeTTL, 15*time.Minute)
+	c.TemporaryTTL = cmp.Or(c.TemporaryTTL, 5*time.Second)
 	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	if c.now == nil {
 		c.now = time.Now
 	}
-	switch {
-	case c.MinTTL > c.MaxTTL:
-		return c, fmt.Errorf("dns minimum ttl %v is above the maximum ttl %v", c.MinTTL, c.MaxTTL)
-	case c.Attempts < 1 || c.Attempts > maxAttempts:
-		return c, fmt.Errorf("dns attempts: %d, expected 1 to %d", c.Attempts, maxAttempts)
-	case c.MaxQueries < 1 || c.CacheEntries < 1 || c.CacheBytes < 1:
-		return c, fmt.Errorf("dns limits: queries %d, cache entries %d and bytes %d must be positive",
-			c.MaxQueries, c.CacheEntries, c.CacheBytes)
-	case len(c.Servers) > maxServers:
-		return c, fmt.Errorf("dns servers: %d, expected %d at most", len(c.Servers), maxServers)
-	}
-	return c, nil
+	return c
 }

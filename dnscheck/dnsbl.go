@@ -13,7 +13,6 @@ import (
 // ListKind says what a list lists.
 type ListKind uint8
 
-// The kinds of lists.
 const (
 	// AddressList: client addresses (RFC 5782 section 2).
 	AddressList ListKind = iota
@@ -24,7 +23,6 @@ const (
 // TemporaryRule says what becomes of a list that gives no answer.
 type TemporaryRule uint8
 
-// The rules for lists without an answer.
 const (
 	// IgnoreTemporary: as if nothing were listed.
 	IgnoreTemporary TemporaryRule = iota
@@ -32,7 +30,6 @@ const (
 	TempFail
 )
 
-// List is one DNS list.
 type List struct {
 	// Name is what the list is called in reports; by default it is Zone.
 	Name string

@@ -147,11 +147,11 @@ const maxReasonWait = 500 * time.Millisecond
 // askReasons asks for the texts of listings, all at once. Those that take long
 // are left out.
 func (r *ListReport) askReasons(ctx context.Context, resolver Resolver) {
-	var texts []question
+	var texts []Question
 	var entries []*ListEntry
 	for i := range r.Entries {
 		if e := &r.Entries[i]; e.Status == ListListed && e.list.TXT && !e.list.allows() {
-			texts = append(texts, question{e.question, dns.TypeTXT})
+			texts = append(texts, Question{e.question, dns.TypeTXT})
 			entries = append(entries, e)
 		}
 	}
@@ -164,7 +164,6 @@ func (r *ListReport) askReasons(ctx context.Context, resolver Resolver) {
 	}
 }
 
-// lookUp asks the list.
 func (l *list) lookUp(ctx context.Context, resolver Resolver, question string) Result {
 	began := time.Now()
 	result := resolver.Lookup(ctx, question, dns.TypeA)

@@ -5,7 +5,6 @@ import "slices"
 // Clients says which clients a list is asked about.
 type Clients uint8
 
-// The clients.
 const (
 	// AllClients: everybody.
 	AllClients Clients = iota
@@ -18,7 +17,6 @@ const (
 // Audience is a kind of clients, as lists are chosen for it.
 type Audience uint8
 
-// The audiences.
 const (
 	// Strangers have not logged in: the lists for everybody and those for strangers.
 	Strangers Audience = iota
@@ -38,7 +36,6 @@ func (l *Lists) For(a Audience) *Lists {
 	return l.of[a]
 }
 
-// share makes what For returns.
 func (l *Lists) share() {
 	l.of = make(map[Audience]*Lists, audiences)
 	for a := range audiences {

@@ -19,8 +19,6 @@ type Code struct {
 
 type octetRange struct{ first, last byte }
 
-func (r octetRange) holds(b byte) bool { return r.first <= b && b <= r.last }
-
 // ParseCode reads a set of answers:
 //
 //	127.0.0.2         one answer
@@ -140,7 +138,6 @@ func parseOctet(text string) (byte, error) {
 	return byte(n), nil
 }
 
-// String is the code as it was written.
 func (c Code) String() string { return c.text }
 
 // Holds says whether an answer is in the set.
@@ -153,7 +150,7 @@ func (c Code) Holds(answer netip.Addr) bool {
 		return b[0] == 127 && b[1] == 0 && b[2] == 0 && b[3]&c.mask != 0
 	}
 	for i, octet := range c.octets {
-		if !octet.holds(b[i]) {
+		if b[i] < octet.first || b[i] > octet.last {
 			return false
 		}
 	}

@@ -81,6 +81,13 @@ type Health struct {
 	duration *prometheus.HistogramVec
 }
 
+// Prober asks the probes of a Health: a Client does, past its cache.
+type Prober interface {
+	LookupFresh(ctx context.Context, name string, qtype uint16) Result
+}
+
+var _ Prober = (*Client)(nil)
+
 type zoneKey struct {
 	zone   string
 	family family
@@ -103,9 +110,9 @@ type zoneHealth struct {
 	list    *list
 	watched bool // by the last call of Watch
 	dropped bool // by Watch; sessions that began before may hold it still
-	// resolver is what probes ask, nil before the first Watch.
-	resolver Resolver
-	// setup counts the changes of resolver and key, and errors that clients met: what
+	// prober is nil before the first Watch.
+	prober Prober
+	// setup counts the changes of prober and key, and errors that clients met: what
 	// a probe finds out that began before does not count.
 	setup  int
 	next   time.Time
@@ -116,7 +123,15 @@ type zoneHealth struct {
 // NewHealth makes a Health that knows no lists yet. log, which may be nil, is told
 // once of a list that stops working, and once when it works again.
 func NewHealth(log *slog.Logger) *Health {
-	return &Health{log: cmp.Or(log, slog.New(slog.DiscardHandler)), zones: make(map[zoneKey]*zoneHealth), wake: make(chan struct{}, 1), duration: newListDuration()}
+	return &Health{
+		log:   cmp.Or(log, slog.New(slog.DiscardHandler)),
+		zones: make(map[zoneKey]*zoneHealth),
+		wake:  make(chan struct{}, 1),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "milterd_dns_list_duration_seconds", Help: "How long DNS lists took to answer, the resolver included; answers of the cache do not count.",
+			Buckets: []float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
+		}, []string{"list"}),
+	}
 }
 
 // about is a time from half of d to one and a half.
@@ -171,10 +186,9 @@ func (h *Health) due() (due []*zoneHealth, wait time.Duration) {
 	return due, wait
 }
 
-// probe finds out whether a list works.
 func (h *Health) probe(ctx context.Context, zone *zoneHealth) {
 	h.mu.Lock()
-	l, resolver, setup := zone.list, zone.resolver, zone.setup
+	l, prober, setup := zone.list, zone.prober, zone.setup
 	h.mu.Unlock()
 	defer zone.firstProbeOver()
 	if l.NoProbe {
@@ -187,7 +201,7 @@ func (h *Health) probe(ctx context.Context, zone *zoneHealth) {
 	var lookups sync.WaitGroup
 	listed, unlisted := zone.family.testEntries()
 	for i, entry := range []string{listed, unlisted} {
-		lookups.Go(func() { results[i] = resolver.LookupFresh(ctx, entry+l.onWire, dns.TypeA) })
+		lookups.Go(func() { results[i] = prober.LookupFresh(ctx, entry+l.onWire, dns.TypeA) })
 	}
 	lookups.Wait()
 	problem := probeProblem(l, results[0], results[1])
@@ -317,7 +331,6 @@ func (z *zoneHealth) trusted(ctx context.Context) bool {
 	return z.proved.Load()
 }
 
-// isBypassed says that the list is not to be asked.
 func (z *zoneHealth) isBypassed() bool { return z != nil && z.bypassed.Load() != nil }
 
 // failed takes note of an error answer that a client's check has met.

@@ -98,12 +98,12 @@ func newInfirmary(t *testing.T, lists ...dnscheck.List) *infirmary {
 // run probes in the background until the test ends.
 func (f *infirmary) run() { f.watch(f.world) }
 
-func (f *infirmary) watch(resolver dnscheck.Resolver) {
+func (f *infirmary) watch(prober dnscheck.Prober) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); f.health.Run(ctx) }()
 	f.t.Cleanup(func() { cancel(); <-done })
-	f.health.Watch(f.lists, resolver)
+	f.health.Watch(f.lists, prober)
 }
 
 // check checks a client as it is done live.

@@ -1,10 +1,9 @@
 package dnscheck
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
+	"strconv"
 )
 
 // ListEntry is what became of one question to one list.
@@ -46,7 +45,6 @@ const (
 	Exempted
 )
 
-// String is the verdict in a word or two.
 func (v ListVerdict) String() string {
 	return word(v, "no answer", "not listed", "listed", "exempted")
 }
@@ -177,28 +175,26 @@ func (r ListReport) Decisive() (ListEntry, bool) {
 
 // String says what was found, for a log line or a trace.
 func (e ListEntry) String() string {
-	var b strings.Builder
-	b.WriteString(e.List)
+	text := e.List
 	if e.Name != "" {
-		b.WriteString(" " + e.Name)
+		text += " " + e.Name
 	}
-	b.WriteString(": " + e.Status.String())
+	text += ": " + e.Status.String()
 	if e.Detail != "" {
-		b.WriteString(": " + e.Detail)
-	}
-	for i, answer := range e.Answers {
-		b.WriteString([]string{" (", ", "}[min(i, 1)] + answer.String())
+		text += ": " + e.Detail
 	}
 	if len(e.Answers) > 0 {
-		b.WriteString(")")
+		text += " (" + joinAddrs(e.Answers, ", ") + ")"
 	}
-	if e.Status == ListListed && e.Exempt {
-		b.WriteString(", exempt")
-	} else if e.Status == ListListed {
-		fmt.Fprintf(&b, ", weight %d", e.Weight)
+	switch {
+	case e.Status != ListListed:
+	case e.Exempt:
+		text += ", exempt"
+	default:
+		text += ", weight " + strconv.Itoa(e.Weight)
 	}
 	if e.Reason != "" {
-		fmt.Fprintf(&b, ": %q", e.Reason)
+		text += ": " + strconv.Quote(e.Reason)
 	}
-	return b.String()
+	return text
 }

@@ -23,7 +23,6 @@ type Secret string
 // Format writes the placeholder, for every verb.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
 
-// String is the placeholder.
 func (s Secret) String() string { return redacted }
 
 // MarshalText gives the placeholder, to logs, JSON and YAML.
@@ -35,7 +34,6 @@ var bypassAnswer = netip.AddrFrom4([4]byte{127, 255, 255, 0})
 
 func bypassResult() Result { return found([]Record{{Type: dns.TypeA, Addr: bypassAnswer}}) }
 
-// listResolver is what Lists.Resolver returns.
 type listResolver struct {
 	resolver Resolver
 	lists    []*list
@@ -132,16 +130,6 @@ func (r *listResolver) LookupCached(name string, qtype uint16) (Result, bool) {
 		}
 	}
 	return l.hideKey(result), ok
-}
-
-// LookupFresh asks a list, bypassed or not.
-func (r *listResolver) LookupFresh(ctx context.Context, name string, qtype uint16) Result {
-	l, _, onWire := r.find(name)
-	result := r.resolver.LookupFresh(ctx, onWire, qtype)
-	if l != nil {
-		result = l.hideKey(result)
-	}
-	return result
 }
 
 // hideKey takes the key out of what came back.

@@ -26,9 +26,9 @@ func (h *Health) adopt(l *list) {
 }
 
 // Watch probes these lists from now on, and no others; nil for none at all. The
-// resolver must be comparable. What is bypassed and is asked in another way than
-// before, by another resolver or with another key, is probed at once.
-func (h *Health) Watch(lists *Lists, resolver Resolver) {
+// prober must be comparable. What is bypassed and is asked in another way than
+// before, by another prober or with another key, is probed at once.
+func (h *Health) Watch(lists *Lists, prober Prober) {
 	var all []*list
 	if lists != nil {
 		all = lists.lists
@@ -69,11 +69,11 @@ func (h *Health) Watch(lists *Lists, resolver Resolver) {
 		}
 	}
 	for zone, key := range keys {
-		if zone.resolver != nil && (key != zone.list.Key || zone.resolver != resolver) {
+		if zone.prober != nil && (key != zone.list.Key || zone.prober != prober) {
 			zone.setup++
 			zone.recheck()
 		}
-		zone.resolver = resolver
+		zone.prober = prober
 	}
 	h.wakeRun()
 }

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/miekg/dns"
@@ -24,16 +23,12 @@ const (
 	headerBytes = 12
 )
 
-// errMalformed is an answer over TCP that cannot be read.
 var errMalformed = errors.New("malformed answer")
-
-// buffers are for datagrams, theirs and ours.
-var buffers = sync.Pool{New: func() any { return new([readSize]byte) }}
 
 // ask puts one question to one server: over UDP, and over TCP if the answer was
 // truncated. Some firewalls drop queries with EDNS: a further attempt is without.
 // Its error is a time-out or some other failure of the network.
-func (c *Client) ask(ctx context.Context, s *server, q question, edns bool) (*dns.Msg, error) {
+func (c *Client) ask(ctx context.Context, s *server, q Question, edns bool) (*dns.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.config.TryTimeout)
 	defer cancel()
 	reply, err := c.askUDP(ctx, s, q, edns)
@@ -70,19 +65,17 @@ func dislikesEDNS(reply *dns.Msg) bool {
 }
 
 // newQuery is the message that asks q, with a random id.
-func newQuery(q question, edns bool) *dns.Msg {
-	query := new(dns.Msg).SetQuestion(q.name, q.qtype)
+func newQuery(q Question, edns bool) *dns.Msg {
+	query := new(dns.Msg).SetQuestion(q.Name, q.Type)
 	if edns {
 		query.SetEdns0(udpSize, false)
 	}
 	return query
 }
 
-func (c *Client) askUDP(ctx context.Context, s *server, q question, edns bool) (*dns.Msg, error) {
-	buffer := buffers.Get().(*[readSize]byte)
-	defer buffers.Put(buffer)
+func (c *Client) askUDP(ctx context.Context, s *server, q Question, edns bool) (*dns.Msg, error) {
 	query := newQuery(q, edns)
-	packet, err := query.PackBuffer(buffer[:])
+	packet, err := query.Pack()
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +89,7 @@ func (c *Client) askUDP(ctx context.Context, s *server, q question, edns bool) (
 	c.stats.Queries.Add(1)
 	var reply *dns.Msg
 	if _, err = conn.Write(packet); err == nil {
-		reply, err = c.awaitUDP(conn, query, buffer[:])
+		reply, err = c.awaitUDP(conn, query)
 	}
 	// A socket that an answer may still come to is not used again.
 	if untouched := release(); untouched && err == nil {
@@ -118,7 +111,8 @@ func interruptible(ctx context.Context, conn net.Conn) (release func() bool) {
 
 // awaitUDP reads datagrams until one answers the query. All others are passed
 // over: a forger that guesses the port must not be able to end the wait.
-func (c *Client) awaitUDP(conn net.Conn, query *dns.Msg, buffer []byte) (*dns.Msg, error) {
+func (c *Client) awaitUDP(conn net.Conn, query *dns.Msg) (*dns.Msg, error) {
+	buffer := make([]byte, readSize)
 	for {
 		n, err := conn.Read(buffer)
 		if err != nil {
@@ -131,7 +125,7 @@ func (c *Client) awaitUDP(conn net.Conn, query *dns.Msg, buffer []byte) (*dns.Ms
 	}
 }
 
-func (c *Client) askTCP(ctx context.Context, s *server, q question, edns bool) (*dns.Msg, error) {
+func (c *Client) askTCP(ctx context.Context, s *server, q Question, edns bool) (*dns.Msg, error) {
 	query := newQuery(q, edns)
 	packet, err := query.Pack()
 	if err != nil {

@@ -16,7 +16,7 @@ func (c Config) WithClock(now func() time.Time) Config {
 
 // ReadReply reads a message, without its id, as the answer to a question.
 func ReadReply(message []byte, name string, qtype uint16) (Result, bool) {
-	q := question{name, qtype}
+	q := Question{name, qtype}
 	query := newQuery(q, true)
 	id := []byte{byte(query.Id >> 8), byte(query.Id)}
 	reply, ok := readReply(append(id, message...), query)
@@ -42,10 +42,7 @@ func KeepsSockets(addr netip.AddrPort) bool { return newServer(addr).keeps }
 // FillCache puts n answers for different clients into a cache with the bounds
 // of the config, and returns what keeps it alive and how many it holds.
 func FillCache(config Config, n int) (cache any, entries int, err error) {
-	config, err = config.withDefaults()
-	if err != nil {
-		return nil, 0, err
-	}
+	config = config.withDefaults()
 	c, err := newCache(config, func(*cacheEntry) time.Duration { return time.Hour })
 	if err != nil {
 		return nil, 0, err
@@ -57,7 +54,7 @@ func FillCache(config Config, n int) (cache any, entries int, err error) {
 		if i%2 == 0 {
 			a = &cacheEntry{Result: found([]Record{{Type: dns.TypePTR, TTL: 300, Host: fmt.Sprintf("host-%d.isp.example.", i)}})}
 		}
-		c.Set(question{ReverseName(addr), dns.TypePTR}, a)
+		c.Set(Question{ReverseName(addr), dns.TypePTR}, a)
 	}
 	c.CleanUp()
 	return c, c.EstimatedSize(), nil

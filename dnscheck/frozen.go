@@ -8,8 +8,6 @@ import (
 	"sync"
 
 	"github.com/miekg/dns"
-
-	"milterd/dnscheck/zonefile"
 )
 
 // The words of a session's dns lines, for results without records.
@@ -34,12 +32,12 @@ func (r Result) word() string {
 // answers at once and always the same. A session recorded with its answers is judged
 // again with it. A question without a line counts as one without an answer: Missing.
 type Frozen struct {
-	zone *zonefile.Zone
+	zone *Zone
 
 	// mu is taken only for a question that no line answers.
 	mu      sync.Mutex
 	missing int
-	first   question
+	first   Question
 }
 
 // NewFrozen reads the lines of a recorded session:
@@ -53,7 +51,7 @@ type Frozen struct {
 // Such a word wins over records of the same name, and one with a type over one
 // without. CNAME records are followed.
 func NewFrozen(lines []string) (*Frozen, error) {
-	zone, err := zonefile.Parse(lines, func(word string) bool {
+	zone, err := ParseZone(lines, func(word string) bool {
 		_, ok := words[word]
 		return ok
 	})
@@ -73,18 +71,18 @@ func (f *Frozen) Lookup(_ context.Context, name string, qtype uint16) Result {
 	if !supported(qtype) {
 		return temporary(ErrServFail)
 	}
-	c := newChain(question{name, qtype})
+	c := newChain(Question{name, qtype})
 	for {
-		q := zonefile.Question{Name: c.name, Type: qtype}
+		q := Question{Name: c.name, Type: qtype}
 		if spoken := f.zone.WordsFor(q); len(spoken) > 0 {
 			return words[spoken[0]]
 		}
 		if records, _ := c.collect(f.zone.Records[q]); len(records) > 0 {
 			return found(sorted(records, c.ttl))
 		}
-		_, alias := c.collect(f.zone.Records[zonefile.Question{Name: c.name, Type: dns.TypeCNAME}])
+		_, alias := c.collect(f.zone.Records[Question{Name: c.name, Type: dns.TypeCNAME}])
 		if alias == nil {
-			f.miss(question{c.name, qtype})
+			f.miss(Question{c.name, qtype})
 			return temporary(ErrTimeout)
 		}
 		if !c.step(alias) {
@@ -94,7 +92,7 @@ func (f *Frozen) Lookup(_ context.Context, name string, qtype uint16) Result {
 }
 
 // miss notes a question that no line answers.
-func (f *Frozen) miss(q question) {
+func (f *Frozen) miss(q Question) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.missing++; f.missing == 1 {
@@ -114,17 +112,12 @@ func (f *Frozen) Missing() (n int, first string) {
 	if f.missing == 0 {
 		return 0, ""
 	}
-	return f.missing, f.first.name + " " + dns.TypeToString[f.first.qtype]
+	return f.missing, f.first.Name + " " + dns.TypeToString[f.first.Type]
 }
 
 // LookupCached is Lookup, which never waits.
 func (f *Frozen) LookupCached(name string, qtype uint16) (Result, bool) {
 	return f.Lookup(context.Background(), name, qtype), true
-}
-
-// LookupFresh is Lookup: nothing is older than the lines.
-func (f *Frozen) LookupFresh(ctx context.Context, name string, qtype uint16) Result {
-	return f.Lookup(ctx, name, qtype)
 }
 
 var _ Resolver = (*Frozen)(nil)
@@ -149,14 +142,13 @@ type Recorder struct {
 // recording is what several Recorders of one session share.
 type recording struct {
 	mu      sync.Mutex
-	results map[question]Result
+	results map[Question]Result
 }
 
 var _ Resolver = (*Recorder)(nil)
 
-// NewRecorder records what resolver answers.
 func NewRecorder(resolver Resolver) *Recorder {
-	return &Recorder{resolver, &recording{results: make(map[question]Result)}}
+	return &Recorder{resolver, &recording{results: make(map[Question]Result)}}
 }
 
 // With records what another resolver answers into the same session.
@@ -171,7 +163,7 @@ func (r *Recorder) Lookup(ctx context.Context, name string, qtype uint16) Result
 	// A question that is given up was asked all the same, and had no answer: a replay
 	// shall have none either.
 	r.note(q, temporary(ErrTimeout))
-	return r.note(q, r.resolver.Lookup(ctx, q.name, qtype))
+	return r.note(q, r.resolver.Lookup(ctx, q.Name, qtype))
 }
 
 // LookupCached also knows what this session has been told.
@@ -180,24 +172,19 @@ func (r *Recorder) LookupCached(name string, qtype uint16) (Result, bool) {
 	if ok {
 		return result, true
 	}
-	if result, ok = r.resolver.LookupCached(q.name, qtype); ok {
+	if result, ok = r.resolver.LookupCached(q.Name, qtype); ok {
 		return r.note(q, result), true
 	}
 	return Result{}, false
 }
 
-// LookupFresh is not recorded: no check of a session asks so.
-func (r *Recorder) LookupFresh(ctx context.Context, name string, qtype uint16) Result {
-	return r.resolver.LookupFresh(ctx, name, qtype)
-}
-
 // known is the result if it is settled already, or else the question.
-func (r *recording) known(name string, qtype uint16) (q question, result Result, ok bool) {
+func (r *recording) known(name string, qtype uint16) (q Question, result Result, ok bool) {
 	name, ok = canonicalName(name)
 	if !ok {
-		return question{}, Result{Status: NXDomain}, true
+		return Question{}, Result{Status: NXDomain}, true
 	}
-	q = question{name, qtype}
+	q = Question{name, qtype}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	result, ok = r.results[q]
@@ -205,7 +192,7 @@ func (r *recording) known(name string, qtype uint16) (q question, result Result,
 }
 
 // note keeps a result and gives the one that counts: the first definite one.
-func (r *recording) note(q question, result Result) Result {
+func (r *recording) note(q Question, result Result) Result {
 	if result.Err == ErrCanceled {
 		return result
 	}
@@ -229,10 +216,10 @@ func (r *recording) Lines() []string {
 	var lines []string
 	for q, result := range results {
 		for _, record := range result.Records {
-			lines = append(lines, q.name+" "+record.String())
+			lines = append(lines, q.Name+" "+record.String())
 		}
 		if len(result.Records) == 0 {
-			lines = append(lines, q.name+" "+dns.TypeToString[q.qtype]+" "+result.word())
+			lines = append(lines, q.Name+" "+dns.TypeToString[q.Type]+" "+result.word())
 		}
 	}
 	slices.Sort(lines)

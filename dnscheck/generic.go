@@ -103,15 +103,11 @@ func builtinRule(addr netip.Addr, name string) string {
 	}
 	if len(labels) > 2 {
 		host := labels[:len(labels)-2]
-		if len(runs(first)) >= 3 || len(host) > 1 && len(runs(first+"."+host[1])) >= 3 {
+		if len(runs(strings.Join(host[:min(len(host), 2)], "."))) >= 3 {
 			return "numbers"
 		}
-		if len(runs(first)) > 0 {
-			for _, label := range host {
-				if accessWord(label) {
-					return "access"
-				}
-			}
+		if len(runs(first)) > 0 && accessWord.MatchString(strings.Join(host, ".")) {
+			return "access"
 		}
 	}
 	return ""
@@ -160,16 +156,8 @@ func runs(name string) []int {
 	return numbers
 }
 
-// accessWord says that a label holds a word for a kind of access line, apart
-// from its numbers: dsl, dhcp12 and adsl-pool do, pooldesign does not.
-func accessWord(label string) bool {
-	for _, word := range strings.FieldsFunc(label, func(r rune) bool { return r < 'a' || r > 'z' }) {
-		switch word {
-		case "adsl", "cable", "catv", "client", "customer", "dhcp", "dial", "dialin", "dialup", "dip", "dsl",
-			"dyn", "dynamic", "dynip", "fiber", "flets", "fttb", "ftth", "gpon", "lte", "mobile", "modem",
-			"pool", "ppp", "pppoe", "sdsl", "vdsl", "wifi", "wimax", "wireless", "xdsl":
-			return true
-		}
-	}
-	return false
-}
+// accessWord is a word for a kind of access line in a label, which may have numbers and
+// other words: dsl, dhcp12 and adsl-pool do, pooldesign does not.
+var accessWord = regexp.MustCompile(`(?:^|[^a-z])(?:adsl|cable|catv|client|customer|dhcp|dial|dialin|dialup|dip|dsl|` +
+	`dyn|dynamic|dynip|fiber|flets|fttb|ftth|gpon|lte|mobile|modem|` +
+	`pool|ppp|pppoe|sdsl|vdsl|wifi|wimax|wireless|xdsl)(?:$|[^a-z])`)

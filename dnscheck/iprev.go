@@ -29,7 +29,6 @@ const (
 	IPRevPermError
 )
 
-// String is the status in the words of RFC 8601.
 func (s IPRevStatus) String() string {
 	return word(s, "temperror", "pass", "fail", "permerror")
 }
@@ -50,7 +49,6 @@ const (
 	NameIgnored
 )
 
-// String is the status in a word or two.
 func (s NameStatus) String() string {
 	return word(s, "no answer", "confirmed", "other address", "no address", "not a host name")
 }
@@ -100,11 +98,15 @@ func CheckIPRev(ctx context.Context, resolver Resolver, addr netip.Addr) IPRev {
 		return rev
 	}
 	rev.takeNames(ptr)
-	questions := make([]question, 0, maxPTR)
+	qtype := dns.TypeA
+	if addr.Is6() {
+		qtype = dns.TypeAAAA
+	}
+	questions := make([]Question, 0, maxPTR)
 	asked := make([]*PTRName, 0, maxPTR)
 	for i := range rev.Names {
 		if name := &rev.Names[i]; name.Status != NameIgnored {
-			questions = append(questions, question{name.Name, addressType(addr)})
+			questions = append(questions, Question{name.Name, qtype})
 			asked = append(asked, name)
 		}
 	}
@@ -115,7 +117,6 @@ func CheckIPRev(ctx context.Context, resolver Resolver, addr netip.Addr) IPRev {
 	return rev
 }
 
-// takeNames fills in Names.
 func (r *IPRev) takeNames(ptr Result) {
 	records := ptr.Records
 	if len(records) > maxPTR {
@@ -160,7 +161,6 @@ func (r *IPRev) conclude() IPRevStatus {
 	return status
 }
 
-// Confirmed are the confirmed names.
 func (r IPRev) Confirmed() []string {
 	var names []string
 	for _, name := range r.Names {
@@ -173,17 +173,19 @@ func (r IPRev) Confirmed() []string {
 
 // String says what was found, for a log line or a trace.
 func (r IPRev) String() string {
-	var b strings.Builder
-	b.WriteString("iprev " + r.Status.String())
+	text := "iprev " + r.Status.String()
 	if r.Err != nil {
-		b.WriteString(": PTR: " + r.Err.Error())
+		text += ": PTR: " + r.Err.Error()
 	}
-	for i, name := range r.Names {
-		b.WriteString([]string{": ", ", "}[min(i, 1)])
-		b.WriteString(name.Name + " " + name.Status.String())
+	var names []string
+	for _, name := range r.Names {
+		names = append(names, name.Name+" "+name.Status.String())
 	}
 	if r.Omitted > 0 {
-		b.WriteString(", " + strconv.Itoa(r.Omitted) + " more not looked at")
+		names = append(names, strconv.Itoa(r.Omitted)+" more not looked at")
 	}
-	return b.String()
+	if len(names) > 0 {
+		text += ": " + strings.Join(names, ", ")
+	}
+	return text
 }

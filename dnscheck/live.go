@@ -53,43 +53,31 @@ func (l *Live) Use(config Config, lists *Lists) error {
 		}
 		l.config = config
 		if old := l.client.Swap(client); old != nil {
-			l.running.Go(func() { l.retire(old) })
+			l.running.Go(func() {
+				select {
+				case <-time.After(retireAfter):
+				case <-l.closing.Done():
+				}
+				_ = old.Close()
+			})
 		}
 	}
 	l.health.Watch(lists, client)
 	return nil
 }
 
-// retire closes a Client when nothing asks it any more.
-func (l *Live) retire(c *Client) {
-	select {
-	case <-time.After(retireAfter):
-	case <-l.closing.Done():
-	}
-	_ = c.Close()
-}
-
-// Health is that of the lists in force.
 func (l *Live) Health() *Health { return l.health }
 
-// Close ends all look-ups.
 func (l *Live) Close() {
 	l.close()
 	l.running.Wait()
 	_ = l.client.Load().Close()
 }
 
-// Lookup asks the Client in force.
 func (l *Live) Lookup(ctx context.Context, name string, qtype uint16) Result {
 	return l.client.Load().Lookup(ctx, name, qtype)
 }
 
-// LookupCached asks the Client in force.
 func (l *Live) LookupCached(name string, qtype uint16) (Result, bool) {
 	return l.client.Load().LookupCached(name, qtype)
-}
-
-// LookupFresh asks the Client in force.
-func (l *Live) LookupFresh(ctx context.Context, name string, qtype uint16) Result {
-	return l.client.Load().LookupFresh(ctx, name, qtype)
 }

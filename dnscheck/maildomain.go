@@ -1,6 +1,7 @@
 package dnscheck
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -41,7 +42,6 @@ const (
 	MailInvalidIDN
 )
 
-// String is the status in a few words.
 func (s MailStatus) String() string {
 	return word(s, "no answer", "ok", "null MX", "no such domain", "unusable MX", "address literal", "not a domain name",
 		"not an internationalized domain name")
@@ -60,7 +60,6 @@ type MailOptions struct {
 	Networks []netip.Prefix
 }
 
-// MailHost is one mail host of a domain.
 type MailHost struct {
 	Preference uint16
 	// Name is in lower case and without its final dot, in printable characters:
@@ -117,7 +116,6 @@ func CheckMailDomain(ctx context.Context, resolver Resolver, domain string, o Ma
 	return m
 }
 
-// mailName is the name to ask for.
 func mailName(domain string) (string, MailStatus) {
 	domain = strings.TrimSuffix(domain, ".")
 	if strings.ContainsFunc(domain, func(r rune) bool { return r >= utf8.RuneSelf }) {
@@ -180,11 +178,11 @@ func (m *MailDomain) implicitMX(ctx context.Context, resolver Resolver) {
 // have has none and is not asked for: it could hold anything, such as the place
 // of a list's key.
 func (m *MailDomain) askHosts(ctx context.Context, resolver Resolver) {
-	questions := make([]question, 0, 2*maxMX)
+	questions := make([]Question, 0, 2*maxMX)
 	hosts := make([]*MailHost, 0, maxMX)
 	for i := range m.Hosts {
 		if host := &m.Hosts[i]; hostCharacters(host.Name) {
-			questions = append(questions, question{host.Name, dns.TypeA}, question{host.Name, dns.TypeAAAA})
+			questions = append(questions, Question{host.Name, dns.TypeA}, Question{host.Name, dns.TypeAAAA})
 			hosts = append(hosts, host)
 		}
 	}
@@ -219,22 +217,24 @@ const maxShown = 4
 
 // String says what was found, for a trace: with bad mail hosts also their addresses.
 func (m MailDomain) String() string {
-	var b strings.Builder
-	b.WriteString("domain " + m.Domain + ": " + m.Status.String())
+	text := "domain " + m.Domain + ": " + m.Status.String()
 	if m.Status != MailBadMX {
-		return b.String()
+		return text
 	}
 	for _, host := range m.Hosts {
-		b.WriteString(", " + host.Name)
-		if len(host.Addrs) == 0 {
-			b.WriteString(" (no address)")
+		addrs := cmp.Or(joinAddrs(host.Addrs[:min(len(host.Addrs), maxShown)], " "), "no address")
+		if len(host.Addrs) > maxShown {
+			addrs += " ..."
 		}
-		for i, addr := range host.Addrs[:min(len(host.Addrs), maxShown)] {
-			b.WriteString([]string{" (", " "}[min(i, 1)] + addr.String())
-		}
-		if len(host.Addrs) > 0 {
-			b.WriteString(map[bool]string{true: " ...)", false: ")"}[len(host.Addrs) > maxShown])
-		}
+		text += ", " + host.Name + " (" + addrs + ")"
 	}
-	return b.String()
+	return text
+}
+
+func joinAddrs(addrs []netip.Addr, separator string) string {
+	texts := make([]string, len(addrs))
+	for i, addr := range addrs {
+		texts[i] = addr.String()
+	}
+	return strings.Join(texts, separator)
 }

@@ -31,20 +31,11 @@ func (c *Client) Stats() *Stats { return &c.stats }
 // another, and how the DNS lists are.
 func (l *Live) Register(r prometheus.Registerer) { r.MustRegister(collector{l}, l.health.duration) }
 
-func newListDuration() *prometheus.HistogramVec {
-	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "milterd_dns_list_duration_seconds", Help: "How long DNS lists took to answer, the resolver included; answers of the cache do not count.",
-		Buckets: []float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
-	}, []string{"list"})
-}
-
 // collector is a prometheus.Collector: which lists there are changes with a reload.
 type collector struct{ *Live }
 
-// Describe sends nothing.
 func (collector) Describe(chan<- *prometheus.Desc) {}
 
-// Collect sends the metrics of this moment.
 func (c collector) Collect(to chan<- prometheus.Metric) {
 	c.client.Load().collect(to)
 	c.health.collect(to)

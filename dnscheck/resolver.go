@@ -20,10 +20,14 @@
 //
 // # DNS lists
 //
-// Lists.Check and Lists.CheckNames (dnsbl_check.go) ask all lists at once. What one answer means
-// is judged in dnsbl_answer.go, by the codes of dnsbl_codes.go; dnsbl_report.go adds the
-// answers up to a verdict. Health (dnsbl_health.go) has broken lists left out, and
-// Lists.Resolver (dnsbl_resolver.go) acts on it and hides query keys.
+// From the question to the verdict, and where:
+//
+//	Lists.Check, CheckNames   asks all lists at once              dnsbl_check.go
+//	list.judge                says what one list's answer means   dnsbl_judge.go
+//	Code                      an answer that is a listing         dnsbl_codes.go
+//	ListReport.conclude       adds the answers up to a verdict    dnsbl_report.go
+//	Health                    finds the lists that are broken     dnsbl_health.go
+//	Lists.Resolver            leaves those out, and hides keys    dnsbl_resolver.go
 //
 // # What the network may do
 //
@@ -59,31 +63,17 @@ type Resolver interface {
 	// LookupCached is Lookup if that would not wait; otherwise ok is false. It
 	// spares checks that ask several questions at once a goroutine for each.
 	LookupCached(name string, qtype uint16) (result Result, ok bool)
-	// LookupFresh is Lookup past any cache, which neither gives the answer nor
-	// keeps it.
-	LookupFresh(ctx context.Context, name string, qtype uint16) Result
 }
 
 // lookupAll asks all questions at once and waits for all answers.
-func lookupAll(ctx context.Context, resolver Resolver, questions []question) []Result {
+func lookupAll(ctx context.Context, resolver Resolver, questions []Question) []Result {
 	results := make([]Result, len(questions))
-	last := -1
 	var lookups sync.WaitGroup
 	for i, q := range questions {
 		var ok bool
-		if results[i], ok = resolver.LookupCached(q.name, q.qtype); ok {
-			continue
+		if results[i], ok = resolver.LookupCached(q.Name, q.Type); !ok {
+			lookups.Go(func() { results[i] = resolver.Lookup(ctx, q.Name, q.Type) })
 		}
-		if previous := last; previous >= 0 {
-			lookups.Go(func() {
-				results[previous] = resolver.Lookup(ctx, questions[previous].name, questions[previous].qtype)
-			})
-		}
-		last = i
-	}
-	// The last one needs no goroutine of its own.
-	if last >= 0 {
-		results[last] = resolver.Lookup(ctx, questions[last].name, questions[last].qtype)
 	}
 	lookups.Wait()
 	return results

@@ -43,7 +43,6 @@ func ParseServer(s string) (netip.AddrPort, error) {
 	return netip.AddrPort{}, fmt.Errorf("dns server %q: expected an address or address:port", s)
 }
 
-// server is one DNS server.
 type server struct {
 	addr netip.AddrPort
 	// keeps: sockets are used again, which saves a third of a query's cost. That is
@@ -156,7 +155,6 @@ func newServers(config Config) (*servers, error) {
 	return s, nil
 }
 
-// get is the servers in force.
 func (s *servers) get(now time.Time) serverSet {
 	if len(s.config.Servers) == 0 && now.UnixNano() >= s.next.Load() && s.mu.TryLock() {
 		err := s.read(now)

@@ -3,7 +3,6 @@ package dnscheck
 import (
 	"fmt"
 	"strings"
-	"unicode/utf8"
 )
 
 // chunk is the longest string of a TXT record (RFC 1035 section 3.3).
@@ -63,21 +62,16 @@ const maxReason = 200
 func Printable(text string) string {
 	var b strings.Builder
 	space := false
-	for i := 0; i < len(text); {
-		r, size := utf8.DecodeRuneInString(text[i:])
-		i += size
-		if r <= ' ' || r > '~' {
+	for i := 0; i < len(text) && b.Len() < maxReason-1; i++ {
+		if text[i] <= ' ' || text[i] > '~' {
 			space = b.Len() > 0
 			continue
-		}
-		if b.Len() >= maxReason-1 {
-			break
 		}
 		if space {
 			b.WriteByte(' ')
 			space = false
 		}
-		b.WriteByte(byte(r))
+		b.WriteByte(text[i])
 	}
 	return b.String()
 }

@@ -51,7 +51,7 @@ func topicOf(text string) topic {
 		return aboutAddress
 	case isTLS(text):
 		return aboutTLS
-	case ownName(text) < len(text):
+	case ownName(text) != text:
 		return aboutBoth
 	case namesClient(text):
 		return aboutClient
@@ -61,20 +61,16 @@ func topicOf(text string) topic {
 	return aboutUnknown
 }
 
-// ownName returns the length of what an MTA says of itself before it comes to
-// the user that called it.
-func ownName(text string) int {
-	for _, form := range []struct{ name, user string }{
-		{"qmail", " invoked "},
-		{"postfix", ", from "},
-	} {
-		if strings.HasPrefix(text, form.name) {
-			if i := strings.Index(text, form.user); i >= 0 {
-				return i
-			}
-		}
+// ownName is what an MTA says of itself before it comes to the user that called it.
+func ownName(text string) string {
+	name := text
+	switch {
+	case strings.HasPrefix(text, "qmail"):
+		name, _, _ = strings.Cut(text, " invoked ")
+	case strings.HasPrefix(text, "postfix"):
+		name, _, _ = strings.Cut(text, ", from ")
 	}
-	return len(text)
+	return name
 }
 
 // namesClient reports whether a text is a mailbox, or holds a word that stands
@@ -107,40 +103,18 @@ func isAddress(text string) bool {
 // parseAddress reads an IP address as mail software writes it: with IPv6: in
 // front, or with a port behind it.
 func parseAddress(word string) (netip.Addr, bool) {
-	if len(word) > len("ipv6:") && strings.EqualFold(word[:len("ipv6:")], "ipv6:") {
-		word = word[len("ipv6:"):]
-	}
-	if len(word) > 64 || !looksLikeAddress(word) {
+	if len(word) > 64 || strings.Count(word, ".") != 3 && strings.Count(word, ":") < 2 {
 		return netip.Addr{}, false
+	}
+	if prefix := "ipv6:"; len(word) > len(prefix) && strings.EqualFold(word[:len(prefix)], prefix) {
+		word = word[len(prefix):]
 	}
 	if addr, err := netip.ParseAddr(word); err == nil {
 		return addr.Unmap(), true
 	}
-	if host, port, ok := cutLast(word, ":"); ok && isNumber(port, 5) {
-		if addr, err := netip.ParseAddr(host); err == nil && addr.Is4() {
-			return addr, true
-		}
-	}
-	return netip.Addr{}, false
-}
-
-// looksLikeAddress reports whether a word has the octets of an address, before its
-// zone, and enough dots or colons.
-func looksLikeAddress(word string) bool {
-	dots, colons := 0, 0
-	for i := range len(word) {
-		switch c := word[i]; {
-		case c == '.':
-			dots++
-		case c == ':':
-			colons++
-		case c == '%' && colons >= 2:
-			return true
-		case (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'f'):
-			return false
-		}
-	}
-	return dots == 3 || colons >= 2
+	host, port, _ := cutLast(word, ":")
+	addr, err := netip.ParseAddr(host)
+	return addr, err == nil && addr.Is4() && isNumber(port, 5)
 }
 
 func cutLast(s, sep string) (before, after string, found bool) {
@@ -160,9 +134,9 @@ func holdsAddress(text string) bool {
 		return false
 	}
 	name, rest, _ := strings.Cut(text, " ")
-	for word := range hostWords(text) {
-		if _, ok := parseAddress(word.text); ok && !word.slash {
-			return !isProduct(name) || !strings.HasPrefix(rest, word.text) && !strings.Contains(rest, "version ") && !strings.Contains(rest, "server ")
+	for word, slash := range hostWords(text) {
+		if _, ok := parseAddress(word); ok && !slash {
+			return !isProduct(name) || !strings.HasPrefix(rest, word) && !strings.Contains(rest, "version ") && !strings.Contains(rest, "server ")
 		}
 	}
 	return false
@@ -176,7 +150,7 @@ func isProduct(word string) bool {
 
 // holdsVersion reports whether a word of text is a version: 3.35, V1.3, 8.17.1/8.17.1.
 func holdsVersion(text string) bool {
-	for word := range split(text, separator|hyphen) {
+	for word := range split(strings.ReplaceAll(text, "-", " "), separator) {
 		if isVersion(word) && !allDigits(word) && !isHostName(word) {
 			return true
 		}

@@ -2,12 +2,6 @@ package header
 
 import "strings"
 
-// signature is a field that signs others.
-type signature struct {
-	field            string // its name
-	domain, selector string // d= and s=
-}
-
 // isSignature reports whether a field of that name signs others (RFC 6376 section
 // 3.5, RFC 8617 section 4.1.2).
 func isSignature(name string) bool {
@@ -17,42 +11,34 @@ func isSignature(name string) bool {
 // cover notes for each target how many of its fields a signature covers. A name
 // that stands n times in h= covers the last n fields; more than there are makes
 // sure that none is added.
-func cover(targets []target, f Field) {
-	sig := signature{field: f.Name}
-	names := make([]int, len(targets))
-	for tag := range strings.SplitSeq(f.Value, ";") {
-		name, value, _ := strings.Cut(tag, "=")
-		switch strings.TrimFunc(name, isBlank) {
-		case "d":
-			sig.domain = value
-		case "s":
-			sig.selector = value
-		case "h":
-			countNames(targets, names, value)
+func cover(targets []target, signature Field) {
+	counts := make([]int, len(targets))
+	for name := range strings.SplitSeq(tag(signature, "h"), ":") {
+		if i := find(targets, trim(name, blank)); i >= 0 {
+			counts[i]++
 		}
 	}
-	for i := range targets {
-		if t := &targets[i]; names[i] > t.signed {
-			t.signed, t.signer = names[i], sig
+	for i, n := range counts {
+		if t := &targets[i]; n > t.signed {
+			t.signed, t.signer = n, signature
 		}
 	}
 }
 
-// countNames adds up how often each target stands in a list with colons.
-func countNames(targets []target, counts []int, list string) {
-	for name := range strings.SplitSeq(list, ":") {
-		name = strings.TrimFunc(name, isBlank)
-		for i := range targets {
-			if sameName(targets[i].Name, name) {
-				counts[i]++
-			}
+// tag is the value of a tag of a signature, a list with colons if there are several.
+func tag(signature Field, name string) string {
+	var values []string
+	for tag := range strings.SplitSeq(signature.Value, ";") {
+		if key, value, _ := strings.Cut(tag, "="); trim(key, blank) == name {
+			values = append(values, value)
 		}
 	}
+	return strings.Join(values, ":")
 }
 
 // reason says why a field that a signature covers is left alone.
-func (s signature) reason() string {
-	return "covered by " + s.field + " d=" + tagText(s.domain) + " s=" + tagText(s.selector)
+func reason(signature Field) string {
+	return "covered by " + signature.Name + " d=" + tagText(tag(signature, "d")) + " s=" + tagText(tag(signature, "s"))
 }
 
 // tagText is the value of a tag as far as it is fit to be shown: letters, digits
@@ -61,12 +47,12 @@ func tagText(value string) string {
 	const most = 100
 	text := strings.Map(func(r rune) rune {
 		switch {
-		case isBlank(r):
+		case r >= 0x80 || !is(byte(r), inHost|blank):
+			return '?'
+		case is(byte(r), blank):
 			return -1
-		case r < 0x80 && is(byte(r), inHost):
-			return r
 		}
-		return '?'
+		return r
 	}, value)
 	return text[:min(len(text), most)]
 }

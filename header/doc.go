@@ -20,16 +20,16 @@
 //
 // Many fields have another form: clauses that are missing or come twice, words that
 // belong to none, a date without its semicolon, brackets that do not match. So a
-// field is not checked against the grammar but taken into the parts that are known
-// (received.go). What becomes of each part is decided by itself (scrub.go), and a new
-// field is written of those that stay (fold.go). What is not known is not written.
-// All this takes time in proportion to the length of the field.
+// field is not checked against the grammar. It is taken into the parts that are known,
+// what becomes of each part is decided by itself, and a new field is written of those
+// that stay. All this takes time in proportion to the length of the field.
 //
-// How a field is read:
+// # Parse: lex.go, received.go, date.go
 //
 //   - The date is what follows the last semicolon behind which there is one. What
 //     stands behind the date, such as Courier's id, counts as if it stood before it.
-//     Without a semicolon, a date of RFC 5322 at the end is taken for the date.
+//     Without a semicolon, a date of RFC 5322 at the end is taken for the date, or one
+//     such as 2024-02-05 10:00:00 +0100.
 //   - The word after from is its value, also if it is a keyword: a client may call
 //     itself anything. Only "from by HOST" with no other by has no value.
 //   - Of several by clauses, the last one that names a host counts; of with and via
@@ -39,9 +39,10 @@
 //     count in pairs only. Control characters are white space.
 //   - A word or comment that does not fit a line (900 octets) is dropped.
 //
-// # What becomes of each part
+// # Decide: scrub.go, comment.go, words.go, traces.go
 //
-// With Rules.Client:
+// The client is known by the words of the from clause and of the comments about it
+// (traces). With Rules.Client:
 //
 //   - from: Rules.From. All words and comments go but those about TLS.
 //   - by: the host stays, and its address behind it.
@@ -54,13 +55,12 @@
 //   - tls, over: words that are known to be about TLS stay.
 //   - envelope-from: stays if it is the sender of this message's envelope, or empty,
 //     and does not name the client. Any other may be a user at the client's host.
-//   - date: all that can be nothing but a part of a date stays. That is all of it if
-//     it has the form of RFC 5322. Else it is digits, times, zones and names of days
-//     and months; and a short word if such a name is missing.
+//   - date: all that can be nothing but a part of a date stays: digits, times, zones
+//     and names of days and months; and a short word if such a name is missing.
 //   - comments about the client, its login, and about hosts go. Comments about TLS
-//     stay if each word in them is known (words.go), wherever they stand. A comment
-//     with a recipient (ORCPT) stays if it does not name the client, and one with the
-//     envelope's sender as envelope-from does.
+//     stay if each word in them is known. A comment with a recipient (ORCPT) stays if
+//     it does not name the client, and one with the envelope's sender as envelope-from
+//     does.
 //
 // With Rules.Version, the first comment that names software becomes Rules.By and
 // others go. Behind by and with, or before all clauses, that is any comment that is
@@ -69,14 +69,16 @@
 //
 // With Rules.With, with and tls clauses and comments about TLS go.
 //
-// The client is known by the words of the from clause and of the comments about it.
 // So these stay by rule, whatever they tell: the host in by, an internal one maybe,
-// the recipient in for, and the id. If nothing is left before the date, Rules.From
-// stands there: "from SMTP; Mon, 5 Feb 2024 10:00:00 +0100".
+// the recipient in for, and the id. A Received field is never removed, as MTAs count
+// them to find loops, nor its by, for or date.
 //
-// Nothing ever removes a Received field, which MTAs count to find loops, or its by,
-// for or date. A field that has nothing to hide is not rewritten, and one that has
-// been is left alone the second time.
+// # Write: writer.go, fold.go
+//
+// What stays is written in its order, in lines. If nothing is left before the date,
+// Rules.From stands there: "from SMTP; Mon, 5 Feb 2024 10:00:00 +0100". A field that
+// has nothing to hide is not rewritten, and one that has been is left alone the second
+// time.
 //
 // # Other fields
 //

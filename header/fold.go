@@ -18,9 +18,9 @@ type folder struct {
 	column int
 }
 
-func newFolder(name string, size int) *folder {
+func newFolder(name string) *folder {
 	f := &folder{column: len(name) + len(":")}
-	f.Grow(size)
+	f.Grow(4 * foldWidth)
 	return f
 }
 
@@ -47,6 +47,7 @@ func (f *folder) write(tokens ...token) {
 	}
 	for i, t := range tokens {
 		switch {
+		case t.kind == kindSemicolon: // right behind what is there
 		case f.Len() == 0:
 			f.column++
 		case i == 0 && f.column+width > foldWidth:
@@ -61,37 +62,20 @@ func (f *folder) write(tokens ...token) {
 	}
 }
 
-// semicolon adds one right behind what is there.
-func (f *folder) semicolon() {
-	f.WriteByte(';')
-	f.column++
-}
-
 // compose writes the value of a Received field. A keyword is on the line of its
 // value, and if it can be, a comment or a date is on one line.
 func compose(head, date []token) string {
-	size := len(";\n\t")
-	for _, t := range head {
-		size += len(t.text) + len("\n\t")
-	}
-	for _, t := range date {
-		size += len(t.text) + len("\n\t")
-	}
-	f := newFolder("Received", size)
+	f := newFolder("Received")
 	for len(head) > 0 {
 		n := 1
 		if head[0].clause != clauseNone && len(head) > 1 && head[1].kind == kindWord {
 			n = 2
 		}
-		if head[0].kind == kindSemicolon {
-			f.semicolon()
-		} else {
-			f.write(head[:n]...)
-		}
+		f.write(head[:n]...)
 		head = head[n:]
 	}
 	if len(date) > 0 {
-		f.semicolon()
+		f.write(token{kind: kindSemicolon, text: ";"})
 	}
 	begin := 0
 	for i := range date {
@@ -105,7 +89,7 @@ func compose(head, date []token) string {
 
 // textValue makes any words the value of a field.
 func textValue(name string, words iter.Seq[string]) string {
-	f := newFolder(name, foldWidth)
+	f := newFolder(name)
 	for word := range words {
 		if len(word) <= maxToken {
 			f.write(token{text: word})

@@ -122,7 +122,7 @@ func TestWhateverAClientCallsItself(t *testing.T) {
 		if again := scrubbed(rules, got, sender); again != got {
 			t.Fatalf("scrubbed twice:\n%s\nonce:\n%s\nof\n%s", again, got, in)
 		}
-		want, left := new(room).parse(f.out, true), new(room).parse(got, true)
+		want, left := new(received).parse(f.out, true), new(received).parse(got, true)
 		if want.byHost != left.byHost || len(want.date) != len(left.date) {
 			t.Fatalf("host or date lost:\n%s\nof\n%s", got, in)
 		}

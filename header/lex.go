@@ -18,89 +18,77 @@ const (
 // one blank and a comment has its parentheses, closed ones: tokens joined by
 // blanks are a valid value that reads as the same tokens.
 type token struct {
-	kind kind
-	// clause is what a word begins if it is a keyword.
-	clause clause
-	// about is what a comment is about.
-	about topic
-	text  string
-	// lower is text in lower case, of a comment without its parentheses.
-	lower string
+	kind   kind
+	clause clause // that a word begins if it is a keyword
+	about  topic  // of a comment
+	text   string
+	lower  string // text in lower case, of a comment without its parentheses
 }
 
 // maxToken is the longest word or comment that is kept, in octets. A line of a
 // header holds 998 (RFC 5322 section 2.1.1), and a word cannot be folded.
 const maxToken = 900
 
-// lex splits a value, that is given in lower case too, into tokens, and puts them in
-// room. clean is false if parentheses do not match.
+// tokensOf splits a value into tokens. clean is false if parentheses do not match.
+func tokensOf(value string) (tokens []token, clean bool) {
+	text, low := oneLine(value)
+	return lex(nil, text, low)
+}
+
+// lex splits a value of one line, that is given in lower case too, into tokens, and
+// puts them in room.
 func lex(room []token, s, low string) (tokens []token, clean bool) {
-	const tokenSize = 14 // in octets, more or less
-	tokens = slices.Grow(room[:0], 8+len(s)/tokenSize)
+	const tokenSize = 10 // in octets, more or less
+	tokens = slices.Grow(room[:0], 2+len(s)/tokenSize)
 	clean = true
 	flat := false // parentheses are only white space
 	for i := 0; i < len(s); {
+		end := i + 1
 		switch c := s[i]; {
 		case c == ')' || c == '(' && flat:
 			clean = false
-			i++
-		case is(c, blank):
-			i++
+		case c == ' ':
 		case c == ';':
-			tokens = append(tokens, token{kind: kindSemicolon, text: ";", lower: ";"})
-			i++
+			tokens = append(tokens, token{kind: kindSemicolon, text: ";"})
 		case c == '(':
-			end, depth := commentEnd(s, i)
-			comment, lowComment := s[i:end], low[i:end]
-			if depth > 0 {
-				clean = false
-				if flat = holdsBy(low[i:]); flat {
-					continue
-				}
-				comment = strings.TrimRight(comment, `\`) + strings.Repeat(")", depth)
-				lowComment = lower(comment)
+			var open int
+			end, open = commentEnd(s, i)
+			if open == 0 {
+				tokens = append(tokens, commentOf(s[i:end], low[i:end]))
+				break
 			}
-			tokens = append(tokens, commentOf(comment, lowComment))
-			i = end
+			// It would hide the host that wrote the field if a by clause follows.
+			if flat = slices.Contains(strings.Split(low[i:], " "), "by"); flat {
+				continue
+			}
+			comment := strings.TrimRight(s[i:], `\`) + strings.Repeat(")", open)
+			tokens = append(tokens, commentOf(comment, lower(comment)))
+			clean = false
 		default:
-			end := wordEnd(s, i)
-			tokens = append(tokens, wordOf(s[i:end], low[i:end]))
-			i = end
+			end = wordEnd(s, i)
+			if word := strings.TrimRight(s[i:end], `\`); word != "" {
+				tokens = append(tokens, wordOf(word, low[i:i+len(word)]))
+			}
 		}
+		i = end
 	}
 	return tokens, clean
 }
 
-// tokensOf is lex for a text that is read once.
-func tokensOf(text string) (tokens []token, clean bool) { return lex(nil, text, lower(text)) }
-
-// holdsBy reports whether the word by stands in a text: then a comment that is not
-// closed would hide the host that wrote the field.
-func holdsBy(low string) bool {
-	for word := range split(low, blank) {
-		if word == "by" {
-			return true
-		}
-	}
-	return false
-}
-
 // wordOf is a word, given in lower case too.
 func wordOf(text, low string) token {
-	text, low = oneLine(text, low)
 	return token{kind: kindWord, clause: keyword(low), text: text, lower: low}
 }
 
 // commentOf is a comment with its parentheses, given in lower case too. One that is
 // too long to be kept is not looked into.
 func commentOf(text, low string) token {
-	inner, lowInner := oneLine(inside(text), inside(low))
-	if trimmed := strings.Trim(inner, " "); trimmed != inside(text) {
-		text, lowInner = "("+trimmed+")", strings.Trim(lowInner, " ")
+	t := token{kind: kindComment, text: text, lower: strings.Trim(inside(low), " ")}
+	if len(t.lower) < len(inside(low)) {
+		t.text = "(" + strings.Trim(inside(text), " ") + ")"
 	}
-	t := token{kind: kindComment, text: text, lower: lowInner}
-	if len(text) <= maxToken {
-		t.about = topicOf(lowInner)
+	if len(t.text) <= maxToken {
+		t.about = topicOf(t.lower)
 	}
 	return t
 }
@@ -136,7 +124,7 @@ func wordEnd(s string, i int) int {
 			i = max(i, quoteEnd(s, i)-1)
 		case c == '<':
 			i = max(i, angleEnd(s, i)-1)
-		case is(c, blank) || c == '(' || c == ')' || c == ';':
+		case c == ' ' || c == '(' || c == ')' || c == ';':
 			return i
 		}
 	}
@@ -157,7 +145,7 @@ func quoteEnd(s string, i int) int {
 		case '\\':
 			i++
 		case '"':
-			if i+1 == len(s) || is(s[i+1], blank) || strings.IndexByte("@;:,.()<>", s[i+1]) >= 0 {
+			if i+1 == len(s) || strings.IndexByte(" @;:,.()<>", s[i+1]) >= 0 {
 				return i + 1
 			}
 			return 0
@@ -174,7 +162,7 @@ func angleEnd(s string, i int) int {
 	switch {
 	case end == 0 || strings.LastIndexByte(text, '<') > 0:
 		return 0
-	case strings.IndexFunc(text, isBlank) >= 0 && !strings.EqualFold(joinWords(text), multiple):
+	case strings.IndexByte(text, ' ') >= 0 && !strings.EqualFold(text, multiple):
 		return 0
 	}
 	return i + end
@@ -186,7 +174,7 @@ const multiple = "<multiple recipients>"
 // balanced is a word whose brackets and quotation marks do not match without those
 // at its ends, or nothing.
 func balanced(word string) string {
-	if word = strings.Trim(word, `<>[]"`); !matches(word) || keyword(lower(word)) != clauseNone {
+	if word = strings.Trim(word, `<>[]"\`); !matches(word) || keyword(lower(word)) != clauseNone {
 		return ""
 	}
 	return word
@@ -216,23 +204,32 @@ func matches(text string) bool {
 	return open == [3]int{} && !quoted
 }
 
-// oneLine makes each run of white space one blank, in a text and in the same text in
-// lower case. A backslash before white space goes, since a line may be folded there.
-func oneLine(text, low string) (string, string) {
-	space := false
-	for i := range len(text) {
-		before := space
-		if space = is(text[i], blank); space && (before || text[i] != ' ' || i > 0 && text[i-1] == '\\') {
-			return joinWords(text), joinWords(low)
+// oneLine makes each run of white space of a value one blank, and returns it in lower
+// case too. A backslash before white space goes, since a line may be folded there; so
+// does one at the end of a word.
+func oneLine(value string) (text, low string) {
+	var room [1536]byte
+	line := append(room[:0], value...)
+	n := 0 // octets that stay
+	for _, c := range line {
+		if !is(c, blank) {
+			line[n] = c
+			n++
+			continue
+		}
+		for n > 0 && line[n-1] == '\\' {
+			n--
+		}
+		if n > 0 && line[n-1] != ' ' {
+			line[n] = ' '
+			n++
 		}
 	}
-	return text, low
-}
-
-func joinWords(s string) string {
-	words := slices.Collect(split(s, blank))
-	for i := 0; i < len(words)-1; i++ {
-		words[i] = strings.TrimRight(words[i], `\`)
+	if n > 0 && line[n-1] == ' ' {
+		n--
 	}
-	return strings.Join(slices.DeleteFunc(words, func(word string) bool { return word == "" }), " ")
+	line = append(line[:n], line[:n]...)
+	fold(line[n:])
+	both := string(line)
+	return both[:n], both[n:]
 }

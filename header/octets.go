@@ -1,9 +1,6 @@
 package header
 
-import (
-	"iter"
-	"strings"
-)
+import "iter"
 
 // class is a set of kinds of octets.
 type class uint16
@@ -12,54 +9,48 @@ const (
 	// blank octets separate words. Control characters do, since they have no place in
 	// a header.
 	blank class = 1 << iota
-	// separator octets stand between the words of a comment. A hyphen may too, and the
-	// octets of joint stand between the parts of a word about TLS.
+	// separator octets stand between the words of a comment, and those of joint between
+	// the parts of a word about TLS.
 	separator
-	hyphen
 	joint
-	// inHost octets are those of host names, addresses and mailboxes. No notHost octet
-	// is one, nor the slash between two of them.
-	inHost
-	notHost
-	slash
-	// edge octets are in hosts, but not at their ends.
-	edge
-	// atSign octets stand between the parts of a mailbox, and before a port.
+	// atSign octets stand between the parts of a mailbox, and before a port. Those of
+	// edge are in hosts, but not at their ends.
 	atSign
-	alnum
+	edge
+	underscore
+	alnum // in lower case
 	digit
 	upper
 	bracket
+
+	// inHost octets are those of host names, addresses and mailboxes.
+	inHost = alnum | upper | underscore | edge | atSign
 )
 
-var classes = classesOf()
+var classes = classesOf(map[class]string{
+	separator:  ` ,;:=/()<>"'`,
+	joint:      "-_.+[]",
+	atSign:     "@:",
+	edge:       ".-+@%",
+	underscore: "_",
+	alnum:      "0123456789abcdefghijklmnopqrstuvwxyz",
+	digit:      "0123456789",
+	upper:      "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+	bracket:    `(<[)>]"`,
+})
 
-func classesOf() (table [256]class) {
-	for i := range table {
-		c := byte(i)
-		isUpper, isSmall := c >= 'A' && c <= 'Z', c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c >= 0x80
-		isHost := isUpper || isSmall || strings.IndexByte(".-_:@%+", c) >= 0
-		for _, set := range []struct {
-			class class
-			holds bool
-		}{
-			{blank, c <= ' ' || c == 0x7f},
-			{separator, strings.IndexByte(` ,;:=/()<>"'`, c) >= 0},
-			{hyphen, c == '-'},
-			{joint, strings.IndexByte("_.+[]", c) >= 0},
-			{inHost, isHost},
-			{notHost, !isHost && c != '/'},
-			{slash, c == '/'},
-			{edge, strings.IndexByte(".-+@%", c) >= 0},
-			{atSign, c == '@' || c == ':'},
-			{alnum, isSmall},
-			{digit, c >= '0' && c <= '9'},
-			{upper, isUpper},
-			{bracket, strings.IndexByte(`(<[)>]"`, c) >= 0},
-		} {
-			if set.holds {
-				table[i] |= set.class
-			}
+func classesOf(sets map[class]string) (table [256]class) {
+	for set, octets := range sets {
+		for _, c := range []byte(octets) {
+			table[c] |= set
+		}
+	}
+	for c := range table {
+		switch {
+		case c <= ' ' || c == 0x7f:
+			table[c] |= blank
+		case c >= 0x80:
+			table[c] |= alnum
 		}
 	}
 	return table
@@ -67,8 +58,6 @@ func classesOf() (table [256]class) {
 
 // is reports whether an octet is of one of the classes.
 func is(c byte, of class) bool { return classes[c]&of != 0 }
-
-func isBlank(r rune) bool { return r < 0x80 && is(byte(r), blank) }
 
 // index returns where the first octet of a class is, -1 if there is none.
 func index(text string, of class) int {
@@ -109,16 +98,20 @@ func trim(text string, ends class) string {
 
 // lower folds A to Z and leaves all other octets as they are.
 func lower(s string) string {
-	i := index(s, upper)
-	if i < 0 {
+	if index(s, upper) < 0 {
 		return s
 	}
 	var room [512]byte
 	b := append(room[:0], s...)
-	for ; i < len(b); i++ {
-		if is(b[i], upper) {
-			b[i] += 'a' - 'A'
+	fold(b)
+	return string(b)
+}
+
+// fold is lower in place.
+func fold(b []byte) {
+	for i, c := range b {
+		if is(c, upper) {
+			b[i] = c + 'a' - 'A'
 		}
 	}
-	return string(b)
 }

@@ -18,24 +18,31 @@ func Plan(fields []Field, rules *Rules, sender string) (edits []Edit, kept []Kep
 	if len(targets) == 0 {
 		return nil, nil
 	}
-	countFields(fields, targets)
+	for _, f := range fields {
+		if i := find(targets, f.Name); i >= 0 {
+			targets[i].total++
+		}
+		if isSignature(f.Name) {
+			cover(targets, f)
+		}
+	}
 	received := newScrubber(rules, sender)
 	var deletions []Edit
 	for _, f := range fields {
-		t := find(targets, f.Name)
-		if t == nil {
+		i := find(targets, f.Name)
+		if i < 0 {
 			continue
 		}
+		t := &targets[i]
 		t.seen++
-		value, changed := t.change(f.Value, received)
-		switch index := t.seen; {
+		switch value, changed := t.change(f.Value, received); {
 		case !changed:
-		case index > t.total-t.signed:
-			kept = append(kept, Kept{Name: f.Name, Index: index, Reason: t.signer.reason()})
+		case t.seen > t.total-t.signed:
+			kept = append(kept, Kept{Name: f.Name, Index: t.seen, Reason: reason(t.signer)})
 		case value == "":
-			deletions = append(deletions, Edit{Name: f.Name, Index: index, Delete: true, Old: f.Value})
+			deletions = append(deletions, Edit{Name: f.Name, Index: t.seen, Delete: true, Old: f.Value})
 		default:
-			edits = append(edits, Edit{Name: f.Name, Index: index, Value: value, Old: f.Value})
+			edits = append(edits, Edit{Name: f.Name, Index: t.seen, Value: value, Old: f.Value})
 		}
 	}
 	slices.Reverse(deletions)
@@ -51,11 +58,25 @@ type target struct {
 	// signed is how many of them, from the last up, a signature covers, and signer
 	// the signature that covers most.
 	signed int
-	signer signature
+	signer Field
 }
 
 // scrub is the action for Received fields.
 const scrub FieldAction = "scrub"
+
+// targetsOf lists the names that the rules apply to.
+func targetsOf(rules *Rules) []target {
+	targets := make([]target, 0, 1+len(rules.Fields))
+	if rules.Client || rules.Version || rules.With {
+		targets = append(targets, target{FieldRule: FieldRule{Name: "Received", Action: scrub}})
+	}
+	for _, rule := range rules.Fields {
+		if !sameName(rule.Name, "Received") && find(targets, rule.Name) < 0 {
+			targets = append(targets, target{FieldRule: rule})
+		}
+	}
+	return targets
+}
 
 // change returns a field's new value, empty to delete it, and false if nothing is to
 // change.
@@ -69,48 +90,23 @@ func (t *target) change(value string, received *scrubber) (string, bool) {
 		return withoutVersion(t.Name, value)
 	case Replace:
 		text := textValue(t.Name, split(t.Text, blank))
-		return text, !sameText(text, value)
+		return text, !slices.Equal(slices.Collect(split(text, blank)), slices.Collect(split(value, blank)))
 	}
 	return value, false
 }
 
-// targetsOf lists the names that the rules apply to.
-func targetsOf(rules *Rules) []target {
-	targets := make([]target, 0, 1+len(rules.Fields))
-	if rules.Client || rules.Version || rules.With {
-		targets = append(targets, target{FieldRule: FieldRule{Name: "Received", Action: scrub}})
-	}
-	for _, rule := range rules.Fields {
-		if !sameName(rule.Name, "Received") && find(targets, rule.Name) == nil {
-			targets = append(targets, target{FieldRule: rule})
-		}
-	}
-	return targets
-}
-
-func find(targets []target, name string) *target {
+// find returns the index of the target of a name, -1 if there is none.
+func find(targets []target, name string) int {
 	for i := range targets {
 		if sameName(targets[i].Name, name) {
-			return &targets[i]
+			return i
 		}
 	}
-	return nil
+	return -1
 }
 
 // sameName reports whether two names are those of one field. Case does not count.
 func sameName(a, b string) bool { return len(a) == len(b) && strings.EqualFold(a, b) }
-
-// countFields counts the fields of each target and reads the signatures.
-func countFields(fields []Field, targets []target) {
-	for _, f := range fields {
-		if t := find(targets, f.Name); t != nil {
-			t.total++
-		}
-		if isSignature(f.Name) {
-			cover(targets, f)
-		}
-	}
-}
 
 // Apply makes edits to a header as sendmail does and returns what results; fields
 // is left as it was. An edit changes the field that has its index among those of
@@ -118,50 +114,39 @@ func countFields(fields []Field, targets []target) {
 // and is there again once it has a value, and a value for an index past the last
 // is added above the first of that name, else at the end.
 func Apply(fields []Field, edits []Edit) []Field {
-	type slot struct {
-		Field
-		deleted bool
-	}
-	slots := make([]slot, len(fields))
-	places := make(map[string][]int)
-	locate := func() {
-		clear(places)
-		for i, s := range slots {
-			name := lower(s.Name)
-			places[name] = append(places[name], i)
-		}
-	}
-	for i, f := range fields {
-		slots[i].Field = f
-	}
-	locate()
+	header := slices.Clone(fields)
+	deleted := make([]bool, len(header))
+	places := placesOf(header)
 	for _, e := range edits {
-		same := places[lower(e.Name)]
-		index := max(e.Index, 1)
-		switch remove := e.Delete || e.Value == ""; {
+		same, remove := places[lower(e.Name)], e.Delete || e.Value == ""
+		switch index := max(e.Index, 1); {
 		case index <= len(same):
-			s := &slots[same[index-1]]
-			s.deleted = remove
-			s.Value = e.Value
+			at := same[index-1]
+			header[at].Value, deleted[at] = e.Value, remove
 		case !remove:
-			at := len(slots)
+			at := len(header)
 			if len(same) > 0 {
 				at = same[0]
 			}
-			slots = slices.Insert(slots, at, slot{Field: Field{Name: e.Name, Value: e.Value}})
-			locate()
+			header = slices.Insert(header, at, Field{Name: e.Name, Value: e.Value})
+			deleted = slices.Insert(deleted, at, false)
+			places = placesOf(header)
 		}
 	}
 	var result []Field
-	for _, s := range slots {
-		if !s.deleted {
-			result = append(result, s.Field)
+	for i, f := range header {
+		if !deleted[i] {
+			result = append(result, f)
 		}
 	}
 	return result
 }
 
-// sameText reports whether two values differ in white space only.
-func sameText(a, b string) bool {
-	return slices.Equal(strings.FieldsFunc(a, isBlank), strings.FieldsFunc(b, isBlank))
+// placesOf says where the fields of each name, in lower case, stand in a header.
+func placesOf(fields []Field) map[string][]int {
+	places := make(map[string][]int)
+	for i, f := range fields {
+		places[lower(f.Name)] = append(places[lower(f.Name)], i)
+	}
+	return places
 }

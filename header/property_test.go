@@ -239,7 +239,7 @@ func invalid(name, value string) string {
 		if _, clean := tokensOf(value); !clean {
 			return "parentheses that do not match"
 		}
-		if _, date, _ := new(room).split(value); date == nil && strings.HasSuffix(value, ";") {
+		if _, date := new(received).split(value); date == nil && strings.HasSuffix(value, ";") {
 			return "nothing behind the semicolon"
 		}
 	}
@@ -274,7 +274,7 @@ func TestWhatNoRuleTakesStays(t *testing.T) {
 		value := c.field(rapid.SampledFrom(styles[:12]).Draw(t, "style"))
 		rules := someRules().Draw(t, "rules")
 		got := Apply([]Field{{"Received", value}}, first(Plan([]Field{{"Received", value}}, rules, sender)))[0].Value
-		before, after := new(room).parse(value, true), new(room).parse(got, true)
+		before, after := new(received).parse(value, true), new(received).parse(got, true)
 		for _, kind := range []clause{clauseBy, clauseID, clauseFor} {
 			want := before.valueOf(kind)
 			if rules.Version && kind == clauseID && isVersionNumber(want) {
@@ -319,7 +319,7 @@ func TestADateStaysWhateverStandsAmongIt(t *testing.T) {
 		checkPlan(t, fields, edits, rules)
 		got := Apply(fields, edits)[0].Value
 		var left []string
-		for _, tok := range new(room).parse(got, true).date {
+		for _, tok := range new(received).parse(got, true).date {
 			left = append(left, tok.text)
 		}
 		if diff := cmp.Diff(words, left); diff != "" {

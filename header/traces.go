@@ -17,27 +17,20 @@ type traces struct {
 	overflow bool
 }
 
-// hostWord is a run of the characters that host names, addresses and mailboxes
-// are made of.
-type hostWord struct {
-	text string
-	// slash: one stands before or behind it.
-	slash bool
-}
-
-// hostWords yields the words of text, without punctuation around them.
-func hostWords(text string) iter.Seq[hostWord] {
-	return func(yield func(hostWord) bool) {
+// hostWords yields the words of text that host names, addresses and mailboxes may be,
+// without punctuation around them, and whether a slash stands before or behind.
+func hostWords(text string) iter.Seq2[string, bool] {
+	return func(yield func(string, bool) bool) {
 		for begin, end := 0, 0; begin < len(text); begin = end + 1 {
-			for end = begin; end < len(text) && !is(text[end], notHost|slash); {
+			for end = begin; end < len(text) && is(text[end], inHost); {
 				end++
 			}
 			word := trim(text[begin:end], edge)
 			if !strings.HasSuffix(word, "::") {
 				word = strings.TrimSuffix(word, ":")
 			}
-			hasSlash := begin > 0 && text[begin-1] == '/' || end < len(text) && text[end] == '/'
-			if word != "" && !yield(hostWord{word, hasSlash}) {
+			slash := begin > 0 && text[begin-1] == '/' || end < len(text) && text[end] == '/'
+			if word != "" && !yield(word, slash) {
 				return
 			}
 		}
@@ -60,7 +53,7 @@ func (t *traces) add(word string) {
 func (t *traces) addText(text string) {
 	t.add(text)
 	for word := range hostWords(text) {
-		t.addHost(word.text)
+		t.addHost(word)
 	}
 }
 
@@ -113,13 +106,13 @@ func holdsWord(text, word string) bool {
 }
 
 // leak reports whether text, in lower case, may tell of a client: it names this
-// one, or holds any address, host name or mailbox.
+// one, speaks of a client or host, or holds any address, host name or mailbox.
 func (t *traces) leak(text string) bool {
 	if t.named(text) {
 		return true
 	}
-	for word := range hostWords(text) {
-		if _, ok := parseAddress(word.text); ok && !word.slash || isHostName(word.text) || strings.Contains(word.text, "@") {
+	for word, slash := range hostWords(text) {
+		if _, ok := parseAddress(word); ok && !slash || isHostName(word) || strings.Contains(word, "@") || word == "client" || word == "host" {
 			return true
 		}
 	}

@@ -18,13 +18,11 @@ const (
 
 // CheckName checks the name of a header field (RFC 5322 section 3.6.8).
 func CheckName(name string) error {
-	if name == "" || len(name) > maxName || strings.ContainsFunc(name, notInName) {
+	if name == "" || len(name) > maxName || !printable.IsASCII(name) || strings.ContainsAny(name, " :") {
 		return refused(name, ", expected the name of a header field, such as X-Mailer")
 	}
 	return nil
 }
-
-func notInName(r rune) bool { return r <= ' ' || r >= 0x7f || r == ':' }
 
 // CheckValue checks the new value of a field.
 func CheckValue(text string) error {
@@ -39,20 +37,12 @@ func CheckValue(text string) error {
 	return nil
 }
 
-// checkFrom is CheckFrom for a text that may be empty.
-func checkFrom(text string) error {
-	if text == "" {
-		return nil
-	}
-	return CheckFrom(text)
-}
-
 // CheckFrom checks the text in place of a client: a from clause
 // (RFC 5321 section 4.4) of one name, with comments behind it. Anything more would
 // begin another clause of the field.
 func CheckFrom(text string) error {
 	name, isFrom := strings.CutPrefix(text, "from ")
-	end := strings.IndexFunc(name+" ", notInHost)
+	end := strings.IndexAny(name+" ", ` ()<>;@\,"`)
 	name, rest := name[:end], name[end:]
 	switch {
 	case !printable.IsASCII(text):
@@ -74,9 +64,6 @@ func CheckFrom(text string) error {
 	}
 	return checkReplacement(text)
 }
-
-// notInHost tells what no name of a host has, nor an address in brackets.
-func notInHost(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`()<>;@\,"`, r) }
 
 // CheckBy checks the text in place of mail software: one comment, or nothing.
 func CheckBy(text string) error {

@@ -9,7 +9,7 @@ import (
 // Validate checks the texts of rules. Plan takes the defaults in place of a From or
 // By that is refused here.
 func (r *Rules) Validate() error {
-	if err := checkFrom(r.From); err != nil {
+	if err := CheckFrom(r.From); err != nil && r.From != "" {
 		return fmt.Errorf("from: %w", err)
 	}
 	if err := CheckBy(r.By); err != nil {

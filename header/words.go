@@ -1,6 +1,9 @@
 package header
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // words is a set of words that are known.
 type words uint16
@@ -21,15 +24,12 @@ const (
 	// versionWord announces a version.
 	versionWord
 	// protocolWord is a protocol: one of RFC 3848 and the IANA registry of mail
-	// transmission types, or what mail software is known to write instead. smtpPrefix
-	// and smtpSuffix stand around SMTP in the names of its variants. A linkWord is no
-	// protocol and may follow via.
+	// transmission types, or what mail software is known to write instead. A linkWord
+	// is no protocol and may follow via.
 	protocolWord
-	smtpPrefix
-	smtpSuffix
 	linkWord
 	// dayName is a day or month: those of English, and of other languages the ones
-	// that looksLikeDateName does not find. noDayName only looks like one. A
+	// that looksLikeDayName does not find. noDayName only looks like one. A
 	// dateParticle stands between the words of a date.
 	dayName
 	noDayName
@@ -54,10 +54,8 @@ var vocabulary = vocabularyOf(map[words]string{
 	addressWord: "for from ip client address host see of to at by via with unknown unverified",
 	versionWord: "version ver v release rel build revision rev",
 	protocolWord: "smtp esmtp esmtpa esmtps esmtpsa lmtp lmtpa lmtps lmtpsa utf8lmtp utf8lmtpa utf8lmtps utf8lmtpsa mms http https httpu local uucp uucp-dom" +
-		" qmqp qmtp mapi imap imap4 imaps pop pop2 pop3 pop3s apop jmap odmr etrn nntp nnfmp nnmp tcp decnet mail-11 nje niftp x400 x.400 ftp",
-	smtpPrefix: "a b x s biz utf8 local- batch-",
-	smtpSuffix: "a s sa as p x tls ssl auth dsn",
-	linkWord:   "socket smtpd stdio rmail internet arpanet bitnet csnet janet phonenet x.25 x25 dialup news",
+		" qmqp qmtp mapi imap imap4 imap4-ssl imaps pop pop2 pop3 pop3-ssl pop3s apop jmap odmr etrn nntp nnfmp nnmp tcp decnet mail-11 nje niftp x400 x.400 ftp",
+	linkWord: "socket smtpd stdio rmail internet arpanet bitnet csnet janet phonenet x.25 x25 dialup news",
 	dayName: "mon tue wed thu fri sat sun jan feb mar apr may jun jul aug sep sept oct nov dec" +
 		" monday tuesday wednesday thursday friday saturday sunday" +
 		" january february march april june july august september october november december" +
@@ -87,12 +85,9 @@ func isA(word string, sets words) bool {
 	if len(word) > len(b) {
 		return false
 	}
-	for i := range copy(b[:], word) {
-		if is(b[i], upper) {
-			b[i] += 'a' - 'A'
-		}
-	}
-	return vocabulary[string(b[:len(word)])]&sets != 0
+	n := copy(b[:], word)
+	fold(b[:n])
+	return vocabulary[string(b[:n])]&sets != 0
 }
 
 // isProtocol reports whether a word of a with clause is the name of a protocol, alone
@@ -105,16 +100,11 @@ func isProtocol(word string) bool {
 	if found && !isTLSText(lower(rest)) && !isProtocol(rest) {
 		return false
 	}
-	return isA(name, protocolWord) || isSMTP(lower(name))
+	return isA(name, protocolWord) || smtpForm.MatchString(lower(name))
 }
 
-// isSMTP reports whether a word, in lower case, is SMTP or one of its variants:
-// esmtpsa, asmtp, bsmtp, local-esmtp, esmtp-tls.
-func isSMTP(word string) bool {
-	before, after, ok := strings.Cut(word, "smtp")
-	before, after = strings.TrimSuffix(before, "e"), strings.TrimLeft(after, "-_+")
-	return ok && (before == "" || isA(before, smtpPrefix)) && (after == "" || isA(after, smtpSuffix))
-}
+// smtpForm is SMTP or one of its variants: esmtpsa, asmtp, bsmtp, local-esmtp, esmtp-tls.
+var smtpForm = regexp.MustCompile(`^(a|b|x|s|biz|utf8|local-|batch-)?e?smtp[-_+]*(a|s|sa|as|p|x|tls|ssl|auth|dsn)?$`)
 
 // isLink reports whether a word is the name of a link that via may name, or of a
 // protocol, which some software writes there.
@@ -122,33 +112,32 @@ func isLink(word string) bool { return isA(word, linkWord) || isProtocol(word) }
 
 // isTLS reports whether text, in lower case, is about the encryption and each word
 // of it is known to be, so that it cannot hold anything of the client.
-func isTLS(text string) bool {
-	about := false
-	for word := range split(text, separator|hyphen|joint) {
-		kind := tlsWordOf(word)
-		if kind == 0 {
-			return false
-		}
-		about = about || kind&tlsWord != 0
-	}
-	return about && !holdsAddress(text)
-}
+func isTLS(text string) bool { return tlsTextOf(text)&tlsWord != 0 && !holdsAddress(text) }
 
 // isTLSText reports whether each word of text, in lower case, may stand beside
 // others that are about the encryption.
-func isTLSText(text string) bool {
-	for word := range split(text, separator|hyphen|joint) {
-		if tlsWordOf(word) == 0 {
-			return false
+func isTLSText(text string) bool { return tlsTextOf(text) != 0 }
+
+// tlsTextOf says what tlsWordOf does of the words of text, nothing if one is unknown.
+func tlsTextOf(text string) words {
+	all := plainWord
+	for word := range split(text, separator|joint) {
+		kind := tlsWordOf(word)
+		if kind == 0 {
+			return 0
 		}
+		all |= kind
 	}
-	return true
+	return all
 }
 
 // tlsWordOf says whether a word is about TLS, a plain one such as a number or the
 // number of a cipher (0x1301), or neither.
 func tlsWordOf(word string) words {
-	if index(word, digit) < 0 {
+	switch {
+	case isNumber(word, 5):
+		return plainWord
+	case index(word, digit) < 0:
 		return vocabulary[word] & (tlsWord | plainWord)
 	}
 	var b [32]byte
@@ -158,11 +147,10 @@ func tlsWordOf(word string) words {
 			letters = append(letters, word[i])
 		}
 	}
-	isCipher := len(word) == len("0x1301") && word[:2] == "0x" && strings.Trim(word[2:], "0123456789abcdef") == ""
 	switch {
 	case vocabulary[string(letters)]&numberedTLSWord != 0:
 		return tlsWord
-	case isCipher || isNumber(word, 5):
+	case len(word) == len("0x1301") && word[:2] == "0x" && strings.Trim(word[2:], "0123456789abcdef") == "":
 		return plainWord
 	}
 	return 0

@@ -124,6 +124,24 @@ func datedAhead(t *testing.T, env *harness.Env) string {
 	return strings.Join(ahead, " ")
 }
 
+// addLine writes a line into the sendmail.mc, as a cure says, and makes the sendmail.cf anew.
+func addLine(t *testing.T, env *harness.Env, line string) {
+	t.Helper()
+	text, err := os.ReadFile("/etc/mail/sendmail.mc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, "/etc/mail/sendmail.mc", string(text)+line+"\n")
+	sh(t, "m4 /etc/mail/sendmail.mc >"+stockCF)
+	restartSendmail(t, env)
+}
+
+// asNobody runs a command as a user without rights.
+func asNobody(command string) string {
+	out, _ := exec.Command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", command).CombinedOutput()
+	return string(out)
+}
+
 // resolver has another DNS server in resolv.conf until the test ends.
 func resolver(t *testing.T, addr string, lines ...string) {
 	t.Helper()
@@ -190,10 +208,14 @@ func servesAs(t *testing.T, _ *harness.Env) string {
 	return log.String()
 }
 
+func everyTrouble() []trouble {
+	return slices.Concat(troubles, loginTroubles, fileTroubles, portTroubles)
+}
+
 // TestWhatTheDoctorSeesAroundHappensAndIsCured is the same for what is no line of a
 // sendmail.mc.
 func TestWhatTheDoctorSeesAroundHappensAndIsCured(t *testing.T) {
-	for _, c := range troubles {
+	for _, c := range everyTrouble() {
 		t.Run(c.name, func(t *testing.T) {
 			env := start(t, c.with(c.options))
 			if c.breaks != nil {

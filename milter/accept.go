@@ -11,14 +11,11 @@ import (
 	"milterd/milter/door"
 )
 
-// guard stands between the sockets and the go-milter library. The library has
-// no recover in its goroutines and trusts what it reads, so one malformed
-// frame would end the process and a length prefix alone would make it allocate
-// half a gigabyte. A guarded connection lets only whole, bounded and
-// well-formed frames through.
-//
-// The guard also limits the number of connections, survives temporary errors of
-// Accept, and knows which connections are idle, which a shutdown needs.
+// guard stands between the sockets and the go-milter library. The library trusts what it
+// reads: one malformed frame would end the process, and a length prefix alone would make it
+// allocate half a gigabyte. A guarded connection lets only whole, bounded and well-formed
+// frames through. The guard also limits the number of connections, survives temporary errors
+// of Accept, and knows which connections are idle, which a shutdown needs.
 type guard struct {
 	limits  Limits
 	max     int
@@ -48,11 +45,8 @@ const refusalInterval = 10 * time.Second
 
 // admit takes a new connection in, or closes it when there are too many.
 //
-// A connection above the limit is accepted and closed at once rather than left
-// waiting in the backlog: sendmail then answers 451 right away (with F=T) and
-// the client comes back later. Left waiting, every such SMTP client would hang
-// for sendmail's time-out, hold one more sendmail process, and get the same
-// 451 at the end.
+// Closed at once, sendmail answers its client 451 right away (with F=T). Left waiting in the
+// backlog, every such client would hang for sendmail's time-out, and get the same 451.
 func (g *guard) admit(raw net.Conn) *guardedConn {
 	g.counter.Connections.Add(1)
 	c := &guardedConn{Conn: raw, guard: g, frames: frameChecker{limits: g.limits}}
@@ -79,7 +73,6 @@ func (g *guard) admit(raw net.Conn) *guardedConn {
 	return nil
 }
 
-// nextNumber is one that no open connection has.
 func (g *guard) nextNumber() uint32 {
 	for {
 		g.last = g.last%maxNumber + 1
@@ -149,7 +142,6 @@ func (g *guard) releaseIdle() {
 	}
 }
 
-// guardedListener hands out guarded connections.
 type guardedListener struct {
 	*door.Listener
 	guard  *guard
@@ -188,7 +180,6 @@ func (l *guardedListener) Accept() (net.Conn, error) {
 	return nil, net.ErrClosed
 }
 
-// accept returns a connection, or none if it was refused.
 func (l *guardedListener) accept() (net.Conn, error) {
 	defer l.guard.underway.Done()
 	raw, err := l.Listener.Accept()

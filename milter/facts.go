@@ -3,6 +3,7 @@ package milter
 import (
 	"net/netip"
 	"strconv"
+	"strings"
 
 	gomilter "github.com/d--j/go-milter"
 
@@ -17,7 +18,6 @@ func connection(c *policy.Connection, host, family string, port uint16, addr str
 	*c = policy.Connection{
 		Name:        m.Get(gomilter.MacroClientName),
 		PTR:         m.Get(gomilter.MacroClientPTR),
-		Resolve:     resolve(m.Get(macroClientResolve)),
 		DaemonName:  m.Get(gomilter.MacroDaemonName),
 		DaemonPort:  uint16(number(m.Get(gomilter.MacroDaemonPort), 16)),
 		DaemonAddr:  m.Get(gomilter.MacroDaemonAddr),
@@ -25,6 +25,9 @@ func connection(c *policy.Connection, host, family string, port uint16, addr str
 	}
 	if c.Name == "" {
 		c.Name = host
+	}
+	if resolve := policy.Resolve(m.Get(macroClientResolve)); resolve.Known() {
+		c.Resolve = resolve
 	}
 	if family == "tcp4" || family == "tcp6" {
 		// The guard and the library have both checked the address.
@@ -43,14 +46,6 @@ func connection(c *policy.Connection, host, family string, port uint16, addr str
 	return ok
 }
 
-func resolve(macro string) policy.Resolve {
-	switch r := policy.Resolve(macro); r {
-	case policy.ResolveOK, policy.ResolveFail, policy.ResolveForged, policy.ResolveTemp:
-		return r
-	}
-	return ""
-}
-
 // tlsState is the zero value without TLS: sendmail has a ${verify} even then.
 func tlsState(m gomilter.Macros) policy.TLS {
 	version := m.Get(gomilter.MacroTlsVersion)
@@ -67,10 +62,15 @@ func tlsState(m gomilter.Macros) policy.TLS {
 	}
 }
 
+// authState is who has logged in. sendmail writes the login in xtext, Postfix as it is.
 func authState(m gomilter.Macros) policy.Auth {
+	authen := m.Get(gomilter.MacroAuthAuthen)
+	if strings.HasPrefix(m.Get(gomilter.MacroMTAVersion), "Postfix") {
+		authen = policy.ToXtext(authen)
+	}
 	return policy.Auth{
 		Type:   m.Get(gomilter.MacroAuthType),
-		Authen: m.Get(gomilter.MacroAuthAuthen),
+		Authen: authen,
 		Author: m.Get(gomilter.MacroAuthAuthor),
 		SSF:    number(m.Get(gomilter.MacroAuthSsf), 31),
 	}

@@ -94,6 +94,22 @@ func TestFactsReachThePolicy(t *testing.T) {
 	}
 }
 
+func TestALoginOfEachMTA(t *testing.T) {
+	for _, test := range []struct{ version, authen, want string }{
+		{"8.17.1.9", "bos+73", "boss"},
+		{"", "bos+73", "boss"},
+		{"Postfix 3.7.11", "bos+73", "bos+73"},
+		{"Postfix 3.7.11", "shin=a@example.test", "shin=a@example.test"},
+	} {
+		macros := gomilter.NewMacroBag()
+		macros.Set("v", test.version)
+		macros.Set("{auth_authen}", test.authen)
+		if got := authState(macros).Login(); got != test.want {
+			t.Errorf("%q of %q: the login is %q, want %q", test.authen, test.version, got, test.want)
+		}
+	}
+}
+
 func TestConnectFacts(t *testing.T) {
 	v4, v6 := netip.MustParseAddr("203.0.113.8"), netip.MustParseAddr("2001:db8::8")
 	tests := []struct {

@@ -2,6 +2,7 @@ package milter
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"net"
@@ -54,21 +55,18 @@ const maxLineFrame = 64 << 10
 // mayBeLong says whether a frame with this command may be longer than that.
 func mayBeLong(command byte) bool { return command == cmdHeader || command == cmdBody }
 
-// FrameError reports a frame that is not what the milter protocol allows. The
-// connection it came from is closed.
-type FrameError struct {
-	// Command is the frame's command byte; 0 if the frame ended before it.
-	Command byte
-	// Reason is the rule that the frame breaks.
-	Reason string
-}
+// frameError says what the milter protocol does not allow about a frame. The connection it
+// came from is closed.
+type frameError string
 
-// Error says which command was malformed, and how.
-func (e *FrameError) Error() string {
-	if e.Command == 0 {
-		return "malformed milter frame: " + e.Reason
+func (e frameError) Error() string { return string(e) }
+
+// malformedFrame is about the frame of a command; 0 if it ended before that.
+func malformedFrame(command byte, reason string) error {
+	if command == 0 {
+		return frameError("malformed milter frame: " + reason)
 	}
-	return fmt.Sprintf("malformed milter frame %q: %s", e.Command, e.Reason)
+	return frameError(fmt.Sprintf("malformed milter frame %q: %s", command, reason))
 }
 
 // Limits bounds what one MTA connection may send. A zero field takes its
@@ -98,18 +96,11 @@ type Limits struct {
 
 func (l Limits) withDefaults() Limits {
 	const maxFrame = 1 << 20
-	if l.FrameTime <= 0 {
-		l.FrameTime = 10 * time.Second
-	}
-	for limit, byDefault := range map[*int]int{
-		&l.FrameBytes: maxFrame, &l.Macros: 128, &l.Arguments: 64,
-		&l.Headers: 10_000, &l.HeaderBytes: 4 << 20, &l.Recipients: 10_000,
-	} {
-		if *limit <= 0 {
-			*limit = byDefault
-		}
-	}
-	l.FrameBytes = min(l.FrameBytes, maxFrame)
+	l.FrameBytes = min(cmp.Or(l.FrameBytes, maxFrame), maxFrame)
+	l.FrameTime = cmp.Or(l.FrameTime, 10*time.Second)
+	l.Macros, l.Arguments = cmp.Or(l.Macros, 128), cmp.Or(l.Arguments, 64)
+	l.Headers, l.HeaderBytes = cmp.Or(l.Headers, 10_000), cmp.Or(l.HeaderBytes, 4<<20)
+	l.Recipients = cmp.Or(l.Recipients, 10_000)
 	return l
 }
 
@@ -124,13 +115,11 @@ type frameChecker struct {
 	headerBytes int
 }
 
-// check returns a *FrameError for a malformed frame.
 func (c *frameChecker) check(command byte, data []byte) error {
-	reason := c.problem(command, data)
-	if reason == "" {
-		return nil
+	if reason := c.problem(command, data); reason != "" {
+		return malformedFrame(command, reason)
 	}
-	return &FrameError{Command: command, Reason: reason}
+	return nil
 }
 
 func (c *frameChecker) problem(command byte, data []byte) string {
@@ -284,5 +273,4 @@ func tooLong(data []byte) string {
 	return fmt.Sprintf("%d bytes, expected %d at most", len(data), maxLineFrame)
 }
 
-// frameLength reads a length prefix.
 func frameLength(prefix []byte) uint32 { return binary.BigEndian.Uint32(prefix) }

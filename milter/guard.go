@@ -89,16 +89,16 @@ func (c *guardedConn) nextFrame() error {
 		if need == lengthBytes && have >= lengthBytes {
 			length := frameLength(c.in[c.start:])
 			if length == 0 {
-				return c.malformed(&FrameError{Reason: "no command"})
+				return c.malformed(malformedFrame(0, "no command"))
 			}
 			if uint64(length) > uint64(c.guard.limits.FrameBytes) {
-				return c.malformed(&FrameError{Reason: fmt.Sprintf("%d bytes, expected %d at most", length, c.guard.limits.FrameBytes)})
+				return c.malformed(malformedFrame(0, fmt.Sprintf("%d bytes, expected %d at most", length, c.guard.limits.FrameBytes)))
 			}
 			need = lengthBytes + int(length)
 		}
 		// The command says how long its frame may be, before the rest is waited for.
 		if have > lengthBytes && need > lengthBytes+1+maxLineFrame && !mayBeLong(c.in[c.start+lengthBytes]) {
-			return c.malformed(&FrameError{Command: c.in[c.start+lengthBytes], Reason: fmt.Sprintf("%d bytes, expected %d at most", need-lengthBytes, maxLineFrame+1)})
+			return c.malformed(malformedFrame(c.in[c.start+lengthBytes], fmt.Sprintf("%d bytes, expected %d at most", need-lengthBytes, maxLineFrame+1)))
 		}
 		if have >= need && need > lengthBytes {
 			break
@@ -213,14 +213,13 @@ func (c *guardedConn) fill() error {
 func (c *guardedConn) cutShort(err error, have int) error {
 	switch {
 	case errors.Is(err, io.EOF):
-		return c.malformed(&FrameError{Reason: fmt.Sprintf("ends after %d bytes", have)})
+		return c.malformed(malformedFrame(0, fmt.Sprintf("ends after %d bytes", have)))
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return c.malformed(&FrameError{Reason: fmt.Sprintf("stalls after %d bytes", have)})
+		return c.malformed(malformedFrame(0, fmt.Sprintf("stalls after %d bytes", have)))
 	}
 	return err
 }
 
-// malformed counts and logs the reason and closes the connection.
 func (c *guardedConn) malformed(err error) error {
 	c.guard.counter.Malformed.Add(1)
 	c.guard.logger.Warn("milter connection closed", "error", err, "peer", door.PeerName(c.Conn))
@@ -312,12 +311,6 @@ func (c *guardedConn) SetReadDeadline(t time.Time) error {
 // SetWriteDeadline is kept for the next write to the socket.
 func (c *guardedConn) SetWriteDeadline(t time.Time) error {
 	c.writeDeadline = t
-	return nil
-}
-
-// SetDeadline sets both.
-func (c *guardedConn) SetDeadline(t time.Time) error {
-	c.readDeadline, c.writeDeadline = t, t
 	return nil
 }
 

@@ -138,7 +138,7 @@ func TestGuardedServerSurvives(t *testing.T) {
 			}
 			p.send(tt.frames)
 			p.expectClosed()
-			testkit.Eventually(t, "the counter has moved", func() bool { return ts.Stats().Malformed == uint64(i+1) })
+			testkit.Eventually(t, "the counter has moved", func() bool { return ts.counter.Malformed.Load() == uint64(i+1) })
 
 			log := ts.log.String()[logged:]
 			if n := strings.Count(log, "milter connection closed"); n != 1 {
@@ -150,7 +150,7 @@ func TestGuardedServerSurvives(t *testing.T) {
 			negotiated(t, ts.addr).begin()
 		})
 	}
-	if n := ts.Stats().Panics; n != 0 {
+	if n := ts.counter.Panics.Load(); n != 0 {
 		t.Errorf("%d panics", n)
 	}
 }
@@ -161,7 +161,7 @@ func TestPeerStallsInAFrame(t *testing.T) {
 	p := negotiated(t, ts.addr)
 	p.send(frame('H', "mx.example\x00")[:6])
 	p.expectClosed()
-	testkit.Eventually(t, "the stalled frame is counted", func() bool { return ts.Stats().Malformed == 1 })
+	testkit.Eventually(t, "the stalled frame is counted", func() bool { return ts.counter.Malformed.Load() == 1 })
 	if log := ts.log.String(); !strings.Contains(log, "stalls after 6 bytes") {
 		t.Errorf("the log does not say why:\n%s", log)
 	}
@@ -186,7 +186,7 @@ func TestPeerSendsByteByByte(t *testing.T) {
 func TestPeerNeverNegotiates(t *testing.T) {
 	ts := serve(t, Config{Limits: Limits{FrameTime: 50 * time.Millisecond}})
 	dial(t, ts.addr).expectClosed()
-	testkit.Eventually(t, "the connection is gone", func() bool { return ts.Stats().Active == 0 })
+	testkit.Eventually(t, "the connection is gone", func() bool { return ts.guard.active() == 0 })
 }
 
 // TestTheFirstFrameHasTheTimeOfOthers gives the guard the deadline of one second that the
@@ -226,8 +226,8 @@ func TestPeerVanishes(t *testing.T) {
 				t.Fatal(err)
 			}
 			p.expectClosed()
-			testkit.Eventually(t, "the connection is gone", func() bool { return ts.Stats().Active == 0 })
-			if got := ts.Stats().Malformed; got != tt.malformed {
+			testkit.Eventually(t, "the connection is gone", func() bool { return ts.guard.active() == 0 })
+			if got := ts.counter.Malformed.Load(); got != tt.malformed {
 				t.Errorf("%d malformed, want %d", got, tt.malformed)
 			}
 		})
@@ -240,8 +240,8 @@ func TestConnectionLimit(t *testing.T) {
 	for range 3 {
 		dial(t, ts.addr).expectClosed()
 	}
-	if s := ts.Stats(); s.Refused != 3 || s.Active != 2 || s.Connections != 5 {
-		t.Errorf("refused %d, active %d of %d, want 3, 2 of 5", s.Refused, s.Active, s.Connections)
+	if refused, active, all := ts.counter.Refused.Load(), ts.guard.active(), ts.counter.Connections.Load(); refused != 3 || active != 2 || all != 5 {
+		t.Errorf("refused %d, active %d of %d, want 3, 2 of 5", refused, active, all)
 	}
 	if n := strings.Count(ts.log.String(), "too many connections"); n != 1 {
 		t.Errorf("the limit was logged %d times in a moment, want once", n)
@@ -250,7 +250,7 @@ func TestConnectionLimit(t *testing.T) {
 
 	first.send(frame('Q'))
 	first.expectClosed()
-	testkit.Eventually(t, "there is a place again", func() bool { return ts.Stats().Active == 1 })
+	testkit.Eventually(t, "there is a place again", func() bool { return ts.guard.active() == 1 })
 	negotiated(t, ts.addr).begin()
 }
 
@@ -287,7 +287,7 @@ func TestAcceptErrors(t *testing.T) {
 		served := make(chan error, 1)
 		go func() { served <- ts.Serve(ln) }()
 		negotiated(t, ln.Addr().String()).begin()
-		if n := ts.Stats().AcceptErrors; n != 5 {
+		if n := ts.counter.AcceptErrors.Load(); n != 5 {
 			t.Errorf("%d accept errors counted, want 5", n)
 		}
 		ln.Close()

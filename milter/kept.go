@@ -1,6 +1,7 @@
 package milter
 
 import (
+	"bytes"
 	"strings"
 
 	gomilter "github.com/d--j/go-milter"
@@ -28,15 +29,12 @@ func (k *kept) field(data []byte) {
 	k.fields = append(k.fields, policy.HeaderField{Name: name, Value: value[:len(value)-1]})
 }
 
-// macros are the macros in force on a connection, by the step they came for. The
-// library would put each list into a map of its own, of which nearly nothing is asked.
+// macros are the macros in force on a connection, by the step they came for: the data of
+// the frames, "name NUL value NUL ...". The library would put each list into a map of its own, of which nearly nothing is asked.
 //
 // They are forgotten as sendmail means them: with a new macro list for the same step or an
 // earlier one, with the next HELO, MAIL or RCPT, and at the end of the message.
-type macros struct {
-	// lists are the data of the frames, "name NUL value NUL ...".
-	lists [macroSteps]string
-}
+type macros [macroSteps]string
 
 // The steps that macros come for, in the order of the dialogue. A step that is not here is
 // the last one.
@@ -51,17 +49,8 @@ const (
 )
 
 func macroStep(command byte) int {
-	switch command {
-	case cmdConnect:
-		return stepConnect
-	case cmdHelo:
-		return stepHelo
-	case cmdMail:
-		return stepMail
-	case cmdRcpt:
-		return stepRcpt
-	case cmdData:
-		return stepData
+	if step := bytes.IndexByte([]byte{cmdConnect, cmdHelo, cmdMail, cmdRcpt, cmdData}, command); step >= 0 {
+		return step
 	}
 	return stepOther
 }
@@ -70,11 +59,10 @@ func macroStep(command byte) int {
 func (m *macros) take(data []byte) {
 	step := macroStep(data[0])
 	m.forget(step)
-	m.lists[step] = string(data[1:])
+	m[step] = string(data[1:])
 }
 
-// forget forgets those of a step and of the later ones.
-func (m *macros) forget(step int) { clear(m.lists[step:]) }
+func (m *macros) forget(step int) { clear(m[step:]) }
 
 // Get is the value of a macro, empty without one.
 func (m *macros) Get(name gomilter.MacroName) string {
@@ -86,7 +74,7 @@ func (m *macros) Get(name gomilter.MacroName) string {
 // step counts, and the last of a list.
 func (m *macros) GetEx(name gomilter.MacroName) (value string, ok bool) {
 	for step := macroSteps - 1; step >= 0; step-- {
-		list := m.lists[step]
+		list := m[step]
 		if !strings.Contains(list, name) {
 			continue
 		}

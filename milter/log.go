@@ -1,13 +1,11 @@
 package milter
 
 import (
-	"log/slog"
 	"slices"
 	"strings"
 
 	"milterd/milter/door"
 	"milterd/policy"
-	"milterd/policy/printable"
 )
 
 // Bounds of what the line about a message names.
@@ -27,7 +25,6 @@ type tally struct {
 	shadow []policy.Shadow
 }
 
-// count adds a verdict to the tally.
 func (t *tally) count(v *policy.Verdict) {
 	for _, s := range v.Shadow {
 		// Reasons differ where the line would be the same.
@@ -57,7 +54,7 @@ func (s *session) log(v *policy.Verdict) {
 	if !v.Action.Accepts() || v.Stage == policy.StageEOM {
 		s.logLine(v)
 	}
-	s.logTrace(v)
+	door.LogTrace(s.ctx, s.server.logger, "", s.queueID, &s.client, v)
 }
 
 func (s *session) logLine(v *policy.Verdict) {
@@ -85,17 +82,5 @@ func (s *session) logLine(v *policy.Verdict) {
 	line.Log(s.ctx, s.server.logger)
 	if s.server.config.Noted != nil {
 		s.server.config.Noted(&line)
-	}
-}
-
-// logTrace writes a verdict and how it came about, at level debug.
-func (s *session) logTrace(v *policy.Verdict) {
-	if !s.server.logger.Enabled(s.ctx, slog.LevelDebug) {
-		return
-	}
-	log := s.server.logger.With("queue", s.queueID, "client", door.ClientText(s.client.Addr), "daemon_port", s.client.DaemonPort, "stage", string(v.Stage))
-	log.Debug(v.String(), "action", string(v.Action))
-	for _, step := range v.Trace {
-		log.Debug("trace: "+step.String(), "arg", printable.Text(v.Arg))
 	}
 }

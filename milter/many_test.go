@@ -51,7 +51,7 @@ func TestManySessions(t *testing.T) {
 		}()
 	}
 	dialled.Wait()
-	if n := ts.Stats().Active; n != sessions {
+	if n := ts.guard.active(); n != sessions {
 		t.Errorf("%d connections are open, want %d", n, sessions)
 	}
 	// Both ends of each connection are in this process.
@@ -62,8 +62,8 @@ func TestManySessions(t *testing.T) {
 	for err := range failures {
 		t.Fatal(err)
 	}
-	if s := ts.Stats(); s.Malformed != 0 || s.Refused != 0 || s.Panics != 0 {
-		t.Errorf("malformed %d, refused %d, panics %d, want none", s.Malformed, s.Refused, s.Panics)
+	if s := ts.counter; s.Malformed.Load() != 0 || s.Refused.Load() != 0 || s.Panics.Load() != 0 {
+		t.Errorf("malformed %d, refused %d, panics %d, want none", s.Malformed.Load(), s.Refused.Load(), s.Panics.Load())
 	}
 }
 

@@ -185,8 +185,8 @@ func TestAnyOrderOfFrames(t *testing.T) {
 			rt.Error(err)
 		}
 	})
-	if n := ts.Stats().Active; n > modelConnections {
-		testkit.Eventually(t, "connections end", func() bool { return ts.Stats().Active == 0 })
+	if n := ts.guard.active(); n > modelConnections {
+		testkit.Eventually(t, "connections end", func() bool { return ts.guard.active() == 0 })
 	}
 }
 

@@ -22,11 +22,9 @@ var tlsMacros = []gomilter.MacroName{
 	gomilter.MacroCertSubject, gomilter.MacroCertIssuer,
 }
 
-// wantedMacros are the macros asked for at each stage. They are fixed when the
-// server is made, before any policy is known, and the policy may be replaced
-// while a connection lives; so this is everything that any policy can use. An
-// MTA that takes no requests (before sendmail 8.14) sends what its own
-// configuration says, and the facts that it leaves out stay empty.
+// wantedMacros are the macros asked for at each stage: all that any policy can use, as the
+// policy may be replaced while a connection lives. An MTA that takes no requests (before
+// sendmail 8.14) sends what its own configuration says; other facts stay empty.
 var wantedMacros = []struct {
 	stage gomilter.MacroStage
 	names []gomilter.MacroName
@@ -34,6 +32,7 @@ var wantedMacros = []struct {
 	{gomilter.StageConnect, []gomilter.MacroName{
 		gomilter.MacroClientAddr, gomilter.MacroClientName, gomilter.MacroClientPTR, macroClientResolve,
 		gomilter.MacroDaemonName, gomilter.MacroDaemonPort, gomilter.MacroDaemonAddr, macroDaemonFlags,
+		gomilter.MacroMTAVersion,
 	}},
 	{gomilter.StageHelo, tlsMacros},
 	{gomilter.StageMail, append([]gomilter.MacroName{
@@ -51,17 +50,13 @@ var wantedMacros = []struct {
 type needs struct {
 	// headers: the header fields of every message, and leave to change them.
 	headers bool
-	// quarantine: leave to hold a message.
-	quarantine bool
 	// refused: the recipients that the MTA refuses itself, too.
 	refused bool
 }
 
-// needsOf derives the needs of a policy. Only scrubbing looks at header fields. The
-// access table may hold QUARANTINE entries, or get them with the next reload,
-// and leave to quarantine costs nothing, so it is always asked for.
+// needsOf derives the needs of a policy. Only scrubbing looks at header fields.
 func needsOf(p *policy.Policy) needs {
-	return needs{quarantine: true, headers: p != nil && p.Scrubs(), refused: p != nil && p.Limits.CountRefused()}
+	return needs{headers: p != nil && p.Scrubs(), refused: p != nil && p.Limits.CountRefused()}
 }
 
 // scrubbing reports whether what was agreed on with the MTA lets a filter see and
@@ -72,15 +67,15 @@ func scrubbing(actions gomilter.OptAction, protocol gomilter.OptProtocol) bool {
 
 // options are the needs as the protocol's bits.
 //
+// The access table may hold QUARANTINE entries, or get them with the next reload, so leave
+// to quarantine, which costs nothing, is always asked for.
+//
 // A no-reply bit is only ever set for a stage that refuses nothing: all but
 // MAIL, RCPT and the end of the message. It saves a round trip between two
 // processes each time. The events that are not looked at have one too, for an
 // MTA that cannot leave the event out.
 func (n needs) options() (gomilter.OptAction, gomilter.OptProtocol) {
-	actions := gomilter.OptSetMacros
-	if n.quarantine {
-		actions |= gomilter.OptQuarantine
-	}
+	actions := gomilter.OptSetMacros | gomilter.OptQuarantine
 	if n.headers {
 		actions |= gomilter.OptChangeHeader
 	}

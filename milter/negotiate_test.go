@@ -82,7 +82,7 @@ func TestMacrosAskedFor(t *testing.T) {
 		got[stage], rest = names, after
 	}
 	want := map[uint32]string{
-		0: "{client_addr} {client_name} {client_ptr} {client_resolve} {daemon_name} {daemon_port} {daemon_addr} {daemon_flags}",
+		0: "{client_addr} {client_name} {client_ptr} {client_resolve} {daemon_name} {daemon_port} {daemon_addr} {daemon_flags} v",
 		1: "{tls_version} {cipher} {cipher_bits} {verify} {cert_subject} {cert_issuer}",
 		2: "i {auth_type} {auth_authen} {auth_author} {auth_ssf} {mail_mailer} {mail_host} {mail_addr} {tls_version} {cipher} {cipher_bits} {verify} {cert_subject} {cert_issuer}",
 		3: "{rcpt_mailer} {rcpt_host} {rcpt_addr}",
@@ -125,8 +125,8 @@ func TestMTAsOfEveryAge(t *testing.T) {
 				_, action, err = c.BodyReadFrom(strings.NewReader(strings.Repeat("a line\r\n", 50_000)))
 				want(t, "body", action, err, "accept")
 			}
-			if s := ts.Stats(); s.Malformed != 0 || s.Panics != 0 {
-				t.Errorf("malformed %d, panics %d, want none", s.Malformed, s.Panics)
+			if s := ts.counter; s.Malformed.Load() != 0 || s.Panics.Load() != 0 {
+				t.Errorf("malformed %d, panics %d, want none", s.Malformed.Load(), s.Panics.Load())
 			}
 		})
 	}

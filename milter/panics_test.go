@@ -38,7 +38,7 @@ func TestPanicsBecomeTemporaryFailures(t *testing.T) {
 			for _, want := range tt.want {
 				p.expect(want)
 			}
-			if n := ts.Stats().Panics; n != 1 {
+			if n := ts.counter.Panics.Load(); n != 1 {
 				t.Errorf("%d panics counted, want 1", n)
 			}
 			if log := ts.log.String(); !strings.Contains(log, "panic=\"burnt at "+tt.at) || !strings.Contains(log, "place=milterd/milter.(*panicking).burn:") {
@@ -116,7 +116,7 @@ func TestPolicyFunctionPanics(t *testing.T) {
 	dialled.expectClosed()
 	open.send(frame('K'), connectFrame("203.0.113.8"), frame('M', "<>\x00"))
 	open.expect("y451 4.3.0 Temporary system failure. Please try again later")
-	if n := ts.Stats().Panics; n != 2 {
+	if n := ts.counter.Panics.Load(); n != 2 {
 		t.Errorf("%d panics, want 2", n)
 	}
 }

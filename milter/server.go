@@ -1,6 +1,7 @@
 package milter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,9 +20,8 @@ import (
 // DefaultMaxConnections is the connection limit if Config names none.
 const DefaultMaxConnections = 4096
 
-// idleTimeout is how long an MTA may be silent between two frames: libmilter's
-// own (MI_TIMEOUT), a little above the two hours that sendmail lets an SMTP
-// client be silent.
+// idleTimeout is how long an MTA may be silent between two frames: libmilter's own
+// (MI_TIMEOUT), above the two hours that sendmail lets an SMTP client be silent.
 const idleTimeout = 7210 * time.Second
 
 // Config is what a Server needs. Current is required.
@@ -60,17 +60,11 @@ type Server struct {
 
 // NewServer makes a server that listens nowhere yet.
 func NewServer(config Config) *Server {
-	if config.Logger == nil {
-		config.Logger = slog.New(slog.DiscardHandler)
-	}
-	if config.MaxConnections <= 0 {
-		config.MaxConnections = DefaultMaxConnections
-	}
-	if config.IdleGrace <= 0 {
-		config.IdleGrace = 3 * time.Second
-	}
+	config.Logger = cmp.Or(config.Logger, slog.New(slog.DiscardHandler))
+	config.MaxConnections = cmp.Or(config.MaxConnections, DefaultMaxConnections)
+	config.IdleGrace = cmp.Or(config.IdleGrace, 3*time.Second)
 	if config.NewEvaluator == nil {
-		config.NewEvaluator = policyEvaluator(config.Logger)
+		config.NewEvaluator = policyEvaluator
 	}
 	config.Limits = config.Limits.withDefaults()
 	RouteLibraryWarnings(config.Logger)
@@ -98,17 +92,12 @@ func NewServer(config Config) *Server {
 	return s
 }
 
-// policyEvaluator makes the policy's own evaluators. Only a log at level debug shows
-// traces; a connection that began at another level has none.
-func policyEvaluator(logger *slog.Logger) func(*policy.Policy, policy.Connection, policy.Answers) policy.Evaluator {
-	return func(p *policy.Policy, c policy.Connection, answers policy.Answers) policy.Evaluator {
-		s := p.NewSession(c, answers)
-		if !logger.Enabled(context.Background(), slog.LevelDebug) {
-			s.LeaveOutTraces()
-		}
-		return s
-	}
+func policyEvaluator(p *policy.Policy, c policy.Connection, answers policy.Answers) policy.Evaluator {
+	return p.NewSession(c, answers)
 }
+
+// Counters are read while it serves.
+func (s *Server) Counters() *door.Counters { return &s.counter.Counters }
 
 // Serve takes connections from ln until Shutdown, and then returns nil. It
 // closes ln. It can be called for several listeners at once.
@@ -121,18 +110,13 @@ func (s *Server) Serve(ln net.Listener) error {
 	return nil
 }
 
-// Shutdown stops accepting and ends the connections, politely: a message in
-// progress (between MAIL and its last answer) goes on to its verdict, within
-// the time that ctx gives. What is still open then is cut off, and Shutdown
-// returns ctx's error.
+// Shutdown stops accepting and ends the connections: a message in progress (between MAIL
+// and its last answer) goes on to its verdict, within the time that ctx gives. What is still
+// open then is cut off, and Shutdown returns ctx's error.
 //
-// Connections that are not in the middle of a message stay open for
-// Config.IdleGrace and are then closed, each as soon as its message is done.
-// SMTP clients may be silent for hours, so there is no waiting for them; and
-// while they are waited for, new ones get no answer. sendmail treats the
-// loss as its F= equate says: with F=T, the next MAIL of such a client is
-// answered 451 and its mail comes again, so nothing is lost and nothing gets
-// in unfiltered.
+// Connections that are not in the middle of a message stay open for Config.IdleGrace only, as
+// SMTP clients may be silent for hours. With F=T the next MAIL of such a client is answered
+// 451 and its mail comes again.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.guard.stopAccepting()
 	timer := time.AfterFunc(s.config.IdleGrace, s.guard.releaseIdle)
@@ -141,11 +125,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return fmt.Errorf("shut down the milter server: %w", err)
 	}
 	return nil
-}
-
-// Stats returns the counters of this moment.
-func (s *Server) Stats() Stats {
-	return s.counter.snapshot(s.guard.active())
 }
 
 // recovered counts and logs a panic of a callback; value is what recover()
@@ -162,12 +141,10 @@ func (s *Server) recovered(callback string, value any, attrs ...any) bool {
 
 var libraryWarnings sync.Once
 
-// RouteLibraryWarnings sends the warnings of the go-milter library to logger,
-// at level Debug: what they tell of, a peer that breaks the protocol or
-// vanishes, the guard has counted and logged already. The library has one
-// function for the whole process and by default writes to stderr, so the first
-// call wins and the others do nothing. NewServer makes the call with its own
-// logger; a program with several servers may make it before.
+// RouteLibraryWarnings sends the warnings of the go-milter library to logger, at level
+// Debug: the guard has counted and logged what they tell of. The library has one function
+// for the whole process, so the first call wins and the others do nothing. NewServer makes
+// the call with its own logger.
 func RouteLibraryWarnings(logger *slog.Logger) {
 	libraryWarnings.Do(func() {
 		gomilter.LogWarning = func(format string, args ...any) {

@@ -249,7 +249,7 @@ func FuzzSession(f *testing.F) {
 			}
 			answers = answers[lengthBytes+int(frameLength(answers)):]
 		}
-		if n := ts.Stats().Panics; n != 0 {
+		if n := ts.counter.Panics.Load(); n != 0 {
 			t.Fatalf("%d panics", n)
 		}
 	})

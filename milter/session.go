@@ -3,6 +3,7 @@ package milter
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -22,6 +23,9 @@ import (
 // connection without a filter; what goes wrong is answered with a temporary
 // failure instead.
 type session struct {
+	// Data, Headers, BodyChunk and Unknown, which come only from an MTA that cannot leave
+	// them out, are answered CONTINUE.
+	gomilter.NoOpMilter
 	server *Server
 	ctx    context.Context // ends with the filter connection
 	cancel context.CancelFunc
@@ -38,7 +42,11 @@ type session struct {
 	// when its facts could not be taken in: every MAIL is then refused for now.
 	evaluator policy.Evaluator
 
-	// One message.
+	message
+}
+
+// message is the one that is under way.
+type message struct {
 	inMessage bool
 	from      string
 	auth      policy.Auth
@@ -49,8 +57,6 @@ type session struct {
 	accepted []mailbox
 	muddle   *muddle
 }
-
-var _ gomilter.Milter = (*session)(nil)
 
 // newSession makes the session on a connection; nil is one that is closed.
 func newSession(s *Server, c *guardedConn, scrubs, quiet bool) *session {
@@ -98,6 +104,9 @@ func (s *session) answers() policy.Answers {
 
 func (s *session) evaluate(answers policy.Answers) {
 	s.evaluator = s.server.config.NewEvaluator(s.current.Policy, s.client, answers)
+	if !s.server.logger.Enabled(s.ctx, slog.LevelDebug) {
+		s.evaluator.LeaveOutTraces()
+	}
 }
 
 // Helo takes the client's name and the state of its TLS. It mostly comes again
@@ -182,27 +191,12 @@ func (s *session) RcptTo(to, args string, _ gomilter.Modifier) (response *gomilt
 	return response, nil
 }
 
-// Data comes only from an MTA that cannot leave it out.
-func (s *session) Data(gomilter.Modifier) (*gomilter.Response, error) {
-	return gomilter.RespContinue, nil
-}
-
 // Header keeps a field for the end of the message, if anything needs it; the
 // guard has bounded their number and size. It comes only from an MTA that wants an answer.
 func (s *session) Header(name, value string, _ gomilter.Modifier) (*gomilter.Response, error) {
 	if s.inMessage && s.scrubs {
 		s.kept.fields = append(s.kept.fields, policy.HeaderField{Name: name, Value: value})
 	}
-	return gomilter.RespContinue, nil
-}
-
-// Headers comes only from an MTA that cannot leave it out.
-func (s *session) Headers(gomilter.Modifier) (*gomilter.Response, error) {
-	return gomilter.RespContinue, nil
-}
-
-// BodyChunk comes only from an MTA that cannot leave it out.
-func (s *session) BodyChunk([]byte, gomilter.Modifier) (*gomilter.Response, error) {
 	return gomilter.RespContinue, nil
 }
 
@@ -237,7 +231,6 @@ func (s *session) EndOfMessage(m gomilter.Modifier) (response *gomilter.Response
 	return s.give(&verdict), nil
 }
 
-// change has the MTA make the edits, in their order.
 func change(m gomilter.Modifier, edits []header.Edit) error {
 	for _, e := range edits {
 		value := e.Value
@@ -262,11 +255,6 @@ func (s *session) Abort(gomilter.Modifier) error {
 	return nil
 }
 
-// Unknown comes only from an MTA that cannot leave it out.
-func (s *session) Unknown(string, gomilter.Modifier) (*gomilter.Response, error) {
-	return gomilter.RespContinue, nil
-}
-
 // Cleanup ends the filter connection.
 func (s *session) Cleanup(gomilter.Modifier) {
 	defer s.cancel()
@@ -274,7 +262,6 @@ func (s *session) Cleanup(gomilter.Modifier) {
 	s.endConnection()
 }
 
-// endConnection ends what belongs to one SMTP connection.
 func (s *session) endConnection() {
 	evaluator := s.evaluator
 	s.evaluator = nil
@@ -284,12 +271,8 @@ func (s *session) endConnection() {
 }
 
 func (s *session) endMessage() {
-	s.inMessage = false
-	s.from, s.auth = "", policy.Auth{}
-	s.queueID = ""
+	s.message = message{}
 	s.kept.fields = nil
-	s.tally = tally{}
-	s.accepted, s.muddle = nil, nil
 }
 
 // noteQueueID keeps the queue id for the log. sendmail has it from the
@@ -305,7 +288,6 @@ func (s *session) noteQueueID() {
 	}
 }
 
-// give counts and logs a verdict and turns it into the answer.
 func (s *session) give(v *policy.Verdict) *gomilter.Response {
 	response, ok := responseTo(v)
 	if !ok {
@@ -316,7 +298,6 @@ func (s *session) give(v *policy.Verdict) *gomilter.Response {
 	return response
 }
 
-// tooMany puts a recipient off.
 func (s *session) tooMany(to string) *gomilter.Response {
 	return s.give(&policy.Verdict{
 		Stage: policy.StageRcpt, Arg: to, Action: policy.ActionTempfail, Reply: tooManyRecipients,
@@ -324,12 +305,10 @@ func (s *session) tooMany(to string) *gomilter.Response {
 	})
 }
 
-// unjudged gives a temporary failure if there is no verdict.
 func (s *session) unjudged(stage policy.Stage, arg, reason string) *gomilter.Response {
 	return s.fail(&policy.Verdict{Stage: stage, Arg: arg}, reason)
 }
 
-// fail gives a temporary failure in place of v.
 func (s *session) fail(v *policy.Verdict, reason string) *gomilter.Response {
 	v.Action, v.Reply, v.Reason, v.Edits = policy.ActionTempfail, failureReply, reason, nil
 	return s.give(v)

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"milterd/integration/testkit"
 	"milterd/milter/door"
 	"milterd/policy"
 )
@@ -122,8 +123,12 @@ func TestVerdictsBecomeAnswers(t *testing.T) {
 			if got := strings.Join(reasons, ","); got != tt.quarantined {
 				t.Errorf("quarantined %q, want %q", got, tt.quarantined)
 			}
-			if n := ts.Stats().Verdicts[VerdictKey{policy.StageEOM, tt.eom.Check, tt.eom.Action, false}]; n == 0 {
-				t.Errorf("the verdict was not counted: %v", ts.Stats().Verdicts)
+			check := tt.eom.Check
+			if check == "" {
+				check = "none"
+			}
+			if n := testkit.Metric(t, ts, "milterd_verdicts_total", string(tt.eom.Action), check, "enforce", "eom"); n == 0 {
+				t.Error("the verdict was not counted")
 			}
 		})
 	}
@@ -178,8 +183,8 @@ func TestSequences(t *testing.T) {
 			for _, want := range tt.want {
 				p.expect(want)
 			}
-			if s := ts.Stats(); s.Malformed != 0 || s.Panics != 0 {
-				t.Errorf("malformed %d, panics %d, want none", s.Malformed, s.Panics)
+			if s := ts.counter; s.Malformed.Load() != 0 || s.Panics.Load() != 0 {
+				t.Errorf("malformed %d, panics %d, want none", s.Malformed.Load(), s.Panics.Load())
 			}
 		})
 	}
@@ -240,7 +245,7 @@ func TestThePolicyItselfIsTheDefault(t *testing.T) {
 		}},
 	}
 	current := func() door.Snapshot { return door.Snapshot{Policy: p} }
-	ts := serve(t, Config{Current: current, NewEvaluator: policyEvaluator(slog.New(slog.DiscardHandler))})
+	ts := serve(t, Config{Current: current, NewEvaluator: policyEvaluator})
 	peer := negotiated(t, ts.addr)
 	peer.begin()
 	peer.send(frame('D', "R{rcpt_mailer}\x00esmtp\x00{rcpt_host}\x00other.example.\x00{rcpt_addr}\x00x@other.example\x00"),
@@ -276,7 +281,7 @@ func TestAGatewayThatHidesTheClientsRelaysNothing(t *testing.T) {
 		}},
 	}
 	now := door.Snapshot{Policy: p, NAT: door.NewNATGuard(slog.New(slog.DiscardHandler))}
-	ts := serve(t, Config{Current: func() door.Snapshot { return now }, NewEvaluator: policyEvaluator(slog.New(slog.DiscardHandler))})
+	ts := serve(t, Config{Current: func() door.Snapshot { return now }, NewEvaluator: policyEvaluator})
 	peer := negotiated(t, ts.addr)
 	relay := func(addr, want string) {
 		t.Helper()
@@ -297,8 +302,10 @@ func TestAGatewayThatHidesTheClientsRelaysNothing(t *testing.T) {
 func TestOnlyALogAtLevelDebugHasTraces(t *testing.T) {
 	for level, want := range map[slog.Level]bool{slog.LevelDebug: true, slog.LevelInfo: false} {
 		logger := slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: level}))
-		evaluator := policyEvaluator(logger)(&policy.Policy{}, policy.Connection{}, nil)
-		if got := len(evaluator.Mail(policy.Auth{}, policy.Mail{From: "a@good.example"}).Trace) > 0; got != want {
+		s := newSession(NewServer(Config{Logger: logger}), nil, false, false)
+		s.current.Policy = &policy.Policy{}
+		s.evaluate(nil)
+		if got := len(s.evaluator.Mail(policy.Auth{}, policy.Mail{From: "a@good.example"}).Trace) > 0; got != want {
 			t.Errorf("%v: a trace: %v, expected %v", level, got, want)
 		}
 	}

@@ -24,10 +24,8 @@ var errAddress = errors.New("not an address that can be relayed")
 // address is an envelope address as sendmail's CanonAddr makes it: source routes
 // stripped, hosts that are ours taken off, nothing quoted that hides an operator.
 type address struct {
-	// local is the part before the domain, in tokens.
-	local []string
-	// domain has no trailing dot; it is empty for an unqualified address.
-	domain string
+	local  []string // the part before the domain, in tokens
+	domain string   // without a trailing dot; empty for an unqualified address
 	// quotedHost: a quoted part of local holds an operator. The host at
 	// domain may take the quotes off and send the mail on to a further host.
 	quotedHost bool

@@ -7,13 +7,12 @@ import "cmp"
 // of a recorded session. The Session says which ones it may want, so that their look-ups
 // can begin early. The zero value of each answer claims nothing.
 type Answers interface {
-	// Begin starts the look-ups about the client. It does not wait.
+	// Begin starts the look-ups about the client, Prepare those about a message. They do
+	// not wait.
 	Begin(Needs)
-	// Prepare starts the look-ups about a message. It does not wait.
 	Prepare(MessageNeeds)
-	// EndMessage gives up what is still being looked up about the message.
+	// EndMessage gives up what is still being looked up about the message, Close all.
 	EndMessage()
-	// Close gives up all that is still being looked up.
 	Close()
 	// Record has every question to the DNS noted from now on: in the recording of the
 	// same session by other answers, whose definite answers then count here, too, or in
@@ -48,43 +47,31 @@ type Recording interface {
 type RDNSStatus uint8
 
 const (
-	// RDNSTemporary: there was no answer for now (temperror). sendmail: TEMP.
-	RDNSTemporary RDNSStatus = iota
-	// RDNSPass: a PTR name has the client's address. sendmail: OK.
-	RDNSPass
-	// RDNSMismatch: there are PTR names, none has the client's address (fail).
-	// sendmail: FORGED.
-	RDNSMismatch
-	// RDNSNone: the address has no PTR record (permerror). sendmail: FAIL.
-	RDNSNone
+	RDNSTemporary RDNSStatus = iota // there was no answer for now (temperror; sendmail: TEMP)
+	RDNSPass                        // a PTR name has the client's address (sendmail: OK)
+	RDNSMismatch                    // there are PTR names, none has the client's address (fail; sendmail: FORGED)
+	RDNSNone                        // the address has no PTR record (permerror; sendmail: FAIL)
 )
 
 // ReverseDNS is what the DNS says about the client's names.
 type ReverseDNS struct {
 	Status RDNSStatus
-	// Names are the names that the client's address confirms.
-	Names []string
+	Names  []string // those that the client's address confirms
 	// Generic says by which rule every name of the client is one that a provider
 	// gave to an access line; empty if that is not so, or not asked.
 	Generic string
-	// Detail is the answers in words, for the trace.
-	Detail string
+	Detail  string // the answers in words, for the trace
 }
 
 // DomainStatus says whether mail for a domain can be delivered.
 type DomainStatus uint8
 
 const (
-	// DomainTemporary: there was no answer for now.
-	DomainTemporary DomainStatus = iota
-	// DomainOK: the domain can receive mail, or there is nothing to ask about it.
-	DomainOK
-	// DomainMissing: the domain does not exist, or has no mail host.
-	DomainMissing
-	// DomainNullMX: the domain says that it takes no mail (RFC 7505).
-	DomainNullMX
-	// DomainBadMX: its mail hosts have no address that mail could be sent to.
-	DomainBadMX
+	DomainTemporary DomainStatus = iota // there was no answer for now
+	DomainOK                            // it can receive mail, or there is nothing to ask about it
+	DomainMissing                       // it does not exist, or has no mail host
+	DomainNullMX                        // it says that it takes no mail (RFC 7505)
+	DomainBadMX                         // its mail hosts have no address that mail could be sent to
 )
 
 // SenderDomain is what the DNS says about a sender's domain; Detail is as in ReverseDNS.
@@ -97,26 +84,20 @@ type SenderDomain struct {
 type ListVerdict uint8
 
 const (
-	// ListsTemporary: a list that must be waited for has no answer.
-	ListsTemporary ListVerdict = iota
-	// NotListed: the score of the listings is below the threshold.
-	NotListed
-	// Listed: it has reached the threshold.
-	Listed
-	// ListExempted: an allow list whose word is final has the client.
-	ListExempted
+	ListsTemporary ListVerdict = iota // a list that must be waited for has no answer
+	NotListed                         // the score of the listings is below the threshold
+	Listed                            // it has reached the threshold
+	ListExempted                      // an allow list whose word is final has the client
 )
 
 // Listings is what DNS lists say.
 type Listings struct {
 	Verdict ListVerdict
-	// Score is the sum of the weights of the lists with a listing.
-	Score int
+	Score   int // the sum of the weights of the lists with a listing
 	// List names the list to tell the client of, Listed what it lists, Reason is
 	// its own text about that, if it was asked for.
 	List, Listed, Reason string
-	// Details are the answers in words, for the trace.
-	Details []string
+	Details              []string // the answers in words, for the trace
 }
 
 // Needs are the look-ups about a client that a connection's checks may want. Listings are

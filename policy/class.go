@@ -14,7 +14,6 @@ type Class struct {
 	entries map[string]struct{}
 }
 
-// NewClass makes a class of the given entries.
 func NewClass(entries ...string) Class {
 	c := Class{entries: make(map[string]struct{}, len(entries))}
 	for _, e := range entries {
@@ -23,10 +22,8 @@ func NewClass(entries ...string) Class {
 	return c
 }
 
-// Len is the number of entries.
 func (c Class) Len() int { return len(c.entries) }
 
-// Entries lists the class in order.
 func (c Class) Entries() []string {
 	return slices.Sorted(maps.Keys(c.entries))
 }

@@ -13,10 +13,9 @@ type DNSBLCheck struct {
 	Addresses, Names ListUse
 	// Reply refuses what is listed; Replies holds those of single lists, by the
 	// list's name. {listed}, {zone} and {reason} stand for the listing.
-	Reply   Reply
-	Replies map[string]Reply
-	// Temporary answers if a list that must be waited for has no answer.
-	Temporary Reply
+	Reply     Reply
+	Replies   map[string]Reply
+	Temporary Reply // a list that must be waited for has no answer
 	Exempt    Exempt
 }
 
@@ -24,12 +23,9 @@ type DNSBLCheck struct {
 type ListClients uint8
 
 const (
-	// ListStrangers have not logged in: lists for everybody, and those for strangers.
-	ListStrangers ListClients = iota
-	// ListAuthenticated have: lists for everybody, and those for logins.
-	ListAuthenticated
-	// ListLogins have, and Exempt.Authenticated spares them the lists for everybody.
-	ListLogins
+	ListStrangers     ListClients = iota // have not logged in: lists for everybody, and those for strangers
+	ListAuthenticated                    // have: lists for everybody, and those for logins
+	ListLogins                           // have, and Exempt.Authenticated spares them the lists for everybody
 )
 
 // ListUse says which clients there are lists for.

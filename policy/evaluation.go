@@ -10,19 +10,13 @@ import (
 
 // finding is what one check found.
 type finding struct {
-	// action is ActionAccept if the check has nothing against the command.
-	action Action
-	reply  Reply
-	rule   string
-	reason string
-	// final spares the command the checks that follow, as sendmail's $# does.
-	final bool
-	// exempt says that the check did not apply.
-	exempt bool
-	// explains: the reason goes into the verdict even if everything is accepted.
-	explains bool
-	// tableText: the text of reply stands in the access table.
-	tableText bool
+	action       Action // ActionAccept if the check has nothing against the command
+	reply        Reply
+	rule, reason string
+	final        bool // spares the command the checks that follow, as sendmail's $# does
+	exempt       bool // the check did not apply
+	explains     bool // the reason goes into the verdict even if everything is accepted
+	tableText    bool // the text of reply stands in the access table
 }
 
 // kept is what a search of the table has found, which is the same for later commands.
@@ -74,13 +68,10 @@ type evaluation struct {
 	toErr error
 	// destination is what the relay check has made of the recipient.
 	destination Destination
-	// friend says why the recipient is spared the checks on the client.
-	friend string
-	// answers are the DNS answers that the check at work has used.
-	answers []string
-	// listing is what a reply of the dnsbl check may tell of.
-	listing Listings
-	// limit and wait are what a reply of the limits may tell of.
+	friend      string   // why the recipient is spared the checks on the client
+	answers     []string // DNS answers that the check at work has used
+	// listing, limit and wait are what a reply of the dnsbl check or of the limits may tell.
+	listing     Listings
 	limit, wait string
 }
 
@@ -99,13 +90,11 @@ func (s *Session) evaluateRecipient(r *Recipient) *evaluation {
 	return e
 }
 
-// passage is how a command came through one check.
+// passage is how a command came through one check: refused, so that the verdict is given, or
+// spared the checks that sendmail's $# skips.
 type passage struct {
-	// refused: the verdict is given.
-	refused bool
-	// final: the command is spared the checks that sendmail's $# skips.
-	final  bool
-	reason string
+	refused, final bool
+	reason         string
 }
 
 // run carries one check out and notes it in the trace. If the check is enforced and
@@ -200,12 +189,11 @@ func (e *evaluation) expand(r Reply) Reply {
 	return r
 }
 
-// refusal makes a finding of a configured reply.
+// refusal makes a finding of a configured reply, refusing one of a reply as it stands.
 func (e *evaluation) refusal(r Reply, rule, reason string) finding {
 	return refusing(e.expand(r), rule, reason)
 }
 
-// refusing makes a finding of a reply as it stands.
 func refusing(r Reply, rule, reason string) finding {
 	action := ActionReject
 	if r.Temporary() {
@@ -214,7 +202,6 @@ func refusing(r Reply, rule, reason string) finding {
 	return finding{action: action, reply: r, rule: rule, reason: reason}
 }
 
-// configured makes a finding of what is configured for a result.
 func (e *evaluation) configured(to Reaction, rule, reason string) finding {
 	switch to.Action {
 	case ActionReject, ActionTempfail:

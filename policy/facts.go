@@ -18,20 +18,26 @@ const (
 	ResolveTemp   Resolve = "TEMP"   // the PTR look-up had no answer (SERVFAIL, time-out)
 )
 
+// Known reports whether it is one of the four.
+func (r Resolve) Known() bool {
+	switch r {
+	case ResolveOK, ResolveFail, ResolveForged, ResolveTemp:
+		return true
+	}
+	return false
+}
+
 // Connection is what is known about a client once it has connected.
 type Connection struct {
 	// Addr is the client's address, unmapped; invalid for a local submission
 	// that has no network address (sendmail -bs, a unix socket).
 	Addr netip.Addr
-	// Port is the client's TCP port, 0 if it is not known.
-	Port uint16
+	Port uint16 // 0 if it is not known
 	// Name is ${client_name}: the confirmed host name, or the bracketed
 	// address if Resolve is not OK.
-	Name string
-	// PTR is ${client_ptr}: the name the PTR record gives, confirmed or not.
-	PTR string
-	// Resolve is ${client_resolve}; empty if the MTA did not say.
-	Resolve Resolve
+	Name    string
+	PTR     string  // ${client_ptr}: the name the PTR record gives, confirmed or not
+	Resolve Resolve // ${client_resolve}; empty if the MTA did not say
 	// DaemonName, DaemonPort, DaemonAddr and DaemonFlags describe the listener
 	// that took the connection: ${daemon_name}, ${daemon_port},
 	// ${daemon_addr} and ${daemon_flags}.
@@ -102,9 +108,8 @@ type Mail struct {
 
 // Recipient is one RCPT command.
 type Recipient struct {
-	// To is the forward-path as given, without angle brackets.
-	To string `yaml:"to" json:"to"`
-	// Args are the ESMTP parameters.
+	// To is the forward-path as given, without angle brackets; Args are as in Mail.
+	To   string   `yaml:"to" json:"to"`
 	Args []string `yaml:"args,omitempty" json:"args,omitempty"`
 	// Mailer, Host and Addr are ${rcpt_mailer}, ${rcpt_host} and ${rcpt_addr}:
 	// where the MTA will send this recipient's mail.

@@ -28,13 +28,11 @@ func (l *Limits) CountRefused() bool {
 
 // Limit is one rule.
 type Limit struct {
-	Name string
-	Mode Mode
-	// Count is what counts, By is for what each count is kept.
+	Name  string
+	Mode  Mode
 	Count LimitCount
 	By    LimitBy
-	// Rates all have to have room.
-	Rates []Rate
+	Rates []Rate // all have to have room
 	Whom  LimitWhom
 	// Exceptions holds the rates of single logins (LoginName), in place of Rates. One
 	// without a rate is not limited.
@@ -71,12 +69,9 @@ const (
 type LimitBy string
 
 const (
-	// ByLogin: who has authenticated, in the form of LoginName.
-	ByLogin LimitBy = "login"
-	// ByClient: the client's IPv4 address, or the /64 of its IPv6 address.
-	ByClient LimitBy = "client"
-	// BySender: the envelope sender, that of strangers apart. The null sender has no count.
-	BySender LimitBy = "sender"
+	ByLogin  LimitBy = "login"  // who has authenticated, in the form of LoginName
+	ByClient LimitBy = "client" // the client's IPv4 address, or the /64 of its IPv6 address
+	BySender LimitBy = "sender" // the envelope sender, that of strangers apart; the null sender has no count
 )
 
 // LimitWhom says whose mail a limit is for. The zero value is everybody's; else one of
@@ -94,10 +89,7 @@ type LimitWhom struct {
 // Rate is how much is taken: as many as Burst at once, and one more each N-th part of
 // Period. Who has used nothing for a while may send Burst, and from then on N a Period.
 type Rate struct {
-	N int
-	// Period is in seconds.
-	Period int
-	Burst  int
+	N, Period, Burst int // Period is in seconds
 }
 
 // The bounds of a rate; MaxPeriod is 31 days in seconds.
@@ -172,30 +164,24 @@ func (r Rate) String() string {
 // Interval is the time in which room for one more comes, in microseconds, rounded up.
 func (r Rate) Interval() int64 { return (int64(r.Period)*1_000_000 + int64(r.N) - 1) / int64(r.N) }
 
-// LimitQuery asks for room under one limit. Whoever answers fills in Answer.
+// LimitQuery asks for room under one limit. Answers.Count fills in Answer.
 type LimitQuery struct {
 	Limit *Limit
-	// Key is what the count is kept for.
-	Key string
+	Key   string // what the count is kept for
 	// Invented: a stranger can have as many such keys as it likes. Their counts must not
 	// take the place of others.
 	Invented bool
-	// Rates are those of the limit, or those of an exception.
-	Rates []Rate
-	// N is how many are to be taken; 0 only asks.
-	N int
-	// Enforced: nothing is taken under any limit if this one has no room.
-	Enforced bool
+	Rates    []Rate // of the limit, or of an exception
+	N        int    // how many are to be taken; 0 only asks
+	Enforced bool   // nothing is taken under any limit if this one has no room
 	Answer   LimitAnswer
 }
 
 // LimitAnswer is what one limit says. The zero value is room.
 type LimitAnswer struct {
-	// Rate is that with the least room, and Used how much of its burst was used before.
-	Rate Rate
-	Used int
-	// Wait is the time until there is room, in seconds, rounded up; 0 if there is.
-	Wait int
+	Rate Rate // that with the least room
+	Used int  // how much of its burst was used before
+	Wait int  // seconds until there is room, rounded up; 0 if there is
 }
 
 // limited reports whether a limit is for this client.

@@ -24,7 +24,6 @@ type OwnSenderCheck struct {
 // set reports whether there is a domain of our own.
 func (c *OwnSenderCheck) set() bool { return c.Local || c.Relay || c.Domains.Len() > 0 }
 
-// checkOwnSender asks whether a stranger sends in our name.
 func (s *Session) checkOwnSender(e *evaluation) finding {
 	from := s.message.mail.From
 	if from == "" {

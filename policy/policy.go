@@ -5,31 +5,22 @@ import "milterd/policy/access"
 // Policy is one complete, validated and immutable set of rules. A connection
 // keeps the Policy that was current when it began.
 type Policy struct {
-	// Access is the access table; nil stands for an empty one.
-	Access *access.Table
-	// Features are the FEATUREs that change how the table is used.
+	// Access is the access table, nil for an empty one, and Features are the FEATUREs that
+	// change its use.
+	Access   *access.Table
 	Features access.Features
-	// Hostname is sendmail's $j: the name that qualifies addresses without
-	// a domain. May be empty.
-	Hostname string
-	// Domain is sendmail's $m, the name of our own domain; may be empty.
-	Domain string
+	// Hostname is sendmail's $j, the name that qualifies addresses without a domain, and
+	// Domain is $m, the name of our own domain. Both may be empty.
+	Hostname, Domain string
 	// OwnDomains is class m, which only FEATURE(relay_entire_domain) uses: Domain
 	// and others whose hosts are relayed for.
 	OwnDomains Class
-	// Local is class w: the domains whose mail is delivered here.
-	Local Class
-	// Relay is class R: the domains and networks that may be relayed to and
-	// from.
-	Relay Class
-	// Realms are further realms of logins that tell people apart, see LoginName.
-	Realms Class
-	// Shadow puts every check into shadow mode.
-	Shadow bool
-	// Checks configures each check.
-	Checks Checks
-	// Limits bound how much mail is taken.
-	Limits Limits
+	Local      Class // class w: the domains whose mail is delivered here
+	Relay      Class // class R: the domains and networks that may be relayed to and from
+	Realms     Class // further realms of logins that tell people apart, see LoginName
+	Shadow     bool  // every check is in shadow mode
+	Checks     Checks
+	Limits     Limits
 	// Ports holds overrides, by daemon name or decimal port number. A value for
 	// the name wins; values that it leaves empty are those for the number.
 	Ports map[string]Port
@@ -65,9 +56,8 @@ type Checks struct {
 
 // TableCheck is a check that takes its verdict from the access table.
 type TableCheck struct {
-	Mode Mode
-	// Reject is the reply for the value REJECT.
-	Reject Reply
+	Mode   Mode
+	Reject Reply // for the value REJECT
 }
 
 // Reaction is what to do on one result of a check.

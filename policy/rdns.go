@@ -21,10 +21,8 @@ type RDNSCheck struct {
 type RDNSSource string
 
 const (
-	// RDNSSourceSendmail is ${client_resolve}: sendmail looks at one PTR name.
-	RDNSSourceSendmail RDNSSource = "sendmail"
-	// RDNSSourceOwn is milterd's own look-up of all names (RFC 8601 iprev).
-	RDNSSourceOwn RDNSSource = "own"
+	RDNSSourceSendmail RDNSSource = "sendmail" // ${client_resolve}: sendmail looks at one PTR name
+	RDNSSourceOwn      RDNSSource = "own"      // our own look-up of all names (RFC 8601 iprev)
 )
 
 // checkRDNS acts on the client's reverse DNS. It does not wait for the answers about an

@@ -59,7 +59,6 @@ func (p *Policy) inRelayClass(name string) (entry string, ok bool) {
 	return p.Relay.Suffix(name)
 }
 
-// relayTo looks a recipient's domain up under To:.
 func (p *Policy) relayTo(search *access.Search, domain string) access.Match {
 	if p.Features.RelayHostsOnly {
 		return search.Exact(access.To, domain)

@@ -223,7 +223,7 @@ func (s *Session) relayToRecipient(e *evaluation) access.Match {
 		}
 	case f.RelayToFullAddress:
 		return e.search.List(access.To, e.to.full(),
-			access.Item{Kind: 'D', Key: e.to.domain}, access.Item{Kind: e.to.kind('F'), Key: e.to.localText() + "@"})
+			e.to.domainItem(), access.Item{Kind: e.to.kind('F'), Key: e.to.localText() + "@"})
 	}
 	return s.policy.relayTo(&e.search, e.to.domain)
 }
@@ -274,10 +274,11 @@ func (s *Session) senderEntitles(e *evaluation) string {
 		return ""
 	}
 	items := []access.Item{a.full()}
-	if f.RelayMailFromDomain && f.RelayHostsOnly {
+	switch {
+	case f.RelayMailFromDomain && f.RelayHostsOnly:
 		items = append(items, access.Item{Kind: 'E', Key: a.domain})
-	} else if f.RelayMailFromDomain {
-		items = append(items, access.Item{Kind: 'D', Key: a.domain})
+	case f.RelayMailFromDomain:
+		items = append(items, a.domainItem())
 	}
 	if m := e.search.List(access.FromOnly, items...); m.Value.Kind == access.KindRelay {
 		return "the sender may relay (relay_mail_from): " + e.rule(m.Probe)
@@ -315,13 +316,11 @@ func (s *Session) nameEntitles(e *evaluation) string {
 	if entry, ok := s.policy.inRelayClass(name); ok {
 		return fmt.Sprintf("the client %s may relay (class R: %s)", name, entry)
 	}
-	var m access.Match
+	look := e.search.Domain
 	if s.policy.Features.RelayHostsOnly {
-		m = e.search.Exact(access.Connect, name)
-	} else {
-		m = e.search.Domain(access.Connect, name)
+		look = e.search.Exact
 	}
-	if m.Value.Kind == access.KindRelay {
+	if m := look(access.Connect, name); m.Value.Kind == access.KindRelay {
 		return "the client's name may relay: " + e.rule(m.Probe)
 	}
 	return ""
@@ -330,8 +329,7 @@ func (s *Session) nameEntitles(e *evaluation) string {
 // relayDenied refuses to relay, and mentions authentication if it would help.
 func (s *Session) relayDenied(e *evaluation, reason string) finding {
 	check := s.policy.Checks.Relay
-	helps := s.port.Auth != AuthRefuse && s.port.Relay != RelayNone && s.message.auth.Type == "" && len(check.TrustAuthMech) > 0
-	if helps {
+	if s.port.Auth != AuthRefuse && s.port.Relay != RelayNone && s.message.auth.Type == "" && len(check.TrustAuthMech) > 0 {
 		return e.refusal(check.DenyAuth, "checks.relay.deny_auth", reason)
 	}
 	return e.refusal(check.Deny, "checks.relay.deny", reason)

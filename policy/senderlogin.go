@@ -11,9 +11,8 @@ import (
 // SenderLoginCheck has who has logged in (SMTP AUTH, by any mechanism) send only as
 // addresses that are the login's own.
 type SenderLoginCheck struct {
-	Mode Mode
-	// Allow are the rules for all logins.
-	Allow []SenderRule
+	Mode  Mode
+	Allow []SenderRule // for all logins
 	// Logins are the addresses of single logins, and File is where they stand.
 	Logins map[string][]SenderRule
 	File   string
@@ -31,10 +30,8 @@ const loginPlace = "{login}"
 
 // SenderRule is an address, or some, that a login may send as. Case does not count.
 type SenderRule struct {
-	// text is the rule as it was written, in lower case.
-	text string
-	// line is where it stands in the file of logins; 0 if the configuration has it.
-	line int
+	text string // as it was written, in lower case
+	line int    // of the file of logins; 0 if the configuration has it
 }
 
 // ParseSenderRule reads a rule for all logins: ADDRESS, @DOMAIN, {login} (the login is
@@ -71,12 +68,9 @@ func cutAddress(s string) (local, domain string, ok bool) {
 
 // login is who has logged in.
 type login struct {
-	// name is the login as the administrator knows it.
-	name string
-	// host is our full host name: Cyrus SASL adds it to a login that has no realm.
-	host string
-	// realm reports whether a realm tells people apart.
-	realm func(string) bool
+	name  string            // as the administrator knows it
+	host  string            // our full host name: Cyrus SASL adds it to a login that has no realm
+	realm func(string) bool // whether a realm tells people apart
 }
 
 // bare is the login without a realm that says nothing: our host name, or the domain of
@@ -123,7 +117,6 @@ type senderAddress struct {
 
 func (a senderAddress) is(text string) bool { return a.whole == text || a.plain == text }
 
-// senderAddress reads the sender. One without a domain is at this host.
 func (s *Session) senderAddress() (senderAddress, error) {
 	a, err := s.policy.canonical(s.message.mail.From)
 	if err != nil {
@@ -208,3 +201,16 @@ func FromXtext(s string) string {
 }
 
 func isXtextDigit(c byte) bool { return '0' <= c && c <= '9' || 'A' <= c && c <= 'F' }
+
+// ToXtext encodes text as xtext.
+func ToXtext(s string) string {
+	var b strings.Builder
+	for _, c := range []byte(s) {
+		if c < '!' || c > '~' || c == '+' || c == '=' {
+			fmt.Fprintf(&b, "+%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}

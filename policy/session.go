@@ -16,9 +16,8 @@ type Evaluator interface {
 	// SetQueueID names the current message as the MTA does. The decision does not
 	// depend on it.
 	SetQueueID(id string)
-	// Mail evaluates one MAIL command and begins a message.
+	// Mail begins a message.
 	Mail(auth Auth, m Mail) Verdict
-	// Rcpt evaluates one RCPT command of the current message.
 	Rcpt(r Recipient) Verdict
 	// Visibility says what becomes of the client's traces in the header of the current
 	// message, as far as its recipients up to now tell.
@@ -40,42 +39,32 @@ var _ Evaluator = (*Session)(nil)
 // Session is an Evaluator that decides by a Policy. It does no I/O of its own and is
 // not safe for concurrent use.
 type Session struct {
-	policy *Policy
-	conn   Connection
-	// answers gives the DNS answers.
-	answers Answers
-	port    Port
-	helo    string
-	tls     TLS
-	// clientAddr is the client's address as sendmail writes it, made once.
-	clientAddr string
-	// client and entitled are worked out once a connection.
-	client *kept[access.Match]
-	// clientByName: it was the name that was found.
+	policy     *Policy
+	conn       Connection
+	answers    Answers
+	port       Port
+	helo       string
+	tls        TLS
+	clientAddr string // as sendmail writes it
+	// client (by its name if clientByName) and entitled are worked out once a connection.
+	client       *kept[access.Match]
 	clientByName bool
 	entitled     *kept[string]
-	// granted is GrantHeld once a relay grant has been seen.
-	granted GrantState
-	message message
-	// untraced: verdicts have no Trace.
-	untraced bool
-	// queries is room for the questions to the limits.
-	queries []LimitQuery
+	granted      GrantState // GrantHeld once a relay grant has been seen
+	message      message
+	untraced     bool         // verdicts have no Trace
+	queries      []LimitQuery // room for the questions to the limits
 }
 
 // message is what is known about the current message.
 type message struct {
-	auth Auth
-	mail Mail
-	// sender is worked out once a message, senderOK is the entry that accepts it.
-	sender   *kept[access.Match]
-	senderOK string
-	// quarantine is the first verdict that asked for the quarantine queue.
-	quarantine *Verdict
-	// relayed: a recipient that is not ours was taken, as the client may relay.
-	relayed bool
-	// counted: a recipient was taken, and with it the message under all limits.
-	counted bool
+	auth       Auth
+	mail       Mail
+	sender     *kept[access.Match]
+	senderOK   string   // the entry that accepts the sender
+	quarantine *Verdict // the first that asked for the quarantine queue
+	relayed    bool     // a recipient that is not ours was taken, as the client may relay
+	counted    bool     // a recipient was taken, and with it the message under all limits
 }
 
 // NewSession begins the evaluation of one connection, and the look-ups about its client.
@@ -126,13 +115,9 @@ func (s *Session) Mail(auth Auth, m Mail) Verdict {
 	if s.policy.Features.DelayChecks {
 		return e.done()
 	}
-	if e.run("client", s.policy.Checks.Client.Mode, s.checkClient).refused {
-		return e.done()
+	if !e.run("client", s.policy.Checks.Client.Mode, s.checkClient).refused && !s.clientDNSChecks(e, false) {
+		s.senderChecks(e)
 	}
-	if s.clientDNSChecks(e, false) {
-		return e.done()
-	}
-	s.senderChecks(e)
 	return e.done()
 }
 
@@ -183,13 +168,8 @@ func (s *Session) recipientChecks(e *evaluation) {
 	if relay.refused || e.verdict.Action == ActionQuarantine {
 		return
 	}
-	if s.senderRights(e) {
+	if s.senderRights(e) || s.policy.Features.DelayChecks && !e.trusted() && s.delayedChecks(e) {
 		return
-	}
-	if s.policy.Features.DelayChecks && !e.trusted() {
-		if s.delayedChecks(e) {
-			return
-		}
 	}
 	s.clientDNSChecks(e, true)
 }

@@ -57,7 +57,6 @@ func isText(token string) bool {
 	return len(token) > 1 || strings.IndexByte(operators, token[0]) < 0
 }
 
-// isLiteral reports whether a token is an address literal.
 func isLiteral(token string) bool { return token[0] == '[' }
 
 // literal is the length of the address literal that s begins with, or -1 if it is none.
@@ -81,18 +80,13 @@ const (
 	// PieceBroken is what no address has: a control character, a parenthesis or
 	// quote without the other one, a backslash at the end.
 	PieceBroken Piece = iota
-	// PieceBlank is one blank or tab.
-	PieceBlank
+	PieceBlank        // one blank or tab
 	// PieceComment is a comment with its parentheses. Comments nest; sendmail takes
 	// them out wherever they stand.
 	PieceComment
-	// PieceQuoted is a quoted string with its quotes.
-	PieceQuoted
-	// PieceOperator is one of the operators.
-	PieceOperator
-	// PieceWord is a run of other characters; a backslash takes any next
-	// character into it.
-	PieceWord
+	PieceQuoted   // a quoted string with its quotes
+	PieceOperator // one of the operators
+	PieceWord     // a run of other characters; a backslash takes any next character into it
 )
 
 // CutPiece returns the kind and the length of the piece that an address begins with,

@@ -40,57 +40,43 @@ func (a Action) Accepts() bool { return a == ActionAccept || a == ActionQuaranti
 type Destination uint8
 
 const (
-	// DestinationDenied: the relay check refuses it, or is off.
-	DestinationDenied Destination = iota
-	// DestinationLocal: it is delivered on this host.
-	DestinationLocal
-	// DestinationRelayed: it is relayed, for everybody (class R, To: RELAY) or for
-	// this client.
-	DestinationRelayed
+	DestinationDenied  Destination = iota // the relay check refuses it, or is off
+	DestinationLocal                      // it is delivered on this host
+	DestinationRelayed                    // it is relayed, for everybody (class R, To: RELAY) or for this client
 )
 
 // Verdict is the decision for one MAIL or RCPT command or one message, with
 // everything that led to it.
 type Verdict struct {
-	Stage Stage
-	// Arg is the address of the command; empty at the end of a message.
-	Arg    string
+	Stage  Stage
+	Arg    string // the address of the command; empty at the end of a message
 	Action Action
 	// Reply is what the client is told; zero for ActionAccept and
 	// ActionDiscard. For ActionQuarantine, Text is the reason.
-	Reply Reply
-	// TableText: the text of Reply stands in the access table. It may be about people.
-	TableText bool
-	// Check names the check that decided; empty when every check passed.
-	Check string
+	Reply     Reply
+	TableText bool   // the text of Reply stands in the access table; it may be about people
+	Check     string // the check that decided; empty when every check passed
 	// Rule is what in the configuration decided: "FILE:LINE: KEY VALUE" for an
 	// access entry, else the name of the configured rule.
-	Rule string
-	// Reason says in one sentence why, in an administrator's words.
-	Reason string
-	// Relay says why the client may relay, if that was asked and it may.
-	Relay string
+	Rule   string
+	Reason string // why, in one sentence, in an administrator's words
+	Relay  string // why the client may relay, if that was asked and it may
 	// Spared: what entitles the client is a login, a certificate or a relay grant. Such a
 	// client is spared what sendmail's FEATURE(delay_checks) has put off.
 	Spared bool
 	// Destination is what the relay check, enforced or in shadow mode, made of the
 	// recipient.
 	Destination Destination
-	// Shadow holds the refusals that checks in shadow mode would have given.
-	Shadow []Shadow
-	// Edits are the changes to the message's header, at its end only.
-	Edits []header.Edit
-	// Trace has one step for each check that ran, in order.
-	Trace []Step
+	Shadow      []Shadow      // the refusals that checks in shadow mode would have given
+	Edits       []header.Edit // the changes to the message's header, at its end only
+	Trace       []Step        // one for each check that ran, in order
 }
 
-// Shadow is what a check in shadow mode would have done.
+// Shadow is what a check in shadow mode would have done; the fields are those of Verdict.
 type Shadow struct {
-	Action Action
-	Reply  Reply
-	Check  string
-	Rule   string
-	Reason string
+	Action              Action
+	Reply               Reply
+	Check, Rule, Reason string
 }
 
 // String is the one-line form, without the reason.
@@ -108,13 +94,10 @@ type Step struct {
 	Check string
 	// Result is pass, accept, exempt, scrub or the action the check asked for. In shadow
 	// mode "shadow " stands before an action.
-	Result string
-	// Reason says why, in an administrator's words.
-	Reason string
-	// Probes are the access table keys tried, in order.
-	Probes []access.Probe
-	// Answers are the DNS answers used, in words.
-	Answers []string
+	Result  string
+	Reason  string
+	Probes  []access.Probe // the keys of the access table that were tried, in order
+	Answers []string       // the DNS answers used, in words
 }
 
 // String is the one-line form of a step, for the log:

@@ -79,7 +79,6 @@ func runImport(o *options, stdout, _ io.Writer) (int, error) {
 	return written(io.WriteString(stdout, advice.Import(cf, path)))
 }
 
-// serverCF reads the sendmail.cf of a server.
 func serverCF(path string) (*sendmail.Config, error) {
 	cf, err := configs.ReadSendmailCF(path)
 	if err == nil && cf.Submission {
@@ -94,7 +93,6 @@ const (
 	exitErrors   = 2
 )
 
-// runDoctor looks at sendmail and milterd together.
 func runDoctor(o *options, stdout, _ io.Writer) (int, error) {
 	config, missing, err := o.place().Load()
 	if err != nil {
@@ -104,15 +102,9 @@ func runDoctor(o *options, stdout, _ io.Writer) (int, error) {
 	if missing != "" {
 		e.Live = append(e.Live, advice.Found(configs.Warning, o.place().File(), missing))
 	}
-	if text, err := os.ReadFile("/etc/resolv.conf"); err == nil {
-		e.Resolver = string(text)
-	}
-	for _, path := range []string{"/etc/sasl2/Sendmail.conf", "/etc/mail/sasl/Sendmail.conf.2", "/usr/local/lib/sasl2/Sendmail.conf", "/usr/lib/sasl2/Sendmail.conf"} {
-		if text, err := os.ReadFile(path); err == nil {
-			e.SASL = string(text)
-			break
-		}
-	}
+	e.Resolver = firstText("/etc/resolv.conf")
+	e.SASL = firstText("/etc/sasl2/Sendmail.conf", "/etc/mail/sasl/Sendmail.conf.2", "/usr/local/lib/sasl2/Sendmail.conf", "/usr/lib/sasl2/Sendmail.conf")
+	e.Saslauthd = firstText("/etc/default/saslauthd", "/etc/sysconfig/saslauthd", "/etc/rc.conf")
 	for _, answer := range askDoors(config) {
 		if !answer.Well() {
 			f := advice.Found(configs.Severe, answer.Address, answer.String()+": mail is put off, or passes unfiltered")
@@ -130,6 +122,16 @@ func runDoctor(o *options, stdout, _ io.Writer) (int, error) {
 		return exitErrors, fmt.Errorf("write results: %w", err)
 	}
 	return gravity(findings), nil
+}
+
+// firstText is the text of the first of these files that can be read.
+func firstText(paths ...string) string {
+	for _, path := range paths {
+		if text, err := os.ReadFile(path); err == nil {
+			return string(text)
+		}
+	}
+	return ""
 }
 
 // unreadable is what the user that milterd runs as cannot read or write, as -check finds
@@ -153,7 +155,6 @@ func unreadable(o *options) []configs.Finding {
 	return findings
 }
 
-// gravity is the exit status of the worst finding.
 func gravity(findings []configs.Finding) int {
 	code := exitOK
 	for _, f := range findings {

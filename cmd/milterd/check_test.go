@@ -54,6 +54,16 @@ func TestADraftOfTheAccessTableIsChecked(t *testing.T) {
 	}
 }
 
+// TestATableOfTwoConfigurationsIsWarnedOfOnce where both have the same.
+func TestATableOfTwoConfigurationsIsWarnedOfOnce(t *testing.T) {
+	dir := newDir(t, baseConfig, "Conect:203.0.113.9\tREJECT\n")
+	write(t, dir, "day.jsonl", oneSession)
+	_, _, stderr := checked(dir, "-against", "DIR/milterd.yaml", "DIR/day.jsonl")
+	if n := strings.Count(stderr, "the tag conect: is not one sendmail knows"); n != 1 {
+		t.Errorf("warned of %d times, expected once:\n%s", n, stderr)
+	}
+}
+
 // TestAConfigurationIsCheckedAsTheDaemonsUser needs another user than root, for whom a
 // file can be unreadable.
 func TestAConfigurationIsCheckedAsTheDaemonsUser(t *testing.T) {

@@ -23,18 +23,17 @@ const controlTimeout = time.Minute
 
 // grantOptions are the commands about relay grants; the zero value lists them.
 type grantOptions struct {
-	// grant is the address to grant, revoke what to revoke: an address or a user.
-	grant, revoke string
-	user          string
+	grant  string // an address
+	revoke string // an address or a user
+	user   string
 }
 
 // limitOptions are the commands about limits; the zero value lists them.
 type limitOptions struct {
-	// block and release are logins; length is for how long, empty until it is released.
-	block, release, length string
+	block, release string // logins
+	length         string // for how long, empty until it is released
 }
 
-// runGrants tells the running milterd to grant, to revoke or to list.
 func runGrants(o *options, stdout, _ io.Writer) (int, error) {
 	c := &o.grants
 	addr, err := netip.ParseAddr(strings.TrimPrefix(cmp.Or(c.grant, c.revoke), "IPv6:"))
@@ -55,7 +54,6 @@ func runGrants(o *options, stdout, _ io.Writer) (int, error) {
 	})
 }
 
-// runLimits tells the running milterd to block, to release or to list.
 func runLimits(o *options, stdout, _ io.Writer) (int, error) {
 	return commandRunning(o, stdout, func(ctx context.Context, client *control.Client) (answer string, err error) {
 		switch c := &o.limits; {
@@ -96,7 +94,6 @@ func commandRunning(o *options, stdout io.Writer, command func(context.Context, 
 	return exitOK, nil
 }
 
-// listLimits prints who is blocked, over a limit or near one.
 func listLimits(ctx context.Context, client *control.Client, stdout io.Writer) error {
 	all, err := client.Limits(ctx)
 	if err != nil {

@@ -24,8 +24,7 @@ type doors struct {
 	maps   *socketmap.Server
 	access *socketmap.Access
 	rcpt   *socketmap.Rcpt
-	// shut is the name of a door that is no longer served, nil while both are.
-	shut atomic.Pointer[string]
+	shut   atomic.Pointer[string] // the name of a door that is no longer served, nil while both are
 }
 
 func newDoors(r *reloader) *doors {
@@ -41,7 +40,7 @@ func newDoors(r *reloader) *doors {
 	d.filter = milter.NewServer(config)
 	d.maps = socketmap.NewServer(socketmap.Config{
 		// received is what the includes of older versions ask.
-		Maps:           map[string]socketmap.Map{"milterd": d.rcpt, "access": d.access, "received": socketmap.NewReceived(current)},
+		Maps:           map[string]socketmap.Map{"milterd": d.rcpt.Lookup, "access": d.access.Lookup, "received": socketmap.Received(current)},
 		Seen:           func(client netip.Addr) { current().NAT.SeenAtMap(client) },
 		Logger:         r.logger,
 		MaxConnections: limit,
@@ -78,7 +77,6 @@ func (d *doors) problem() string {
 	return ""
 }
 
-// register has a registry read what the doors count.
 func (d *doors) register(r prometheus.Registerer) {
 	d.filter.Register(r)
 	d.maps.Register(r)
@@ -96,14 +94,9 @@ func (d *doors) shutdown(ctx context.Context) error {
 	return errors.Join(err, d.maps.Shutdown(rest))
 }
 
-// stopped logs what the doors have done.
 func (d *doors) stopped(logger *slog.Logger) {
-	filter, maps := d.filter.Stats(), d.maps.Stats()
-	lookups := uint64(0)
-	for _, n := range maps.Lookups {
-		lookups += n
-	}
-	logger.Info("stopped", "connections", filter.Connections, "refused", filter.Refused+maps.Refused,
-		"malformed", filter.Malformed+maps.Malformed, "panics", filter.Panics+maps.Panics,
-		"map_connections", maps.Connections, "map_lookups", lookups)
+	filter, maps := d.filter.Counters(), &d.maps.Counters
+	logger.Info("stopped", "connections", filter.Connections.Load(), "refused", filter.Refused.Load()+maps.Refused.Load(),
+		"malformed", filter.Malformed.Load()+maps.Malformed.Load(), "panics", filter.Panics.Load()+maps.Panics.Load(),
+		"map_connections", maps.Connections.Load(), "map_lookups", d.maps.Lookups.Load())
 }

@@ -40,8 +40,7 @@ var mayImport = map[string][]string{
 	"policy/replay/dryrun":  {"policy", "policy/access", "policy/limits", "policy/replay", "policy/replay/traffic", "configs", "dnscheck", "dnscheck/answers"},
 	"policy/replay/record":  {"policy", "policy/replay", "header"},
 
-	"dnscheck/zonefile": nil,
-	"dnscheck":          {"dnscheck/zonefile"},
+	"dnscheck": nil,
 
 	"milter/door":         {"policy"},
 	"milter/logs":         nil,

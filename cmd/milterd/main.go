@@ -72,9 +72,10 @@ func runCheck(o *options, stdout, stderr io.Writer) (int, error) {
 	if o.against != "" {
 		draft, other = "", o.access
 	}
-	rules, err := loadRules(o.place(), draft, stderr)
+	said := &freshLines{to: stderr, before: make(map[string]bool)}
+	rules, err := loadRules(o.place(), draft, said)
 	if err == nil && o.against != "" {
-		o.check.Against, err = loadRules(configs.Place{Flag: o.against}, other, stderr)
+		o.check.Against, err = loadRules(configs.Place{Flag: o.against}, other, said)
 	}
 	if err != nil {
 		return exitUsage, err
@@ -82,6 +83,21 @@ func runCheck(o *options, stdout, stderr io.Writer) (int, error) {
 	o.check.Format = cmp.Or(o.check.Format, dryrun.Text)
 	o.check.Stdin, o.check.Stdout, o.check.Stderr = os.Stdin, stdout, stderr
 	return dryrun.Run(rules, o.check), nil
+}
+
+// freshLines leaves out lines that were written before, each by one Write: two
+// configurations with the same table warn of it alike.
+type freshLines struct {
+	to     io.Writer
+	before map[string]bool
+}
+
+func (f *freshLines) Write(line []byte) (int, error) {
+	if f.before[string(line)] {
+		return len(line), nil
+	}
+	f.before[string(line)] = true
+	return f.to.Write(line)
 }
 
 // checkAsUser runs a check of the configuration as the user that milterd will run as, in
@@ -152,7 +168,7 @@ func runHealth(o *options, stdout, stderr io.Writer) (int, error) {
 }
 
 // askDoors asks the running milterd at each of its doors.
-func askDoors(config *configs.Config) []status.Answer {
+func askDoors(config *configs.Config) []status.DoorState {
 	var doors []status.Door
 	for _, address := range config.Listen.Milter {
 		doors = append(doors, status.Door{Name: status.Filter, Address: address})
@@ -171,7 +187,6 @@ func runVersion(_ *options, stdout, _ io.Writer) (int, error) {
 // was built in another way.
 var release string
 
-// version says what this binary was built from.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

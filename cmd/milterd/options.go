@@ -16,20 +16,16 @@ import (
 
 // options is the command line.
 type options struct {
-	config string
-	// access is a draft of the access table.
-	access string
-	// user is whom to check as.
-	user    string
-	check   dryrun.Options
-	against string
-	typed   dryrun.Typed
-	grants  grantOptions
-	limits  limitOptions
-	// json: the report is for programs.
-	json bool
-	// recordings are where a report is made of.
-	recordings []string
+	config     string
+	access     string // a draft of the access table
+	user       string // whom to check as
+	check      dryrun.Options
+	against    string
+	typed      dryrun.Typed
+	grants     grantOptions
+	limits     limitOptions
+	json       bool     // the report is for programs
+	recordings []string // what a report is made of
 	advice     adviceOptions
 	probe      probeOptions
 }
@@ -78,7 +74,6 @@ Without -config, ` + defaultConfig + ` is read. If there is no
 /etc/milterd either, the configuration built into milterd is in force.
 `
 
-// printUsage explains each flag of each mode.
 func printUsage(to io.Writer) {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	fmt.Fprint(w, "Usage:\n")
@@ -192,7 +187,6 @@ func typedFlags(o *options, f *flag.FlagSet) {
 	})
 }
 
-// finishSessions takes files of sessions.
 func finishSessions(o *options, f *flag.FlagSet) error {
 	o.check.Sessions = f.Args()
 	for _, name := range o.check.Sessions {

@@ -95,7 +95,12 @@ func runProbe(o *options, stdout, stderr io.Writer) (code int, err error) {
 
 // runJudge looks at the header of a message that has passed the server.
 func runJudge(p *probeOptions, stdout io.Writer) (int, error) {
-	leaks, err := judge(p)
+	message, err := os.Open(p.judge)
+	if err != nil {
+		return exitUnknown, fmt.Errorf("%s: %w", p.judge, err)
+	}
+	defer message.Close()
+	leaks, err := probe.Judge(message, p.Domain)
 	if err == nil && p.json {
 		err = json.NewEncoder(stdout).Encode(leaks)
 	}
@@ -112,13 +117,4 @@ func runJudge(p *probeOptions, stdout io.Writer) (int, error) {
 		return exitRelays, nil
 	}
 	return exitOK, nil
-}
-
-func judge(p *probeOptions) ([]probe.Leak, error) {
-	message, err := os.Open(p.judge)
-	if err != nil {
-		return nil, err
-	}
-	defer message.Close()
-	return probe.Judge(message, p.Domain)
 }

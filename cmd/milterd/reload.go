@@ -46,19 +46,14 @@ type reloader struct {
 	registry *status.Registry
 	watcher  *watch.Watcher
 
-	// current is what new sessions are judged by.
-	current atomic.Pointer[door.Snapshot]
-	// dns is nil before any check has asked.
-	dns atomic.Pointer[dnscheck.Live]
-	// nat outlives a reload.
-	nat *door.NATGuard
+	current atomic.Pointer[door.Snapshot] // what new sessions are judged by
+	dns     atomic.Pointer[dnscheck.Live] // nil before any check has asked
+	nat     *door.NATGuard
 	// grants and limits are nil before openStores; grants also if none are configured.
-	grants *sources.Sources
-	limits *limits.Keeper
-	// shared is the Redis that they share; nil without one.
-	shared *redis.Client
-	// recorder is nil if nothing is recorded.
-	recorder *record.Recorder
+	grants   *sources.Sources
+	limits   *limits.Keeper
+	shared   *redis.Client    // they share it; nil without one
+	recorder *record.Recorder // nil if nothing is recorded
 
 	// config is what policy was made from, start is what milterd started with, asks
 	// are the look-ups in force. They belong to the goroutine that loads.
@@ -66,13 +61,10 @@ type reloader struct {
 	asks          *answers.Lookups
 	warnings      []string
 	counts        reloadCounts
-	// failure is what kept the last reading from being put in force.
-	failure string
+	failure       string // what kept the last reading from being put in force
 
-	// tally counts what becomes of mail, whatever is in force.
-	tally *tally.Tally
-	// page is what the status page tells of all this.
-	page atomic.Pointer[pageFacts]
+	tally *tally.Tally              // what becomes of mail, whatever is in force
+	page  atomic.Pointer[pageFacts] // what the status page tells of all this
 }
 
 func newReloader(from configs.Place, stderr io.Writer) *reloader {
@@ -124,9 +116,10 @@ func (r *reloader) load(asked bool) error {
 		return err
 	}
 	if r.grants != nil {
-		if err := r.grants.Reload(config); err != nil {
-			return err
-		}
+		r.grants.Reload(config)
+	}
+	if r.shared != nil {
+		r.shared.SetTimeout(config.Redis.Timeout)
 	}
 	r.watcher.InForce(files...)
 

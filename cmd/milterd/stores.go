@@ -42,7 +42,6 @@ func (r *reloader) openStores() (err error) {
 	return nil
 }
 
-// openRecorder opens the recorder, if sessions are recorded.
 func (r *reloader) openRecorder() (err error) {
 	c := &r.config.Record
 	if c.Dir == "" {

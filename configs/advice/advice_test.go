@@ -176,17 +176,18 @@ func TestPasswordsThatHoldWithAnyRealm(t *testing.T) {
 	cf := generate(t, variant(t, "debian"))
 	const limited = "limits: {rules: {logins: {rate: 100/1h}}}\n"
 	for _, c := range []struct {
-		name, config, sasl string
-		want               bool
+		name, config, sasl, options string
+		want                        bool
 	}{
-		{"a limit by login", limited, "pwcheck_method: saslauthd\n", true},
-		{"senders by login", "checks: {sender_login: {mode: enforce, allow: ['{login}']}}\n", "mech_list: PLAIN\n pwcheck_method: auxprop saslauthd\n", true},
-		{"nothing by login", "", "pwcheck_method: saslauthd\n", false},
-		{"passwords of SASL's own", limited, "# not saslauthd\npwcheck_method: auxprop\n", false},
-		{"no file", limited, "", false},
+		{"a limit by login", limited, "pwcheck_method: saslauthd\n", "OPTIONS=\"-c -m /var/run/saslauthd\"\n", true},
+		{"realms that are looked at", limited, "pwcheck_method: saslauthd\n", "OPTIONS=\"-c -m /var/run/saslauthd -r\"\n", false},
+		{"senders by login", "checks: {sender_login: {mode: enforce, allow: ['{login}']}}\n", "mech_list: PLAIN\n pwcheck_method: auxprop saslauthd\n", "", true},
+		{"nothing by login", "", "pwcheck_method: saslauthd\n", "", false},
+		{"passwords of SASL's own", limited, "# not saslauthd\npwcheck_method: auxprop\n", "", false},
+		{"no file", limited, "", "", false},
 	} {
 		got := false
-		for _, f := range Doctor(Examined{Config: config(t, cf, c.config), CF: cf, SASL: c.sasl, Now: time.Now()}) {
+		for _, f := range Doctor(Examined{Config: config(t, cf, c.config), CF: cf, SASL: c.sasl, Saslauthd: c.options, Now: time.Now()}) {
 			got = got || strings.HasPrefix(f.Text, "saslauthd takes a password with any realm")
 		}
 		if got != c.want {

@@ -29,9 +29,10 @@ type Examined struct {
 	CF string
 	// Resolver is the text of resolv.conf(5).
 	Resolver string
-	// SASL is the text of Cyrus SASL's file for sendmail.
-	SASL string
-	Now  time.Time
+	// SASL is the text of Cyrus SASL's file for sendmail, Saslauthd that of the file with
+	// the options of saslauthd.
+	SASL, Saslauthd string
+	Now             time.Time
 	// BothDoors is the line by which this machine connects both doors.
 	BothDoors string
 	// Live is what the running servers have shown.
@@ -65,10 +66,11 @@ func Doctor(e Examined) []configs.Finding {
 			p.names(own, following)
 		}
 		p.mta()
-		p.relaying(found)
+		p.relaying()
 		p.ports()
 		p.telling()
 		p.tables()
+		p.modes()
 	}
 	p.findings = append(p.findings, found...)
 	p.surroundings()

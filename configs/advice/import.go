@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"milterd/configs"
 	"milterd/configs/sendmail"
 	"milterd/policy"
 	"milterd/policy/access"
@@ -251,7 +252,7 @@ func (m *importer) rest() {
 	for _, problem := range c.Problems {
 		handled := len(c.RelayMaps) > 0 && strings.Contains(problem.Text, "grants")
 		if !handled {
-			m.stays = append(m.stays, fmt.Sprintf("%s:%d: %s", m.name, problem.Line, problem.Text))
+			m.stays = append(m.stays, configs.Problem{File: m.name, Line: problem.Line, Text: problem.Text}.String())
 		}
 	}
 	m.section("When this is in force, these can go from sendmail.mc:", m.gone)

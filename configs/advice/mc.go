@@ -1,8 +1,10 @@
 package advice
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	"milterd/configs"
 	"milterd/configs/sendmail"
 	"milterd/policy"
+	"milterd/policy/access"
 )
 
 // System is where an operating system has the files of sendmail.
@@ -175,12 +178,12 @@ func needsTable(cf *sendmail.Config, table string) []string {
 			reasons = append(reasons, f.name)
 		}
 	}
-	seen := make(map[string]bool)
-	for e := range entries(table) {
-		if before := []string{"", "connect", "from", "to", "spam"}; !slices.Contains(before, e.tag) && !seen[e.tag] {
-			seen[e.tag] = true
-			reasons = append(reasons, fmt.Sprintf("%s:%d: %s", table, e.line, e.text))
-		}
+	// One that cannot be read has none: the configuration's own warnings say so.
+	text, _ := os.ReadFile(table)
+	entries, _, _ := access.Parse(table, bytes.NewReader(text), access.Features{})
+	lines := strings.Split(string(text), "\n")
+	for _, line := range slices.Sorted(maps.Values(entries.MTATags())) {
+		reasons = append(reasons, fmt.Sprintf("%s:%d: %s", table, line, strings.Join(strings.Fields(lines[line-1]), " ")))
 	}
 	return reasons
 }

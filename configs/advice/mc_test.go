@@ -50,7 +50,7 @@ func TestTheDoctorIsContentWithTheLinesOfMC(t *testing.T) {
 				cf := generate(t, with(variant(t, system), lines))
 				want := ""
 				if !both {
-					want = "note: sendmail.cf:N: the Received field tells the version of sendmail, and the client of your own users: milterd.m4 has one that does not\n    include(`/etc/mail/m4/milterd.m4')dnl\n"
+					want = "note: sendmail.cf:N: the Received field tells the version of sendmail, and the client of your own users: milterd.m4 has one that does not\n    include(`/etc/mail/m4/milterd.m4')dnl   in place of FEATURE(`access_db') and of other lines for milterd\n"
 				}
 				got := regexp.MustCompile(`\.cf:\d+`).ReplaceAllString(report(t, cf, config(t, cf, more)), ".cf:N")
 				if got != want {

@@ -1,19 +1,15 @@
 package advice
 
 import (
-	"cmp"
-	"fmt"
 	"net"
-	"net/netip"
+	"os"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"milterd/configs"
 	"milterd/configs/sendmail"
-	"milterd/milter/door"
 	"milterd/policy"
 	"milterd/policy/access"
 )
@@ -21,7 +17,7 @@ import (
 // mta looks at the filter and the maps, beyond what the configuration itself warns of.
 func (p *patient) mta() {
 	for _, m := range p.cf.Sockets {
-		if m.Name != "milterd" || !ours(p.Config.Listen.Map, m.Socket) {
+		if m.Name != "milterd" || !configs.LeadsTo(p.Config.Listen.Map, m.Socket) {
 			continue
 		}
 		if !m.Asked {
@@ -42,17 +38,8 @@ func (p *patient) mta() {
 	}
 }
 
-// ours reports whether a socket of the sendmail.cf is one that milterd listens on.
-func ours(listen []string, socket string) bool {
-	theirs, err := door.ParseSendmail(socket)
-	return err == nil && slices.ContainsFunc(listen, func(s string) bool {
-		address, err := door.ParseAddress(s)
-		return err == nil && address.MayBeSame(theirs)
-	})
-}
-
-// relaying looks for what lets strangers relay, beyond what has been found of the table.
-func (p *patient) relaying(found []configs.Finding) {
+// relaying looks for what lets strangers relay, beside the table.
+func (p *patient) relaying() {
 	f := p.cf.Features
 	if f.RelayLocalFrom {
 		p.at(configs.Severe, 0, "dnl FEATURE(`relay_local_from')", "FEATURE(relay_local_from) is in force: anybody who gives one of your addresses as sender may relay")
@@ -61,41 +48,10 @@ func (p *patient) relaying(found []configs.Finding) {
 		p.at(configs.Warning, 0, "dnl FEATURE(`relay_mail_from')", "FEATURE(relay_mail_from) is in force: anybody who gives a sender with a From: RELAY entry may relay")
 	}
 	for _, name := range p.cf.Relay.Names {
-		if wide := tooWide(name); wide != "" {
-			p.at(configs.Severe, 0, "RELAY_DOMAIN(`NETWORK OF YOUR OWN')dnl", "class R has %s, and so relays for %s", name, wide)
+		if network, ok := access.FirstPart(strings.Trim(name, "[].")); ok && !network.Addr().IsPrivate() && !network.Addr().IsLoopback() {
+			p.at(configs.Severe, 0, "RELAY_DOMAIN(`NETWORK OF YOUR OWN')dnl", "class R has %s, and so relays for the whole network %s", name, network)
 		}
 	}
-	path := cmp.Or(p.cf.Access.Text, p.Config.AccessFile())
-	for e := range entries(path) {
-		if e.value.Kind != access.KindRelay || !e.ofClients() {
-			continue
-		}
-		told := slices.ContainsFunc(found, func(f configs.Finding) bool {
-			return f.Severity == configs.Severe && f.File == path && f.Line == e.line
-		})
-		if wide := tooWide(e.key); wide != "" && !told {
-			key, _, _ := strings.Cut(e.text, " ")
-			p.add(configs.Severe, "Connect:NETWORK OF YOUR OWN\tRELAY", path, e.line, "%s lets %s relay", key, wide)
-		}
-	}
-}
-
-// tooWide says what an entry stands for if that is more than one site has.
-func tooWide(entry string) string {
-	entry = strings.TrimSuffix(strings.Trim(entry, "[]"), ".")
-	if prefix, err := netip.ParsePrefix(entry); err == nil {
-		if least := 16; prefix.Bits() < least && !prefix.Addr().IsPrivate() && !prefix.Addr().IsLoopback() {
-			return fmt.Sprintf("the whole network %s", prefix)
-		}
-		return ""
-	}
-	if strings.EqualFold(entry, "IPv6") {
-		return "all of IPv6"
-	}
-	if n, err := strconv.Atoi(entry); err == nil && n != 10 && n != 127 {
-		return fmt.Sprintf("the whole network %d.0.0.0/8", n)
-	}
-	return ""
 }
 
 // ports looks at who may log in where.
@@ -109,7 +65,7 @@ func (p *patient) ports() {
 		modifiers := strings.Replace(d.Flags, "A", "", 1)
 		switch {
 		case d.Port == "587" && !d.Demands():
-			p.at(configs.Warning, d.Line, daemonLine(d, modifiers+"a"), "port 587 does not demand AUTH (M=a): strangers deliver there, past the rules of port 25%s", held(rule.Auth == policy.AuthRequire))
+			p.at(configs.Warning, d.Line, p.demanding(d, modifiers), "port 587 does not demand AUTH (M=a): strangers deliver there, past the rules of port 25%s", held(rule.Auth == policy.AuthRequire))
 		case d.Port == "25" && d.Offers() && rule.Auth == policy.AuthRefuse:
 			p.at(configs.Warning, d.Line, daemonLine(d, modifiers+"A"), "port 25 offers AUTH, and milterd refuses those who use it (ports.25.auth: refuse)")
 		case d.Port == "25" && d.Offers() && len(offered) > 0:
@@ -136,6 +92,24 @@ func (p *patient) rule(d sendmail.Daemon) policy.Port {
 		return rule
 	}
 	return p.Config.Ports[d.Port]
+}
+
+// demanding are the lines by which a port 587 demands AUTH. m4 itself makes the one that
+// stands there without a FEATURE(no_default_msa), and the port 25 that there is without a
+// DAEMON_OPTIONS.
+func (p *patient) demanding(port sendmail.Daemon, modifiers string) string {
+	if port.Name != "MSA" || port.Addr != "" || port.Flags != "E" {
+		return daemonLine(port, modifiers+"a")
+	}
+	lines := []string{"FEATURE(`no_default_msa')dnl   and these lines in place of all other DAEMON_OPTIONS:"}
+	for _, d := range p.cf.Daemons {
+		flags := d.Flags
+		if d.Line == port.Line {
+			flags = modifiers + "a"
+		}
+		lines = append(lines, daemonLine(d, flags))
+	}
+	return strings.Join(lines, "\n")
 }
 
 // daemonLine is a DAEMON_OPTIONS line.
@@ -166,7 +140,7 @@ func (p *patient) telling() {
 		p.at(configs.Note, g.Line, "define(`confSMTP_LOGIN_MSG', `$j $b')dnl", "the greeting tells the version of sendmail")
 	}
 	if r := p.cf.Received; r.ShowsVersion && !r.Hides {
-		p.at(configs.Note, r.Line, p.BothDoors, "the Received field tells the version of sendmail, and the client of your own users: milterd.m4 has one that does not")
+		p.at(configs.Note, r.Line, p.BothDoors+"   in place of FEATURE(`access_db') and of other lines for milterd", "the Received field tells the version of sendmail, and the client of your own users: milterd.m4 has one that does not")
 	}
 	privacy := o.Get("PrivacyOptions")
 	flags := privacyFlags(privacy.Value)
@@ -203,6 +177,51 @@ func (p *patient) tables() {
 	}
 }
 
+// modes looks for files that others can write to. sendmail itself warns of its own file and
+// does not take such aliases, unless DontBlameSendmail says so; maps and class files it takes.
+func (p *patient) modes() {
+	trusted := strings.ToLower(p.cf.Options.Get("DontBlameSendmail").Value)
+	if who := writers(p.CF, 0o022); who != "" {
+		p.add(configs.Severe, "chmod go-w "+p.CF, p.CF, 0, "%s can write to it, and so decides what sendmail does as root (dangerous write permissions)", who)
+	}
+	for word := range strings.SplitSeq(p.cf.Options.Get("AliasFile").Value, ",") {
+		path := word[strings.LastIndexAny(word, ": ")+1:]
+		mask := os.FileMode(0)
+		if !strings.Contains(trusted, "groupwritablealiasfile") {
+			mask |= 0o020
+		}
+		if !strings.Contains(trusted, "worldwritablealiasfile") {
+			mask |= 0o002
+		}
+		if who := writers(path, mask); who != "" {
+			p.add(configs.Warning, "chmod go-w "+path, path, 0, "%s can write to the aliases, so newaliases does not take them, and what is changed there has no effect", who)
+		}
+	}
+	for _, m := range p.cf.Maps {
+		for _, path := range []string{m.Text, m.File} {
+			// The configuration's own warnings have milterd's table.
+			if who := writers(path, 0o002); who != "" && path != p.Config.AccessFile() {
+				p.add(configs.Warning, "chmod o-w "+path, path, 0, "%s can write to the map %s", who, m.Name)
+			}
+		}
+	}
+}
+
+// writers says who can write to a file beside its owner, if mask has those: empty if nobody
+// can, or if there is no such file.
+func writers(path string, mask os.FileMode) string {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil || !info.Mode().IsRegular():
+		return ""
+	case info.Mode()&mask&0o002 != 0:
+		return "every user of this machine"
+	case info.Mode()&mask&0o020 != 0:
+		return "a group"
+	}
+	return ""
+}
+
 // surroundings looks at what both rest on.
 func (p *patient) surroundings() {
 	c := p.Config
@@ -216,12 +235,15 @@ func (p *patient) surroundings() {
 	p.realms()
 }
 
-// saslauthd looks at no realm, unless it was started with -r.
-var saslauthd = regexp.MustCompile(`(?m)^\s*pwcheck_method:.*\bsaslauthd\b`)
+// saslauthd looks at no realm, unless it is started with -r.
+var (
+	saslauthd  = regexp.MustCompile(`(?m)^\s*pwcheck_method:.*\bsaslauthd\b`)
+	withRealms = regexp.MustCompile(`(?m)^\s*(?:OPTIONS|FLAGS|saslauthd_flags)=.*[\s"']-[a-zA-Z]*r\b`)
+)
 
 // realms looks for passwords that hold with any realm, if something goes by the login.
 func (p *patient) realms() {
-	if !saslauthd.MatchString(p.SASL) {
+	if !saslauthd.MatchString(p.SASL) || withRealms.MatchString(p.Saslauthd) {
 		return
 	}
 	byLogin := p.Config.Checks.SenderLogin.Mode != policy.ModeOff

@@ -40,7 +40,7 @@ func Write(w io.Writer, findings []configs.Finding, asJSON bool) error {
 		counts[f.Severity]++
 		fmt.Fprintf(&b, "%s: %s\n", f.Severity, f)
 		if f.Cure != "" {
-			fmt.Fprintf(&b, "    change: %s\n", printable.Lines(f.Cure))
+			fmt.Fprintf(&b, "    change: %s\n", strings.ReplaceAll(printable.Lines(f.Cure), "\n", "\n            "))
 		}
 	}
 	fmt.Fprintf(&b, "%d errors, %d warnings, %d notes\n", counts[configs.Severe], counts[configs.Warning], counts[configs.Note])

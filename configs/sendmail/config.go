@@ -90,6 +90,9 @@ type Problem struct {
 	OpenRelay bool
 	// Cure is what is to be written in the sendmail.mc, empty if Text says it.
 	Cure string
+	// SettledBy is the key of milterd's configuration that does away with it, if there is
+	// one.
+	SettledBy string
 }
 
 // Parse reads a sendmail.cf as sendmail would on a machine with the given full
@@ -240,6 +243,13 @@ func problem(number int, format string, args ...any) Problem {
 
 func (p *parser) problem(number int, format string, args ...any) {
 	p.config.Problems = append(p.config.Problems, problem(number, format, args...))
+}
+
+// settled is a problem that a key of milterd's configuration does away with.
+func (p *parser) settled(key string, number int, format string, args ...any) {
+	found := problem(number, format, args...)
+	found.SettledBy = key
+	p.config.Problems = append(p.config.Problems, found)
 }
 
 // ofInclude reports whether rules are those that milterd.m4 puts before sendmail's own of

@@ -131,7 +131,7 @@ func TestAccessMap(t *testing.T) {
 		{"a socket", "Kaccess socket -T<TMPF> local:/run/map.sock", access(Map{Type: "socket", Socket: "local:/run/map.sock", Temporary: "<TMPF>"}), ""},
 		{"a colon behind the type", "Kaccess hash: -o /etc/access", access(Map{Type: "hash", Text: "/etc/access", File: "/etc/access.db", Optional: true}), ""},
 		{"ldap", "Kaccess ldap -1 -k (x=%0)", access(Map{Type: "ldap"}),
-			"1: the access map is of type ldap, which is not a text file that milterd could read; set access.file"},
+			"1: the access map is of type ldap, which milterd does not read; set access.file to a text as makemap takes it"},
 		{"without a file", "Kaccess hash -o", access(Map{Type: "hash", Optional: true}), "1: the access map has no file; set access.file"},
 	}
 	for _, c := range cases {

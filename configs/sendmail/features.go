@@ -82,10 +82,7 @@ func (p *parser) findRelayOptions() {
 		p.problem(pause[0].line, "FEATURE(`greet_pause') stands before the access table in sendmail.mc, so entries GreetPause: have no effect; put FEATURE(`access_db'), or the include of milterd.m4, before it")
 	}
 	if p.rules.has("Rcpt_ok", "$(mxserved") {
-		p.problem(0, "FEATURE(relay_based_on_MX) is in force: milterd does not follow it; list the domains in domains.relay")
-	}
-	if p.rules.has("Rcpt_ok", "$(bestmx") {
-		p.problem(0, "FEATURE(bestmx_is_local) is in force: milterd does not follow it; list the domains in domains.local")
+		p.settled("domains.relay", 0, "FEATURE(relay_based_on_MX) is in force: milterd does not follow it; list the domains in domains.relay")
 	}
 	if mode := p.options.value("DeliveryMode"); mode != "" && (mode[0] == 'd' || mode[0] == 'D') {
 		p.openRelay(p.options.Get("DeliveryMode").Line, "define(`confDELIVERY_MODE', `background')dnl", "DeliveryMode is deferred, with which sendmail leaves its checks out: it relays for everybody, and milterd does not")

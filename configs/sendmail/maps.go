@@ -74,10 +74,10 @@ func (p *parser) mapCommand(rest string, number int) {
 		p.config.Sockets = append(p.config.Sockets, m)
 	case !isAccess:
 	case !isFile:
-		p.problem(number, "the access map is of type %s, which is not a text file that milterd could read; set access.file", m.Type)
+		p.settled("access.file", number, "the access map is of type %s, which milterd does not read; set access.file to a text as makemap takes it", m.Type)
 	default:
 		if m.Text == "" {
-			p.problem(number, "the access map has no file; set access.file")
+			p.settled("access.file", number, "the access map has no file; set access.file")
 			m.File = ""
 		}
 	}

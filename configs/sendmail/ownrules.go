@@ -28,8 +28,10 @@ func (p *parser) findOwnRules() {
 		p.problem(first.line, "%s accepts by a rule of your own, %s%s%s", hook, first, more, notFollowed)
 	}
 	for _, name := range []string{"Rcpt_ok", "Relay_ok", "Basic_check_rcpt", "check_rcpt"} {
+		told := make(map[string]bool)
 		for _, rule := range p.rules[name] {
-			if own := rule.own(); own != "" {
+			if own := rule.own(); own != "" && !told[own] {
+				told[own] = true
 				p.problem(rule.line, "%s relays by %s%s", name, own, notFollowed)
 			}
 		}

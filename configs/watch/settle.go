@@ -1,6 +1,10 @@
 package watch
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 const (
 	// settleTime is how long files must be left alone after a change before they
@@ -76,12 +80,7 @@ func (s *settling) look(now time.Time, w *Watcher) state {
 // whole reports whether files came into their places by renames, and none has changed
 // in another way.
 func (w *Watcher) whole() bool {
-	for _, renamed := range w.renamed {
-		if !renamed {
-			return false
-		}
-	}
-	return len(w.renamed) > 0
+	return len(w.renamed) > 0 && !slices.Contains(slices.Collect(maps.Values(w.renamed)), false)
 }
 
 // unfinished names a file that has changed and is smaller than the one in force,

@@ -6,10 +6,12 @@ package watch
 
 import (
 	"context"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -28,15 +30,13 @@ const (
 // systems, and in directories that came later, no event tells of a change. It belongs to
 // one goroutine.
 type Watcher struct {
-	poll time.Duration
-	// notify is nil if the kernel gives no events.
-	notify *fsnotify.Watcher
+	poll   time.Duration
+	notify *fsnotify.Watcher // nil if the kernel gives no events
 	events <-chan fsnotify.Event
 	errors <-chan error
-	// prints is what each file looked like before it was read.
-	prints fingerprints
-	// inForce is what each file looked like when it was put in force.
-	inForce fingerprints
+	// prints and inForce are what each file looked like before it was read, and when it was
+	// put in force.
+	prints, inForce fingerprints
 	// renamed are the files that came into their places as they are, since they
 	// were noted.
 	renamed map[string]bool
@@ -58,7 +58,6 @@ func New(poll time.Duration) *Watcher {
 	return w
 }
 
-// Close ends the watch.
 func (w *Watcher) Close() error {
 	if w.notify == nil {
 		return nil
@@ -89,22 +88,18 @@ func (w *Watcher) Add(names ...string) {
 // others.
 func (w *Watcher) InForce(names ...string) {
 	w.failed = false
-	wanted := make(map[string]bool)
-	directories := make(map[string]bool)
+	var wanted, directories []string
 	for _, name := range names {
-		name = absolute(name)
-		wanted[name] = true
-		for _, d := range directoriesOf(name) {
-			directories[d] = true
-		}
+		wanted = append(wanted, absolute(name))
+		directories = append(directories, directoriesOf(absolute(name))...)
 	}
-	maps.DeleteFunc(w.prints, func(name string, _ fingerprint) bool { return !wanted[name] })
+	maps.DeleteFunc(w.prints, func(name string, _ fingerprint) bool { return !slices.Contains(wanted, name) })
 	w.inForce = maps.Clone(w.prints)
 	if w.notify == nil {
 		return
 	}
 	for _, d := range w.notify.WatchList() {
-		if !directories[d] {
+		if !slices.Contains(directories, d) {
 			// It fails only if the directory is gone, and with it the watch.
 			_ = w.notify.Remove(d)
 		}
@@ -160,8 +155,7 @@ func (w *Watcher) changed() string {
 
 // Wakeup is why Next returned.
 type Wakeup struct {
-	// Reason is why the files are to be read again.
-	Reason string
+	Reason string // why the files are to be read again
 	// Unfinished is set instead if they are not to be: this file may be half written
 	// and has been waited for in vain.
 	Unfinished string
@@ -235,3 +229,42 @@ func (w *Watcher) event(e fsnotify.Event) (ours bool) {
 	w.renamed[e.Name] = e.Has(fsnotify.Create)
 	return true
 }
+
+// fingerprint tells a changed file from the one noted; info is nil if there is no file.
+type fingerprint struct{ info fs.FileInfo }
+
+func takePrint(name string) fingerprint {
+	info, _ := os.Stat(name)
+	return fingerprint{info}
+}
+
+func (p fingerprint) same(q fingerprint) bool {
+	if p.info == nil || q.info == nil {
+		return p.info == nil && q.info == nil
+	}
+	return os.SameFile(p.info, q.info) && p.info.Size() == q.info.Size() &&
+		p.info.ModTime().Equal(q.info.ModTime()) && p.info.Mode() == q.info.Mode() &&
+		changeTime(p.info) == changeTime(q.info)
+}
+
+// changeTime is when a file's owner, permissions or text last changed. Unlike the time
+// of modification it cannot be set, and it shows a chown, too.
+func changeTime(info fs.FileInfo) int64 {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		return stat.Ctim.Nano()
+	}
+	return 0
+}
+
+// fingerprints are those of files, by name.
+type fingerprints map[string]fingerprint
+
+func (p fingerprints) now() fingerprints {
+	prints := make(fingerprints, len(p))
+	for name := range p {
+		prints[name] = takePrint(name)
+	}
+	return prints
+}
+
+func (p fingerprints) same(q fingerprints) bool { return maps.EqualFunc(p, q, fingerprint.same) }

@@ -42,9 +42,11 @@ type Lookups struct {
 type Answers struct {
 	policy.NoAnswers // about relay grants
 	lookups          *Lookups
-	ctx              context.Context
-	cancel           context.CancelFunc // nil before the first look-up that waits
 	conn             policy.Connection
+	// ctx ends with the connection, message with the current message.
+	ctx, message context.Context
+	end          context.CancelFunc
+	endMessage   context.CancelFunc
 	// resolver and listResolver are those of lookups, or recorders before them.
 	resolver, listResolver dnscheck.Resolver
 	panicked               func(value any)
@@ -52,9 +54,7 @@ type Answers struct {
 	reverse *future[policy.ReverseDNS]
 	// listings are those of address lists, by the lists that are asked.
 	listings map[*dnscheck.Lists]*future[policy.Listings]
-	// message ends the look-ups about the current message, domain and names.
-	message    context.Context
-	endMessage context.CancelFunc
+	// domain and names are about the current message.
 	domain     *future[policy.SenderDomain]
 	domainName string
 	names      *future[policy.Listings]
@@ -71,15 +71,13 @@ func (l *Lookups) NewAnswers(ctx context.Context, conn policy.Connection, panick
 	if l == nil {
 		return policy.NoAnswers{}
 	}
-	return &Answers{lookups: l, resolver: l.Resolver, listResolver: l.ListResolver, ctx: ctx, conn: conn, panicked: panicked}
+	a := &Answers{lookups: l, resolver: l.Resolver, listResolver: l.ListResolver, conn: conn, panicked: panicked}
+	a.ctx, a.end = context.WithCancel(ctx)
+	a.message, a.endMessage = context.WithCancel(a.ctx)
+	return a
 }
 
-// Close implements policy.Answers.
-func (a *Answers) Close() {
-	if a.cancel != nil {
-		a.cancel()
-	}
-}
+func (a *Answers) Close() { a.end() }
 
 // Frozen answers from the dns lines of a recorded session. The resolver tells
 // afterwards which questions they do not answer. Of nil Lookups both results are nil.
@@ -101,7 +99,6 @@ func (l *Lookups) Frozen(lines []string) (func(policy.Connection) policy.Answers
 
 var _ policy.Recording = (*dnscheck.Recorder)(nil)
 
-// Record implements policy.Answers.
 func (a *Answers) Record(of policy.Recording) policy.Recording {
 	recorder, ok := of.(*dnscheck.Recorder)
 	if ok {
@@ -123,7 +120,7 @@ type future[T any] struct {
 // launch works a value out in a goroutine of its own, which ends when its look-ups
 // do, or when their time is over. What the resolver remembers needs none: to begin one
 // wakes a thread, which costs more than the value does.
-func launch[T any](a *Answers, parent func() context.Context, resolver dnscheck.Resolver, work func(context.Context, dnscheck.Resolver) T) *future[T] {
+func launch[T any](a *Answers, parent context.Context, resolver dnscheck.Resolver, work func(context.Context, dnscheck.Resolver) T) *future[T] {
 	if a.lookups.AtOnce {
 		return &future[T]{value: work(a.ctx, resolver)}
 	}
@@ -131,7 +128,7 @@ func launch[T any](a *Answers, parent func() context.Context, resolver dnscheck.
 		return &future[T]{value: value}
 	}
 	f := &future[T]{done: make(chan struct{})}
-	ctx, cancel := context.WithTimeout(parent(), cmp.Or(a.lookups.Time, DefaultLookupTime))
+	ctx, cancel := context.WithTimeout(parent, cmp.Or(a.lookups.Time, DefaultLookupTime))
 	go func() {
 		defer close(f.done)
 		defer cancel()
@@ -179,16 +176,9 @@ func (m *memory) LookupCached(name string, qtype uint16) (dnscheck.Result, bool)
 	return result, true
 }
 
-// Lookup is LookupCached.
 func (m *memory) Lookup(_ context.Context, name string, qtype uint16) dnscheck.Result {
 	result, _ := m.LookupCached(name, qtype)
 	return result
-}
-
-// LookupFresh has no answer.
-func (m *memory) LookupFresh(context.Context, string, uint16) dnscheck.Result {
-	m.missed = true
-	return dnscheck.Result{Err: dnscheck.ErrCanceled}
 }
 
 // gone is the context of a client that does not wait, so that a list without an answer
@@ -205,7 +195,6 @@ func (f *future[T]) wait() T {
 	return f.value
 }
 
-// Begin implements policy.Answers.
 func (a *Answers) Begin(needs policy.Needs) {
 	if a.lookups.AtOnce {
 		return
@@ -218,7 +207,6 @@ func (a *Answers) Begin(needs policy.Needs) {
 	}
 }
 
-// Prepare implements policy.Answers.
 func (a *Answers) Prepare(n policy.MessageNeeds) {
 	a.EndMessage()
 	if a.lookups.AtOnce {
@@ -238,40 +226,19 @@ func (a *Answers) Prepare(n policy.MessageNeeds) {
 // EndMessage gives up what is still being looked up about the current message: a
 // client that begins message after message must not have ever more under way.
 func (a *Answers) EndMessage() {
-	if a.endMessage != nil {
-		a.endMessage()
-	}
-	a.message, a.endMessage, a.domain, a.names = nil, nil, nil, nil
+	a.endMessage()
+	a.message, a.endMessage = context.WithCancel(a.ctx)
+	a.domain, a.names = nil, nil
 }
 
-// connection ends when Close is called.
-func (a *Answers) connection() context.Context {
-	if a.cancel == nil {
-		a.ctx, a.cancel = context.WithCancel(a.ctx)
-	}
-	return a.ctx
-}
-
-// messageContext ends with the current message too.
-func (a *Answers) messageContext() context.Context {
-	if a.message == nil {
-		a.message, a.endMessage = context.WithCancel(a.connection())
-	}
-	return a.message
-}
-
-// ReverseDNS waits for what the DNS says about the client's names.
 func (a *Answers) ReverseDNS() policy.ReverseDNS { return a.beginReverse().wait() }
 
-// Listings waits for what the address lists say about the client.
 func (a *Answers) Listings(c policy.ListClients) policy.Listings { return a.beginListings(c).wait() }
 
-// SenderDomain waits for what the DNS says about a sender's domain.
 func (a *Answers) SenderDomain(domain string) policy.SenderDomain {
 	return a.beginDomain(domain).wait()
 }
 
-// NameListings waits for what the domain lists say.
 func (a *Answers) NameListings(c policy.ListClients, names []string) policy.Listings {
 	return a.beginNames(c, names).wait()
 }
@@ -280,7 +247,7 @@ func (a *Answers) NameListings(c policy.ListClients, names []string) policy.List
 
 func (a *Answers) beginReverse() *future[policy.ReverseDNS] {
 	if a.reverse == nil {
-		a.reverse = launch(a, a.connection, a.resolver, func(ctx context.Context, r dnscheck.Resolver) policy.ReverseDNS {
+		a.reverse = launch(a, a.ctx, a.resolver, func(ctx context.Context, r dnscheck.Resolver) policy.ReverseDNS {
 			return reverseDNS(dnscheck.CheckIPRev(ctx, r, a.conn.Addr), a.lookups.Generic)
 		})
 	}
@@ -291,7 +258,7 @@ func (a *Answers) beginListings(c policy.ListClients) *future[policy.Listings] {
 	lists := a.lookups.Lists.For(audience[c])
 	f := a.listings[lists]
 	if f == nil {
-		f = launch(a, a.connection, a.listResolver, func(ctx context.Context, r dnscheck.Resolver) policy.Listings {
+		f = launch(a, a.ctx, a.listResolver, func(ctx context.Context, r dnscheck.Resolver) policy.Listings {
 			return listings(lists.Check(ctx, r, a.conn.Addr))
 		})
 		if a.listings == nil {
@@ -309,8 +276,9 @@ var audience = map[policy.ListClients]dnscheck.Audience{
 func (a *Answers) beginDomain(domain string) *future[policy.SenderDomain] {
 	if a.domain == nil || a.domainName != domain {
 		a.domainName = domain
-		a.domain = launch(a, a.messageContext, a.resolver, func(ctx context.Context, r dnscheck.Resolver) policy.SenderDomain {
-			return senderDomain(dnscheck.CheckMailDomain(ctx, r, domain, a.lookups.Mail))
+		a.domain = launch(a, a.message, a.resolver, func(ctx context.Context, r dnscheck.Resolver) policy.SenderDomain {
+			found := dnscheck.CheckMailDomain(ctx, r, domain, a.lookups.Mail)
+			return policy.SenderDomain{Status: domainStatus[found.Status], Detail: found.String()}
 		})
 	}
 	return a.domain
@@ -320,7 +288,7 @@ func (a *Answers) beginNames(c policy.ListClients, names []string) *future[polic
 	lists := a.lookups.Lists.For(audience[c])
 	if a.names == nil || a.namesLists != lists || !slices.Equal(a.namesAsked, names) {
 		a.namesAsked, a.namesLists = names, lists
-		a.names = launch(a, a.messageContext, a.listResolver, func(ctx context.Context, r dnscheck.Resolver) policy.Listings {
+		a.names = launch(a, a.message, a.listResolver, func(ctx context.Context, r dnscheck.Resolver) policy.Listings {
 			return listings(lists.CheckNames(ctx, r, names...))
 		})
 	}
@@ -342,11 +310,6 @@ func reverseDNS(rev dnscheck.IPRev, generic *dnscheck.Generic) policy.ReverseDNS
 
 var rdnsStatus = map[dnscheck.IPRevStatus]policy.RDNSStatus{
 	dnscheck.IPRevPass: policy.RDNSPass, dnscheck.IPRevFail: policy.RDNSMismatch, dnscheck.IPRevPermError: policy.RDNSNone,
-}
-
-// senderDomain puts a mail domain's result into the policy's terms.
-func senderDomain(d dnscheck.MailDomain) policy.SenderDomain {
-	return policy.SenderDomain{Status: domainStatus[d.Status], Detail: d.String()}
 }
 
 // domainStatus has no status for an invalid name: no mail can be delivered to it, as to

@@ -145,14 +145,9 @@ func serve(t *testing.T, host string, config drac.Config) *service {
 	t.Helper()
 	s := &service{log: new(lines)}
 	logger := slog.New(slog.NewTextHandler(s.log, nil))
-	var err error
-	if s.keeper, err = grant.New(grant.Config{}); err != nil {
-		t.Fatal(err)
-	}
+	s.keeper = grant.New(grant.Config{})
 	config.Keeper, config.Logger = s.keeper, logger
-	if s.Server, err = drac.NewServer(config); err != nil {
-		t.Fatal(err)
-	}
+	s.Server = drac.NewServer(config)
 	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(host), 0)))
 	if err != nil {
 		t.Fatal(err)

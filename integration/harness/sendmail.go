@@ -193,7 +193,7 @@ var daemonOption = regexp.MustCompile(`(?m)^O DaemonPortOptions=(.*)$`)
 func daemonAddrs(cf string) ([]netip.AddrPort, error) {
 	var addrs []netip.AddrPort
 	for _, match := range daemonOption.FindAllStringSubmatch(cf, -1) {
-		host, port := "0.0.0.0", ""
+		host, port := "0.0.0.0", "smtp"
 		for _, option := range strings.Split(match[1], ",") {
 			key, value, _ := strings.Cut(strings.TrimSpace(option), "=")
 			switch key {

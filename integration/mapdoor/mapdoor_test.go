@@ -33,7 +33,7 @@ func TestSendmailUnderstandsEachAnswer(t *testing.T) {
 	s.writeMaps()
 	var mu sync.Mutex
 	var keys []string
-	answers := socketmap.MapFunc(func(_ context.Context, key string) socketmap.Answer {
+	answers := socketmap.Map(func(_ context.Context, key string) socketmap.Answer {
 		mu.Lock()
 		defer mu.Unlock()
 		keys = append(keys, key)
@@ -79,8 +79,8 @@ func TestSendmailUnderstandsEachAnswer(t *testing.T) {
 	if diff := cmp.Diff(want, keys); diff != "" {
 		t.Errorf("keys that sendmail sent (-want +got):\n%s", diff)
 	}
-	if stats := door.Stats(); stats.Connections != 1 {
-		t.Errorf("%d connections, expected one for all maps", stats.Connections)
+	if n := door.Counters.Connections.Load(); n != 1 {
+		t.Errorf("%d connections, expected one for all maps", n)
 	}
 }
 

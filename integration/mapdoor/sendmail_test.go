@@ -120,7 +120,7 @@ func (d *door) close(t testing.TB) {
 // served are the maps of a policy.
 func served(p *policy.Policy, grants milterdoor.Grants) map[string]socketmap.Map {
 	current := func() milterdoor.Snapshot { return milterdoor.Snapshot{Policy: p, Grants: grants} }
-	return map[string]socketmap.Map{"milterd": socketmap.NewRcpt(current, nil), "access": socketmap.NewAccess(current, nil), "received": socketmap.NewReceived(current)}
+	return map[string]socketmap.Map{"milterd": socketmap.NewRcpt(current, nil).Lookup, "access": socketmap.NewAccess(current, nil).Lookup, "received": socketmap.Received(current)}
 }
 
 func parse(t testing.TB, text string) *access.Table {

@@ -17,7 +17,7 @@ func serve(t *testing.T, s *sendmail, p *policy.Policy) *socketmap.Server {
 	t.Helper()
 	current := func() door.Snapshot { return door.Snapshot{Policy: p} }
 	server := socketmap.NewServer(socketmap.Config{Maps: map[string]socketmap.Map{
-		"milterd": socketmap.NewRcpt(current, nil), "access": socketmap.NewAccess(current, nil),
+		"milterd": socketmap.NewRcpt(current, nil).Lookup, "access": socketmap.NewAccess(current, nil).Lookup,
 	}})
 	ln, err := net.Listen("unix", s.path("map.sock"))
 	if err != nil {
@@ -76,9 +76,8 @@ func TestTheQuestionDecidesAsTheStockRulesets(t *testing.T) {
 			if different > 0 {
 				t.Errorf("%d of %d sessions differ; the table:\n%s", different, len(sessions), u.table)
 			}
-			lookups := server.Stats().Lookups
-			if n := lookups[socketmap.LookupKey{Map: "milterd", Status: socketmap.OK}]; n < sessionsPerTable/2 {
-				t.Errorf("only %d of %d questions were answered", n, len(sessions))
+			if n := testkit.Metric(t, server, "milterd_map_lookups_total", "milterd", "OK"); n < sessionsPerTable/2 {
+				t.Errorf("only %v of %d questions were answered", n, len(sessions))
 			}
 		})
 	}

@@ -40,12 +40,10 @@ func (l *Listener) Accept() (net.Conn, error) {
 			return conn, err
 		}
 		l.retry(err, pause)
-		timer := time.NewTimer(pause)
 		select {
 		case <-l.done:
-			timer.Stop()
 			return nil, net.ErrClosed
-		case <-timer.C:
+		case <-time.After(pause):
 		}
 	}
 }

@@ -155,18 +155,9 @@ func (a Address) notAHost() error {
 
 // IsHostName reports whether s can be a host or domain name, or a part of one.
 func IsHostName(s string) bool {
-	if s == "" || len(s) > 255 {
-		return false
-	}
-	for _, c := range []byte(s) {
-		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9',
-			c == '.', c == '-', c == '_', c >= 0x80:
-		default:
-			return false
-		}
-	}
-	return true
+	return s != "" && len(s) <= 255 && !strings.ContainsFunc(s, func(r rune) bool {
+		return r <= unicode.MaxASCII && !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune(".-_", r)
+	})
 }
 
 // String is the address in sendmail's notation, as it was written.

@@ -122,6 +122,21 @@ func shadowText(all []policy.Shadow) string {
 	return strings.Join(texts, "; ")
 }
 
+// LogTrace writes a verdict and how it came about, at level debug. door is that of a Line.
+func LogTrace(ctx context.Context, logger *slog.Logger, door, queue string, client *policy.Connection, v *policy.Verdict) {
+	if !logger.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	if door != "" {
+		logger = logger.With("door", door)
+	}
+	logger = logger.With("queue", queue, "client", ClientText(client.Addr), "daemon_port", client.DaemonPort, "stage", string(v.Stage))
+	logger.Debug(v.String(), "action", string(v.Action))
+	for _, step := range v.Trace {
+		logger.Debug("trace: "+step.String(), "arg", printable.Text(v.Arg))
+	}
+}
+
 // ClientText is an address as the log has it (RFC 5952); empty without one.
 func ClientText(a netip.Addr) string {
 	if !a.IsValid() {

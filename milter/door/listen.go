@@ -62,10 +62,9 @@ func ListenPacket(spec string) (*net.UDPConn, error) {
 	return conn, nil
 }
 
-// listenUnix binds in a private directory beside the path, sets mode and
-// group there, and then moves the socket into place. So no process can connect
-// before mode and group are right, and the process's umask, which other
-// goroutines share, need not be touched.
+// listenUnix binds in a private directory beside the path, sets mode and group there, and
+// then moves the socket into place: no process can connect before they are right, and the
+// umask, which other goroutines share, need not be touched.
 func listenUnix(path string, mode os.FileMode, group string) (net.Listener, error) {
 	if mode == 0 {
 		mode = DefaultSocketMode
@@ -118,7 +117,6 @@ func listenUnix(path string, mode os.FileMode, group string) (net.Listener, erro
 // reach the sockets, and only the owner may put another in their place.
 const directoryMode os.FileMode = 0o750
 
-// makeDirectory makes the directory of a socket.
 func makeDirectory(dir string, gid int) error {
 	if err := os.Mkdir(dir, directoryMode); err != nil {
 		if errors.Is(err, os.ErrNotExist) {
@@ -138,7 +136,6 @@ func makeDirectory(dir string, gid int) error {
 	return os.Chmod(dir, directoryMode)
 }
 
-// place gives a bound socket its mode, group and name.
 func place(ln *net.UnixListener, temporary, path string, mode os.FileMode, gid int) (*unixSocket, error) {
 	if gid >= 0 {
 		if err := os.Lchown(temporary, -1, gid); err != nil {

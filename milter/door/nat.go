@@ -8,16 +8,11 @@ import (
 
 // Bounds of a NATGuard.
 const (
-	// natWindow is how many of the last connections count, natLeast how many there
-	// must be before they tell anything.
-	natWindow, natLeast = 200, 50
-	// Out of a hundred connections, so many from one address make it suspect, and it
-	// stays so until there are fewer than the second. The gap is wide, as a client with
-	// many addresses could lift the suspicion otherwise.
+	// In connections.
+	natWindow, natLeast, natOfOne = 200, 50, 3
+	// In percent of them. The gap is wide, as a client with many addresses could lift the
+	// suspicion otherwise.
 	natSuspect, natCleared = 95, 50
-	// Of one public client so many of the last connections count: it could hide by itself
-	// that all others share an address.
-	natOfOne = 3
 )
 
 // NATGuard finds out that clients come to the MTA through something that hides their
@@ -28,8 +23,9 @@ const (
 // The rule: of the last 200 connections, or of all since the start once there are 50,
 // at least 95 in a hundred came from one private, carrier-grade (100.64.0.0/10) or
 // link-local address. It holds until fewer than half do. Of one public address, or IPv6
-// /48, three of them count, and connections of this host to itself do not. Each door counts its own connections, so an MTA that has both open
-// does not count twice; what the connections of one door tell holds at both.
+// /48, three of them count, as it could hide by itself that all others share an address;
+// connections of this host to itself do not count. Each door counts its own connections, so
+// an MTA that has both open does not count twice; what one door sees holds at both.
 //
 // A nil guard suspects nothing. Its methods are safe for concurrent use.
 type NATGuard struct {
@@ -42,7 +38,6 @@ type NATGuard struct {
 	filter, maps natConnections
 }
 
-// natConnections are the last connections of one door.
 type natConnections struct {
 	last [natWindow]netip.Addr
 	// seen counts the connections, counts those of each address in last.

@@ -12,34 +12,17 @@ import (
 // PanicLog logs panics. It remembers where they came from, so that a stack is
 // logged once for each place however often a client can provoke it. The zero
 // value is ready for use.
-type PanicLog struct {
-	mu   sync.Mutex
-	seen map[string]struct{}
-}
+type PanicLog struct{ seen sync.Map }
 
 // Log logs one panic: value is what recover returned, in the deferred function
 // that calls this.
 func (p *PanicLog) Log(logger *slog.Logger, message string, value any, attrs ...any) {
 	place := panicPlace()
 	attrs = append(attrs, "panic", fmt.Sprint(value), "place", place)
-	if p.first(place) {
+	if _, seen := p.seen.LoadOrStore(place, true); !seen {
 		attrs = append(attrs, slog.String("stack", string(debug.Stack())))
 	}
 	logger.Error(message, attrs...)
-}
-
-// first reports whether this place is new.
-func (p *PanicLog) first(place string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if _, ok := p.seen[place]; ok {
-		return false
-	}
-	if p.seen == nil {
-		p.seen = make(map[string]struct{})
-	}
-	p.seen[place] = struct{}{}
-	return true
 }
 
 // panicPlace is the function and line that panicked: the first one below the runtime's own.

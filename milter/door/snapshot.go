@@ -67,42 +67,35 @@ func (s Snapshot) Answers(ctx context.Context, c policy.Connection, panicked fun
 	if s.Lookups != nil {
 		answers = s.Lookups.NewAnswers(ctx, c, panicked)
 	}
-	answers = s.WithGrant(ctx, c.Addr, answers)
-	if s.Limits != nil {
-		answers = &withLimits{answers, ctx, s.Limits}
-	}
-	return answers
-}
-
-type withLimits struct {
-	policy.Answers
-	ctx    context.Context
-	limits Limits
-}
-
-var _ policy.Answers = (*withLimits)(nil)
-
-// Count asks the limits.
-func (a *withLimits) Count(login string, queries []policy.LimitQuery) (blocked bool) {
-	return a.limits.Count(a.ctx, login, queries)
-}
-
-// WithGrant puts the relay grant of a client into answers.
-func (s Snapshot) WithGrant(ctx context.Context, client netip.Addr, answers policy.Answers) policy.Answers {
-	if s.Grants == nil || !client.IsValid() {
+	if s.Grants == nil && s.Limits == nil {
 		return answers
 	}
-	return &withGrant{answers, ctx, s.Grants, client}
+	return &storedAnswers{answers, ctx, s.Grants, s.Limits, c.Addr}
 }
 
-type withGrant struct {
+// storedAnswers are answers with what the stores of grants and limits say; nil for none.
+type storedAnswers struct {
 	policy.Answers
 	ctx    context.Context
 	grants Grants
+	limits Limits
 	client netip.Addr
 }
 
-var _ policy.Answers = (*withGrant)(nil)
+var _ policy.Answers = (*storedAnswers)(nil)
 
 // Grant asks anew each time: the grant may have come after the client connected.
-func (a *withGrant) Grant() policy.GrantState { return a.grants.Grant(a.ctx, a.client) }
+func (a *storedAnswers) Grant() policy.GrantState {
+	if a.grants == nil || !a.client.IsValid() {
+		return a.Answers.Grant()
+	}
+	return a.grants.Grant(a.ctx, a.client)
+}
+
+// Count asks the limits.
+func (a *storedAnswers) Count(login string, queries []policy.LimitQuery) (blocked bool) {
+	if a.limits == nil {
+		return a.Answers.Count(login, queries)
+	}
+	return a.limits.Count(a.ctx, login, queries)
+}

@@ -1,6 +1,7 @@
 package socketmap
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -11,13 +12,18 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"milterd/milter/door"
 	"milterd/policy"
 	"milterd/policy/access"
 )
 
-// notLoaded is the answer of all maps while there is no policy.
-var notLoaded = Answer{Temp, "the policy is not loaded"}
+// What all maps answer while there is no policy, and while the store of the grants is away.
+var (
+	notLoaded    = Answer{Temp, "the policy is not loaded"}
+	grantUnknown = Answer{Temp, "whether the client holds a relay grant cannot be asked for now"}
+)
 
 // Access is the access table as sendmail's own rulesets ask for it, with the relay
 // grants laid over it. It serves every tag, those that only sendmail knows
@@ -56,14 +62,15 @@ type Access struct {
 
 // NewAccess makes the map. current is asked at each look-up; logger may be nil.
 func NewAccess(current func() door.Snapshot, logger *slog.Logger) *Access {
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
-	}
-	return &Access{current: current, logger: logger}
+	return &Access{current: current, logger: cmp.Or(logger, slog.New(slog.DiscardHandler))}
 }
 
-// Granted counts the look-ups that a relay grant answered.
-func (a *Access) Granted() uint64 { return a.granted.Load() }
+// Register has a registry read how many look-ups grants have answered.
+func (a *Access) Register(r prometheus.Registerer) {
+	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "milterd_map_granted_lookups_total", Help: "Look-ups in the map access that a relay grant answered.",
+	}, func() float64 { return float64(a.granted.Load()) }))
+}
 
 // Lookup answers one key: TAG:KEY or KEY, in any case, or one with its client.
 func (a *Access) Lookup(ctx context.Context, key string) Answer {
@@ -84,7 +91,6 @@ func (a *Access) Lookup(ctx context.Context, key string) Answer {
 	return a.lookup(ctx, &now, &k)
 }
 
-// lookup answers a key by itself.
 func (a *Access) lookup(ctx context.Context, now *door.Snapshot, k *tableKey) Answer {
 	table, shared := now.Policy.Access, withheld(now)
 	if shared.IsValid() && coversAddress(k.name, shared) {
@@ -119,7 +125,6 @@ func taggedAddress(key string) bool {
 	return strings.Contains(domain, ":") && strings.Trim(literal, "0123456789abcdef:.") != ""
 }
 
-// found answers from the table.
 func (a *Access) found(ctx context.Context, table *access.Table, k *tableKey) Answer {
 	value, line, ok := table.Lookup(k.name)
 	return a.answer(ctx, table, k, k.name, value, line, ok)
@@ -161,7 +166,7 @@ func refusalLine(ctx context.Context, k *tableKey, key, value string) door.Line 
 		}
 	}
 	tag, rest, tagged := strings.Cut(access.Fold(key), ":")
-	client, asked := rest, memoryOf(ctx).asked()
+	client, asked := rest, memoryOf(ctx).question
 	if !tagged {
 		client = key
 	}
@@ -185,7 +190,6 @@ func refusalLine(ctx context.Context, k *tableKey, key, value string) door.Line 
 	return line
 }
 
-// within reports whether an address is what a key is about, or a part of it.
 func within(key, address string) bool {
 	return strings.Contains(access.Fold(address), access.Fold(key))
 }
@@ -240,7 +244,6 @@ func refuses(key, value string) bool {
 	return v.Outranks() && v.Kind != access.KindFriend && v.Kind != access.KindHater
 }
 
-// lookupClient answers a key that is about a client's whole address.
 func (a *Access) lookupClient(ctx context.Context, now *door.Snapshot, k *tableKey, addr netip.Addr) Answer {
 	table := now.Policy.Access
 	if now.Policy.GrantsRelayOnly && now.Policy.RefusesAddress(access.ClientKey(k.name)) {
@@ -256,7 +259,7 @@ func (a *Access) lookupClient(ctx context.Context, now *door.Snapshot, k *tableK
 		a.granted.Add(1)
 		return Answer{OK, value}
 	case policy.GrantTemporary:
-		return Answer{Temp, "whether the client holds a relay grant cannot be asked for now"}
+		return grantUnknown
 	}
 	return a.found(ctx, table, k)
 }
@@ -293,7 +296,6 @@ func coversAddress(key string, addr netip.Addr) bool {
 	})
 }
 
-// clientOf is the address in a key that asks about a client.
 func clientOf(key string) (netip.Addr, bool) {
 	text := access.ClientKey(key)
 	if text == "" {

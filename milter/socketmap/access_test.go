@@ -203,14 +203,14 @@ func TestGrantsThatAreUsedAreCounted(t *testing.T) {
 	for _, key := range []string{"connect:ipv6:2001:db8:0:0:0:0:0:8", "connect:203.0.113.9", "from:a@b.example"} {
 		a.Lookup(t.Context(), key)
 	}
-	if n := a.Granted(); n != 1 {
+	if n := a.granted.Load(); n != 1 {
 		t.Errorf("%d look-ups answered by a grant, expected 1", n)
 	}
 }
 
 func TestPasswordsAreNotLogged(t *testing.T) {
 	const text = "AuthInfo:smart.example\t\"U:user\" \"P:TopSecretPw\" \"M:PLAIN\"\nConnect:203.0.113.5\tREJECT\n"
-	ts := serve(t, Config{Maps: map[string]Map{"access": NewAccess(always(&policy.Policy{Access: table(t, text)}, nil), nil)}})
+	ts := serve(t, Config{Maps: map[string]Map{"access": NewAccess(always(&policy.Policy{Access: table(t, text)}, nil), nil).Lookup}})
 	c := dial(t, ts.addr)
 	c.ask("access AuthInfo:smart.example", `OK "U:user" "P:TopSecretPw" "M:PLAIN"`)
 	c.ask("access connect:203.0.113.5", "OK REJECT")
@@ -247,7 +247,7 @@ func TestAShortenedKeyIsNoClient(t *testing.T) {
 		{"a longer one after its beginning", []string{"connect:ipv6:2001:db8::1", "connect:ipv6:2001:db8::1:8"}, "OK RELAY"},
 	} {
 		p := &policy.Policy{Access: table(t, text)}
-		server := serve(t, Config{Maps: map[string]Map{"access": NewAccess(always(p, grants), nil)}})
+		server := serve(t, Config{Maps: map[string]Map{"access": NewAccess(always(p, grants), nil).Lookup}})
 		client := dial(t, server.addr)
 		for i, key := range c.keys {
 			client.send(netstring("access " + key))

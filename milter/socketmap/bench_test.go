@@ -21,7 +21,7 @@ func benchmarkServer(b *testing.B) *testServer {
 		fmt.Fprintf(&text, "Connect:100.%d.%d.%d\tREJECT\n", 64+i>>16, i>>8&255, i&255)
 	}
 	access := NewAccess(always(&policy.Policy{Access: table(b, text.String())}, &grantTable{}), nil)
-	return serve(b, Config{Maps: map[string]Map{"access": access}, Logger: slog.New(slog.DiscardHandler)})
+	return serve(b, Config{Maps: map[string]Map{"access": access.Lookup}, Logger: slog.New(slog.DiscardHandler)})
 }
 
 var benchmarkRequests = [...]string{
@@ -101,9 +101,9 @@ func dialBenchmark(b *testing.B, addr string) net.Conn {
 
 // BenchmarkReceived is the received map by itself, without a socket.
 func BenchmarkReceived(b *testing.B) {
-	r := NewReceived(always(scrubbing(b, policy.Scrub{Authenticated: true, Relayed: true}), nil))
+	r := Received(always(scrubbing(b, policy.Scrub{Authenticated: true, Relayed: true}), nil))
 	b.ReportAllocs()
 	for b.Loop() {
-		r.Lookup(b.Context(), "203.0.113.1/587///OK/esmtp/mx.example/x@other.example")
+		r(b.Context(), "203.0.113.1/587///OK/esmtp/mx.example/x@other.example")
 	}
 }

@@ -1,34 +1,37 @@
 package socketmap
 
 import (
+	"bufio"
+	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
-	"os"
+	"strings"
 	"sync"
 	"time"
 
 	"milterd/milter/door"
+	"milterd/policy/access"
 )
 
 const (
-	// firstBuffer holds the usual request several times over.
-	firstBuffer = 256
+	// readAhead is what is read at a time: the usual request several times over.
+	readAhead = 256
 	// maxPending is how much of answers to pipelined requests is kept before it
 	// is sent.
 	maxPending = 4096
 )
 
-// conn is one connection from an MTA. All but endBy belongs to its goroutine.
+// conn is one connection from an MTA. All but last belongs to its goroutine.
 type conn struct {
 	server *Server
 	raw    net.Conn
 
-	in         []byte // read from the socket: in[start:end]
-	start, end int
-	out        []byte // answers that are not sent yet
+	in  *bufio.Reader // reads from conn
+	out []byte        // answers that are not sent yet
+	// within is how long the client has from the next read on; 0: no longer than it had.
+	within time.Duration
 	// seen: the server has been told of the client.
 	seen   bool
 	memory memory
@@ -38,18 +41,16 @@ type conn struct {
 	last time.Time
 }
 
-func newConn(s *Server, raw net.Conn) *conn {
-	return &conn{server: s, raw: raw}
-}
-
-// serve answers request after request until the connection ends.
 func (c *conn) serve() {
 	defer c.server.remove(c)
 	defer c.raw.Close()
+	c.in = bufio.NewReaderSize(c, readAhead)
 	ctx := withMemory(c.server.ctx, &c.memory)
+	var r request
 	for {
-		r, err := c.next()
-		if err != nil {
+		if err := c.next(&r); err != nil {
+			// What was asked before it is answered; if that fails, so did the reading.
+			_ = c.flush()
 			c.ended(err)
 			return
 		}
@@ -65,6 +66,30 @@ func (c *conn) serve() {
 			return
 		}
 	}
+}
+
+func (c *conn) next(r *request) error {
+	c.within = c.server.config.IdleTimeout
+	if _, err := c.in.Peek(1); err != nil {
+		return err
+	}
+	c.within = c.server.config.TransferTimeout
+	return r.read(c.in)
+}
+
+// Read reads from the socket. Before it waits for the client, it sends the answers that the
+// client may be waiting for.
+func (c *conn) Read(p []byte) (int, error) {
+	if err := c.flush(); err != nil {
+		return 0, err
+	}
+	if c.within > 0 {
+		if err := c.readBy(time.Now().Add(c.within)); err != nil {
+			return 0, err
+		}
+		c.within = 0
+	}
+	return c.raw.Read(p)
 }
 
 // see tells the server of the client once its address is asked for. sendmail makes a
@@ -91,42 +116,8 @@ func whoseKey(key string) netip.Addr {
 	return k.client
 }
 
-// next returns the next request. Before it waits for the client, it sends the
-// answers that the client may be waiting for.
-func (c *conn) next() (request, error) {
-	begun := false
-	for {
-		r, n, parseErr := parseRequest(c.in[c.start:c.end])
-		if n > 0 {
-			c.start += n
-			return r, nil
-		}
-		if err := c.flush(); err != nil {
-			return request{}, err
-		}
-		if parseErr != nil {
-			return request{}, parseErr
-		}
-		if have := c.end - c.start; have == 0 {
-			c.start, c.end = 0, 0
-			if err := c.readBy(c.server.config.IdleTimeout); err != nil {
-				return request{}, err
-			}
-		} else if !begun {
-			begun = true
-			if err := c.readBy(c.server.config.TransferTimeout); err != nil {
-				return request{}, err
-			}
-		}
-		if err := c.fill(); err != nil {
-			return request{}, err
-		}
-	}
-}
-
-// readBy sets the time within which the client has to send something.
-func (c *conn) readBy(within time.Duration) error {
-	deadline := time.Now().Add(within)
+// readBy sets when the client has to have sent something.
+func (c *conn) readBy(deadline time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.last.IsZero() && c.last.Before(deadline) {
@@ -144,36 +135,6 @@ func (c *conn) endBy(last time.Time) {
 	_ = c.raw.SetReadDeadline(last)
 }
 
-// fill reads once from the socket. The buffer grows as data arrives, never by
-// what a length promises.
-func (c *conn) fill() error {
-	if c.start > 0 {
-		c.end = copy(c.in, c.in[c.start:c.end])
-		c.start = 0
-	}
-	if c.end == len(c.in) {
-		grown := make([]byte, min(max(firstBuffer, 2*len(c.in)), maxRequest+maxAround))
-		copy(grown, c.in)
-		c.in = grown
-	}
-	n, err := c.raw.Read(c.in[c.end:])
-	c.end += n
-	switch {
-	case n > 0:
-		return nil
-	case err == nil:
-		return io.ErrNoProgress
-	case c.end == 0:
-		return err
-	case errors.Is(err, io.EOF):
-		return malformedError(fmt.Sprintf("ends after %d octets", c.end))
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return malformedError(fmt.Sprintf("stops after %d octets", c.end))
-	}
-	return err
-}
-
-// flush sends the answers that are there.
 func (c *conn) flush() error {
 	if len(c.out) == 0 {
 		return nil
@@ -190,11 +151,52 @@ func (c *conn) flush() error {
 func (c *conn) ended(err error) {
 	s := c.server
 	if malformed := malformedError(""); errors.As(err, &malformed) {
-		s.counter.Malformed.Add(1)
-		s.notes.warn(s.logger, noteMalformed, "map connection closed", "error", err, "peer", door.PeerName(c.raw))
+		s.Counters.Malformed.Add(1)
+		s.malformed.warn(s.logger, "map connection closed", "error", err, "peer", door.PeerName(c.raw))
 		return
 	}
 	if !errors.Is(err, io.EOF) {
 		s.logger.Debug("map connection ended", "error", err, "peer", door.PeerName(c.raw))
 	}
+}
+
+// memory is what a connection remembers of its look-ups. sendmail has a process, and so a
+// connection, for each of its clients.
+type memory struct {
+	// previous is the key that was asked for before.
+	previous string
+	// question is the last one about a recipient, nil before it.
+	question *question
+}
+
+type memoryKey struct{}
+
+func withMemory(ctx context.Context, m *memory) context.Context {
+	return context.WithValue(ctx, memoryKey{}, m)
+}
+
+// memoryOf is the memory of the connection that a look-up came on; one that came on none
+// has an empty one.
+func memoryOf(ctx context.Context) *memory {
+	if m, ok := ctx.Value(memoryKey{}).(*memory); ok {
+		return m
+	}
+	return new(memory)
+}
+
+// shortened reports whether sendmail has made a key of the one before by taking the
+// last part of an IPv6 address away (ruleset A). With UseCompressedIPv6Addresses the
+// rest can read as another address: IPv6:2001:db8::1:8 becomes IPv6:2001:db8::1,
+// which is no client's.
+func shortened(ctx context.Context, key string) bool {
+	previous := memoryOf(ctx).previous
+	return strings.Contains(previous, "::") && strings.HasPrefix(addressIn(previous), addressIn(key)+":")
+}
+
+func addressIn(key string) string {
+	key = access.Fold(key)
+	if i := strings.Index(key, "ipv6:"); i >= 0 {
+		return key[i:]
+	}
+	return key
 }

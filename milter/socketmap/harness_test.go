@@ -22,7 +22,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // echo is a map that finds every key, as itself.
-var echo = MapFunc(func(_ context.Context, key string) Answer { return Answer{OK, key} })
+var echo = Map(func(_ context.Context, key string) Answer { return Answer{OK, key} })
 
 // testServer is a server on a unix socket, stopped at the end of the test.
 type testServer struct {

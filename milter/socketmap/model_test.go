@@ -82,14 +82,14 @@ func TestAnyConversation(t *testing.T) {
 	asked := make(map[string]int)
 	ts := serve(t, Config{TransferTimeout: testkit.Patience, Maps: map[string]Map{
 		"echo":  echo,
-		"panic": MapFunc(func(_ context.Context, key string) Answer { panic(key) }),
-		"grant": MapFunc(func(_ context.Context, key string) Answer {
+		"panic": Map(func(_ context.Context, key string) Answer { panic(key) }),
+		"grant": Map(func(_ context.Context, key string) Answer {
 			mu.Lock()
 			defer mu.Unlock()
 			asked[key]++
 			return Answer{OK, "RELAY " + key}
 		}),
-		"generation": MapFunc(func(context.Context, string) Answer { return Answer{OK, fmt.Sprint("generation ", generation.Load())} }),
+		"generation": Map(func(context.Context, string) Answer { return Answer{OK, fmt.Sprint("generation ", generation.Load())} }),
 	}})
 	rapid.Check(t, func(rt *rapid.T) {
 		var running sync.WaitGroup
@@ -119,7 +119,7 @@ func TestAnyConversation(t *testing.T) {
 		}
 		clear(asked)
 	})
-	testkit.Eventually(t, "connections end", func() bool { return ts.Stats().Active == 0 })
+	testkit.Eventually(t, "connections end", func() bool { return ts.active() == 0 })
 }
 
 // converse is one connection: everything is sent, in pieces, and then no more.

@@ -15,31 +15,6 @@ import (
 // characters in addresses and HELO names, and writes \377 before one in a macro.
 const separator = "\x9b"
 
-// The fields of a question, in their order; the package comment says what they are.
-const (
-	fieldVersion = iota
-	fieldQueueID
-	fieldAddr
-	fieldResolve
-	fieldDaemonPort
-	fieldDaemonName
-	fieldAuthType
-	fieldAuthen
-	fieldTLSVersion
-	fieldVerify
-	fieldMailer
-	fieldHost
-	fieldName
-	fieldPTR
-	fieldIssuer
-	fieldSubject
-	fieldHelo
-	fieldSender
-	fieldRecipient
-	fieldEnd
-	fieldCount
-)
-
 // The first and the last field. A sendmail.cf that was made with an older milterd.m4 asks
 // in the version before.
 const (
@@ -52,7 +27,6 @@ const (
 // a longer one has no end.
 const maxQuestion = 1023
 
-// question is what sendmail says about one recipient.
 type question struct {
 	version   string
 	queueID   string
@@ -78,68 +52,71 @@ func parseQuestion(key string) (q question, err error) {
 	if len(key) > maxQuestion {
 		return q, errors.New("the question is too long")
 	}
+	// The package comment says what the fields are.
+	var addr, resolve, port, sender, recipient, end string
+	var tls policy.TLS
+	fields := [...]*string{
+		&q.version, &q.queueID, &addr, &resolve, &port, &q.client.DaemonName, &q.auth.Type, &q.auth.Authen,
+		&tls.Version, &tls.Verify, &q.recipient.Mailer, &q.recipient.Host, &q.client.Name, &q.client.PTR,
+		&tls.CertIssuer, &tls.CertSubject, &q.helo, &sender, &recipient, &end,
+	}
 	f := strings.Split(key, separator)
 	switch {
-	case f[fieldVersion] != questionVersion && f[fieldVersion] != questionVersion1:
-		return q, errors.New("the question is not one that this version knows")
+	case f[0] != questionVersion && f[0] != questionVersion1:
+		return question{}, errors.New("the question is not one that this version knows")
 	case f[len(f)-1] != questionEnd:
-		return q, errors.New("the question was cut off")
-	case len(f) != fieldCount:
-		return q, errors.New("the question has " + strconv.Itoa(len(f)) + " fields, expected " + strconv.Itoa(fieldCount))
+		return question{}, errors.New("the question was cut off")
+	case len(f) != len(fields):
+		return question{}, errors.New("the question has " + strconv.Itoa(len(f)) + " fields, expected " + strconv.Itoa(len(fields)))
 	case strings.ContainsFunc(key, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }):
-		return q, errors.New("the question holds a control character")
+		return question{}, errors.New("the question holds a control character")
 	}
-	if q.client, err = clientOfQuestion(f); err != nil {
+	for i, to := range fields {
+		*to = f[i]
+	}
+	if err := knowClient(&q.client, addr, resolve, port); err != nil {
 		return question{}, err
 	}
-	q.version, q.queueID, q.helo = f[fieldVersion], f[fieldQueueID], f[fieldHelo]
-	if version := f[fieldTLSVersion]; version != "" {
-		q.tls = policy.TLS{Version: version, Verify: f[fieldVerify], CertIssuer: f[fieldIssuer], CertSubject: f[fieldSubject]}
+	if tls.Version != "" {
+		q.tls = tls
 	}
-	q.auth = policy.Auth{Type: f[fieldAuthType], Authen: f[fieldAuthen]}
-	q.mail = policy.Mail{From: bare(f[fieldSender])}
-	q.recipient = policy.Recipient{To: bare(f[fieldRecipient]), Mailer: f[fieldMailer], Host: f[fieldHost]}
+	q.mail.From, q.recipient.To = bare(sender), bare(recipient)
 	return q, nil
 }
 
 // whoseQuestion is the message and the client that a question is about, as far as it says.
 // They stand at its beginning, and no client can choose them.
 func whoseQuestion(key string) (queueID string, client netip.Addr) {
-	f := strings.SplitN(key, separator, fieldAddr+2)
-	if len(f) < fieldAddr+2 {
+	f := strings.SplitN(key, separator, 4) // behind the version
+	if len(f) < 4 {
 		return "", netip.Addr{}
 	}
-	client, _ = access.ParseAddr(f[fieldAddr])
-	return shown(f[fieldQueueID]), client
+	client, _ = access.ParseAddr(f[2])
+	return shown(f[1]), client
 }
 
-// clientOfQuestion reads what is known of the connection. A local submission has the
-// address 0; it may relay, so nothing else is taken for one.
-func clientOfQuestion(f []string) (c policy.Connection, err error) {
-	if f[fieldAddr] != "0" {
+// knowClient reads what is known of the connection. A local submission has the address 0; it
+// may relay, so nothing else is taken for one.
+func knowClient(c *policy.Connection, addr, resolve, port string) error {
+	if addr != "0" {
 		var ok bool
-		if c.Addr, ok = access.ParseAddr(f[fieldAddr]); !ok {
-			return c, errors.New("the question does not say who the client is")
+		if c.Addr, ok = access.ParseAddr(addr); !ok {
+			return errors.New("the question does not say who the client is")
 		}
 	}
-	switch r := policy.Resolve(f[fieldResolve]); r {
-	case "", policy.ResolveOK, policy.ResolveFail, policy.ResolveForged, policy.ResolveTemp:
-		c.Resolve = r
-	default:
-		return c, errors.New("the question says of the client's name what is not known")
+	if c.Resolve = policy.Resolve(resolve); resolve != "" && !c.Resolve.Known() {
+		return errors.New("the question says of the client's name what is not known")
 	}
-	if port := f[fieldDaemonPort]; port != "" {
+	if port != "" {
 		n, err := strconv.ParseUint(port, 10, 16)
 		if err != nil {
-			return c, errors.New("the question names a port that is no number")
+			return errors.New("the question names a port that is no number")
 		}
 		c.DaemonPort = uint16(n)
 	}
-	c.DaemonName, c.Name, c.PTR = f[fieldDaemonName], f[fieldName], f[fieldPTR]
-	return c, nil
+	return nil
 }
 
-// bare is an address without the angle brackets around it.
 func bare(address string) string {
 	if inner, ok := strings.CutPrefix(address, "<"); ok {
 		if inner, ok = strings.CutSuffix(inner, ">"); ok {

@@ -29,7 +29,7 @@ type Rcpt struct {
 	// of the log is.
 	Noted func(*door.Line)
 	// NewEvaluator begins the evaluation of a question about a message, which the MTA
-	// calls id. If it is nil the policy judges.
+	// calls id. Default: the policy's own NewSession.
 	NewEvaluator func(id string, p *policy.Policy, c policy.Connection, answers policy.Answers) policy.Evaluator
 
 	current  func() door.Snapshot
@@ -40,12 +40,12 @@ type Rcpt struct {
 
 // NewRcpt makes the map. current is asked at each question; logger may be nil.
 func NewRcpt(current func() door.Snapshot, logger *slog.Logger) *Rcpt {
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
-	}
-	r := &Rcpt{current: current, logger: logger, verdicts: prometheus.NewCounterVec(prometheus.CounterOpts{
+	r := &Rcpt{current: current, logger: cmp.Or(logger, slog.New(slog.DiscardHandler)), verdicts: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "milterd_map_verdicts_total", Help: "Answers to the question that sendmail asks about each recipient, by the check that decided (none: all passed).",
 	}, []string{"check", "action"})}
+	r.NewEvaluator = func(_ string, p *policy.Policy, c policy.Connection, answers policy.Answers) policy.Evaluator {
+		return p.NewSession(c, answers)
+	}
 	// The usual one is on the page from the start.
 	r.verdicts.WithLabelValues("none", string(policy.ActionAccept))
 	return r
@@ -62,7 +62,7 @@ func (r *Rcpt) Lookup(ctx context.Context, key string) Answer {
 		r.noteUnread(key, err)
 		return Answer{Temp, err.Error()}
 	}
-	remember(ctx, &q)
+	memoryOf(ctx).question = &q
 	shared := now.NAT.Shared()
 	q.client.Shared = shared.IsValid() && shared == q.client.Addr.Unmap()
 	now.Limits = door.OnlyRefused(now.Limits)
@@ -70,7 +70,7 @@ func (r *Rcpt) Lookup(ctx context.Context, key string) Answer {
 	answers := now.Answers(ctx, q.client, func(value any) {
 		r.panics.Log(r.logger, "look-up panicked", value, "client", client)
 	})
-	evaluator := r.begin(q.queueID, now.Policy, q.client, answers)
+	evaluator := r.NewEvaluator(q.queueID, now.Policy, q.client, answers)
 	defer evaluator.Close()
 	if !r.logger.Enabled(ctx, slog.LevelDebug) {
 		evaluator.LeaveOutTraces()
@@ -78,15 +78,8 @@ func (r *Rcpt) Lookup(ctx context.Context, key string) Answer {
 	verdict, visibility := judge(evaluator, &q)
 	answer := answerTo(&verdict, visibility, q.version)
 	r.note(&q, &verdict, answer)
-	r.logTrace(&q, &verdict)
+	door.LogTrace(ctx, r.logger, "map", q.queueID, &q.client, &verdict)
 	return answer
-}
-
-func (r *Rcpt) begin(id string, p *policy.Policy, c policy.Connection, answers policy.Answers) policy.Evaluator {
-	if r.NewEvaluator == nil {
-		return p.NewSession(c, answers)
-	}
-	return r.NewEvaluator(id, p, c, answers)
 }
 
 // judge takes an evaluator through the dialogue up to the recipient. A message that is
@@ -121,7 +114,6 @@ func (r *Rcpt) note(q *question, v *policy.Verdict, given Answer) {
 	}
 }
 
-// noteUnread counts and logs a question that cannot be read.
 func (r *Rcpt) noteUnread(key string, err error) {
 	line := door.Line{Door: "map", Action: policy.ActionTempfail, Stage: policy.StageRcpt, Reason: err.Error()}
 	line.Queue, line.Client.Addr = whoseQuestion(key)
@@ -129,23 +121,10 @@ func (r *Rcpt) noteUnread(key string, err error) {
 	r.tell(&line)
 }
 
-// tell logs a refusal.
 func (r *Rcpt) tell(line *door.Line) {
 	line.Log(context.Background(), r.logger)
 	if r.Noted != nil {
 		r.Noted(line)
-	}
-}
-
-// logTrace writes a verdict and how it came about, at level debug.
-func (r *Rcpt) logTrace(q *question, v *policy.Verdict) {
-	if !r.logger.Enabled(context.Background(), slog.LevelDebug) {
-		return
-	}
-	log := r.logger.With("door", "map", "queue", q.queueID, "client", door.ClientText(q.client.Addr), "daemon_port", q.client.DaemonPort, "stage", string(v.Stage))
-	log.Debug(v.String(), "action", string(v.Action))
-	for _, step := range v.Trace {
-		log.Debug("trace: "+step.String(), "arg", printable.Text(v.Arg))
 	}
 }
 
@@ -158,7 +137,7 @@ func answerTo(v *policy.Verdict, visibility policy.Visibility, version string) A
 	switch v.Action {
 	case policy.ActionAccept, policy.ActionQuarantine:
 		if visibility == policy.VisibilityUnknown {
-			return Answer{Temp, "whether the client holds a relay grant cannot be asked for now"}
+			return grantUnknown
 		}
 	}
 	switch v.Action {

@@ -13,6 +13,31 @@ import (
 	"milterd/policy"
 )
 
+// The fields of a question, in their order; the package comment says what they are.
+const (
+	fieldVersion = iota
+	fieldQueueID
+	fieldAddr
+	fieldResolve
+	fieldDaemonPort
+	fieldDaemonName
+	fieldAuthType
+	fieldAuthen
+	fieldTLSVersion
+	fieldVerify
+	fieldMailer
+	fieldHost
+	fieldName
+	fieldPTR
+	fieldIssuer
+	fieldSubject
+	fieldHelo
+	fieldSender
+	fieldRecipient
+	fieldEnd
+	fieldCount
+)
+
 // ask makes the key of a question: what is not given is that of a stranger who writes to
 // somebody else's domain.
 func ask(changes map[int]string) string {
@@ -133,7 +158,7 @@ func TestTheTableNamesTheMessageThatItRefuses(t *testing.T) {
 	p := asked(t)
 	p.Shadow = true
 	current := always(p, nil)
-	ts := serve(t, Config{Maps: map[string]Map{"milterd": NewRcpt(current, log.Logger()), "access": NewAccess(current, log.Logger())}})
+	ts := serve(t, Config{Maps: map[string]Map{"milterd": NewRcpt(current, log.Logger()).Lookup, "access": NewAccess(current, log.Logger()).Lookup}})
 	c := dial(t, ts.addr)
 	for _, to := range []string{"x@other.example", "y@other.example"} {
 		c.ask("milterd "+ask(map[int]string{fieldAddr: "192.0.2.66", fieldRecipient: "<" + to + ">"}), "OK SHOW NONE")

@@ -10,7 +10,7 @@ import (
 	"milterd/policy/access"
 )
 
-// Received says whether the Received: field that this sendmail adds is to show the
+// Received is a map that says whether the Received: field that this sendmail adds is to show the
 // client: OK SCRUB if it is not, else NOTFOUND. A filter cannot see to that, as
 // it never gets to see this field.
 //
@@ -32,31 +32,26 @@ import (
 // A field that is not what it should be counts as unknown, and decides nothing; a
 // hostile recipient must not stop the mail of a client. Without an address there is
 // no client to hide, and the answer is NOTFOUND: mail of unknown origin keeps what it
-// says of it.
-type Received struct{ current func() door.Snapshot }
-
-// NewReceived makes the map. current is asked at each look-up.
-func NewReceived(current func() door.Snapshot) *Received {
-	return &Received{current: current}
-}
-
-// Lookup answers one key.
-func (r *Received) Lookup(ctx context.Context, key string) Answer {
-	now := r.current()
-	if now.Policy == nil {
-		return notLoaded
+// says of it. current is asked at each look-up.
+func Received(current func() door.Snapshot) Map {
+	return func(ctx context.Context, key string) Answer {
+		now := current()
+		if now.Policy == nil {
+			return notLoaded
+		}
+		f, ok := parseReceived(key)
+		if !ok {
+			return Answer{Status: NotFound}
+		}
+		now.Lookups, now.Limits = nil, nil
+		switch now.Policy.Visibility(f.client, f.auth, f.recipient, now.Answers(ctx, f.client, nil)) {
+		case policy.ClientHidden:
+			return Answer{OK, "SCRUB"}
+		case policy.ClientShown:
+			return Answer{Status: NotFound}
+		}
+		return grantUnknown
 	}
-	f, ok := parseReceived(key)
-	if !ok {
-		return Answer{Status: NotFound}
-	}
-	switch now.Policy.Visibility(f.client, f.auth, f.recipient, now.WithGrant(ctx, f.client.Addr, policy.NoAnswers{})) {
-	case policy.ClientHidden:
-		return Answer{OK, "SCRUB"}
-	case policy.ClientShown:
-		return Answer{Status: NotFound}
-	}
-	return Answer{Temp, "whether the client holds a relay grant cannot be asked for now"}
 }
 
 // facts are what sendmail says about a client and a recipient; what it does not say is
@@ -82,8 +77,7 @@ func parseReceived(key string) (f facts, ok bool) {
 		f.client.DaemonPort = uint16(port)
 	}
 	f.client.DaemonName, f.auth.Type = fields[2], fields[3]
-	switch resolve := policy.Resolve(strings.ToUpper(fields[4])); resolve {
-	case policy.ResolveOK, policy.ResolveFail, policy.ResolveForged, policy.ResolveTemp:
+	if resolve := policy.Resolve(strings.ToUpper(fields[4])); resolve.Known() {
 		f.client.Resolve = resolve
 	}
 	f.client.Name = fields[6]

@@ -93,8 +93,8 @@ func TestWhoseReceivedFieldIsScrubbed(t *testing.T) {
 		{"a hostile name", authenticated, "203.0.113.1/587//PLAIN/OK/esmtp/\x00\xff/x@other.example", scrub},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := NewReceived(always(scrubbing(t, tt.rule), grants))
-			if diff := cmp.Diff(tt.want, r.Lookup(t.Context(), tt.key)); diff != "" {
+			r := Received(always(scrubbing(t, tt.rule), grants))
+			if diff := cmp.Diff(tt.want, r(t.Context(), tt.key)); diff != "" {
 				t.Errorf("answer (-want +got):\n%s", diff)
 			}
 		})
@@ -103,11 +103,11 @@ func TestWhoseReceivedFieldIsScrubbed(t *testing.T) {
 
 func TestTheReceivedMapUsesWhatIsInForce(t *testing.T) {
 	var now door.Snapshot
-	r := NewReceived(func() door.Snapshot { return now })
+	r := Received(func() door.Snapshot { return now })
 	check := func(when string, want Answer) {
 		t.Helper()
 		for range 2 {
-			if diff := cmp.Diff(want, r.Lookup(t.Context(), "203.0.113.1/587//PLAIN")); diff != "" {
+			if diff := cmp.Diff(want, r(t.Context(), "203.0.113.1/587//PLAIN")); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", when, diff)
 			}
 		}
@@ -168,14 +168,14 @@ func FuzzReceivedKey(f *testing.F) {
 		f.Add("192.0.2.7/25///FAIL/esmtp/[192.0.2.7]/", seed)
 		f.Add(seed, "")
 	}
-	authenticated := NewReceived(always(scrubbing(f, policy.Scrub{Authenticated: true}), nil))
-	relayed := NewReceived(always(scrubbing(f, policy.Scrub{Relayed: true}), nil))
+	authenticated := Received(always(scrubbing(f, policy.Scrub{Authenticated: true}), nil))
+	relayed := Received(always(scrubbing(f, policy.Scrub{Relayed: true}), nil))
 	f.Fuzz(func(t *testing.T, client, rcpt string) {
 		if len(client)+len(rcpt) > maxRequest {
 			return
 		}
-		for _, r := range []*Received{authenticated, relayed} {
-			if a := r.Lookup(t.Context(), client+rcpt); a != (Answer{OK, "SCRUB"}) && a != (Answer{Status: NotFound}) {
+		for _, r := range []Map{authenticated, relayed} {
+			if a := r(t.Context(), client+rcpt); a != (Answer{OK, "SCRUB"}) && a != (Answer{Status: NotFound}) {
 				t.Fatalf("answer %v", a)
 			}
 		}

@@ -1,6 +1,7 @@
 package socketmap
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
 
 	"milterd/milter/door"
@@ -23,9 +25,8 @@ import (
 // DefaultMaxConnections is the connection limit if Config names none.
 const DefaultMaxConnections = 4096
 
-// DefaultIdleTimeout is how long a connection may be silent if Config does not
-// say: a little above the two hours that sendmail lets an SMTP client be
-// silent. A connection that is closed earlier costs its sendmail process a look-up.
+// DefaultIdleTimeout is how long a connection may be silent if Config does not say; see
+// Connections in the package comment.
 const DefaultIdleTimeout = 7210 * time.Second
 
 // Config is what a Server needs. Maps is required.
@@ -53,64 +54,77 @@ type Config struct {
 
 // Server answers MTAs. Its methods are safe for concurrent use.
 type Server struct {
-	config  Config
-	logger  *slog.Logger
-	counter door.Counters
-	panics  door.PanicLog
+	config Config
+	logger *slog.Logger
+	// Counters and Lookups, of all look-ups that were answered, are read while it serves.
+	Counters door.Counters
+	Lookups  atomic.Uint64
+	lookups  *prometheus.CounterVec
+	panics   door.PanicLog
+	// unknown is what answers for all maps that there are not.
 	maps    map[string]*servedMap
-	unknown mapCounters
-	// unknownAnswer is given for a map that there is not.
-	unknownAnswer Answer
-	notes         *notes
+	unknown *servedMap
+	// What a client can provoke is noted once in a while.
+	refused, malformed, unknownName, unusable note
 
 	// ctx is that of the look-ups.
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	mu        sync.Mutex
-	conns     map[*conn]struct{}
-	listeners map[*door.Listener]struct{}
-	closing   bool
-	running   sync.WaitGroup // the connections, and the calls of Serve
+	// closing ends when Shutdown begins.
+	closing context.Context
+	close   context.CancelFunc
+
+	mu      sync.Mutex // also held when closing ends
+	conns   map[*conn]struct{}
+	running sync.WaitGroup // the connections, and the calls of Serve
 }
 
-// servedMap is a map and its counters.
+// servedMap is a map, and how often it gave each status.
 type servedMap struct {
-	Map
-	counter mapCounters
+	lookUp   Map
+	statuses map[Status]prometheus.Counter
+}
+
+func (s *Server) newServedMap(name string, m Map) *servedMap {
+	served := &servedMap{m, make(map[Status]prometheus.Counter)}
+	for _, status := range []Status{OK, NotFound, Temp} {
+		served.statuses[status] = s.lookups.WithLabelValues(name, string(status))
+	}
+	return served
+}
+
+func (s *Server) count(m *servedMap, status Status) {
+	s.Lookups.Add(1)
+	m.statuses[status].Inc()
 }
 
 // NewServer makes a server that listens nowhere yet.
 func NewServer(config Config) *Server {
-	if config.Logger == nil {
-		config.Logger = slog.New(slog.DiscardHandler)
-	}
-	if config.MaxConnections <= 0 {
-		config.MaxConnections = DefaultMaxConnections
-	}
-	if config.IdleTimeout <= 0 {
-		config.IdleTimeout = DefaultIdleTimeout
-	}
-	if config.TransferTimeout <= 0 {
-		config.TransferTimeout = 10 * time.Second
-	}
-	if config.IdleGrace <= 0 {
-		config.IdleGrace = 100 * time.Millisecond
-	}
+	config.Logger = cmp.Or(config.Logger, slog.New(slog.DiscardHandler))
+	config.MaxConnections = cmp.Or(config.MaxConnections, DefaultMaxConnections)
+	config.IdleTimeout = cmp.Or(config.IdleTimeout, DefaultIdleTimeout)
+	config.TransferTimeout = cmp.Or(config.TransferTimeout, 10*time.Second)
+	config.IdleGrace = cmp.Or(config.IdleGrace, 100*time.Millisecond)
 	s := &Server{
-		config:    config,
-		logger:    config.Logger,
-		maps:      make(map[string]*servedMap, len(config.Maps)),
-		notes:     newNotes(noteInterval),
-		conns:     make(map[*conn]struct{}),
-		listeners: make(map[*door.Listener]struct{}),
+		config: config,
+		logger: config.Logger,
+		maps:   make(map[string]*servedMap, len(config.Maps)),
+		conns:  make(map[*conn]struct{}),
+		lookups: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "milterd_map_lookups_total", Help: "Look-ups of sendmail's rules, by map (unknown: one that there is not) and answer.",
+		}, []string{"map", "status"}),
+	}
+	for _, n := range []*note{&s.refused, &s.malformed, &s.unknownName, &s.unusable} {
+		n.Interval = noteInterval
 	}
 	for name, m := range config.Maps {
-		s.maps[name] = &servedMap{Map: m}
+		s.maps[name] = s.newServedMap(name, m)
 	}
 	names := strings.Join(slices.Sorted(maps.Keys(config.Maps)), ", ")
-	s.unknownAnswer = Answer{Temp, "no map of this name, there are: " + names}
+	s.unknown = s.newServedMap("unknown", func(context.Context, string) Answer { return Answer{Temp, "no map of this name, there are: " + names} })
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.closing, s.close = context.WithCancel(context.Background())
 	return s
 }
 
@@ -118,18 +132,19 @@ func NewServer(config Config) *Server {
 // closes ln. It can be called for several listeners at once.
 func (s *Server) Serve(ln net.Listener) error {
 	listener := door.NewListener(ln, func(err error, pause time.Duration) {
-		s.counter.AcceptErrors.Add(1)
+		s.Counters.AcceptErrors.Add(1)
 		s.logger.Warn("accept map connection, trying again", "error", err, "pause", pause)
 	})
 	defer listener.Close()
-	if !s.addListener(listener) {
+	if !s.begin() {
 		return nil
 	}
 	defer s.running.Done()
+	defer context.AfterFunc(s.closing, func() { listener.Close() })()
 	for {
 		raw, err := listener.Accept()
 		if err != nil {
-			if s.removeListener(listener) {
+			if s.closing.Err() != nil {
 				return nil
 			}
 			return fmt.Errorf("accept on %s: %w", ln.Addr(), err)
@@ -138,33 +153,27 @@ func (s *Server) Serve(ln net.Listener) error {
 	}
 }
 
-func (s *Server) addListener(ln *door.Listener) bool {
+// begin counts a call of Serve, unless there shall be none any more.
+func (s *Server) begin() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.closing {
-		s.listeners[ln] = struct{}{}
-		s.running.Add(1)
+	if s.closing.Err() != nil {
+		return false
 	}
-	return !s.closing
-}
-
-func (s *Server) removeListener(ln *door.Listener) (closing bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.listeners, ln)
-	return s.closing
+	s.running.Add(1)
+	return true
 }
 
 // admit begins to serve a connection, or closes it when there are too many. Closed
 // at once, sendmail answers its SMTP client 451 without delay.
 func (s *Server) admit(raw net.Conn) {
-	s.counter.Connections.Add(1)
-	c := newConn(s, raw)
+	s.Counters.Connections.Add(1)
+	c := &conn{server: s, raw: raw}
 	s.mu.Lock()
 	refused := len(s.conns) >= s.config.MaxConnections
 	if !refused {
 		s.conns[c] = struct{}{}
-		if s.closing {
+		if s.closing.Err() != nil {
 			// It was accepted just before; its client has asked, or is about to.
 			c.endBy(time.Now().Add(s.config.IdleGrace))
 		}
@@ -172,8 +181,8 @@ func (s *Server) admit(raw net.Conn) {
 	}
 	s.mu.Unlock()
 	if refused {
-		s.counter.Refused.Add(1)
-		s.notes.warn(s.logger, noteRefused, "map connection refused: too many connections", "limit", s.config.MaxConnections, "peer", door.PeerName(raw))
+		s.Counters.Refused.Add(1)
+		s.refused.warn(s.logger, "map connection refused: too many connections", "limit", s.config.MaxConnections, "peer", door.PeerName(raw))
 		raw.Close()
 	}
 }
@@ -182,6 +191,18 @@ func (s *Server) remove(c *conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
+}
+
+// Register has a registry read the server's counters.
+func (s *Server) Register(r prometheus.Registerer) {
+	s.Counters.Register(r, "map", s.active)
+	r.MustRegister(s.lookups)
+}
+
+func (s *Server) active() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
 }
 
 // Shutdown stops accepting, goes on answering for Config.IdleGrace, and then closes
@@ -193,10 +214,7 @@ func (s *Server) remove(c *conn) {
 func (s *Server) Shutdown(ctx context.Context) error {
 	last := time.Now().Add(s.config.IdleGrace)
 	s.mu.Lock()
-	s.closing = true
-	for ln := range s.listeners {
-		ln.Close()
-	}
+	s.close()
 	for c := range s.conns {
 		c.endBy(last)
 	}
@@ -213,12 +231,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	s.cancel()
 	s.mu.Lock()
 	for c := range s.conns {
 		c.raw.Close()
 	}
 	s.mu.Unlock()
+	// Only now, so that no look-up that it ends is answered.
+	s.cancel()
 	return fmt.Errorf("shut down the map server: %w", ctx.Err())
 }
 
@@ -226,16 +245,16 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) answer(ctx context.Context, name, key string) Answer {
 	m, ok := s.maps[name]
 	if !ok {
-		s.unknown.count(Temp)
-		s.notes.warn(s.logger, noteUnknown, "look-up in a map that does not exist", "map", shown(name))
-		return s.unknownAnswer
+		s.count(s.unknown, Temp)
+		s.unknownName.warn(s.logger, "look-up in a map that does not exist", "map", shown(name))
+		return s.unknown.lookUp(ctx, key)
 	}
-	a := s.lookup(ctx, m, name, key)
+	a := s.lookup(ctx, m.lookUp, name, key)
 	if problem := a.problem(); problem != "" {
-		s.notes.warn(s.logger, noteUnusable, "an answer cannot be given: "+problem, "map", name, "key", shown(key))
+		s.unusable.warn(s.logger, "an answer cannot be given: "+problem, "map", name, "key", shown(key))
 		a = Answer{Temp, "an answer that cannot be given"}
 	}
-	m.counter.count(a.Status)
+	s.count(m, a.Status)
 	if s.logger.Enabled(s.ctx, slog.LevelDebug) {
 		s.logger.Debug("map look-up", "map", name, "key", shown(key), "status", string(a.Status), "value", shown(access.Shown(key, a.Value)))
 	}
@@ -246,12 +265,12 @@ func (s *Server) answer(ctx context.Context, name, key string) Answer {
 func (s *Server) lookup(ctx context.Context, m Map, name, key string) (a Answer) {
 	defer func() {
 		if value := recover(); value != nil {
-			s.counter.Panics.Add(1)
+			s.Counters.Panics.Add(1)
 			s.panics.Log(s.logger, "map look-up panicked", value, "map", name, "key", shown(key))
 			a = Answer{Temp, "internal error"}
 		}
 	}()
-	return m.Lookup(ctx, key)
+	return m(ctx, key)
 }
 
 // maxLogged is how much of a name or key the log shows.
@@ -259,37 +278,20 @@ const maxLogged = 256
 
 func shown(text string) string { return printable.Short(text, maxLogged, "") }
 
-// The kinds of notes.
-const (
-	noteRefused = iota
-	noteMalformed
-	noteUnknown
-	noteUnusable
-	noteKinds
-)
-
 // noteInterval keeps a flood of bad requests from flooding the log.
 const noteInterval = 10 * time.Second
 
-// notes are warnings of which only one of a kind is logged in an interval.
-type notes [noteKinds]struct {
+// note is a warning that is logged once in an interval.
+type note struct {
 	rate.Sometimes
 	// count is how many there were since the last that was logged.
 	count atomic.Uint64
 }
 
-func newNotes(interval time.Duration) *notes {
-	n := new(notes)
-	for kind := range n {
-		n[kind].Interval = interval
-	}
-	return n
-}
-
-func (n *notes) warn(logger *slog.Logger, kind int, message string, attrs ...any) {
-	n[kind].count.Add(1)
-	n[kind].Do(func() {
-		if count := n[kind].count.Swap(0); count > 1 {
+func (n *note) warn(logger *slog.Logger, message string, attrs ...any) {
+	n.count.Add(1)
+	n.Do(func() {
+		if count := n.count.Swap(0); count > 1 {
 			attrs = append(attrs, "before", count-1)
 		}
 		logger.Warn(message, attrs...)

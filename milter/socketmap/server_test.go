@@ -14,12 +14,37 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	dto "github.com/prometheus/client_model/go"
 
 	"milterd/integration/testkit"
 )
 
 // given is a map that answers the same to every key.
-func given(a Answer) Map { return MapFunc(func(context.Context, string) Answer { return a }) }
+func given(a Answer) Map { return func(context.Context, string) Answer { return a } }
+
+// lookupKey tells the counted look-ups apart; map unknown stands for all that there are not.
+type lookupKey struct {
+	name   string
+	status Status
+}
+
+// lookups are the look-ups that a server has counted.
+func lookups(s *Server) map[lookupKey]uint64 {
+	counted := make(map[lookupKey]uint64)
+	add := func(name string, m *servedMap) {
+		for status, n := range m.statuses {
+			var metric dto.Metric
+			if err := n.Write(&metric); err == nil && metric.GetCounter().GetValue() > 0 {
+				counted[lookupKey{name, status}] = uint64(metric.GetCounter().GetValue())
+			}
+		}
+	}
+	add("unknown", s.unknown)
+	for name, m := range s.maps {
+		add(name, m)
+	}
+	return counted
+}
 
 func TestEachAnswerGoesOutAsTheProtocolHasIt(t *testing.T) {
 	ts := serve(t, Config{Maps: map[string]Map{
@@ -57,17 +82,11 @@ func TestEachAnswerGoesOutAsTheProtocolHasIt(t *testing.T) {
 			c.ask(tt.request, tt.want)
 		})
 	}
-	want := map[LookupKey]uint64{
+	want := map[lookupKey]uint64{
 		{"found", OK}: 1, {"empty", OK}: 1, {"missing", NotFound}: 1, {"later", Temp}: 1, {"echo", OK}: 2, {"long", OK}: 1,
-		{"too-long", Temp}: 1, {"nul", Temp}: 1, {"line", Temp}: 1, {"status", Temp}: 1, {"nothing", Temp}: 1, {"", Temp}: 2,
+		{"too-long", Temp}: 1, {"nul", Temp}: 1, {"line", Temp}: 1, {"status", Temp}: 1, {"nothing", Temp}: 1, {"unknown", Temp}: 2,
 	}
-	got := ts.Stats().Lookups
-	for k, n := range got {
-		if n == 0 {
-			delete(got, k)
-		}
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, lookups(ts.Server)); diff != "" {
 		t.Errorf("look-ups counted (-want +got):\n%s", diff)
 	}
 	log := ts.log.String()
@@ -135,7 +154,7 @@ func TestMalformedRequestsEndTheConnection(t *testing.T) {
 			}
 			c.expect("OK together")
 			c.expectClosed()
-			testkit.Eventually(t, "it is counted", func() bool { return ts.Stats().Malformed == 1 })
+			testkit.Eventually(t, "it is counted", func() bool { return ts.Counters.Malformed.Load() == 1 })
 			if log := ts.log.String(); !strings.Contains(log, "malformed request: "+tt.want) {
 				t.Errorf("the log does not say %q:\n%s", tt.want, log)
 			}
@@ -150,7 +169,7 @@ func TestAFloodOfMalformedRequestsDoesNotFloodTheLog(t *testing.T) {
 		c.send("x")
 		c.expectClosed()
 	}
-	testkit.Eventually(t, "all are counted", func() bool { return ts.Stats().Malformed == 50 })
+	testkit.Eventually(t, "all are counted", func() bool { return ts.Counters.Malformed.Load() == 50 })
 	if n := strings.Count(ts.log.String(), "malformed request"); n == 0 || n > 10 {
 		t.Errorf("%d lines in the log, expected one", n)
 	}
@@ -158,13 +177,14 @@ func TestAFloodOfMalformedRequestsDoesNotFloodTheLog(t *testing.T) {
 
 func TestNotesSayHowManyThereWere(t *testing.T) {
 	var log testkit.Log
-	n := newNotes(time.Hour)
+	var unknown, refused note
+	unknown.Interval, refused.Interval = time.Hour, time.Hour
 	for range 3 {
-		n.warn(log.Logger(), noteUnknown, "unknown", "map", "a")
+		unknown.warn(log.Logger(), "unknown", "map", "a")
 	}
-	n.warn(log.Logger(), noteRefused, "refused")
-	n[noteUnknown].Interval = time.Nanosecond
-	n.warn(log.Logger(), noteUnknown, "unknown", "map", "b")
+	refused.warn(log.Logger(), "refused")
+	unknown.Interval = time.Nanosecond
+	unknown.warn(log.Logger(), "unknown", "map", "b")
 	var lines []string
 	for line := range strings.Lines(log.String()) {
 		_, line, _ = strings.Cut(line, " ") // the time
@@ -197,7 +217,7 @@ func TestHalfRequestsAreNotWaitedForLong(t *testing.T) {
 				c.conn.CloseWrite()
 			}
 			c.expectClosed()
-			testkit.Eventually(t, "it is counted", func() bool { return ts.Stats().Malformed == 1 })
+			testkit.Eventually(t, "it is counted", func() bool { return ts.Counters.Malformed.Load() == 1 })
 			if log := ts.log.String(); !strings.Contains(log, tt.want) {
 				t.Errorf("the log does not say %q:\n%s", tt.want, log)
 			}
@@ -209,8 +229,8 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 	ts := serve(t, Config{IdleTimeout: time.Millisecond})
 	c := dial(t, ts.addr)
 	c.expectClosed()
-	testkit.Eventually(t, "it is gone", func() bool { return ts.Stats().Active == 0 })
-	if n := ts.Stats().Malformed; n != 0 {
+	testkit.Eventually(t, "it is gone", func() bool { return ts.active() == 0 })
+	if n := ts.Counters.Malformed.Load(); n != 0 {
 		t.Errorf("%d malformed requests, expected none", n)
 	}
 }
@@ -227,7 +247,7 @@ func TestAClientThatDoesNotReadIsCutOff(t *testing.T) {
 			break
 		}
 	}
-	testkit.Eventually(t, "it is gone", func() bool { return ts.Stats().Active == 0 })
+	testkit.Eventually(t, "it is gone", func() bool { return ts.active() == 0 })
 }
 
 func TestConnectionsAboveTheLimitAreClosed(t *testing.T) {
@@ -238,10 +258,10 @@ func TestConnectionsAboveTheLimitAreClosed(t *testing.T) {
 	dial(t, ts.addr).expectClosed()
 	first.ask("echo c", "OK c")
 	first.conn.Close()
-	testkit.Eventually(t, "there is room again", func() bool { return ts.Stats().Active == 1 })
+	testkit.Eventually(t, "there is room again", func() bool { return ts.active() == 1 })
 	dial(t, ts.addr).ask("echo d", "OK d")
-	if s := ts.Stats(); s.Connections != 4 || s.Refused != 1 {
-		t.Errorf("%d connections, %d refused, expected 4 and 1", s.Connections, s.Refused)
+	if s := &ts.Counters; s.Connections.Load() != 4 || s.Refused.Load() != 1 {
+		t.Errorf("%d connections, %d refused, expected 4 and 1", s.Connections.Load(), s.Refused.Load())
 	}
 	if log := ts.log.String(); !strings.Contains(log, "too many connections") {
 		t.Errorf("the log does not say why:\n%s", log)
@@ -274,7 +294,7 @@ func TestManyConnectionsAtOnce(t *testing.T) {
 	for err := range failures {
 		t.Error(err)
 	}
-	if n := ts.Stats().Lookups[LookupKey{"echo", OK}]; n != connections*rounds {
+	if n := lookups(ts.Server)[lookupKey{"echo", OK}]; n != connections*rounds {
 		t.Errorf("%d look-ups counted, expected %d", n, connections*rounds)
 	}
 }
@@ -282,15 +302,15 @@ func TestManyConnectionsAtOnce(t *testing.T) {
 func TestPanicsBecomeTemporaryAnswers(t *testing.T) {
 	ts := serve(t, Config{Maps: map[string]Map{
 		"echo":   echo,
-		"broken": MapFunc(func(_ context.Context, key string) Answer { panic("cannot read " + key) }),
+		"broken": Map(func(_ context.Context, key string) Answer { panic("cannot read " + key) }),
 	}})
 	c := dial(t, ts.addr)
 	for range 3 {
 		c.ask("broken a\nb", "TEMP internal error")
 	}
 	c.ask("echo a", "OK a")
-	if s := ts.Stats(); s.Panics != 3 || s.Lookups[LookupKey{"broken", Temp}] != 3 {
-		t.Errorf("%d panics, look-ups %v", s.Panics, s.Lookups)
+	if n := ts.Counters.Panics.Load(); n != 3 || lookups(ts.Server)[lookupKey{"broken", Temp}] != 3 {
+		t.Errorf("%d panics, look-ups %v", n, lookups(ts.Server))
 	}
 	log := ts.log.String()
 	if n := strings.Count(log, `level=ERROR msg="map look-up panicked" map=broken key=a?b`); n != 3 {
@@ -304,7 +324,7 @@ func TestPanicsBecomeTemporaryAnswers(t *testing.T) {
 func TestShutdownAnswersWhatHasBeenAsked(t *testing.T) {
 	begun, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	ts := serve(t, Config{IdleGrace: testkit.Patience, Maps: map[string]Map{"slow": MapFunc(func(_ context.Context, key string) Answer {
+	ts := serve(t, Config{IdleGrace: testkit.Patience, Maps: map[string]Map{"slow": Map(func(_ context.Context, key string) Answer {
 		once.Do(func() { close(begun) })
 		<-release
 		return Answer{OK, key}
@@ -346,7 +366,7 @@ func TestShutdownClosesIdleConnections(t *testing.T) {
 	ts := serve(t, Config{})
 	silent, used := dial(t, ts.addr), dial(t, ts.addr)
 	used.ask("echo a", "OK a")
-	testkit.Eventually(t, "both are served", func() bool { return ts.Stats().Active == 2 })
+	testkit.Eventually(t, "both are served", func() bool { return ts.active() == 2 })
 	if err := ts.Shutdown(t.Context()); err != nil {
 		t.Errorf("Shutdown: %v", err)
 	}
@@ -356,7 +376,7 @@ func TestShutdownClosesIdleConnections(t *testing.T) {
 
 func TestShutdownIsBounded(t *testing.T) {
 	begun := make(chan struct{})
-	ts := serve(t, Config{Maps: map[string]Map{"hangs": MapFunc(func(ctx context.Context, _ string) Answer {
+	ts := serve(t, Config{Maps: map[string]Map{"hangs": Map(func(ctx context.Context, _ string) Answer {
 		close(begun)
 		<-ctx.Done()
 		return Answer{Temp, ctx.Err().Error()}

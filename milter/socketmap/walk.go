@@ -25,31 +25,20 @@ type tableKey struct {
 	skips bool
 }
 
-// The fields of a key with its client.
-const (
-	keyTag = iota
-	keyOptions
-	keyQueueID
-	keyClient
-	keyRest
-	keyFields
-)
-
 // optionSkip says that FEATURE(access_db) has the argument skip, and not lookupdotdomain.
 const optionSkip = "skip"
 
-// readKey reads a key; ok is false if it was cut off.
+// readKey reads a key, TAG OPTIONS i ${client_addr} KEY or without the client; ok is false if it was cut off.
 func readKey(key string) (k tableKey, ok bool) {
-	f := strings.SplitN(key, separator, keyFields)
-	if len(f) == 1 {
+	f := strings.SplitN(key, separator, 5)
+	switch {
+	case len(f) == 1:
 		return tableKey{name: key}, true
-	}
-	if len(f) != keyFields || len(key) >= maxQuestion {
+	case len(f) < 5 || len(key) >= maxQuestion:
 		return tableKey{}, false
 	}
-	k = tableKey{tag: access.Fold(f[keyTag]), rest: f[keyRest], queueID: f[keyQueueID], skips: f[keyOptions] == optionSkip}
+	k = tableKey{tag: access.Fold(f[0]), skips: f[1] == optionSkip, queueID: f[2], clientText: access.Fold(f[3]), rest: f[4]}
 	k.name = k.tag + ":" + k.rest
-	k.clientText = access.Fold(f[keyClient])
 	k.client, _ = access.ParseAddr(k.clientText)
 	return k, true
 }

@@ -42,27 +42,27 @@ const (
 	Map    = "map"
 )
 
-// Answer is what came of asking at a door.
-type Answer struct {
+// DoorState is what came of asking at a door.
+type DoorState struct {
 	Door
 	// Err is nil if the door answers.
 	Err error
 }
 
 // Well says whether mail is served as far as this door is concerned.
-func (a Answer) Well() bool { return a.Err == nil || a.Optional }
+func (s DoorState) Well() bool { return s.Err == nil || s.Optional }
 
 // String is a line about the door.
-func (a Answer) String() string {
-	text := a.Name + " door " + a.Address + ": "
+func (s DoorState) String() string {
+	text := s.Name + " door " + s.Address + ": "
 	switch {
-	case a.Err == nil:
+	case s.Err == nil:
 		return text + "answers"
-	case a.Optional:
+	case s.Optional:
 		text += "shut, which does not count: listen.map has its default, and only a sendmail that includes milterd.m4 needs it: "
 	}
-	text += policy.Printable(a.Err.Error())
-	if errors.Is(a.Err, os.ErrDeadlineExceeded) {
+	text += policy.Printable(s.Err.Error())
+	if errors.Is(s.Err, os.ErrDeadlineExceeded) {
 		// Also if the service manager holds the sockets of a milterd that is down.
 		text += ": milterd is not running or hangs: systemctl status milterd"
 	}
@@ -70,16 +70,16 @@ func (a Answer) String() string {
 }
 
 // Ask asks at all doors at once, as sendmail does.
-func Ask(doors []Door) []Answer {
+func Ask(doors []Door) []DoorState {
 	// What the library has to say is in its error as well.
 	milter.RouteLibraryWarnings(slog.New(slog.DiscardHandler))
-	answers := make([]Answer, len(doors))
+	states := make([]DoorState, len(doors))
 	var asking sync.WaitGroup
 	for i, d := range doors {
-		asking.Go(func() { answers[i] = Answer{d, d.ask()} })
+		asking.Go(func() { states[i] = DoorState{d, d.ask()} })
 	}
 	asking.Wait()
-	return answers
+	return states
 }
 
 func (d Door) ask() error {

@@ -18,15 +18,15 @@ func TestWhatCameOfADoor(t *testing.T) {
 	none := errors.New("no such file")
 	cases := []struct {
 		name   string
-		answer Answer
+		answer DoorState
 		want   string
 	}{
-		{"a door that answers", Answer{}, "answers"},
-		{"one that does not", Answer{Err: none}, "no such file"},
-		{"one that need not", Answer{Door{Optional: true}, none}, "shut, which does not count: listen.map has its default, and only a sendmail that includes milterd.m4 needs it: no such file"},
-		{"one that need not and does", Answer{Door: Door{Optional: true}}, "answers"},
-		{"one that is silent", Answer{Err: &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}}, "read: i/o timeout: milterd is not running or hangs: systemctl status milterd"},
-		{"text for a terminal", Answer{Err: errors.New("a\x1bb")}, "a?b"},
+		{"a door that answers", DoorState{}, "answers"},
+		{"one that does not", DoorState{Err: none}, "no such file"},
+		{"one that need not", DoorState{Door{Optional: true}, none}, "shut, which does not count: listen.map has its default, and only a sendmail that includes milterd.m4 needs it: no such file"},
+		{"one that need not and does", DoorState{Door: Door{Optional: true}}, "answers"},
+		{"one that is silent", DoorState{Err: &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}}, "read: i/o timeout: milterd is not running or hangs: systemctl status milterd"},
+		{"text for a terminal", DoorState{Err: errors.New("a\x1bb")}, "a?b"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

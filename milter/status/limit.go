@@ -8,27 +8,25 @@ import (
 	"sync"
 )
 
-// limitedPage bounds the connections of the status page. Connections that have not asked
-// yet never keep others waiting: the oldest of them is closed when there are too many. So
-// clients that connect and say nothing cannot hold up the question whether milterd
-// serves, which a service manager may answer with a restart.
+// limitedPage bounds the connections of the status page. If too many have not asked yet, the
+// oldest of them is closed: clients that say nothing cannot hold up the question whether
+// milterd serves, which a service manager may answer with a restart.
 type limitedPage struct {
 	page http.Handler
+	// busy has an element for each request other than for /healthz that is answered.
+	busy chan struct{}
 
 	mu sync.Mutex
 	// silent are those that have no request under way: first those that have had an
 	// answer, then the others, the oldest first.
 	silent []net.Conn
-	// busy is how many requests other than for /healthz are answered.
-	busy int
 }
 
-// connKey finds the connection of a request.
 type connKey struct{}
 
 // bound bounds the connections of a server.
 func bound(server *http.Server) {
-	p := &limitedPage{page: server.Handler}
+	p := &limitedPage{page: server.Handler, busy: make(chan struct{}, maxConnections)}
 	server.Handler = p
 	server.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
 		return context.WithValue(ctx, connKey{}, conn)
@@ -36,34 +34,31 @@ func bound(server *http.Server) {
 	server.ConnState = func(conn net.Conn, state http.ConnState) {
 		switch state {
 		case http.StateNew:
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			p.silent = append(p.silent, conn)
-			p.close()
+			p.add(conn, false)
 		case http.StateIdle:
-			p.answered(conn)
+			p.add(conn, true)
 		case http.StateClosed, http.StateHijacked:
 			p.remove(conn)
 		}
 	}
 }
 
-// close closes the first of the silent connections if there are too many.
-func (p *limitedPage) close() {
+// add takes a connection in, and closes the first of the silent ones if there are too many.
+// One that has had an answer, all of it (what a handler writes is sent after its end), is
+// the next to go.
+func (p *limitedPage) add(conn net.Conn, answered bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	place := len(p.silent)
+	if answered {
+		place = 0
+	}
+	p.silent = slices.Insert(p.silent, place, conn)
 	if len(p.silent) > maxConnections {
 		// It fails if the client has gone.
 		_ = p.silent[0].Close()
 		p.silent = p.silent[1:]
 	}
-}
-
-// answered takes back a connection that has had an answer, all of it: what a handler
-// writes is sent after its end. It is the next to go, before those that have not had one.
-func (p *limitedPage) answered(conn net.Conn) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.silent = slices.Insert(p.silent, 0, conn)
-	p.close()
 }
 
 func (p *limitedPage) remove(conn net.Conn) {
@@ -79,27 +74,13 @@ func (p *limitedPage) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		p.remove(conn)
 	}
 	if request.URL.Path != "/healthz" {
-		if !p.begin() {
+		select {
+		case p.busy <- struct{}{}:
+			defer func() { <-p.busy }()
+		default:
 			http.Error(w, "too many requests at a time", http.StatusServiceUnavailable)
 			return
 		}
-		defer p.end()
 	}
 	p.page.ServeHTTP(w, request)
-}
-
-func (p *limitedPage) begin() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.busy >= maxConnections {
-		return false
-	}
-	p.busy++
-	return true
-}
-
-func (p *limitedPage) end() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.busy--
 }

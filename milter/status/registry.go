@@ -93,7 +93,6 @@ func (r *Registry) Handler() http.Handler {
 	})
 }
 
-// errorLog logs what keeps metrics from being given.
 type errorLog struct{ *slog.Logger }
 
 // Println is promhttp's form of a log.

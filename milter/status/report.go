@@ -1,7 +1,6 @@
 package status
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -127,18 +126,12 @@ func (r *Report) Find(text string) {
 	})
 }
 
-// Count is a name and a number.
-type Count struct {
-	Name  string
-	Count uint64
-}
-
 // refusals are the checks that refused, the most frequent first.
-func refusals(b tally.Bar) []Count {
-	var all []Count
+func refusals(b *tally.Bar) []tally.Name {
+	var all []tally.Name
 	for name, n := range b.Refused {
-		all = append(all, Count{name, n})
+		all = append(all, tally.Name{Name: name, Count: n})
 	}
-	slices.SortFunc(all, func(a, b Count) int { return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Name, b.Name)) })
+	slices.SortFunc(all, tally.MostFirst)
 	return all
 }

@@ -9,14 +9,13 @@ import (
 
 func moment(t time.Time) string { return t.Format("2006-01-02 15:04:05 -07:00") }
 
-// page is the whole of it.
 func (v *view) page(m *markup) {
 	v.head(m)
 	v.top(m)
 	m.put("<main>\n<section class=\"pair\">\n")
-	newChart("Last hour", v.Hour).write(m)
+	m.chart("Last hour", &v.Hour)
 	m.put("\n")
-	newChart("Last day", v.Day).write(m)
+	m.chart("Last day", &v.Day)
 	m.put("\n</section>\n")
 	v.shadow(m)
 	v.stops(m)
@@ -102,7 +101,6 @@ func (v *view) shadow(m *markup) {
 	m.put("</section>\n")
 }
 
-// verdicts are the last lines, with a form to search them.
 func (v *view) verdicts(m *markup) {
 	m.put(`
 <section id="verdicts">
@@ -217,7 +215,6 @@ func (v *view) list(m *markup, title string, names []tally.Name, search bool) {
 	m.put("\n</table>\n</div>\n\n")
 }
 
-// link leads to the verdicts that have a text.
 func (v *view) link(m *markup, text string) {
 	m.put(`<a href="?%s#verdicts">%s</a>`, v.query(text, v.Private), text)
 }

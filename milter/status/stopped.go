@@ -120,7 +120,6 @@ func (r *Report) usualMeaning() string {
 	return "recipients a day, the mean of the last " + days + " (UTC)"
 }
 
-// stops is the section about logins and limits.
 func (v *view) stops(m *markup) {
 	m.put("\n<section id=\"logins\">\n<h2>Logins and limits</h2>\n<div class=\"grid\">\n<div><h3>Stopped now</h3>\n")
 	switch {
@@ -147,7 +146,6 @@ func (v *view) stops(m *markup) {
 	m.put("</div>\n</div>\n</section>\n")
 }
 
-// busiest is the table of logins.
 func (v *view) busiest(m *markup) {
 	if len(v.Logins) == 0 {
 		m.put("<p class=\"none\">No login has sent mail.</p>\n")
@@ -180,7 +178,6 @@ func (v *view) busiest(m *markup) {
 	m.put("\n</table>\n<p class=\"none\">Usual day: %s.</p>\n", v.usualMeaning())
 }
 
-// class is the colour of a state.
 func (s *Stopped) class() string {
 	switch s.State {
 	case limits.StateBlocked, limits.StateOver:

@@ -32,8 +32,8 @@ func (r *Report) Text() string {
 		fmt.Fprintf(&b, "mail is not decided: %s\n", r.Problem)
 	}
 	fmt.Fprintf(&b, "%d lines since %s\n", r.Total, r.Since.Format("2006-01-02 15:04:05"))
-	textOf(&b, "Last hour", seriesNames(r.Hour.Sum))
-	textOf(&b, "Last day", seriesNames(r.Day.Sum))
+	textOf(&b, "Last hour", seriesNames(&r.Hour.Sum))
+	textOf(&b, "Last day", seriesNames(&r.Day.Sum))
 	textOf(&b, "Shadow would have refused, by check", r.Shadow.Checks)
 	textOf(&b, "Shadow would have refused, by sender domain", r.Shadow.Domains)
 	textOf(&b, "Shadow would have refused, by client network", r.Shadow.Networks)
@@ -45,7 +45,6 @@ func (r *Report) Text() string {
 	return oneByOne(b.String())
 }
 
-// loginText writes who is stopped, and the busiest logins.
 func (r *Report) loginText(b *strings.Builder) {
 	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
 	if r.Stops != nil && len(r.Stops.All)+len(r.Stops.Problem) > 0 {
@@ -79,7 +78,6 @@ func (r *Report) loginText(b *strings.Builder) {
 	_ = w.Flush() // writing to a strings.Builder cannot fail
 }
 
-// oneByOne makes each line printable.
 func oneByOne(text string) string {
 	lines := strings.Split(text, "\n")
 	for i := range lines {
@@ -88,7 +86,7 @@ func oneByOne(text string) string {
 	return strings.Join(lines, "\n")
 }
 
-func seriesNames(sum tally.Bar) []tally.Name {
+func seriesNames(sum *tally.Bar) []tally.Name {
 	names := []tally.Name{{Name: "accepted", Count: sum.Accepted}, {Name: "of them shadow would refuse", Count: sum.Shadow}, {Name: "put off (4xx)", Count: sum.Tempfailed}}
 	for _, c := range refusals(sum) {
 		names = append(names, tally.Name{Name: "refused by " + c.Name, Count: c.Count})

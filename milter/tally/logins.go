@@ -41,7 +41,6 @@ type Login struct {
 	Limited uint64 `json:"limited,omitempty"`
 }
 
-// addLogin counts what a line says of a login.
 func (t *Tally) addLogin(at time.Time, h *hour, line *door.Line) {
 	login := line.Auth.Login()
 	if login == "" {
@@ -68,7 +67,6 @@ func (t *Tally) addLogin(at time.Time, h *hour, line *door.Line) {
 	d.table.add(t.scratch, nil, taken, daySize)
 }
 
-// recipients is how many recipients a line says were taken.
 func recipients(line *door.Line) uint64 {
 	switch {
 	case !line.Action.Accepts() || line.Stage != "" && line.Stage != policy.StageEOM:
@@ -134,7 +132,6 @@ func (t *Tally) logins(now time.Time) (all []Login, days int) {
 	return all, days
 }
 
-// hideLogins hides names. Those that are the same then are counted together.
 func hideLogins(all []Login) []Login {
 	var hidden []Login
 	for _, l := range all {

@@ -18,34 +18,30 @@ func (s *Snapshot) Hide() {
 	for i := range s.Verdicts {
 		s.Verdicts[i].hide()
 	}
-	hideNames(&s.Clients, hideText)
-	hideNames(&s.Users, hideUser)
-	hideNames(&s.RefusedRecipients, hideText)
+	s.Clients, s.Users, s.RefusedRecipients = hideNames(s.Clients, hideText), hideNames(s.Users, hideUser), hideNames(s.RefusedRecipients, hideText)
 	s.Logins = hideLogins(s.Logins)
 	for _, list := range []*[]Name{&s.Shadow.Checks, &s.Shadow.Networks, &s.Shadow.Names, &s.Shadow.Domains} {
-		hideNames(list, func(name string) string { return name })
+		*list = hideNames(*list, func(name string) string { return name })
 	}
 }
 
 // hideNames hides names. Those that are the same then are counted together.
-func hideNames(list *[]Name, hide func(string) string) {
-	names, places := *list, make(map[string]int)
-	*list = names[:0]
+func hideNames(names []Name, hide func(string) string) []Name {
+	hidden := names[:0]
 	for _, n := range names {
 		n.Name = hide(n.Name)
-		if at, ok := places[n.Name]; ok {
-			(*list)[at].Count += n.Count
-			(*list)[at].Over += n.Over
+		if i := slices.IndexFunc(hidden, func(h Name) bool { return h.Name == n.Name }); i >= 0 {
+			hidden[i].Count, hidden[i].Over = hidden[i].Count+n.Count, hidden[i].Over+n.Over
 			continue
 		}
-		places[n.Name] = len(*list)
 		if x := n.Example; x != nil {
 			x.Name, x.Client = hideHost(x.Name), hideText(x.Client)
 			x.From, x.To = hideText(x.From), hideText(x.To)
 		}
-		*list = append(*list, n)
+		hidden = append(hidden, n)
 	}
-	slices.SortStableFunc(*list, func(a, b Name) int { return cmp.Compare(b.Count, a.Count) })
+	slices.SortStableFunc(hidden, func(a, b Name) int { return cmp.Compare(b.Count, a.Count) })
+	return hidden
 }
 
 func (v *Verdict) hide() {

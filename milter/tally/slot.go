@@ -54,7 +54,6 @@ type slot struct {
 	text []byte
 }
 
-// fill puts a line in.
 func (s *slot) fill(at time.Time, line *door.Line) {
 	s.at, s.text = at, s.text[:0]
 	for _, text := range [...]string{string(line.Action), line.Door, string(line.Stage), line.Queue} {
@@ -99,7 +98,6 @@ func bounded(to []byte, text string, most int) []byte {
 	return to
 }
 
-// verdict reads a slot.
 func (s *slot) verdict() Verdict {
 	v := Verdict{Time: s.at}
 	fields := strings.Split(string(bytes.TrimSuffix(s.text, []byte{0})), "\x00")

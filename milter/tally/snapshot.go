@@ -53,6 +53,11 @@ type Name struct {
 	Example *Example `json:"example,omitempty"`
 }
 
+// MostFirst orders names, the most frequent first.
+func MostFirst(a, b Name) int {
+	return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Name, b.Name))
+}
+
 // Example is the last message that counted.
 type Example struct {
 	Queue  string `json:"queue,omitempty"`
@@ -89,6 +94,9 @@ func (b *Bar) RefusedSum() uint64 {
 	return sum
 }
 
+// All is how many there were.
+func (b *Bar) All() uint64 { return b.Accepted + b.Tempfailed + b.RefusedSum() }
+
 // Snapshot is what is known now.
 func (t *Tally) Snapshot(now time.Time) *Snapshot {
 	s := &Snapshot{Now: now}
@@ -114,7 +122,6 @@ func (t *Tally) Snapshot(now time.Time) *Snapshot {
 	return s
 }
 
-// copyLines copies the last lines, the newest first.
 func (t *Tally) copyLines() []slot {
 	var lines []slot
 	for i := range Recent {
@@ -142,7 +149,7 @@ func (t *Tally) names(k kind, now time.Time) []Name {
 	for _, n := range sum {
 		all = append(all, *n)
 	}
-	slices.SortFunc(all, func(a, b Name) int { return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Name, b.Name)) })
+	slices.SortFunc(all, MostFirst)
 	return slices.Clone(all[:min(len(all), mostNames)])
 }
 
@@ -188,7 +195,7 @@ func series(minute *[minutes]minute, checks []string, now time.Time, n, each int
 		b.Begin = time.Unix(first*60, 0).In(now.Location())
 		for at := first; at < first+each; at++ {
 			if m := &minute[at%minutes]; m.at == at {
-				b.add(&m.counts, checks)
+				b.add(m, checks)
 			}
 		}
 		s.Sum.addBar(b)
@@ -197,23 +204,15 @@ func series(minute *[minutes]minute, checks []string, now time.Time, n, each int
 	return s
 }
 
-func (b *Bar) add(c *counts, checks []string) {
-	b.Accepted += uint64(c.accepted)
-	b.Tempfailed += uint64(c.tempfailed)
-	b.Shadow += uint64(c.shadow)
-	for i, n := range c.refused {
-		b.refuse(n, checks, i)
+func (b *Bar) add(m *minute, checks []string) {
+	b.Accepted += uint64(m.accepted)
+	b.Tempfailed += uint64(m.tempfailed)
+	b.Shadow += uint64(m.shadow)
+	for i, n := range m.refused {
+		if n > 0 {
+			b.refuse(checks[i], uint64(n))
+		}
 	}
-}
-
-func (b *Bar) refuse(n uint32, checks []string, i int) {
-	if n == 0 {
-		return
-	}
-	if b.Refused == nil {
-		b.Refused = make(map[string]uint64)
-	}
-	b.Refused[checks[i]] += uint64(n)
 }
 
 func (b *Bar) addBar(other *Bar) {
@@ -221,9 +220,13 @@ func (b *Bar) addBar(other *Bar) {
 	b.Tempfailed += other.Tempfailed
 	b.Shadow += other.Shadow
 	for name, n := range other.Refused {
-		if b.Refused == nil {
-			b.Refused = make(map[string]uint64)
-		}
-		b.Refused[name] += n
+		b.refuse(name, n)
 	}
+}
+
+func (b *Bar) refuse(check string, n uint64) {
+	if b.Refused == nil {
+		b.Refused = make(map[string]uint64)
+	}
+	b.Refused[check] += n
 }

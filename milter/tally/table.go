@@ -20,7 +20,6 @@ type item struct {
 	place   int
 }
 
-// clear forgets everything.
 func (t *table) clear() { t.items, t.order = nil, nil }
 
 // add counts a name n times, with room for size names. It keeps copies only.

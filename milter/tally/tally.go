@@ -72,11 +72,7 @@ type Tally struct {
 
 // minute counts what happened in one minute, in minutes of Unix time.
 type minute struct {
-	at int64
-	counts
-}
-
-type counts struct {
+	at                           int64
 	accepted, tempfailed, shadow uint32
 	refused                      [maxChecks]uint32
 }
@@ -111,7 +107,6 @@ func (t *Tally) Add(at time.Time, line *door.Line) {
 	t.addLogin(at, h, line)
 }
 
-// refusesInShadow reports whether a check in shadow mode would have refused.
 func refusesInShadow(line *door.Line) bool {
 	for i := range line.Shadow {
 		if line.Shadow[i].Action != policy.ActionEdit {
@@ -186,7 +181,6 @@ func (t *Tally) check(name string) int {
 	return len(t.checks) - 1
 }
 
-// name puts the names of a line into the tables.
 func (t *Tally) name(h *hour, line *door.Line, shadowed bool) {
 	if line.Client.Addr.IsValid() {
 		t.scratch = line.Client.Addr.Unmap().AppendTo(t.scratch[:0])
@@ -251,7 +245,6 @@ func parent(name string) string {
 	return name
 }
 
-// domain is what stands behind the last @ of an address.
 func domain(address string) string {
 	if at := strings.LastIndexByte(address, '@'); at >= 0 {
 		return address[at+1:]

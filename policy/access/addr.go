@@ -1,7 +1,10 @@
 package access
 
 import (
+	"encoding/binary"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -17,24 +20,12 @@ func FormatAddr(a netip.Addr) string {
 	if a.Is4() {
 		return a.String()
 	}
-	const hex = "0123456789abcdef"
-	b := a.As16()
-	var out strings.Builder
-	out.Grow(len("IPv6:") + 39)
-	out.WriteString("IPv6")
-	for i := 0; i < 16; i += 2 {
-		out.WriteByte(':')
-		group := uint(b[i])<<8 | uint(b[i+1])
-		started := false
-		for shift := 12; shift >= 0; shift -= 4 {
-			digit := group >> shift & 0xf
-			if digit != 0 || started || shift == 0 {
-				out.WriteByte(hex[digit])
-				started = true
-			}
-		}
+	octets := a.As16()
+	text := append(make([]byte, 0, len("IPv6:")+39), "IPv6"...)
+	for group := range slices.Chunk(octets[:], 2) {
+		text = strconv.AppendUint(append(text, ':'), uint64(binary.BigEndian.Uint16(group)), 16)
 	}
-	return out.String()
+	return string(text)
 }
 
 // ParseAddr reads an address as sendmail writes it, and so as keys have it:

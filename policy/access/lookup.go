@@ -231,7 +231,7 @@ func (s *Search) network(tag Tag, text string) Match {
 		}
 		return Match{}
 	}
-	p := Probe{Tag: name, Key: best.String(), Line: s.Table.line(found), Value: Shown("", s.Table.value(found))}
+	p := Probe{Tag: name, Key: best.String(), Line: int(found.line), Value: Shown("", s.Table.value(found))}
 	s.note(p)
 	return s.match(p)
 }

@@ -101,7 +101,7 @@ func (s *Search) host(addr netip.Addr) Match {
 	for _, tag := range []string{Connect.Name, ""} {
 		if networks := s.Table.networks[tag]; networks != nil {
 			if found, ok := networks.Get(network); ok {
-				return s.match(Probe{Tag: tag, Key: network.String(), Line: s.Table.line(found), Value: s.Table.value(found)})
+				return s.match(Probe{Tag: tag, Key: network.String(), Line: int(found.line), Value: s.Table.value(found)})
 			}
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	mathbits "math/bits"
 	"net/netip"
 	"strings"
+
+	"github.com/gaissmai/bart"
 )
 
 // maxLine is the longest line makemap takes, without its newline.
@@ -29,8 +31,8 @@ func Parse(name string, source Source, f Features) (*Table, []Problem, error) {
 	}
 	p := parser{
 		table: &Table{
-			name: name, text: text, lines: indexLines(text),
-			seed: maphash.MakeSeed(), slots: make([]slot, indexSize(entries)),
+			name: name, text: text, seed: maphash.MakeSeed(), slots: make([]slot, indexSize(entries)),
+			networks: make(map[string]*bart.Table[place]), mtas: make(map[string]int),
 		},
 		features: f,
 		meanings: make(map[string]meaning),
@@ -55,7 +57,9 @@ type parser struct {
 	problems []Problem
 	// urgent are warnings that come first and are never pushed out.
 	urgent []Problem
-	hints  [lastHint + 1]repeated
+	hints  []repeated
+	// endsInCR: a line did.
+	endsInCR bool
 	// meanings has the values read so far: few tables have many.
 	meanings map[string]meaning
 	// relays counts the networks with RELAY, firstRelay is the line of the first.
@@ -63,11 +67,10 @@ type parser struct {
 }
 
 func (p *parser) parse() {
-	at, number := offset(1), 0
+	at := place{line: 1}
 	for line := range strings.Lines(p.table.text) {
-		number++
-		p.line(strings.TrimSuffix(line, "\n"), at, number)
-		at += offset(len(line))
+		p.line(strings.TrimSuffix(line, "\n"), at)
+		at = place{at.offset + uint32(len(line)), at.line + 1}
 	}
 	p.sumUpHints()
 	if p.relays > 0 {
@@ -76,7 +79,8 @@ func (p *parser) parse() {
 }
 
 // line reads one line, which begins at the given place of the text.
-func (p *parser) line(line string, at offset, number int) {
+func (p *parser) line(line string, at place) {
+	number := int(at.line)
 	switch {
 	case line == "" || line[0] == '#':
 		return
@@ -98,8 +102,9 @@ func (p *parser) line(line string, at offset, number int) {
 		p.leaveOut(number, "line begins with white space, expected a key")
 		return
 	}
-	if line[len(line)-1] == '\r' && p.hints[hintCR].count == 0 {
-		p.hint(number, hintCR, "", "the line ends in CR LF, here for the first time; makemap makes the CR a part of the value, so save the file with LF alone")
+	if line[len(line)-1] == '\r' && !p.endsInCR {
+		p.endsInCR = true
+		p.warn(number, "the line ends in CR LF, here for the first time; makemap makes the CR a part of the value, so save the file with LF alone")
 	}
 	end := keyEnd(line)
 	key, value := line[:end], trimSpace(line[end:])
@@ -107,11 +112,12 @@ func (p *parser) line(line string, at offset, number int) {
 		p.leaveOut(number, "key %q has no value, expected KEY VALUE", shownKey(key))
 		return
 	}
-	p.entry(key, value, at, number)
+	p.entry(key, value, at)
 }
 
 // entry checks one key and its value and adds them to the table.
-func (p *parser) entry(key, value string, at offset, number int) {
+func (p *parser) entry(key, value string, at place) {
+	number := int(at.line)
 	tag, rest := splitTag(key)
 	network, isNetwork, err := parseNetwork(rest)
 	if err != nil {
@@ -119,33 +125,30 @@ func (p *parser) entry(key, value string, at offset, number int) {
 		return
 	}
 	e := entry{tag: tag, rest: rest, key: key, text: value, meaning: p.meaning(value), network: isNetwork}
-	if kind, hint := p.look(e); kind != hintNone {
-		p.hint(number, kind, key, hint)
+	if h := p.look(e); h != none {
+		p.hint(number, key, h)
 	}
 	p.noteTag(tag, number)
-	var first offset
-	var added bool
+	var first place
 	if isNetwork {
-		first, added = p.table.insertNetwork(tag, network, at)
+		first = p.table.insertNetwork(tag, network, at)
 		p.countRelay(e, number)
 	} else {
-		first, added = p.table.insert(key, at)
+		first = p.table.insert(key, at)
 	}
-	if !added {
+	if first != at {
 		p.warnTwice(key, number, first)
 	}
 }
 
-// warnTwice warns of a key that the table has from another line.
-func (p *parser) warnTwice(key string, number int, first offset) {
+func (p *parser) warnTwice(key string, number int, first place) {
 	known := p.table.value(first)
 	if Shown(key, known) == known {
 		known = "(" + known + ")"
 	} else {
 		known = notShown
 	}
-	line := p.table.line(first)
-	p.warn(number, "key %q stands in line %d already %s; line %d is used, as makemap does", shownKey(key), line, known, line)
+	p.warn(number, "key %q stands in line %d already %s; line %d is used, as makemap does", shownKey(key), first.line, known, first.line)
 }
 
 // maxMeanings bounds the values that are kept while a table is read.
@@ -155,7 +158,8 @@ const maxMeanings = 1000
 func (p *parser) meaning(text string) meaning {
 	m, known := p.meanings[text]
 	if !known {
-		m = meaningOf(text)
+		value := ParseValue(text)
+		m = meaning{value, holdsPassword(Fold(text)), lookAtValue(text, value)}
 		if len(p.meanings) < maxMeanings {
 			p.meanings[text] = m
 		}
@@ -167,9 +171,6 @@ func (p *parser) meaning(text string) meaning {
 func (p *parser) noteTag(tag string, line int) {
 	if usesValues(tag) || !isKnown(tag) || tag == "certissuer" || tag == "certsubject" || p.table.mtas[tag] > 0 {
 		return
-	}
-	if p.table.mtas == nil {
-		p.table.mtas = make(map[string]int)
 	}
 	p.table.mtas[tag] = line
 }

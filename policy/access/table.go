@@ -16,15 +16,13 @@ import (
 type Table struct {
 	name string
 	text string
-	// lines finds the number of a line in the text.
-	lines lineIndex
-	seed  maphash.Seed
+	seed maphash.Seed
 	// slots is an open-addressing hash table with linear probing; its length
 	// is a power of two.
 	slots []slot
 	len   int
 	// networks holds the prefix-length keys by tag ("" for untagged ones).
-	networks map[string]*bart.Table[offset]
+	networks map[string]*bart.Table[place]
 	// nets counts the entries of networks.
 	nets int
 	// leftOut counts the lines that hold no entry.
@@ -33,14 +31,15 @@ type Table struct {
 	mtas map[string]int
 }
 
-// offset is where in the text an entry's line begins, plus one: zero is no entry.
-type offset uint32
+// place is where in the text an entry begins, and the number of its line, which is not
+// zero.
+type place struct{ offset, line uint32 }
 
 // slot locates one entry. Half of its key's hash tells nearly all other keys apart
 // without a look at the text.
 type slot struct {
-	offset offset
-	hash   uint32
+	place
+	hash uint32
 }
 
 // Name is the name the table was parsed under, usually its file.
@@ -51,7 +50,6 @@ func (t *Table) Name() string {
 	return t.name
 }
 
-// Len is the number of entries.
 func (t *Table) Len() int {
 	if t == nil {
 		return 0
@@ -61,29 +59,11 @@ func (t *Table) Len() int {
 
 // MTATags are the tags of entries that only sendmail's own rules look up (GreetPause:,
 // TLS_Clt:, …), in lower case, each with the line of its first entry.
-func (t *Table) MTATags() map[string]int {
-	if t == nil {
-		return nil
-	}
-	return t.mtas
-}
+func (t *Table) MTATags() map[string]int { return t.mtas }
 
 // LeftOut is the number of lines that should hold an entry and hold none that could
 // be used.
-func (t *Table) LeftOut() int {
-	if t == nil {
-		return 0
-	}
-	return t.leftOut
-}
-
-// IndexBytes is the memory the index of sendmail keys takes beyond the text.
-func (t *Table) IndexBytes() int {
-	if t == nil {
-		return 0
-	}
-	return len(t.slots) * 8
-}
+func (t *Table) LeftOut() int { return t.leftOut }
 
 // get finds the entry whose key is tag and rest joined by a colon, or rest alone
 // for an empty tag. Both must be in lower case.
@@ -97,87 +77,70 @@ func (t *Table) get(tag, rest string) (value string, line int, ok bool) {
 		key = append(key, ':')
 	}
 	key = append(key, rest...)
-	found := t.find(key)
-	if found == 0 {
+	s, _ := t.find(key)
+	if s.line == 0 {
 		return "", 0, false
 	}
-	return t.value(found), t.line(found), true
+	return t.value(s.place), int(s.line), true
 }
 
-// find returns the offset of a key, or zero.
-func (t *Table) find(key []byte) offset {
-	hash := maphash.Bytes(t.seed, key)
+// find is the slot of a key, or the free one where it belongs, and the hash for it.
+func (t *Table) find(key []byte) (s *slot, hash uint32) {
+	full := maphash.Bytes(t.seed, key)
+	hash = uint32(full >> 32)
 	mask := uint64(len(t.slots) - 1)
-	for i := hash & mask; ; i = (i + 1) & mask {
-		s := t.slots[i]
-		if s.offset == 0 || s.hash == uint32(hash>>32) && t.key(s.offset) == string(key) {
-			return s.offset
+	for i := full & mask; ; i = (i + 1) & mask {
+		s = &t.slots[i]
+		if s.line == 0 || s.hash == hash && t.key(s.place) == string(key) {
+			return s, hash
 		}
 	}
 }
 
 // key is the key of an entry, without the white space behind it.
-func (t *Table) key(at offset) string {
-	from := t.text[at-1:]
+func (t *Table) key(at place) string {
+	from := t.text[at.offset:]
 	return from[:keyEnd(from)]
 }
 
 // value is the right-hand side of an entry, without surrounding space. It is a
 // copy, so that what notes it does not keep the whole text in memory.
-func (t *Table) value(at offset) string {
-	line, _, _ := strings.Cut(t.text[at-1:], "\n")
+func (t *Table) value(at place) string {
+	line, _, _ := strings.Cut(t.text[at.offset:], "\n")
 	return strings.Clone(trimSpace(line[keyEnd(line):]))
 }
 
-// line is the number of an entry's line.
-func (t *Table) line(at offset) int { return t.lines.line(t.text, int(at-1)) }
-
 // insert adds an entry unless its key is there already, and returns the one that
 // is in the table afterwards. The index must have room.
-func (t *Table) insert(key string, at offset) (in offset, added bool) {
-	hash := maphash.String(t.seed, key)
-	mask := uint64(len(t.slots) - 1)
-	for i := hash & mask; ; i = (i + 1) & mask {
-		s := &t.slots[i]
-		switch {
-		case s.offset == 0:
-			*s = slot{offset: at, hash: uint32(hash >> 32)}
-			t.len++
-			return at, true
-		case s.hash == uint32(hash>>32) && t.key(s.offset) == key:
-			return s.offset, false
-		}
+func (t *Table) insert(key string, at place) (in place) {
+	var buf [128]byte
+	s, hash := t.find(append(buf[:0], key...))
+	if s.line == 0 {
+		*s = slot{at, hash}
+		t.len++
 	}
+	return s.place
 }
 
-// insertNetwork adds a prefix-length entry unless there is one already.
-func (t *Table) insertNetwork(tag string, network netip.Prefix, at offset) (in offset, added bool) {
-	networks := t.networks[tag]
-	if networks == nil {
-		networks = new(bart.Table[offset])
-		if t.networks == nil {
-			t.networks = make(map[string]*bart.Table[offset])
-		}
-		t.networks[tag] = networks
+// insertNetwork is insert for a prefix-length entry.
+func (t *Table) insertNetwork(tag string, network netip.Prefix, at place) (in place) {
+	if t.networks[tag] == nil {
+		t.networks[tag] = new(bart.Table[place])
 	}
-	if have, ok := networks.Get(network); ok {
-		return have, false
+	if have, ok := t.networks[tag].Get(network); ok {
+		return have
 	}
-	networks.Insert(network, at)
+	t.networks[tag].Insert(network, at)
 	t.nets++
-	return at, true
+	return at
 }
 
 // network finds the most specific prefix-length entry that holds addr.
-func (t *Table) network(tag string, addr netip.Addr) (network netip.Prefix, at offset, ok bool) {
-	if t == nil || t.nets == 0 {
-		return netip.Prefix{}, 0, false
+func (t *Table) network(tag string, addr netip.Addr) (network netip.Prefix, at place, ok bool) {
+	if networks := t.networks[tag]; networks != nil {
+		return networks.LookupPrefixLPM(netip.PrefixFrom(addr, addr.BitLen()))
 	}
-	networks := t.networks[tag]
-	if networks == nil {
-		return netip.Prefix{}, 0, false
-	}
-	return networks.LookupPrefixLPM(netip.PrefixFrom(addr, addr.BitLen()))
+	return netip.Prefix{}, place{}, false
 }
 
 // Problem is something wrong with one line of a table.

@@ -68,41 +68,9 @@ func keyEnd[T string | []byte](line T) int {
 }
 
 // trimSpace removes white space at both ends.
-func trimSpace(s string) string {
-	for s != "" && isSpace(s[0]) {
-		s = s[1:]
-	}
-	for s != "" && isSpace(s[len(s)-1]) {
-		s = s[:len(s)-1]
-	}
-	return s
-}
+func trimSpace(s string) string { return strings.Trim(s, " \t\n\v\f\r") }
 
 // isSpace is C's isspace, which makemap splits lines with.
 func isSpace(c byte) bool {
 	return c == ' ' || c >= '\t' && c <= '\r'
-}
-
-// blockSize is how many octets of the text have one number in a lineIndex.
-const blockSize = 4096
-
-// lineIndex has the number of newlines before each block of a text.
-type lineIndex []uint32
-
-func indexLines(text string) lineIndex {
-	index := make(lineIndex, 0, len(text)/blockSize+1)
-	newlines := 0
-	for text != "" {
-		index = append(index, uint32(newlines))
-		block := text[:min(blockSize, len(text))]
-		newlines += strings.Count(block, "\n")
-		text = text[len(block):]
-	}
-	return index
-}
-
-// line is the number of the line that begins at an offset of the text.
-func (x lineIndex) line(text string, offset int) int {
-	block := offset / blockSize
-	return 1 + int(x[block]) + strings.Count(text[block*blockSize:offset], "\n")
 }

@@ -5,7 +5,6 @@ import "strings"
 // Kind is what a value asks for.
 type Kind uint8
 
-// The kinds of values.
 const (
 	// KindNone: nothing was found.
 	KindNone Kind = iota

@@ -2,14 +2,13 @@ package grant
 
 import (
 	"cmp"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"time"
 )
 
 // Config is what a Keeper needs. The zero value keeps grants in memory with the
-// defaults below.
+// defaults below. Package configs checks the values.
 type Config struct {
 	// Store keeps the grants. Default: NewMemory(Max, Now).
 	Store Store
@@ -34,43 +33,27 @@ type Config struct {
 	// MaxPerUser is how many addresses one user may have grants for. Default:
 	// 10; negative for no limit.
 	MaxPerUser int
-	// Timeout bounds one operation of a store. Default: 300 ms.
-	Timeout time.Duration
 }
 
-// The defaults of a Config.
 const (
 	DefaultTTL        = 30 * time.Minute
 	DefaultMaxPerUser = 10
-	DefaultTimeout    = 300 * time.Millisecond
 )
 
 // rules is the part of a Config that a reload changes.
 type rules struct {
 	ttl        time.Duration
-	timeout    time.Duration
 	maxPerUser int
 	networks   *networks
 	own        func() []netip.Addr
 }
 
-func newRules(c Config) (*rules, error) {
-	r := &rules{
-		ttl: cmp.Or(c.TTL, DefaultTTL), timeout: cmp.Or(c.Timeout, DefaultTimeout),
-		maxPerUser: cmp.Or(c.MaxPerUser, DefaultMaxPerUser), own: c.Own,
-	}
-	if r.ttl < MinTTL || r.ttl > MaxTTL {
-		return nil, fmt.Errorf("relay grants: ttl %v, expected %v to %v", r.ttl, MinTTL, MaxTTL)
-	}
-	if r.timeout < 0 {
-		return nil, fmt.Errorf("relay grants: timeout %v is negative", r.timeout)
-	}
+func newRules(c Config) *rules {
 	if c.Exclude == nil {
 		c.Exclude = DefaultExclude()
 	}
-	var err error
-	if r.networks, err = newNetworks(c.Exclude, c.Require); err != nil {
-		return nil, fmt.Errorf("relay grants: %w", err)
+	return &rules{
+		ttl: cmp.Or(c.TTL, DefaultTTL), maxPerUser: cmp.Or(c.MaxPerUser, DefaultMaxPerUser),
+		networks: newNetworks(c.Exclude, c.Require), own: c.Own,
 	}
-	return r, nil
 }

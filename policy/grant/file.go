@@ -14,7 +14,6 @@ import (
 	"milterd/policy/snapshot"
 )
 
-// FileConfig says where a File keeps its grants.
 type FileConfig struct {
 	// Path is the file. Its directory must exist.
 	Path string
@@ -32,7 +31,6 @@ type FileConfig struct {
 	Now func() time.Time
 }
 
-// The defaults of a FileConfig.
 const (
 	DefaultInterval    = time.Second
 	DefaultLockTimeout = 5 * time.Second
@@ -74,10 +72,6 @@ type File struct {
 // damaged or holds something else, it is set aside, and there are no grants.
 func OpenFile(c FileConfig) (*File, error) {
 	c.Interval, c.LockTimeout = cmp.Or(c.Interval, DefaultInterval), cmp.Or(c.LockTimeout, DefaultLockTimeout)
-	if c.Interval < 0 || c.LockTimeout < 0 {
-		return nil, fmt.Errorf("open file of relay grants %s: interval %v and lock timeout %v must not be negative",
-			c.Path, c.Interval, c.LockTimeout)
-	}
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	c.Path = snapshot.Resolve(c.Path)
 	f := &File{config: c, Memory: NewMemory(c.Max, c.Now), wake: make(chan struct{}, 1), closed: make(chan struct{})}
@@ -222,5 +216,4 @@ func (f *File) Close() error {
 	return f.err
 }
 
-// Failures counts the writes that failed.
 func (f *File) Failures() uint64 { return f.failures.Load() }

@@ -52,18 +52,16 @@ const (
 	MaxSource = 64
 )
 
-// The bounds of a grant's length.
-const (
-	MinTTL = time.Second
-	MaxTTL = 24 * time.Hour
-)
+// MaxTTL bounds the length of a grant.
+const MaxTTL = 24 * time.Hour
 
 // ErrFull is returned by a store that has no room for another grant.
 var ErrFull = errors.New("too many relay grants")
 
 // Store keeps grants. Addresses are canonical: see Canonical. The store decides
-// by its own clock what has expired, and never gives out a grant that has. It is
-// used from many goroutines at once.
+// by its own clock what has expired, and never gives out a grant that has. One on
+// another machine bounds the time of each operation. It is used from many goroutines at
+// once.
 type Store interface {
 	// Put grants or renews for ttl from now. If maxPerUser is positive and the
 	// user is known, the user's grants with the oldest logins go until that many are
@@ -83,8 +81,6 @@ type Store interface {
 	Expire(ctx context.Context, max int) ([]Grant, error)
 	// Len is the number of grants, negative if the store does not know.
 	Len() int
-	// Remote says that the store is on another machine, and cannot always be asked.
-	Remote() bool
 	// Known says whether the address held an unexpired grant when a remote store
 	// could last be asked. It asks for nothing.
 	Known(addr netip.Addr) bool

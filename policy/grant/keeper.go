@@ -16,7 +16,6 @@ import (
 // Decision is what became of a login.
 type Decision uint8
 
-// The decisions. The zero value claims nothing.
 const (
 	// Failed: the store could not be asked; Login returned its error.
 	Failed Decision = iota
@@ -34,7 +33,6 @@ const (
 	Stale
 )
 
-// String is the decision in a word.
 func (d Decision) String() string {
 	return [...]string{"failed", "granted", "renewed", "excluded", "full", "invalid", "stale"}[d]
 }
@@ -66,11 +64,7 @@ type Keeper struct {
 }
 
 // New makes a Keeper. The caller runs Run and, at the end, calls Close.
-func New(c Config) (*Keeper, error) {
-	r, err := newRules(c)
-	if err != nil {
-		return nil, err
-	}
+func New(c Config) *Keeper {
 	k := &Keeper{store: c.Store, logger: cmp.Or(c.Logger, slog.New(slog.DiscardHandler)), now: c.Now}
 	if k.now == nil {
 		k.now = time.Now
@@ -78,21 +72,14 @@ func New(c Config) (*Keeper, error) {
 	if k.store == nil {
 		k.store = NewMemory(c.Max, k.now)
 	}
-	k.rules.Store(r)
-	return k, nil
+	k.rules.Store(newRules(c))
+	return k
 }
 
-// Reload puts other rules in force: TTL, Exclude, Require, Own, MaxPerUser and
-// Timeout. The grants there are keep their time, but an address that is excluded
-// now has lost its grant.
-func (k *Keeper) Reload(c Config) error {
-	r, err := newRules(c)
-	if err != nil {
-		return err
-	}
-	k.rules.Store(r)
-	return nil
-}
+// Reload puts other rules in force: TTL, Exclude, Require, Own and MaxPerUser. The
+// grants there are keep their time, but an address that is excluded now has lost its
+// grant.
+func (k *Keeper) Reload(c Config) { k.rules.Store(newRules(c)) }
 
 // Login grants or renews. It returns an error if the store failed, and then
 // nothing is granted.
@@ -112,8 +99,6 @@ func (k *Keeper) Login(ctx context.Context, login Login) (Result, error) {
 				fmt.Sprintf("its log says %s; are clock and zone of the log those of this machine?", login.At.Format(time.RFC3339))), nil
 		}
 	}
-	ctx, cancel := k.timeout(ctx)
-	defer cancel()
 	change, err := k.store.Put(ctx, login, r.ttl, r.maxPerUser)
 	if errors.Is(err, ErrFull) {
 		return k.refuse(ctx, login, Full, "relay grant refused: too many", err.Error()), nil
@@ -166,8 +151,6 @@ func (k *Keeper) Revoke(ctx context.Context, addr netip.Addr) (bool, error) {
 	if !addr.IsValid() {
 		return false, errors.New("revoke relay grant: no address")
 	}
-	ctx, cancel := k.timeout(ctx)
-	defer cancel()
 	held, err := k.store.Delete(ctx, addr)
 	if held {
 		k.count.revoked.Add(1)
@@ -188,8 +171,6 @@ func (k *Keeper) RevokeUser(ctx context.Context, user string) (int, error) {
 	if err := ValidUser(user); err != nil {
 		return 0, fmt.Errorf("revoke relay grants of a user: %w", err)
 	}
-	ctx, cancel := k.timeout(ctx)
-	defer cancel()
 	gone, err := k.store.DeleteUser(ctx, user)
 	for _, addr := range gone {
 		k.count.revoked.Add(1)
@@ -202,8 +183,7 @@ func (k *Keeper) RevokeUser(ctx context.Context, user string) (int, error) {
 	return len(gone), nil
 }
 
-// List calls fn for each grant, in no order, until it returns false. It ends with
-// ctx, not after Config.Timeout: there may be many.
+// List calls fn for each grant, in no order, until it returns false.
 func (k *Keeper) List(ctx context.Context, fn func(Grant) bool) error {
 	if err := k.stored(ctx, k.store.List(ctx, fn)); err != nil {
 		return fmt.Errorf("list relay grants: %w", err)
@@ -255,14 +235,6 @@ func (k *Keeper) Sweep(ctx context.Context) {
 
 // Close closes the store. Run must have returned.
 func (k *Keeper) Close() error { return k.store.Close() }
-
-// timeout bounds an operation of a store on another machine.
-func (k *Keeper) timeout(ctx context.Context) (context.Context, context.CancelFunc) {
-	if !k.store.Remote() {
-		return ctx, func() {}
-	}
-	return context.WithTimeout(ctx, k.rules.Load().timeout)
-}
 
 // stored notes how an operation of the store ended: errors are counted, and logged
 // when they begin and when they are over. It returns err.

@@ -40,11 +40,7 @@ func newFixture(t *testing.T, c grant.Config) *fixture {
 			return a
 		},
 	}))
-	k, err := grant.New(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.Keeper = k
+	f.Keeper = grant.New(c)
 	return f
 }
 
@@ -180,9 +176,7 @@ func TestOldLoginsGrantNothing(t *testing.T) {
 		t.Errorf("%d lines:\n%s", n, &f.log)
 	}
 	// A reload with a longer ttl takes older logins.
-	if err := f.Reload(grant.Config{TTL: 2 * time.Hour}); err != nil {
-		t.Fatal(err)
-	}
+	f.Reload(grant.Config{TTL: 2 * time.Hour})
 	if r, err := f.Login(t.Context(), grant.Login{Addr: parse("203.0.113.2"), Source: "test", At: morning.Add(-time.Hour)}); err != nil || r.Decision != grant.Granted {
 		t.Errorf("after the reload: %v, %v", r.Decision, err)
 	}
@@ -191,10 +185,7 @@ func TestOldLoginsGrantNothing(t *testing.T) {
 func TestReloadChangesTheRules(t *testing.T) {
 	f := newFixture(t, grant.Config{})
 	f.play([]step{{"login 203.0.113.1 shin", "granted"}, {"login 198.51.100.1 shin", "granted"}})
-	err := f.Reload(grant.Config{TTL: time.Minute, Exclude: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	f.Reload(grant.Config{TTL: time.Minute, Exclude: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}})
 	f.play([]step{
 		{"ask 198.51.100.1", "none"},
 		{"pass 2m", ""},
@@ -203,29 +194,7 @@ func TestReloadChangesTheRules(t *testing.T) {
 		{"pass 1m", ""},
 		{"ask 203.0.113.2", "none"},
 	})
-	if err := f.Reload(grant.Config{TTL: -1}); err == nil {
-		t.Error("a negative ttl was taken")
-	}
 	f.play([]step{{"login 198.51.100.1 shin", "excluded excluded network 198.51.100.0/24"}})
-}
-
-func TestBadConfigs(t *testing.T) {
-	for _, tt := range []struct {
-		config grant.Config
-		want   string
-	}{
-		{grant.Config{TTL: 999 * time.Millisecond}, "relay grants: ttl 999ms, expected 1s to 24h0m0s"},
-		{grant.Config{TTL: 25 * time.Hour}, "relay grants: ttl 25h0m0s, expected 1s to 24h0m0s"},
-		{grant.Config{Timeout: -1}, "relay grants: timeout -1ns is negative"},
-		{grant.Config{Exclude: make([]netip.Prefix, 1)}, "relay grants: exclude networks: invalid Prefix is not a network"},
-		{grant.Config{Require: []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")}},
-			"relay grants: require networks: ::ffff:10.0.0.0/104: write an IPv4 network as such"},
-	} {
-		_, err := grant.New(tt.config)
-		if diff := cmp.Diff(tt.want, fmt.Sprint(err)); diff != "" {
-			t.Errorf("want - got +:\n%s", diff)
-		}
-	}
 }
 
 func TestNetworkNames(t *testing.T) {
@@ -253,8 +222,6 @@ type remote struct {
 	known bool
 }
 
-func (r *remote) Remote() bool { return true }
-
 func (r *remote) Known(netip.Addr) bool { return r.known }
 
 func (r *remote) Get(ctx context.Context, addr netip.Addr) (grant.Grant, bool, error) {
@@ -274,7 +241,7 @@ func (r *remote) Put(ctx context.Context, login grant.Login, ttl time.Duration, 
 
 func TestStoreThatFailsIsTemporaryAndNeverAGrant(t *testing.T) {
 	store := &remote{Memory: grant.NewMemory(0, testkit.NewClock(morning).Now), known: true}
-	f := newFixture(t, grant.Config{Store: store, Timeout: time.Millisecond})
+	f := newFixture(t, grant.Config{Store: store})
 	f.play([]step{{"login 203.0.113.1 shin", "granted"}, {"ask 203.0.113.1", "held shin"}})
 	store.err = context.DeadlineExceeded
 	f.play([]step{
@@ -282,7 +249,9 @@ func TestStoreThatFailsIsTemporaryAndNeverAGrant(t *testing.T) {
 		{"ask 203.0.113.2", "temporary"},
 		{"ask 10.0.0.1", "none"},
 	})
-	if _, err := f.Login(t.Context(), grant.Login{Addr: parse("203.0.113.2"), Source: "test"}); !errors.Is(err, context.DeadlineExceeded) {
+	soon, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if _, err := f.Login(soon, grant.Login{Addr: parse("203.0.113.2"), Source: "test"}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("login at a store that hangs: %v", err)
 	}
 	if !f.Known(parse("203.0.113.1")) || f.Known(parse("10.0.0.1")) || f.Known(netip.Addr{}) {

@@ -11,7 +11,6 @@ import (
 // State says whether an address holds a grant.
 type State uint8
 
-// The states. The zero value claims nothing.
 const (
 	// Temporary: the store cannot be asked for now.
 	Temporary State = iota
@@ -21,11 +20,10 @@ const (
 	Held
 )
 
-// String is the state in a word.
 func (s State) String() string { return [...]string{"temporary", "none", "held"}[s] }
 
 // Grant says whether a client may relay now, and by which grant. It is asked while
-// the client waits, and answers within Config.Timeout.
+// the client waits.
 func (k *Keeper) Grant(ctx context.Context, addr netip.Addr) (Grant, State) {
 	k.count.lookups.Add(1)
 	addr = Canonical(addr)
@@ -33,8 +31,6 @@ func (k *Keeper) Grant(ctx context.Context, addr netip.Addr) (Grant, State) {
 	if !addr.IsValid() || r.networks.excluded(addr) != "" {
 		return Grant{}, None
 	}
-	ctx, cancel := k.timeout(ctx)
-	defer cancel()
 	g, ok, err := k.store.Get(ctx, addr)
 	if k.stored(ctx, err) != nil {
 		k.count.temporary.Add(1)

@@ -47,7 +47,6 @@ func NewMemory(max int, now func() time.Time) *Memory {
 	return &Memory{max: max, now: now, addrs: make(map[[16]byte]*held), users: make(map[string][]*held)}
 }
 
-// Put grants or renews.
 func (m *Memory) Put(_ context.Context, login Login, ttl time.Duration, maxPerUser int) (Change, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -84,7 +83,6 @@ func (m *Memory) Restore(g Grant) (bool, error) {
 	return true, m.put(g)
 }
 
-// Get finds the grant of an address.
 func (m *Memory) Get(_ context.Context, addr netip.Addr) (Grant, bool, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -95,7 +93,6 @@ func (m *Memory) Get(_ context.Context, addr netip.Addr) (Grant, bool, error) {
 	return h.Grant, true, nil
 }
 
-// Delete ends the grant of an address.
 func (m *Memory) Delete(_ context.Context, addr netip.Addr) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -107,7 +104,6 @@ func (m *Memory) Delete(_ context.Context, addr netip.Addr) (bool, error) {
 	return true, nil
 }
 
-// DeleteUser ends all grants of a user.
 func (m *Memory) DeleteUser(_ context.Context, user string) ([]netip.Addr, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -170,43 +166,26 @@ func (m *Memory) Len() int {
 	return len(m.addrs)
 }
 
-// Known says no: a Memory can always be asked.
+// Known knows no one: a Memory can always be asked.
 func (*Memory) Known(netip.Addr) bool { return false }
-
-// Remote says no.
-func (*Memory) Remote() bool { return false }
-
-// Failures are none.
-func (*Memory) Failures() uint64 { return 0 }
-
-// Close does nothing.
-func (*Memory) Close() error { return nil }
+func (*Memory) Failures() uint64      { return 0 }
+func (*Memory) Close() error          { return nil }
 
 // put sets the grant of an address, as its user's newest.
 func (m *Memory) put(g Grant) error {
 	key := g.Addr.As16()
-	h, ok := m.addrs[key]
+	h := m.addrs[key]
 	switch {
-	case ok && h.User == g.User:
-		g.User = h.User
-		theirs := m.users[h.User]
-		if at := slices.Index(theirs, h); at >= 0 {
-			copy(theirs[at:], theirs[at+1:])
-			theirs[len(theirs)-1] = h
-		}
-		h.Grant = g
-		heap.Fix(&m.queue, h.queued)
-		return nil
-	case ok:
-		m.leaveUser(h)
-		h.Grant = g
-		heap.Fix(&m.queue, h.queued)
-	case len(m.addrs) >= m.max:
+	case h == nil && len(m.addrs) >= m.max:
 		return ErrFull
-	default:
+	case h == nil:
 		h = &held{Grant: g}
 		m.addrs[key] = h
 		heap.Push(&m.queue, h)
+	default:
+		m.leaveUser(h)
+		h.Grant = g
+		heap.Fix(&m.queue, h.queued)
 	}
 	if g.User != "" {
 		// The name may be a part of a whole line of a log.
@@ -216,7 +195,6 @@ func (m *Memory) put(g Grant) error {
 	return nil
 }
 
-// remove takes a grant out of everything.
 func (m *Memory) remove(h *held) {
 	m.leaveUser(h)
 	heap.Remove(&m.queue, h.queued)
@@ -257,7 +235,6 @@ func (m *Memory) limit(user string, keep int) []netip.Addr {
 	return gone
 }
 
-// byExpiry is a container/heap.
 type byExpiry []*held
 
 func (q byExpiry) Len() int           { return len(q) }

@@ -70,12 +70,9 @@ type networks struct {
 	narrow bool
 }
 
-func newNetworks(exclude, require []netip.Prefix) (*networks, error) {
+func newNetworks(exclude, require []netip.Prefix) *networks {
 	n := &networks{narrow: len(require) > 0}
 	for _, p := range exclude {
-		if err := checkPrefix(p); err != nil {
-			return nil, fmt.Errorf("exclude networks: %w", err)
-		}
 		n.exclude.Insert(p.Masked(), fmt.Sprintf("excluded network %v", p.Masked()))
 	}
 	for _, kind := range named {
@@ -89,22 +86,9 @@ func newNetworks(exclude, require []netip.Prefix) (*networks, error) {
 		n.exclude.Insert(p, "not an address of a client")
 	}
 	for _, p := range require {
-		if err := checkPrefix(p); err != nil {
-			return nil, fmt.Errorf("require networks: %w", err)
-		}
 		n.require.Insert(p.Masked())
 	}
-	return n, nil
-}
-
-func checkPrefix(p netip.Prefix) error {
-	if !p.IsValid() {
-		return fmt.Errorf("%v is not a network", p)
-	}
-	if p.Addr().Is4In6() {
-		return fmt.Errorf("%v: write an IPv4 network as such", p)
-	}
-	return nil
+	return n
 }
 
 // excluded says why an address can hold no grant; empty if it can.

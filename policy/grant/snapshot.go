@@ -82,30 +82,25 @@ func (f *File) open() error {
 	}
 }
 
-// replace writes a snapshot in place of the file.
 func (f *File) replace() error {
 	file, err := snapshot.Replace(f.config.Path, func(file *os.File) error {
 		if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 			return err
 		}
-		return f.writeSnapshot(file)
+		return format.Write(file, "", func(add func([]byte) bool) {
+			var line []byte
+			// List returns no error of its own: this store can always be asked.
+			_ = f.List(context.Background(), func(g Grant) bool {
+				line = appendGrant(line[:0], g)
+				return add(line)
+			})
+		})
 	})
 	if file != nil {
 		f.lock.Close()
 		f.lock = file
 	}
 	return err
-}
-
-func (f *File) writeSnapshot(w io.Writer) error {
-	return format.Write(w, "", func(add func([]byte) bool) {
-		var line []byte
-		// List returns no error of its own: this store can always be asked.
-		_ = f.List(context.Background(), func(g Grant) bool {
-			line = appendGrant(line[:0], g)
-			return add(line)
-		})
-	})
 }
 
 func appendGrant(line []byte, g Grant) []byte {

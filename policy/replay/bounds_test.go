@@ -106,7 +106,7 @@ func TestTimeIsLinear(t *testing.T) {
 		}, ""},
 	} {
 		work := func(size int) {
-			err := Read(c.name, strings.NewReader(c.text(size)), func(s *Session) { RunUntraced(p, s, nil) })
+			err := Read(c.name, strings.NewReader(c.text(size)), func(s *Session) { RunUntraced(p, s, nil, nil) })
 			if err == nil && c.want != "" || err != nil && (c.want == "" || !strings.HasPrefix(err.Error(), c.want)) {
 				t.Errorf("%s: error %.300v, want %s", c.name, err, c.want)
 			}
@@ -128,7 +128,7 @@ func TestASessionHasABoundedNumberOfCommands(t *testing.T) {
 		session(9999, 1, 2*maxCommands): "",
 	} {
 		p := fixture(t)
-		err := Read("s.jsonl", strings.NewReader(text), func(s *Session) { RunUntraced(p, s, nil) })
+		err := Read("s.jsonl", strings.NewReader(text), func(s *Session) { RunUntraced(p, s, nil, nil) })
 		if got := fmt.Sprint(err); got != want && (err != nil || want != "") {
 			t.Errorf("error %s, want %s", got, want)
 		}

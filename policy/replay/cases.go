@@ -42,7 +42,6 @@ func NewCase(s *Session, o Outcome) Case {
 // with an empty id what stands where a session should.
 func Broken(file, id string, err error) Case { return Case{File: file, ID: id, Err: err.Error()} }
 
-// name is the test's name.
 func (c *Case) name() string {
 	if c.ID == "" {
 		return policy.Printable(c.Err)
@@ -121,13 +120,15 @@ func yamlText(s string) string {
 // stands before them.
 type JUnit struct {
 	w     io.Writer
+	err   error
 	suite junitSuite
 }
 
 // NewJUnit begins a report.
-func NewJUnit(w io.Writer) (*JUnit, error) {
-	_, err := io.WriteString(w, xml.Header+"<testsuites>\n")
-	return &JUnit{w: w}, err
+func NewJUnit(w io.Writer) *JUnit {
+	j := &JUnit{w: w}
+	_, j.err = io.WriteString(w, xml.Header+"<testsuites>\n")
+	return j
 }
 
 type (
@@ -156,10 +157,9 @@ type (
 
 // Case takes one test. The tests of a file come one behind the other.
 func (j *JUnit) Case(c *Case) error {
-	var err error
 	file := policy.Printable(c.File)
 	if file != j.suite.Name {
-		err = j.endSuite()
+		j.endSuite()
 		j.suite.Name = file
 	}
 	test := junitCase{Name: c.name(), ClassName: file}
@@ -176,7 +176,7 @@ func (j *JUnit) Case(c *Case) error {
 	}
 	j.suite.Tests++
 	j.suite.Cases = append(j.suite.Cases, test)
-	return err
+	return j.err
 }
 
 // failure is one element for all differences: the schema allows no more.
@@ -188,22 +188,22 @@ func failure(c *Case) junitMessage {
 	return m
 }
 
-func (j *JUnit) endSuite() error {
-	if j.suite.Tests == 0 {
-		return nil
+func (j *JUnit) endSuite() {
+	if j.suite.Tests == 0 || j.err != nil {
+		return
 	}
 	data, err := xml.MarshalIndent(&j.suite, "  ", "  ")
 	if err != nil {
-		return fmt.Errorf("write junit report: %w", err)
+		j.err = fmt.Errorf("write junit report: %w", err)
+		return
 	}
 	j.suite = junitSuite{Cases: j.suite.Cases[:0]}
-	_, err = j.w.Write(append(data, '\n'))
-	return err
+	_, j.err = j.w.Write(append(data, '\n'))
 }
 
 // End ends the report.
 func (j *JUnit) End() error {
-	err := j.endSuite()
-	_, ended := io.WriteString(j.w, "</testsuites>\n")
-	return errors.Join(err, ended)
+	j.endSuite()
+	_, err := io.WriteString(j.w, "</testsuites>\n")
+	return errors.Join(j.err, err)
 }

@@ -9,7 +9,6 @@ import (
 	"milterd/policy"
 )
 
-// fields is the header of a message as the policy takes it.
 func (m *Message) fields() []policy.HeaderField {
 	fields := make([]policy.HeaderField, len(m.Headers))
 	for i, h := range m.Headers {
@@ -52,7 +51,6 @@ func (x *Expect) headerDifferences(fields []policy.HeaderField, edits []header.E
 	return differences
 }
 
-// checkHeaders finds what an expectation cannot say about the header.
 func (x *Expect) checkHeaders(path string) error {
 	if len(x.Headers) == 0 {
 		return nil
@@ -78,7 +76,6 @@ func (x *Expect) checkHeaders(path string) error {
 // oneLine unfolds a value; any white space counts as one blank.
 func oneLine(value string) string { return strings.Join(strings.Fields(value), " ") }
 
-// values writes the values of a field for a report.
 func values(list []string) string {
 	if len(list) == 0 {
 		return "none"

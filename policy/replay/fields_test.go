@@ -89,7 +89,7 @@ func TestADifferenceInTheHeaderIsReported(t *testing.T) {
 
 func TestEditsAreInTheJSON(t *testing.T) {
 	s := &Session{ID: "s"}
-	o := Outcome{Results: []Result{{Session: s, Message: 1, Verdict: policy.Verdict{Stage: policy.StageEOM, Edits: []header.Edit{
+	o := Outcome{Results: []Result{{Message: 1, Verdict: policy.Verdict{Stage: policy.StageEOM, Edits: []header.Edit{
 		{Name: "Received", Index: 2, Old: "from a", Value: "from SMTP"}, {Name: "X-Mailer", Index: 1, Old: "B 1", Delete: true},
 	}}}}}
 	var out bytes.Buffer

@@ -77,7 +77,6 @@ func Inputs(names []string, stdin io.Reader) ([]Input, error) {
 	return inputs, errors.Join(errs...)
 }
 
-// directory lists the session files below a directory.
 func directory(name string) ([]Input, error) {
 	var inputs []Input
 	var errs []error
@@ -140,7 +139,6 @@ type GoneError struct{ Name string }
 
 func (e *GoneError) Error() string { return e.Name + ": removed since its directory was listed" }
 
-// source is an open input, decompressed.
 type source struct {
 	io.Reader
 	// name is the file's, as it has been found.
@@ -251,7 +249,6 @@ const (
 	maxExpanded  = 64 << 20
 )
 
-// unpacker reads decompressed data.
 type unpacker struct {
 	r      io.Reader
 	packed *counter
@@ -277,7 +274,6 @@ func unpackError(err error) error {
 	return fmt.Errorf("compressed data: %w", err)
 }
 
-// counter counts what is read, of this file and of all.
 type counter struct {
 	io.Reader
 	n   int64

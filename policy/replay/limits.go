@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -31,7 +32,6 @@ func LimitLines(blocked bool, queries []policy.LimitQuery) []string {
 	return lines
 }
 
-// limitLine is one line of Message.Limits.
 type limitLine struct {
 	recipient int
 	blocked   bool
@@ -42,33 +42,24 @@ type limitLine struct {
 // parseLimitLine reads NUMBER NAME USED RATE [WAIT], or NUMBER blocked.
 func parseLimitLine(s string) (l limitLine, ok bool) {
 	words := strings.Fields(s)
-	if len(words) < 2 {
+	l.blocked = len(words) == 2 && words[1] == blockedLogin
+	if !l.blocked && len(words) != 4 && len(words) != 5 {
 		return l, false
 	}
-	var err error
-	if l.recipient, err = strconv.Atoi(words[0]); err != nil || l.recipient < 1 {
-		return l, false
+	var errs [4]error
+	l.recipient, errs[0] = strconv.Atoi(words[0])
+	if !l.blocked {
+		l.limit = words[1]
+		l.answer.Used, errs[1] = strconv.Atoi(words[2])
+		l.answer.Rate, errs[2] = policy.ParseRate(words[3])
 	}
-	if l.blocked = len(words) == 2 && words[1] == blockedLogin; l.blocked {
-		return l, true
+	waits := len(words) == 5
+	if waits {
+		l.answer.Wait, errs[3] = strconv.Atoi(words[4])
 	}
-	if len(words) < 4 || len(words) > 5 {
-		return l, false
-	}
-	l.limit = words[1]
-	l.answer.Used, err = strconv.Atoi(words[2])
-	rate, rateErr := policy.ParseRate(words[3])
-	l.answer.Rate = rate
-	if len(words) == 5 && err == nil {
-		l.answer.Wait, err = strconv.Atoi(words[4])
-		ok = l.answer.Wait > 0
-	} else {
-		ok = true
-	}
-	return l, ok && err == nil && rateErr == nil && l.answer.Used >= 0
+	return l, errors.Join(errs[:]...) == nil && l.recipient >= 1 && l.answer.Used >= 0 && waits == (l.answer.Wait > 0)
 }
 
-// check finds lines of limits and times that are none.
 func (m *Message) check(path string) error {
 	if _, err := m.Began(); err != nil {
 		return badField(path+".at", "%q, expected a time such as 2026-11-28T12:00:00.000Z", m.At)
@@ -109,7 +100,6 @@ var _ policy.Answers = (*recorded)(nil)
 // Asked hears of what a policy asks the limits about one recipient of a message.
 type Asked func(m *Message, queries []policy.LimitQuery)
 
-// begin goes on with a message.
 func (a *recorded) begin(m *Message) {
 	a.recipient, a.told, a.message = 0, nil, m
 	for _, text := range m.Limits {

@@ -46,14 +46,14 @@ type decoder struct {
 	reused *Session
 }
 
-// sessions reads what a piece of the file holds.
 func (d *decoder) sessions(p *piece, each func(*Session)) {
-	line := p.line
-	for record := range d.records(p.data) {
+	line, begin := p.line, 0
+	for i, end := range p.ends {
+		record := p.data[begin:end]
 		switch text := bytes.TrimSpace(record); {
+		case len(text) > d.max, p.tooLong && i == len(p.ends)-1:
+			p.unreadable.addf("%s:%d: %s of more than %d bytes", d.name, line, d.record, d.max)
 		case len(text) == 0:
-		case len(text) > d.max:
-			p.unreadable.add(d.tooLong(d.name, line))
 		case large(text) && d.values(text) > maxValues:
 			p.unreadable.addf("%s:%d: %s of more than %d values", d.name, line, d.record, maxValues)
 		case d.format == yamlDocuments:
@@ -61,7 +61,8 @@ func (d *decoder) sessions(p *piece, each func(*Session)) {
 		default:
 			d.line(text, line, &p.unreadable, each)
 		}
-		line += bytes.Count(record, newline)
+		line += bytes.Count(record, []byte("\n"))
+		begin = end
 	}
 }
 
@@ -150,7 +151,6 @@ func lineOf(node *yaml.Node, err error) int {
 	return node.Line
 }
 
-// child is the value under a key, or the item of a list.
 func child(node *yaml.Node, step string) *yaml.Node {
 	if node.Kind == yaml.AliasNode {
 		node = node.Alias
@@ -180,18 +180,9 @@ type unreadable struct {
 	more int
 }
 
-// full: of a further one only the number counts.
 func (u *unreadable) full() bool { return len(u.errs) >= maxReported }
 
 func (u *unreadable) count() int { return len(u.errs) + u.more }
-
-func (u *unreadable) add(err error) {
-	if u.full() {
-		u.more++
-	} else {
-		u.errs = append(u.errs, err)
-	}
-}
 
 // addf adds an error, which is made only if it is kept.
 func (u *unreadable) addf(format string, args ...any) {
@@ -207,7 +198,7 @@ func (u *unreadable) addf(format string, args ...any) {
 func (u *unreadable) merge(next unreadable) error {
 	begin := len(u.errs)
 	for _, err := range next.errs {
-		u.add(err)
+		u.addf("%w", err)
 	}
 	u.more += next.more
 	return errors.Join(u.errs[begin:]...)

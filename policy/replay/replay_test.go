@@ -216,7 +216,7 @@ func FuzzRead(f *testing.F) {
 	p := fixture(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		run := func(s *Session) {
-			outcome, untraced := Run(p, s, nil), RunUntraced(p, s, nil)
+			outcome, untraced := Run(p, s, nil), RunUntraced(p, s, nil, nil)
 			if changes := Compare(outcome, untraced); changes != nil {
 				t.Errorf("without traces: %v", changes)
 			}
@@ -225,8 +225,8 @@ func FuzzRead(f *testing.F) {
 				t.Errorf("%d changes of %d verdicts", len(changes), len(outcome.Results))
 			}
 			c := NewCase(s, outcome)
-			junit, err := NewJUnit(io.Discard)
-			if err := errors.Join(err, WriteText(io.Discard, s, outcome, true), WriteJSON(io.Discard, s, outcome), WriteChanges(io.Discard, s, changes, ""),
+			junit := NewJUnit(io.Discard)
+			if err := errors.Join(WriteText(io.Discard, s, outcome, true), WriteJSON(io.Discard, s, outcome), WriteChanges(io.Discard, s, changes, ""),
 				WriteChangesJSON(io.Discard, s, changes), NewTAP(io.Discard).Case(&c), junit.Case(&c), junit.End()); err != nil {
 				t.Error(err)
 			}

@@ -28,7 +28,7 @@ func TestObjectsHoldNothingThatActsOnATerminal(t *testing.T) {
 		if err := WriteChangesJSON(&objects, s, []Change{{Stage: policy.StageMail, Arg: said, Old: v}}); err != nil {
 			t.Fatal(err)
 		}
-		if err := WriteJSON(&objects, s, Outcome{Results: []Result{{Session: s, Verdict: *v}}}); err != nil {
+		if err := WriteJSON(&objects, s, Outcome{Results: []Result{{Verdict: *v}}}); err != nil {
 			t.Fatal(err)
 		}
 		if n := strings.Count(objects.String(), want); n != 4 {

@@ -8,7 +8,6 @@ import (
 
 // Result is one verdict of a replayed session.
 type Result struct {
-	Session *Session
 	// Message counts the session's messages from 1.
 	Message int
 	// Step is the verdict's place in the message: 0 for MAIL, then each recipient,
@@ -64,15 +63,11 @@ func Run(p *policy.Policy, s *Session, answers func(policy.Connection) policy.An
 	return run(p, s, answers, true, nil)
 }
 
-// RunUntraced is Run with verdicts that have no traces, in half the time.
-func RunUntraced(p *policy.Policy, s *Session, answers func(policy.Connection) policy.Answers) Outcome {
-	return run(p, s, answers, false, nil)
-}
-
-// RunCounting is RunUntraced for a caller who counts for the limits itself, over many
-// sessions: it hears of all questions. In a message that says when it began, limits that
-// the session does not tell of have room.
-func RunCounting(p *policy.Policy, s *Session, answers func(policy.Connection) policy.Answers, asked Asked) Outcome {
+// RunUntraced is Run with verdicts that have no traces, in half the time. asked, if it is
+// not nil, is for a caller who counts for the limits itself, over many sessions: it hears of
+// all questions. In a message that says when it began, limits that the session does not
+// tell of have room then.
+func RunUntraced(p *policy.Policy, s *Session, answers func(policy.Connection) policy.Answers, asked Asked) Outcome {
 	return run(p, s, answers, false, asked)
 }
 
@@ -94,11 +89,7 @@ func run(p *policy.Policy, s *Session, answers func(policy.Connection) policy.An
 			r.waiting[command{x.Stage, x.Arg}] = append(r.waiting[command{x.Stage, x.Arg}], i)
 		}
 	}
-	most := 0
-	for i := range s.Messages {
-		most += 2 + len(s.Messages[i].Rcpt)
-	}
-	r.results = make([]Result, 0, most)
+	r.results = make([]Result, 0, s.commands()+len(s.Messages))
 	for i := range s.Messages {
 		r.message(i+1, &s.Messages[i])
 	}
@@ -198,7 +189,7 @@ func (r *runner) meet(stage policy.Stage, arg string) {
 // add notes a verdict and compares it, and the header that the message leaves with,
 // with the first expectation for it.
 func (r *runner) add(number, step int, v policy.Verdict, fields []policy.HeaderField) {
-	result := Result{Session: r.session, Message: number, Step: step, Verdict: v}
+	result := Result{Message: number, Step: step, Verdict: v}
 	if i := r.expectation(v.Stage, v.Arg); i >= 0 {
 		result.Differences = r.session.Expect[i].differences(v, fields)
 		r.met[i] = true
@@ -206,7 +197,6 @@ func (r *runner) add(number, step int, v policy.Verdict, fields []policy.HeaderF
 	r.results = append(r.results, result)
 }
 
-// differences compares a verdict with the expected one.
 func (x *Expect) differences(v policy.Verdict, fields []policy.HeaderField) []Difference {
 	differences := x.headerDifferences(fields, v.Edits)
 	if x.matches(v) {
@@ -216,7 +206,6 @@ func (x *Expect) differences(v policy.Verdict, fields []policy.HeaderField) []Di
 	return append([]Difference{{Place: x.place(), Want: x.want(), Got: got}}, differences...)
 }
 
-// matches reports whether a verdict is the expected one.
 func (x *Expect) matches(v policy.Verdict) bool {
 	if x.Action != "" && x.Action != string(v.Action) {
 		return false
@@ -227,10 +216,8 @@ func (x *Expect) matches(v policy.Verdict) bool {
 	return x.Reply == "" || x.Reply == v.Reply.String()
 }
 
-// place names the command that an expectation is about.
 func (x *Expect) place() string { return x.Stage + " <" + x.Arg + ">" }
 
-// want is the verdict that is expected.
 func (x *Expect) want() string {
 	if x.Action == "" && x.Reply == "" {
 		return "a verdict"

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,7 +25,6 @@ type schemaCheck struct {
 	left int
 }
 
-// value checks a value that a type of the schema is to hold.
 func (c *schemaCheck) value(node *yaml.Node, t reflect.Type) {
 	if node.Kind == yaml.AliasNode {
 		node = node.Alias
@@ -57,7 +56,6 @@ func (c *schemaCheck) value(node *yaml.Node, t reflect.Type) {
 	c.report(node.Line, "%s, expected %s", foundYAML(node), expected(t))
 }
 
-// keys checks the keys of a mapping, and what stands behind them.
 func (c *schemaCheck) keys(node *yaml.Node, t reflect.Type) {
 	lines := make(map[string]int)
 	for i := 0; i+1 < len(node.Content); i += 2 {
@@ -71,45 +69,27 @@ func (c *schemaCheck) keys(node *yaml.Node, t reflect.Type) {
 			continue
 		}
 		lines[key.Value] = key.Line
-		known := false
-		for name, of := range fields(t) {
-			if name == key.Value {
-				known = true
-				c.value(value, of)
-			}
-		}
-		if !known {
-			c.report(key.Line, unknownKey, key.Value, keysOf{t})
+		names, types := keysOf(t)
+		if place := slices.Index(names, key.Value); place >= 0 {
+			c.value(value, types[place])
+		} else {
+			c.report(key.Line, unknownKey, key.Value, strings.Join(names, ", "))
 		}
 	}
 }
 
-// fields are the keys of a part of the schema, with the types of what they hold.
-func fields(t reflect.Type) iter.Seq2[string, reflect.Type] {
-	return func(yield func(string, reflect.Type) bool) {
-		for i := range t.NumField() {
-			key, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
-			if key != "-" && !yield(key, t.Field(i).Type) {
-				return
-			}
+// keysOf are the keys of a part of the schema, with the types of what they hold.
+func keysOf(t reflect.Type) (names []string, types []reflect.Type) {
+	for i := range t.NumField() {
+		if key, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); key != "-" {
+			names, types = append(names, key), append(types, t.Field(i).Type)
 		}
 	}
+	return names, types
 }
 
-const unknownKey = "unknown key %q, expected one of %v"
+const unknownKey = "unknown key %q, expected one of %s"
 
-// keysOf lists the keys of a part of the schema, once it is printed.
-type keysOf struct{ part reflect.Type }
-
-func (k keysOf) String() string {
-	var keys []string
-	for key := range fields(k.part) {
-		keys = append(keys, key)
-	}
-	return strings.Join(keys, ", ")
-}
-
-// expected names what a type of the schema takes.
 func expected(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Slice:
@@ -158,7 +138,6 @@ func foundJSON(line []byte, wrong *json.SemanticError) string {
 	}
 }
 
-// shortened is the beginning of a text, in quotes.
 func shortened(text string) string {
 	if len(text) > 10 {
 		text = text[:7] + "..."
@@ -175,7 +154,8 @@ func jsonError(line []byte, err error) error {
 	case !errors.As(err, &wrong) || wrong.GoType == nil:
 		return fmt.Errorf("not a session: %s", strings.TrimPrefix(err.Error(), "json: "))
 	case errors.Is(wrong.Err, json.ErrUnknownName):
-		return fmt.Errorf(unknownKey, wrong.JSONPointer.LastToken(), keysOf{wrong.GoType})
+		names, _ := keysOf(wrong.GoType)
+		return fmt.Errorf(unknownKey, wrong.JSONPointer.LastToken(), strings.Join(names, ", "))
 	case wrong.GoType.Kind() == reflect.String && strings.ContainsRune("tf0", rune(wrong.JSONKind)):
 		kind := map[jsontext.Kind]string{'0': "number", 't': "boolean", 'f': "boolean"}[wrong.JSONKind]
 		return fmt.Errorf("%s: a JSON %s, expected text", dotted(wrong.JSONPointer), kind)
@@ -183,7 +163,6 @@ func jsonError(line []byte, err error) error {
 	return fmt.Errorf("%s, expected %s", foundJSON(line, wrong), expected(wrong.GoType))
 }
 
-// syntaxError says where a line is not JSON.
 func syntaxError(line []byte, err *jsontext.SyntacticError) error {
 	switch {
 	case errors.Is(err.Err, jsontext.ErrDuplicateName):
@@ -196,7 +175,6 @@ func syntaxError(line []byte, err *jsontext.SyntacticError) error {
 	return fmt.Errorf("not a session: %v at column %d", err.Err, err.ByteOffset+1)
 }
 
-// dotted is the path to a value.
 func dotted(p jsontext.Pointer) string {
 	return strings.ReplaceAll(strings.TrimPrefix(string(p), "/"), "/", ".")
 }

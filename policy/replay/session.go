@@ -125,19 +125,13 @@ func (s *Session) check() error {
 	if _, err := parseAddr(s.Connect.Addr); err != nil {
 		return badField("connect.addr", "%q is not an IP address", s.Connect.Addr)
 	}
-	switch policy.Resolve(s.Connect.Resolve) {
-	case "", policy.ResolveOK, policy.ResolveFail, policy.ResolveForged, policy.ResolveTemp:
-	default:
+	if r := s.Connect.Resolve; r != "" && !policy.Resolve(r).Known() {
 		return badField("connect.resolve", "%q, expected OK, FAIL, FORGED or TEMP", s.Connect.Resolve)
 	}
 	if len(s.Messages) == 0 {
 		return badField("messages", "no message, expected at least one")
 	}
-	commands := len(s.Messages)
-	for i := range s.Messages {
-		commands += len(s.Messages[i].Rcpt)
-	}
-	if commands > maxCommands {
+	if commands := s.commands(); commands > maxCommands {
 		return badField("messages", "%d messages and recipients, expected %d at most", commands, maxCommands)
 	}
 	if len(s.Expect) > 2*maxCommands {
@@ -165,6 +159,14 @@ func (s *Session) check() error {
 		}
 	}
 	return nil
+}
+
+func (s *Session) commands() int {
+	n := len(s.Messages)
+	for i := range s.Messages {
+		n += len(s.Messages[i].Rcpt)
+	}
+	return n
 }
 
 func (x *Expect) check(path string) error {
@@ -208,7 +210,6 @@ func (s *Session) Connection() policy.Connection {
 // not be asked for.
 const TemporaryGrant = "TEMP"
 
-// grant is the client's relay grant.
 func (s *Session) grant() policy.GrantState {
 	client, _ := parseAddr(s.Connect.Addr)
 	for _, g := range s.Grants {

@@ -110,11 +110,10 @@ func (s *Stream[R]) next(f *file) *block[R] {
 	if cap(b.data) > maxKept {
 		b.data = nil
 	}
-	b.file, b.piece, b.count, b.last = f, piece{data: b.data[:0]}, 0, false
+	b.file, b.piece, b.count, b.last = f, piece{data: b.data[:0], ends: b.ends[:0]}, 0, false
 	return b
 }
 
-// hand gives a block to the workers.
 func (s *Stream[R]) hand(b *block[R], last bool) {
 	b.last = last
 	s.order <- b
@@ -138,7 +137,7 @@ func (s *Stream[R]) readInput(in Input) {
 		s.readForm(f, src)
 		return
 	}
-	pieces := newSplitter(src.format, src.name, src)
+	pieces := newSplitter(src.format, src.name, src.Reader)
 	for more := true; more && !s.stopped.Load(); {
 		b := s.next(f)
 		more = pieces.next(&b.piece) && !f.enough.Load()
@@ -161,7 +160,6 @@ func (s *Stream[R]) readForm(f *file, src *source) {
 	s.hand(b, true)
 }
 
-// worker reads the sessions of blocks and works on them.
 func (s *Stream[R]) worker() {
 	d := decoder{reused: new(Session)}
 	if s.keep {
@@ -169,18 +167,16 @@ func (s *Stream[R]) worker() {
 	}
 	for b := range s.work {
 		d.format, d.name = b.file.format, b.file.name
-		if large(b.data) {
-			s.large.Lock()
-			s.workOn(b, &d)
-			s.large.Unlock()
-		} else {
-			s.workOn(b, &d)
-		}
+		s.workOn(b, &d)
 		b.done <- struct{}{}
 	}
 }
 
 func (s *Stream[R]) workOn(b *block[R], d *decoder) {
+	if large(b.data) {
+		s.large.Lock()
+		defer s.large.Unlock()
+	}
 	each := func(session *Session) {
 		b.count++
 		s.Each(b.result, session)

@@ -254,7 +254,7 @@ func TestMemoryDoesNotGrowWithTheNumberOfSessions(t *testing.T) {
 	var first int64
 	s := Stream[*int]{
 		Workers: 2, New: func() *int { return new(int) },
-		Each: func(n *int, s *Session) { *n += len(RunUntraced(p, s, nil).Results) },
+		Each: func(n *int, s *Session) { *n += len(RunUntraced(p, s, nil, nil).Results) },
 		Collect: func(n *int, err error) error {
 			sessions += *n
 			*n = 0

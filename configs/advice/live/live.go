@@ -120,7 +120,9 @@ func hear(ctx context.Context, target string) (*probe.Report, error) {
 // told is what is wrong with what a port has told.
 func told(r *probe.Report, target string, d sendmail.Daemon) []configs.Finding {
 	var findings []configs.Finding
-	if r.Error != "" {
+	if strings.Contains(r.Error, "421 ") {
+		findings = append(findings, advice.Found(configs.Note, target, "sendmail takes no more connections of this host for now, so it could not be asked: "+r.Error))
+	} else if r.Error != "" {
 		findings = append(findings, advice.Found(configs.Warning, target, "sendmail breaks off at this port: "+r.Error))
 	} else if d.Demands() && len(r.Mechanisms.Clear)+len(r.Mechanisms.TLS) == 0 {
 		f := advice.Found(configs.Severe, target, "AUTH is demanded (M=a), and none is offered: everybody reads 530 5.7.0 and nobody can send")

@@ -53,6 +53,34 @@ func TestAPortWhereNobodyCanSend(t *testing.T) {
 	}
 }
 
+// TestAPortThatCannotBeAskedIsNoFault of it.
+func TestAPortThatCannotBeAskedIsNoFault(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprint(conn, "421 4.3.2 Connection rate limit exceeded.\r\n")
+			conn.Close()
+		}
+	}()
+	host, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range listenToAll(t.Context(), &sendmail.Config{Daemons: []sendmail.Daemon{{Addr: host, Port: port, Flags: "Ea"}}}) {
+		if f.Severity != configs.Note || !strings.Contains(f.Text, "could not be asked") || !strings.Contains(f.Text, "wait a minute") {
+			t.Errorf("%v", f)
+		}
+	}
+}
+
 // TestPortsThatRefuseConnections: it is an error only if none is left.
 func TestPortsThatRefuseConnections(t *testing.T) {
 	_, open, err := net.SplitHostPort(testkit.SMTP(t, "550 5.7.1 no"))

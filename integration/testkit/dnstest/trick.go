@@ -6,7 +6,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"milterd/dnscheck/zonefile"
+	"milterd/dnscheck"
 )
 
 // Tricks are the words that leave the answer as it is and spoil its delivery.
@@ -47,7 +47,7 @@ type tricks struct {
 // tricks collects the words for a query.
 func (z *zone) tricks(query *dns.Msg) tricks {
 	var t tricks
-	q := zonefile.Question{Name: dns.CanonicalName(query.Question[0].Name), Type: query.Question[0].Qtype}
+	q := dnscheck.Question{Name: dns.CanonicalName(query.Question[0].Name), Type: query.Question[0].Qtype}
 	for _, word := range z.WordsFor(q) {
 		switch word {
 		case trickTruncated:

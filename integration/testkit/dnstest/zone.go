@@ -3,7 +3,7 @@ package dnstest
 import (
 	"github.com/miekg/dns"
 
-	"milterd/dnscheck/zonefile"
+	"milterd/dnscheck"
 )
 
 // maxAliases bounds how many CNAME records one answer follows.
@@ -54,7 +54,7 @@ func refusal(rcode int) fault {
 
 // zone is what a server knows. It is built once and never changed.
 type zone struct {
-	*zonefile.Zone
+	*dnscheck.Zone
 	// exists holds every name that has records, and the names above it: those
 	// exist too, with no records of their own (RFC 8020).
 	exists  map[string]bool
@@ -63,7 +63,7 @@ type zone struct {
 
 // parseZone reads the lines of a server.
 func parseZone(lines []string, unknown Unknown) (*zone, error) {
-	parsed, err := zonefile.Parse(lines, func(word string) bool {
+	parsed, err := dnscheck.ParseZone(lines, func(word string) bool {
 		return faults[word] != nil || isTrick(word)
 	})
 	if err != nil {
@@ -86,7 +86,7 @@ func parseZone(lines []string, unknown Unknown) (*zone, error) {
 
 // answer is the reply to a query, nil for none at all.
 func (z *zone) answer(query *dns.Msg) *dns.Msg {
-	asked := zonefile.Question{Name: dns.CanonicalName(query.Question[0].Name), Type: query.Question[0].Qtype}
+	asked := dnscheck.Question{Name: dns.CanonicalName(query.Question[0].Name), Type: query.Question[0].Qtype}
 	var found []dns.RR
 	for range maxAliases {
 		if f := z.fault(asked); f != nil {
@@ -111,11 +111,11 @@ func (z *zone) answer(query *dns.Msg) *dns.Msg {
 }
 
 // lookup finds the records for a question; target is where an alias leads.
-func (z *zone) lookup(q zonefile.Question) (records []dns.RR, target string) {
+func (z *zone) lookup(q dnscheck.Question) (records []dns.RR, target string) {
 	if records = z.Records[q]; len(records) > 0 {
 		return records, ""
 	}
-	if records = z.Records[zonefile.Question{Name: q.Name, Type: dns.TypeCNAME}]; len(records) > 0 {
+	if records = z.Records[dnscheck.Question{Name: q.Name, Type: dns.TypeCNAME}]; len(records) > 0 {
 		if alias, ok := records[0].(*dns.CNAME); ok {
 			return records[:1], dns.CanonicalName(alias.Target)
 		}
@@ -138,7 +138,7 @@ func (z *zone) missing(query *dns.Msg, name string, aliases []dns.RR) *dns.Msg {
 }
 
 // fault is what was asked for a name and type, or for every type of the name.
-func (z *zone) fault(q zonefile.Question) fault {
+func (z *zone) fault(q dnscheck.Question) fault {
 	for _, word := range z.WordsFor(q) {
 		if f := faults[word]; f != nil {
 			return f

@@ -28,7 +28,6 @@ type Refusal struct {
 	Text string
 }
 
-// Error is the text.
 func (r *Refusal) Error() string { return r.Text }
 
 // NewClient makes a client for the unix socket at path. It connects with each request.
@@ -78,22 +77,32 @@ func (c *Client) line(ctx context.Context, method, path string) (string, error) 
 // List calls fn for each grant, in no order, as they arrive. An error after that
 // says that there may be more.
 func (c *Client) List(ctx context.Context, fn func(grant.Grant)) error {
-	body, err := c.do(ctx, http.MethodGet, "/grants")
+	return c.lines(ctx, "/grants", "relay grants", func(line []byte) error {
+		var g grant.Grant
+		// A list that breaks off ends with a part of a line, which is no grant.
+		if err := json.Unmarshal(line, &g); err != nil || !g.Addr.IsValid() {
+			return fmt.Errorf("%.64q is not a grant", line)
+		}
+		fn(g)
+		return nil
+	})
+}
+
+// lines asks for the list at a path, of what, and calls fn for each of its lines.
+func (c *Client) lines(ctx context.Context, path, what string, fn func(line []byte) error) error {
+	body, err := c.do(ctx, http.MethodGet, path)
 	if err != nil {
 		return err
 	}
 	defer body.Close()
 	lines := bufio.NewScanner(body)
-	// A list that breaks off ends with a part of a line, which is no grant.
 	for lines.Scan() && lines.Err() == nil {
-		var g grant.Grant
-		if err := json.Unmarshal(lines.Bytes(), &g); err != nil || !g.Addr.IsValid() {
-			return fmt.Errorf("list of relay grants: %.64q is not a grant", lines.Text())
+		if err := fn(lines.Bytes()); err != nil {
+			return fmt.Errorf("list of %s: %w", what, err)
 		}
-		fn(g)
 	}
 	if err := lines.Err(); err != nil {
-		return fmt.Errorf("list of relay grants: %w", err)
+		return fmt.Errorf("list of %s: %w", what, err)
 	}
 	return nil
 }

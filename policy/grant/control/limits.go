@@ -1,7 +1,6 @@
 package control
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -99,20 +98,14 @@ func (c *Client) Release(ctx context.Context, login string) (string, error) {
 }
 
 // Limits lists who is blocked, and who is near or over a limit.
-func (c *Client) Limits(ctx context.Context) ([]LimitState, error) {
-	body, err := c.do(ctx, http.MethodGet, "/limits")
-	if err != nil {
-		return nil, err
-	}
-	defer body.Close()
-	var all []LimitState
-	lines := bufio.NewScanner(body)
-	for lines.Scan() {
+func (c *Client) Limits(ctx context.Context) (all []LimitState, err error) {
+	err = c.lines(ctx, "/limits", "limits", func(line []byte) error {
 		var state LimitState
-		if err := json.Unmarshal(lines.Bytes(), &state); err != nil {
-			return nil, fmt.Errorf("list of limits: %.64q is none: %w", lines.Text(), err)
+		if err := json.Unmarshal(line, &state); err != nil {
+			return fmt.Errorf("%.64q is none: %w", line, err)
 		}
 		all = append(all, state)
-	}
-	return all, lines.Err()
+		return nil
+	})
+	return all, err
 }

@@ -1,7 +1,7 @@
 package control
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -15,18 +15,12 @@ type peer struct {
 	pid int32
 }
 
-// Network is that of the socket.
 func (peer) Network() string { return "unix" }
 
-// String names user and process.
 func (p peer) String() string { return fmt.Sprintf("uid %d pid %d", p.uid, p.pid) }
 
 // peerKey is the key of a request's peer in its context.
 type peerKey struct{}
-
-func withPeer(ctx context.Context, conn net.Conn) context.Context {
-	return context.WithValue(ctx, peerKey{}, conn.RemoteAddr())
-}
 
 // peerListener takes connections of which the kernel tells who made them.
 type peerListener struct {
@@ -39,10 +33,8 @@ type peerConn struct {
 	peer peer
 }
 
-// RemoteAddr is the peer.
 func (c peerConn) RemoteAddr() net.Addr { return c.peer }
 
-// Accept waits for a connection.
 func (l peerListener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
@@ -64,17 +56,13 @@ func peerOf(conn net.Conn) (peer, error) {
 	if !ok {
 		return peer{}, fmt.Errorf("peer of the control socket: it is a %T", conn)
 	}
-	raw, err := socket.SyscallConn()
-	if err != nil {
-		return peer{}, fmt.Errorf("peer of the control socket: %w", err)
-	}
 	var credentials *syscall.Ucred
-	var optionErr error
-	err = raw.Control(func(fd uintptr) {
-		credentials, optionErr = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
-	})
+	raw, err := socket.SyscallConn()
 	if err == nil {
-		err = optionErr
+		controlErr := raw.Control(func(fd uintptr) {
+			credentials, err = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
+		})
+		err = errors.Join(controlErr, err)
 	}
 	if err != nil {
 		return peer{}, fmt.Errorf("peer of the control socket: %w", err)

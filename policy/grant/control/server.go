@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -19,7 +18,6 @@ import (
 // Source is what grants made by hand name as their source.
 const Source = "control"
 
-// The defaults of a Config.
 const (
 	DefaultMaxConnections = 16
 	DefaultTimeout        = time.Minute
@@ -59,13 +57,10 @@ type Server struct {
 }
 
 // NewServer makes a server that listens nowhere yet.
-func NewServer(config Config) (*Server, error) {
-	if config.Keeper == nil {
-		return nil, errors.New("control server: no keeper of the grants")
-	}
+func NewServer(config Config) *Server {
 	config.MaxConnections = cmp.Or(config.MaxConnections, DefaultMaxConnections)
 	config.Timeout = cmp.Or(config.Timeout, DefaultTimeout)
-	return &Server{config: config, logger: cmp.Or(config.Logger, slog.New(slog.DiscardHandler))}, nil
+	return &Server{config: config, logger: cmp.Or(config.Logger, slog.New(slog.DiscardHandler))}
 }
 
 // Serve takes connections from ln until ctx ends. It then lets each finish the
@@ -87,9 +82,11 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		mux.HandleFunc("DELETE /limits/blocked", s.release)
 	}
 	server := &http.Server{
-		Handler:        mux,
-		BaseContext:    func(net.Listener) context.Context { return ctx },
-		ConnContext:    withPeer,
+		Handler:     mux,
+		BaseContext: func(net.Listener) context.Context { return ctx },
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(ctx, peerKey{}, conn.RemoteAddr())
+		},
 		ReadTimeout:    s.config.Timeout,
 		WriteTimeout:   s.config.Timeout,
 		IdleTimeout:    s.config.Timeout,
@@ -206,16 +203,12 @@ func validUser(w http.ResponseWriter, user string) bool {
 	return true
 }
 
-// what is what a command is about.
-func what(command string) string {
-	if command == "block" || command == "release" {
-		return "limits by hand"
-	}
-	return "relay grants by hand"
-}
-
-// log tells of a request that changes grants.
+// log tells of a request that changes grants or limits.
 func (s *Server) log(r *http.Request, command string, addr netip.Addr, user, outcome string, err error) {
+	what := "relay grants by hand"
+	if command == "block" || command == "release" {
+		what = "limits by hand"
+	}
 	who, _ := r.Context().Value(peerKey{}).(peer)
 	attrs := []any{"uid", who.uid, "pid", who.pid, "command", command}
 	if addr.IsValid() {
@@ -225,10 +218,10 @@ func (s *Server) log(r *http.Request, command string, addr netip.Addr, user, out
 		attrs = append(attrs, "user", user)
 	}
 	if err != nil {
-		s.logger.Error(what(command), append(attrs, "error", err)...)
+		s.logger.Error(what, append(attrs, "error", err)...)
 		return
 	}
-	s.logger.Info(what(command), append(attrs, "outcome", outcome)...)
+	s.logger.Info(what, append(attrs, "outcome", outcome)...)
 }
 
 // grants is a number of grants in words.

@@ -22,7 +22,6 @@ import (
 // answer lets Dovecot go on, without a delay and without a message for the user.
 const answer = `{"status":0,"msg":""}`
 
-// ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !s.authorized(r) {
 		s.count.forbidden.Add(1)
@@ -85,7 +84,6 @@ func (s *Server) malformed(w http.ResponseWriter, code int, text string) {
 	http.Error(w, text, code)
 }
 
-// authorized compares the secret.
 func (s *Server) authorized(r *http.Request) bool {
 	values := r.Header["Authorization"]
 	if len(values) != 1 {
@@ -128,7 +126,8 @@ func (s *Server) report(ctx context.Context, r report) {
 		return
 	}
 	addr, err := netip.ParseAddr(r.Remote)
-	if !readsMail(r.Protocol) || err != nil || addr.Zone() != "" || r.Login == "" || strings.EqualFold(r.Login, "anonymous") {
+	readsMail := r.Protocol == "imap" || r.Protocol == "pop3"
+	if !readsMail || err != nil || addr.Zone() != "" || r.Login == "" || strings.EqualFold(r.Login, "anonymous") {
 		s.count.ignored.Add(1)
 		return
 	}
@@ -138,6 +137,3 @@ func (s *Server) report(ctx context.Context, r report) {
 		s.count.failed.Add(1)
 	}
 }
-
-// readsMail says that a login over the protocol announces a client that reads mail.
-func readsMail(protocol string) bool { return protocol == "imap" || protocol == "pop3" }

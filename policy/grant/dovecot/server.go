@@ -24,7 +24,6 @@ import (
 // Source is the source of grants that were made of Dovecot's reports.
 const Source = "dovecot"
 
-// Config is what New needs.
 type Config struct {
 	// Granter is asked for a grant for each successful login.
 	Granter grant.Granter
@@ -55,10 +54,6 @@ type timeouts struct {
 	forbidden time.Duration
 }
 
-func defaultTimeouts() timeouts {
-	return timeouts{header: 5 * time.Second, request: 10 * time.Second, idle: 2 * time.Minute, forbidden: time.Second}
-}
-
 // Server answers Dovecot. It is an http.Handler.
 type Server struct {
 	granter grant.Granter
@@ -78,29 +73,25 @@ type counters struct {
 	allows, reports, logins, failed, unsuccessful, ignored, forbidden, malformed atomic.Uint64
 }
 
-// Register has a registry read the server's counters.
 func (s *Server) Register(r prometheus.Registerer) {
-	counter := func(name, help string, labels prometheus.Labels, n *atomic.Uint64) {
-		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels}, func() float64 { return float64(n.Load()) }))
-	}
 	n := &s.count
 	for kind, n := range map[string]*atomic.Uint64{"allow": &n.allows, "report": &n.reports, "forbidden": &n.forbidden, "malformed": &n.malformed} {
-		counter("milterd_dovecot_requests_total", "Requests to the Dovecot auth policy server, by kind; forbidden: without the secret.", prometheus.Labels{"kind": kind}, n)
+		grant.Counter(r, "milterd_dovecot_requests_total", "Requests to the Dovecot auth policy server, by kind; forbidden: without the secret.", prometheus.Labels{"kind": kind}, n.Load)
 	}
 	for kind, n := range map[string]*atomic.Uint64{"login": &n.logins, "unsuccessful": &n.unsuccessful, "ignored": &n.ignored} {
-		counter("milterd_dovecot_reports_total", "Logins that Dovecot reported; unsuccessful: they failed, ignored: not of POP or IMAP, or without an address or a name.", prometheus.Labels{"kind": kind}, n)
+		grant.Counter(r, "milterd_dovecot_reports_total", "Logins that Dovecot reported; unsuccessful: they failed, ignored: not of POP or IMAP, or without an address or a name.", prometheus.Labels{"kind": kind}, n.Load)
 	}
-	counter("milterd_dovecot_failed_grants_total", "Logins that Dovecot reported and the store could not take.", nil, &n.failed)
+	grant.Counter(r, "milterd_dovecot_failed_grants_total", "Logins that Dovecot reported and the store could not take.", nil, n.failed.Load)
 }
 
-// New makes a Server.
 func New(c Config) (*Server, error) {
 	if c.Granter == nil || c.Secret == "" {
 		return nil, errors.New("dovecot policy server: no keeper of the grants, or no secret")
 	}
 	return &Server{
 		granter: c.Granter, logger: cmp.Or(c.Logger, slog.New(slog.DiscardHandler)),
-		digest: sha256.Sum256([]byte(strings.TrimRight("Bearer "+c.Secret, " \t"))), timeouts: defaultTimeouts(),
+		digest:   sha256.Sum256([]byte(strings.TrimRight("Bearer "+c.Secret, " \t"))),
+		timeouts: timeouts{header: 5 * time.Second, request: 10 * time.Second, idle: 2 * time.Minute, forbidden: time.Second},
 	}, nil
 }
 
@@ -113,8 +104,10 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		return fmt.Errorf("dovecot policy server: %s is not a loopback address; whoever reaches it could make this server relay", addr)
 	}
 	server := &http.Server{
-		Handler:           s,
-		ConnContext:       withConn,
+		Handler: s,
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, conn)
+		},
 		ConnState:         s.unauthenticated.watch,
 		ReadHeaderTimeout: s.timeouts.header,
 		ReadTimeout:       s.timeouts.request,
@@ -162,10 +155,6 @@ func (u *unauthenticated) remove(conn net.Conn) {
 
 // connKey is the key of a request's connection in its context.
 type connKey struct{}
-
-func withConn(ctx context.Context, conn net.Conn) context.Context {
-	return context.WithValue(ctx, connKey{}, conn)
-}
 
 // local says whether an address can be reached from this machine only.
 func local(addr net.Addr) bool {

@@ -66,12 +66,7 @@ const (
 // it removes the registration, a successor's as well: that one registers again
 // when it next looks.
 func (r Rpcbind) Run(ctx context.Context) {
-	if r.Socket == "" {
-		r.Socket = DefaultRpcbindSocket
-	}
-	if r.Interval <= 0 {
-		r.Interval = 30 * time.Second
-	}
+	r.Socket, r.Interval = cmp.Or(r.Socket, DefaultRpcbindSocket), cmp.Or(r.Interval, 30*time.Second)
 	r.Logger = cmp.Or(r.Logger, slog.New(slog.DiscardHandler))
 	entries := r.entries()
 	ours := make(map[entry]bool)

@@ -35,7 +35,8 @@ const maxCall = 1024
 // noteInterval keeps a flood of calls from flooding the log.
 const noteInterval = 10 * time.Second
 
-// Config is what a Server needs. Keeper is required.
+// Config is what a Server needs. Keeper is required. Package configs sees that Servers
+// are not everybody.
 type Config struct {
 	// Keeper takes what servers report.
 	Keeper grant.Granter
@@ -63,41 +64,24 @@ type Server struct {
 }
 
 // NewServer makes a server that listens nowhere yet.
-func NewServer(config Config) (*Server, error) {
-	if config.Keeper == nil {
-		return nil, errors.New("drac server: no keeper to take the grants")
-	}
+func NewServer(config Config) *Server {
 	if config.Servers == nil {
 		config.Servers = DefaultServers()
-	}
-	for _, network := range config.Servers {
-		switch {
-		case !network.IsValid():
-			return nil, errors.New("drac server: one of the servers is not a network")
-		case network.Addr().Is4In6():
-			return nil, fmt.Errorf("drac server: %s: write an IPv4 network as such", network)
-		case network.Bits() == 0:
-			return nil, fmt.Errorf("drac server: %s is everybody, who could then relay", network)
-		}
 	}
 	return &Server{
 		config: config, logger: cmp.Or(config.Logger, slog.New(slog.DiscardHandler)),
 		denials:    rate.Sometimes{Interval: noteInterval},
 		failures:   rate.Sometimes{Interval: noteInterval},
 		readErrors: rate.Sometimes{Interval: noteInterval},
-	}, nil
+	}
 }
 
-// Register has a registry read the server's counters.
 func (s *Server) Register(r prometheus.Registerer) {
 	n := &s.counter
 	for result, n := range map[string]*atomic.Uint64{
 		"granted": &n.granted, "refused": &n.refused, "failed": &n.failed, "denied": &n.denied, "malformed": &n.malformed,
 	} {
-		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "milterd_drac_calls_total", Help: "Datagrams to the DRAC server, by result; denied: from a host that may not grant.",
-			ConstLabels: prometheus.Labels{"result": result},
-		}, func() float64 { return float64(n.Load()) }))
+		grant.Counter(r, "milterd_drac_calls_total", "Datagrams to the DRAC server, by result; denied: from a host that may not grant.", prometheus.Labels{"result": result}, n.Load)
 	}
 }
 

@@ -2,6 +2,7 @@ package maillog
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -111,7 +112,6 @@ func (l *file) read(buf []byte, end int64, emit func([]byte)) (int, error) {
 	return len(fresh), nil
 }
 
-// remember keeps the end of what was read.
 func (l *file) remember(read []byte) {
 	l.seen = append(l.seen[:0], read[max(0, len(read)-window):]...)
 }
@@ -180,25 +180,21 @@ func (l *file) takeOver(other *file, offset int64) {
 // written to the file before the truncation, but not yet read, is there. It returns nil
 // if there is none.
 func (l *file) findCopy(path string) *file {
-	dir, err := os.Open(filepath.Dir(path))
+	dir, base := filepath.Split(path)
+	entries, err := os.ReadDir(cmp.Or(dir, "."))
 	if err != nil {
 		return nil
 	}
-	defer dir.Close()
-	base, tried := filepath.Base(path), 0
-	for tried < maxSiblings {
-		entries, err := dir.ReadDir(100)
-		if err != nil {
+	tried := 0
+	for _, e := range entries {
+		if e.Name() == base || !strings.HasPrefix(e.Name(), base) || !e.Type().IsRegular() {
+			continue
+		}
+		if tried++; tried > maxSiblings {
 			return nil
 		}
-		for _, e := range entries {
-			if e.Name() == base || !strings.HasPrefix(e.Name(), base) || e.Type() != 0 {
-				continue
-			}
-			tried++
-			if other := l.tryCopy(filepath.Join(filepath.Dir(path), e.Name()), e); other != nil {
-				return other
-			}
+		if other := l.tryCopy(filepath.Join(dir, e.Name()), e); other != nil {
+			return other
 		}
 	}
 	return nil

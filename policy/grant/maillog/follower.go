@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"milterd/policy/grant"
 )
 
-// Config is what New needs.
 type Config struct {
 	// Path is the log file. It may be missing.
 	Path string
@@ -42,15 +40,10 @@ const (
 
 // Follower reads a log as it grows.
 type Follower struct {
-	path    string
-	source  string
-	format  string
-	poll    time.Duration
-	granter grant.Granter
-	logger  *slog.Logger
-	now     func() time.Time
-	parse   Parser
-	count   counters
+	config Config
+	logger *slog.Logger
+	parse  Parser
+	count  counters
 	// problem is why the file cannot be read, as logged.
 	problem string
 }
@@ -63,54 +56,25 @@ type counters struct {
 
 // Register has a registry read the follower's counters. Its label log is given by r.
 func (f *Follower) Register(r prometheus.Registerer) {
-	counter := func(name, help string, labels prometheus.Labels, n *atomic.Uint64) {
-		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels}, func() float64 { return float64(n.Load()) }))
-	}
 	n := &f.count
-	counter("milterd_login_log_lines_total", "Lines read from a log of logins.", nil, &n.lines)
-	counter("milterd_login_log_long_lines_total", "Lines passed over because no login is that long.", nil, &n.long)
-	counter("milterd_login_log_logins_total", "Logins found in a log.", nil, &n.logins)
-	counter("milterd_login_log_failed_grants_total", "Logins found in a log that the store could not take.", nil, &n.failed)
-	counter("milterd_login_log_recovered_bytes_total", "Octets of a truncated log that were found in its copy.", nil, &n.recovered)
+	grant.Counter(r, "milterd_login_log_lines_total", "Lines read from a log of logins.", nil, n.lines.Load)
+	grant.Counter(r, "milterd_login_log_long_lines_total", "Lines passed over because no login is that long.", nil, n.long.Load)
+	grant.Counter(r, "milterd_login_log_logins_total", "Logins found in a log.", nil, n.logins.Load)
+	grant.Counter(r, "milterd_login_log_failed_grants_total", "Logins found in a log that the store could not take.", nil, n.failed.Load)
+	grant.Counter(r, "milterd_login_log_recovered_bytes_total", "Octets of a truncated log that were found in its copy.", nil, n.recovered.Load)
 	for kind, n := range map[string]*atomic.Uint64{"rotated": &n.rotated, "truncated": &n.truncated} {
-		counter("milterd_login_log_rotations_total", "Ends of a log's file, by kind.", prometheus.Labels{"kind": kind}, n)
+		grant.Counter(r, "milterd_login_log_rotations_total", "Ends of a log's file, by kind.", prometheus.Labels{"kind": kind}, n.Load)
 	}
-	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "milterd_login_log_open", Help: "Whether there is a file to read.",
-	}, func() float64 {
-		if n.open.Load() {
-			return 1
-		}
-		return 0
-	}))
+	grant.Gauge(r, "milterd_login_log_open", "Whether there is a file to read.", grant.OneIf(&n.open))
 }
 
 // New makes a Follower. It opens nothing yet.
-func New(c Config) (*Follower, error) {
-	switch {
-	case c.Path == "":
-		return nil, errors.New("follow login log: no path")
-	case c.Format.parse == nil:
-		return nil, fmt.Errorf("follow login log %s: no format", c.Path)
-	case c.Granter == nil:
-		return nil, fmt.Errorf("follow login log %s: nobody to ask for grants", c.Path)
-	case c.Poll < 0:
-		return nil, fmt.Errorf("follow login log %s: poll interval %v, expected a positive one", c.Path, c.Poll)
+func New(c Config) *Follower {
+	c.Poll = cmp.Or(c.Poll, defaultPoll)
+	if c.Now == nil {
+		c.Now = time.Now
 	}
-	f := &Follower{
-		path:    c.Path,
-		source:  "maillog:" + c.Format.Name(),
-		format:  c.Format.Name(),
-		poll:    cmp.Or(c.Poll, defaultPoll),
-		granter: c.Granter,
-		logger:  cmp.Or(c.Logger, slog.New(slog.DiscardHandler)),
-		now:     c.Now,
-		parse:   c.Format.Parser(),
-	}
-	if f.now == nil {
-		f.now = time.Now
-	}
-	return f, nil
+	return &Follower{config: c, logger: cmp.Or(c.Logger, slog.New(slog.DiscardHandler)), parse: c.Format.Parser()}
 }
 
 // line handles one line; a login from before after is none that is new. A failure of the
@@ -122,16 +86,17 @@ func (f *Follower) line(ctx context.Context, line []byte, after time.Time) {
 	if !ok {
 		if lines == unmatched && f.count.logins.Load() == 0 {
 			f.logger.Warn("no login in many lines of the log; is it the right file, and the right format?",
-				"file", f.path, "format", f.format, "lines", lines)
+				"file", f.config.Path, "format", f.config.Format.name, "lines", lines)
 		}
 		return
 	}
-	at, _ := timeOf(text, f.now())
+	at, _ := timeOf(text, f.config.Now())
 	if !at.IsZero() && at.Before(after) {
 		return
 	}
 	f.count.logins.Add(1)
-	if _, err := f.granter.Login(ctx, grant.Login{Addr: login.Addr, User: login.User, Source: f.source, At: at}); err != nil {
+	made := grant.Login{Addr: login.Addr, User: login.User, Source: "maillog:" + f.config.Format.name, At: at}
+	if _, err := f.config.Granter.Login(ctx, made); err != nil {
 		f.count.failed.Add(1)
 	}
 }
@@ -145,9 +110,9 @@ func (f *Follower) report(errs ...error) {
 	switch {
 	case problem == f.problem:
 	case problem == "":
-		f.logger.Info("login log is read again", "file", f.path)
+		f.logger.Info("login log is read again", "file", f.config.Path)
 	default:
-		f.logger.Warn("login log cannot be read", "file", f.path, "error", problem)
+		f.logger.Warn("login log cannot be read", "file", f.config.Path, "error", problem)
 	}
 	f.problem = problem
 }

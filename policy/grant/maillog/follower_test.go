@@ -56,14 +56,10 @@ type following struct {
 func follow(t *testing.T, path string, poll time.Duration) *following {
 	t.Helper()
 	f := &following{t: t, keeper: &keeper{}, log: new(testkit.Log), path: path}
-	var err error
-	f.Follower, err = New(Config{
+	f.Follower = New(Config{
 		Path: path, Format: named(t, "courier"), Granter: f.keeper, Poll: poll,
 		Logger: f.log.Logger(),
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
@@ -323,29 +319,6 @@ func TestWrongFormatIsReported(t *testing.T) {
 	testkit.Eventually(f.t, "it is reported", func() bool { return strings.Count(f.log.String(), "is it the right file") == 1 })
 }
 
-func TestNewRefuses(t *testing.T) {
-	good := Config{Path: "/var/log/mail.log", Format: named(t, "uw"), Granter: &keeper{}}
-	tests := []struct {
-		name   string
-		change func(*Config)
-		want   string
-	}{
-		{"no path", func(c *Config) { c.Path = "" }, "follow login log: no path"},
-		{"no format", func(c *Config) { c.Format = Format{} }, "follow login log /var/log/mail.log: no format"},
-		{"no granter", func(c *Config) { c.Granter = nil }, "follow login log /var/log/mail.log: nobody to ask for grants"},
-		{"a negative interval", func(c *Config) { c.Poll = -1 }, "follow login log /var/log/mail.log: poll interval -1ns, expected a positive one"},
-	}
-	for _, tc := range tests {
-		t.Run(tc.name, func(t *testing.T) {
-			c := good
-			tc.change(&c)
-			if _, err := New(c); err == nil || err.Error() != tc.want {
-				t.Errorf("got  %v\nwant %s", err, tc.want)
-			}
-		})
-	}
-}
-
 // sourceKeeper remembers the whole login.
 type sourceKeeper chan grant.Login
 
@@ -357,10 +330,7 @@ func (k sourceKeeper) Login(_ context.Context, l grant.Login) (grant.Result, err
 func TestSourceAndTime(t *testing.T) {
 	k := make(sourceKeeper, 1)
 	now := time.Date(2027, 1, 1, 0, 0, 5, 0, time.UTC)
-	f, err := New(Config{Path: "unused", Format: named(t, "uw"), Granter: k, Now: func() time.Time { return now }})
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := New(Config{Path: "unused", Format: named(t, "uw"), Granter: k, Now: func() time.Time { return now }})
 	f.line(t.Context(), []byte("Dec 31 23:59:59 mx imapd[1]: Login user=shin host=h [203.0.113.8]"), time.Time{})
 	want := grant.Login{Addr: netip.MustParseAddr("203.0.113.8"), User: "shin", Source: "maillog:uw", At: time.Date(2026, 12, 31, 23, 59, 59, 0, time.UTC)}
 	if diff := cmp.Diff(want, <-k, compareAddrs); diff != "" {

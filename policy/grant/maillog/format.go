@@ -1,10 +1,13 @@
 package maillog
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -24,16 +27,12 @@ type Login struct {
 // one is no login, whatever it looks like.
 type Parser func(line string) (Login, bool)
 
-// Format is the way in which a server logs logins. The zero value is none.
+// Format is the way in which a server logs logins.
 type Format struct {
-	name  string
+	name  string // one of parsers, or regexpName
 	parse func() Parser
 }
 
-// Name is the name of the format: one of Names, or regexp.
-func (f Format) Name() string { return f.name }
-
-// Parser begins to read a log.
 func (f Format) Parser() Parser {
 	parse := f.parse()
 	return func(line string) (Login, bool) {
@@ -60,41 +59,33 @@ const (
 // regexpName is the name of the formats that Pattern makes.
 const regexpName = "regexp"
 
-// Named is the format of a server: see Names.
+// parsers are the formats that Named knows.
+var parsers = map[string]func() Parser{
+	"courier": newCourierParser,
+	"cyrus":   stateless(parseCyrus),
+	"dovecot": stateless(parseDovecot),
+	"qpopper": stateless(parseQpopper),
+	"uw":      stateless(parseUW),
+}
+
+// Named is the format of a server.
 func Named(name string) (Format, error) {
-	// A switch and not a table: there is nothing that could be changed.
-	switch name {
-	case "dovecot":
-		return stateless(name, parseDovecot), nil
-	case "qpopper":
-		return stateless(name, parseQpopper), nil
-	case "uw":
-		return stateless(name, parseUW), nil
-	case "courier":
-		return Format{name: name, parse: newCourierParser}, nil
-	case "cyrus":
-		return stateless(name, parseCyrus), nil
-	case regexpName:
+	if parse := parsers[name]; parse != nil {
+		return Format{name, parse}, nil
+	}
+	if name == regexpName {
 		return Format{}, errors.New("login format regexp: expected a pattern with it")
 	}
-	return Format{}, fmt.Errorf("login format %q, expected %s or regexp with a pattern", name, strings.Join(Names(), ", "))
+	names := slices.Sorted(maps.Keys(parsers))
+	return Format{}, fmt.Errorf("login format %q, expected %s or regexp with a pattern", name, strings.Join(names, ", "))
 }
 
-// Names lists the formats that Named knows.
-func Names() []string { return []string{"courier", "cyrus", "dovecot", "qpopper", "uw"} }
+func stateless(parse Parser) func() Parser { return func() Parser { return parse } }
 
-func stateless(name string, parse Parser) Format {
-	return Format{name: name, parse: func() Parser { return parse }}
-}
-
-// The groups of a Pattern.
 const (
 	addrGroup = "addr"
 	userGroup = "user"
 )
-
-// maxPattern bounds a regular expression; each line is matched twice.
-const maxPattern = 1024
 
 // Pattern makes a format from a regular expression in RE2's syntax. It describes the
 // whole line, from the time to the end, and not just a part of it:
@@ -103,47 +94,25 @@ const maxPattern = 1024
 //
 // The group addr is the client's address, the optional group user the name. Groups
 // that match as little as they can and groups that match as much must come to the same
-// address; a line that can be read in two ways is no login.
+// address; a line that can be read in two ways is no login. Package configs sees that the
+// expression is whole and has no other groups.
 func Pattern(expr string) (Format, error) {
-	if expr == "" {
-		return Format{}, errors.New("login pattern: empty, expected a regular expression")
-	}
-	if len(expr) > maxPattern {
-		return Format{}, fmt.Errorf("login pattern of %d octets, expected %d at most", len(expr), maxPattern)
-	}
-	// Alone first: what balances only with the parentheses below is a mistake.
-	alone, err := regexp.Compile(expr)
-	if err != nil {
+	greedy, greedyErr := regexp.Compile(`^(?:` + expr + `)$`)
+	lazy, lazyErr := regexp.Compile(`^(?U:` + expr + `)$`)
+	if err := cmp.Or(greedyErr, lazyErr); err != nil {
 		return Format{}, fmt.Errorf("login pattern: %w", err)
 	}
-	if alone.SubexpIndex(addrGroup) < 0 {
+	if greedy.SubexpIndex(addrGroup) < 0 {
 		return Format{}, fmt.Errorf("login pattern %q has no group %s, expected (?P<%s>…) around the client's address", expr, addrGroup, addrGroup)
 	}
-	n := 0
-	for _, name := range alone.SubexpNames() {
-		if name == addrGroup || name == userGroup {
-			n++
-		}
-	}
-	if n > 2 || n == 2 && alone.SubexpIndex(userGroup) < 0 {
-		return Format{}, fmt.Errorf("login pattern %q has a group %s or %s twice, expected once", expr, addrGroup, userGroup)
-	}
-	greedy, err := regexp.Compile(`^(?:` + expr + `)$`)
-	if err != nil {
-		return Format{}, fmt.Errorf("login pattern: %w", err)
-	}
-	lazy, err := regexp.Compile(`^(?U:` + expr + `)$`)
-	if err != nil {
-		return Format{}, fmt.Errorf("login pattern: %w", err)
-	}
-	return stateless(regexpName, func(line string) (Login, bool) {
+	return Format{regexpName, stateless(func(line string) (Login, bool) {
 		login, ok := matchPattern(greedy, line)
 		if !ok {
 			return Login{}, false
 		}
 		other, ok := matchPattern(lazy, line)
 		return login, ok && other.Addr == login.Addr
-	}), nil
+	})}, nil
 }
 
 func matchPattern(pattern *regexp.Regexp, line string) (Login, bool) {

@@ -428,8 +428,8 @@ func TestManyHalvesAreNotForgotten(t *testing.T) {
 }
 
 func TestNamed(t *testing.T) {
-	for _, name := range Names() {
-		if got := named(t, name).Name(); got != name {
+	for name := range parsers {
+		if got := named(t, name).name; got != name {
 			t.Errorf("format %q calls itself %q", name, got)
 		}
 	}

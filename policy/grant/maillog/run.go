@@ -42,13 +42,18 @@ const (
 // The exception is a log that is rotated twice before Run has seen the first of the
 // new files, which then is not read.
 func (f *Follower) Run(ctx context.Context) {
-	t := &tailer{follower: f, path: f.path, buf: make([]byte, bufferSize)}
-	defer t.close()
+	t := &tailer{follower: f, buf: make([]byte, bufferSize)}
+	defer func() {
+		for _, l := range t.files {
+			l.Close()
+		}
+		f.count.open.Store(false)
+	}()
 	var events <-chan fsnotify.Event
 	var failures <-chan error
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
-		f.logger.Warn("no events of the file system; the login log is polled", "file", f.path, "error", err)
+		f.logger.Warn("no events of the file system; the login log is polled", "file", f.config.Path, "error", err)
 	} else {
 		defer watcher.Close()
 		events, failures = watcher.Events, watcher.Errors
@@ -57,21 +62,21 @@ func (f *Follower) Run(ctx context.Context) {
 	// not be there yet, and whatever comes in its place has to be watched anew.
 	watch := func() {
 		if watcher != nil {
-			_ = watcher.Add(filepath.Dir(f.path))
+			_ = watcher.Add(filepath.Dir(f.config.Path))
 		}
 	}
 	watch()
 	t.begin()
 	t.catchUp(ctx)
 	f.report(t.lookErr, t.readErr)
-	poll := time.NewTicker(f.poll)
+	poll := time.NewTicker(f.config.Poll)
 	defer poll.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case e := <-events:
-			if !strings.HasPrefix(filepath.Base(e.Name), filepath.Base(f.path)) {
+			if !strings.HasPrefix(filepath.Base(e.Name), filepath.Base(f.config.Path)) {
 				continue
 			}
 		case <-failures:
@@ -84,10 +89,8 @@ func (f *Follower) Run(ctx context.Context) {
 	}
 }
 
-// tailer is the state of Run.
 type tailer struct {
 	follower *Follower
-	path     string
 	buf      []byte
 	// files are read in their order: the last one is, or was, the file at the path,
 	// those before it lost that place.
@@ -102,7 +105,7 @@ type tailer struct {
 
 // begin opens the file that is there at the start.
 func (t *tailer) begin() {
-	info, err := os.Stat(t.path)
+	info, err := os.Stat(t.follower.config.Path)
 	t.history = info
 	t.unknown = err != nil && !errors.Is(err, fs.ErrNotExist)
 	t.look()
@@ -119,7 +122,7 @@ func (t *tailer) current() *file {
 // look opens the file at the path if it is not the one that is being read.
 func (t *tailer) look() {
 	current := t.current()
-	info, err := os.Stat(t.path)
+	info, err := os.Stat(t.follower.config.Path)
 	t.lookErr = err
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && current != nil:
@@ -129,7 +132,7 @@ func (t *tailer) look() {
 	case err != nil, current != nil && os.SameFile(info, current.info):
 		return
 	}
-	next, err := openFile(t.path)
+	next, err := openFile(t.follower.config.Path)
 	if err == nil && (t.unknown || t.history != nil && os.SameFile(next.info, t.history)) {
 		if err = next.skip(t.buf); err != nil {
 			next.Close()
@@ -142,7 +145,7 @@ func (t *tailer) look() {
 	if current != nil {
 		t.follower.count.rotated.Add(1)
 		current.quiet = time.Now()
-		next.after = current.newest(t.follower.now())
+		next.after = current.newest(t.follower.config.Now())
 		if place := next.find(current.seen, t.buf); place > 0 {
 			current.takeOver(next, place)
 		}
@@ -208,15 +211,15 @@ func (t *tailer) readFiles(ctx context.Context) {
 // with what the file has now.
 func (t *tailer) truncated(ctx context.Context, l *file) {
 	f := t.follower
-	if c := l.findCopy(t.path); c != nil {
+	if c := l.findCopy(t.follower.config.Path); c != nil {
 		before := c.offset
 		// A copy that cannot be read to its end is one that is gone.
 		_, _ = t.readAll(ctx, c, c.end())
 		f.count.recovered.Add(uint64(c.offset - before))
-		l.after = c.newest(f.now())
+		l.after = c.newest(f.config.Now())
 		c.Close()
 	}
-	l.changed(t.buf, f.now())
+	l.changed(t.buf, f.config.Now())
 	f.count.truncated.Add(1)
 }
 
@@ -239,11 +242,4 @@ func (t *tailer) readAll(ctx context.Context, l *file, end int64) (more bool, er
 		t.look()
 	}
 	return more, nil
-}
-
-func (t *tailer) close() {
-	for _, l := range t.files {
-		l.Close()
-	}
-	t.follower.count.open.Store(false)
 }

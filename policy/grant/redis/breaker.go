@@ -46,7 +46,6 @@ func (b *breaker) open() bool {
 	return !b.until.IsZero()
 }
 
-// done tells how an operation ended.
 func (b *breaker) done(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

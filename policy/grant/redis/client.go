@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -14,21 +16,21 @@ type Client struct {
 	config  Config
 	client  redis.UniversalClient
 	breaker breaker
+	// timeout bounds an operation: see SetTimeout.
+	timeout atomic.Int64
 	// node is the node of a cluster that has a key.
 	node func(ctx context.Context, key string) (*redis.Client, error)
 }
 
 // Open makes a client. It does not wait for the server.
 func Open(c Config) (*Client, error) {
-	c, err := c.withDefaults()
-	if err != nil {
-		return nil, fmt.Errorf("redis: %w", err)
-	}
+	c = c.withDefaults()
 	options, err := c.options()
 	if err != nil {
 		return nil, fmt.Errorf("redis: %w", err)
 	}
 	opened := &Client{config: c, breaker: breaker{now: c.Now}}
+	opened.SetTimeout(c.Timeout)
 	if c.clustered() {
 		cluster := redis.NewClusterClient(options.Cluster())
 		opened.client, opened.node = cluster, cluster.MasterForKey
@@ -44,7 +46,9 @@ func Open(c Config) (*Client, error) {
 	return opened, nil
 }
 
-// Close closes the connections.
+// SetTimeout bounds operations from now on, instead of Config.Timeout.
+func (c *Client) SetTimeout(timeout time.Duration) { c.timeout.Store(int64(timeout)) }
+
 func (c *Client) Close() error {
 	if err := c.client.Close(); err != nil && !errors.Is(err, redis.ErrClosed) {
 		return fmt.Errorf("close redis: %w", err)
@@ -52,7 +56,6 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Ping says whether the server answers.
 func (c *Client) Ping(ctx context.Context) error {
 	return c.do(ctx, "ping", func(ctx context.Context) error { return c.client.Ping(ctx).Err() })
 }
@@ -66,7 +69,7 @@ func (c *Client) do(ctx context.Context, what string, operation func(context.Con
 	if !c.breaker.allow() {
 		return fmt.Errorf("redis: %s: %w", what, ErrUnavailable)
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(c.timeout.Load()))
 	defer cancel()
 	err := recovered(ctx, operation)
 	c.breaker.done(err)

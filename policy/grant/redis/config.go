@@ -1,23 +1,21 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"regexp"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// Config says where the server is, or the servers.
+// Config says where the server is, or the servers. Package configs checks the values.
 type Config struct {
 	// Addresses are host:port, redis://host:port, rediss://host:port (with TLS) or the path
 	// of a unix socket. One is a server; several are nodes of a Redis Cluster, or with Master
@@ -53,51 +51,30 @@ const (
 const (
 	// poolSize bounds the connections.
 	poolSize = 32
-	// maxPrefix bounds a prefix, in octets.
-	maxPrefix = 128
+	// maxTimeout bounds what the library does for no operation, such as asking again which
+	// node of a cluster has what; operations end with their contexts.
+	maxTimeout = 5 * time.Second
 )
 
-// withDefaults fills in what was left out, and refuses what cannot be.
-func (c Config) withDefaults() (Config, error) {
-	if c.Prefix == "" {
-		c.Prefix = DefaultPrefix
-	}
-	if c.Timeout == 0 {
-		c.Timeout = DefaultTimeout
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
+// withDefaults fills in what was left out.
+func (c Config) withDefaults() Config {
+	c.Prefix, c.Timeout = cmp.Or(c.Prefix, DefaultPrefix), cmp.Or(c.Timeout, DefaultTimeout)
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	switch {
-	case c.Timeout < 0:
-		return c, fmt.Errorf("timeout %v is negative", c.Timeout)
-	case c.DB < 0:
-		return c, fmt.Errorf("database %d", c.DB)
-	case c.clustered() && !hashTag.MatchString(c.Prefix):
-		return c, fmt.Errorf("prefix %.*q, expected a part in braces, such as %s: one node of a cluster has all keys", maxPrefix, c.Prefix, DefaultPrefix)
-	case len(c.Prefix) > maxPrefix || strings.ContainsFunc(c.Prefix, unicode.IsControl):
-		return c, fmt.Errorf("prefix %.*q, expected at most %d octets without control characters", maxPrefix, c.Prefix, maxPrefix)
-	}
-	return c, nil
+	return c
 }
 
-// hashTag is what a prefix begins with, so that one node of a cluster has all keys.
-var hashTag = regexp.MustCompile(`^[^{}]*\{[^{}]+\}`)
-
-// clustered reports whether the servers are a Redis Cluster.
 func (c Config) clustered() bool { return c.Master == "" && (c.Cluster || len(c.Addresses) > 1) }
 
-// options are go-redis' own.
 func (c Config) options() (*redis.UniversalOptions, error) {
 	o := &redis.UniversalOptions{
 		MasterName: c.Master, IsClusterMode: c.Cluster,
 		Username: c.Username, Password: c.Password, DB: c.DB,
 		// A caller waits once: the breaker decides about trying again.
 		MaxRetries: -1, DialerRetries: 1,
-		DialTimeout: c.Timeout, ReadTimeout: c.Timeout, WriteTimeout: c.Timeout, PoolTimeout: c.Timeout,
+		DialTimeout: maxTimeout, ReadTimeout: maxTimeout, WriteTimeout: maxTimeout, PoolTimeout: maxTimeout,
 		ContextTimeoutEnabled: true,
 		PoolSize:              poolSize, MaxActiveConns: poolSize, PipelinePoolSize: -1,
 		// A value and what pipelines need is small.
@@ -106,36 +83,27 @@ func (c Config) options() (*redis.UniversalOptions, error) {
 		Protocol: 2, DisableIdentity: true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
-	withTLS := 0
+	var config *tls.Config
 	for _, address := range c.Addresses {
 		address, secure := strings.CutPrefix(strings.TrimPrefix(address, "redis://"), "rediss://")
-		if secure {
-			withTLS++
-		}
-		host, _, err := net.SplitHostPort(address)
-		if !strings.HasPrefix(address, "/") && (err != nil || host == "" || strings.ContainsAny(address, "@/")) {
-			// Not shown: a password may stand in it.
-			return nil, errors.New("address is not host:port, redis://host:port, rediss://host:port or the path of a unix socket")
+		if secure && config == nil {
+			var err error
+			if config, err = c.tls(); err != nil {
+				return nil, err
+			}
 		}
 		o.Addrs = append(o.Addrs, address)
 	}
-	if len(o.Addrs) == 0 || withTLS > 0 && withTLS < len(o.Addrs) {
-		return nil, errors.New("expected addresses, all with TLS or none")
-	}
-	config, err := c.tls(withTLS > 0)
 	var sentinels []string
 	if c.Master != "" {
 		sentinels = o.Addrs
 	}
 	o.Dialer = dialer(config, sentinels)
-	return o, err
+	return o, nil
 }
 
-// tls is how connections are encrypted; nil without that.
-func (c Config) tls(wanted bool) (*tls.Config, error) {
-	if !wanted {
-		return nil, nil
-	}
+// tls is how connections are encrypted.
+func (c Config) tls() (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if len(c.CA) > 0 {
 		config.RootCAs = x509.NewCertPool()

@@ -24,7 +24,6 @@ type Limits struct {
 	blocks string
 }
 
-// Limits is the store of counts and blocks.
 func (c *Client) Limits() *Limits {
 	return &Limits{c, c.config.Prefix + "limit:", c.config.Prefix + "blocks"}
 }
@@ -175,7 +174,6 @@ if was > now then return 1 end
 return 0
 `)
 
-// Block implements limits.Shared.
 func (l *Limits) Block(ctx context.Context, login string, length time.Duration) error {
 	_, err := l.mark(ctx, "block a login", login, length, 1, nil)
 	return err
@@ -203,7 +201,6 @@ func (l *Limits) mark(ctx context.Context, what, login string, length time.Durat
 	return reply == 1, err
 }
 
-// Blocks implements limits.Shared.
 func (l *Limits) Blocks(ctx context.Context) (map[string]time.Duration, error) {
 	var marks map[string]string
 	var now time.Time

@@ -290,9 +290,6 @@ func TestAClusterAndSentinels(t *testing.T) {
 
 	plain := startServer(t, "--port", fmt.Sprint(freePort(t)), "--bind", "127.0.0.1")
 	shareAll(t, redis.Config{Addresses: []string{sentinel(t, plain, "")}, Master: "mail"})
-	if _, err := redis.Open(redis.Config{Addresses: []string{address, address}, Prefix: "milterd:"}); err == nil || !strings.Contains(err.Error(), "expected a part in braces") {
-		t.Errorf("a cluster with a prefix that is no hash tag: %v", err)
-	}
 }
 
 // shareAll uses everything that a client does.

@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"milterd/integration/testkit"
 	"milterd/policy/grant"
 	"milterd/policy/grant/redis"
@@ -117,10 +115,7 @@ func TestDeadServerIsTemporaryAndItsReturnIsSeen(t *testing.T) {
 			s := startServer(t)
 			var log testkit.Log
 			store := s.open(func(c *redis.Config) { c.Timeout = 200 * time.Millisecond })
-			k, err := grant.New(grant.Config{Store: store, Timeout: 200 * time.Millisecond, Logger: log.Logger()})
-			if err != nil {
-				t.Fatal(err)
-			}
+			k := grant.New(grant.Config{Store: store, Logger: log.Logger()})
 			state := func(addr netip.Addr) grant.State {
 				_, state := k.Grant(t.Context(), addr)
 				return state
@@ -157,6 +152,19 @@ func TestDeadServerIsTemporaryAndItsReturnIsSeen(t *testing.T) {
 				t.Errorf("log:\n%s", log.String())
 			}
 		})
+	}
+}
+
+func TestATimeoutThatIsChangedCounts(t *testing.T) {
+	clock := testkit.NewClock(time.Now())
+	store := startServer(t).open(func(c *redis.Config) { c.Timeout, c.Now = time.Nanosecond, clock.Now })
+	if err := store.Ping(t.Context()); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("with no time: %v", err)
+	}
+	store.SetTimeout(testkit.Patience)
+	clock.Advance(time.Minute)
+	if err := store.Ping(t.Context()); err != nil {
+		t.Errorf("with more time: %v", err)
 	}
 }
 
@@ -268,33 +276,6 @@ func TestTCPAndAnotherDatabase(t *testing.T) {
 	}
 	if err := errors.Join(store.Close(), store.Close()); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestBadConfigs(t *testing.T) {
-	const badAddress = "address is not host:port, redis://host:port, rediss://host:port or the path of a unix socket"
-	for _, tt := range []struct {
-		config redis.Config
-		want   string
-	}{
-		{redis.Config{}, "expected addresses, all with TLS or none"},
-		{redis.Config{Addresses: []string{"a:1", "rediss://b:1"}}, "expected addresses, all with TLS or none"},
-		{redis.Config{Addresses: []string{"localhost"}}, badAddress},
-		{redis.Config{Addresses: []string{":6379"}}, badAddress},
-		{redis.Config{Addresses: []string{"http://localhost"}}, badAddress},
-		{redis.Config{Addresses: []string{"http://localhost:6379"}}, badAddress},
-		{redis.Config{Addresses: []string{"redis://u:secret@localhost:6379"}}, badAddress},
-		{redis.Config{Addresses: []string{"redis://localhost:6379/0"}}, badAddress},
-		{redis.Config{Addresses: []string{"redis://"}}, badAddress},
-		{redis.Config{Addresses: []string{"rediss://[::1"}}, badAddress},
-		{redis.Config{Addresses: []string{"/run/redis.sock"}, Timeout: -1}, "timeout -1ns is negative"},
-		{redis.Config{Addresses: []string{"/run/redis.sock"}, DB: -1}, "database -1"},
-		{redis.Config{Addresses: []string{"/run/redis.sock"}, Prefix: "a\nb"}, `prefix "a\nb", expected at most 128 octets without control characters`},
-	} {
-		_, err := redis.New(tt.config)
-		if diff := cmp.Diff("redis: "+tt.want, fmt.Sprint(err)); diff != "" {
-			t.Errorf("%q: want - got +:\n%s", tt.config.Addresses, diff)
-		}
 	}
 }
 

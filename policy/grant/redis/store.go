@@ -33,7 +33,6 @@ type Store struct {
 	tellUnreadable rate.Sometimes
 }
 
-// Grants is the store of relay grants.
 func (c *Client) Grants() *Store {
 	return &Store{
 		Client: c,
@@ -47,7 +46,6 @@ func (c *Client) Grants() *Store {
 
 func (s *Store) addrKey(addr netip.Addr) string { return s.prefix + "addr:" + addr.String() }
 
-// Put grants or renews.
 func (s *Store) Put(ctx context.Context, login grant.Login, ttl time.Duration, maxPerUser int) (grant.Change, error) {
 	var reply []any
 	err := s.do(ctx, "grant", func(ctx context.Context) (err error) {
@@ -107,7 +105,6 @@ func (s *Store) change(login grant.Login, ttl time.Duration, reply []any) (grant
 	return change, nil
 }
 
-// Get finds the grant of an address.
 func (s *Store) Get(ctx context.Context, addr netip.Addr) (grant.Grant, bool, error) {
 	var grants []grant.Grant
 	err := s.do(ctx, "look up grant", func(ctx context.Context) (err error) {
@@ -126,7 +123,6 @@ func (s *Store) Get(ctx context.Context, addr netip.Addr) (grant.Grant, bool, er
 	return grants[0], true, nil
 }
 
-// Delete ends the grant of an address.
 func (s *Store) Delete(ctx context.Context, addr netip.Addr) (bool, error) {
 	var n int64
 	err := s.do(ctx, "revoke grant", func(ctx context.Context) (err error) {
@@ -140,7 +136,6 @@ func (s *Store) Delete(ctx context.Context, addr netip.Addr) (bool, error) {
 	return n > 0, nil
 }
 
-// DeleteUser ends all grants of a user.
 func (s *Store) DeleteUser(ctx context.Context, user string) ([]netip.Addr, error) {
 	var texts []string
 	err := s.do(ctx, "revoke grants of a user", func(ctx context.Context) (err error) {
@@ -163,7 +158,7 @@ func (s *Store) DeleteUser(ctx context.Context, user string) ([]netip.Addr, erro
 // page is how many keys a List asks for at a time.
 const page = 500
 
-// List calls fn for each grant. Each page of keys has Config.Timeout; a grant may
+// List calls fn for each grant. Each page of keys has the time of one operation; a grant may
 // be told twice while the server's table of keys is growing or shrinking.
 func (s *Store) List(ctx context.Context, fn func(grant.Grant) bool) error {
 	prefix := s.prefix + "addr:"
@@ -286,7 +281,6 @@ func (s *Store) forget(addr netip.Addr) {
 	_, _ = s.mine.Delete(context.Background(), addr)
 }
 
-// parseSince reads the time of the first login.
 func parseSince(text string) (time.Time, error) {
 	ms, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || ms < 0 || ms > maxMilli {
@@ -300,6 +294,3 @@ const maxMilli = 253402300799999
 
 // Len says that the number of grants is not known: the server is not asked for it.
 func (s *Store) Len() int { return -1 }
-
-// Remote says that the server cannot always be asked.
-func (s *Store) Remote() bool { return true }

@@ -90,7 +90,6 @@ func parse(addr netip.Addr, value string, left time.Duration, err error) (grant.
 	return grant.Grant{Addr: addr, User: login.User, Source: login.Source, Since: since}, nil
 }
 
-// noteUnreadable notes a key that is not a grant's.
 func (s *Store) noteUnreadable(key string, why error) {
 	s.unreadable.Add(1)
 	s.tellUnreadable.Do(func() {

@@ -34,14 +34,10 @@ type Sources struct {
 	logger *slog.Logger
 	// limits are what the control socket is asked about, too.
 	limits *limits.Keeper
-	// store is nil for memory; it belongs to the keeper.
-	store grant.Store
 	// sources run until their context ends.
-	sources []func(context.Context) error
-	closers []func() error
-	drac    *drac.Server
-	dovecot *dovecot.Server
-	logs    []*maillog.Follower
+	sources   []func(context.Context) error
+	closers   []func() error
+	registers []func(prometheus.Registerer)
 }
 
 var _ door.Grants = (*Sources)(nil)
@@ -70,14 +66,12 @@ func Open(config *configs.Config, shared *redis.Client, counts *limits.Keeper, l
 	}
 	rules := rulesOf(config)
 	rules.Store, rules.Logger = store, logger
-	g.store = store
-	if g.keeper, err = grant.New(rules); err != nil {
-		if store != nil {
-			err = errors.Join(err, store.Close())
-		}
-		return nil, err
-	}
+	g.keeper = grant.New(rules)
 	g.closers = append(g.closers, g.keeper.Close)
+	g.registers = append(g.registers, g.keeper.Register)
+	if file, ok := store.(*grant.File); ok {
+		g.registers = append(g.registers, file.Register)
+	}
 	for _, open := range []func(*configs.Config) error{g.openControl, g.openDovecot, g.openLogs, g.openDRAC} {
 		if err := open(config); err != nil {
 			return nil, errors.Join(fmt.Errorf("grants: %w", err), g.Close())
@@ -114,7 +108,7 @@ func openStore(c *configs.Grants, shared *redis.Client, logger *slog.Logger) (gr
 func rulesOf(config *configs.Config) grant.Config {
 	c := &config.Grants
 	rules := grant.Config{
-		Max: c.Max, TTL: c.TTL, MaxPerUser: c.MaxPerUser, Timeout: config.Redis.Timeout,
+		Max: c.Max, TTL: c.TTL, MaxPerUser: c.MaxPerUser,
 		// An empty list excludes nothing, a missing one what is usual.
 		Exclude: append([]netip.Prefix{}, c.Exclude...), Require: c.Require,
 	}
@@ -146,10 +140,6 @@ func (g *Sources) openControl(config *configs.Config) error {
 	if config.Grants.Control == "" {
 		return nil
 	}
-	server, err := control.NewServer(control.Config{Keeper: g.keeper, Limits: g.limits, Logger: g.logger})
-	if err != nil {
-		return err
-	}
 	// Who can write to it grants relays: it is for its owner alone, and for a group
 	// that the configuration names for this and nothing else.
 	mode := os.FileMode(0o600)
@@ -163,6 +153,7 @@ func (g *Sources) openControl(config *configs.Config) error {
 	listener := door.NewListener(ln, func(err error, pause time.Duration) {
 		g.logger.Warn("accept control connection, trying again", "error", err, "pause", pause)
 	})
+	server := control.NewServer(control.Config{Keeper: g.keeper, Limits: g.limits, Logger: g.logger})
 	g.add(listener.Close, func(ctx context.Context) error { return server.Serve(ctx, listener) })
 	return nil
 }
@@ -172,29 +163,34 @@ func (g *Sources) openDovecot(config *configs.Config) error {
 	if c.Listen == "" {
 		return nil
 	}
-	var err error
-	if g.dovecot, err = dovecot.New(dovecot.Config{Granter: g.keeper, Secret: string(c.Secret), Logger: g.logger}); err != nil {
+	server, err := dovecot.New(dovecot.Config{Granter: g.keeper, Secret: string(c.Secret), Logger: g.logger})
+	if err != nil {
 		return err
 	}
 	ln, err := door.Listen(c.Listen, config.Listen.SocketMode, config.Listen.SocketGroup)
 	if err != nil {
 		return fmt.Errorf("dovecot: %w", err)
 	}
-	g.add(ln.Close, func(ctx context.Context) error { return g.dovecot.Serve(ctx, ln) })
+	g.registers = append(g.registers, server.Register)
+	g.add(ln.Close, func(ctx context.Context) error { return server.Serve(ctx, ln) })
 	return nil
 }
 
 func (g *Sources) openLogs(config *configs.Config) error {
-	for _, l := range config.Grants.Logs {
-		format, err := loginFormat(l)
+	for i, l := range config.Grants.Logs {
+		format, err := maillog.Named(l.Format)
+		if l.Regexp != "" {
+			format, err = maillog.Pattern(l.Regexp)
+		}
 		if err != nil {
 			return err
 		}
-		follower, err := maillog.New(maillog.Config{Path: l.File, Format: format, Granter: g.keeper, Logger: g.logger})
-		if err != nil {
-			return err
-		}
-		g.logs = append(g.logs, follower)
+		follower := maillog.New(maillog.Config{Path: l.File, Format: format, Granter: g.keeper, Logger: g.logger})
+		// A log is its place in grants.logs: its path and its expression are private.
+		label := prometheus.Labels{"log": strconv.Itoa(i + 1)}
+		g.registers = append(g.registers, func(r prometheus.Registerer) {
+			follower.Register(prometheus.WrapRegistererWith(label, r))
+		})
 		g.add(nil, func(ctx context.Context) error {
 			follower.Run(ctx)
 			return nil
@@ -203,29 +199,18 @@ func (g *Sources) openLogs(config *configs.Config) error {
 	return nil
 }
 
-func loginFormat(l configs.MailLog) (maillog.Format, error) {
-	if l.Regexp != "" {
-		return maillog.Pattern(l.Regexp)
-	}
-	return maillog.Named(l.Format)
-}
-
 func (g *Sources) openDRAC(config *configs.Config) error {
 	c := config.Grants.DRAC
 	if c.Listen == "" {
 		return nil
 	}
-	var err error
-	if g.drac, err = drac.NewServer(drac.Config{
-		Keeper: g.keeper, Servers: c.Allow, ReservedPort: c.ReservedPort, Logger: g.logger,
-	}); err != nil {
-		return err
-	}
+	server := drac.NewServer(drac.Config{Keeper: g.keeper, Servers: c.Allow, ReservedPort: c.ReservedPort, Logger: g.logger})
 	conn, err := door.ListenPacket(c.Listen)
 	if err != nil {
 		return fmt.Errorf("drac: %w", err)
 	}
-	g.add(conn.Close, func(ctx context.Context) error { return g.drac.Serve(ctx, conn) })
+	g.registers = append(g.registers, server.Register)
+	g.add(conn.Close, func(ctx context.Context) error { return server.Serve(ctx, conn) })
 	if addr, ok := conn.LocalAddr().(*net.UDPAddr); ok && c.RPCBind {
 		registration := drac.Rpcbind{Addr: addr.AddrPort(), Logger: g.logger}
 		g.add(nil, func(ctx context.Context) error {
@@ -257,24 +242,11 @@ func (g *Sources) Run(ctx context.Context, start func(func())) {
 	}
 }
 
-// Reload puts other rules in force.
-func (g *Sources) Reload(c *configs.Config) error { return g.keeper.Reload(rulesOf(c)) }
+func (g *Sources) Reload(c *configs.Config) { g.keeper.Reload(rulesOf(c)) }
 
-// Register has a registry read what the store and the sources count.
 func (g *Sources) Register(r prometheus.Registerer) {
-	g.keeper.Register(r)
-	if store, ok := g.store.(*grant.File); ok {
-		store.Register(r)
-	}
-	if g.dovecot != nil {
-		g.dovecot.Register(r)
-	}
-	if g.drac != nil {
-		g.drac.Register(r)
-	}
-	for i, follower := range g.logs {
-		// A log is its place in grants.logs: its path and its expression are private.
-		follower.Register(prometheus.WrapRegistererWith(prometheus.Labels{"log": strconv.Itoa(i + 1)}, r))
+	for _, register := range g.registers {
+		register(r)
 	}
 }
 

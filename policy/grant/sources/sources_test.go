@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"milterd/configs"
@@ -159,15 +160,41 @@ func openRelocated(t *testing.T, file string) {
 	if g == nil {
 		return
 	}
+	// Each has metrics of its own: of the stores, a file has its writes, and Redis alone no number of grants.
 	c := &config.Grants
-	opened := map[string]bool{"dovecot": g.dovecot != nil, "drac": g.drac != nil, "store": g.store != nil}
-	want := map[string]bool{"dovecot": c.Dovecot.Listen != "", "drac": c.DRAC.Listen != "", "store": c.File != "" || len(config.Redis.Addresses) > 0}
-	if diff := cmp.Diff(want, opened); diff != "" || len(g.logs) != len(c.Logs) {
-		t.Errorf("opened (-want +got):\n%s%d logs, want %d", diff, len(g.logs), len(c.Logs))
+	inRedis := len(config.Redis.Addresses) > 0
+	want := map[string]int{
+		"milterd_dovecot_failed_grants_total": count(c.Dovecot.Listen != ""), "milterd_drac_calls_total": 5 * count(c.DRAC.Listen != ""),
+		"milterd_grant_file_pending": count(c.File != ""), "milterd_grants": count(!inRedis), "milterd_login_log_open": len(c.Logs),
+	}
+	registry := prometheus.NewRegistry()
+	g.Register(registry)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened := make(map[string]int)
+	for name := range want {
+		opened[name] = 0
+	}
+	for _, family := range families {
+		if _, ok := want[family.GetName()]; ok {
+			opened[family.GetName()] = len(family.GetMetric())
+		}
+	}
+	if diff := cmp.Diff(want, opened); diff != "" {
+		t.Errorf("metrics of what was opened (-want +got):\n%s", diff)
 	}
 	if err := g.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+func count(is bool) int {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 func TestControlSocketIsForItsOwnerAndOneGroup(t *testing.T) {

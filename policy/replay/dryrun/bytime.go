@@ -3,8 +3,7 @@ package dryrun
 import (
 	"bufio"
 	"cmp"
-	"container/heap"
-	"encoding/binary"
+	"encoding/gob"
 	"errors"
 	"fmt"
 	"io"
@@ -18,8 +17,8 @@ const mostHeld = 64 << 20
 
 // dated is something of a time, in microseconds of Unix time.
 type dated struct {
-	at   int64
-	data []byte
+	At   int64
+	Data []byte
 }
 
 // byTime sorts any number of things by their time, in bounded memory. Those of the same
@@ -35,17 +34,19 @@ const perDated = 40
 
 func (t *byTime) add(d dated) error {
 	t.held = append(t.held, d)
-	if t.size += perDated + len(d.data); t.size < t.most {
+	if t.size += perDated + len(d.Data); t.size < t.most {
 		return nil
 	}
-	return t.spill()
+	if err := t.spill(); err != nil {
+		return fmt.Errorf("sort messages by time: %w", err)
+	}
+	return nil
 }
 
-// spill writes what is held to a file, sorted.
 func (t *byTime) spill() error {
 	file, err := os.CreateTemp("", "milterd-check-")
 	if err != nil {
-		return fmt.Errorf("sort messages by time: %w", err)
+		return err
 	}
 	t.files = append(t.files, file)
 	// It goes with this process, however that ends.
@@ -54,110 +55,76 @@ func (t *byTime) spill() error {
 	}
 	t.sort()
 	w := bufio.NewWriterSize(file, 256<<10)
-	var head []byte
+	to := gob.NewEncoder(w)
 	for _, d := range t.held {
-		head = binary.AppendUvarint(binary.AppendVarint(head[:0], d.at), uint64(len(d.data)))
-		// The error of a write is that of Flush, too.
-		_, _ = w.Write(head)
-		_, _ = w.Write(d.data)
+		if err := to.Encode(d); err != nil {
+			return err
+		}
 	}
 	t.held, t.size = t.held[:0], 0
 	if err := w.Flush(); err != nil {
-		return fmt.Errorf("sort messages by time: %w", err)
+		return err
 	}
 	_, err = file.Seek(0, io.SeekStart)
 	return err
 }
 
 func (t *byTime) sort() {
-	slices.SortStableFunc(t.held, func(a, b dated) int { return cmp.Compare(a.at, b.at) })
+	slices.SortStableFunc(t.held, func(a, b dated) int { return cmp.Compare(a.At, b.At) })
 }
 
-// each calls take with all things, the earliest first.
+// sorted are things that are in order, in a file or in memory. next reads the one behind
+// first into it; io.EOF after the last.
+type sorted struct {
+	first dated
+	next  func(first *dated) error
+}
+
 func (t *byTime) each(take func(dated) error) error {
+	var all []*sorted
+	goOn := func(s *sorted) error {
+		err := s.next(&s.first)
+		if errors.Is(err, io.EOF) {
+			all = slices.DeleteFunc(all, func(other *sorted) bool { return other == s })
+			return nil
+		}
+		return err
+	}
+	add := func(next func(*dated) error) error {
+		all = append(all, &sorted{next: next})
+		return goOn(all[len(all)-1])
+	}
+	for _, file := range t.files {
+		from := gob.NewDecoder(bufio.NewReaderSize(file, 64<<10))
+		if err := add(func(d *dated) error { *d = dated{}; return from.Decode(d) }); err != nil {
+			return err
+		}
+	}
 	t.sort()
-	var all runs
-	for i, file := range t.files {
-		r := &sorted{place: i, from: bufio.NewReaderSize(file, 64<<10)}
-		if err := r.next(); err != nil {
-			return err
+	rest := t.held
+	if err := add(func(d *dated) error {
+		if len(rest) == 0 {
+			return io.EOF
 		}
-		all = append(all, r)
+		*d, rest = rest[0], rest[1:]
+		return nil
+	}); err != nil {
+		return err
 	}
-	if len(t.held) > 0 {
-		r := &sorted{place: len(t.files), rest: t.held}
-		if err := r.next(); err != nil {
-			return err
-		}
-		all = append(all, r)
-	}
-	heap.Init(&all)
 	for len(all) > 0 {
-		if err := take(all[0].first); err != nil {
+		// Of the same time the one that was added first.
+		earliest := slices.MinFunc(all, func(a, b *sorted) int { return cmp.Compare(a.first.At, b.first.At) })
+		if err := errors.Join(take(earliest.first), goOn(earliest)); err != nil {
 			return err
-		}
-		switch err := all[0].next(); {
-		case errors.Is(err, io.EOF):
-			heap.Pop(&all)
-		case err != nil:
-			return err
-		default:
-			heap.Fix(&all, 0)
 		}
 	}
 	return nil
 }
 
-// close gives the files up.
 func (t *byTime) close() error {
 	var err error
 	for _, file := range t.files {
 		err = errors.Join(err, file.Close())
 	}
 	return err
-}
-
-// sorted are things that are in order, in a file or in memory.
-type sorted struct {
-	place int
-	first dated
-	from  *bufio.Reader
-	rest  []dated
-}
-
-// next goes on to the next thing; io.EOF after the last.
-func (r *sorted) next() error {
-	if r.from == nil {
-		if len(r.rest) == 0 {
-			return io.EOF
-		}
-		r.first, r.rest = r.rest[0], r.rest[1:]
-		return nil
-	}
-	at, err := binary.ReadVarint(r.from)
-	if err != nil {
-		return err
-	}
-	size, err := binary.ReadUvarint(r.from)
-	if err != nil {
-		return err
-	}
-	r.first = dated{at, make([]byte, size)}
-	_, err = io.ReadFull(r.from, r.first.data)
-	return err
-}
-
-// runs is a heap.Interface.
-type runs []*sorted
-
-func (r runs) Len() int { return len(r) }
-func (r runs) Less(i, j int) bool {
-	return cmp.Or(cmp.Compare(r[i].first.at, r[j].first.at), cmp.Compare(r[i].place, r[j].place)) < 0
-}
-func (r runs) Swap(i, j int) { r[i], r[j] = r[j], r[i] }
-func (r *runs) Push(x any)   { *r = append(*r, x.(*sorted)) }
-func (r *runs) Pop() any {
-	last := (*r)[len(*r)-1]
-	*r = (*r)[:len(*r)-1]
-	return last
 }

@@ -12,7 +12,6 @@ import (
 	"milterd/policy"
 )
 
-// describe says what a valid configuration puts in force.
 func (r *run) describe() int {
 	config, p, out := r.rules.config, r.rules.policy, r.out
 	for _, f := range config.UnsafeSockets(true) {
@@ -74,7 +73,6 @@ func (r *run) describe() int {
 	return OK
 }
 
-// describeScrub says whose mail loses the traces of its client.
 func describeScrub(mode policy.Mode, p *policy.Policy) string {
 	if !p.Scrubs() {
 		return "none"
@@ -98,7 +96,6 @@ func describeScrub(mode policy.Mode, p *policy.Policy) string {
 	return modeInForce(mode, r.Mode) + ", mail of: " + sample(whose)
 }
 
-// describeGrants says where relay grants come from, and what keeps them.
 func describeGrants(c *configs.Config) string {
 	g := &c.Grants
 	var sources []string
@@ -123,7 +120,6 @@ func describeGrants(c *configs.Config) string {
 	return fmt.Sprintf("for %v from %s, %s", g.TTL, sample(sources), keeper)
 }
 
-// describeLimits says how much each may send.
 func describeLimits(c *configs.Config) string {
 	var all []string
 	for _, l := range c.Limits.Rules {
@@ -146,7 +142,6 @@ func describeLimits(c *configs.Config) string {
 	return sample(all)
 }
 
-// describeRecord says where connections are recorded.
 func describeRecord(r *configs.Record) string {
 	if r.Dir == "" {
 		return "none"
@@ -161,7 +156,6 @@ func describeRecord(r *configs.Record) string {
 	return text
 }
 
-// modeInForce is what the mode of a check comes to.
 func modeInForce(all, check policy.Mode) string {
 	if all == policy.ModeShadow && check == policy.ModeEnforce {
 		return "shadow (mode: shadow)"
@@ -169,7 +163,6 @@ func modeInForce(all, check policy.Mode) string {
 	return string(check)
 }
 
-// describePorts says what each listener's rules come to.
 func describePorts(out io.Writer, p *policy.Policy) {
 	for _, name := range slices.Sorted(maps.Keys(p.Ports)) {
 		port := p.Ports[name]

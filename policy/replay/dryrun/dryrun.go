@@ -82,7 +82,7 @@ func Run(rules *Rules, o Options) int {
 
 func newRun(rules *Rules, o Options) *run {
 	r := &run{Options: o, rules: rules, out: bufio.NewWriterSize(o.Stdout, 64<<10), total: newTally()}
-	r.cases = newCaseWriter(o.Format, r.out)
+	r.cases = newCaseReport(o.Format, r.out)
 	return r
 }
 

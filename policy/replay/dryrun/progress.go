@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 
 	"milterd/policy/replay"
 )
@@ -41,11 +42,7 @@ func newProgress(format Format, out *bufio.Writer, stderr io.Writer, inputs []re
 
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // draw shows how many bytes of the files have been read, if it is time to. Results
@@ -68,11 +65,9 @@ func progressText(read, total int64) string {
 	}
 	const width = 30
 	share := min(float64(read)/float64(total), 1)
-	full := int(share * width)
-	return fmt.Sprintf("[%-*s] %3d%% of %d MB", width, "##############################"[:full], int(share*100), total/megabyte)
+	return fmt.Sprintf("[%-*s] %3d%% of %d MB", width, strings.Repeat("#", int(share*width)), int(share*100), total/megabyte)
 }
 
-// erase takes the line away.
 func (p *progress) erase() {
 	if p.drawn {
 		fmt.Fprint(p.w, "\r\x1b[K")

@@ -56,17 +56,15 @@ type ask struct {
 	Enforced bool   `json:"e,omitempty"`
 }
 
-// asked are the questions of one block of sessions.
 type asked struct {
 	messages []dated
 	undated  int
 }
 
-// session decides a session, and notes what it asks.
 func (c *recount) session(to *asked, rules *Rules, s *replay.Session, answers func(policy.Connection) policy.Answers) replay.Outcome {
 	login := rules.policy.LoginOf(s.Auth)
 	all := make(map[*replay.Message]*asking)
-	outcome := replay.RunCounting(rules.policy, s, answers, func(m *replay.Message, queries []policy.LimitQuery) {
+	outcome := replay.RunUntraced(rules.policy, s, answers, func(m *replay.Message, queries []policy.LimitQuery) {
 		a := all[m]
 		if a == nil {
 			a = &asking{Login: login}
@@ -95,7 +93,6 @@ func (c *recount) session(to *asked, rules *Rules, s *replay.Session, answers fu
 	return outcome
 }
 
-// add takes the questions of a block.
 func (c *recount) add(from *asked) error {
 	c.undated += from.undated
 	for _, m := range from.messages {
@@ -106,7 +103,6 @@ func (c *recount) add(from *asked) error {
 	return nil
 }
 
-// stopped is a login, client or sender that a limit stops.
 type stopped struct {
 	Limit      string         `json:"limit"`
 	By         policy.LimitBy `json:"by"`
@@ -119,7 +115,6 @@ type stopped struct {
 	last int // the message that was counted last
 }
 
-// recounted is what limits would have done.
 type recounted struct {
 	first, last                            time.Time
 	messages, recipients, undated, refused int
@@ -132,16 +127,15 @@ type recounted struct {
 	memory *limits.Memory
 }
 
-// count counts all messages in their order.
 func (c *recount) count() (*recounted, error) {
 	r := &recounted{rules: c.rules, undated: c.undated, stops: make(map[[2]string]*stopped)}
 	err := c.messages.each(func(d dated) error {
-		r.now = time.UnixMicro(d.at).UTC()
+		r.now = time.UnixMicro(d.At).UTC()
 		if r.memory == nil {
 			r.first, r.memory = r.now, limits.NewMemory(0, func() time.Time { return r.now })
 		}
 		var a asking
-		if err := json.Unmarshal(d.data, &a); err != nil {
+		if err := json.Unmarshal(d.Data, &a); err != nil {
 			return err
 		}
 		r.last = r.now
@@ -236,7 +230,6 @@ func (r *recounted) of(limit string) []*stopped {
 	return all
 }
 
-// writeJSON writes an object a line for each that is stopped.
 func (r *recounted) writeJSON(w io.Writer) error {
 	lines := json.NewEncoder(w)
 	for i := range r.rules {
@@ -249,29 +242,25 @@ func (r *recounted) writeJSON(w io.Writer) error {
 	return nil
 }
 
-// writeText tells of each limit whom it would have stopped.
-func (r *recounted) writeText(to io.Writer) error {
-	var b strings.Builder
+func (r *recounted) writeText(w io.Writer) {
 	if r.messages == 0 {
-		fmt.Fprintln(&b, "limits: no message that they are for and that tells when it began")
+		fmt.Fprintln(w, "limits: no message that they are for and that tells when it began")
 	} else {
-		fmt.Fprintf(&b, "limits, counted anew from %s to %s UTC: %d of %s of %s are put off\n",
+		fmt.Fprintf(w, "limits, counted anew from %s to %s UTC: %d of %s of %s are put off\n",
 			r.first.Format(time.DateTime), r.last.Format(time.DateTime), r.refused, count(r.recipients, "recipient"), count(r.messages, "message"))
 	}
 	for i := range r.rules {
-		r.ruleText(&b, &r.rules[i])
+		r.ruleText(w, &r.rules[i])
 	}
 	if r.others > 0 {
-		fmt.Fprintf(&b, "  and %s of those beyond the first %d that are stopped\n", count(r.others, "recipient"), mostStopped)
+		fmt.Fprintf(w, "  and %s of those beyond the first %d that are stopped\n", count(r.others, "recipient"), mostStopped)
 	}
 	if r.undated > 0 {
-		fmt.Fprintf(&b, "  %s not counted, as the recording does not tell when it began\n", count(r.undated, "message"))
+		fmt.Fprintf(w, "  %s not counted, as the recording does not tell when it began\n", count(r.undated, "message"))
 	}
-	_, err := io.WriteString(to, b.String())
-	return err
 }
 
-func (r *recounted) ruleText(b *strings.Builder, l *policy.Limit) {
+func (r *recounted) ruleText(w io.Writer, l *policy.Limit) {
 	rates := make([]string, len(l.Rates))
 	for i, rate := range l.Rates {
 		rates[i] = rate.String()
@@ -281,26 +270,26 @@ func (r *recounted) ruleText(b *strings.Builder, l *policy.Limit) {
 	for _, s := range all {
 		recipients += s.Recipients
 	}
-	fmt.Fprintf(b, "  %s (%s %s by %s): ", l.Name, strings.Join(rates, " and "), l.Count, l.By)
+	fmt.Fprintf(w, "  %s (%s %s by %s): ", l.Name, strings.Join(rates, " and "), l.Count, l.By)
 	switch {
 	case l.Mode == policy.ModeOff:
-		fmt.Fprintln(b, "off")
+		fmt.Fprintln(w, "off")
 		return
 	case len(all) == 0:
-		fmt.Fprintln(b, "stops nobody")
+		fmt.Fprintln(w, "stops nobody")
 		return
 	}
 	shadow := ""
 	if all[0].Mode == policy.ModeShadow {
 		shadow = ", if it were not in shadow mode"
 	}
-	fmt.Fprintf(b, "stops %s, %s%s\n", count(len(all), string(l.By)), count(recipients, "recipient"), shadow)
-	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "stops %s, %s%s\n", count(len(all), string(l.By)), count(recipients, "recipient"), shadow)
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, s := range all[:min(len(all), mostStoppedShown)] {
-		fmt.Fprintf(w, "    %s\tfrom %s on\t%s\tof %s\n", policy.Printable(s.Key), s.First.Format(time.DateTime), count(s.Recipients, "recipient"), count(s.Messages, "message"))
+		fmt.Fprintf(table, "    %s\tfrom %s on\t%s\tof %s\n", policy.Printable(s.Key), s.First.Format(time.DateTime), count(s.Recipients, "recipient"), count(s.Messages, "message"))
 	}
-	_ = w.Flush() // writing to a strings.Builder cannot fail
+	_ = table.Flush() // its error is that of the flush at the end, too
 	if more := len(all) - mostStoppedShown; more > 0 {
-		fmt.Fprintf(b, "    and %d more\n", more)
+		fmt.Fprintf(w, "    and %d more\n", more)
 	}
 }

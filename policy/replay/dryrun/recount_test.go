@@ -162,10 +162,10 @@ func TestAnyNumberIsInOrder(t *testing.T) {
 		seen, last, lastPlace := 0, int64(-4), -1
 		if err := all.each(func(d dated) error {
 			var place int
-			if _, err := fmt.Sscan(string(d.data), &place); err != nil || times[place] != d.at || d.at < last || d.at == last && place < lastPlace {
-				rt.Fatalf("%d of %d after %d of %d (%v)", place, d.at, lastPlace, last, err)
+			if _, err := fmt.Sscan(string(d.Data), &place); err != nil || times[place] != d.At || d.At < last || d.At == last && place < lastPlace {
+				rt.Fatalf("%d of %d after %d of %d (%v)", place, d.At, lastPlace, last, err)
 			}
-			seen, last, lastPlace = seen+1, d.at, place
+			seen, last, lastPlace = seen+1, d.At, place
 			return nil
 		}); err != nil || seen != len(times) {
 			rt.Fatalf("%d of %d, %v", seen, len(times), err)

@@ -61,5 +61,5 @@ func (r *Rules) Decide(s *replay.Session) (replay.Outcome, error) {
 	if err != nil {
 		return replay.Outcome{}, err
 	}
-	return replay.RunUntraced(r.policy, s, answers), nil
+	return replay.RunUntraced(r.policy, s, answers, nil), nil
 }

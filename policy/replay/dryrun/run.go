@@ -48,7 +48,6 @@ func (b *block) reset() {
 	b.asked = asked{}
 }
 
-// run decides sessions and reports on them.
 type run struct {
 	Options
 	rules *Rules
@@ -60,7 +59,7 @@ type run struct {
 	// few.
 	held block
 	// cases is nil unless a report on tests is asked for.
-	cases *caseWriter
+	cases caseReport
 	// recount counts for other limits; nil unless they are.
 	recount *recount
 	// unwritten: results could not be written, which has been said.
@@ -79,7 +78,7 @@ func (r *run) recorded() int {
 	}
 	nothing := r.nothingDecided()
 	if nothing != nil && r.cases != nil && err == nil {
-		err = r.cases.add(nil, nothing)
+		err = r.reportCases(nil, nothing)
 	}
 	if err == nil {
 		err = r.finish()
@@ -138,7 +137,6 @@ func (r *run) stream() error {
 	return s.Run(inputs)
 }
 
-// decide decides one session.
 func (r *run) decide(b *block, s *replay.Session) {
 	if r.Session != "" && s.ID != r.Session {
 		return
@@ -156,17 +154,17 @@ func (r *run) decide(b *block, s *replay.Session) {
 	}
 }
 
-// verdicts reports what a session comes to.
 func (r *run) verdicts(b *block, s *replay.Session) error {
 	answers, recorded, err := r.rules.frozen(s)
 	if err != nil {
 		return err
 	}
-	decide := replay.RunUntraced
+	var outcome replay.Outcome
 	if r.Explain || r.Format == JSON {
-		decide = replay.Run
+		outcome = replay.Run(r.rules.policy, s, answers)
+	} else {
+		outcome = replay.RunUntraced(r.rules.policy, s, answers, nil)
 	}
-	outcome := decide(r.rules.policy, s, answers)
 	b.tally.add(s, outcome)
 	if len(s.Expect) == 0 || outcome.Differences() > 0 {
 		// A session that came to what is expected of it needed no more.
@@ -190,7 +188,6 @@ func (r *run) verdicts(b *block, s *replay.Session) error {
 	return nil
 }
 
-// collect reports on a block of sessions. readErr is what could not be read.
 func (r *run) collect(b *block, readErr error) error {
 	defer b.reset()
 	if readErr != nil {
@@ -203,27 +200,25 @@ func (r *run) collect(b *block, readErr error) error {
 		err = errors.Join(err, r.recount.add(&b.asked))
 	}
 	if r.cases != nil {
-		return errors.Join(err, r.cases.add(b.cases, readErr))
+		return errors.Join(err, r.reportCases(b.cases, readErr))
 	}
-	if r.Against != nil || r.Explain || r.Format == JSON {
-		_, writeErr := r.out.Write(b.text.Bytes())
-		return errors.Join(err, writeErr)
+	report := b.text.Bytes()
+	if r.Against == nil && !r.Explain && r.Format != JSON {
+		report = b.differences.Bytes()
+		if !r.brief.Load() {
+			r.held.text.Write(b.text.Bytes())
+			r.held.differences.Write(b.differences.Bytes())
+			if r.total.sessions <= mostPrinted {
+				return err
+			}
+			r.brief.Store(true)
+			report, r.held = r.held.differences.Bytes(), block{}
+		}
 	}
-	if !r.brief.Load() && r.total.sessions <= mostPrinted {
-		r.held.text.Write(b.text.Bytes())
-		r.held.differences.Write(b.differences.Bytes())
-		return err
-	}
-	if !r.brief.Swap(true) {
-		_, writeErr := r.out.Write(r.held.differences.Bytes())
-		err = errors.Join(err, writeErr)
-		r.held = block{}
-	}
-	_, writeErr := r.out.Write(b.differences.Bytes())
+	_, writeErr := r.out.Write(report)
 	return errors.Join(err, writeErr)
 }
 
-// finish writes what comes behind the last session.
 func (r *run) finish() error {
 	if r.brief.Load() || r.Format != Text || r.Against != nil {
 		sayNote(r.Stderr, r.total.note)
@@ -231,22 +226,20 @@ func (r *run) finish() error {
 	r.total.lacks.warn(r.Stderr, r.total.sessions)
 	switch {
 	case r.cases != nil:
-		return r.cases.end()
+		return r.cases.End()
 	case r.Against != nil:
 		return r.finishAgainst()
 	case r.Format != Text || r.total.sessions == 0:
 		return nil
 	}
-	if _, err := r.out.Write(r.held.text.Bytes()); err != nil {
-		return err
-	}
+	// The error of a write is that of the flush at the end, too.
+	_, _ = r.out.Write(r.held.text.Bytes())
 	if r.brief.Load() {
-		if err := r.total.writeTable(r.out); err != nil {
-			return err
-		}
+		fmt.Fprintf(r.out, "more than %d sessions: only what differs is printed (-explain prints all, -session ID one)\n", mostPrinted)
+		r.total.kinds.list(r.out)
 	}
-	_, err := fmt.Fprintln(r.out, &r.total)
-	return err
+	fmt.Fprintln(r.out, &r.total)
+	return nil
 }
 
 // sayNote says once what a report without the notes of each session rests on.

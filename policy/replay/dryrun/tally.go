@@ -4,13 +4,15 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
+	"milterd/dnscheck"
 	"milterd/policy"
 	"milterd/policy/replay"
 )
 
-// tally sums up what a dry run did.
 type tally struct {
 	sessions, verdicts, expected int
 	// differences counts the expectations that are not met, or the changes; changed
@@ -32,7 +34,6 @@ func (t *tally) reset() {
 	*t = tally{kinds: t.kinds}
 }
 
-// addSession counts a session that was decided.
 func (t *tally) addSession(s *replay.Session, outcome replay.Outcome) {
 	t.sessions++
 	t.verdicts += len(outcome.Results)
@@ -55,7 +56,6 @@ func (t *tally) add(s *replay.Session, outcome replay.Outcome) {
 	}
 }
 
-// merge adds what a block of sessions behind the others came to.
 func (t *tally) merge(block *tally) {
 	t.sessions += block.sessions
 	t.verdicts += block.verdicts
@@ -66,15 +66,6 @@ func (t *tally) merge(block *tally) {
 	t.unreadable = t.unreadable || block.unreadable
 	t.note = cmp.Or(t.note, block.note)
 	t.lacks.merge(block.lacks)
-}
-
-// writeTable lists the verdicts by what decided them, the most frequent first.
-func (t *tally) writeTable(w io.Writer) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "more than %d sessions: only what differs is printed (-explain prints all, -session ID one)\n", mostPrinted)
-	t.kinds.list(&b)
-	_, err := io.WriteString(w, b.String())
-	return err
 }
 
 // String is the last line of a dry run.
@@ -124,4 +115,102 @@ func (k kind) String() string {
 		what, width = what+" -> "+string(k.next), 26
 	}
 	return policy.Printable(strings.TrimSpace(fmt.Sprintf("%-*s %-13s %s", width, what, k.check, k.rule)))
+}
+
+// mostKinds bounds the kinds that are counted apart: an access table may have any
+// number of lines. mostListed is how many of them are shown.
+const (
+	mostKinds  = 10_000
+	mostListed = 40
+)
+
+// counts are numbers of results by kind; others are those beyond mostKinds.
+type counts struct {
+	kinds  map[kind]int
+	others int
+}
+
+func newCounts() counts { return counts{kinds: make(map[kind]int)} }
+
+func (c *counts) reset() {
+	clear(c.kinds)
+	c.others = 0
+}
+
+func (c *counts) add(k kind, n int) {
+	if _, known := c.kinds[k]; !known && len(c.kinds) >= mostKinds {
+		c.others += n
+		return
+	}
+	c.kinds[k] += n
+}
+
+// merge adds the counts of a block of sessions. Blocks come in their order, so the
+// kinds that are counted apart are always the same.
+func (c *counts) merge(block *counts) {
+	c.others += block.others
+	for _, k := range slices.SortedFunc(maps.Keys(block.kinds), kind.compare) {
+		c.add(k, block.kinds[k])
+	}
+}
+
+// list writes a line for each kind, the most frequent first.
+func (c *counts) list(w io.Writer) {
+	kinds := slices.SortedFunc(maps.Keys(c.kinds), func(x, y kind) int {
+		return cmp.Or(cmp.Compare(c.kinds[y], c.kinds[x]), x.compare(y))
+	})
+	rest := c.others
+	for i, k := range kinds {
+		if i >= mostListed {
+			rest += c.kinds[k]
+			continue
+		}
+		fmt.Fprintf(w, "%10d  %s\n", c.kinds[k], k)
+	}
+	if rest > 0 {
+		fmt.Fprintf(w, "%10d  of other kinds\n", rest)
+	}
+}
+
+// lacking counts sessions that ask the DNS what their recording does not hold, as a
+// configuration does that asks more than the one in force at the time. Such a
+// question gets no answer, so what these sessions come to may not be what happens.
+type lacking struct {
+	sessions int
+	// first is the first such question, with the session's place.
+	first string
+}
+
+// add counts a session that has asked a question without an answer, and gives the
+// question; empty if there is none.
+func (l *lacking) add(s *replay.Session, asked *dnscheck.Frozen) (question string) {
+	if _, question = asked.Missing(); question != "" {
+		l.sessions++
+		l.first = cmp.Or(l.first, fmt.Sprintf("%s in %s:%d", question, s.File, s.Line))
+	}
+	return question
+}
+
+// addMore does so if a configuration asks more than the one before it. Questions
+// that the recording does not hold for either were given up when it was made, as the
+// verdict did not need them any more.
+func (l *lacking) addMore(s *replay.Session, before, after *dnscheck.Frozen) (question string) {
+	had, _ := before.Missing()
+	if now, _ := after.Missing(); now <= had {
+		return ""
+	}
+	return l.add(s, after)
+}
+
+func (l *lacking) merge(block lacking) {
+	l.sessions += block.sessions
+	l.first = cmp.Or(l.first, block.first)
+}
+
+func (l *lacking) warn(stderr io.Writer, sessions int) {
+	if l.sessions == 0 {
+		return
+	}
+	fmt.Fprintf(stderr, "milterd: warning: %d of %d sessions ask the DNS what their recording does not hold, first %s; such a question counts as one without an answer, so what these sessions come to is not certain\n",
+		l.sessions, sessions, policy.Printable(l.first))
 }

@@ -44,7 +44,6 @@ func (r *run) typed() int {
 	return statusOf(outcome)
 }
 
-// statusOf is the exit status for a typed session: the worst that its client is told.
 func statusOf(outcome replay.Outcome) int {
 	status := OK
 	for i := range outcome.Results {
@@ -127,7 +126,6 @@ func withoutBrackets(address string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(address, "<"), ">")
 }
 
-// assumptions says where recipients are taken to be delivered.
 func assumptions(rcpts []replay.Rcpt) string {
 	var texts []string
 	for _, r := range rcpts {

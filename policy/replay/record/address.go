@@ -170,9 +170,7 @@ func hostEnd(run string) int {
 // core is what of a run is hidden: all but the operators at its ends, by which it may
 // join what stands beside it.
 func core(run string) (from, to int) {
-	for from < len(run) && strings.IndexByte(joints, run[from]) >= 0 {
-		from++
-	}
+	from = len(run) - len(strings.TrimLeft(run, joints))
 	to = from
 	for i := from; i < len(run); i++ {
 		if strings.IndexByte(joints, run[i]) >= 0 {
@@ -186,7 +184,6 @@ func core(run string) (from, to int) {
 	return from, to
 }
 
-// public reports whether a local part is one that every domain has.
 func public(local string) bool {
 	return strings.EqualFold(local, "postmaster") || strings.EqualFold(local, "abuse")
 }

@@ -1,7 +1,6 @@
 package record
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -43,26 +42,15 @@ func (r *Recorder) NewSession(p *policy.Policy, facts policy.Connection, answers
 	return r.sampled(p, facts, answers)
 }
 
-// sampled notes a connection if it is in the sample.
 func (r *Recorder) sampled(p *policy.Policy, facts policy.Connection, answers policy.Answers) policy.Evaluator {
 	if r.config.Sample < 1 && r.random() >= r.config.Sample {
-		return r.session(p, facts, answers)
+		return p.NewSession(facts, answers)
 	}
 	c := &conn{recorder: r, dns: answers.Record(nil), origin: origin{
 		facts: facts, began: r.config.Now(), number: r.number.Add(1), written: new(atomic.Int64),
 	}}
-	c.Evaluator = r.session(p, facts, &notedAnswers{answers, &c.grant, &c.counted})
+	c.Evaluator = p.NewSession(facts, &notedAnswers{answers, &c.grant, &c.counted})
 	return c
-}
-
-// session is the policy's own evaluator. Recordings hold no traces: only a log at level
-// debug shows them.
-func (r *Recorder) session(p *policy.Policy, facts policy.Connection, answers policy.Answers) *policy.Session {
-	s := p.NewSession(facts, answers)
-	if !r.config.Logger.Enabled(context.Background(), slog.LevelDebug) {
-		s.LeaveOutTraces()
-	}
-	return s
 }
 
 // conn notes one SMTP connection and hands everything on. It is used by one goroutine.
@@ -94,7 +82,6 @@ type conn struct {
 
 var _ policy.Evaluator = (*conn)(nil)
 
-// origin is what all parts of a connection have in common.
 type origin struct {
 	facts   policy.Connection
 	began   time.Time
@@ -111,7 +98,6 @@ func (o *origin) overLimit() bool { return o.written.Load() >= maxOctets }
 // may from then on.
 func (o *origin) mayWrite(octets int) bool { return o.written.Add(int64(octets)) <= maxOctets }
 
-// part is what a connection hands over.
 type part struct {
 	origin
 	dns      []string
@@ -131,7 +117,6 @@ type said struct {
 	auth policy.Auth
 }
 
-// message is one mail transaction as it went.
 type message struct {
 	replay.Message
 	// number counts the connection's messages from 1.
@@ -211,8 +196,9 @@ func (c *conn) Mail(auth policy.Auth, m policy.Mail) policy.Verdict {
 	judged := c.judged(&v)
 	size := 2*overhead + lengths(m.From, m.Mailer, m.Host, m.Addr, auth.Type, auth.Authen, auth.Author, v.Reply.Text, c.helo) + lengths(m.Args...) +
 		lengths(c.tls.Version, c.tls.Cipher, c.tls.Verify, c.tls.CertSubject, c.tls.CertIssuer)
-	if v.Action.Accepts() {
-		c.transactionID, c.transaction = c.messageID, c.recorder.transactions.begin(c.messageID, c.facts.Addr, c.dns)
+	if v.Action.Accepts() && c.messageID != "" {
+		c.transactionID, c.transaction = c.messageID, &transaction{client: c.facts.Addr.Unmap(), dns: c.dns}
+		c.recorder.transactions.Store(c.transactionID, c.transaction)
 	}
 	if c.count++; c.count > maxMessages || size > maxMessageBytes {
 		c.recorder.cut.Add(1)
@@ -241,7 +227,6 @@ func (c *conn) Rcpt(r policy.Recipient) policy.Verdict {
 	return v
 }
 
-// rcptSize is about how much is kept of a recipient.
 func rcptSize(r *policy.Recipient, v *policy.Verdict) int {
 	return overhead + lengths(r.To, r.Mailer, r.Host, r.Addr, v.Reply.Text) + lengths(r.Args...)
 }
@@ -288,7 +273,6 @@ func (c *conn) Close() {
 	c.Evaluator.Close()
 }
 
-// queueMessages queues the messages so far.
 func (c *conn) queueMessages() {
 	c.leave()
 	if len(c.messages) == 0 {
@@ -320,7 +304,6 @@ func (c *conn) dnsLines() (lines []string, ok bool) {
 	return c.dns.Lines(), true
 }
 
-// judged is what is kept of a verdict.
 func (c *conn) judged(v *policy.Verdict) verdict {
 	c.learn()
 	if c.grant == 0 && c.held {
@@ -359,13 +342,11 @@ func (c *conn) fits(m *message, size int) bool {
 	return true
 }
 
-// cut ends what is kept of a message.
 func (c *conn) cut(m *message) {
 	m.cut = true
 	c.recorder.cut.Add(1)
 }
 
-// wanted are the header fields that are stored, and their size.
 func (r *Recorder) wanted(fields []policy.HeaderField) (kept []policy.HeaderField, size int) {
 	for _, f := range fields {
 		if r.config.AllHeaders || slices.ContainsFunc(r.config.Headers, func(name string) bool { return strings.EqualFold(name, f.Name) }) {

@@ -45,7 +45,6 @@ func newKeeper(r *Recorder) *keeper {
 	return &keeper{recorder: r, uid: uint32(os.Geteuid()), work: make(chan struct{}, 1)}
 }
 
-// wake has the keeper look through the directory soon.
 func (k *keeper) wake() {
 	select {
 	case k.work <- struct{}{}:
@@ -60,7 +59,6 @@ func (k *keeper) run() {
 	k.tidy()
 }
 
-// tidy goes through the directory once.
 func (k *keeper) tidy() {
 	err := k.compressAll()
 	err = errors.Join(err, k.removeOldest())
@@ -99,20 +97,18 @@ func (k *keeper) ours() ([]string, error) {
 	return names, nil
 }
 
-// owns reports whether a file is one of our user's.
 func (k *keeper) owns(info fs.FileInfo) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	return ok && stat.Uid == k.uid
 }
 
-// free makes sure that no file of another user has the name.
 func (k *keeper) free(path string) error {
 	info, err := os.Lstat(path)
-	if err != nil && errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	}
-	if err == nil && !k.owns(info) {
-		err = fmt.Errorf("%s belongs to another user", path)
+	case err == nil && !k.owns(info):
+		return fmt.Errorf("%s belongs to another user", path)
 	}
 	return err
 }
@@ -120,7 +116,6 @@ func (k *keeper) free(path string) error {
 // errInUse: a file is written to, or is none of ours.
 var errInUse = errors.New("in use")
 
-// claim opens a file and takes its lock.
 func (k *keeper) claim(path string) (file *os.File, size int64, err error) {
 	file, err = os.OpenFile(path, os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -257,7 +252,6 @@ func wholeLines(file io.ReaderAt, size int64) (int64, error) {
 	return 0, nil
 }
 
-// removeOldest removes the oldest finished files beyond those that are kept.
 func (k *keeper) removeOldest() error {
 	dir, keep := k.recorder.config.Dir, k.recorder.config.Keep
 	if keep == 0 {
@@ -273,7 +267,6 @@ func (k *keeper) removeOldest() error {
 	return err
 }
 
-// inUse reports whether a file is written to, or is about to be.
 func (k *keeper) inUse(path string) bool {
 	if !strings.HasSuffix(path, ".jsonl") {
 		return false

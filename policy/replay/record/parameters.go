@@ -1,7 +1,6 @@
 package record
 
 import (
-	"fmt"
 	"regexp"
 	"strings"
 
@@ -25,7 +24,6 @@ var plainArgs = map[string]*regexp.Regexp{
 	"RRVS":        regexp.MustCompile(`(?i)^=[0-9:.T+-]{1,35}Z?(;[CR])?$`),
 }
 
-// args hides what ESMTP parameters say about people.
 func (m *messageRedactor) args(args []string) []string {
 	if m.redactor == nil || len(args) == 0 {
 		return args
@@ -53,11 +51,11 @@ func (m *messageRedactor) arg(arg string) string {
 	case value == "":
 		return arg
 	case upper == "AUTH":
-		return name + "=" + toXtext(m.identity(policy.FromXtext(value)))
+		return name + "=" + policy.ToXtext(m.identity(policy.FromXtext(value)))
 	case upper == "ORCPT":
 		kind, address, _ := strings.Cut(value, ";")
 		if strings.EqualFold(kind, "rfc822") || strings.EqualFold(kind, "utf-8") {
-			return name + "=" + kind + ";" + toXtext(m.identity(policy.FromXtext(address)))
+			return name + "=" + kind + ";" + policy.ToXtext(m.identity(policy.FromXtext(address)))
 		}
 	}
 	return name + "=" + m.token(value)
@@ -88,19 +86,6 @@ func (m *messageRedactor) identity(s string) string {
 	return m.address(s)
 }
 
-// toXtext encodes xtext.
-func toXtext(s string) string {
-	var b strings.Builder
-	for _, c := range []byte(s) {
-		if c < '!' || c > '~' || c == '+' || c == '=' {
-			fmt.Fprintf(&b, "+%02X", c)
-		} else {
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
-}
-
 // auth hides the identities of SMTP AUTH. Those of EXTERNAL are out of certificates.
 func (m *messageRedactor) auth(a policy.Auth) replay.Auth {
 	hide := m.identity
@@ -110,7 +95,6 @@ func (m *messageRedactor) auth(a policy.Auth) replay.Auth {
 	return replay.Auth{Type: a.Type, Authen: hide(a.Authen), Author: hide(a.Author), SSF: a.SSF}
 }
 
-// wholly hides a text, if there is one.
 func (m *messageRedactor) wholly(s string) string {
 	if s == "" {
 		return s

@@ -8,16 +8,9 @@ import (
 	"milterd/policy/replay"
 )
 
-// transactions are the messages that the filter door has begun and that are recorded, by
-// the MTA's id. The map door is asked about their recipients before the filter door is,
-// and the filter door never hears of those that are refused there.
-type transactions struct {
-	mu   sync.Mutex
-	open map[string]*transaction
-}
-
-// transaction takes in what the map door is asked about the recipients of one message,
-// until the filter door hears of the message again.
+// transaction takes in what the map door is asked about the recipients of a message that
+// the filter door has begun and that is recorded, until the filter door hears of the message
+// again. It never hears of the recipients that are refused at the map door.
 type transaction struct {
 	client netip.Addr
 	dns    policy.Recording
@@ -36,42 +29,15 @@ type askedRecipient struct {
 	size int
 }
 
-// begin opens a transaction. Without an id it cannot be asked for.
-func (t *transactions) begin(id string, client netip.Addr, dns policy.Recording) *transaction {
-	if id == "" {
-		return nil
-	}
-	begun := &transaction{client: client.Unmap(), dns: dns}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.open == nil {
-		t.open = make(map[string]*transaction)
-	}
-	t.open[id] = begun
-	return begun
-}
-
-// find is the transaction of a client with an id, nil if there is none. Two MTAs may
-// have the same id for messages of two clients.
-func (t *transactions) find(id string, client netip.Addr) *transaction {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if found := t.open[id]; found != nil && found.client == client.Unmap() {
-		return found
+// transaction is that of a client with an id, nil if there is none. Two MTAs may have the
+// same id for messages of two clients.
+func (r *Recorder) transaction(id string, client netip.Addr) *transaction {
+	if found, ok := r.transactions.Load(id); ok && found.(*transaction).client == client.Unmap() {
+		return found.(*transaction)
 	}
 	return nil
 }
 
-// end closes a transaction, unless another MTA has one of the same id by now.
-func (t *transactions) end(id string, is *transaction) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.open[id] == is {
-		delete(t.open, id)
-	}
-}
-
-// add keeps a recipient, if there is room.
 func (t *transaction) add(r askedRecipient) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -94,7 +60,7 @@ func (t *transaction) take() (asked []askedRecipient, more bool) {
 // of the message, the question is a session of its own. A message that is not in the sample
 // looks the same, so with a sample this is done only while no filter door is in use.
 func (r *Recorder) NewQuestion(id string, p *policy.Policy, facts policy.Connection, answers policy.Answers) policy.Evaluator {
-	of := r.transactions.find(id, facts.Addr)
+	of := r.transaction(id, facts.Addr)
 	switch {
 	case of != nil:
 	case r.config.Sample == 1 || !r.filtering.Load():
@@ -108,7 +74,6 @@ func (r *Recorder) NewQuestion(id string, p *policy.Policy, facts policy.Connect
 	return q
 }
 
-// question notes the recipient of a question.
 type question struct {
 	policy.Evaluator
 	of    *transaction
@@ -155,7 +120,8 @@ func (c *conn) catchUp(to string) {
 // leave ends the current message, if there is one.
 func (c *conn) leave() {
 	if c.transaction != nil {
-		c.recorder.transactions.end(c.transactionID, c.transaction)
+		// Another MTA may have begun one of the same id by now.
+		c.recorder.transactions.CompareAndDelete(c.transactionID, c.transaction)
 		c.catchUp("")
 		c.transaction = nil
 	}

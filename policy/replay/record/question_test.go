@@ -97,7 +97,7 @@ func TestWhatTheMapDoorRefusesIsInTheMessage(t *testing.T) {
 			if found := differences(p, sessions(t, dir), nil); len(found) > 0 {
 				t.Errorf("differences: %q", found)
 			}
-			if left := len(r.transactions.open); left > 0 {
+			if left := underWay(r); left > 0 {
 				t.Errorf("%d transactions are left", left)
 			}
 		})
@@ -128,7 +128,7 @@ func TestTheMapDoorAloneIsRecorded(t *testing.T) {
 	if found := differences(p, written, nil); len(found) > 0 {
 		t.Errorf("differences: %q", found)
 	}
-	if len(r.transactions.open) > 0 {
+	if underWay(r) > 0 {
 		t.Error("a transaction is left")
 	}
 }
@@ -166,8 +166,8 @@ func TestQuestionsBeyondWhatIsKeptOfAConnection(t *testing.T) {
 	askAbout(r, p, client("203.0.113.8"), id, "x@other.example")
 	e.Close()
 	finish(t, r)
-	if n := len(sessions(t, dir)); n != 0 || len(r.transactions.open) > 0 {
-		t.Errorf("%d sessions, expected none; %d transactions are left", n, len(r.transactions.open))
+	if n := len(sessions(t, dir)); n != 0 || underWay(r) > 0 {
+		t.Errorf("%d sessions, expected none; %d transactions are left", n, underWay(r))
 	}
 }
 
@@ -181,7 +181,7 @@ func TestARefusedMessageIsNotAskedAbout(t *testing.T) {
 	if v := e.Mail(policy.Auth{}, policy.Mail{From: "a@good.example"}); v.Action.Accepts() {
 		t.Fatalf("%s", v)
 	}
-	if len(r.transactions.open) > 0 {
+	if underWay(r) > 0 {
 		t.Error("a message that was refused can be asked about")
 	}
 	e.Close()
@@ -193,7 +193,7 @@ func TestARefusedMessageIsNotAskedAbout(t *testing.T) {
 		t.Errorf("%s", v)
 	}
 	e.Close()
-	if len(r.transactions.open) > 0 {
+	if underWay(r) > 0 {
 		t.Error("a connection that is not recorded can be asked about")
 	}
 }
@@ -215,7 +215,7 @@ func TestOfManyQuestionsTheFirstAreKept(t *testing.T) {
 		for i := range 3 * maxRecipients {
 			askAbout(r, p, client("203.0.113.8"), id, fmt.Sprintf(tt.to, i))
 		}
-		of := r.transactions.find(id, client("203.0.113.8").Addr)
+		of := r.transaction(id, client("203.0.113.8").Addr)
 		if of == nil || of.size > maxMessageBytes || len(of.asked) > maxRecipients {
 			t.Fatalf("%+v", of)
 		}
@@ -225,4 +225,10 @@ func TestOfManyQuestionsTheFirstAreKept(t *testing.T) {
 			t.Errorf("%d recipients are kept, expected %d or more; %d messages are cut, expected 1", got, tt.least, r.Stats().Cut)
 		}
 	}
+}
+
+// underWay is how many transactions have not ended.
+func underWay(r *Recorder) (n int) {
+	r.transactions.Range(func(any, any) bool { n++; return true })
+	return n
 }

@@ -67,7 +67,6 @@ type Config struct {
 	Now func() time.Time
 }
 
-// withDefaults checks the configuration and completes it.
 func (c Config) withDefaults() (Config, error) {
 	switch {
 	case !filepath.IsAbs(c.Dir):
@@ -106,9 +105,10 @@ type Recorder struct {
 	// random gives numbers in [0, 1) to sample with.
 	random func() float64
 	// filtering: the filter door is in use.
-	filtering    atomic.Bool
-	number       atomic.Uint64
-	transactions transactions
+	filtering atomic.Bool
+	number    atomic.Uint64
+	// transactions has the transaction of each message under way, by the MTA's id.
+	transactions sync.Map
 
 	// mu orders the last parts before the end.
 	mu     sync.RWMutex
@@ -149,7 +149,6 @@ func newRecorder(config Config) *Recorder {
 	return r
 }
 
-// start runs the writer, and the keeper of finished files beside it.
 func (r *Recorder) start() {
 	w := newWriter(r)
 	go func() {

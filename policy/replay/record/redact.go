@@ -58,7 +58,6 @@ type messageRedactor struct {
 	fits bool
 }
 
-// message begins with a message.
 func (r *redactor) message() *messageRedactor {
 	if r == nil {
 		return &messageRedactor{fits: true}
@@ -109,18 +108,15 @@ func (m *messageRedactor) within(s string) bool {
 // tls hides whom a client certificate is for. The issuer of one that was verified
 // stays, as it is a certification authority.
 func (m *messageRedactor) tls(t policy.TLS) replay.TLS {
-	hidden := t
 	if m.redactor == nil {
-		return hidden
+		return t
 	}
 	verified := (t.Verify == "OK" || t.Verify == "TRUSTED") && t.CertIssuer != t.CertSubject
-	if t.CertSubject != "" {
-		hidden.CertSubject = m.token(t.CertSubject)
+	t.CertSubject = m.wholly(t.CertSubject)
+	if !verified {
+		t.CertIssuer = m.wholly(t.CertIssuer)
 	}
-	if t.CertIssuer != "" && !verified {
-		hidden.CertIssuer = m.token(t.CertIssuer)
-	}
-	return hidden
+	return t
 }
 
 // expect is the verdict that a replay should give. A reply that would tell what was

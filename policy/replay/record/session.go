@@ -22,7 +22,8 @@ const messageTime = "2006-01-02T15:04:05.000Z"
 // messages of which nothing is.
 func (p *part) sessions(redact *redactor) (sessions []*replay.Session, leftOut int) {
 	b := builder{part: p, redact: redact, connect: connect(p.facts)}
-	if !valid(p.facts.Name, p.facts.PTR, p.facts.DaemonName, p.facts.DaemonAddr, p.facts.DaemonFlags) || !knownResolve(p.facts.Resolve) {
+	if !valid(p.facts.Name, p.facts.PTR, p.facts.DaemonName, p.facts.DaemonAddr, p.facts.DaemonFlags) ||
+		p.facts.Resolve != "" && !p.facts.Resolve.Known() {
 		return nil, len(p.messages)
 	}
 	for i := range p.messages {
@@ -39,11 +40,6 @@ func (p *part) sessions(redact *redactor) (sessions []*replay.Session, leftOut i
 	return b.sessions, leftOut
 }
 
-func knownResolve(r policy.Resolve) bool {
-	return slices.Contains([]policy.Resolve{"", policy.ResolveOK, policy.ResolveFail, policy.ResolveForged, policy.ResolveTemp}, r)
-}
-
-// id is the id of the connection: when it began, its number, and the queue id.
 func (o *origin) id() string {
 	id := fmt.Sprintf("%s-%06d", o.began.UTC().Format(idTime), o.number)
 	if q := queueWord(o.queueID); q != "" {
@@ -80,7 +76,6 @@ type grantRun struct {
 	grant    grantAnswer
 }
 
-// message adds one message, unless it cannot be recorded.
 func (b *builder) message(m *message) bool {
 	recipients := m.reachable()
 	runs, whole := m.grantRuns(recipients)
@@ -113,7 +108,6 @@ func (b *builder) message(m *message) bool {
 	return true
 }
 
-// limitLines are the answers of the limits about recipients.
 func limitLines(verdicts []verdict) (lines []string) {
 	for i, v := range verdicts {
 		for _, line := range v.limits {
@@ -157,7 +151,6 @@ func (m *message) reachable() int {
 	return len(m.Rcpt)
 }
 
-// reachesEnd reports whether a replay comes to the end of the message.
 func (m *message) reachesEnd(recipients int) bool {
 	given := m.verdicts[1 : 1+recipients]
 	return slices.ContainsFunc(given, func(v verdict) bool { return v.action.Accepts() }) && given[recipients-1].action != policy.ActionDiscard

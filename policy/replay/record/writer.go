@@ -77,7 +77,6 @@ func (w *writer) run() {
 	}
 }
 
-// end finishes the file.
 func (w *writer) end() {
 	if err := w.finish(); err != nil {
 		w.failed(err)
@@ -87,7 +86,6 @@ func (w *writer) end() {
 	}
 }
 
-// part writes the sessions of a part of a connection.
 func (w *writer) part(p *part) {
 	// A mistake in here must not end the process, as it would take the mail with it.
 	defer func() {
@@ -127,12 +125,10 @@ func (w *writer) part(p *part) {
 	}
 }
 
-// pausing reports whether writing has failed, and is not tried again yet.
 func (w *writer) pausing() bool {
 	return w.pause > 0 && w.recorder.config.Now().Before(w.until)
 }
 
-// add puts a line with those that wait to be written.
 func (w *writer) add(line []byte) {
 	limit := w.recorder.config.MaxSize
 	if before := w.size + int64(len(w.pending)); before > 0 && before+int64(len(line)) > limit {
@@ -148,7 +144,6 @@ func (w *writer) add(line []byte) {
 	}
 }
 
-// flush writes the lines that wait.
 func (w *writer) flush() {
 	if len(w.pending) == 0 {
 		return
@@ -230,7 +225,6 @@ func (w *writer) inPlace() bool {
 	return err == nil && os.SameFile(named, opened)
 }
 
-// finish closes the file, and removes it if nothing is in it.
 func (w *writer) finish() error {
 	if w.file == nil {
 		return nil
@@ -244,7 +238,6 @@ func (w *writer) finish() error {
 	return err
 }
 
-// failed notes that writing does not work, and says so once.
 func (w *writer) failed(err error) {
 	if w.pause == 0 {
 		w.pause = firstPause
@@ -257,7 +250,6 @@ func (w *writer) failed(err error) {
 	w.until = w.recorder.config.Now().Add(w.pause)
 }
 
-// works notes that writing works, and says so if it did not before.
 func (w *writer) works() {
 	if w.pause == 0 {
 		return
@@ -317,7 +309,6 @@ func create(dir string, now time.Time) (*os.File, error) {
 	return nil, fmt.Errorf("begin a recording: %s.jsonl and %d more exist", stem, attempts-1)
 }
 
-// lock takes the lock of a file, or says that another process has it.
 func lock(file *os.File) error {
 	return syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 }

@@ -8,24 +8,6 @@ import (
 	"milterd/policy/replay"
 )
 
-// client is what the log tells about the other end.
-type client struct {
-	known bool
-	// addr is invalid for a submission on this host (sendmail -bs).
-	addr      netip.Addr
-	name, ptr string
-	// resolve is empty if only FAIL and TEMP are left.
-	resolve policy.Resolve
-}
-
-// fill writes it down as sendmail's macros have it.
-func (c *client) fill(to *replay.Connect) {
-	if c.addr.IsValid() {
-		to.Addr = c.addr.String()
-	}
-	to.Name, to.PTR, to.Resolve = c.name, c.ptr, string(c.resolve)
-}
-
 // local is what sendmail calls the user who runs sendmail -bs.
 const local = "localhost"
 
@@ -38,73 +20,68 @@ const local = "localhost"
 //	shin@localhost
 //
 // "user@" in front of the first four is what an ident server says, which may be any text,
-// so the fixed parts are sought from the end.
-func parsePeer(peer string) (client, bool) {
+// so the fixed parts are sought from the end. It is nil for anything else. Resolve is empty
+// if only FAIL and TEMP are left, Addr for a submission on this host (sendmail -bs).
+func parsePeer(peer string) *replay.Connect {
 	if peer == local || strings.HasSuffix(peer, "@"+local) {
-		return client{known: true, name: local}, true
+		return &replay.Connect{Name: local}
 	}
 	peer, forged := strings.CutSuffix(peer, " (may be forged)")
 	open := strings.LastIndexByte(peer, '[')
 	inner, closed := strings.CutSuffix(peer[open+1:], "]")
 	if open < 0 || !closed {
-		return client{}, false
+		return nil
 	}
 	addr, err := netip.ParseAddr(strings.TrimPrefix(inner, "IPv6:"))
 	if err != nil || addr.Zone() != "" {
-		return client{}, false
+		return nil
 	}
 	bracketed := peer[open:]
-	c := client{known: true, addr: addr.Unmap(), name: bracketed, ptr: bracketed}
+	c := &replay.Connect{Addr: addr.Unmap().String(), Name: bracketed, PTR: bracketed}
 	name, named := strings.CutSuffix(peer[:open], " ")
 	name = name[strings.LastIndexByte(name, '@')+1:]
 	switch {
 	case !named && name == "" && !forged:
-		return c, true
+		return c
 	case !named || name == "" || strings.ContainsAny(name, " []"):
-		return client{}, false
+		return nil
 	case forged:
-		c.ptr, c.resolve = name, policy.ResolveForged
+		c.PTR, c.Resolve = name, string(policy.ResolveForged)
 	default:
-		c.name, c.ptr, c.resolve = name, name, policy.ResolveOK
+		c.Name, c.PTR, c.Resolve = name, name, string(policy.ResolveOK)
 	}
-	return c, true
+	return c
 }
 
 // parseHello reads the client out of the first line that answers EHLO or HELO:
 // "mx.example.test Hello PEER, pleased to meet you".
-func parseHello(text string) (client, bool) {
-	_, peer, ok := strings.Cut(text, " Hello ")
-	if !ok {
-		return client{}, false
-	}
+func parseHello(text string) *replay.Connect {
+	_, peer, _ := strings.Cut(text, " Hello ")
 	for _, courtesy := range []string{", pleased to meet you", ", accepting invalid domain name"} {
 		if before, ok := strings.CutSuffix(peer, courtesy); ok {
 			return parsePeer(before)
 		}
 	}
-	return client{}, false
+	return nil
 }
 
 // parseGreeting reads the client out of the greeting of Debian's sendmail, which ends
 // with "logging access from: NAME(RESOLVE)-PEER".
-func parseGreeting(text string) (client, bool) {
-	_, access, ok := strings.Cut(text, "logging access from: ")
-	if !ok {
-		return client{}, false
-	}
-	for _, resolve := range []policy.Resolve{policy.ResolveOK, policy.ResolveFail, policy.ResolveForged, policy.ResolveTemp} {
-		name, peer, ok := strings.Cut(access, "("+string(resolve)+")-")
+func parseGreeting(text string) *replay.Connect {
+	_, access, _ := strings.Cut(text, "logging access from: ")
+	for _, resolve := range []string{"OK", "FAIL", "FORGED", "TEMP"} {
+		name, peer, ok := strings.Cut(access, "("+resolve+")-")
 		if !ok {
 			continue
 		}
-		c, ok := parsePeer(peer)
+		c := parsePeer(peer)
 		// It is told twice: if the two differ, the line is not what it
 		// seems.
-		if !ok || c.name != name || c.resolve != "" && c.resolve != resolve || c.resolve == "" && c.ptr != name {
-			return client{}, false
+		if c == nil || c.Name != name || c.Resolve != "" && c.Resolve != resolve || c.Resolve == "" && c.PTR != name {
+			return nil
 		}
-		c.resolve = resolve
-		return c, true
+		c.Resolve = resolve
+		return c
 	}
-	return client{}, false
+	return nil
 }

@@ -19,7 +19,6 @@ type command struct {
 	ok bool
 }
 
-// size is about how many octets a command takes.
 func (c *command) size() int {
 	n := 100 + len(c.arg)
 	for _, a := range c.args {
@@ -28,7 +27,6 @@ func (c *command) size() int {
 	return n
 }
 
-// parseCommand reads a command the way sendmail does.
 func parseCommand(text string, line int) command {
 	word, rest, _ := strings.Cut(strings.TrimLeft(text, blanks), " ")
 	if before, after, ok := strings.Cut(word, "\t"); ok {

@@ -33,10 +33,11 @@ type connection struct {
 	// beginningMissing: the log, or what is known of it, begins within the connection.
 	beginningMissing bool
 
-	client client
+	// client is nil while it is not known.
+	client *replay.Connect
 	// unconfirmed is what a greeting says of the client that may be a line of a message: it
 	// counts only if sendmail's answer to EHLO agrees.
-	unconfirmed client
+	unconfirmed *replay.Connect
 	helo        string
 	tls         bool
 	// auth is the mechanism, empty if it is not known although authenticated is
@@ -70,26 +71,15 @@ type connection struct {
 	next *connection
 }
 
-// keep counts octets that are kept.
 func (c *connection) keep(n int) {
 	c.size += n
 	*c.kept += n
 }
 
-// release counts them out.
 func (c *connection) release() { c.keep(-c.size) }
 
-// greeting takes the first line.
-func (c *connection) greeting(line string) {
-	if peer, ok := parseGreeting(line); ok {
-		c.client = peer
-	}
-}
-
-// awaits reports whether the next reply is to a command of this verb.
 func (c *connection) awaits(verb string) bool { return len(c.pending) > 0 && c.pending[0].verb == verb }
 
-// hear takes a line from the client.
 func (c *connection) hear(e entry) {
 	switch {
 	case c.inData:
@@ -104,7 +94,6 @@ func (c *connection) hear(e entry) {
 	}
 }
 
-// push adds a command that waits for its reply.
 func (c *connection) push(cmd command) {
 	if len(c.pending) == maxPending {
 		c.pop(reply{})
@@ -113,7 +102,6 @@ func (c *connection) push(cmd command) {
 	c.keep(cmd.size())
 }
 
-// pop answers the oldest command.
 func (c *connection) pop(r reply) {
 	cmd := c.pending[0]
 	c.pending = c.pending[1:]
@@ -121,14 +109,13 @@ func (c *connection) pop(r reply) {
 	c.answer(&cmd, r)
 }
 
-// say takes a line of a reply.
 func (c *connection) say(r reply) {
 	// 050 and the like tell what sendmail is about to do (VERB).
 	if !r.ok || r.code < 200 {
 		return
 	}
 	if !c.replying || r.code != c.first.code {
-		c.first = r.whole()
+		c.first = r
 	}
 	c.replying = !r.last
 	if c.replying {
@@ -151,7 +138,6 @@ func (c *connection) interrupt() {
 	}
 }
 
-// finish ends the connection.
 func (c *connection) finish() {
 	for len(c.pending) > 0 {
 		c.pop(reply{})
@@ -198,24 +184,23 @@ func (c *connection) answer(cmd *command, r reply) {
 	}
 }
 
-// hello takes EHLO or HELO and sendmail's answer, which names the client.
 func (c *connection) hello(cmd *command, r reply) {
 	if r.code != 250 {
 		return
 	}
-	peer, ok := parseHello(r.text)
-	if ok && c.client.known && peer.addr != c.client.addr {
+	peer := parseHello(r.text)
+	if peer != nil && c.client != nil && peer.Addr != c.client.Addr {
 		// The end of the one connection and the beginning of the other are missing.
 		c.next = &connection{line: cmd.line, kept: c.kept, client: peer, helo: cmd.arg, beginningMissing: true}
 		return
 	}
-	if ok {
+	if peer != nil {
 		earlier := c.client
-		if !earlier.known && c.unconfirmed.known && c.unconfirmed.addr == peer.addr {
+		if earlier == nil && c.unconfirmed != nil && c.unconfirmed.Addr == peer.Addr {
 			earlier, c.beginningMissing = c.unconfirmed, false
 		}
-		if peer.resolve == "" {
-			peer.resolve = earlier.resolve
+		if peer.Resolve == "" && earlier != nil {
+			peer.Resolve = earlier.Resolve
 		}
 		c.client = peer
 	}
@@ -226,7 +211,6 @@ func (c *connection) hello(cmd *command, r reply) {
 	}
 }
 
-// authenticate takes a step of AUTH.
 func (c *connection) authenticate(cmd *command, r reply) {
 	switch r.code {
 	case 334:
@@ -237,7 +221,6 @@ func (c *connection) authenticate(cmd *command, r reply) {
 	}
 }
 
-// mail begins a message.
 func (c *connection) mail(cmd *command, r reply) {
 	if !cmd.ok || r.unreadable() {
 		return
@@ -255,12 +238,10 @@ func (c *connection) mail(cmd *command, r reply) {
 	c.missing.message = 0
 }
 
-// message is the one that goes on.
 func (c *connection) message() *replay.Message {
 	return &c.session.Messages[len(c.session.Messages)-1]
 }
 
-// rcpt adds a recipient to the open message.
 func (c *connection) rcpt(cmd *command, r reply) {
 	if !c.inMessage || !cmd.ok || r.unreadable() {
 		return
@@ -274,7 +255,6 @@ func (c *connection) rcpt(cmd *command, r reply) {
 	c.expected(r, policy.StageRcpt, cmd.arg)
 }
 
-// endOfData ends a message.
 func (c *connection) endOfData(r reply) {
 	c.inData = false
 	fields, size, cut := c.header.fields, c.header.size, c.header.cut
@@ -290,7 +270,6 @@ func (c *connection) endOfData(r reply) {
 	c.inMessage = false
 }
 
-// expected notes what the verdict on a command should be.
 func (c *connection) expected(r reply, stage policy.Stage, arg string) {
 	x, ok := r.expectation(string(stage), arg)
 	switch {
@@ -337,7 +316,6 @@ type missing struct {
 	headerCut    bool
 }
 
-// notes say what the log does not tell of a session.
 func (c *connection) notes() []string {
 	notes := []string{"from a traffic log, which has no listener, delivery agents, relay grants or DNS answers: no rules of a port apply, recipients are local by their domain alone, nobody holds a grant, and look-ups time out"}
 	add := func(when bool, format string, args ...any) {

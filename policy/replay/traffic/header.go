@@ -6,7 +6,6 @@ import "strings"
 // told otherwise (MaxHeadersLength).
 const maxHeader = 64 << 10
 
-// header collects the header of a message from its lines.
 type header struct {
 	fields [][]string
 	size   int

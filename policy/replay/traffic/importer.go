@@ -40,7 +40,6 @@ func Read(name string, r io.Reader, each func(*replay.Session) bool) error {
 	return nil
 }
 
-// importer puts the lines of a log together, process by process.
 type importer struct {
 	name string
 	each func(*replay.Session) bool
@@ -63,7 +62,6 @@ type importer struct {
 	maxOpen, maxKept int
 }
 
-// process is a sendmail process.
 type process struct {
 	pid int
 	at  *list.Element
@@ -73,7 +71,7 @@ type process struct {
 	delivering bool
 	// unconfirmed is what a greeting says that it wrote while it was delivering; see
 	// connection.
-	unconfirmed client
+	unconfirmed *replay.Connect
 }
 
 func newImporter(name string, each func(*replay.Session) bool) *importer {
@@ -83,7 +81,6 @@ func newImporter(name string, each func(*replay.Session) bool) *importer {
 	}
 }
 
-// entry takes the next line.
 func (im *importer) entry(e entry) {
 	unfinished := im.unfinished
 	im.unfinished = nil
@@ -131,23 +128,21 @@ func (p *process) serves(e entry) bool {
 		p.conn.interrupt()
 	}
 	if p.delivering && p.conn == nil && e.kind == written && isReply {
-		if peer, ok := parseGreeting(string(e.text)); ok {
+		if peer := parseGreeting(string(e.text)); peer != nil {
 			p.unconfirmed = peer
 		}
 	}
 	return !p.delivering
 }
 
-// talk has a line of the dialogue of a connection.
 func (im *importer) talk(p *process, e entry) {
 	if e.kind == written && p.isGreeted(parseReply(e.text)) {
 		im.close(p)
-		p.conn = &connection{line: e.line, kept: &im.kept}
-		p.conn.greeting(string(e.text))
+		p.conn = &connection{line: e.line, kept: &im.kept, client: parseGreeting(string(e.text))}
 	}
 	if p.conn == nil {
 		p.conn = &connection{line: e.line, kept: &im.kept, beginningMissing: true, unconfirmed: p.unconfirmed}
-		p.unconfirmed = client{}
+		p.unconfirmed = nil
 	}
 	c := p.conn
 	if e.kind == read {
@@ -178,14 +173,12 @@ func (p *process) isGreeted(r reply) bool {
 	return r.code == 220 && !p.conn.replying && !p.conn.awaits("STARTTLS")
 }
 
-// end forgets a process.
 func (im *importer) end(p *process) {
 	im.close(p)
 	im.recent.Remove(p.at)
 	delete(im.open, p.pid)
 }
 
-// close ends the connection of a process.
 func (im *importer) close(p *process) {
 	if p.conn == nil {
 		return
@@ -196,10 +189,9 @@ func (im *importer) close(p *process) {
 	p.conn = nil
 }
 
-// emit hands over the sessions that a connection has ready.
 func (im *importer) emit(p *process) {
 	for _, s := range p.conn.ready {
-		if !p.conn.client.known {
+		if p.conn.client == nil {
 			if im.unknown++; im.unknownLine == 0 {
 				im.unknownLine = s.Line
 			}
@@ -208,21 +200,18 @@ func (im *importer) emit(p *process) {
 		if im.stopped {
 			break
 		}
-		s.File, s.ID = im.name, fmt.Sprintf("line-%d-pid-%d", s.Line, p.pid)
-		p.conn.client.fill(&s.Connect)
+		s.File, s.ID, s.Connect = im.name, fmt.Sprintf("line-%d-pid-%d", s.Line, p.pid), *p.conn.client
 		im.stopped = !im.each(s)
 	}
 	p.conn.ready = nil
 }
 
-// finishAll ends what is open, in the order in which it was last heard of.
 func (im *importer) finishAll() {
 	for im.recent.Len() > 0 {
 		im.end(im.recent.Front().Value.(*process))
 	}
 }
 
-// err says what cannot be decided.
 func (im *importer) err() error {
 	if im.unknown == 0 {
 		return nil

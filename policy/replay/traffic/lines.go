@@ -3,7 +3,6 @@ package traffic
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"io"
 )
 
@@ -11,7 +10,6 @@ import (
 // most; only text of messages is longer.
 const maxLine = 32 << 10
 
-// kind is what a line of the log is about.
 type kind int
 
 const (
@@ -26,7 +24,6 @@ const (
 	delivers
 )
 
-// entry is a line of the log.
 type entry struct {
 	line int
 	kind kind
@@ -37,7 +34,6 @@ type entry struct {
 	cut bool
 }
 
-// lines reads a log line by line.
 type lines struct {
 	r      *bufio.Reader
 	number int
@@ -47,27 +43,19 @@ func newLines(r io.Reader) *lines { return &lines{r: bufio.NewReaderSize(r, maxL
 
 // next reads a line; io.EOF ends the log.
 func (l *lines) next() (entry, error) {
-	text, err := l.r.ReadSlice('\n')
-	if len(text) == 0 && err != nil {
+	text, cut, err := l.r.ReadLine()
+	if err != nil {
 		return entry{}, err
 	}
 	l.number++
-	cut := errors.Is(err, bufio.ErrBufferFull)
-	if err != nil && !cut && !errors.Is(err, io.EOF) {
-		return entry{}, err
-	}
-	e := parseEntry(bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r")))
+	e := parseEntry(text)
 	e.line, e.cut = l.number, cut
-	if !cut {
-		return e, nil
+	if cut {
+		// The text lies in the buffer that the rest of the line is read into.
+		e.text = bytes.Clone(e.text)
 	}
-	// The text lies in the buffer that the rest of the line is read into.
-	e.text = bytes.Clone(e.text)
-	for errors.Is(err, bufio.ErrBufferFull) {
-		_, err = l.r.ReadSlice('\n')
-	}
-	if err != nil && !errors.Is(err, io.EOF) {
-		return entry{}, err
+	for cut && err == nil {
+		_, cut, err = l.r.ReadLine()
 	}
 	return e, nil
 }

@@ -6,8 +6,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-
-	"milterd/policy/replay"
 )
 
 func TestClients(t *testing.T) {
@@ -34,9 +32,7 @@ func TestClients(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := "unknown"
-			if c, ok := parseHello("mx.example.test Hello " + test.peer + ", pleased to meet you"); ok {
-				var to replay.Connect
-				c.fill(&to)
+			if to := parseHello("mx.example.test Hello " + test.peer + ", pleased to meet you"); to != nil {
 				got = fmt.Sprintf("%s %s %s %s", to.Addr, to.Name, to.PTR, to.Resolve)
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
@@ -60,8 +56,8 @@ func TestDebiansGreetingTellsTheOutcomeOfTheLookup(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := "unknown"
-			if c, ok := parseGreeting("220 mx.example.test ESMTP Sendmail; (No UCE/UBE) logging access from: " + test.greeting); ok {
-				got = string(c.resolve)
+			if c := parseGreeting("220 mx.example.test ESMTP Sendmail; (No UCE/UBE) logging access from: " + test.greeting); c != nil {
+				got = c.Resolve
 			}
 			if got != test.want {
 				t.Errorf("got %s, want %s", got, test.want)
@@ -129,7 +125,7 @@ func TestReplies(t *testing.T) {
 		{"a go-ahead", "354 go on", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			x, _ := parseReply([]byte(test.reply)).whole().expectation("rcpt", "a@b.example")
+			x, _ := parseReply([]byte(test.reply)).expectation("rcpt", "a@b.example")
 			if x.Reply != test.want {
 				t.Errorf("expectation %q, want %q", x.Reply, test.want)
 			}

@@ -14,21 +14,13 @@ type reply struct {
 	code int
 	// last: no further line belongs to it.
 	last bool
-	// line is what comes behind the code, good until the next line is read; text is the
-	// same for good, where whole has made it.
-	line []byte
+	// text is what comes behind the code.
 	text string
 }
 
 // maxReply is how much of a reply is kept; a line has 512 octets (RFC 5321 section
 // 4.5.3.1.5).
 const maxReply = 1024
-
-// whole is the reply with a text of its own.
-func (r reply) whole() reply {
-	r.text, r.line = string(r.line[:min(len(r.line), maxReply)]), nil
-	return r
-}
 
 // parseReply takes a line of a reply apart: "250 2.1.0 text" or "250-text".
 func parseReply(line []byte) reply {
@@ -47,15 +39,13 @@ func parseReply(line []byte) reply {
 		return reply{}
 	}
 	if len(line) > 4 {
-		r.line = line[4:]
+		r.text = string(line[4:min(len(line), 4+maxReply)])
 	}
 	return r
 }
 
-// accepted reports whether a command was.
 func (r reply) accepted() bool { return r.code >= 200 && r.code < 300 }
 
-// refused reports whether a command was.
 func (r reply) refused() bool { return r.code >= 400 }
 
 // enhanced is the enhanced code (RFC 3463) that the text begins with, if any.

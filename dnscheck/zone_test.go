@@ -1,4 +1,4 @@
-package zonefile
+package dnscheck
 
 import (
 	"strings"
@@ -11,7 +11,7 @@ import (
 // slowly reads a record with the full zone parser; nil where it cannot.
 func slowly(line string) dns.RR {
 	parser := dns.NewZoneParser(strings.NewReader(line), ".", "")
-	parser.SetDefaultTTL(defaultTTL)
+	parser.SetDefaultTTL(zoneTTL)
 	rr, _ := parser.Next()
 	if parser.Err() != nil {
 		return nil

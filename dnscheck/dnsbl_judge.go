@@ -25,23 +25,12 @@ const (
 	ListUnusable
 )
 
-// String is the status in a few words.
 func (s ListStatus) String() string {
 	return word(s, "no answer", "server failure", "not listed", "listed", "listed with a code that does not count", "unusable")
 }
 
-// maxAnswers bounds the answers that an entry keeps to be shown.
-const maxAnswers = 16
-
-// take reads the answer to the question.
-func (e *ListEntry) take(result Result) {
-	e.pending = false
-	addrs := result.Addrs()
-	e.Answers = addrs[:min(len(addrs), maxAnswers)]
-	e.Status, e.Detail = e.list.judge(result)
-}
-
-// judge says what an answer of the list means; detail is why it is unusable.
+// judge says what an answer of the list means: with one of the list's codes it is a
+// listing. detail is why it is unusable.
 func (l *list) judge(result Result) (status ListStatus, detail string) {
 	switch {
 	case result.Status == NXDomain || result.Status == NoData:
@@ -61,6 +50,17 @@ func (l *list) judge(result Result) (status ListStatus, detail string) {
 		}
 	}
 	return status, ""
+}
+
+// maxAnswers bounds the answers that an entry keeps to be shown.
+const maxAnswers = 16
+
+// take reads the answer to the question.
+func (e *ListEntry) take(result Result) {
+	e.pending = false
+	addrs := result.Addrs()
+	e.Answers = addrs[:min(len(addrs), maxAnswers)]
+	e.Status, e.Detail = e.list.judge(result)
 }
 
 // defaultCodes are the answers that count if a list does not name any. They are few
