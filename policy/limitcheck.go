@@ -14,7 +14,9 @@ const refusedMailer = "error"
 // can ask for that. Then {rcpt_host} is the enhanced code. Without one it is a recipient as
 // any other: Postfix has this transport for those in virtual_alias_domains, before it knows
 // where they lead.
-func (r *Recipient) Refused() bool { return r.Mailer == refusedMailer && enhancedCode.MatchString(r.Host) }
+func (r *Recipient) Refused() bool {
+	return r.Mailer == refusedMailer && enhancedCode.MatchString(r.Host)
+}
 
 var enhancedCode = regexp.MustCompile(`^[245]\.[0-9]{1,3}\.[0-9]{1,3}$`)
 
