@@ -11,16 +11,19 @@ import (
 	"milterd/milter/door"
 )
 
-func checkAddress(s string) error {
-	_, err := door.ParseAddress(s)
-	return err
+// valid makes a check of what parses a text.
+func valid[T any](parse func(string) (T, error)) func(string) error {
+	return func(s string) error {
+		_, err := parse(s)
+		return err
+	}
 }
 
 func checkLocal(s string) error {
 	if !strings.HasPrefix(s, "local:") && !strings.HasPrefix(s, "unix:") {
 		return fmt.Errorf("%s, expected local:/path: whoever can connect can grant", quote(s))
 	}
-	return checkAddress(s)
+	return valid(door.ParseAddress)(s)
 }
 
 func checkLoopback(s string) error {
@@ -28,12 +31,6 @@ func checkLoopback(s string) error {
 	if err == nil && !address.Loopback() {
 		return fmt.Errorf("%s can be reached from other machines, expected a loopback address such as inet:4001@127.0.0.1, or local:/path", quote(s))
 	}
-	return err
-}
-
-// checkDatagram takes the address of a UDP socket; port 0 stands for any port.
-func checkDatagram(s string) error {
-	_, err := door.ParsePacketAddress(s)
 	return err
 }
 

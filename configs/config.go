@@ -67,6 +67,13 @@ type Config struct {
 	Status   Status
 	Log      Log
 
+	// Draft is read in place of the access table, whatever the configuration and sendmail.cf
+	// say of it, if it is not empty.
+	Draft string
+	// LeftOut is how many entries of the access table could not be used when Policy read it.
+	// The daemon goes on without them; to -check they are errors.
+	LeftOut int
+
 	name string // the file, empty for the embedded one
 	// lines has the line of each key that the file holds, by its path, and settings the keys
 	// that the environment has set, which wins over the file. Such a key is the
@@ -74,10 +81,8 @@ type Config struct {
 	lines    map[string]int
 	settings map[string]setting
 	// entries is how many the access table and each class file had, by path, when Policy
-	// read them; leftOut counts those of the table that cannot be used.
+	// read them.
 	entries map[string]int
-	leftOut int
-	draft   string // read in place of the access table, if not empty
 	machine machine
 }
 
@@ -211,10 +216,6 @@ func (c *Config) Said(each func(key string, line int)) {
 		}
 	}
 }
-
-// UseAccess has a draft read in place of the access table, whatever the configuration
-// and sendmail.cf say of it.
-func (c *Config) UseAccess(draft string) { c.draft = draft }
 
 // overlay reads a configuration, and the environment over it; its keys replace the values
 // from before.

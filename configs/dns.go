@@ -44,45 +44,6 @@ func (c *Config) AsksDNS() bool {
 		on(c.Checks.DNSBL.Mode) && len(c.DNS.Lists) > 0
 }
 
-func (c *Config) dnsSchema() []field {
-	d := &c.DNS
-	return []field{
-		{name: "servers", value: list(&d.Client.Servers, checkServer)},
-		{name: "try_timeout", value: duration(&d.Client.TryTimeout, 10*time.Millisecond, 10*time.Second)},
-		{name: "attempts", value: integer(&d.Client.Attempts, 1, 10)},
-		{name: "timeout", value: duration(&d.Client.Timeout, 10*time.Millisecond, 10*time.Second)},
-		{name: "deadline", value: duration(&d.Deadline, 10*time.Millisecond, 9*time.Second)},
-		{name: "cache_entries", value: integer(&d.Client.CacheEntries, 1, 10_000_000)},
-		{name: "min_ttl", value: duration(&d.Client.MinTTL, time.Second, 24*time.Hour)},
-		{name: "max_ttl", value: duration(&d.Client.MaxTTL, time.Second, 7*24*time.Hour)},
-		{name: "stale", value: duration(&d.Client.StaleTTL, 0, 7*24*time.Hour)},
-	}
-}
-
-func (c *Config) senderDomainSchema() []field {
-	k := &c.Checks.SenderDomain
-	return []field{
-		{name: "mode", value: mode(&k.Mode)},
-		{name: "missing", section: reactionSchema(&k.Missing)},
-		{name: "null_mx", section: reactionSchema(&k.NullMX)},
-		{name: "temporary", section: reactionSchema(&k.Temporary)},
-		{name: "bad_mx", section: append(reactionSchema(&k.BadMX),
-			field{name: "networks", value: networks(&c.DNS.BadNetworks)})},
-	}
-}
-
-func (c *Config) dnsblSchema() []field {
-	k := &c.Checks.DNSBL
-	return []field{
-		{name: "mode", value: mode(&k.Mode)},
-		{name: "threshold", value: integer(&c.DNS.Threshold, 1, 1_000_000)},
-		{name: "reply", value: reply(&k.Reply)},
-		{name: "temporary", value: reply(&k.Temporary)},
-		{name: "lists", each: c.listSchema, example: "zen.example: {}"},
-		{name: "exempt", section: exemptSchema(&k.Exempt)},
-	}
-}
-
 func (c *Config) listSchema(zone string) (field, error) {
 	if c.DNS.Lists == nil {
 		c.DNS.Lists = make(map[string]*List)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -51,6 +52,7 @@ func (c *Config) checkFilters(s *sources, cf *sendmail.Config) {
 		}
 	}
 	if ours {
+		c.checkDaemons(s, cf)
 		return
 	}
 	cure := c.filterLine()
@@ -62,6 +64,26 @@ func (c *Config) checkFilters(s *sources, cf *sendmail.Config) {
 		found = "there is " + strings.Join(others, ", ")
 	}
 	s.severe(cure, s.cf, 0, "no INPUT_MAIL_FILTER leads to listen.milter (%s), so sendmail does not ask milterd; %s", strings.Join(c.Listen.Milter, ", "), found)
+}
+
+// checkDaemons looks for daemons with filters of their own, of which none leads to milterd.
+func (c *Config) checkDaemons(s *sources, cf *sendmail.Config) {
+	ours := slices.DeleteFunc(slices.Clone(cf.Filters), func(f sendmail.Filter) bool { return !f.Used || !LeadsTo(c.Listen.Milter, f.Socket) })
+	if len(ours) == 0 {
+		return
+	}
+	for i, d := range cf.Daemons {
+		if slices.ContainsFunc(ours, func(f sendmail.Filter) bool { return d.Asks(&f) }) {
+			continue
+		}
+		severity := Severe
+		if addr, err := netip.ParseAddr(d.Addr); err == nil && addr.IsLoopback() {
+			severity = Warning // what another filter hands back, perhaps
+		}
+		names := strings.Join(append(slices.Clone(d.Filters), ours[0].Name), ";")
+		s.find(severity, "DAEMON_OPTIONS(`…, InputMailFilters="+names+"')dnl", s.cf, d.Line, "the daemon %s asks other filters than milterd, so what comes to it is taken unfiltered: its InputMailFilters=, or if it has none the file's, does not name %s",
+			cmp.Or(d.Name, fmt.Sprintf("Daemon%d", i)), ours[0].Name)
+	}
 }
 
 // checkPorts warns of rules for daemons that sendmail has not; cf is nil if it is not known.
@@ -142,6 +164,8 @@ func (c *Config) checkQuestion(s *sources, cf *sendmail.Config) {
 		switch ours := LeadsTo(c.Listen.Map, m.Socket); {
 		case m.Name == questionMap && !ours:
 			s.warn(s.cf, m.Line, "the map %s is the socket %s, which is not listen.map (%s), so sendmail does not ask milterd about recipients", m.Name, m.Socket, c.mapDoor())
+		case m.Name == questionMap && m.AskedOld:
+			s.warn(s.cf, m.Line, "the rules are those of an older milterd.m4, by which mail that is relayed is spared what FEATURE(delay_checks) puts off: install the new one, and make sendmail.cf anew")
 		case m.Name == receivedMap && ours && cf.Received.Hides && !slices.ContainsFunc(cf.Sockets, asks):
 			s.warn(s.cf, m.Line, "the rules are those of an older milterd.m4, by which sendmail does not ask milterd about each recipient: install the new one, and make sendmail.cf anew")
 		}

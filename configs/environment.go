@@ -13,17 +13,15 @@ import (
 // containers of one image; all else belongs into the file.
 type variable struct{ name, key string }
 
-func variables() []variable {
-	return []variable{
-		{"MILTERD_MODE", "mode"},
-		{"MILTERD_LOG_LEVEL", "log.level"},
-		{"MILTERD_LOG_FORMAT", "log.format"},
-		{"MILTERD_LISTEN_MILTER", "listen.milter"},
-		{"MILTERD_LISTEN_MAP", "listen.map"},
-		{"MILTERD_LISTEN_HTTP", "listen.http"},
-		{"MILTERD_ACCESS_FILE", "access.file"},
-		{"MILTERD_HOSTNAME", "domains.hostname"},
-	}
+var variables = []variable{
+	{"MILTERD_MODE", "mode"},
+	{"MILTERD_LOG_LEVEL", "log.level"},
+	{"MILTERD_LOG_FORMAT", "log.format"},
+	{"MILTERD_LISTEN_MILTER", "listen.milter"},
+	{"MILTERD_LISTEN_MAP", "listen.map"},
+	{"MILTERD_LISTEN_HTTP", "listen.http"},
+	{"MILTERD_ACCESS_FILE", "access.file"},
+	{"MILTERD_HOSTNAME", "domains.hostname"},
 }
 
 // setting is a key that a variable has set.
@@ -39,10 +37,9 @@ var foreign = regexp.MustCompile(`^MILTERD_(TEST_.*|(.*_)?(SERVICE_HOST|SERVICE_
 // environment reads the variables of environ (NAME=VALUE) over what is there. A variable
 // that begins with MILTERD_ and is not known is a problem, as an unknown key is.
 func (c *Config) environment(d *decoder, environ []string) {
-	known := variables()
-	names := make([]string, len(known))
-	for i, k := range known {
-		names[i] = k.name
+	var names []string
+	for _, v := range variables {
+		names = append(names, v.name)
 	}
 	for _, entry := range slices.Sorted(slices.Values(environ)) {
 		name, text, _ := strings.Cut(entry, "=")
@@ -61,7 +58,7 @@ func (c *Config) environment(d *decoder, environ []string) {
 			d.add(origin(name), 0, "unknown variable, %s", meant)
 			continue
 		}
-		key := known[i].key
+		key := variables[i].key
 		c.settings[key] = setting{name, text}
 		// It has the problems of its value to itself: they are not on a line of the file.
 		own := &decoder{report: report{config: c}, name: origin(name), top: d.top}
@@ -85,7 +82,7 @@ func valueOf(fields []field, key string) func(value) {
 // origin, in the order of the reference.
 func (c *Config) Environment() []string {
 	var list []string
-	for _, known := range variables() {
+	for _, known := range variables {
 		if s, ok := c.settings[known.key]; ok {
 			list = append(list, fmt.Sprintf("%s: %s (%s)", known.key, quote(s.value), origin(s.variable)))
 		}

@@ -18,8 +18,8 @@ var everyVariable = []string{
 }
 
 func TestTheEnvironmentWinsOverTheFile(t *testing.T) {
-	if len(everyVariable) != len(variables()) {
-		t.Fatalf("%d variables are tried, of %d", len(everyVariable), len(variables()))
+	if len(everyVariable) != len(variables) {
+		t.Fatalf("%d variables are tried, of %d", len(everyVariable), len(variables))
 	}
 	want, err := Default()
 	if err != nil {
@@ -38,7 +38,7 @@ func TestTheEnvironmentWinsOverTheFile(t *testing.T) {
 		if diff := cmp.Diff(want, got, sameConfig()); diff != "" {
 			t.Errorf("file %q (-want +got):\n%s", name, diff)
 		}
-		for _, v := range variables() {
+		for _, v := range variables {
 			if !got.explicit(v.key) {
 				t.Errorf("%s is not explicit, so sendmail.cf would win over it", v.key)
 			}
@@ -106,7 +106,7 @@ func TestAFileThatAVariableNamesIsMissedByItsName(t *testing.T) {
 }
 
 func TestTheReferenceNamesEveryVariable(t *testing.T) {
-	for _, v := range variables() {
+	for _, v := range variables {
 		if want := v.name + " (" + v.key + ")"; !strings.Contains(strings.ReplaceAll(string(reference), "\n# ", " "), want) {
 			t.Errorf("the reference does not say %s", want)
 		}

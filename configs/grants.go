@@ -93,7 +93,7 @@ func (c *Config) grantsSchema() []field {
 		}},
 		{name: "logs", value: c.mailLogs(&g.Logs)},
 		{name: "drac", section: []field{
-			{name: "listen", value: checked(&g.DRAC.Listen, optional(checkDatagram))},
+			{name: "listen", value: checked(&g.DRAC.Listen, optional(valid(door.ParsePacketAddress)))},
 			{name: "allow", value: networks(&g.DRAC.Allow)},
 			{name: "reserved_port", value: boolean(&g.DRAC.ReservedPort)},
 			{name: "rpcbind", value: boolean(&g.DRAC.RPCBind)},

@@ -36,18 +36,6 @@ type LimitRule struct {
 // maxLimits bounds the limits. Each is asked for each recipient.
 const maxLimits = 50
 
-func (c *Config) limitsSchema() []field {
-	l := &c.Limits
-	return []field{
-		{name: "file", value: c.ownPath(&l.File, true)},
-		{name: "max", value: integer(&l.Max, 1000, 100_000_000)},
-		{name: "reply", value: reply(&l.Reply)},
-		{name: "blocked", value: reply(&l.Blocked)},
-		{name: "notify", value: program(&l.Notify)},
-		{name: "rules", each: c.limitSchema},
-	}
-}
-
 // program takes a list of a program and its arguments, which no shell sees.
 func program(to *[]string) func(value) {
 	return func(v value) {

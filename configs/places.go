@@ -14,10 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// madeAtStart reports whether milterd.service has a directory made at each start.
-func madeAtStart(dir string) bool {
-	return dir == "/run/milterd" || dir == "/var/run/milterd" || dir == "/var/lib/milterd"
-}
+// madeAtStart are the directories that milterd.service has made at each start.
+var madeAtStart = []string{"/run/milterd", "/var/run/milterd", "/var/lib/milterd"}
 
 // CheckPlaces finds what would keep milterd from starting, or from writing what it is
 // to write, if it ran as the user of this process: directories that are not there or
@@ -166,7 +164,7 @@ func openDir(path string, groupsTrusted bool) (string, fs.FileMode) {
 func writable(dir string) error {
 	err := unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && madeAtStart(dir):
+	case errors.Is(err, fs.ErrNotExist) && slices.Contains(madeAtStart, dir):
 		return nil
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("there is no directory %s", dir)

@@ -47,6 +47,6 @@ func (c *Config) Examine() (*policy.Policy, []Finding, error) {
 	if err := s.err(); err != nil {
 		return nil, s.findings, err
 	}
-	c.entries, c.leftOut = s.entries, s.leftOut
+	c.entries, c.LeftOut = s.entries, s.leftOut
 	return p, s.findings, nil
 }

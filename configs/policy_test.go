@@ -180,8 +180,8 @@ func TestEntriesThatCannotBeUsedAreLeftOutAndCounted(t *testing.T) {
 				leftOut++
 			}
 		}
-		if c.LeftOut() != want || leftOut != want {
-			t.Errorf("%q: %d left out, %d of that in warnings, expected %d", table, c.LeftOut(), leftOut, want)
+		if c.LeftOut != want || leftOut != want {
+			t.Errorf("%q: %d left out, %d of that in warnings, expected %d", table, c.LeftOut, leftOut, want)
 		}
 		if value, _, _ := p.Access.Lookup("connect:192.0.2.9"); value != "REJECT" {
 			t.Errorf("%q: the good entry is %q", table, value)

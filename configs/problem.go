@@ -11,6 +11,7 @@ import (
 
 	"milterd/configs/sendmail"
 	"milterd/policy"
+	"milterd/policy/printable"
 )
 
 // Problem is one thing wrong with a configuration or with a file it names.
@@ -23,9 +24,9 @@ type Problem struct {
 // String is the problem as FILE:LINE: TEXT.
 func (p Problem) String() string {
 	if p.Line == 0 {
-		return fmt.Sprintf("%s: %s", p.File, p.Text)
+		return printable.Lines(fmt.Sprintf("%s: %s", p.File, p.Text))
 	}
-	return fmt.Sprintf("%s:%d: %s", p.File, p.Line, p.Text)
+	return printable.Lines(fmt.Sprintf("%s:%d: %s", p.File, p.Line, p.Text))
 }
 
 // Error is everything wrong with a configuration, in the order of its lines.
@@ -121,9 +122,6 @@ const stockMilter = "local:/run/milterd/milter.sock"
 
 // filterLine is the one that leads to the filter door.
 func (c *Config) filterLine() string {
-	if len(c.Listen.Milter) == 0 {
-		return ""
-	}
 	address := c.Listen.Milter[0]
 	// A socket in whose place others could be has to move, too: see UnsafeSockets.
 	path, local := strings.CutPrefix(address, "local:")

@@ -26,25 +26,12 @@ type Record struct {
 	Buffer     int // sessions
 }
 
-func (c *Config) recordSchema() []field {
-	r := &c.Record
-	return []field{
-		{name: "dir", value: c.ownPath(&r.Dir, true)},
-		{name: "max_size", value: size(&r.MaxSize, 64*kib, 64*gib)},
-		{name: "keep", value: integer(&r.Keep, 0, 1_000_000)},
-		{name: "compress", value: oneOf(&r.Compress, "gzip", "zstd", "none")},
-		{name: "sample", value: share(&r.Sample)},
-		{name: "redact", value: boolean(&r.Redact)},
-		{name: "redact_key", value: secret(&r.RedactKey, "a key")},
-		{name: "redact_key_file", value: c.ownPath(&r.RedactKeyFile, true)},
-		{name: "headers", value: func(v value) {
-			var names []string
-			list(&names, header.CheckName)(v)
-			r.AllHeaders = slices.Contains(names, "all")
-			r.Headers = slices.DeleteFunc(names, func(name string) bool { return name == "all" })
-		}},
-		{name: "buffer", value: integer(&r.Buffer, 1, 1_000_000)},
-	}
+// headers takes names of header fields, or all.
+func (r *Record) headers(v value) {
+	var names []string
+	list(&names, header.CheckName)(v)
+	r.AllHeaders = slices.Contains(names, "all")
+	r.Headers = slices.DeleteFunc(names, func(name string) bool { return name == "all" })
 }
 
 func (c *Config) checkRecord(d *decoder) {

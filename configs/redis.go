@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -82,31 +84,21 @@ func isHostPort(s string) bool {
 	return door.IsHostName(host) && isPort(port)
 }
 
-// checkPrefix says what is wrong with the prefix of the keys in Redis, which are
-// listed by a pattern made of it.
-func checkPrefix(s string) error {
-	if s == "" || len(s) > 100 || strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) >= 0 || strings.ContainsAny(s, `*?[]^\`) {
-		return fmt.Errorf(`%s, expected printable ASCII without blanks and none of *?[]^\, such as "{milterd}:"`, quote(s))
-	}
-	return nil
-}
+// checkPrefix takes the prefix of the keys in Redis, which are listed by a pattern made of it.
+var checkPrefix = matching(`[!-)+->@-Z_-~]{1,100}`, `printable ASCII without blanks and none of *?[]^\, such as "{milterd}:"`)
+
+// hashTag is a part in braces by which one node of a cluster has all keys.
+var hashTag = regexp.MustCompile(`^[^{}]*\{[^}]+\}`)
 
 func (c *Config) checkRedis(d *decoder) {
 	r := &c.Redis
-	withTLS := 0
-	for _, address := range r.Addresses {
-		if strings.HasPrefix(address, "rediss://") {
-			withTLS++
-		}
-	}
-	before, tagged, _ := strings.Cut(r.Prefix, "{")
-	tag, _, closed := strings.Cut(tagged, "}")
+	withTLS := func(address string) bool { return strings.HasPrefix(address, "rediss://") }
 	switch {
-	case withTLS > 0 && withTLS < len(r.Addresses):
+	case slices.ContainsFunc(r.Addresses, func(a string) bool { return withTLS(a) != withTLS(r.Addresses[0]) }):
 		d.wrong("redis.address", "some with TLS (rediss://) and some without, expected the same for all")
 	case r.Master != "" && r.Cluster:
 		d.wrong(d.said("redis.master", "redis.cluster"), "a server that Sentinels know is no cluster, expected one of redis.master and redis.cluster")
-	case r.Master == "" && (r.Cluster || len(r.Addresses) > 1) && (!closed || tag == "" || strings.Contains(before, "}")):
+	case r.Master == "" && (r.Cluster || len(r.Addresses) > 1) && !hashTag.MatchString(r.Prefix):
 		d.wrong(d.said("redis.address", "redis.prefix"), "a cluster needs a prefix with a part in braces, such as \"{milterd}:\", so that one node has all keys")
 	}
 }

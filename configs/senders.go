@@ -8,26 +8,6 @@ import (
 	"milterd/policy"
 )
 
-func (c *Config) senderLoginSchema() []field {
-	k := &c.Checks.SenderLogin
-	return []field{
-		{name: "mode", value: mode(&k.Mode)},
-		{name: "allow", value: listOf(&k.Allow, policy.ParseSenderRule)},
-		{name: "file", value: checked(&k.File, optional(checkFile))},
-		{name: "null_sender", value: boolean(&k.NullSender)},
-		{name: "reply", value: reply(&k.Reply)},
-	}
-}
-
-func ownSenderSchema(k *policy.OwnSenderCheck) []field {
-	return []field{
-		{name: "mode", value: mode(&k.Mode)},
-		{name: "domains", value: ownDomains(k)},
-		{name: "hosts", value: hosts(&k.Networks, &k.Hosts)},
-		{name: "reply", value: reply(&k.Reply)},
-	}
-}
-
 func ownDomains(k *policy.OwnSenderCheck) func(value) {
 	return func(v value) {
 		var names []string

@@ -77,8 +77,8 @@ func (c *Config) sources() *sources {
 	} else {
 		c.checkPorts(s, nil)
 	}
-	if c.draft != "" {
-		s.access = source{path: c.draft, missing: mustExist}
+	if c.Draft != "" {
+		s.access = source{path: c.Draft, missing: mustExist}
 	}
 	if s.hostname == "" {
 		s.hostname = c.machine.name()
@@ -226,11 +226,6 @@ func (c *Config) path(p string) string {
 	}
 	return filepath.Join(filepath.Dir(c.name), p)
 }
-
-// LeftOut is how many entries of the access table cannot be used and were left out
-// when Policy last made a policy. The daemon goes on without them; to -check they
-// are errors.
-func (c *Config) LeftOut() int { return c.leftOut }
 
 // AccessFile is the path of the access table.
 func (c *Config) AccessFile() string { return c.sources().access.path }

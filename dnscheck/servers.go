@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
@@ -24,6 +26,8 @@ const (
 	penalty     = 30 * time.Second
 	// checkEvery is how often resolv.conf is looked at.
 	checkEvery = 5 * time.Second
+	// maxResolvConf bounds what is read of resolv.conf, in octets.
+	maxResolvConf = 64 << 10
 	// maxIdle bounds the sockets kept open to one server.
 	maxIdle = 64
 )
@@ -165,7 +169,7 @@ func (s *servers) get(now time.Time) serverSet {
 // read takes the servers from the file if it has changed.
 func (s *servers) read(now time.Time) error {
 	s.next.Store(now.Add(checkEvery).UnixNano())
-	text, err := os.ReadFile(s.config.ResolvConf)
+	text, err := readSome(s.config.ResolvConf)
 	// Without the file the server is the one on this host: resolv.conf(5).
 	if errors.Is(err, fs.ErrNotExist) && s.current.Load() == nil {
 		text, err = []byte("# no file\n"), nil
@@ -183,6 +187,15 @@ func (s *servers) read(now time.Time) error {
 	}
 	s.replace(addrs)
 	return nil
+}
+
+func readSome(path string) ([]byte, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	return io.ReadAll(io.LimitReader(file, maxResolvConf))
 }
 
 // resolvConfServers gives the servers of a text in the format of resolv.conf(5).

@@ -78,7 +78,7 @@ func (s *Session) listClients() ListClients {
 
 func (s *Session) findListing(e *evaluation, clients ListClients) finding {
 	check := s.policy.Checks.DNSBL
-	var undecided *finding
+	found := pass("not listed")
 	switch {
 	case !check.Addresses.of(clients):
 	case s.conn.Shared:
@@ -88,20 +88,15 @@ func (s *Session) findListing(e *evaluation, clients ListClients) finding {
 		if decided {
 			return f
 		}
-		if f.refuses() {
-			undecided = &f
-		}
+		found = f
 	}
 	if names := s.listableNames(); check.Names.of(clients) && len(names) > 0 {
 		f, decided := s.judgeListings(e, s.answers.NameListings(clients, names), "")
-		if decided || f.refuses() && undecided == nil {
+		if decided || !found.refuses() {
 			return f
 		}
 	}
-	if undecided != nil {
-		return *undecided
-	}
-	return pass("not listed")
+	return found
 }
 
 // judgeListings makes a finding of one report. decided is false if another report could

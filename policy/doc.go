@@ -27,7 +27,8 @@
 // check_relay and check_mail, but for what spares postmaster and so has to wait
 // for RCPT. sender_login and own_sender, which sendmail has not, are always given at
 // RCPT. The limits are for everybody. Session.Mail and Session.Rcpt (session.go) are these
-// orders; each check is a method in the file of its name: checkRelay in relay.go.
+// orders; each check is a method in the file of its name, with its configuration: RelayCheck
+// and checkRelay in relay.go.
 //
 // The checks that read the access table follow sendmail's rulesets exactly; the
 // comment of package access has the details and the few differences.

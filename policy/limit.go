@@ -59,8 +59,9 @@ const (
 	CountMessages LimitCount = "messages"
 	// CountRecipients counts each recipient that is taken.
 	CountRecipients LimitCount = "recipients"
-	// CountRefused counts recipients that other checks, or the MTA, refuse for good. If
-	// there are too many, all others are put off, too.
+	// CountRefused counts recipients that other checks refuse for good, or the MTA if it
+	// tells: sendmail does of unknown users, and not of what check_rcpt refuses. If there
+	// are too many, all others are put off, too.
 	CountRefused LimitCount = "refused"
 )
 
@@ -165,8 +166,11 @@ func (r Rate) Interval() int64 { return (int64(r.Period)*1_000_000 + int64(r.N) 
 
 // LimitQuery asks for room under one limit. Answers.Count fills in Answer.
 type LimitQuery struct {
-	Limit    *Limit
-	Key      string // what the count is kept for
+	Limit *Limit
+	Key   string // what the count is kept for
+	// Invented: a stranger can have as many such keys as it likes. Their counts must not
+	// take the place of others.
+	Invented bool
 	Rates    []Rate // of the limit, or of an exception
 	N        int    // how many are to be taken; 0 only asks
 	Enforced bool   // nothing is taken under any limit if this one has no room
@@ -225,11 +229,12 @@ func (s *Session) limitKey(e *evaluation, by LimitBy, login string) string {
 }
 
 // limitClient is the client's address, or its /64: one who has an IPv6 address has all
-// of that.
+// of that. An address that all clients seem to have is nobody's: one of them would use up
+// the room of all.
 func (s *Session) limitClient() string {
 	addr := s.conn.Addr.Unmap().WithZone("")
 	switch {
-	case !addr.IsValid():
+	case !addr.IsValid(), s.conn.Shared:
 		return ""
 	case addr.Is4():
 		return s.clientAddr
@@ -237,6 +242,9 @@ func (s *Session) limitClient() string {
 	network, _ := addr.Prefix(64) // an IPv6 address has 128 bits
 	return network.String()
 }
+
+// fromStrangers marks the sender of a stranger.
+const fromStrangers = " (from strangers)"
 
 // limitSender is the sender as the table would find it. Strangers have counts of their own:
 // they can name any sender, and would use up the room of one who may send.
@@ -249,7 +257,7 @@ func (s *Session) limitSender(e *evaluation) string {
 		key = access.Fold(a.String())
 	}
 	if !s.authenticated() && !s.relays(e) && (s.conn.Shared || s.grant() != GrantHeld) {
-		key += " (from strangers)"
+		key += fromStrangers
 	}
 	return key
 }

@@ -57,7 +57,8 @@ func (s *Session) limitQueries(e *evaluation, login string, taken bool) []LimitQ
 			continue
 		}
 		if rates := l.RatesOf(login); len(rates) > 0 {
-			queries = append(queries, LimitQuery{Limit: l, Key: key, Rates: rates, N: n, Enforced: mode == ModeEnforce})
+			queries = append(queries, LimitQuery{Limit: l, Key: key, Rates: rates, N: n, Enforced: mode == ModeEnforce,
+				Invented: l.By == BySender && strings.HasSuffix(key, fromStrangers)})
 		}
 	}
 	s.queries = queries

@@ -33,13 +33,13 @@ func (p *Policy) LoginOf(a Auth) string {
 // authenticated reports whether there is a login. ANONYMOUS (RFC 4505) is none.
 func (a Auth) authenticated() bool { return a.Type != "" && access.Fold(a.Type) != "anonymous" }
 
-// realm reports whether a realm, in lower case, tells people apart.
+// realm reports whether a realm, in lower case, tells people apart. A name below a domain
+// of ours does not: there is no end of those.
 func (p *Policy) realm(realm string) bool {
 	if realm == access.Fold(p.Hostname) {
 		return false
 	}
-	_, relayed := p.inRelayClass(realm)
-	return relayed || p.Local.Has(realm) || p.Realms.Has(realm)
+	return p.Local.Has(realm) || p.Relay.Has(realm) || p.Realms.Has(realm)
 }
 
 // NameLogins puts the logins in lists and exceptions of the limits into the form of

@@ -7,7 +7,7 @@ import (
 
 // TestTheNameOfALogin: a password has one count, whatever realm is written with it.
 func TestTheNameOfALogin(t *testing.T) {
-	p := &Policy{Hostname: "mx.Example.test", Local: NewClass("example.test", "mx.example.test"), Relay: NewClass("partner.example"), Realms: NewClass("customers.lan")}
+	p := &Policy{Hostname: "mx.Example.test", Local: NewClass("example.test", "mx.example.test"), Relay: NewClass("partner.example", "203.0.113"), Realms: NewClass("customers.lan")}
 	for login, want := range map[string]string{
 		"Shin":                                 "shin",
 		"shin@mx.example.test":                 "shin",
@@ -17,6 +17,10 @@ func TestTheNameOfALogin(t *testing.T) {
 		"shin@Example.test":                    "shin@example.test",
 		"shin@partner.example":                 "shin@partner.example",
 		"shin@customers.lan":                   "shin@customers.lan",
+		"shin@x0.partner.example":              "shin",
+		"shin@x0.example.test":                 "shin",
+		"shin@x0.customers.lan":                "shin",
+		"shin@x.203.0.113":                     "shin",
 		"@victim.example":                      "@victim.example",
 		"/CN=Shin/emailAddress=s@good.example": "/cn=shin/emailaddress=s@good.example",
 	} {

@@ -135,5 +135,5 @@ func (s *Session) ownPostmaster(e *evaluation) bool {
 	if local := access.Fold(e.to.local[0]); local != "postmaster" && local != "abuse" {
 		return false
 	}
-	return e.to.domain == "" || s.policy.Local.Has(e.to.domain) || s.localMailer(e.recipient.Mailer)
+	return s.deliveredHere(e)
 }

@@ -39,7 +39,7 @@ func (s *Session) checkRelay(e *evaluation) finding {
 
 func (s *Session) findRelay(e *evaluation) finding {
 	if why := s.trustedClient(e); why != "" && s.port.Relay != RelayNone {
-		e.verdict.Relay, e.destination = why, DestinationRelayed
+		e.verdict.Relay, e.verdict.Spared, e.destination = why, true, DestinationRelayed
 		return accept(why)
 	}
 	if why := s.recipientTaken(e); why != "" {
@@ -60,6 +60,7 @@ func (s *Session) findRelay(e *evaluation) finding {
 	}
 	byAddress := s.addressOrGrant(e)
 	if byAddress != "" && !s.conn.Shared {
+		e.verdict.Spared = byAddress == holdsGrant
 		return relaying(e, byAddress)
 	}
 	if why := s.senderEntitles(e); why != "" {
@@ -87,6 +88,12 @@ func relaying(e *evaluation, why string) finding {
 	return pass(why)
 }
 
+// EnforcesRelay reports whether the relay check is acted on, as far as that does not depend
+// on the port.
+func (p *Policy) EnforcesRelay() bool {
+	return !p.Shadow && (p.Checks.Relay.Mode == "" || p.Checks.Relay.Mode == ModeEnforce)
+}
+
 // sharedAddress is why nothing is concluded from a client's address.
 const sharedAddress = "nearly all clients have this address, which hides their own (nat_guard)"
 
@@ -100,13 +107,15 @@ func sharedMayNotRelay(e *evaluation, why string) finding {
 	return e.refusal(sharedReply, "nat_guard", why+", but "+sharedAddress)
 }
 
+const holdsGrant = "the client's address holds a relay grant"
+
 // addressOrGrant says why this client may relay by its address or a grant, or nothing.
 func (s *Session) addressOrGrant(e *evaluation) string {
 	if why := s.entitlement(e); why != "" {
 		return why
 	}
 	if s.grant() == GrantHeld {
-		return "the client's address holds a relay grant"
+		return holdsGrant
 	}
 	return ""
 }
@@ -198,7 +207,7 @@ func (s *Session) recipientTaken(e *evaluation) string {
 	return ""
 }
 
-// deliveredHere reports whether a recipient that is taken is one of this host's own,
+// deliveredHere reports whether a recipient that can be read is one of this host's own,
 // which sendmail knows without being told.
 func (s *Session) deliveredHere(e *evaluation) bool {
 	return s.localMailer(e.recipient.Mailer) || e.to.domain == "" || s.policy.Local.Has(e.to.domain)

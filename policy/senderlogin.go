@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -183,24 +184,16 @@ func (s *Session) ownAddress(a senderAddress) string {
 // FromXtext decodes xtext (RFC 3461 section 4), in which + and two hexadecimal digits
 // stand for a character. sendmail writes ${auth_authen} so.
 func FromXtext(s string) string {
-	plus := strings.IndexByte(s, '+')
-	if plus < 0 {
-		return s
+	if !strings.Contains(s, "+") {
+		return s // as nearly all are
 	}
-	text := append(make([]byte, 0, len(s)), s[:plus]...)
-	for i := plus; i < len(s); i++ {
-		if s[i] == '+' && i+2 < len(s) && isXtextDigit(s[i+1]) && isXtextDigit(s[i+2]) {
-			n, _ := strconv.ParseUint(s[i+1:i+3], 16, 8) // two digits
-			text = append(text, byte(n))
-			i += 2
-			continue
-		}
-		text = append(text, s[i])
-	}
-	return string(text)
+	return xtext.ReplaceAllStringFunc(s, func(code string) string {
+		n, _ := strconv.ParseUint(code[1:], 16, 8) // two digits
+		return string([]byte{byte(n)})
+	})
 }
 
-func isXtextDigit(c byte) bool { return '0' <= c && c <= '9' || 'A' <= c && c <= 'F' }
+var xtext = regexp.MustCompile(`\+[0-9A-F]{2}`)
 
 // ToXtext encodes text as xtext.
 func ToXtext(s string) string {

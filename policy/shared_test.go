@@ -1,6 +1,9 @@
 package policy
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // shared is a client that comes with the address that nearly all clients have.
 func shared(addr, name string) Connection {
@@ -68,5 +71,24 @@ func TestListsOfNamesCountForASharedAddress(t *testing.T) {
 	s.Mail(Auth{}, Mail{From: "a@good.example"})
 	if v := s.Rcpt(Recipient{To: "x@example.test", Mailer: "local"}); v.Reply.String() != "554 5.7.1 good.example: spam" {
 		t.Errorf("%s\n%s", v, traceText(v))
+	}
+}
+
+// One client of many that seem to have one address must not use up the room of all.
+func TestASharedAddressHasNoCountOfItsOwn(t *testing.T) {
+	for _, count := range []LimitCount{CountRefused, CountRecipients, CountMessages} {
+		p := limitFixture(t, Limit{Name: "l", By: ByClient, Count: count, Rates: rate(t, "1/1h")})
+		for _, conn := range []Connection{shared("10.0.0.1", "gw.example"), client("203.0.113.8", "mail.good.example")} {
+			answers, got := new(counter), ""
+			s := p.NewSession(conn, answers)
+			for _, to := range []string{"gone@example.test", "gone@example.test", "x@example.test", "x@example.test"} {
+				s.Mail(Auth{}, Mail{From: "a@good.example"})
+				got += outcome(s.Rcpt(Recipient{To: to, Mailer: "local"}))
+				s.EndOfMessage(nil)
+			}
+			if limited := strings.Contains(got, "o"); limited == conn.Shared || (len(answers.asked) > 0) == conn.Shared {
+				t.Errorf("%s, %v: got %s, asked %q", count, conn.Addr, got, answers.asked)
+			}
+		}
 	}
 }

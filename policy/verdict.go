@@ -61,6 +61,9 @@ type Verdict struct {
 	Rule   string
 	Reason string // why, in one sentence, in an administrator's words
 	Relay  string // why the client may relay, if that was asked and it may
+	// Spared: what entitles the client is a login, a certificate or a relay grant. Such a
+	// client is spared what sendmail's FEATURE(delay_checks) has put off.
+	Spared bool
 	// Destination is what the relay check, enforced or in shadow mode, made of the
 	// recipient.
 	Destination Destination

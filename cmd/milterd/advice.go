@@ -87,12 +87,6 @@ func serverCF(path string) (*sendmail.Config, error) {
 	return cf, err
 }
 
-// The exit statuses of -doctor.
-const (
-	exitWarnings = 1
-	exitErrors   = 2
-)
-
 func runDoctor(o *options, stdout, _ io.Writer) (int, error) {
 	config, missing, err := o.place().Load()
 	if err != nil {
@@ -119,7 +113,7 @@ func runDoctor(o *options, stdout, _ io.Writer) (int, error) {
 	}
 	findings := advice.Doctor(e)
 	if err := advice.Write(stdout, findings, o.advice.json); err != nil {
-		return exitErrors, fmt.Errorf("write results: %w", err)
+		return int(configs.Severe), fmt.Errorf("write results: %w", err)
 	}
 	return gravity(findings), nil
 }
@@ -155,15 +149,11 @@ func unreadable(o *options) []configs.Finding {
 	return findings
 }
 
+// gravity is the exit status for what -doctor has found: that of the worst.
 func gravity(findings []configs.Finding) int {
 	code := exitOK
 	for _, f := range findings {
-		switch f.Severity {
-		case configs.Severe:
-			code = exitErrors
-		case configs.Warning:
-			code = max(code, exitWarnings)
-		}
+		code = max(code, int(f.Severity))
 	}
 	return code
 }

@@ -49,7 +49,7 @@ func TestTheDoctorTellsThatMilterdDoesNotAnswer(t *testing.T) {
 	if err := json.Unmarshal(stdout.Bytes(), &findings); err != nil {
 		t.Fatalf("%v in %q, %q", err, stdout.String(), stderr.String())
 	}
-	if code != exitErrors || len(findings) != 1 || findings[0].Severity != "error" || !strings.Contains(findings[0].Text, "filter door local:/nowhere/s: ") {
+	if code != int(configs.Severe) || len(findings) != 1 || findings[0].Severity != "error" || !strings.Contains(findings[0].Text, "filter door local:/nowhere/s: ") {
 		t.Errorf("exit status %d: %+v", code, findings)
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"milterd/milter/door"
 	"milterd/policy"
 	"milterd/policy/grant/control"
 	"milterd/policy/limits"
@@ -77,13 +76,9 @@ func commandRunning(o *options, stdout io.Writer, command func(context.Context, 
 		return exitUsage, fmt.Errorf("%s: grants.control is empty, so the running milterd takes no commands; expected, for example, local:/run/milterd/control.sock",
 			cmp.Or(config.Name(), "the built-in configuration"))
 	}
-	socket, err := door.ParseAddress(config.Grants.Control)
-	if err != nil {
-		return exitUsage, fmt.Errorf("grants.control: %w", err)
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), controlTimeout)
 	defer cancel()
-	_, path := socket.Dial()
+	_, path, _ := strings.Cut(config.Grants.Control, ":")
 	answer, err := command(ctx, control.NewClient(path))
 	if err == nil && answer != "" {
 		_, err = fmt.Fprintln(stdout, policy.Printable(answer))

@@ -139,7 +139,7 @@ func loadRules(from configs.Place, draft string, stderr io.Writer) (*dryrun.Rule
 	if warning != "" {
 		fmt.Fprintf(stderr, "milterd: warning: %s\n", warning)
 	}
-	config.UseAccess(draft)
+	config.Draft = draft
 	return dryrun.NewRules(config, stderr)
 }
 

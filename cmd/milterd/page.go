@@ -22,7 +22,7 @@ type pageFacts struct {
 
 // tellPage has the status page tell what is in force from now on. failure is what keeps
 // the files as they are now from being so.
-func (r *reloader) tellPage(failure string) {
+func (r *reloader) tellPage(failure string) *status.InForce {
 	p := r.current.Load().Policy
 	facts := &pageFacts{
 		inForce: status.InForce{
@@ -40,20 +40,18 @@ func (r *reloader) tellPage(failure string) {
 		facts.inForce.Settings = append(facts.inForce.Settings, status.Setting{Key: key, Place: fmt.Sprintf("%s:%d", r.config.Name(), line)})
 	})
 	r.page.Store(facts)
+	return &facts.inForce
 }
 
-// report makes reports of what the running milterd does.
-func (r *reloader) report(problem func() string) func() *status.Report {
-	return func() *status.Report {
-		facts := r.page.Load()
-		inForce := facts.inForce
-		if shared := r.current.Load().NAT.Shared(); shared.IsValid() {
-			inForce.Shared = shared.String()
-		}
-		return &status.Report{
-			Version: version(), Problem: problem(), Snapshot: r.tally.Snapshot(time.Now()),
-			Stops: r.stops(), InForce: &inForce, State: status.State(r.registry),
-		}
+// report is about what the running milterd does.
+func (r *reloader) report(problem string) *status.Report {
+	inForce := r.page.Load().inForce
+	if shared := r.current.Load().NAT.Shared(); shared.IsValid() {
+		inForce.Shared = shared.String()
+	}
+	return &status.Report{
+		Version: version(), Problem: problem, Snapshot: r.tally.Snapshot(time.Now()),
+		Stops: r.stops(), InForce: &inForce, State: status.State(r.registry),
 	}
 }
 
@@ -73,9 +71,6 @@ type reloadCounts struct {
 	failing           atomic.Bool  // the last one failed
 	last              atomic.Int64 // when a policy was put in force last, in seconds of Unix time
 }
-
-// loaded notes that a policy is put in force, at the start or by a reload.
-func (c *reloadCounts) loaded() { c.last.Store(time.Now().Unix()) }
 
 func (c *reloadCounts) reloaded(err error) {
 	c.failing.Store(err != nil)

@@ -25,6 +25,7 @@ func probeFlags(o *options, f *flag.FlagSet) {
 	p := &o.probe
 	textFlag(f, &p.User, "user", "the `NAME` of a user to log in as; the password is asked for at the terminal, or see -password-file")
 	textFlag(f, &p.passwordFile, "password-file", "the `FILE` whose first line is the password, - for standard input")
+	f.BoolVar(&p.AnyCertificate, "any-certificate", false, "log in also where the certificate is not for the server's name")
 	textFlag(f, &p.Sender, "from", "the `ADDRESS` of a stranger as sender (default the null sender)")
 	textFlag(f, &p.Victim, "to", "the foreign `ADDRESS` that must not be accepted")
 	textFlag(f, &p.Domain, "domain", "a `DOMAIN` of the server (default the name it greets with); with -judge, the server's name")

@@ -132,7 +132,7 @@ func (r *reloader) load(asked bool) error {
 	}
 	r.warnings = append(warnings, lost...)
 	r.config = config
-	r.counts.loaded()
+	r.counts.last.Store(time.Now().Unix())
 	r.publish(p, lookups)
 	return nil
 }
@@ -194,13 +194,10 @@ func (r *reloader) failed(reason string, err error, known bool) {
 
 // inForce logs what sessions are judged by from now on.
 func (r *reloader) inForce(reason string) {
-	p := r.current.Load().Policy
-	r.logger.Info("policy in force", "reason", reason, "config", cmp.Or(r.config.Name(), "built in"), "mode", string(r.config.Mode),
-		"hostname", p.Hostname, "access", p.Access.Name(), "entries", p.Access.Len(),
-		"features", strings.Join(configs.FeatureNames(p.Features), " "),
-		"local", p.Local.Len(), "relay", p.Relay.Len())
-	for _, w := range r.warnings {
+	f := r.tellPage("")
+	r.logger.Info("policy in force", "reason", reason, "config", cmp.Or(f.Config, "built in"), "mode", f.Mode,
+		"hostname", f.Hostname, "access", f.Access, "entries", f.Entries, "features", f.Features, "local", f.Local, "relay", f.Relay)
+	for _, w := range f.Warnings {
 		r.logger.Warn("configuration: " + w)
 	}
-	r.tellPage("")
 }

@@ -69,7 +69,8 @@ func serve(r *reloader, d *doors, s *service.Sockets, hangups, ends <-chan os.Si
 	}
 	// The page goes last: until then it tells how the end goes.
 	page := status.Serve(s.Status, status.Page{
-		Problem: d.problem, Metrics: r.registry.Handler(), Report: r.report(d.problem),
+		Problem: d.problem, Metrics: r.registry.Handler(),
+		Report: func() *status.Report { return r.report(d.problem()) },
 		Access: func() status.Access { return r.page.Load().access },
 	}, r.logger)
 	defer page.Shutdown()

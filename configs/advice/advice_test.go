@@ -263,3 +263,15 @@ func TestAPublicResolverOfOnesOwnChoice(t *testing.T) {
 		}
 	}
 }
+
+// A sendmail.cf may come from elsewhere, and so the names in it.
+func TestAFindingHasNoControlCharacters(t *testing.T) {
+	var b strings.Builder
+	f := configs.Finding{Problem: configs.Problem{File: "a\x1b[2J.cf", Line: 1, Text: "sendmail has \x1b]0;x\x07\u202e"}, Cure: "R$*\t\x9b31m"}
+	if err := Write(&b, []configs.Finding{f}, false); err != nil {
+		t.Fatal(err)
+	}
+	if want := "note: a?[2J.cf:1: sendmail has ?]0;x??\n    change: R$*\t?31m\n0 errors, 0 warnings, 1 notes\n"; b.String() != want {
+		t.Errorf("got %q\nwant %q", b.String(), want)
+	}
+}

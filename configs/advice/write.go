@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"milterd/configs"
+	"milterd/policy/printable"
 )
 
 // Found is a finding about a file, a key or a server.
@@ -39,7 +40,7 @@ func Write(w io.Writer, findings []configs.Finding, asJSON bool) error {
 		counts[f.Severity]++
 		fmt.Fprintf(&b, "%s: %s\n", f.Severity, f)
 		if f.Cure != "" {
-			fmt.Fprintf(&b, "    change: %s\n", strings.ReplaceAll(f.Cure, "\n", "\n            "))
+			fmt.Fprintf(&b, "    change: %s\n", strings.ReplaceAll(printable.Lines(f.Cure), "\n", "\n            "))
 		}
 	}
 	fmt.Fprintf(&b, "%d errors, %d warnings, %d notes\n", counts[configs.Severe], counts[configs.Warning], counts[configs.Note])

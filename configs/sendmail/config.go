@@ -213,8 +213,6 @@ type parser struct {
 	classes map[string]*class
 	rules   rulesets
 	options Options
-	// inputFilters are the names of the filters that are asked.
-	inputFilters []string
 	// current is the ruleset that rules are added to.
 	current string
 }
@@ -254,6 +252,12 @@ func (p *parser) settled(key string, number int, format string, args ...any) {
 	p.config.Problems = append(p.config.Problems, found)
 }
 
+// ofInclude reports whether rules are those that milterd.m4 puts before sendmail's own of
+// the same ruleset, in the middle of another.
+func ofInclude(rules []rule) bool {
+	return len(rules) > 0 && strings.Contains(rules[0].rhs, "$&{milterd_relay}")
+}
+
 func (p *parser) command(l line) {
 	rest := l.text[1:]
 	switch l.text[0] {
@@ -271,10 +275,11 @@ func (p *parser) command(l line) {
 	case 'K':
 		p.mapCommand(rest, l.number)
 	case 'S':
+		left := p.current
 		p.current = rulesetName(rest)
 		if before, again := p.rules[p.current]; !again {
 			p.rules[p.current] = nil
-		} else if len(before) > 0 {
+		} else if len(before) > 0 && !ofInclude(before) && !ofInclude(p.rules[left]) {
 			p.config.Reopened = append(p.config.Reopened, Fact{p.current, l.number})
 		}
 	case 'O':

@@ -14,6 +14,9 @@ type Daemon struct {
 	Addr string
 	// Flags are its modifiers (M=): a demands AUTH, A does not offer it.
 	Flags string
+	// Filters are the names of the filters that are asked: its own (InputMailFilters=),
+	// or those of the file.
+	Filters []string
 	// Line is where the sendmail.cf has it.
 	Line int
 }
@@ -38,7 +41,7 @@ func MailPort(service string) string {
 
 // daemon reads the value of one DaemonPortOptions: fields with commas between them,
 // told apart by their first letter. A daemon may name filters of its own, with
-// semicolons between them.
+// semicolons between them, in place of those of the file.
 func (p *parser) daemon(value string, number int) {
 	d := Daemon{Line: number}
 	for field := range strings.SplitSeq(value, ",") {
@@ -59,7 +62,7 @@ func (p *parser) daemon(value string, number int) {
 		case 'm':
 			d.Flags = value
 		case 'i':
-			p.inputFilters = append(p.inputFilters, filterNames(value)...)
+			d.Filters = append([]string{}, filterNames(value)...) // not nil, also without a name
 		}
 	}
 	if port, ok := mailPorts[d.Port]; ok {

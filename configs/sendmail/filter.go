@@ -1,6 +1,7 @@
 package sendmail
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,7 +18,7 @@ type Filter struct {
 	Flags string
 	// Reply is how long sendmail waits for an answer (T=R:); 0 is its default, 10 s.
 	Reply time.Duration
-	// Used: the filter is named in InputMailFilters, of the file or of a daemon.
+	// Used: the filter is asked, by one daemon at least.
 	Used bool
 	// Line is where the sendmail.cf defines it.
 	Line int
@@ -81,11 +82,26 @@ func filterNames(list string) []string {
 
 // markUsed tells the filters that are asked from those that are only defined.
 func (p *parser) markUsed() {
-	asked := append(filterNames(p.options.value("InputMailFilters")), p.inputFilters...)
+	asked := append([]string(nil), filterNames(p.options.value("InputMailFilters"))...)
+	all := asked
+	for i := range p.config.Daemons {
+		d := &p.config.Daemons[i]
+		if d.Filters == nil {
+			d.Filters = asked
+		}
+		all = append(slices.Clip(all), d.Filters...)
+	}
+	if len(p.config.Daemons) > 0 {
+		all = all[len(asked):]
+	}
 	for i := range p.config.Filters {
 		f := &p.config.Filters[i]
-		for _, name := range asked {
-			f.Used = f.Used || strings.EqualFold(name, f.Name)
-		}
+		f.Used = slices.ContainsFunc(all, f.is)
 	}
 }
+
+// is reports whether a filter has that name.
+func (f *Filter) is(name string) bool { return strings.EqualFold(name, f.Name) }
+
+// Asks reports whether what comes to a daemon is shown to a filter.
+func (d *Daemon) Asks(f *Filter) bool { return slices.ContainsFunc(d.Filters, f.is) }

@@ -21,6 +21,8 @@ type Map struct {
 	Optional bool
 	// Asked: a ruleset that sendmail calls asks a map of type socket.
 	Asked bool
+	// AskedOld: what it is asked is the question of an older milterd.m4.
+	AskedOld bool
 	// Line is where the sendmail.cf defines the map.
 	Line int
 }

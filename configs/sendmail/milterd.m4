@@ -95,6 +95,18 @@ LOCAL_CONFIG
 Kmilterd socket -q -f MILTERD_MAP
 Kmilterd_macro macro
 
+dnl These rules come before sendmail's own of that name, which end with a refusal;
+dnl sendmail -bt says that there are more of them. Other LOCAL_RULE_0 lines may follow.
+LOCAL_RULE_0
+# what milterd lets be relayed passes sendmail's own rules, and what delay_checks has put
+# off goes on. It holds for one recipient.
+SBasic_check_rcpt
+R$*			$: <$&{milterd_relay}> $1
+R<yes> $*		$@ RELAY $(milterd_macro {milterd_relay} $)
+R<$*> $*		$: $2
+
+SParseLocal=98
+
 LOCAL_RULESETS
 # one question with all that is known. If it cannot be asked, as it is too long, the
 # ruleset ends with what it has by then, which is no answer.
@@ -103,7 +115,7 @@ R$*			$: <$&{verify}> $| $1
 R<OK> $| $*		$: TMPF $| $&{cert_issuer} $| $&{cert_subject} $| $1
 R<TRUSTED> $| $*	$: TMPF $| $&{cert_issuer} $| $&{cert_subject} $| $1
 R<$*> $| $*		$: TMPF $| $| $| $2
-RTMPF $| $* $| $* $| $*	$: $(milterd 1 $| $&i $| $&{client_addr} $| $&{client_resolve} $| $&{daemon_port} $| $&{daemon_name} $| $&{auth_type} $| $&{auth_authen} $| $&{tls_version} $| $&{verify} $| $&{rcpt_mailer} $| $&{rcpt_host} $| $&{client_name} $| $&{client_ptr} $| $1 $| $2 $| $&s $| $&f $| $3 $| END $: TMPF $)
+RTMPF $| $* $| $* $| $*	$: $(milterd 2 $| $&i $| $&{client_addr} $| $&{client_resolve} $| $&{daemon_port} $| $&{daemon_name} $| $&{auth_type} $| $&{auth_authen} $| $&{tls_version} $| $&{verify} $| $&{rcpt_mailer} $| $&{rcpt_host} $| $&{client_name} $| $&{client_ptr} $| $1 $| $2 $| $&s $| $&f $| $3 $| END $: TMPF $)
 
 # the answer as a result of check_rcpt: $# ends it, and what is no answer is put off
 Smilterd_answer
@@ -111,8 +123,9 @@ R$*			$: $>milterd_ask $1
 ifdef(`MILTERD_NO_RECEIVED', `RHIDE $+		$: <$1>', `# sendmail forgets the macro with the message
 RHIDE $+		$: <$1> $(milterd_macro {milterd_scrub} $@ yes $)')
 RSHOW $+		$: <$1>
-R<RELAY>		$#RELAY
-R<NONE>			$@ NONE
+R<TRUSTED>		$#RELAY
+R<RELAY>		$@ NONE $(milterd_macro {milterd_relay} $@ yes $)
+R<NONE>			$@ NONE $(milterd_macro {milterd_relay} $)
 R<REFUSE $-.$-.$- $+>	$#error $@ $1.$2.$3 $: $4
 R<DISCARD>		$#discard $: discard
 R<QUARANTINE $+>	$#error $@ quarantine $: $1

@@ -15,6 +15,7 @@ import (
 type examination struct {
 	ctx    context.Context
 	o      Options
+	host   string
 	addr   netip.Addr
 	port   string
 	report *Report
@@ -22,12 +23,14 @@ type examination struct {
 	own string
 	// silent counts the forms in a row that had no answer.
 	silent int
+	// broken counts the attempts in a row in which a reply did not come to its end.
+	broken int
 	// noNull: the server has refused the null sender for good.
 	noNull bool
 }
 
 // maxSilent is how many forms in a row may stay without an answer before the probe of a
-// port ends.
+// port ends, and how many attempts a server may break off or hang in.
 const maxSilent = 3
 
 func (e *examination) dial() (*conversation, error) {
@@ -131,10 +134,13 @@ func (e *examination) matrix(c **conversation, stage string, all []form) error {
 		}
 		f = f.filled(e.o, e.own, e.addr)
 		attempt := e.try(*c, stage, f)
-		if attempt.Outcome == NoAnswer && e.again(c) {
+		if attempt.Outcome == NoAnswer && e.broken < maxSilent && e.again(c) {
 			attempt = e.try(*c, stage, f)
 		}
 		e.report.add(attempt)
+		if e.broken >= maxSilent {
+			return errors.New("the server stopped answering, it closes or hangs in the middle of replies: the forms after this are not tried")
+		}
 		if attempt.Outcome != NoAnswer {
 			e.silent = 0
 			continue
@@ -175,6 +181,7 @@ func (e *examination) try(c *conversation, stage string, f form) Attempt {
 	for _, line := range []string{"MAIL " + f.mail, "RCPT " + f.rcpt} {
 		reply, err := c.command(line)
 		if err != nil {
+			e.broken++
 			a.Outcome, a.Reply = NoAnswer, shown(err.Error())
 			return a
 		}
@@ -183,7 +190,12 @@ func (e *examination) try(c *conversation, stage string, f form) Attempt {
 			break
 		}
 	}
-	if _, err := c.command("RSET"); err != nil && a.Outcome != Accepted {
+	_, err := c.command("RSET")
+	switch {
+	case err == nil:
+		e.broken = 0
+	case a.Outcome != Accepted:
+		e.broken++
 		a.Outcome = NoAnswer
 	}
 	return a

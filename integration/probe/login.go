@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -150,8 +151,8 @@ func (e *examination) relayAs(mechanism string, client sasl.Client) Login {
 		return l
 	}
 	defer c.close()
-	if e.exposed(c, mechanism) {
-		l.Reply = "is not tried: the password would be sent in clear text"
+	if why := e.exposed(c); why != "" {
+		l.Reply = shown("is not tried: " + why)
 		return l
 	}
 	reply, err := c.login(client)
@@ -169,10 +170,26 @@ func (e *examination) relayAs(mechanism string, client sasl.Client) Login {
 	return l
 }
 
-// exposed reports whether a mechanism would show the password to one who listens on the
-// network. Who is in between can have left STARTTLS out of the reply to EHLO.
-func (e *examination) exposed(c *conversation, mechanism string) bool {
-	return c.tls == nil && mechanism != "CRAM-MD5" && !e.addr.IsLoopback()
+// exposed says why the password must not be used: somebody in between could have it, or
+// with CRAM-MD5 try passwords until one fits. Who is in between can have left STARTTLS out
+// of the reply to EHLO, or have a certificate of his own.
+func (e *examination) exposed(c *conversation) string {
+	switch {
+	case e.addr.IsLoopback():
+		return ""
+	case c.tls == nil:
+		return "the password would be sent in clear text"
+	case e.o.AnyCertificate:
+		return ""
+	}
+	options := x509.VerifyOptions{DNSName: e.host, Roots: e.o.Roots, Intermediates: x509.NewCertPool()}
+	for _, between := range c.tls.PeerCertificates[1:] {
+		options.Intermediates.AddCert(between)
+	}
+	if _, err := c.tls.PeerCertificates[0].Verify(options); err != nil {
+		return "the certificate does not show that this is " + e.host + " (" + err.Error() + "); with -any-certificate it is taken"
+	}
+	return ""
 }
 
 // sender is the envelope's sender of a user who has logged in.

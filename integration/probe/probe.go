@@ -15,6 +15,7 @@ package probe
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -40,6 +41,11 @@ type Options struct {
 	Domain string
 	// User and Password are those of a user of the server, empty for none.
 	User, Password string
+	// AnyCertificate: the password is also told to a server whose certificate is not for its
+	// name. Without that, who is in between could be it.
+	AnyCertificate bool
+	// Roots are the authorities of certificates. Default: those of the system.
+	Roots *x509.CertPool
 	// Send is a mailbox of the administrator that gets one message, empty for none.
 	Send string
 	// Delay is the time between two forms. Default: 300 ms.
@@ -135,7 +141,7 @@ func probePort(ctx context.Context, o Options, host string, addr netip.Addr, por
 	ctx, cancel := context.WithTimeout(ctx, o.Time)
 	defer cancel()
 	r := &Report{Target: net.JoinHostPort(host, port)}
-	e := &examination{ctx: ctx, o: o, addr: addr, port: port, report: r}
+	e := &examination{ctx: ctx, o: o, host: host, addr: addr, port: port, report: r}
 	if addr.IsLoopback() {
 		r.note("probed over loopback, which a mail server often lets relay: from another host the result may be another one")
 	}

@@ -92,7 +92,7 @@ func (a *Access) Lookup(ctx context.Context, key string) Answer {
 }
 
 func (a *Access) lookup(ctx context.Context, now *door.Snapshot, k *tableKey) Answer {
-	table, shared := now.Policy.Access, now.NAT.Shared()
+	table, shared := now.Policy.Access, withheld(now)
 	if shared.IsValid() && coversAddress(k.name, shared) {
 		return withoutRelay(a.found(ctx, table, k))
 	}
@@ -262,6 +262,15 @@ func (a *Access) lookupClient(ctx context.Context, now *door.Snapshot, k *tableK
 		return grantUnknown
 	}
 	return a.found(ctx, table, k)
+}
+
+// withheld is the address that all clients seem to have, and that relays nothing; invalid
+// if there is none. What only is evaluated takes no entry away.
+func withheld(now *door.Snapshot) netip.Addr {
+	if !now.Policy.EnforcesRelay() {
+		return netip.Addr{}
+	}
+	return now.NAT.Shared()
 }
 
 // withoutRelay is an answer, but that nothing is found in place of RELAY.

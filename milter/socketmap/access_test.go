@@ -335,6 +335,12 @@ Connect:host.containers.internal	RELAY
 		if got := a.Lookup(t.Context(), tt.key); got != tt.want {
 			t.Errorf("shared %s, key %s: %v, expected %v", tt.shared, tt.key, got, tt.want)
 		}
+		for _, evaluated := range []policy.Policy{{Access: p.Access, Shadow: true}, {Access: p.Access, Checks: policy.Checks{Relay: policy.RelayCheck{Mode: policy.ModeShadow}}}} {
+			now.Policy = &evaluated
+			if got := a.Lookup(t.Context(), tt.key); tt.want.Status == NotFound && got != (Answer{OK, "RELAY"}) {
+				t.Errorf("shared %s, key %s, with a relay check that is not enforced: %v, expected RELAY", tt.shared, tt.key, got)
+			}
+		}
 	}
 }
 

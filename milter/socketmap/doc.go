@@ -38,7 +38,7 @@
 // and -f. The fields are separated by $|, which arrives as the octet \x9b and which no
 // client can send:
 //
-//	1  the version of the question     11 ${rcpt_host}
+//	2  the version of the question     11 ${rcpt_host}
 //	   i, the queue id                    ${client_name}
 //	   ${client_addr}                     ${client_ptr}
 //	   ${client_resolve}                  ${cert_issuer}, ${cert_subject}: only
@@ -61,14 +61,18 @@
 // The value of an answer is SHOW or HIDE, for the Received: field that this sendmail
 // adds, and one of:
 //
-//	RELAY                     take it; sendmail's own check_rcpt is over
+//	RELAY                     relay it: that much of check_rcpt is over
+//	TRUSTED                   take it; sendmail's own check_rcpt is over
 //	NONE                      no objection: sendmail's own rules go on
 //	REFUSE 5.7.1 "550 text"   refuse it, with 4xx for now
 //	DISCARD                   take the message and throw it away
 //	QUARANTINE "text"         take it and hold it
 //
 // RELAY is given for a recipient that is relayed: for everybody (class R, To: RELAY) or
-// for this client. NONE is given for recipients of this host, which sendmail takes by
+// for this client. As with these in sendmail's own rules, what FEATURE(delay_checks) has put
+// off goes on then: check_mail, check_relay and block_bad_helo. TRUSTED spares a client that,
+// as with a login or a certificate there ($#RELAY); a relay grant counts as much. Version 1
+// of the question has the one word RELAY, which ends check_rcpt. NONE is given for recipients of this host, which sendmail takes by
 // itself, and for what is only refused in shadow mode: then sendmail's own rules decide.
 // A text is one or more quoted tokens, which sendmail puts together.
 //

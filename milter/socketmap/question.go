@@ -15,10 +15,12 @@ import (
 // characters in addresses and HELO names, and writes \377 before one in a macro.
 const separator = "\x9b"
 
-// questionVersion and questionEnd are the first and the last field.
+// The first and the last field. A sendmail.cf that was made with an older milterd.m4 asks
+// in the version before.
 const (
-	questionVersion = "1"
-	questionEnd     = "END"
+	questionVersion  = "2"
+	questionVersion1 = "1"
+	questionEnd      = "END"
 )
 
 // maxQuestion is how long a question may be. sendmail cuts keys at 1023 octets, so that
@@ -26,6 +28,7 @@ const (
 const maxQuestion = 1023
 
 type question struct {
+	version   string
 	queueID   string
 	client    policy.Connection
 	helo      string
@@ -50,16 +53,16 @@ func parseQuestion(key string) (q question, err error) {
 		return q, errors.New("the question is too long")
 	}
 	// The package comment says what the fields are.
-	var version, addr, resolve, port, sender, recipient, end string
+	var addr, resolve, port, sender, recipient, end string
 	var tls policy.TLS
 	fields := [...]*string{
-		&version, &q.queueID, &addr, &resolve, &port, &q.client.DaemonName, &q.auth.Type, &q.auth.Authen,
+		&q.version, &q.queueID, &addr, &resolve, &port, &q.client.DaemonName, &q.auth.Type, &q.auth.Authen,
 		&tls.Version, &tls.Verify, &q.recipient.Mailer, &q.recipient.Host, &q.client.Name, &q.client.PTR,
 		&tls.CertIssuer, &tls.CertSubject, &q.helo, &sender, &recipient, &end,
 	}
 	f := strings.Split(key, separator)
 	switch {
-	case f[0] != questionVersion:
+	case f[0] != questionVersion && f[0] != questionVersion1:
 		return question{}, errors.New("the question is not one that this version knows")
 	case f[len(f)-1] != questionEnd:
 		return question{}, errors.New("the question was cut off")

@@ -76,7 +76,7 @@ func (r *Rcpt) Lookup(ctx context.Context, key string) Answer {
 		evaluator.LeaveOutTraces()
 	}
 	verdict, visibility := judge(evaluator, &q)
-	answer := answerTo(&verdict, visibility)
+	answer := answerTo(&verdict, visibility, q.version)
 	r.note(&q, &verdict, answer)
 	door.LogTrace(ctx, r.logger, "map", q.queueID, &q.client, &verdict)
 	return answer
@@ -129,7 +129,7 @@ func (r *Rcpt) tell(line *door.Line) {
 }
 
 // answerTo puts a verdict into the words that milterd.m4 understands.
-func answerTo(v *policy.Verdict, visibility policy.Visibility) Answer {
+func answerTo(v *policy.Verdict, visibility policy.Visibility, version string) Answer {
 	words := "SHOW "
 	if visibility == policy.ClientHidden {
 		words = "HIDE "
@@ -142,10 +142,13 @@ func answerTo(v *policy.Verdict, visibility policy.Visibility) Answer {
 	}
 	switch v.Action {
 	case policy.ActionAccept:
-		if v.Destination == policy.DestinationRelayed {
-			return Answer{OK, words + "RELAY"}
+		switch {
+		case v.Destination != policy.DestinationRelayed:
+			return Answer{OK, words + "NONE"}
+		case v.Spared && version != questionVersion1:
+			return Answer{OK, words + "TRUSTED"}
 		}
-		return Answer{OK, words + "NONE"}
+		return Answer{OK, words + "RELAY"}
 	case policy.ActionDiscard:
 		return Answer{OK, words + "DISCARD"}
 	case policy.ActionQuarantine:

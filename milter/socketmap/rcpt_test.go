@@ -93,14 +93,15 @@ func TestTheAnswerAboutARecipient(t *testing.T) {
 		{"a stranger to a domain that is relayed", map[int]string{fieldRecipient: "<x@relayed.example>"}, "SHOW RELAY"},
 		{"a client whose network may relay", map[int]string{fieldAddr: "192.0.2.7"}, "HIDE RELAY"},
 		{"a client whose address is refused", map[int]string{fieldAddr: "192.0.2.66"}, denied},
-		{"a user", map[int]string{fieldAuthType: "PLAIN", fieldAuthen: "shin"}, "HIDE RELAY"},
-		{"a user to ours", map[int]string{fieldAuthType: "PLAIN", fieldMailer: "local", fieldRecipient: "<x@our.example>"}, "HIDE RELAY"},
+		{"a user", map[int]string{fieldAuthType: "PLAIN", fieldAuthen: "shin"}, "HIDE TRUSTED"},
+		{"a user to ours", map[int]string{fieldAuthType: "PLAIN", fieldMailer: "local", fieldRecipient: "<x@our.example>"}, "HIDE TRUSTED"},
+		{"a user, in the older form of the question", map[int]string{fieldVersion: questionVersion1, fieldAuthType: "PLAIN"}, "HIDE RELAY"},
 		{"a mechanism that is not trusted", map[int]string{fieldAuthType: "NTLM"}, denied},
 		{"no AUTH where it is required", map[int]string{fieldDaemonPort: "587"}, `SHOW REFUSE 5.7.0 "530 Authentication required"`},
-		{"a client that holds a grant", map[int]string{fieldAddr: "198.51.100.8"}, "HIDE RELAY"},
+		{"a client that holds a grant", map[int]string{fieldAddr: "198.51.100.8"}, "HIDE TRUSTED"},
 		{"a client that may hold one", map[int]string{fieldAddr: "198.51.100.9"}, `SHOW REFUSE 4.7.1 "451 Not known for now"`},
 		{"relayed for its sender", map[int]string{fieldSender: "roaming@our.example"}, "HIDE RELAY"},
-		{"a certificate", map[int]string{fieldTLSVersion: "TLSv1.3", fieldVerify: "OK", fieldIssuer: "/O=ours"}, "HIDE RELAY"},
+		{"a certificate", map[int]string{fieldTLSVersion: "TLSv1.3", fieldVerify: "OK", fieldIssuer: "/O=ours"}, "HIDE TRUSTED"},
 		{"a certificate that is not verified", map[int]string{fieldTLSVersion: "TLSv1.3", fieldVerify: "FAIL", fieldIssuer: "/O=ours"}, denied},
 		{"a certificate without TLS", map[int]string{fieldVerify: "OK", fieldIssuer: "/O=ours"}, denied},
 		{"a sender that is refused", map[int]string{fieldSender: "bad@odd.example", fieldRecipient: "<x@relayed.example>"}, `SHOW REFUSE 5.7.1 "550 Access denied"`},
@@ -221,7 +222,7 @@ func TestQuestionsThatAreNotRead(t *testing.T) {
 	whole := ask(map[int]string{fieldAddr: "192.0.2.7"})
 	for name, key := range map[string]string{
 		"nothing":                  "",
-		"another version":          "2" + whole[1:],
+		"another version":          "3" + whole[1:],
 		"cut off":                  whole[:len(whole)-1],
 		"cut off before the end":   strings.TrimSuffix(whole, separator+questionEnd),
 		"only the ends":            questionVersion + separator + questionEnd,
@@ -265,7 +266,7 @@ func TestNoFieldStandsForAnother(t *testing.T) {
 			return
 		}
 		want := question{
-			queueID: "6AS0hesl006324", helo: changes[fieldHelo],
+			version: questionVersion, queueID: "6AS0hesl006324", helo: changes[fieldHelo],
 			client: policy.Connection{Addr: q.client.Addr, Name: changes[fieldName], PTR: changes[fieldPTR], Resolve: policy.ResolveOK, DaemonName: "MTA", DaemonPort: 25},
 			tls:    policy.TLS{Version: "TLSv1.3", Verify: "OK", CertIssuer: changes[fieldIssuer], CertSubject: changes[fieldSubject]},
 			auth:   policy.Auth{Authen: changes[fieldAuthen]}, mail: policy.Mail{From: bare(changes[fieldSender])},

@@ -231,12 +231,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	s.cancel()
 	s.mu.Lock()
 	for c := range s.conns {
 		c.raw.Close()
 	}
 	s.mu.Unlock()
+	// Only now, so that no look-up that it ends is answered.
+	s.cancel()
 	return fmt.Errorf("shut down the map server: %w", ctx.Err())
 }
 

@@ -79,7 +79,7 @@ func (a *Access) walk(ctx context.Context, now *door.Snapshot, k *tableKey) Answ
 	} else if _, ok := access.ParseAddr(rest); ok {
 		return first
 	}
-	table, shared := now.Policy.Access, now.NAT.Shared()
+	table, shared := now.Policy.Access, withheld(now)
 	if _, _, found := table.Lookup(k.rest); found {
 		return first
 	}

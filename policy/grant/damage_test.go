@@ -186,7 +186,7 @@ func TestTakenOver(t *testing.T) {
 func TestDamagedFileBehindALink(t *testing.T) {
 	dir := t.TempDir()
 	target, link := filepath.Join(dir, "target.db"), filepath.Join(dir, "grants.db")
-	if err := errors.Join(os.WriteFile(target, manyGrants(t)[:100], 0o600), os.Symlink(target, link)); err != nil {
+	if err := errors.Join(os.WriteFile(target, manyGrants(t)[:100], 0o600), os.Symlink("target.db", link)); err != nil {
 		t.Fatal(err)
 	}
 	s := open(t, grant.FileConfig{Path: link})
@@ -197,5 +197,22 @@ func TestDamagedFileBehindALink(t *testing.T) {
 	}
 	if n := records(t, target); n != 1 {
 		t.Errorf("%d records where the link leads, want 1", n)
+	}
+	if leads, err := os.Readlink(link); leads != "target.db" {
+		t.Errorf("the link leads to %q, %v", leads, err)
+	}
+}
+
+func TestALinkToAFileThatIsNotThereYetStays(t *testing.T) {
+	dir := t.TempDir()
+	target, link := filepath.Join(dir, "target.db"), filepath.Join(dir, "grants.db")
+	if err := os.Symlink(target, link); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, grant.FileConfig{Path: link})
+	put(t, s, first, "shin")
+	closeStore(t, s)
+	if leads, err := os.Readlink(link); leads != target || records(t, target) != 1 {
+		t.Errorf("the link leads to %q, %v", leads, err)
 	}
 }

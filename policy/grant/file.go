@@ -7,10 +7,11 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"milterd/policy/snapshot"
 )
 
 type FileConfig struct {
@@ -72,10 +73,7 @@ type File struct {
 func OpenFile(c FileConfig) (*File, error) {
 	c.Interval, c.LockTimeout = cmp.Or(c.Interval, DefaultInterval), cmp.Or(c.LockTimeout, DefaultLockTimeout)
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
-	// A symbolic link stays, and leads to the new file.
-	if target, err := filepath.EvalSymlinks(c.Path); err == nil {
-		c.Path = target
-	}
+	c.Path = snapshot.Resolve(c.Path)
 	f := &File{config: c, Memory: NewMemory(c.Max, c.Now), wake: make(chan struct{}, 1), closed: make(chan struct{})}
 	grants, err := f.read()
 	if err != nil {

@@ -241,7 +241,7 @@ func TestPathsThatCannotBeUsed(t *testing.T) {
 	for _, tt := range []struct{ name, path, want string }{
 		{"no such directory", filepath.Join(dir, "missing", "grants.db"), "no such file or directory"},
 		{"a directory", dir, "is a directory"},
-		{"no path", "", "is a directory"},
+		{"no path", "", "no such file or directory"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.path == "" {

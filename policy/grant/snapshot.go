@@ -32,10 +32,10 @@ func (f *File) read() ([]Grant, error) {
 	if errors.Is(err, snapshot.ErrDamaged) {
 		// What is lost are grants of some minutes. To refuse to start for them would
 		// defer all mail.
-		aside := f.config.Path + ".damaged"
-		if renameErr := os.Rename(f.config.Path, aside); renameErr != nil {
+		aside, asideErr := snapshot.SetAside(f.config.Path)
+		if asideErr != nil {
 			f.lock.Close()
-			return nil, fmt.Errorf("%w; set it aside: %w; move it away to begin without grants", err, renameErr)
+			return nil, fmt.Errorf("%w; set it aside: %w; move it away to begin without grants", err, asideErr)
 		}
 		f.config.Logger.Warn("the file of relay grants is damaged or of another kind, and was set aside; there are no grants until users log in again",
 			"file", f.config.Path, "set_aside_as", aside, "error", err)
@@ -53,8 +53,7 @@ func (f *File) read() ([]Grant, error) {
 // open opens the file at the path, or makes an empty one, and locks it.
 func (f *File) open() error {
 	for deadline := time.Now().Add(f.config.LockTimeout); ; {
-		// It never waits for the writer of a named pipe.
-		file, err := os.OpenFile(f.config.Path, os.O_RDWR|os.O_CREATE|syscall.O_NONBLOCK, 0o600)
+		file, err := snapshot.Open(f.config.Path, os.O_RDWR|os.O_CREATE)
 		if err != nil {
 			return err
 		}
@@ -65,8 +64,6 @@ func (f *File) open() error {
 			switch {
 			case openedErr != nil:
 				err = openedErr
-			case !opened.Mode().IsRegular():
-				err = errors.New("it is not a regular file")
 			case namedErr == nil && os.SameFile(opened, named):
 				f.lock = file
 				return nil

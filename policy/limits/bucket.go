@@ -33,6 +33,8 @@ type Bucket struct {
 	Limit int
 	// Enforced: nothing is taken from any bucket if this one has no room.
 	Enforced bool
+	// Invented: see policy.LimitQuery.
+	Invented bool
 
 	// Left is the answer: the time until the bucket is empty, before anything is taken.
 	Left int64
@@ -66,7 +68,7 @@ func buckets(queries []policy.LimitQuery) []Bucket {
 		for _, r := range q.Rates {
 			all = append(all, Bucket{
 				Key: newKey(q.Limit.Name, r.Period, q.Key), Interval: r.Interval(), Burst: int64(r.Burst),
-				N: int64(q.N), Limit: i, Enforced: q.Enforced,
+				N: int64(q.N), Limit: i, Enforced: q.Enforced, Invented: q.Invented,
 			})
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,16 +16,27 @@ import (
 
 // Shared keeps counts and blocks for many hosts. *redis.Limits is one.
 type Shared interface {
-	// Take answers the buckets, unless the login is blocked: blocked is then for how much
-	// longer, in microseconds. known is what this host knows of each bucket's count, nil if
-	// nothing that the store may not know.
-	Take(ctx context.Context, login string, all []Bucket, known []Known) (blocked int64, err error)
+	// Take answers the buckets, unless the login is blocked. block is what this host knows of
+	// that, and the store takes it over if it has lost it; it has not if the login was
+	// released. known is what this host knows of each bucket's count, nil if nothing that the
+	// store may not know.
+	Take(ctx context.Context, login string, block Block, all []Bucket, known []Known) (Block, error)
 	// Block blocks a login for a time.
 	Block(ctx context.Context, login string, length time.Duration) error
 	// Release ends the block of a login, if there is one, and makes counts empty.
 	Release(ctx context.Context, login string, keys []Key) (blocked bool, err error)
 	// Blocks are the blocked logins, and for how much longer.
 	Blocks(ctx context.Context) (map[string]time.Duration, error)
+}
+
+// Block is that of a login. The zero value is none.
+type Block struct {
+	// Name is whose it is: the login's, or that of the login without its realm.
+	Name string
+	// Left is for how much longer, in microseconds.
+	Left int64
+	// Alone: it was made while the shared store was away, which cannot know of it.
+	Alone bool
 }
 
 // Known is what a host knows of a count that the shared store may not, in microseconds.
@@ -85,12 +95,16 @@ func New(c Config) (*Keeper, error) {
 	if c.File == "" {
 		return k, nil
 	}
+	c.File = snapshot.Resolve(c.File)
+	k.config.File = c.File
 	err := k.memory.load(c.File)
 	if errors.Is(err, snapshot.ErrDamaged) {
-		aside := c.File + ".damaged"
-		k.logger.Warn("the file of the limits is damaged or of another kind, and was set aside; all counts begin anew",
-			"file", c.File, "set_aside_as", aside, "error", err)
-		err = os.Rename(c.File, aside)
+		damage := err
+		var aside string
+		if aside, err = snapshot.SetAside(c.File); err == nil {
+			k.logger.Warn("the file of the limits is damaged or of another kind, and was set aside; all counts begin anew",
+				"file", c.File, "set_aside_as", aside, "error", damage)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("file of the limits: %w", err)
@@ -136,31 +150,25 @@ func (k *Keeper) take(ctx context.Context, login string, all []Bucket) (blocked 
 	if k.memory.clock() < k.behind.Load() {
 		known = k.memory.tell(all)
 	}
-	blocked, err := k.config.Shared.Take(ctx, login, all, known)
-	if k.asked(err) != nil || blocked > 0 {
+	here := k.memory.blockOf(login)
+	there, err := k.config.Shared.Take(ctx, login, here, all, known)
+	if k.asked(err) != nil || there.Left > 0 {
 		k.memory.untold(all, known)
 	}
 	if err != nil {
 		k.count.local.Add(1)
 		return k.memory.takeAlone(login, all)
 	}
-	if blocked == 0 {
-		k.memory.note(all)
-	}
-	if login != "" {
-		k.noteBlock(login, blocked)
-	}
-	return blocked
-}
-
-// noteBlock keeps what the shared store says of a login's block.
-func (k *Keeper) noteBlock(login string, left int64) {
-	if left > 0 {
+	if there.Left > 0 {
 		// Without room here, the shared store alone knows.
-		_ = k.memory.Block(login, time.Duration(left)*time.Microsecond)
-	} else {
-		k.memory.Unblock(login)
+		_ = k.memory.Block(there.Name, time.Duration(there.Left)*time.Microsecond)
+		return there.Left
 	}
+	k.memory.note(all)
+	if here.Left > 0 {
+		k.memory.Unblock(here.Name)
+	}
+	return 0
 }
 
 // asked notes how a question to the shared store ended: errors are logged when they begin
@@ -192,8 +200,8 @@ func (k *Keeper) Block(ctx context.Context, login string, length time.Duration) 
 	}
 	if k.config.Shared != nil {
 		if err := k.asked(k.config.Shared.Block(ctx, login, length)); err != nil {
-			// Here at least it holds.
-			return errors.Join(fmt.Errorf("blocked on this host alone: %w", err), k.memory.Block(login, length))
+			// Here at least it holds, and the store hears of it when it is back.
+			return errors.Join(fmt.Errorf("blocked on this host alone: %w", err), k.memory.BlockAlone(login, length))
 		}
 	}
 	if err := k.memory.Block(login, length); err != nil {

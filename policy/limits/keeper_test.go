@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -236,5 +237,45 @@ func TestAFileThatCannotBeWrittenIsToldOnce(t *testing.T) {
 	}
 	if n := strings.Count(log.String(), "cannot be written to disk"); n != 1 || !log.Has("are written to disk again") {
 		t.Errorf("log:\n%s", log)
+	}
+}
+
+// A symbolic link stays, whatever it leads to.
+func TestAFileBehindALink(t *testing.T) {
+	for name, text := range map[string]string{"damaged": "milterd limits 1 5", "not there yet": ""} {
+		dir := t.TempDir()
+		target, link := filepath.Join(dir, "target"), filepath.Join(dir, "limits")
+		if err := os.Symlink("target", link); err != nil {
+			t.Fatal(err)
+		}
+		if text != "" {
+			if err := os.WriteFile(target, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		k, _ := keeper(t, Config{File: link})
+		send(k, 5, "shin", byLogin(t, "l", "10/1h"))
+		if err := k.Close(); err != nil {
+			t.Fatal(err)
+		}
+		leads, err := os.Readlink(link)
+		if saved, _ := os.ReadFile(target); leads != "target" || !strings.Contains(string(saved), "\ncount ") {
+			t.Errorf("%s: the link leads to %q, %v; there is %q", name, leads, err, saved)
+		}
+		if aside, _ := os.ReadFile(target + ".damaged"); string(aside) != text {
+			t.Errorf("%s: set aside: %q", name, aside)
+		}
+	}
+}
+
+func TestWhatIsNoFileIsLeftAlone(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{pipe, "/dev/zero", t.TempDir()} {
+		if _, err := New(Config{File: name}); err == nil || !strings.Contains(err.Error(), "is not a regular file") {
+			t.Errorf("%s: error %v", name, err)
+		}
 	}
 }

@@ -27,15 +27,15 @@ type Memory struct {
 	now   func() time.Time
 	start time.Time
 
-	mu sync.Mutex
-	// empty is when each count will be empty, in microseconds of Unix time. The map has
-	// no pointers, so that a million of them cost the garbage collector nothing.
-	empty map[Key]int64
+	mu     sync.Mutex
+	counts counts
 	// alone is what was taken of some of these counts while the shared store was away, in
 	// microseconds.
 	alone map[Key]int64
-	// blocks is until when logins are blocked.
-	blocks map[string]int64
+	// blocks is until when logins are blocked, and untoldBlocks those of which the shared
+	// store has not heard.
+	blocks       map[string]int64
+	untoldBlocks map[string]bool
 	// changes counts what a snapshot would tell.
 	changes uint64
 }
@@ -49,7 +49,7 @@ func NewMemory(max int, now func() time.Time) *Memory {
 	if now == nil {
 		now = time.Now
 	}
-	return &Memory{max: max, now: now, start: now(), empty: make(map[Key]int64), alone: make(map[Key]int64), blocks: make(map[string]int64)}
+	return &Memory{max: max, now: now, start: now(), counts: counts{make(map[Key]int64), make(map[Key]int64)}, alone: make(map[Key]int64), blocks: make(map[string]int64), untoldBlocks: make(map[string]bool)}
 }
 
 // clock is the time in microseconds. It goes on evenly, whatever is done to the
@@ -79,33 +79,43 @@ func (m *Memory) takeAlone(login string, all []Bucket) (blocked int64) {
 
 func (m *Memory) take(login string, all []Bucket) (blocked int64) {
 	now := m.clock()
-	if until := m.blocked(login); until > now {
-		return until - now
+	if b := m.block(login, now); b.Left > 0 {
+		return b.Left
 	}
 	for i := range all {
 		b := &all[i]
-		b.Left = max(m.empty[b.Key]-now, 0)
+		b.Left = max(m.counts.empty(b.Key)-now, 0)
 		if full := b.full(); b.Left > full {
 			b.Left = full
-			m.set(b.Key, now+full, now)
+			m.set(b.Key, now+full, now, b.Invented)
 		}
 	}
 	decide(all)
 	for i := range all {
 		if b := &all[i]; b.Taken {
-			m.set(b.Key, now+b.after(), now)
+			m.set(b.Key, now+b.after(), now, b.Invented)
 		}
 	}
 	return 0
 }
 
-// blocked is until when a login is blocked: by itself, or as one that has no realm.
-func (m *Memory) blocked(login string) int64 {
-	until := m.blocks[login]
-	if user, _, ok := strings.Cut(login, "@"); ok {
-		until = max(until, m.blocks[user])
+// block is that of a login: by itself, or as one that has no realm.
+func (m *Memory) block(login string, now int64) Block {
+	user, _, _ := strings.Cut(login, "@")
+	for _, name := range []string{login, user} {
+		if until := m.blocks[name]; until > now {
+			return Block{name, until - now, m.untoldBlocks[name]}
+		}
 	}
-	return until
+	return Block{}
+}
+
+// blockOf is the block of a login.
+func (m *Memory) blockOf(login string) Block {
+	now := m.clock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.block(login, now)
 }
 
 // Count answers queries by what is kept here.
@@ -121,7 +131,7 @@ func (m *Memory) note(all []Bucket) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i := range all {
-		m.set(all[i].Key, now+all[i].after(), now)
+		m.set(all[i].Key, now+all[i].after(), now, all[i].Invented)
 	}
 }
 
@@ -133,7 +143,7 @@ func (m *Memory) tell(all []Bucket) []Known {
 	known := make([]Known, len(all))
 	for i := range all {
 		key := all[i].Key
-		known[i] = Known{max(m.empty[key]-now, 0), m.alone[key]}
+		known[i] = Known{max(m.counts.empty(key)-now, 0), m.alone[key]}
 		delete(m.alone, key)
 	}
 	return known
@@ -144,7 +154,7 @@ func (m *Memory) untold(all []Bucket, known []Known) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i, k := range known {
-		if _, counted := m.empty[all[i].Key]; counted && k.Alone > 0 {
+		if m.counts.empty(all[i].Key) > 0 && k.Alone > 0 {
 			m.alone[all[i].Key] += k.Alone
 		}
 	}
@@ -152,27 +162,59 @@ func (m *Memory) untold(all []Bucket, known []Known) {
 
 // remove forgets a count.
 func (m *Memory) remove(key Key) {
-	delete(m.empty, key)
+	m.counts.remove(key)
 	delete(m.alone, key)
 }
 
 // set keeps a count. If there is no room, another one makes way.
-func (m *Memory) set(key Key, empty, now int64) {
-	if _, ok := m.empty[key]; !ok && len(m.empty) >= m.max {
+func (m *Memory) set(key Key, empty, now int64, invented bool) {
+	if m.counts.empty(key) == 0 && m.counts.len() >= m.max {
 		m.evict(now)
 	}
-	m.empty[key] = empty
+	m.counts.set(key, empty, invented)
 	m.changes++
 }
 
-// evicted is how many counts are looked at to find one that makes way. A client that
-// invents names has one message under each: those are empty soon, and go first.
+// counts is when each count will be empty, in microseconds of Unix time. The maps have no
+// pointers, so that a million of them cost the garbage collector nothing.
+type counts struct{ kept, invented map[Key]int64 }
+
+// empty is 0 for a count that there is not.
+func (c *counts) empty(key Key) int64 {
+	if empty, ok := c.kept[key]; ok {
+		return empty
+	}
+	return c.invented[key]
+}
+
+func (c *counts) set(key Key, empty int64, invented bool) {
+	to, from := c.kept, c.invented
+	if invented {
+		to, from = from, to
+	}
+	delete(from, key)
+	to[key] = empty
+}
+
+func (c *counts) remove(key Key) {
+	delete(c.kept, key)
+	delete(c.invented, key)
+}
+
+func (c *counts) len() int { return len(c.kept) + len(c.invented) }
+
+// evicted is how many counts are looked at to find one that makes way: one that is empty
+// soon, of those for invented names if there are any.
 const evicted = 8
 
 func (m *Memory) evict(now int64) {
+	among := m.counts.invented
+	if len(among) == 0 {
+		among = m.counts.kept
+	}
 	var least Key
 	soonest, seen := int64(-1), 0
-	for key, empty := range m.empty {
+	for key, empty := range among {
 		if empty <= now {
 			m.remove(key)
 			return
@@ -191,7 +233,7 @@ func (m *Memory) evict(now int64) {
 func (m *Memory) Len() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return len(m.empty)
+	return m.counts.len()
 }
 
 // forget makes counts empty.
@@ -212,9 +254,21 @@ func (m *Memory) Block(login string, length time.Duration) error {
 	if _, ok := m.blocks[login]; !ok && len(m.blocks) >= maxBlocks {
 		return ErrTooManyBlocks
 	}
-	m.blocks[login] = now + length.Microseconds()
-	m.changes++
+	delete(m.untoldBlocks, login)
+	if until := now + length.Microseconds(); m.blocks[login] != until {
+		m.blocks[login] = until
+		m.changes++
+	}
 	return nil
+}
+
+// BlockAlone is Block while the shared store is away.
+func (m *Memory) BlockAlone(login string, length time.Duration) error {
+	err := m.Block(login, length)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.untoldBlocks[login] = err == nil
+	return err
 }
 
 // Unblock ends the block of a login, if there is one.
@@ -224,6 +278,7 @@ func (m *Memory) Unblock(login string) bool {
 	until, ok := m.blocks[login]
 	if ok {
 		delete(m.blocks, login)
+		delete(m.untoldBlocks, login)
 		m.changes++
 	}
 	return ok && until > m.clock()
@@ -248,8 +303,9 @@ const swept = 1000
 
 // count is one that is not empty yet, and the time it has left.
 type count struct {
-	key  Key
-	left int64
+	key      Key
+	left     int64
+	invented bool
 }
 
 // sweep calls each with all counts that are not empty yet, some at a time; mail does not
@@ -261,20 +317,24 @@ func (m *Memory) sweep(each func([]count)) {
 	for login, until := range m.blocks {
 		if until <= now {
 			delete(m.blocks, login)
+			delete(m.untoldBlocks, login)
 		}
 	}
 	n, some := 0, make([]count, 0, swept)
-	for key, empty := range m.empty {
-		if empty <= now {
-			m.remove(key)
-		} else {
-			some = append(some, count{key, empty - now})
-		}
-		if n++; n%swept == 0 {
-			m.mu.Unlock()
-			each(some)
-			some = some[:0]
-			m.mu.Lock()
+	for _, counts := range []map[Key]int64{m.counts.kept, m.counts.invented} {
+		for key, empty := range counts {
+			if empty <= now {
+				m.remove(key)
+			} else {
+				_, kept := m.counts.kept[key]
+				some = append(some, count{key, empty - now, !kept})
+			}
+			if n++; n%swept == 0 {
+				m.mu.Unlock()
+				each(some)
+				some = some[:0]
+				m.mu.Lock()
+			}
 		}
 	}
 	m.mu.Unlock()

@@ -36,6 +36,8 @@ type beginning struct {
 	count policy.LimitCount
 	// wait is the time until there is room, in seconds.
 	wait int
+	// invented: see policy.LimitQuery.
+	invented bool
 }
 
 // notifier runs a program once for each beginning.
@@ -61,14 +63,18 @@ func (n *notifier) tell(b beginning) {
 	if len(*n.command.Load()) == 0 {
 		return
 	}
-	select {
-	case n.waiting <- b:
-	default:
-		n.dropped.Add(1)
-		n.drops.Do(func() {
-			n.logger.Warn("limits.notify: too many limits begin to refuse at once, some are told in the log alone", "dropped", n.dropped.Load())
-		})
+	// Invented names leave half of the places to others.
+	if !b.invented || len(n.waiting) < notifyWaiting/2 {
+		select {
+		case n.waiting <- b:
+			return
+		default:
+		}
 	}
+	n.dropped.Add(1)
+	n.drops.Do(func() {
+		n.logger.Warn("limits.notify: too many limits begin to refuse at once, some are told in the log alone", "dropped", n.dropped.Load())
+	})
 }
 
 // run runs programs until ctx ends, which ends those that run.

@@ -15,11 +15,13 @@ import (
 )
 
 // format is that of the file of counts. The first line has the time at which it was
-// written, and a line is a count or a block, with the time that it has left. Times are in
-// microseconds, and logins are quoted as Go does:
+// written, and a line is a count or a block, with the time that it has left; the counts of
+// names that anybody can invent are told apart. Times are in microseconds, and logins are
+// quoted as Go does:
 //
 //	milterd limits 1 1772366400000000
 //	count 0f1e2d3c4b5a69788796a5b4c3d2e1f0 3600000000
+//	invented 9f8e7d6c5b4a39281706f5e4d3c2b1a0 1800000000
 //	block 86400000000 "shin"
 var format = snapshot.Format{Head: "milterd limits 1 ", MaxLine: 8 << 10}
 
@@ -37,7 +39,11 @@ func (m *Memory) write(w io.Writer) error {
 		var line []byte
 		m.sweep(func(some []count) {
 			for _, c := range some {
-				line = hex.AppendEncode(append(line[:0], "count "...), c.key[:])
+				kind := "count "
+				if c.invented {
+					kind = "invented "
+				}
+				line = hex.AppendEncode(append(line[:0], kind...), c.key[:])
 				line = strconv.AppendInt(append(line, ' '), c.left, 10)
 				add(line)
 			}
@@ -52,7 +58,7 @@ func (m *Memory) write(w io.Writer) error {
 // since it was written has passed for all counts, unless the machine's clock says that it
 // was written later than now.
 func (m *Memory) load(path string) error {
-	file, err := os.Open(path)
+	file, err := snapshot.Open(path, os.O_RDONLY)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -65,7 +71,7 @@ func (m *Memory) load(path string) error {
 	if err := loaded.read(file); err != nil {
 		return err
 	}
-	m.empty, m.blocks = loaded.empty, loaded.blocks
+	m.counts, m.blocks = loaded.counts, loaded.blocks
 	return nil
 }
 
@@ -85,7 +91,7 @@ func (m *Memory) read(r io.Reader) error {
 func (m *Memory) readLine(kind, rest string, written int64) error {
 	first, second, _ := strings.Cut(rest, " ")
 	switch kind {
-	case "count":
+	case "count", "invented":
 		var key Key
 		n, err := hex.Decode(key[:], []byte(first[:min(len(first), 2*len(key))]))
 		left, leftErr := parseLeft(second)
@@ -93,7 +99,7 @@ func (m *Memory) readLine(kind, rest string, written int64) error {
 			return fmt.Errorf("not a count: %w", err)
 		}
 		if now := m.clock(); written+left > now {
-			m.set(key, written+left, now)
+			m.set(key, written+left, now, kind == "invented")
 		}
 	case "block":
 		login, err := strconv.Unquote(second)
@@ -105,7 +111,7 @@ func (m *Memory) readLine(kind, rest string, written int64) error {
 			m.blocks[login] = written + left
 		}
 	default:
-		return fmt.Errorf("%.20q, expected count or block", kind)
+		return fmt.Errorf("%.20q, expected count, invented or block", kind)
 	}
 	return nil
 }

@@ -63,12 +63,16 @@ func (n *Near) State() State {
 type watched struct {
 	Near
 	calm int64
+	// invented: see policy.LimitQuery.
+	invented bool
 }
 
 // watch knows the counts that are nearly used up, and those whose limit refuses.
 type watch struct {
 	mu      sync.Mutex
 	watched map[Key]*watched
+	// invented is how many of them are.
+	invented int
 	// some: there are any. It spares the lock.
 	some atomic.Bool
 }
@@ -100,15 +104,18 @@ func (k *Keeper) note(q *policy.LimitQuery, key Key, calm, now int64) {
 	w.mu.Lock()
 	seen := w.watched[key]
 	if seen == nil {
-		if calm <= now || len(w.watched) >= maxWatched {
+		if calm <= now || !w.room(q) {
 			w.mu.Unlock()
 			return
 		}
 		if w.watched == nil {
 			w.watched = make(map[Key]*watched)
 		}
-		seen = &watched{Near: Near{Limit: q.Limit.Name, By: q.Limit.By, Key: printable.Short(q.Key, maxShown, "…")}}
+		seen = &watched{Near: Near{Limit: q.Limit.Name, By: q.Limit.By, Key: printable.Short(q.Key, maxShown, "…")}, invented: q.Invented}
 		w.watched[key] = seen
+		if q.Invented {
+			w.invented++
+		}
 		w.some.Store(true)
 	}
 	seen.calm = calm
@@ -124,8 +131,36 @@ func (k *Keeper) note(q *policy.LimitQuery, key Key, calm, now int64) {
 	near := seen.Near
 	w.mu.Unlock()
 	if begins {
-		k.begins(beginning{near, q.Limit.Count, q.Answer.Wait})
+		k.begins(beginning{near, q.Limit.Count, q.Answer.Wait, q.Invented})
 	}
+}
+
+// room makes room for a count. Those of invented names have half of it, and make way for
+// others; one that is only near makes way for one that refuses.
+func (w *watch) room(q *policy.LimitQuery) bool {
+	if len(w.watched) < maxWatched && (!q.Invented || w.invented < maxWatched/2) {
+		return true
+	}
+	const looked = 100
+	n := 0
+	for key, seen := range w.watched {
+		if n++; n > looked {
+			break
+		}
+		near := seen.Since.IsZero() && q.Answer.Wait > 0
+		if seen.invented && (near || !q.Invented) || near && !q.Invented {
+			w.forget(key)
+			return true
+		}
+	}
+	return false
+}
+
+func (w *watch) forget(key Key) {
+	if w.watched[key].invented {
+		w.invented--
+	}
+	delete(w.watched, key)
 }
 
 // begins tells that a limit begins to refuse.
@@ -147,7 +182,7 @@ func (k *Keeper) calm() {
 	w.mu.Lock()
 	for key, seen := range w.watched {
 		if seen.calm <= now {
-			delete(w.watched, key)
+			w.forget(key)
 			if !seen.Since.IsZero() {
 				over = append(over, seen.Near)
 			}
@@ -177,7 +212,7 @@ func (w *watch) release(keys []Key) (refused bool) {
 	for _, key := range keys {
 		if seen := w.watched[key]; seen != nil {
 			refused = refused || !seen.Since.IsZero()
-			delete(w.watched, key)
+			w.forget(key)
 		}
 	}
 	return refused

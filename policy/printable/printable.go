@@ -31,6 +31,22 @@ func Replace(s string, by rune) string {
 	}, s)
 }
 
+// Lines is Text, but that line ends and tabs stay.
+func Lines(s string) string {
+	if IsASCII(s) {
+		return s
+	}
+	var b strings.Builder
+	for {
+		i := strings.IndexAny(s, "\t\n")
+		if i < 0 {
+			return b.String() + Text(s)
+		}
+		b.WriteString(Text(s[:i]) + s[i:i+1])
+		s = s[i+1:]
+	}
+}
+
 func hidden(r rune) bool { return !unicode.IsPrint(r) }
 
 // Short is Text of the first most octets, with end behind them if there are more.

@@ -95,14 +95,10 @@ func withoutPlace(v *policy.Verdict) string {
 // The objects of -json output with -against, one a change.
 type (
 	jsonChange struct {
-		Session string     `json:"session"`
-		File    string     `json:"file"`
-		Message int        `json:"message"`
-		Stage   string     `json:"stage"`
-		Arg     string     `json:"arg"`
-		Client  string     `json:"client"`
-		Old     *jsonGiven `json:"old"`
-		New     *jsonGiven `json:"new"`
+		jsonPlace
+		Client string     `json:"client"`
+		Old    *jsonGiven `json:"old"`
+		New    *jsonGiven `json:"new"`
 	}
 	jsonGiven struct {
 		jsonDecision
@@ -116,11 +112,8 @@ type (
 func WriteChangesJSON(w io.Writer, s *Session, changes []Change) error {
 	e := newEncoder(w)
 	for _, c := range changes {
-		err := e.Encode(jsonChange{
-			Session: s.ID, File: s.File, Message: c.Message, Stage: string(c.Stage), Arg: c.Arg, Client: s.Connect.Addr,
-			Old: given(c.Old), New: given(c.New),
-		})
-		if err != nil {
+		place := jsonPlace{s.ID, s.File, c.Message, string(c.Stage), c.Arg}
+		if err := e.Encode(jsonChange{place, s.Connect.Addr, given(c.Old), given(c.New)}); err != nil {
 			return err
 		}
 	}

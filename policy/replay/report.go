@@ -102,15 +102,18 @@ func (p *printer) trace(v policy.Verdict) {
 // The objects of -json output, one a verdict.
 type (
 	jsonVerdict struct {
+		jsonPlace
+		jsonDecision
+		Shadow []jsonDecision `json:"shadow"`
+		Edits  []jsonEdit     `json:"edits"`
+		Trace  []jsonStep     `json:"trace"`
+	}
+	jsonPlace struct {
 		Session string `json:"session"`
 		File    string `json:"file"`
 		Message int    `json:"message"`
 		Stage   string `json:"stage"`
 		Arg     string `json:"arg"`
-		jsonDecision
-		Shadow []jsonDecision `json:"shadow"`
-		Edits  []jsonEdit     `json:"edits"`
-		Trace  []jsonStep     `json:"trace"`
 	}
 	jsonDecision struct {
 		Action   string `json:"action"`
@@ -155,7 +158,7 @@ func WriteJSON(w io.Writer, s *Session, o Outcome) error {
 func jsonOf(s *Session, r Result) jsonVerdict {
 	v := r.Verdict
 	j := jsonVerdict{
-		Session: s.ID, File: s.File, Message: r.Message, Stage: string(v.Stage), Arg: v.Arg,
+		jsonPlace:    jsonPlace{s.ID, s.File, r.Message, string(v.Stage), v.Arg},
 		jsonDecision: decision(v.Action, v.Reply, v.Check, v.Rule),
 		Shadow:       []jsonDecision{}, Edits: jsonEdits(v.Edits), Trace: []jsonStep{},
 	}

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // ErrDamaged is returned for a file that is no snapshot of the format, or not all of one.
@@ -85,6 +86,46 @@ func (f Format) Read(r io.Reader, first, line func(text string) error) error {
 		}
 		sum.Write(text)
 	}
+}
+
+// Resolve is the path that a symbolic link leads to, also if there is nothing yet: the link
+// stays, and what is written or set aside is where it leads.
+func Resolve(path string) string {
+	const most = 40 // links, as for Linux
+	for range most {
+		target, err := os.Readlink(path)
+		if err != nil {
+			break
+		}
+		if !filepath.IsAbs(target) {
+			// Not cleaned: a .. behind a link to a directory is that of where it leads.
+			target = filepath.Dir(path) + "/" + target
+		}
+		path = target
+	}
+	return path
+}
+
+// Open opens a regular file, and never waits for the other end of a named pipe.
+func Open(path string, flag int) (*os.File, error) {
+	file, err := os.OpenFile(path, flag|syscall.O_NONBLOCK, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file", path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
+// SetAside gives a damaged file another name, and returns that.
+func SetAside(path string) (string, error) {
+	aside := path + ".damaged"
+	return aside, os.Rename(path, aside)
 }
 
 // Replace has fill write a file beside the one at path, and renames it, so that a crash at

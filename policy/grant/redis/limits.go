@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -28,26 +29,35 @@ func (c *Client) Limits() *Limits {
 }
 
 // take answers buckets. KEYS are the hash of blocked logins, then a count for each bucket:
-// the time at which it will be empty, in microseconds. ARGV are the login, then for each
-// bucket: interval, burst, n, limit, whether it is enforced, the time until it is empty at
+// the time at which it will be empty, in microseconds. ARGV are the login, the name and the
+// rest of its block as the host knows it, whether the server cannot have heard of that, then
+// for each bucket: interval, burst, n, limit, whether it is enforced, the time until it is empty at
 // least, and what was taken of it elsewhere. It is limits.Memory's Take, with the server's clock. In the hash a login has until
 // when it is blocked, or, as a negative number, until when what hosts know of its counts
-// does not matter, as it was released. A block without a realm holds for all of them.
+// does not matter, as it was released. A block without a realm holds for all of them. The
+// answer to a blocked login is the rest of the block, and its name.
 var take = redis.NewScript(`
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local released = false
 if ARGV[1] ~= '' then
   local mark = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or 0)
-  if mark > now then return {mark - now} end
+  if mark > now then return {mark - now, ARGV[1]} end
   released = -mark > now
   local user = string.match(ARGV[1], '^([^@]+)@')
   mark = user and tonumber(redis.call('HGET', KEYS[1], user) or 0) or 0
-  if mark > now then return {mark - now} end
+  if mark > now then return {mark - now, user} end
+  local rest = tonumber(ARGV[3])
+  if rest > 0 and (ARGV[4] == '1' or tonumber(redis.call('HGET', KEYS[1], ARGV[2]) or 0) >= 0) then
+    if redis.call('HLEN', KEYS[1]) < ` + strconv.Itoa(maxBlocks) + ` then
+      redis.call('HSET', KEYS[1], ARGV[2], string.format('%.0f', now + rest))
+    end
+    return {rest, ARGV[2]}
+  end
 end
 local left, room, refused = {}, {}, false
 for i = 2, #KEYS do
-  local a = (i - 2) * 7 + 1
+  local a = (i - 2) * 7 + 4
   local interval, burst, n = tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3])
   local limit, known, alone = ARGV[a + 4], tonumber(ARGV[a + 6]), tonumber(ARGV[a + 7])
   local value = redis.pcall('GET', KEYS[i])
@@ -66,7 +76,7 @@ for i = 2, #KEYS do
 end
 local answer = {0}
 for i = 2, #KEYS do
-  local a = (i - 2) * 7 + 1
+  local a = (i - 2) * 7 + 4
   local n, limit = tonumber(ARGV[a + 3]), ARGV[a + 4]
   local after, taken = left[i], 0
   if not refused and room[limit] and n > 0 then
@@ -82,33 +92,48 @@ return answer
 `)
 
 // Take implements limits.Shared. It is one round trip.
-func (l *Limits) Take(ctx context.Context, login string, all []limits.Bucket, known []limits.Known) (blocked int64, err error) {
+func (l *Limits) Take(ctx context.Context, login string, block limits.Block, all []limits.Bucket, known []limits.Known) (limits.Block, error) {
 	if login == "" && len(all) == 0 {
-		return 0, nil
+		return limits.Block{}, nil
 	}
-	keys, args := l.question(login, all, known)
-	var reply []int64
-	err = l.do(ctx, "count", func(ctx context.Context) (err error) {
-		reply, err = take.Run(ctx, l.client, keys, args...).Int64Slice()
+	keys, args := l.question(login, block, all, known)
+	var reply []any
+	err := l.do(ctx, "count", func(ctx context.Context) (err error) {
+		reply, err = take.Run(ctx, l.client, keys, args...).Slice()
 		return err
 	})
-	switch {
-	case err != nil:
-		return 0, err
-	case len(reply) == 1 && (reply[0] > 0 || len(all) == 0):
-		return reply[0], nil
-	case len(reply) != 1+2*len(all):
-		return 0, fmt.Errorf("redis: count: an answer of %d parts, expected %d", len(reply), 1+2*len(all))
+	if err != nil {
+		return limits.Block{}, err
+	}
+	if len(reply) == 2 {
+		left, isNumber := reply[0].(int64)
+		name, isText := reply[1].(string)
+		if !isNumber || !isText || left <= 0 || name != login && !strings.HasPrefix(login, name+"@") {
+			return limits.Block{}, errors.New("redis: count: what is said of a block is not one")
+		}
+		return limits.Block{Name: name, Left: left}, nil
+	}
+	if len(reply) != 1+2*len(all) {
+		return limits.Block{}, fmt.Errorf("redis: count: an answer of %d parts, expected %d", len(reply), 1+2*len(all))
 	}
 	for i := range all {
-		all[i].Left, all[i].Taken = max(reply[1+2*i], 0), reply[2+2*i] == 1
+		left, isLeft := reply[1+2*i].(int64)
+		taken, isTaken := reply[2+2*i].(int64)
+		if !isLeft || !isTaken {
+			return limits.Block{}, errors.New("redis: count: an answer that is no number")
+		}
+		all[i].Left, all[i].Taken = max(left, 0), taken == 1
 	}
-	return 0, nil
+	return limits.Block{}, nil
 }
 
 // question makes the keys and arguments of the script.
-func (l *Limits) question(login string, all []limits.Bucket, known []limits.Known) (keys []string, args []any) {
-	keys, args = append(make([]string, 0, 1+len(all)), l.blocks), append(make([]any, 0, 1+7*len(all)), login)
+func (l *Limits) question(login string, block limits.Block, all []limits.Bucket, known []limits.Known) (keys []string, args []any) {
+	alone := 0
+	if block.Alone {
+		alone = 1
+	}
+	keys, args = append(make([]string, 0, 1+len(all)), l.blocks), append(make([]any, 0, 4+7*len(all)), login, block.Name, block.Left, alone)
 	for i := range all {
 		b := &all[i]
 		enforced, least := 0, limits.Known{}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -370,5 +371,89 @@ func TestQuestionsAreOneRoundTrip(t *testing.T) {
 	send(t, k, 10, "shin", l, other)
 	if n := calls() - before; n != 10 {
 		t.Errorf("%d round trips for 10 recipients, want one each", n)
+	}
+}
+
+// TestABlockOutlivesTheServersData: what a host knows to be blocked stays so, unless it was
+// released.
+func TestABlockOutlivesTheServersData(t *testing.T) {
+	s := startServer(t)
+	l := limit(t, "l", policy.ModeEnforce, "1000/24h")
+	clock := testkit.NewClock(time.Now())
+	config := redis.Config{Addresses: []string{s.socket()}, Now: clock.Now}
+	log := new(testkit.Log)
+	a, b := host(t, config, log), host(t, config, log)
+	taken := func(k *limits.Keeper, login string) int { return send(t, k, 1, login, l) }
+	back := func(k *limits.Keeper) {
+		testkit.Eventually(t, "the server is asked again", func() bool {
+			clock.Advance(2 * time.Second)
+			_, err := k.Blocks(t.Context())
+			return err == nil
+		})
+	}
+	if err := a.Block(t.Context(), "tom", limits.Forever); err != nil {
+		t.Fatal(err)
+	}
+	if taken(a, "tom") != 0 || taken(b, "tom@example.test") != 0 {
+		t.Error("a blocked login sends")
+	}
+	s.do("FLUSHALL")
+	if taken(a, "tom") != 0 {
+		t.Error("it sends once the server has lost its data")
+	}
+	if blocks, err := host(t, config, log).Blocks(t.Context()); err != nil || !limits.EndsByHand(blocks["tom"]) {
+		t.Errorf("the server was not told: %v, %v", blocks, err)
+	}
+
+	s.stop()
+	if err := b.Block(t.Context(), "mari", time.Hour); err == nil {
+		t.Error("no word of the server's being away")
+	}
+	s.start()
+	back(a)
+	back(b)
+	for i, k := range []*limits.Keeper{b, a} {
+		if taken(k, "mari") != 0 || taken(k, "tom") != 0 {
+			t.Errorf("host %d: a login that was blocked while the server was away, or before, sends", i)
+		}
+	}
+	for _, login := range []string{"mari", "tom"} {
+		if was, err := a.Release(t.Context(), login); !was || err != nil {
+			t.Errorf("%s was not blocked: %v", login, err)
+		}
+		if taken(b, login) != 1 || taken(a, login) != 1 {
+			t.Errorf("%s is released, and does not send", login)
+		}
+	}
+	// Released some time ago, and blocked while the server that knows so is away.
+	s.signal(syscall.SIGSTOP)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := a.Block(ctx, "mari", time.Hour); err == nil {
+		t.Error("no word of the server's not answering")
+	}
+	s.signal(syscall.SIGCONT)
+	back(a)
+	if taken(a, "mari") != 0 || taken(b, "mari") != 0 {
+		t.Error("a new block ends by an old release")
+	}
+}
+
+// TestABlockIsNotedOnce, whatever realm is written with the login.
+func TestABlockIsNotedOnce(t *testing.T) {
+	s := startServer(t)
+	l := limit(t, "l", policy.ModeEnforce, "1000/24h")
+	k := host(t, redis.Config{Addresses: []string{s.socket()}}, new(testkit.Log))
+	if err := k.Block(t.Context(), "tom", time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		if send(t, k, 1, fmt.Sprintf("tom@r%d.example", i), l) != 0 {
+			t.Fatal("it sends")
+		}
+	}
+	s.stop()
+	if blocks, _ := k.Blocks(t.Context()); len(blocks) != 1 || blocks["tom"] == 0 {
+		t.Errorf("noted here: %v", blocks)
 	}
 }

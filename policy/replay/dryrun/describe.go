@@ -66,7 +66,7 @@ func (r *run) describe() int {
 		fmt.Fprintf(out, "  check %-13s %s%s\n", check.name, modeInForce(config.Mode, check.mode), note)
 	}
 	describePorts(out, p)
-	if n := config.LeftOut(); n > 0 {
+	if n := config.LeftOut; n > 0 {
 		fmt.Fprintf(r.Stderr, "milterd: %s: entries that are left out (see above): %d\n", p.Access.Name(), n)
 		return BadInput
 	}

@@ -51,7 +51,7 @@ func cutPiece(s string, quoted bool) (policy.Piece, int) {
 // characters is a host, and stays as far as it looks like one, behind @ or % and
 // before !; comments and quoted strings are looked into.
 func (m *messageRedactor) scan(b *strings.Builder, s string, quoted bool) {
-	host, literal := false, false
+	host, literal, behindAt := false, false, false
 	for s != "" {
 		kind, n := cutPiece(s, quoted)
 		piece := s[:n]
@@ -71,7 +71,7 @@ func (m *messageRedactor) scan(b *strings.Builder, s string, quoted bool) {
 			switch {
 			case public(piece):
 				b.WriteString(piece)
-			case host || beforeBang(s, quoted):
+			case host && (!behindAt || ends(s, quoted, literal)) || !host && beforeBang(s, quoted):
 				m.domain(b, piece)
 			default:
 				m.run(b, piece)
@@ -81,7 +81,7 @@ func (m *messageRedactor) scan(b *strings.Builder, s string, quoted bool) {
 			b.WriteString(piece)
 			switch piece {
 			case "@", "%":
-				host, literal = true, false
+				host, literal, behindAt = true, false, piece == "@"
 			case "[":
 				literal = host
 			case "]":
@@ -96,17 +96,30 @@ func (m *messageRedactor) scan(b *strings.Builder, s string, quoted bool) {
 
 // beforeBang reports whether a run that rest follows is a host in a path of them:
 // nothing but blanks, comments and further runs separate it from the next !.
-func beforeBang(rest string, quoted bool) bool {
+func beforeBang(rest string, quoted bool) bool { return operator(rest, quoted) == '!' }
+
+// ends reports whether a run behind an @, which rest follows, ends an address or a step of
+// a route. Before anything else, such as another @, it is no host that something could be
+// decided on.
+func ends(rest string, quoted, literal bool) bool {
+	if literal {
+		_, rest, _ = strings.Cut(rest, "]")
+	}
+	return strings.IndexByte("\x00,:;>", operator(rest, quoted)) >= 0
+}
+
+// operator is the next one behind blanks, comments and runs, 0 if there is none.
+func operator(rest string, quoted bool) byte {
 	for rest != "" {
 		kind, n := cutPiece(rest, quoted)
 		switch kind {
 		case policy.PieceBlank, policy.PieceComment, policy.PieceWord:
 		default:
-			return rest[0] == '!'
+			return rest[0]
 		}
 		rest = rest[n:]
 	}
-	return false
+	return 0
 }
 
 // run hides a run. A backslash in it shows: no domain may have one.
@@ -157,9 +170,7 @@ func hostEnd(run string) int {
 // core is what of a run is hidden: all but the operators at its ends, by which it may
 // join what stands beside it.
 func core(run string) (from, to int) {
-	for from < len(run) && strings.IndexByte(joints, run[from]) >= 0 {
-		from++
-	}
+	from = len(run) - len(strings.TrimLeft(run, joints))
 	to = from
 	for i := from; i < len(run); i++ {
 		if strings.IndexByte(joints, run[i]) >= 0 {

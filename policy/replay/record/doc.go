@@ -62,8 +62,8 @@
 // What does not look like a domain behind an @ is hidden as well, and the message left
 // out where it could matter. An identity of AUTH keeps its domain only as user@domain,
 // and not with the mechanism EXTERNAL.
-// So do the addresses, names and HELO names of clients, and issuers of verified
-// certificates. Of a verdict whose reply or reason stands in the access table only the
+// The addresses, names and HELO names of clients stay, but for the local part of a HELO
+// name that is an address, and so do issuers of verified certificates. Of a verdict whose reply or reason stands in the access table only the
 // action is kept. Header fields are not stored then. Rules about single people
 // (From:user@domain, CertSubject:, the file of checks.sender_login) find nothing in a
 // redacted recording, and what they decided shows as a difference.

@@ -104,11 +104,11 @@ func (k *keeper) owns(info fs.FileInfo) bool {
 
 func (k *keeper) free(path string) error {
 	info, err := os.Lstat(path)
-	if err != nil && errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	}
-	if err == nil && !k.owns(info) {
-		err = fmt.Errorf("%s belongs to another user", path)
+	case err == nil && !k.owns(info):
+		return fmt.Errorf("%s belongs to another user", path)
 	}
 	return err
 }

@@ -72,6 +72,15 @@ func (m *messageRedactor) token(text string) string {
 	return m.redactor.token(text)
 }
 
+// helo hides the local part of an address that a client calls itself. No host has such a
+// name, and nothing is decided on it.
+func (m *messageRedactor) helo(name string) string {
+	if !strings.Contains(name, "@") {
+		return name
+	}
+	return m.identity(name)
+}
+
 // host hides what a mailer's host field says of people: the detail of user+detail and
 // the like. What looks like the name of a host stays. No check looks at it.
 func (m *messageRedactor) host(s string) string {
@@ -99,18 +108,15 @@ func (m *messageRedactor) within(s string) bool {
 // tls hides whom a client certificate is for. The issuer of one that was verified
 // stays, as it is a certification authority.
 func (m *messageRedactor) tls(t policy.TLS) replay.TLS {
-	hidden := t
 	if m.redactor == nil {
-		return hidden
+		return t
 	}
 	verified := (t.Verify == "OK" || t.Verify == "TRUSTED") && t.CertIssuer != t.CertSubject
-	if t.CertSubject != "" {
-		hidden.CertSubject = m.token(t.CertSubject)
+	t.CertSubject = m.wholly(t.CertSubject)
+	if !verified {
+		t.CertIssuer = m.wholly(t.CertIssuer)
 	}
-	if t.CertIssuer != "" && !verified {
-		hidden.CertIssuer = m.token(t.CertIssuer)
-	}
-	return hidden
+	return t
 }
 
 // expect is the verdict that a replay should give. A reply that would tell what was

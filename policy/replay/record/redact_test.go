@@ -61,6 +61,14 @@ func TestAnAddressKeepsItsFormAndItsHosts(t *testing.T) {
 		{"a picture behind the domain", "a@b.example☃shin", "T@b.exampleT"},
 		{"a person in front of percent and a host", "a%b+shin%c@d.example", "T%b+T%c@d.example"},
 		{"a person in a path of hosts", "a/shin!b", "a/T!T"},
+		{"a person behind many at signs", "@@@@shin@example.test", "@@@@T@example.test"},
+		{"a person between two at signs", "a@shin.who@example.test", "T@T@example.test"},
+		{"in brackets", "@[shin]@[IPv6:2001:db8::8]", "@[T]@[IPv6:2001:db8::8]"},
+		{"in brackets with a colon", "@[IPv6:shin]@x.example", "@[T:T]@x.example"},
+		{"a person behind an at sign and before a host", "a@shin%x.example", "T@T%x.example"},
+		{"a person behind an at sign in a path", "a@shin!x.example", "T@T!T"},
+		{"a person before an open bracket", "a@shin<b@x.example>", "T@T<T@x.example>"},
+		{"between two at signs in quotes", `"a@shin@b"@x.example`, `"T@T@b"@x.example`},
 	} {
 		v := newRedactor(testKey).message()
 		if got := masked(v.address(c.address)); got != c.want || !v.fits {
@@ -219,7 +227,7 @@ func TestRedactionDecidesNothing(t *testing.T) {
 		p := impersonal(t, drawPolicy(rt, t))
 		r := newRecorder(withDefaults(t, Config{Dir: "/nowhere", Redact: true, Key: testKey}))
 		conn, e := begin(r, p, drawClient(rt), nil)
-		e.Helo("client.example", policy.TLS{})
+		e.Helo(rapid.SampledFrom([]string{"client.example", drawAddress(rt, "helo")}).Draw(rt, "which helo"), policy.TLS{})
 		for range 3 {
 			from := drawAddress(rt, "from")
 			if v := e.Mail(policy.Auth{}, policy.Mail{From: from, Addr: from}); !goes(v) {
@@ -248,15 +256,15 @@ func TestRedactionDecidesNothing(t *testing.T) {
 
 // TestNothingPrivateIsInARedactedRecording looks for every name that was used.
 func TestNothingPrivateIsInARedactedRecording(t *testing.T) {
-	people := []string{"shin", "hanako", "first.last", "taro", "keiko", "jiro", "envelope77", "sub-ject", "issuing", "detail", "saburo", "naoko", "subjectline", "orcpt.person", "authparam"}
+	people := []string{"shin", "hanako", "first.last", "taro", "keiko", "jiro", "envelope77", "sub-ject", "issuing", "detail", "saburo", "naoko", "subjectline", "orcpt.person", "authparam", "helo.person", "mid.person"}
 	p := fixture(t, access.Features{DelayChecks: true, BlocklistRecipients: true})
-	p.Checks.Relay.Deny = reply(t, "550 5.7.1 {sender} may not write to {recipient}")
+	p.Checks.Relay.Deny = reply(t, "550 5.7.1 {helo}: {sender} may not write to {recipient}")
 	dir := t.TempDir()
 	r := open(t, Config{Dir: dir, Redact: true, Key: testKey, AllHeaders: true, Headers: []string{"Subject"}, Compress: None})
 	conn, e := begin(r, p, client("203.0.113.8"), nil)
-	e.Helo("client.example", policy.TLS{Version: "TLSv1.3", Verify: "FAIL", CertSubject: "/CN=sub-ject", CertIssuer: "/CN=issuing"})
+	e.Helo("Helo.Person@example.test", policy.TLS{Version: "TLSv1.3", Verify: "FAIL", CertSubject: "/CN=sub-ject", CertIssuer: "/CN=issuing"})
 	for _, auth := range []policy.Auth{{}, {Type: "LOGIN", Authen: "taro@mx.example.test", Author: "<keiko@example.test>"}, {Type: "LOGIN", Authen: "jiro"}} {
-		for _, from := range []string{"shin@good.example", "HANAKO@good.example", "shin", "\"first.last\"@good.example"} {
+		for _, from := range []string{"shin@good.example", "HANAKO@good.example", "shin", "\"first.last\"@good.example", "@@mid.person@good.example"} {
 			e.Mail(auth, policy.Mail{From: from, Args: []string{"ENVID=envelope77", "AUTH=authparam+40example.test"}, Mailer: "esmtp", Host: "good.example", Addr: from})
 			e.Rcpt(policy.Recipient{To: "naoko@example.test", Args: []string{"ORCPT=rfc822;orcpt.person@example.test"}, Mailer: "local", Host: "detail", Addr: "naoko+detail"})
 			e.Rcpt(policy.Recipient{To: "saburo@other.example", Mailer: "esmtp"})

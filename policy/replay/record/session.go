@@ -168,7 +168,7 @@ func (b *builder) begin(m *message, run grantRun, later bool) {
 	b.said, b.grant = m.said, run.grant
 	v := b.redact.message()
 	b.open = &replay.Session{
-		ID: b.id(), Connect: b.connect, HELO: m.said.helo, TLS: v.tls(m.said.tls), Auth: v.auth(m.said.auth), Grants: b.grants(run.grant),
+		ID: b.id(), Connect: b.connect, HELO: v.helo(m.said.helo), TLS: v.tls(m.said.tls), Auth: v.auth(m.said.auth), Grants: b.grants(run.grant),
 	}
 	if m.number > 1 || later {
 		b.open.ID += fmt.Sprintf("-%04d", m.number)
@@ -208,8 +208,9 @@ func connect(c policy.Connection) replay.Connect {
 // ok is false for a message that cannot be recorded.
 func (b *builder) write(m *message, recipients int, whole bool) (written replay.Message, expect []replay.Expect, ok bool) {
 	v := b.redact.message()
-	// A reply may repeat who has authenticated.
+	// A reply may repeat who has authenticated, and HELO.
 	auth := v.auth(m.said.auth)
+	v.helo(m.said.helo)
 	written = replay.Message{At: m.At, Mail: m.Mail, Rcpt: slices.Clone(m.Rcpt[:recipients])}
 	mail := &written.Mail
 	mail.From, mail.Args, mail.Addr = v.address(mail.From), v.args(mail.Args), v.address(mail.Addr)
