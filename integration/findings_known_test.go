@@ -124,6 +124,7 @@ var shown = []evidence{
 	// configs: filters and maps.
 	{text: "no INPUT_MAIL_FILTER leads to listen.milter", by: "no filter line"},
 	{text: "defined, but not in InputMailFilters", by: "a filter that is not asked"},
+	{text: "asks other filters than milterd", by: "a daemon with filters of its own"},
 	{text: "has F=R: mail is refused for good", by: "F=R"},
 	{text: "has no F=T: mail is taken unfiltered", by: "no F=T"},
 	{text: "sendmail gives milterd up before a slow DNS", by: "time-outs below the deadline"},
