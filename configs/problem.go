@@ -16,9 +16,9 @@ import (
 
 // Problem is one thing wrong with a configuration or with a file it names.
 type Problem struct {
-	File string
-	Line int    // 0 if the file as a whole is meant
-	Text string // what is wrong and what was expected
+	File string `json:"file"`
+	Line int    `json:"line,omitempty"` // 0 if the file as a whole is meant
+	Text string `json:"text"`           // what is wrong and what was expected
 }
 
 // String is the problem as FILE:LINE: TEXT.
@@ -103,9 +103,9 @@ func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil
 // Finding is something that an administrator should know although the policy can be
 // used.
 type Finding struct {
+	Severity Severity `json:"severity"`
 	Problem
-	Severity Severity
-	Cure     string // the line to write or the command to run, empty if Text says it
+	Cure string `json:"cure,omitempty"` // the line to write or the command to run, empty if Text says it
 }
 
 // FilterLine is the line of a sendmail.mc by which sendmail asks a milter at an address,
@@ -141,7 +141,7 @@ func (s *sources) severe(cure, file string, line int, format string, args ...any
 }
 
 func (s *sources) find(severity Severity, cure, file string, line int, format string, args ...any) {
-	s.findings = append(s.findings, Finding{Problem{File: file, Line: line, Text: fmt.Sprintf(format, args...)}, severity, cure})
+	s.findings = append(s.findings, Finding{severity, Problem{File: file, Line: line, Text: fmt.Sprintf(format, args...)}, cure})
 }
 
 // Policy is [Config.Examine] with the findings as lines of text.

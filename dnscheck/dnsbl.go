@@ -1,6 +1,7 @@
 package dnscheck
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -67,9 +68,8 @@ func (l List) allows() bool { return l.Exempt || l.Weight < 0 }
 
 // The bounds of a configuration.
 const (
-	maxLists  = 100
-	maxZone   = 150 // leaves room for an IPv6 address before it
-	maxWeight = 1_000_000
+	maxLists = 100
+	maxZone  = 150 // leaves room for an IPv6 address before it
 )
 
 // list is a List made ready.
@@ -107,28 +107,21 @@ type ListOptions struct {
 	Health *Health
 }
 
-// NewLists checks a configuration.
+// NewLists checks a configuration. Package configs bounds its weights, and sees that no
+// two lists have one name.
 func NewLists(lists []List, o ListOptions) (*Lists, error) {
-	if o.Threshold == 0 {
-		o.Threshold = 1
-	}
 	if o.Threshold < 0 {
 		return nil, fmt.Errorf("dns lists: threshold %d, expected a positive number", o.Threshold)
 	}
 	if len(lists) > maxLists {
 		return nil, fmt.Errorf("dns lists: %d, expected %d at most", len(lists), maxLists)
 	}
-	l := &Lists{threshold: o.Threshold}
-	names := make(map[string]bool)
+	l := &Lists{threshold: cmp.Or(o.Threshold, 1)}
 	for _, config := range lists {
 		ready, err := newList(config)
 		if err != nil {
 			return nil, fmt.Errorf("dns list %s: %w", Printable(config.Zone), err)
 		}
-		if names[ready.Name] {
-			return nil, fmt.Errorf("dns list %s: the name is taken by another list", ready.Name)
-		}
-		names[ready.Name] = true
 		if twin := slices.IndexFunc(l.lists, ready.asksTheSame); twin >= 0 {
 			return nil, fmt.Errorf("dns list %s: the zone is that of the list %s", ready.Name, l.lists[twin].Name)
 		}
@@ -153,9 +146,7 @@ func (l *list) asksTheSame(other *list) bool {
 }
 
 func newList(config List) (*list, error) {
-	if config.Name == "" {
-		config.Name = config.Zone
-	}
+	config.Name = cmp.Or(config.Name, config.Zone)
 	zone, ok := canonicalName(config.Zone)
 	hasPlace := strings.Count(zone, keyPlace)
 	switch {
@@ -167,8 +158,6 @@ func newList(config List) (*list, error) {
 		return nil, errors.New("the zone has a place for a key, and there is none")
 	case config.Key != "" && hasPlace != 1:
 		return nil, errors.New("expected {key} once in the zone, where the key goes")
-	case config.Weight > maxWeight || config.Weight < -maxWeight:
-		return nil, fmt.Errorf("weight %d, expected at most %d either way", config.Weight, maxWeight)
 	case config.Exempt && config.Weight > 0:
 		return nil, errors.New("a list that exempts cannot have a positive weight")
 	}

@@ -25,29 +25,42 @@ type Question struct {
 // string that is no domain name, or one whose characters would need escaping in
 // a zone file: no name that mail uses has any.
 func canonicalName(name string) (string, bool) {
-	length, label, upper := 0, 0, false
+	name, _, ok := scanName(name)
+	return name, ok
+}
+
+// scanName is canonicalName. plain says that the name has no other characters than
+// those of host names, underscores and dots.
+func scanName(name string) (canonical string, plain, ok bool) {
+	length, label, upper := len(name), 0, false
+	plain = true
 	for i := range len(name) {
 		switch c := name[i]; {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_':
+			label++
 		case c == '.':
 			if label == 0 && name != "." {
-				return "", false
+				return "", false, false
 			}
 			label = 0
+		case 'A' <= c && c <= 'Z':
+			upper = true
+			label++
 		case c <= ' ' || c > '~' || strings.IndexByte(`\"();@$`, c) >= 0:
-			return "", false
+			return "", false, false
 		default:
-			upper = upper || 'A' <= c && c <= 'Z'
-			if label++; label > maxLabel {
-				return "", false
-			}
+			plain = false
+			label++
 		}
-		length++
+		if label > maxLabel {
+			return "", false, false
+		}
 	}
-	if label > 0 || name == "" {
+	if label > 0 {
 		length++
 	}
 	if name == "" || length > maxName {
-		return "", false
+		return "", false, false
 	}
 	if upper {
 		name = strings.ToLower(name)
@@ -55,7 +68,7 @@ func canonicalName(name string) (string, bool) {
 	if label > 0 {
 		name += "."
 	}
-	return name, true
+	return name, plain, true
 }
 
 // canonicalTarget is a name as a record's data has it: lower case, final dot,
@@ -92,9 +105,9 @@ func asciiLower(s string) string {
 // digits, hyphens and, as is common, underscores; two labels or more; the last
 // one not a number (RFC 1123 section 2.1, RFC 3696 section 2).
 func hostName(name string) (string, bool) {
-	name, ok := canonicalName(name)
+	name, plain, ok := scanName(name)
 	labels := strings.Split(strings.TrimSuffix(name, "."), ".")
-	if !ok || len(labels) < 2 || !hostCharacters(name) {
+	if !ok || len(labels) < 2 || !plain {
 		return "", false
 	}
 	for _, label := range labels {

@@ -173,6 +173,6 @@ func plainNumber(s string, bits int) (n uint64, ok bool) {
 // has one label only, which might be another word of a zone file, or anything but
 // letters, digits, hyphens and underscores between its dots.
 func plainName(s string) (name string, ok bool) {
-	name, ok = canonicalName(s)
-	return name, ok && name != "." && strings.Contains(s, ".") && hostCharacters(name)
+	name, plain, ok := scanName(s)
+	return name, ok && plain && name != "." && strings.Contains(s, ".")
 }

@@ -124,7 +124,7 @@ var shown = []evidence{
 	// configs: filters and maps.
 	{text: "no INPUT_MAIL_FILTER leads to listen.milter", by: "no filter line"},
 	{text: "defined, but not in InputMailFilters", by: "a filter that is not asked"},
-	{text: "asks other filters than milterd", by: "a daemon with filters of its own"},
+	{text: "asks other filters than milterd", by: "a daemon with other filters"},
 	{text: "has F=R: mail is refused for good", by: "F=R"},
 	{text: "has no F=T: mail is taken unfiltered", by: "no F=T"},
 	{text: "sendmail gives milterd up before a slow DNS", by: "time-outs below the deadline"},
@@ -211,6 +211,7 @@ var shown = []evidence{
 	{text: "so it could not be asked", by: "a port that takes no more connections"},
 	{text: "sendmail breaks off at this port", why: "integration/probe has the servers that do so"},
 	{text: "AUTH is demanded (M=a), and none is offered", by: "AUTH that is demanded and not offered"},
+	{text: "is not a full one, with a domain", by: "a host name without a domain"},
 	{text: "the host name %s has no address", by: "a host name without an address"},
 	{text: "clients wait for it, and what a check does not know", by: "a resolver that does not answer"},
 	{text: "mail is put off, or passes unfiltered", by: "milterd does not answer"},

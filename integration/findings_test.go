@@ -36,13 +36,14 @@ var (
 )
 
 const (
-	stockAccess = "FEATURE(`access_db', , `skip')dnl\n"
-	include     = "include(`/etc/mail/m4/milterd.m4')dnl"
-	refusal     = "Connect:198.51.100.77\tREJECT\n"
-	mayRelay    = "Connect:198.51.100.77\tRELAY\n"
-	enforced    = "checks: {rdns: {mode: off}}\n"
-	shadow      = "mode: shadow\n"
-	localPort   = "127.0.0.2"
+	include   = "include(`/etc/mail/m4/milterd.m4')dnl"
+	refusal   = "Connect:198.51.100.77\tREJECT\n"
+	mayRelay  = "Connect:198.51.100.77\tRELAY\n"
+	enforced  = "checks: {rdns: {mode: off}}\n"
+	shadow    = "mode: shadow\n"
+	localPort = "127.0.0.2"
+	// otherFilter is one that is down.
+	otherFilter = "MAIL_FILTER(`other', `S=local:/run/milterd/other.sock')dnl\n"
 )
 
 var faults = []fault{
@@ -71,10 +72,10 @@ var faults = []fault{
 		lines: foreign, bad: "^250 ", good: "^550 5.7.1"},
 	{name: "a filter that is not asked", about: "not in InputMailFilters", where: "filter", wrong: "MAIL_FILTER(`milterd', `S=local:/run/milterd/milter.sock, F=T')dnl",
 		access: refusal, config: enforced, lines: ours, bad: "^250 ", good: "^550 5.7.1"},
-	{name: "a daemon with filters of its own", about: "the daemon MTB asks other filters than milterd", access: refusal, config: enforced,
-		options: harness.Options{Include: stockAccess + harness.FilterLines + "MAIL_FILTER(`other', `S=local:/run/other.sock')dnl\n"},
+	{name: "a daemon with other filters", about: "the daemon MTB asks other filters than milterd", access: refusal, config: enforced,
+		options: harness.Options{Include: "FEATURE(`access_db', , `skip')dnl\n" + harness.FilterLines + otherFilter},
 		wrong:   "DAEMON_OPTIONS(`Name=MTB, Family=inet, Addr=203.0.113.25, Port=2525, M=A, InputMailFilters=other')dnl",
-		to:      harness.ServerAddr4 + ":2525", from: stranger, lines: ours, bad: "^250 ", good: "^550 5.7.1"},
+		from:    stranger, to: harness.ServerAddr4 + ":2525", lines: ours, bad: "^250 ", good: "^550 5.7.1"},
 	{name: "a daemon that alone asks milterd", about: "the daemon MTA asks other filters than milterd", where: "filter", access: refusal, config: enforced,
 		wrong: "MAIL_FILTER(`milterd', `S=local:/run/milterd/milter.sock, F=T')dnl\nDAEMON_OPTIONS(`Name=MTB, Addr=127.0.0.2, Port=2525, I=milterd')dnl",
 		cure:  harness.FilterLines, lines: ours, bad: "^250 ", good: "^550 5.7.1"},
@@ -170,7 +171,7 @@ func (f fault) run(t *testing.T, line string, wrong bool, want string) finding {
 	}
 	switch f.where {
 	case "filter":
-		o.Include = stockAccess + line + "\n"
+		o.Include = "FEATURE(`access_db', , `skip')dnl\n" + line + "\n"
 	case "include":
 		o.Include = line + "\n"
 	case "late":

@@ -94,16 +94,15 @@ func runDoctor(o *options, stdout, _ io.Writer) (int, error) {
 	}
 	e := advice.Examined{Config: config, CF: cmp.Or(o.advice.cf, config.SendmailCF(), defaultCF), Now: time.Now(), BothDoors: advice.BothDoorsHere()}
 	if missing != "" {
-		e.Live = append(e.Live, advice.Found(configs.Warning, o.place().File(), missing))
+		e.Live = append(e.Live, advice.Found(configs.Warning, o.place().File(), missing, ""))
 	}
 	e.Resolver = firstText("/etc/resolv.conf")
 	e.SASL = firstText("/etc/sasl2/Sendmail.conf", "/etc/mail/sasl/Sendmail.conf.2", "/usr/local/lib/sasl2/Sendmail.conf", "/usr/lib/sasl2/Sendmail.conf")
 	e.Saslauthd = firstText("/etc/default/saslauthd", "/etc/sysconfig/saslauthd", "/etc/rc.conf")
 	for _, answer := range askDoors(config) {
 		if !answer.Well() {
-			f := advice.Found(configs.Severe, answer.Address, answer.String()+": mail is put off, or passes unfiltered")
-			f.Cure = "systemctl start milterd   and if it does not stay up: journalctl -u milterd"
-			e.Live = append(e.Live, f)
+			e.Live = append(e.Live, advice.Found(configs.Severe, answer.Address, answer.String()+": mail is put off, or passes unfiltered",
+				"systemctl start milterd   and if it does not stay up: journalctl -u milterd"))
 		}
 	}
 	e.Live = append(e.Live, unreadable(o)...)
@@ -143,7 +142,7 @@ func unreadable(o *options) []configs.Finding {
 	for line := range strings.Lines(text.String()) {
 		line = strings.TrimPrefix(strings.TrimSpace(line), "milterd: ")
 		if line != "" && !strings.HasPrefix(line, "warning: ") && !strings.HasPrefix(line, "checked as the user ") {
-			findings = append(findings, advice.Found(configs.Severe, "user "+service.User, line))
+			findings = append(findings, advice.Found(configs.Severe, "user "+service.User, line, ""))
 		}
 	}
 	return findings

@@ -11,7 +11,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -128,24 +127,20 @@ func (p *patient) names(own, theirs *policy.Policy) {
 		if c.what[6] == 'm' && !theirs.Features.RelayEntireDomain {
 			continue
 		}
-		lacking, more := without(c.there, c.ours), without(c.ours, c.there)
-		if len(lacking)+len(more) == 0 {
-			continue
-		}
-		text := c.what + ": "
-		if len(lacking) > 0 {
-			text += "sendmail has " + shortList(lacking) + ", milterd does not and refuses such mail"
+		var told []string
+		if lacking := without(c.there, c.ours); len(lacking) > 0 {
+			refuses := "sendmail has " + shortList(lacking) + ", milterd does not and refuses such mail"
 			if c.what[6] == 'w' {
-				text += " unless a local delivery agent takes it"
+				refuses += " unless a local delivery agent takes it"
 			}
+			told = append(told, refuses)
 		}
-		if len(more) > 0 {
-			if len(lacking) > 0 {
-				text += "; "
-			}
-			text += "milterd has " + shortList(more) + ", sendmail does not and refuses such mail"
+		if more := without(c.ours, c.there); len(more) > 0 {
+			told = append(told, "milterd has "+shortList(more)+", sendmail does not and refuses such mail")
 		}
-		p.add(configs.Warning, "sendmail: {cf: "+p.CF+"}   # and no "+c.key, cmp.Or(p.Config.Name(), "milterd.yaml"), 0, "%s", text)
+		if len(told) > 0 {
+			p.add(configs.Warning, "sendmail: {cf: "+p.CF+"}   # and no "+c.key, cmp.Or(p.Config.Name(), "milterd.yaml"), 0, "%s: %s", c.what, strings.Join(told, "; "))
+		}
 	}
 }
 
@@ -167,7 +162,7 @@ func shortList(names []string) string {
 // age is how old a file is; ok if there is one.
 func (p *patient) age(path string) (age time.Duration, ok bool) {
 	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) || err != nil {
+	if err != nil {
 		return 0, false
 	}
 	return p.Now.Sub(info.ModTime()), true

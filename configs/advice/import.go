@@ -11,7 +11,6 @@ import (
 	"milterd/configs"
 	"milterd/configs/sendmail"
 	"milterd/policy"
-	"milterd/policy/access"
 )
 
 // importer writes a configuration.
@@ -60,31 +59,12 @@ func quoted(s string) string {
 }
 
 func (m *importer) features() {
-	names := featureNames(m.cf.Features)
+	names := configs.FeatureNames(m.cf.Features)
 	if m.cf.Access.Type == "" || len(names) == 0 {
 		return
 	}
 	m.line("\naccess:")
 	m.from(m.cf.Access.Line, "  features: [%s]", strings.Join(names, ", "))
-}
-
-func featureNames(f access.Features) []string {
-	var names []string
-	for _, feature := range []struct {
-		on   bool
-		name string
-	}{
-		{f.Skip, "skip"}, {f.BlocklistRecipients, "blocklist_recipients"}, {f.DelayChecks, "delay_checks"},
-		{f.Friend, "friend"}, {f.Hater, "hater"}, {f.LookupDotDomain, "lookupdotdomain"},
-		{f.RelayHostsOnly, "relay_hosts_only"}, {f.RelayEntireDomain, "relay_entire_domain"},
-		{f.RelayMailFrom, "relay_mail_from"}, {f.RelayMailFromDomain, "relay_mail_from_domain"},
-		{f.RelayLocalFrom, "relay_local_from"}, {f.RelayToFullAddress, "relaytofulladdress"}, {f.UseClientPTR, "use_client_ptr"},
-	} {
-		if feature.on {
-			names = append(names, feature.name)
-		}
-	}
-	return names
 }
 
 func (m *importer) checks() {
@@ -94,8 +74,6 @@ func (m *importer) checks() {
 		m.line("    mode: \"off\"  # clients without reverse DNS are taken")
 	} else {
 		m.gone = append(m.gone, "FEATURE(`require_rdns'), or your own rules with ${client_resolve}")
-	}
-	if m.cf.RDNS != (sendmail.RDNS{}) {
 		for _, state := range []struct {
 			key  string
 			fact sendmail.Fact
@@ -144,11 +122,9 @@ func (m *importer) list(l sendmail.DNSList) {
 		m.stays = append(m.stays, fmt.Sprintf("the list %s (%s:%d)", l.Zone, m.name, l.Line))
 		return
 	}
-	keys := []string{"reply: " + strconv.QuoteToASCII(l.Reply)}
+	keys := []string{"reply: " + strconv.QuoteToASCII(l.Reply), "families: [ipv4]"}
 	if l.Names {
-		keys = append(keys, "kind: domain")
-	} else {
-		keys = append(keys, "families: [ipv4]")
+		keys[1] = "kind: domain"
 	}
 	if len(l.Answers) > 0 {
 		keys = append(keys, "codes: ['"+strings.Join(l.Answers, "', '")+"']")
@@ -250,8 +226,7 @@ func (m *importer) rest() {
 		}
 	}
 	for _, problem := range c.Problems {
-		handled := len(c.RelayMaps) > 0 && strings.Contains(problem.Text, "grants")
-		if !handled {
+		if handled := len(c.RelayMaps) > 0 && strings.Contains(problem.Text, "grants"); !handled {
 			m.stays = append(m.stays, configs.Problem{File: m.name, Line: problem.Line, Text: problem.Text}.String())
 		}
 	}

@@ -156,7 +156,7 @@ func tableLines(line func(string, ...any), c *configs.Config, cf *sendmail.Confi
 	line("dnl Nothing but milterd needs the table. With this line, sendmail does not ask for its keys;")
 	line("dnl take FEATURE(`access_db') out.")
 	if cf.Access.Type != "" {
-		line("dnl milterd.yaml has to say then: access: {features: [%s]}", strings.Join(featureNames(cf.Features), ", "))
+		line("dnl milterd.yaml has to say then: access: {features: [%s]}", strings.Join(configs.FeatureNames(cf.Features), ", "))
 	}
 	line("%s", lineOut)
 }

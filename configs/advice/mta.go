@@ -1,6 +1,7 @@
 package advice
 
 import (
+	"cmp"
 	"net"
 	"os"
 	"regexp"
@@ -65,7 +66,8 @@ func (p *patient) ports() {
 		modifiers := strings.Replace(d.Flags, "A", "", 1)
 		switch {
 		case d.Port == "587" && !d.Demands():
-			p.at(configs.Warning, d.Line, p.demanding(d, modifiers), "port 587 does not demand AUTH (M=a): strangers deliver there, past the rules of port 25%s", held(rule.Auth == policy.AuthRequire))
+			p.at(configs.Warning, d.Line, p.demanding(d, modifiers), "port 587 does not demand AUTH (M=a): strangers deliver there, past the rules of port 25%s",
+				map[bool]string{true: "; milterd demands it (ports.587.auth)"}[rule.Auth == policy.AuthRequire])
 		case d.Port == "25" && d.Offers() && rule.Auth == policy.AuthRefuse:
 			p.at(configs.Warning, d.Line, daemonLine(d, modifiers+"A"), "port 25 offers AUTH, and milterd refuses those who use it (ports.25.auth: refuse)")
 		case d.Port == "25" && d.Offers() && len(offered) > 0:
@@ -77,13 +79,6 @@ func (p *patient) ports() {
 				"%s are offered without TLS as well, so passwords go over the wire in clear text", strings.Join(offered, " "))
 		}
 	}
-}
-
-func held(ours bool) string {
-	if ours {
-		return "; milterd demands it (ports.587.auth)"
-	}
-	return ""
 }
 
 // rule is what the configuration says of a listener.
@@ -114,23 +109,14 @@ func (p *patient) demanding(port sendmail.Daemon, modifiers string) string {
 
 // daemonLine is a DAEMON_OPTIONS line.
 func daemonLine(d sendmail.Daemon, flags string) string {
+	port := cmp.Or(map[string]string{"25": "smtp", "587": "submission"}[d.Port], d.Port)
 	var fields []string
-	for _, f := range [][2]string{{"Name", d.Name}, {"Family", d.Family}, {"Addr", d.Addr}, {"Port", portName(d.Port)}, {"M", flags}} {
+	for _, f := range [][2]string{{"Name", d.Name}, {"Family", d.Family}, {"Addr", d.Addr}, {"Port", port}, {"M", flags}} {
 		if f[1] != "" {
 			fields = append(fields, f[0]+"="+f[1])
 		}
 	}
 	return "DAEMON_OPTIONS(`" + strings.Join(fields, ", ") + "')dnl"
-}
-
-func portName(port string) string {
-	switch port {
-	case "25":
-		return "smtp"
-	case "587":
-		return "submission"
-	}
-	return port
 }
 
 // telling looks for what sendmail tells and need not tell.

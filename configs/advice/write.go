@@ -10,29 +10,18 @@ import (
 	"milterd/policy/printable"
 )
 
-// Found is a finding about a file, a key or a server.
-func Found(severity configs.Severity, where, text string) configs.Finding {
-	return configs.Finding{Problem: configs.Problem{File: where, Text: text}, Severity: severity}
+// Found is a finding about a file, a key or a server, with its cure if it has one.
+func Found(severity configs.Severity, where, text, cure string) configs.Finding {
+	return configs.Finding{Problem: configs.Problem{File: where, Text: text}, Severity: severity, Cure: cure}
 }
 
 // Write prints findings, each with what cures it, and how many there are; or as JSON.
 func Write(w io.Writer, findings []configs.Finding, asJSON bool) error {
 	if asJSON {
-		type line struct {
-			Severity configs.Severity `json:"severity"`
-			File     string           `json:"file"`
-			Line     int              `json:"line,omitempty"`
-			Text     string           `json:"text"`
-			Cure     string           `json:"cure,omitempty"`
-		}
-		lines := make([]line, 0, len(findings))
-		for _, f := range findings {
-			lines = append(lines, line{f.Severity, f.File, f.Line, f.Text, f.Cure})
-		}
 		out := json.NewEncoder(w)
 		out.SetEscapeHTML(false)
 		out.SetIndent("", "  ")
-		return out.Encode(lines)
+		return out.Encode(append([]configs.Finding{}, findings...)) // none: [], not null
 	}
 	var b strings.Builder
 	counts := make(map[configs.Severity]int)

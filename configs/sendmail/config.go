@@ -126,8 +126,8 @@ func Parse(data []byte, machine string) (*Config, error) {
 	p.class("m").add(c.Domain)
 	c.Local, c.Relay, c.OwnDomains = p.class("w").Class, p.class("R").Class, p.class("m").Class
 	c.TrustAuthMech = p.class("TrustAuthMech").Names
-	p.tellUnread()
 	c.Features = p.rules.features()
+	p.tellUnread()
 	c.Features.CompressedIPv6 = p.options.on("UseCompressedIPv6Addresses")
 	c.Probe = p.options.probe()
 	c.Submission = p.options.on("UseMSP")
@@ -247,9 +247,8 @@ func (p *parser) problem(number int, format string, args ...any) {
 
 // settled is a problem that a key of milterd's configuration does away with.
 func (p *parser) settled(key string, number int, format string, args ...any) {
-	found := problem(number, format, args...)
-	found.SettledBy = key
-	p.config.Problems = append(p.config.Problems, found)
+	p.problem(number, format, args...)
+	p.config.Problems[len(p.config.Problems)-1].SettledBy = key
 }
 
 // ofInclude reports whether rules are those that milterd.m4 puts before sendmail's own of

@@ -24,3 +24,10 @@
 // and what cannot be followed (a program or a map as the source of a class) is
 // a [Problem] to be shown, not an error.
 package sendmail
+
+import _ "embed"
+
+// Include is milterd.m4, which connects a stock sendmail with milterd's two doors.
+//
+//go:embed milterd.m4
+var Include string

@@ -56,6 +56,9 @@ func TestOtherWaysOfRelayingArePointedOut(t *testing.T) {
 	for text, want := range map[string]string{
 		"O DeliveryMode=deferred\n":   "1: DeliveryMode is deferred",
 		"O DeliveryMode=background\n": "",
+		// Class m is used by FEATURE(relay_entire_domain) only.
+		"Fm|/bin/names\n": "",
+		"Fm|/bin/names\nSRcpt_ok\nR$+ < @ $* $=m >\t$@ RELAY\n": "1: class m: the output of a program",
 	} {
 		if got := problems(read(t, text)); !strings.HasPrefix(got, want) || want == "" && got != "" {
 			t.Errorf("%q: %q, expected %q", text, got, want)

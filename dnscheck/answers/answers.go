@@ -13,10 +13,6 @@ import (
 	"milterd/policy"
 )
 
-// DefaultLookupTime bounds the look-ups of one stage if Lookups.Time is 0. It
-// leaves sendmail's time-out for an answer (10 s) some room.
-const DefaultLookupTime = 8 * time.Second
-
 // Lookups is what questions to the DNS are answered with.
 type Lookups struct {
 	// Resolver is asked about clients and senders.
@@ -32,7 +28,8 @@ type Lookups struct {
 	// goroutines: each look-up is made when its answer is wanted.
 	AtOnce bool
 	// Time bounds the look-ups that begin at CONNECT, and those that begin at
-	// MAIL. What has no answer then is temporary.
+	// MAIL. What has no answer then is temporary. Default 8 s, which leaves sendmail's
+	// time-out for an answer (10 s) some room.
 	Time time.Duration
 }
 
@@ -43,10 +40,10 @@ type Answers struct {
 	policy.NoAnswers // about relay grants
 	lookups          *Lookups
 	conn             policy.Connection
-	// ctx ends with the connection, message with the current message.
-	ctx, message context.Context
-	end          context.CancelFunc
-	endMessage   context.CancelFunc
+	// ctx ends with the connection, message with the current message; neither does if the
+	// resolver never waits.
+	ctx, message    context.Context
+	end, endMessage context.CancelFunc
 	// resolver and listResolver are those of lookups, or recorders before them.
 	resolver, listResolver dnscheck.Resolver
 	panicked               func(value any)
@@ -72,8 +69,11 @@ func (l *Lookups) NewAnswers(ctx context.Context, conn policy.Connection, panick
 		return policy.NoAnswers{}
 	}
 	a := &Answers{lookups: l, resolver: l.Resolver, listResolver: l.ListResolver, conn: conn, panicked: panicked}
-	a.ctx, a.end = context.WithCancel(ctx)
-	a.message, a.endMessage = context.WithCancel(a.ctx)
+	a.ctx, a.message, a.end, a.endMessage = ctx, ctx, func() {}, func() {}
+	if !l.AtOnce {
+		a.ctx, a.end = context.WithCancel(ctx)
+		a.message, a.endMessage = context.WithCancel(a.ctx)
+	}
 	return a
 }
 
@@ -128,7 +128,7 @@ func launch[T any](a *Answers, parent context.Context, resolver dnscheck.Resolve
 		return &future[T]{value: value}
 	}
 	f := &future[T]{done: make(chan struct{})}
-	ctx, cancel := context.WithTimeout(parent, cmp.Or(a.lookups.Time, DefaultLookupTime))
+	ctx, cancel := context.WithTimeout(parent, cmp.Or(a.lookups.Time, 8*time.Second))
 	go func() {
 		defer close(f.done)
 		defer cancel()
@@ -227,7 +227,9 @@ func (a *Answers) Prepare(n policy.MessageNeeds) {
 // client that begins message after message must not have ever more under way.
 func (a *Answers) EndMessage() {
 	a.endMessage()
-	a.message, a.endMessage = context.WithCancel(a.ctx)
+	if !a.lookups.AtOnce {
+		a.message, a.endMessage = context.WithCancel(a.ctx)
+	}
 	a.domain, a.names = nil, nil
 }
 

@@ -135,21 +135,18 @@ func (c *conversation) command(line string) (Reply, error) {
 
 // hello introduces the probe.
 func (c *conversation) hello() error {
-	reply, err := c.command("EHLO " + ehloName)
-	if err != nil {
-		return err
-	}
-	if reply.Code != 250 {
-		reply, err = c.command("HELO " + ehloName)
-		if err != nil {
+	var reply Reply
+	for _, verb := range []string{"EHLO ", "HELO "} {
+		var err error
+		if reply, err = c.command(verb + ehloName); err != nil {
 			return err
 		}
-		if reply.Code != 250 {
-			return fmt.Errorf("HELO is answered by %s", reply)
+		if reply.Code == 250 {
+			c.ehlo = reply
+			return nil
 		}
 	}
-	c.ehlo = reply
-	return nil
+	return fmt.Errorf("HELO is answered by %s", reply)
 }
 
 // ehloName is what the probe calls itself. It is nobody's name (RFC 2606).

@@ -230,22 +230,14 @@ func (e *examination) wait() error {
 
 // underTLS repeats what is most telling inside TLS, where some servers have other rules.
 func (e *examination) underTLS() error {
-	c, err := e.dial()
+	c, err := e.secured()
 	if err != nil {
 		return err
 	}
 	defer func() { c.close() }()
-	if err := c.hello(); err != nil {
-		return err
-	}
 	if c.tls == nil {
-		if _, ok := c.extension("STARTTLS"); !ok {
-			e.report.Leaks = append(e.report.Leaks, Leak{Where: "EHLO", What: "no STARTTLS: everything is said in clear text"})
-			return nil
-		}
-		if err := c.startTLS(); err != nil {
-			return err
-		}
+		e.report.leak("EHLO", "no STARTTLS: everything is said in clear text", "")
+		return nil
 	}
 	e.report.lookAtTLS(c.tls, time.Now())
 	e.report.Mechanisms.TLS = mechanisms(c)

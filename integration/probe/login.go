@@ -114,7 +114,7 @@ func (e *examination) wrongPassword() error {
 			return err
 		}
 		if outcomeOf(reply) == Accepted {
-			e.report.Leaks = append(e.report.Leaks, Leak{Where: "AUTH " + mechanism, What: "a user that there is not, with a wrong password, is let in", Text: reply.String()})
+			e.report.leak("AUTH "+mechanism, "a user that there is not, with a wrong password, is let in", reply.String())
 		}
 		return e.matrix(&c, "after a wrong AUTH", forms[:1])
 	}
@@ -141,33 +141,37 @@ func (e *examination) rightPassword() {
 
 func (e *examination) relayAs(mechanism string, client sasl.Client) Login {
 	l := Login{Mechanism: mechanism}
-	if err := e.wait(); err != nil {
+	if err := e.tryAs(client, &l); err != nil {
 		l.Reply = shown(err.Error())
-		return l
+	}
+	return l
+}
+
+// tryAs fills in what becomes of a login.
+func (e *examination) tryAs(client sasl.Client, l *Login) error {
+	if err := e.wait(); err != nil {
+		return err
 	}
 	c, err := e.secured()
 	if err != nil {
-		l.Reply = shown(err.Error())
-		return l
+		return err
 	}
 	defer c.close()
 	if why := e.exposed(c); why != "" {
-		l.Reply = shown("is not tried: " + why)
-		return l
+		return errors.New("is not tried: " + why)
 	}
 	reply, err := c.login(client)
 	if err != nil {
-		l.Reply = shown(err.Error())
-		return l
+		return err
 	}
 	l.Reply = reply.String()
 	if l.LoggedIn = reply.Code == 235; !l.LoggedIn {
-		return l
+		return nil
 	}
 	f := form{name: "plain", mail: "FROM:<" + e.sender() + ">", rcpt: plainRcpt}
-	attempt := e.try(c, "after AUTH "+mechanism, f.filled(e.o, e.own, e.addr))
+	attempt := e.try(c, "after AUTH "+l.Mechanism, f.filled(e.o, e.own, e.addr))
 	l.Relays, l.Reply = attempt.Outcome == Accepted, attempt.Reply
-	return l
+	return nil
 }
 
 // exposed says why the password must not be used: somebody in between could have it, or

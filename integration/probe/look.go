@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -30,6 +31,27 @@ func version(text string) string {
 	return shown(numberText.FindString(addressText.ReplaceAllString(text, " ")))
 }
 
+// Look has a short conversation with each target: what it tells, whether passwords go in
+// clear text, which TLS it speaks. No recipient is named.
+func Look(ctx context.Context, o Options) ([]*Report, error) {
+	return each(ctx, o, (*examination).overlook)
+}
+
+// overlook is what a stranger learns without wanting anything.
+func (e *examination) overlook() error {
+	c, err := e.dial()
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	e.report.Greeting = c.greeting.String()
+	if err := c.hello(); err != nil {
+		return err
+	}
+	e.look(c)
+	return nil
+}
+
 // look examines what the server tells anybody who connects.
 func (e *examination) look(c *conversation) {
 	e.leakOf("greeting", c.greeting.Text)
@@ -38,7 +60,7 @@ func (e *examination) look(c *conversation) {
 	if c.tls == nil {
 		for _, mechanism := range []string{"PLAIN", "LOGIN"} {
 			if slices.Contains(e.report.Mechanisms.Clear, mechanism) {
-				e.report.Leaks = append(e.report.Leaks, Leak{Where: "AUTH", What: "passwords may be sent in clear text: offer " + mechanism + " after STARTTLS only"})
+				e.report.leak("AUTH", "passwords may be sent in clear text: offer "+mechanism+" after STARTTLS only", "")
 				break
 			}
 		}
@@ -56,14 +78,14 @@ func (e *examination) look(c *conversation) {
 		if verb == "HELP" {
 			e.leakOf(verb, reply.Text)
 		} else if reply.Code == 250 || reply.Code == 251 {
-			e.report.Leaks = append(e.report.Leaks, Leak{Where: verb, What: "says which users there are", Text: reply.String()})
+			e.report.leak(verb, "says which users there are", reply.String())
 		}
 	}
 }
 
 func (e *examination) leakOf(where, text string) {
 	if found := version(text); found != "" {
-		e.report.Leaks = append(e.report.Leaks, Leak{Where: where, What: "tells the version of the software", Text: found})
+		e.report.leak(where, "tells the version of the software", found)
 	}
 }
 
@@ -74,7 +96,7 @@ const certificateWarning = 14 * 24 * time.Hour
 func (r *Report) lookAtTLS(state *tls.ConnectionState, now time.Time) {
 	r.TLS = &TLS{Version: tls.VersionName(state.Version)}
 	if state.Version < tls.VersionTLS12 {
-		r.Leaks = append(r.Leaks, Leak{Where: "TLS", What: r.TLS.Version + " is no longer safe (RFC 8996)"})
+		r.leak("TLS", r.TLS.Version+" is no longer safe (RFC 8996)", "")
 	}
 	if len(state.PeerCertificates) == 0 {
 		return
@@ -83,9 +105,9 @@ func (r *Report) lookAtTLS(state *tls.ConnectionState, now time.Time) {
 	r.TLS.Subject, r.TLS.Until = shown(leaf.Subject.String()), leaf.NotAfter.UTC()
 	switch {
 	case now.After(leaf.NotAfter):
-		r.Leaks = append(r.Leaks, Leak{Where: "TLS", What: "the certificate ended on " + leaf.NotAfter.Format(time.DateOnly)})
+		r.leak("TLS", "the certificate ended on "+leaf.NotAfter.Format(time.DateOnly), "")
 	case now.Before(leaf.NotBefore):
-		r.Leaks = append(r.Leaks, Leak{Where: "TLS", What: "the certificate begins on " + leaf.NotBefore.Format(time.DateOnly) + " only"})
+		r.leak("TLS", "the certificate begins on "+leaf.NotBefore.Format(time.DateOnly)+" only", "")
 	case leaf.NotAfter.Sub(now) < certificateWarning:
 		r.note("the certificate ends on " + leaf.NotAfter.Format(time.DateOnly))
 	}

@@ -1,9 +1,11 @@
 package probe
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -40,6 +42,16 @@ type Leak struct {
 	Where string `json:"where"`
 	What  string `json:"what"`
 	Text  string `json:"text,omitempty"`
+}
+
+// Said is a leak in one line.
+func (l Leak) Said() string { return l.said(": ") }
+
+func (l Leak) said(between string) string {
+	if l.Text == "" {
+		return l.Where + between + l.What
+	}
+	return l.Where + between + l.What + ": " + l.Text
 }
 
 // Login is what became of AUTH with the administrator's user.
@@ -79,6 +91,10 @@ type Report struct {
 }
 
 func (r *Report) add(a Attempt) { r.Attempts = append(r.Attempts, a) }
+
+func (r *Report) leak(where, what, text string) {
+	r.Leaks = append(r.Leaks, Leak{Where: where, What: what, Text: text})
+}
 
 func (r *Report) note(text string) { r.Notes = append(r.Notes, shown(text)) }
 
@@ -154,15 +170,17 @@ func (r *Report) Write(w io.Writer, all bool) error {
 		return err
 	}
 	fmt.Fprintf(w, "  forms: %d refused, %d put off, %d accepted, %d without an answer\n", r.count(Refused), r.count(PutOff), r.count(Accepted), r.count(NoAnswer))
+	yes := map[bool]string{true: "yes", false: "no"}
 	for _, l := range r.Logins {
-		fmt.Fprintf(w, "  AUTH %s: logged in: %s, may relay: %s (%s)\n", l.Mechanism, yes(l.LoggedIn), yes(l.Relays), l.Reply)
+		fmt.Fprintf(w, "  AUTH %s: logged in: %s, may relay: %s (%s)\n", l.Mechanism, yes[l.LoggedIn], yes[l.Relays], l.Reply)
 	}
+	words := func(list []string) string { return cmp.Or(strings.Join(list, " "), "none") }
 	fmt.Fprintf(w, "  AUTH offered in clear text: %s; inside TLS: %s\n", words(r.Mechanisms.Clear), words(r.Mechanisms.TLS))
 	if r.TLS != nil {
 		fmt.Fprintf(w, "  TLS: %s, certificate %s until %s\n", r.TLS.Version, r.TLS.Subject, r.TLS.Until.Format(time.DateOnly))
 	}
 	for _, l := range r.Leaks {
-		fmt.Fprintf(w, "  tells: %s %s%s\n", l.Where, l.What, behind(l.Text))
+		fmt.Fprintf(w, "  tells: %s\n", l.said(" "))
 	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(w, "  note: %s\n", n)
@@ -181,27 +199,6 @@ func cut(text string) string {
 		return string(runes[:room-1]) + "…"
 	}
 	return text
-}
-
-func yes(is bool) string {
-	if is {
-		return "yes"
-	}
-	return "no"
-}
-
-func words(list []string) string {
-	if len(list) == 0 {
-		return "none"
-	}
-	return strings.Join(list, " ")
-}
-
-func behind(text string) string {
-	if text == "" {
-		return ""
-	}
-	return ": " + text
 }
 
 // Write prints reports, or as JSON; with all also the forms that were refused.
@@ -224,18 +221,17 @@ func Write(w io.Writer, reports []*Report, asJSON, all bool) error {
 // has been probed to its end, else 2.
 func Status(reports []*Report) int {
 	const clean, relays, unknown = 0, 1, 2
+	if slices.ContainsFunc(reports, (*Report).Found) {
+		return relays
+	}
 	code := unknown
 	for _, r := range reports {
 		switch {
-		case r.Found():
-			return relays
-		case r.Clean() && len(r.Attempts) > 0:
-			code = clean
-		}
-	}
-	for _, r := range reports {
-		if len(r.Attempts) > 0 && !r.Clean() {
+		case len(r.Attempts) == 0:
+		case !r.Clean():
 			return unknown
+		default:
+			code = clean
 		}
 	}
 	return code

@@ -12,7 +12,7 @@ import (
 type Config struct {
 	// Store keeps the grants. Default: NewMemory(Max, Now).
 	Store Store
-	// Max is how many grants that Memory holds. Default: DefaultMax.
+	// Max is how many grants that Memory holds. Default: a million.
 	Max int
 	// Logger gets one line for each login, expiry and revocation, and one a
 	// minute for a grant in use. Default: none.
@@ -35,11 +35,6 @@ type Config struct {
 	MaxPerUser int
 }
 
-const (
-	DefaultTTL        = 30 * time.Minute
-	DefaultMaxPerUser = 10
-)
-
 // rules is the part of a Config that a reload changes.
 type rules struct {
 	ttl        time.Duration
@@ -53,7 +48,7 @@ func newRules(c Config) *rules {
 		c.Exclude = DefaultExclude()
 	}
 	return &rules{
-		ttl: cmp.Or(c.TTL, DefaultTTL), maxPerUser: cmp.Or(c.MaxPerUser, DefaultMaxPerUser),
+		ttl: cmp.Or(c.TTL, 30*time.Minute), maxPerUser: cmp.Or(c.MaxPerUser, 10),
 		networks: newNetworks(c.Exclude, c.Require), own: c.Own,
 	}
 }

@@ -17,7 +17,7 @@ import (
 type FileConfig struct {
 	// Path is the file. Its directory must exist.
 	Path string
-	// Max is how many grants are kept. Default: DefaultMax.
+	// Max is how many grants are kept. Default: a million.
 	Max int
 	// Interval is how long a change waits to be written together with others.
 	// Default: 1 s.
@@ -30,11 +30,6 @@ type FileConfig struct {
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 }
-
-const (
-	DefaultInterval    = time.Second
-	DefaultLockTimeout = 5 * time.Second
-)
 
 // maxPause bounds the pause before a write that failed is tried again.
 const maxPause = 30 * time.Second
@@ -71,7 +66,7 @@ type File struct {
 // OpenFile opens the file, or makes it, and reads the grants that still hold. If it is
 // damaged or holds something else, it is set aside, and there are no grants.
 func OpenFile(c FileConfig) (*File, error) {
-	c.Interval, c.LockTimeout = cmp.Or(c.Interval, DefaultInterval), cmp.Or(c.LockTimeout, DefaultLockTimeout)
+	c.Interval, c.LockTimeout = cmp.Or(c.Interval, time.Second), cmp.Or(c.LockTimeout, 5*time.Second)
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	c.Path = snapshot.Resolve(c.Path)
 	f := &File{config: c, Memory: NewMemory(c.Max, c.Now), wake: make(chan struct{}, 1), closed: make(chan struct{})}
@@ -167,7 +162,7 @@ func (f *File) write(ctx context.Context) {
 			}
 			start := time.Now()
 			if err := f.Flush(); err != nil {
-				pause = min(2*max(pause, DefaultInterval), maxPause)
+				pause = min(2*max(pause, time.Second), maxPause)
 				f.wakeWriter()
 				continue
 			}

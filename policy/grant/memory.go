@@ -11,9 +11,6 @@ import (
 	"time"
 )
 
-// DefaultMax is how many grants a Memory holds if nothing else is said.
-const DefaultMax = 1_000_000
-
 // Memory is the Store of one process: everything is gone with it.
 //
 // Go's times hold the monotonic clock as well, so a step of the machine's clock
@@ -35,11 +32,11 @@ type held struct {
 	queued int
 }
 
-// NewMemory makes a store for so many grants (default DefaultMax); now is its
+// NewMemory makes a store for so many grants (default a million); now is its
 // clock (default time.Now).
 func NewMemory(max int, now func() time.Time) *Memory {
 	if max <= 0 {
-		max = DefaultMax
+		max = 1_000_000
 	}
 	if now == nil {
 		now = time.Now

@@ -30,13 +30,12 @@ func Lists(config *configs.Config) []configs.Finding {
 	}
 	page, err := status.Get(config.Listen.HTTP, "/metrics", "")
 	if err != nil {
-		f := advice.Found(configs.Warning, config.Listen.HTTP, "the status page does not answer: "+err.Error())
-		f.Cure = "systemctl restart milterd   by which listen.http takes effect"
-		return []configs.Finding{f}
+		return []configs.Finding{advice.Found(configs.Warning, config.Listen.HTTP, "the status page does not answer: "+err.Error(),
+			"systemctl restart milterd   by which listen.http takes effect")}
 	}
 	var findings []configs.Finding
 	for _, m := range bypassedList.FindAllSubmatch(page, -1) {
-		findings = append(findings, advice.Found(configs.Warning, "checks.dnsbl.lists", fmt.Sprintf("%s does not work for %s, so it is left out there: it is dead, lists everything, or does not answer this resolver; the log has the reason, and a list that has no such addresses should say so (families)", m[2], m[1])))
+		findings = append(findings, advice.Found(configs.Warning, "checks.dnsbl.lists", fmt.Sprintf("%s does not work for %s, so it is left out there: it is dead, lists everything, or does not answer this resolver; the log has the reason, and a list that has no such addresses should say so (families)", m[2], m[1]), ""))
 	}
 	return findings
 }
@@ -74,12 +73,11 @@ func listenToAll(ctx context.Context, cf *sendmail.Config) []configs.Finding {
 		asked[target] = true
 		report, err := hear(ctx, target)
 		if err != nil {
-			return append(findings, advice.Found(configs.Warning, target, err.Error()))
+			return append(findings, advice.Found(configs.Warning, target, err.Error(), ""))
 		}
 		if report.Error != "" && !strings.HasPrefix(report.Error, "the greeting is ") && report.Greeting == "" {
-			f := advice.Found(configs.Warning, target, "sendmail does not answer at this port: "+report.Error+"; it is not running, or the load average is over RefuseLA (confREFUSE_LA)")
-			f.Cure = "systemctl restart sendmail   which has not read this sendmail.cf, or is not running; see its log and systemctl status sendmail"
-			silent = append(silent, f)
+			silent = append(silent, advice.Found(configs.Warning, target, "sendmail does not answer at this port: "+report.Error+"; it is not running, or the load average is over RefuseLA (confREFUSE_LA)",
+				"systemctl restart sendmail   which has not read this sendmail.cf, or is not running; see its log and systemctl status sendmail"))
 			continue
 		}
 		findings = append(findings, told(report, target, d)...)
@@ -95,17 +93,15 @@ func listenToAll(ctx context.Context, cf *sendmail.Config) []configs.Finding {
 // hostName looks whether a name ($j) is one that others can know this host by.
 func hostName(ctx context.Context, path, name string) []configs.Finding {
 	short, _, full := strings.Cut(name, ".")
-	_, err := net.DefaultResolver.LookupHost(ctx, name)
-	if full && err == nil {
-		return nil
-	}
-	f := advice.Found(configs.Warning, path, fmt.Sprintf("the host name %s has no address: other servers refuse mail from users of it, such as reports of this host (%v)", name, err))
-	f.Cure = name + ". IN A ADDRESS   in the DNS"
 	if !full {
-		f.Text = fmt.Sprintf("the host name %s is not a full one, with a domain: sendmail calls itself so, and may wait a minute for a better one at each start", name)
-		f.Cure = "127.0.1.1 " + name + ".YOUR.DOMAIN " + short + "   in /etc/hosts, in place of other lines with this name"
+		return []configs.Finding{advice.Found(configs.Warning, path, fmt.Sprintf("the host name %s is not a full one, with a domain: sendmail calls itself so, and may wait a minute for a better one at each start", name),
+			"127.0.1.1 "+name+".YOUR.DOMAIN "+short+"   in /etc/hosts, in place of other lines with this name")}
 	}
-	return []configs.Finding{f}
+	if _, err := net.DefaultResolver.LookupHost(ctx, name); err != nil {
+		return []configs.Finding{advice.Found(configs.Warning, path, fmt.Sprintf("the host name %s has no address: other servers refuse mail from users of it, such as reports of this host (%v)", name, err),
+			name+". IN A ADDRESS   in the DNS")}
+	}
+	return nil
 }
 
 // hear has one port tell what it tells everybody.
@@ -121,24 +117,19 @@ func hear(ctx context.Context, target string) (*probe.Report, error) {
 func told(r *probe.Report, target string, d sendmail.Daemon) []configs.Finding {
 	var findings []configs.Finding
 	if strings.Contains(r.Error, "421 ") {
-		findings = append(findings, advice.Found(configs.Note, target, "sendmail takes no more connections of this host for now, so it could not be asked: "+r.Error))
+		findings = append(findings, advice.Found(configs.Note, target, "sendmail takes no more connections of this host for now, so it could not be asked: "+r.Error, ""))
 	} else if r.Error != "" {
-		findings = append(findings, advice.Found(configs.Warning, target, "sendmail breaks off at this port: "+r.Error))
+		findings = append(findings, advice.Found(configs.Warning, target, "sendmail breaks off at this port: "+r.Error, ""))
 	} else if d.Demands() && len(r.Mechanisms.Clear)+len(r.Mechanisms.TLS) == 0 {
-		f := advice.Found(configs.Severe, target, "AUTH is demanded (M=a), and none is offered: everybody reads 530 5.7.0 and nobody can send")
-		f.Cure = "users and a certificate, or no M=a: see \"Port 25 takes mail, port 587 sends it\" in milterd-cookbook(7)"
-		findings = append(findings, f)
+		findings = append(findings, advice.Found(configs.Severe, target, "AUTH is demanded (M=a), and none is offered: everybody reads 530 5.7.0 and nobody can send",
+			"users and a certificate, or no M=a: see \"Port 25 takes mail, port 587 sends it\" in milterd-cookbook(7)"))
 	}
 	for _, l := range r.Leaks {
 		severity := configs.Note
 		if l.Where == "AUTH" {
 			severity = configs.Warning
 		}
-		text := l.Where + ": " + l.What
-		if l.Text != "" {
-			text += ": " + l.Text
-		}
-		findings = append(findings, advice.Found(severity, target, text))
+		findings = append(findings, advice.Found(severity, target, l.Said(), ""))
 	}
 	return findings
 }
@@ -153,7 +144,7 @@ func askResolver(ctx context.Context, config *configs.Config, name string) []con
 	}
 	client, err := dnscheck.NewClient(config.DNS.Client)
 	if err != nil {
-		return []configs.Finding{advice.Found(configs.Severe, "dns.servers", err.Error())}
+		return []configs.Finding{advice.Found(configs.Severe, "dns.servers", err.Error(), "")}
 	}
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(ctx, config.DNS.Deadline)
@@ -170,7 +161,6 @@ func askResolver(ctx context.Context, config *configs.Config, name string) []con
 	default:
 		return nil
 	}
-	f := advice.Found(configs.Warning, "dns.servers", text+": clients wait for it, and what a check does not know within dns.deadline is a temporary error")
-	f.Cure = "dns: {servers: [127.0.0.1]}   # a resolver of your own, on this host"
-	return []configs.Finding{f}
+	return []configs.Finding{advice.Found(configs.Warning, "dns.servers", text+": clients wait for it, and what a check does not know within dns.deadline is a temporary error",
+		"dns: {servers: [127.0.0.1]}   # a resolver of your own, on this host")}
 }

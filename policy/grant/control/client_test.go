@@ -61,7 +61,7 @@ func TestClient(t *testing.T) {
 	if err := c.List(t.Context(), func(g grant.Grant) { got = append(got, g) }); err != nil {
 		t.Fatal(err)
 	}
-	want := []grant.Grant{{Addr: four, User: strange, Source: "control", Since: noon(), Expires: noon().Add(grant.DefaultTTL)}}
+	want := []grant.Grant{{Addr: four, User: strange, Source: "control", Since: noon(), Expires: noon().Add(30 * time.Minute)}}
 	if diff := cmp.Diff(want, got, sameTime); diff != "" {
 		t.Errorf("list (-want +got):\n%s", diff)
 	}

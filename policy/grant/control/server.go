@@ -18,11 +18,6 @@ import (
 // Source is what grants made by hand name as their source.
 const Source = "control"
 
-const (
-	DefaultMaxConnections = 16
-	DefaultTimeout        = time.Minute
-)
-
 // maxHeader bounds the header of a request, in octets.
 const maxHeader = 8 << 10
 
@@ -42,11 +37,10 @@ type Config struct {
 	// Logger gets a line for each change and who made it, and what goes wrong.
 	// Default: none.
 	Logger *slog.Logger
-	// MaxConnections limits the connections open at once; others wait. Default:
-	// DefaultMaxConnections.
+	// MaxConnections limits the connections open at once; others wait. Default: 16.
 	MaxConnections int
 	// Timeout is how long a client may take for a request, for its answer and until
-	// the next request. Default: DefaultTimeout.
+	// the next request. Default: one minute.
 	Timeout time.Duration
 }
 
@@ -58,8 +52,8 @@ type Server struct {
 
 // NewServer makes a server that listens nowhere yet.
 func NewServer(config Config) *Server {
-	config.MaxConnections = cmp.Or(config.MaxConnections, DefaultMaxConnections)
-	config.Timeout = cmp.Or(config.Timeout, DefaultTimeout)
+	config.MaxConnections = cmp.Or(config.MaxConnections, 16)
+	config.Timeout = cmp.Or(config.Timeout, time.Minute)
 	return &Server{config: config, logger: cmp.Or(config.Logger, slog.New(slog.DiscardHandler))}
 }
 

@@ -48,11 +48,6 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// DefaultServers are the networks that may grant if Config names none.
-func DefaultServers() []netip.Prefix {
-	return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
-}
-
 // Server answers DRAC calls. Its methods are safe for concurrent use.
 type Server struct {
 	config  Config
@@ -66,7 +61,7 @@ type Server struct {
 // NewServer makes a server that listens nowhere yet.
 func NewServer(config Config) *Server {
 	if config.Servers == nil {
-		config.Servers = DefaultServers()
+		config.Servers = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 	}
 	return &Server{
 		config: config, logger: cmp.Or(config.Logger, slog.New(slog.DiscardHandler)),

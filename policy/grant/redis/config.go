@@ -41,12 +41,9 @@ type Config struct {
 	Now func() time.Time
 }
 
-// The defaults of a Config. What stands in braces decides which node of a cluster has a key
-// (its hash tag): one has all, as scripts change several keys at once.
-const (
-	DefaultPrefix  = "{milterd}:"
-	DefaultTimeout = 300 * time.Millisecond
-)
+// DefaultPrefix is the default of Config.Prefix. What stands in braces decides which node of
+// a cluster has a key (its hash tag): one has all, as scripts change several keys at once.
+const DefaultPrefix = "{milterd}:"
 
 const (
 	// poolSize bounds the connections.
@@ -58,7 +55,7 @@ const (
 
 // withDefaults fills in what was left out.
 func (c Config) withDefaults() Config {
-	c.Prefix, c.Timeout = cmp.Or(c.Prefix, DefaultPrefix), cmp.Or(c.Timeout, DefaultTimeout)
+	c.Prefix, c.Timeout = cmp.Or(c.Prefix, DefaultPrefix), cmp.Or(c.Timeout, 300*time.Millisecond)
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	if c.Now == nil {
 		c.Now = time.Now
