@@ -197,7 +197,7 @@ func TestWarningsOfTheAccessTableAndOfClassFilesNameTheirLines(t *testing.T) {
 	_, warnings := build(t, dir, "access: {file: access}\ndomains: {local: [], relay: [DIR/relay]}\n")
 	if len(warnings) != 3 ||
 		!strings.HasPrefix(warnings[0], "DIR/relay:2: class R: \"203.0.113.0/24\": a class holds no prefix lengths") ||
-		!strings.HasPrefix(warnings[1], "DIR/relay:3: class R: \"user@customer.example\" is an address") ||
+		!strings.HasPrefix(warnings[1], "DIR/relay:3: class R: an entry that is no name, and is not shown; expected a name") ||
 		!strings.HasPrefix(warnings[2], "DIR/access:2: ") {
 		t.Errorf("warnings %q", warnings)
 	}
