@@ -147,6 +147,7 @@ var shown = []evidence{
 	{text: "no TRUST_AUTH_MECH", by: "mechanisms that entitle to nothing"},
 	{text: "relays for everything below it", by: "class R has a top-level domain"},
 	{text: "class w: what sendmail adds to it for the network interfaces", why: ownConfig},
+	{text: "and so every user of this machine reads the access table", why: ownConfig},
 	{text: "no such file, taken as empty", why: "TestMilterdFollowsTheSendmailCF"},
 	{text: "is taken as it stands; the login that sendmail's ${auth_authen} has", why: ownConfig},
 	// configs: files, directories and doors.
