@@ -74,7 +74,7 @@ func TestAFilterThatMailCouldPassByIsWarnedAbout(t *testing.T) {
 
 func TestAMapThatLeadsPastMilterdIsWarnedAbout(t *testing.T) {
 	const ours = "Kaccess socket -T<TMPF> local:/run/milterd/map.sock\n"
-	const grants = "grants: {control: local:/run/milterd/control.sock}\n"
+	const grants = "grants: {control: local:/run/milterd/control.sock}\nlimits: {file: /var/lib/milterd/limits}\n"
 	cases := []struct {
 		name, config, cf, want string
 	}{
@@ -129,11 +129,11 @@ func TestWhatOthersCouldReachAndWhatNothingComesOfIsWarnedAbout(t *testing.T) {
 			"DIR/milterd.yaml:3: listen.map: inet:8893@203.0.113.25 can be reached from other machines, and whoever can connect reads the access table and learns who may relay; keep it local"},
 		{"maps on a host whose address is not known", "listen: {map: inet6:8893@mx.example.test}",
 			"DIR/milterd.yaml:3: listen.map: inet6:8893@mx.example.test can be reached from other machines, and whoever can connect reads the access table and learns who may relay; keep it local"},
-		{"scrubbing for grants that there are", "received: {whose: [granted]}\ngrants: {control: local:/run/c.sock}", ""},
+		{"scrubbing for grants that there are", "received: {whose: [granted]}\ngrants: {control: local:/run/c.sock}\nlimits: {file: limits}", ""},
 		{"scrubbing for grants that there are not", "received: {whose: [granted]}",
 			"DIR/milterd.yaml:3: received.whose: granted, but grants has no source, store or control socket, so there are none"},
 		{"no scrubbing for grants that there are not", "received: {mode: off, whose: [granted]}", ""},
-		{"grants that sendmail does not learn of", "listen: {map: \"\"}\ngrants: {control: local:/run/c.sock}",
+		{"grants that sendmail does not learn of", "listen: {map: \"\"}\ngrants: {control: local:/run/c.sock}\nlimits: {file: limits}",
 			"DIR/milterd.yaml:3: listen.map: empty, so sendmail's own rules know nothing of grants and go on refusing to relay"},
 		{"DRAC for root of this machine", "grants: {drac: {listen: 'inet:0@0.0.0.0'}}", ""},
 		{"DRAC for every user of this machine", "grants: {drac: {listen: 'inet:0@0.0.0.0', allow: [203.0.113.0/24, '::/64'], reserved_port: false}}",
