@@ -242,7 +242,7 @@ func TestABlockedLoginIsPutOffInEveryMode(t *testing.T) {
 	for name, change := range map[string]func(*Policy){
 		"enforce":          func(*Policy) {},
 		"shadow":           func(p *Policy) { p.Shadow = true },
-		"off for the port": func(p *Policy) { p.Ports = map[string]Port{"25": {Checks: map[string]Mode{"limits": ModeOff}}} },
+		"off for the port": func(p *Policy) { p.Ports = map[string]Port{"MTA": {Checks: map[string]Mode{"limits": ModeOff}}} },
 	} {
 		p := limitFixture(t)
 		change(p)
