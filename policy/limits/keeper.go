@@ -207,7 +207,10 @@ func (k *Keeper) Block(ctx context.Context, login string, length time.Duration) 
 	if err := k.memory.Block(login, length); err != nil {
 		return err
 	}
-	return k.flush()
+	if err := k.flush(); err != nil {
+		return fmt.Errorf("blocked, but not on disk, so that a restart may forget it: %w", err)
+	}
+	return nil
 }
 
 // Release ends the block of a login, and begins its counts anew. It says whether there was
@@ -228,7 +231,10 @@ func (k *Keeper) Release(ctx context.Context, login string) (bool, error) {
 		}
 		was = was || there
 	}
-	return was, k.flush()
+	if err := k.flush(); err != nil {
+		return was, fmt.Errorf("released, but not on disk, so that a restart may block it again: %w", err)
+	}
+	return was, nil
 }
 
 // keysOf are the keys of all counts that are kept for a login.
