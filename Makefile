@@ -23,7 +23,7 @@ UNIT = $(shell $(GO) list ./... | grep -v '/integration')
 # The same source, VERSION and Go give the same bytes, in any directory: so nothing of
 # the machine, and nothing that only git knows, goes in. Without cgo the binary is
 # static, and starts in a container that holds nothing else.
-VERSION ?= $(shell git describe --tags --match 'v[0-9]*' --always --dirty 2>/dev/null)
+VERSION := $(or $(VERSION),$(shell git describe --tags --match 'v[0-9]*' --always --dirty 2>/dev/null))
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X main.release=$(VERSION)' -o bin/milterd ./cmd/milterd

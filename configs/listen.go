@@ -57,6 +57,9 @@ func (c *Config) checkReach(s *sources) {
 			s.warnOf(l.key, "%s can be reached from other machines: they can read /metrics and /healthz; %s", l, page)
 		}
 	}
+	if c.Listen.SocketMode&0o007 != 0 {
+		s.warnOf("listen.socket_mode", "%#o, and so every user of this machine reads the access table, and can use up the limits of others; expected 0660, and the group of sendmail in listen.socket_group", c.Listen.SocketMode)
+	}
 	// Users of this machine could grant relays, or read which clients hold a grant.
 	g := &c.Grants
 	if d := &g.DRAC; d.Listen != "" && !d.ReservedPort && overlaps(d.Allow, c.machine.networks()) {

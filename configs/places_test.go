@@ -23,6 +23,7 @@ func TestPlacesThatMilterdNeeds(t *testing.T) {
 		{"a log that is not", "grants: {logs: [{file: DIR/mail.log, format: dovecot}]}\n", "milterd.yaml:1: grants.logs: DIR/mail.log: no such file (yet)"},
 		{"a status page for this machine", "listen: {http: 'inet:9180@127.0.0.1'}\n", ""},
 		{"one for everybody", "listen: {http: 'inet:9180@0.0.0.0'}\n", "milterd.yaml:1: listen.http: inet:9180@0.0.0.0 can be reached from other machines: they can read /metrics and /healthz; the page is for this machine alone, as there is no status.token"},
+		{"sockets for everybody", "listen: {socket_mode: \"0666\"}\n", "milterd.yaml:1: listen.socket_mode: 0666, and so every user of this machine reads the access table, and can use up the limits of others; expected 0660, and the group of sendmail in listen.socket_group"},
 		{"one for those who have a token", "listen: {http: 'inet:9180@0.0.0.0'}\nstatus: {token: a-token-of-the-page}\n", "milterd.yaml:1: listen.http: inet:9180@0.0.0.0 can be reached from other machines: they can read /metrics and /healthz; the page asks for status.token, which is sent in the clear"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -176,7 +176,7 @@ func (r *replayed) steps() []string {
 // sendmail's own rules refused it: the recording has the delivery agent that sendmail then
 // tells the filter door of.
 func (r replayed) asAsked() replayed {
-	const local, told = "delivered on this host (local)", "delivered on this host (" + policy.RefusedMailer + ")"
+	const local, told = "delivered on this host (local)", "delivered on this host (" + "error" + ")"
 	r.text = strings.ReplaceAll(r.text, told, local)
 	r.Trace = slices.Clone(r.Trace)
 	for i := range r.Trace {

@@ -52,18 +52,17 @@ func lingers(to string) bool {
 // noteRecipient remembers the mailbox of an accepted recipient, and a refused one that
 // muddles the MTA's list. sendmail puts a mailbox on its list once, and takes it off by any
 // of its names.
-func (s *session) noteRecipient(to string, response **gomilter.Response) {
-	macros := &s.kept.macros
-	box := mailbox{macros.Get(gomilter.MacroRcptMailer), macros.Get(gomilter.MacroRcptHost), macros.Get(gomilter.MacroRcptAddr)}
+func (s *session) noteRecipient(r *policy.Recipient, response **gomilter.Response) {
+	box := mailbox{r.Mailer, r.Host, r.Addr}
 	if box.mailer == "" {
-		box.addr = strings.ToLower(to)
+		box.addr = strings.ToLower(r.To)
 	}
 	switch {
 	case (*response).Continue():
-		if box.mailer != policy.RefusedMailer {
+		if !r.Refused() {
 			s.accepted = append(s.accepted, box)
 		}
-	case lingers(to):
+	case lingers(r.To):
 		s.muddle = refusedStays
 	case s.muddle == nil && slices.Contains(s.accepted, box):
 		s.muddle = acceptedGoes

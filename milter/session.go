@@ -161,7 +161,14 @@ func (s *session) MailFrom(from, args string, _ gomilter.Modifier) (response *go
 
 // RcptTo judges one recipient.
 func (s *session) RcptTo(to, args string, _ gomilter.Modifier) (response *gomilter.Response, err error) {
-	defer s.noteRecipient(to, &response)
+	recipient := policy.Recipient{
+		To:     to,
+		Args:   strings.Fields(args),
+		Mailer: s.kept.macros.Get(gomilter.MacroRcptMailer),
+		Host:   s.kept.macros.Get(gomilter.MacroRcptHost),
+		Addr:   s.kept.macros.Get(gomilter.MacroRcptAddr),
+	}
+	defer s.noteRecipient(&recipient, &response)
 	defer s.tempfailOnPanic("rcpt", &response)
 	defer s.server.counter.rcpt.took(time.Now())
 	s.noteQueueID()
@@ -171,14 +178,8 @@ func (s *session) RcptTo(to, args string, _ gomilter.Modifier) (response *gomilt
 	if s.tally.taken+s.tally.refused >= s.server.config.Limits.Recipients {
 		return s.tooMany(to), nil
 	}
-	verdict := s.evaluator.Rcpt(policy.Recipient{
-		To:     to,
-		Args:   strings.Fields(args),
-		Mailer: s.kept.macros.Get(gomilter.MacroRcptMailer),
-		Host:   s.kept.macros.Get(gomilter.MacroRcptHost),
-		Addr:   s.kept.macros.Get(gomilter.MacroRcptAddr),
-	})
-	if s.kept.macros.Get(gomilter.MacroRcptMailer) == policy.RefusedMailer {
+	verdict := s.evaluator.Rcpt(recipient)
+	if recipient.Refused() {
 		// The MTA has refused it, and only tells.
 		return gomilter.RespContinue, nil
 	}

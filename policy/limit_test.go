@@ -93,6 +93,8 @@ func TestWhatALimitCounts(t *testing.T) {
 		{"ANONYMOUS is no login", login, Auth{Type: "anonymous", Authen: "x"}, "203.0.113.8", []string{"x@example.test", "x@example.test", "x@example.test"}, "ttt"},
 		{"what another check refuses does not count", login, plain, "203.0.113.8", []string{"gone@example.test gone@example.test", to, to, to}, "rrtto"},
 		{"nor what sendmail refuses", login, plain, "203.0.113.8", []string{"error!nobody@example.test error!nobody@example.test", to, to, to}, "tttto"},
+		{"what Postfix has not expanded yet is taken", login, plain, "203.0.113.8", []string{"alias!x@example.test alias!x@example.test", "x@example.test"}, "tto"},
+		{"and may be refused", by(func(l *Limit) { l.Count = CountRefused }), plain, "203.0.113.8", []string{"alias!x@example.test alias!x@example.test", to, to, "alias!gone@example.test"}, "ttttr"},
 		{"refused ones apart", by(func(l *Limit) { l.Count = CountRefused }), plain, "203.0.113.8", []string{to, "gone@example.test", "error!nobody@example.test", to, to}, "trtoo"},
 		{"by client", by(func(l *Limit) { l.By = ByClient }), Auth{}, "203.0.113.8", []string{"x@example.test", "x@example.test", "x@example.test"}, "tto"},
 		{"by client, who has no address", by(func(l *Limit) { l.By = ByClient }), Auth{}, "", []string{to, to, to}, "ttt"},
@@ -111,11 +113,14 @@ func TestWhatALimitCounts(t *testing.T) {
 			for _, message := range c.messages {
 				s.Mail(c.auth, Mail{From: "a@good.example"})
 				for _, to := range strings.Fields(message) {
-					mailer := "esmtp"
+					r := Recipient{To: to, Mailer: "esmtp"}
 					if inner, ok := strings.CutPrefix(to, "error!"); ok {
-						to, mailer = inner, "error"
+						r = Recipient{To: inner, Mailer: "error", Host: "5.1.1", Addr: "550 5.1.1 User unknown"}
 					}
-					got += outcome(s.Rcpt(Recipient{To: to, Mailer: mailer}))
+					if inner, ok := strings.CutPrefix(to, "alias!"); ok {
+						r = Recipient{To: inner, Mailer: "error", Host: "5.1.1 User unknown in virtual alias table", Addr: inner}
+					}
+					got += outcome(s.Rcpt(r))
 				}
 				s.EndOfMessage(nil)
 			}

@@ -1,13 +1,24 @@
 package policy
 
 import (
+	"regexp"
 	"strconv"
 	"strings"
 )
 
-// RefusedMailer is the delivery agent ({rcpt_mailer}) of a recipient that sendmail refuses
-// itself. It tells filters that ask for those.
-const RefusedMailer = "error"
+// refusedMailer is the delivery agent ({rcpt_mailer}) of a recipient that the MTA refuses
+// itself.
+const refusedMailer = "error"
+
+// Refused reports whether the MTA has refused the recipient itself, and only tells: filters
+// can ask for that. Then {rcpt_host} is the enhanced code. Without one it is a recipient as
+// any other: Postfix has this transport for those in virtual_alias_domains, before it knows
+// where they lead.
+func (r *Recipient) Refused() bool {
+	return r.Mailer == refusedMailer && enhancedCode.MatchString(r.Host)
+}
+
+var enhancedCode = regexp.MustCompile(`^[245]\.[0-9]{1,3}\.[0-9]{1,3}$`)
 
 // checkLimits asks the limits for room, and refuses what is over one. It comes after all
 // other checks, and counts what they have made of the recipient.
@@ -16,7 +27,7 @@ func (s *Session) checkLimits(e *evaluation) {
 	if !limits.Blocks && len(limits.Rules) == 0 {
 		return
 	}
-	refused := e.verdict.Action == ActionReject || e.recipient.Mailer == RefusedMailer
+	refused := e.verdict.Action == ActionReject || e.recipient.Refused()
 	taken := e.verdict.Action.Accepts() && !refused
 	if !refused && !taken {
 		return

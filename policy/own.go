@@ -79,10 +79,10 @@ func (p *Policy) senderDomains(from string) ([]string, error) {
 	}
 	_, outer, err := focus(tokens)
 	if err != nil || len(outer) == 0 {
-		return []string{inner.domain}, err
+		return []string{asciiDomain(inner.domain)}, err
 	}
 	name, err := p.domainName(outer)
-	return []string{name, inner.domain}, err
+	return []string{asciiDomain(name), asciiDomain(inner.domain)}, err
 }
 
 // sendsInOurName says why a client is no stranger, or nothing.

@@ -7,7 +7,7 @@ import (
 
 func TestOwnDomainsFromStrangersAreRefused(t *testing.T) {
 	p := fixture(t, table+"Connect:198.51.100.40\tRELAY\nConnect:relayed.good.example\tRELAY\n")
-	p.Local = NewClass("mx.example.test", "example.test", "localhost")
+	p.Local = NewClass("mx.example.test", "example.test", "localhost", "xn--bcher-kva.example")
 	p.Relay = NewClass("partner.example", "192.0.2")
 	p.Hostname = "mx.example.test"
 	p.Features.RelayLocalFrom, p.Checks.RDNS.Mode = true, ModeOff
@@ -34,6 +34,10 @@ func TestOwnDomainsFromStrangersAreRefused(t *testing.T) {
 		{"with another host behind ours", "shin%other.example@example.test", stranger, Auth{}, GrantNone, no},
 		{"with our host behind ours", "shin%example.test@mx.example.test", stranger, Auth{}, GrantNone, no},
 		{"below our domain", "shin@sub.example.test", stranger, Auth{}, GrantNone, ok},
+		{"with another dot", "shin@example\u3002test", stranger, Auth{}, GrantNone, no},
+		{"with a wide letter", "shin@\uff45xample.test", stranger, Auth{}, GrantNone, no},
+		{"in Unicode", "shin@bücher.example", stranger, Auth{}, GrantNone, no},
+		{"another in Unicode", "shin@kücher.example", stranger, Auth{}, GrantNone, ok},
 		{"a further domain", "shin@more.example", stranger, Auth{}, GrantNone, no},
 		{"below a further domain", "shin@sub.more.example", stranger, Auth{}, GrantNone, ok},
 		{"a domain we relay for", "shin@partner.example", stranger, Auth{}, GrantNone, ok},
@@ -78,5 +82,18 @@ func TestOwnSenderComesBeforeFriendAndFromOK(t *testing.T) {
 	p.Checks.OwnSender.Mode = ModeShadow
 	if v = sendsAs(p, client("203.0.113.8", "mail.good.example"), Auth{}, "shin@example.test", nil); v.Action != ActionAccept || len(v.Shadow) != 1 {
 		t.Errorf("in shadow mode: %v", v)
+	}
+}
+
+// Entries have domains as the DNS does; a client that may use SMTPUTF8 has other forms.
+func TestEntriesHoldForEachFormOfASendersDomain(t *testing.T) {
+	p := fixture(t, "From:xn--bses-5qa.example\tREJECT\nFrom:closed.example\tREJECT\n")
+	for from, want := range map[string]Action{
+		"a@xn--bses-5qa.example": ActionReject, "a@böses.example": ActionReject, "a@BÖSES.example": ActionReject, "a@closed\uff0eexample": ActionReject,
+		"a@\uff43losed.example": ActionReject, "a@mail.böses.example": ActionReject, "a@gutes.example": ActionAccept, "a@gütes.example": ActionAccept,
+	} {
+		if v := sendsAs(p, client("203.0.113.8", "mail.good.example"), Auth{}, from, nil); v.Action != want {
+			t.Errorf("%s: %s, want %s", from, v, want)
+		}
 	}
 }

@@ -1,6 +1,13 @@
 package policy
 
-import "milterd/policy/access"
+import (
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/net/idna"
+
+	"milterd/policy/access"
+)
 
 // checkSender looks the sender up under From: and untagged (check_mail).
 func (s *Session) checkSender(e *evaluation) finding {
@@ -34,7 +41,22 @@ func (s *Session) checkSender(e *evaluation) finding {
 func (s *Session) canonicalSender() (address, error) {
 	a, err := s.policy.canonical(s.message.mail.From)
 	if err != nil && s.message.mail.Addr != "" {
-		return s.policy.canonical(s.message.mail.Addr)
+		a, err = s.policy.canonical(s.message.mail.Addr)
 	}
+	a.domain = asciiDomain(a.domain)
 	return a, err
+}
+
+// asciiDomain is a sender's domain in the form that the DNS has (RFC 5891): entries and
+// classes do. Postfix hands out what the client wrote (RFC 6531). What cannot be mapped is
+// left as it is.
+func asciiDomain(domain string) string {
+	if !strings.ContainsFunc(domain, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		return domain
+	}
+	ascii, err := idna.Lookup.ToASCII(domain)
+	if err != nil {
+		return domain
+	}
+	return ascii
 }

@@ -110,7 +110,7 @@ func listLimits(ctx context.Context, client *control.Client, stdout io.Writer) e
 		if !s.Since.IsZero() {
 			since = s.Since.Local().Format(time.DateTime)
 		}
-		fmt.Fprintf(w, "%s\t%s %s\t%s %s\t%d/%d\t%d\t%s\n", s.State(), s.By, policy.Printable(s.Key), s.Limit, s.Rate, s.Used, s.Of, s.Refused, since)
+		fmt.Fprintf(w, "%s\t%s %s\t%s %s\t%d/%d\t%d\t%s\n", s.State(), policy.Printable(string(s.By)), policy.Printable(s.Key), policy.Printable(s.Limit), policy.Printable(s.Rate), s.Used, s.Of, s.Refused, since)
 	}
 	if err := w.Flush(); err != nil {
 		return err

@@ -75,6 +75,7 @@ func newReloader(from configs.Place, stderr io.Writer) *reloader {
 func (r *reloader) publish(p *policy.Policy, lookups *answers.Lookups) {
 	r.asks = lookups
 	now := &door.Snapshot{Policy: p, Lookups: lookups, Grants: r.held(), Limits: r.counting(p)}
+	r.tally.Names(p.LoginName)
 	if r.config.NATGuard == configs.NATGuardAuto {
 		now.NAT = r.nat
 	}

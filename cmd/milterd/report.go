@@ -70,6 +70,7 @@ func recordedReport(names []string, config *configs.Config, stderr io.Writer) (*
 		return nil, err
 	}
 	counted, last := tally.NewEndless(), time.Time{}
+	counted.Names(rules.LoginName)
 	for _, in := range inputs {
 		written := time.Now()
 		if info, err := os.Stat(in.Name); err == nil {

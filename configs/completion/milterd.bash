@@ -80,7 +80,7 @@ _milterd()
 		-cf | -config) kind=FILE ;;
 		esac
 	elif [[ $line == *" -probe "* ]]; then
-		flags='-config -domain -explain -from -i-own-this-server -json -judge -password-file -probe -send -to -user' arguments='HOST[:PORT]'
+		flags='-any-certificate -config -domain -explain -from -i-own-this-server -json -judge -password-file -probe -send -to -user' arguments='HOST[:PORT]'
 		case $prev in
 		-config | -judge | -password-file) kind=FILE ;;
 		-domain | -from | -send | -to | -user) kind=VALUE ;;

@@ -46,6 +46,9 @@ func (t *Tally) addLogin(at time.Time, h *hour, line *door.Line) {
 	if login == "" {
 		return
 	}
+	if t.loginName != nil {
+		login = t.loginName(login)
+	}
 	t.scratch = bounded(t.scratch[:0], login, maxName)
 	if n := limited(line); n > 0 {
 		h.tables[limitedLogins].add(t.scratch, nil, n, tableSize)

@@ -92,3 +92,17 @@ func TestAnyNumberOfLoginsIsBounded(t *testing.T) {
 	}
 	runtime.KeepAlive(c)
 }
+
+// A login is the one that the limits know, whatever realm is written with it.
+func TestALoginHasOneLine(t *testing.T) {
+	now := time.Date(2026, 11, 11, 12, 0, 0, 0, time.UTC)
+	c := New(now)
+	p := &policy.Policy{Hostname: "mx.example.test", Local: policy.NewClass("example.test")}
+	c.Names(p.LoginName)
+	for i, login := range []string{"shin", "Shin", "shin@mx.example.test", "shin@anything.example", "shin@example.test"} {
+		c.Add(now, sent(login, i+1))
+	}
+	if diff := cmp.Diff([]Login{{Name: "shin", Recipients: 10}, {Name: "shin@example.test", Recipients: 5}}, c.Snapshot(now).Logins); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}

@@ -66,6 +66,8 @@ type Tally struct {
 	checks []string
 	hours  [hoursKept]hour
 	days   [usualDays + 1]day
+	// loginName is how logins are named.
+	loginName func(string) string
 	// scratch is where keys and examples are put together.
 	scratch, example []byte
 }
@@ -88,6 +90,14 @@ func New(since time.Time) *Tally { return &Tally{since: since, checks: []string{
 
 // NewEndless makes one in whose tables everything counts, for recordings.
 func NewEndless() *Tally { return &Tally{endless: true, checks: []string{otherCheck}} }
+
+// Names says how logins are named from now on (policy.Policy's LoginName). Until then they
+// are named as they were typed.
+func (t *Tally) Names(name func(login string) string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.loginName = name
+}
 
 // Add counts a line. It waits for nothing but another Add, or a copy in memory.
 func (t *Tally) Add(at time.Time, line *door.Line) {

@@ -18,9 +18,9 @@ import (
 type Shared interface {
 	// Take answers the buckets, unless the login is blocked. block is what this host knows of
 	// that, and the store takes it over if it has lost it; it has not if the login was
-	// released. known is what this host knows of each bucket's count, nil if nothing that the
-	// store may not know.
-	Take(ctx context.Context, login string, block Block, all []Bucket, known []Known) (Block, error)
+	// released. known is what this host knows of each bucket's count; lost: the store may
+	// have lost any part of that, and not only all of a count unnoticed.
+	Take(ctx context.Context, login string, block Block, all []Bucket, known []Known, lost bool) (Block, error)
 	// Block blocks a login for a time.
 	Block(ctx context.Context, login string, length time.Duration) error
 	// Release ends the block of a login, if there is one, and makes counts empty.
@@ -146,12 +146,10 @@ func (k *Keeper) take(ctx context.Context, login string, all []Bucket) (blocked 
 	if k.config.Shared == nil {
 		return k.memory.Take(login, all)
 	}
-	var known []Known
-	if k.memory.clock() < k.behind.Load() {
-		known = k.memory.tell(all)
-	}
+	lost := k.away.Load() || k.memory.clock() < k.behind.Load()
+	known := k.memory.tell(all)
 	here := k.memory.blockOf(login)
-	there, err := k.config.Shared.Take(ctx, login, here, all, known)
+	there, err := k.config.Shared.Take(ctx, login, here, all, known, lost)
 	if k.asked(err) != nil || there.Left > 0 {
 		k.memory.untold(all, known)
 	}

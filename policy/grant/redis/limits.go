@@ -30,7 +30,7 @@ func (c *Client) Limits() *Limits {
 
 // take answers buckets. KEYS are the hash of blocked logins, then a count for each bucket:
 // the time at which it will be empty, in microseconds. ARGV are the login, the name and the
-// rest of its block as the host knows it, whether the server cannot have heard of that, then
+// rest of its block as the host knows it, whether the server cannot have heard of that, whether it may have lost a part of what it knew, then
 // for each bucket: interval, burst, n, limit, whether it is enforced, the time until it is empty at
 // least, and what was taken of it elsewhere. It is limits.Memory's Take, with the server's clock. In the hash a login has until
 // when it is blocked, or, as a negative number, until when what hosts know of its counts
@@ -55,14 +55,21 @@ if ARGV[1] ~= '' then
     return {rest, ARGV[2]}
   end
 end
-local left, room, refused = {}, {}, false
+local left, raised, room, refused = {}, {}, {}, false
 for i = 2, #KEYS do
-  local a = (i - 2) * 7 + 4
+  local a = (i - 2) * 7 + 5
   local interval, burst, n = tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3])
   local limit, known, alone = ARGV[a + 4], tonumber(ARGV[a + 6]), tonumber(ARGV[a + 7])
   local value = redis.pcall('GET', KEYS[i])
-  left[i] = math.max((type(value) == 'string' and tonumber(value) or 0) - now, 0)
-  if not released then left[i] = math.max(left[i] + alone, known) end
+  local had = type(value) == 'string' and tonumber(value) or nil
+  left[i] = math.max((had or 0) - now, 0)
+  -- A clock that went back does not lengthen what the key has left.
+  local rest = redis.call('PTTL', KEYS[i])
+  if rest >= 0 then left[i] = math.min(left[i], (rest + 1) * 1000) end
+  if not released and (ARGV[5] == '1' or not had) then
+    raised[i] = math.max(alone, known - left[i]) > 0
+    left[i] = math.max(left[i] + alone, known)
+  end
   if left[i] > burst * interval then
     left[i] = burst * interval
     redis.call('SET', KEYS[i], string.format('%.0f', now + left[i]), 'PX', math.ceil(left[i] / 1000))
@@ -76,13 +83,13 @@ for i = 2, #KEYS do
 end
 local answer = {0}
 for i = 2, #KEYS do
-  local a = (i - 2) * 7 + 4
+  local a = (i - 2) * 7 + 5
   local n, limit = tonumber(ARGV[a + 3]), ARGV[a + 4]
   local after, taken = left[i], 0
   if not refused and room[limit] and n > 0 then
     after, taken = after + n * tonumber(ARGV[a + 1]), 1
   end
-  if after > 0 and (taken == 1 or tonumber(ARGV[a + 6]) > 0) then
+  if after > 0 and (taken == 1 or raised[i]) then
     redis.call('SET', KEYS[i], string.format('%.0f', now + after), 'PX', math.ceil(after / 1000))
   end
   table.insert(answer, left[i])
@@ -92,11 +99,11 @@ return answer
 `)
 
 // Take implements limits.Shared. It is one round trip.
-func (l *Limits) Take(ctx context.Context, login string, block limits.Block, all []limits.Bucket, known []limits.Known) (limits.Block, error) {
+func (l *Limits) Take(ctx context.Context, login string, block limits.Block, all []limits.Bucket, known []limits.Known, lost bool) (limits.Block, error) {
 	if login == "" && len(all) == 0 {
 		return limits.Block{}, nil
 	}
-	keys, args := l.question(login, block, all, known)
+	keys, args := l.question(login, block, all, known, lost)
 	var reply []any
 	err := l.do(ctx, "count", func(ctx context.Context) (err error) {
 		reply, err = take.Run(ctx, l.client, keys, args...).Slice()
@@ -128,25 +135,22 @@ func (l *Limits) Take(ctx context.Context, login string, block limits.Block, all
 }
 
 // question makes the keys and arguments of the script.
-func (l *Limits) question(login string, block limits.Block, all []limits.Bucket, known []limits.Known) (keys []string, args []any) {
-	alone := 0
-	if block.Alone {
-		alone = 1
-	}
-	keys, args = append(make([]string, 0, 1+len(all)), l.blocks), append(make([]any, 0, 4+7*len(all)), login, block.Name, block.Left, alone)
+func (l *Limits) question(login string, block limits.Block, all []limits.Bucket, known []limits.Known, lost bool) (keys []string, args []any) {
+	keys, args = append(make([]string, 0, 1+len(all)), l.blocks), append(make([]any, 0, 5+7*len(all)), login, block.Name, block.Left, number(block.Alone), number(lost))
 	for i := range all {
 		b := &all[i]
-		enforced, least := 0, limits.Known{}
-		if b.Enforced {
-			enforced = 1
-		}
-		if known != nil {
-			least = known[i]
-		}
 		keys = append(keys, l.key(b.Key))
-		args = append(args, b.Interval, b.Burst, b.N, b.Limit, enforced, least.Left, least.Alone)
+		args = append(args, b.Interval, b.Burst, b.N, b.Limit, number(b.Enforced), known[i].Left, known[i].Alone)
 	}
 	return keys, args
+}
+
+// number is how a script has it.
+func number(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func (l *Limits) key(key limits.Key) string { return l.prefix + hex.EncodeToString(key[:]) }

@@ -457,3 +457,51 @@ func TestABlockIsNotedOnce(t *testing.T) {
 		t.Errorf("noted here: %v", blocks)
 	}
 }
+
+// TestAServerThatLosesAllUnnoticed, as it is back before it is asked, is told all the same;
+// and one that was away before anything is taken.
+func TestAServerThatLosesAllUnnoticed(t *testing.T) {
+	s := startServer(t)
+	l := limit(t, "l", policy.ModeEnforce, "5/1h")
+	clock := testkit.NewClock(time.Now())
+	k := host(t, redis.Config{Addresses: []string{s.socket()}, Now: clock.Now}, new(testkit.Log))
+	if n := send(t, k, 8, "tom", l); n != 5 {
+		t.Fatalf("%d taken", n)
+	}
+	s.do("FLUSHALL")
+	if n := send(t, k, 8, "tom", l); n != 0 {
+		t.Errorf("%d more taken, as the server has lost all", n)
+	}
+	s.stop()
+	if n := send(t, k, 2, "tom", l); n != 0 {
+		t.Errorf("%d more taken without the server", n)
+	}
+	s.start()
+	for range 100 {
+		clock.Advance(time.Second)
+		if n := send(t, k, 1, "tom", l); n != 0 {
+			t.Fatal("one more taken once the server is back without its data")
+		}
+	}
+	if n := send(t, k, 8, "mari", l); n != 5 {
+		t.Errorf("another login: %d taken, want 5", n)
+	}
+}
+
+// TestAClockThatWentBackFillsNothing: a key knows how long it has.
+func TestAClockThatWentBackFillsNothing(t *testing.T) {
+	s := startServer(t)
+	l := limit(t, "l", policy.ModeEnforce, "100/1h")
+	k := host(t, redis.Config{Addresses: []string{s.socket()}}, new(testkit.Log))
+	send(t, k, 3, "tom", l)
+	for _, key := range s.do("KEYS", "*limit:*").([]any) {
+		at, err := strconv.ParseInt(s.do("GET", key).(string), 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.do("SET", key, at+(50*time.Minute).Microseconds(), "KEEPTTL")
+	}
+	if n := send(t, k, 97, "tom", l); n < 96 {
+		t.Errorf("%d taken of 97", n)
+	}
+}

@@ -19,6 +19,9 @@ type Rules struct {
 	lookups *answers.Lookups
 }
 
+// LoginName is a login as the limits of the policy know it.
+func (r *Rules) LoginName(login string) string { return r.policy.LoginName(login) }
+
 // NewRules makes rules of a configuration, and prints what it warns of.
 func NewRules(config *configs.Config, stderr io.Writer) (*Rules, error) {
 	p, warnings, err := config.Policy()
