@@ -68,14 +68,22 @@ func checkClassEntry(s string) error {
 	switch {
 	case s == "":
 		return errors.New("an empty entry, expected a name or /FILE")
-	case strings.Contains(s, "/"):
+	case strings.Contains(s, "/") && startsNetwork(s):
 		return fmt.Errorf("%s: a class holds no prefix lengths; write the whole octets (203.0.113), or Connect:%s RELAY in the access table", quote(s), s)
 	case strings.Contains(s, "@"):
 		return fmt.Errorf("%s is an address, expected a name", quote(s))
 	case !door.IsHostName(strings.ReplaceAll(inside, ":", ".")):
-		return fmt.Errorf("%s, expected a name, a network or /FILE", quote(s))
+		return fmt.Errorf("%s is no host name or network, expected those or /FILE", quote(s))
 	}
 	return nil
+}
+
+// startsNetwork reports whether an address, or its first octets, stand before the / in s.
+func startsNetwork(s string) bool {
+	address, _, _ := strings.Cut(s, "/")
+	address = strings.TrimPrefix(strings.Trim(address, "[]"), "IPv6:")
+	_, err := netip.ParseAddr(address)
+	return err == nil || address != "" && strings.Trim(address, "0123456789.") == ""
 }
 
 // parseNetwork reads a network, or a single address as one of a single address.

@@ -192,13 +192,16 @@ func TestEntriesThatCannotBeUsedAreLeftOutAndCounted(t *testing.T) {
 func TestWarningsOfTheAccessTableAndOfClassFilesNameTheirLines(t *testing.T) {
 	dir := write(t, map[string]string{
 		"access": "Connect:203.0.113.5\tREJECT\nConnect:203.0.113.5\tOK\n",
-		"relay":  "# networks\n203.0.113.0/24\nuser@customer.example\n.customer.example\n",
+		"relay":  "# networks\n203.0.113.0/24\nuser@customer.example\n.customer.example\nroot:x:0:0:root:/root:/bin/bash\nIPv6:2001:db8::/32\n203.0/16\n",
 	})
 	_, warnings := build(t, dir, "access: {file: access}\ndomains: {local: [], relay: [DIR/relay]}\n")
-	if len(warnings) != 3 ||
+	if len(warnings) != 6 ||
 		!strings.HasPrefix(warnings[0], "DIR/relay:2: class R: \"203.0.113.0/24\": a class holds no prefix lengths") ||
 		!strings.HasPrefix(warnings[1], "DIR/relay:3: class R: an entry that is no name, and is not shown; expected a name") ||
-		!strings.HasPrefix(warnings[2], "DIR/access:2: ") {
+		!strings.HasPrefix(warnings[2], "DIR/relay:5: class R: an entry that is no name, and is not shown; expected a name") ||
+		!strings.HasPrefix(warnings[3], "DIR/relay:6: class R: \"IPv6:2001:db8::/32\": a class holds no prefix lengths") ||
+		!strings.HasPrefix(warnings[4], "DIR/relay:7: class R: \"203.0/16\": a class holds no prefix lengths") ||
+		!strings.HasPrefix(warnings[5], "DIR/access:2: ") {
 		t.Errorf("warnings %q", warnings)
 	}
 }

@@ -272,12 +272,21 @@ func TestWhatAVerdictSaysOfLimits(t *testing.T) {
 	}
 }
 
-func TestABlockedLoginIsPutOffAtOnce(t *testing.T) {
-	p := limitFixture(t)
-	s := p.NewSession(client("203.0.113.8", "mail.good.example"), &counter{blocked: "shin@example.test"})
-	s.Mail(plain, Mail{From: "a@good.example"})
-	if v := s.Rcpt(Recipient{To: "x@other.example", Mailer: "esmtp"}); v.Action != ActionTempfail || v.Rule != "limits.blocked" || v.Reply.Text != "blocked" {
-		t.Errorf("got %s", v)
+func TestABlockedLoginIsPutOffInEveryMode(t *testing.T) {
+	for name, change := range map[string]func(*Policy){
+		"enforce":          func(*Policy) {},
+		"shadow":           func(p *Policy) { p.Shadow = true },
+		"off for the port": func(p *Policy) { p.Ports = map[string]Port{"MTA": {Checks: map[string]Mode{"limits": ModeOff}}} },
+	} {
+		p := limitFixture(t)
+		change(p)
+		s := p.NewSession(client("203.0.113.8", "mail.good.example"), &counter{blocked: "shin@example.test"})
+		s.Mail(plain, Mail{From: "a@good.example"})
+		v := s.Rcpt(Recipient{To: "x@other.example", Mailer: "esmtp"})
+		last := v.Trace[len(v.Trace)-1]
+		if v.Action != ActionTempfail || v.Check != "limits" || v.Rule != "limits.blocked" || v.Reply.Text != "blocked" || last.Check != "limits" || last.Result != "tempfail" {
+			t.Errorf("%s: got %s, last step %+v", name, v, last)
+		}
 	}
 }
 

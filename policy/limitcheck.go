@@ -79,11 +79,11 @@ func (s *Session) limitQueries(e *evaluation, login string, taken bool) []LimitQ
 // judgeLimits makes the verdict of the answers.
 func (s *Session) judgeLimits(e *evaluation, blocked bool, queries []LimitQuery) {
 	if blocked {
-		if e.run("limits", ModeEnforce, func(e *evaluation) finding {
-			return e.refusal(s.policy.Limits.Blocked, "limits.blocked", "the login has been blocked by hand (milterd -block)")
-		}).refused {
-			return
-		}
+		// A block by hand is a command, not a rule on trial: it holds in every mode.
+		f := e.refusal(s.policy.Limits.Blocked, "limits.blocked", "the login has been blocked by hand (milterd -block)")
+		e.refuse("limits", f)
+		s.trace(&e.verdict, Step{Check: "limits", Result: string(f.action), Reason: f.reason})
+		return
 	}
 	over := false
 	for i := range queries {

@@ -271,7 +271,7 @@ func TestAFindingHasNoControlCharacters(t *testing.T) {
 	if err := Write(&b, []configs.Finding{f}, false); err != nil {
 		t.Fatal(err)
 	}
-	if want := "note: a?[2J.cf:1: sendmail has ?]0;x??\n    change: R$*\t?31m\n0 errors, 0 warnings, 1 notes\n"; b.String() != want {
+	if want := "note: a?[2J.cf:1: sendmail has ?]0;x??\n    change: R$*\t?31m\n0 errors, 0 warnings, 1 note\n"; b.String() != want {
 		t.Errorf("got %q\nwant %q", b.String(), want)
 	}
 }

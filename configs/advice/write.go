@@ -32,7 +32,15 @@ func Write(w io.Writer, findings []configs.Finding, asJSON bool) error {
 			fmt.Fprintf(&b, "    change: %s\n", strings.ReplaceAll(printable.Lines(f.Cure), "\n", "\n            "))
 		}
 	}
-	fmt.Fprintf(&b, "%d errors, %d warnings, %d notes\n", counts[configs.Severe], counts[configs.Warning], counts[configs.Note])
+	fmt.Fprintf(&b, "%s, %s, %s\n", counted(counts[configs.Severe], configs.Severe), counted(counts[configs.Warning], configs.Warning), counted(counts[configs.Note], configs.Note))
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// counted is how many findings there are of a severity: "1 error", "2 notes".
+func counted(n int, severity configs.Severity) string {
+	if n == 1 {
+		return "1 " + severity.String()
+	}
+	return fmt.Sprintf("%d %ss", n, severity)
 }

@@ -261,7 +261,11 @@ func (a *Answers) beginListings(c policy.ListClients) *future[policy.Listings] {
 	f := a.listings[lists]
 	if f == nil {
 		f = launch(a, a.ctx, a.listResolver, func(ctx context.Context, r dnscheck.Resolver) policy.Listings {
-			return listings(lists.Check(ctx, r, a.conn.Addr))
+			l := listings(lists.Check(ctx, r, a.conn.Addr))
+			if !dnscheck.Public(a.conn.Addr) {
+				l.Details = append(l.Details, "address lists not asked: "+a.conn.Addr.Unmap().String()+" is not a public address")
+			}
+			return l
 		})
 		if a.listings == nil {
 			a.listings = make(map[*dnscheck.Lists]*future[policy.Listings], 1)

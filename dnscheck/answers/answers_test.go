@@ -80,6 +80,27 @@ func TestAnswersInThePolicysTerms(t *testing.T) {
 	}
 }
 
+func TestAPrivateClientIsSaidNotToBeAskedAbout(t *testing.T) {
+	lists, err := dnscheck.NewLists([]dnscheck.List{{Zone: "bl.example", Weight: 1}}, dnscheck.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	given, _, err := (&answers.Lookups{Lists: lists}).Frozen([]string{"8.113.0.203.bl.example. NXDOMAIN"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for addr, want := range map[string]string{
+		"203.0.113.8":       "bl.example: not listed",
+		"10.89.0.22":        "address lists not asked: 10.89.0.22 is not a public address",
+		"::ffff:10.89.0.22": "address lists not asked: 10.89.0.22 is not a public address",
+	} {
+		got := given(policy.Connection{Addr: netip.MustParseAddr(addr)}).Listings(policy.ListStrangers)
+		if diff := cmp.Diff(policy.Listings{Verdict: policy.NotListed, Details: []string{want}}, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", addr, diff)
+		}
+	}
+}
+
 // Without any check that asks, and without lists, there is nothing to wait for.
 func TestNothingToAsk(t *testing.T) {
 	given, asked, err := (*answers.Lookups)(nil).Frozen([]string{"bad line"})

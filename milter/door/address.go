@@ -188,8 +188,22 @@ func (a Address) Same(b Address) bool {
 }
 
 // MayBeSame reports whether a connection to b may reach a. A host name may stand
-// for any address.
+// for any address, and a directory may be a symbolic link, as /var/run is one to /run.
 func (a Address) MayBeSame(b Address) bool {
-	return a.Same(b) ||
+	return a.Same(b) || a.network == "unix" && b.network == "unix" && withoutLinks(a.path) == withoutLinks(b.path) ||
 		a.network == b.network && a.port == b.port && a.path == b.path && !(a.addr.IsValid() && b.addr.IsValid())
+}
+
+// withoutLinks is a path in whose directories, as far as they exist, symbolic links are
+// resolved.
+func withoutLinks(path string) string {
+	dir := filepath.Dir(path)
+	if dir == path {
+		return path
+	}
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		real = withoutLinks(dir)
+	}
+	return filepath.Join(real, filepath.Base(path))
 }

@@ -1,6 +1,8 @@
 package door
 
 import (
+	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -155,6 +157,31 @@ func TestSameAddresses(t *testing.T) {
 			if got := pair[0].MayBeSame(pair[1]); got != tt.maybe {
 				t.Errorf("%s may be %s: %v, want %v", pair[0], pair[1], got, tt.maybe)
 			}
+		}
+	}
+}
+
+func TestASocketInALinkedDirectoryMayBeTheSame(t *testing.T) {
+	dir := t.TempDir()
+	if err := errors.Join(os.Mkdir(dir+"/run", 0o755), os.Symlink("run", dir+"/var")); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		own, other string
+		maybe      bool
+	}{
+		{"/run/s", "/var/s", true},
+		{"/run/not/there/s", "/var/not/there/s", true},
+		{"/run/s", "/var/t", false},
+		{"/run/s", "/var/run/s", false},
+	} {
+		a, errA := ParseAddress("local:" + dir + c.own)
+		b, errB := ParseSendmail("local:" + dir + c.other)
+		if err := errors.Join(errA, errB); err != nil {
+			t.Fatal(err)
+		}
+		if a.MayBeSame(b) != c.maybe || b.MayBeSame(a) != c.maybe {
+			t.Errorf("%s may be %s: expected %v", a, b, c.maybe)
 		}
 	}
 }

@@ -205,7 +205,10 @@ func (k *Keeper) Block(ctx context.Context, login string, length time.Duration) 
 	if err := k.memory.Block(login, length); err != nil {
 		return err
 	}
-	return k.flush()
+	if err := k.flush(); err != nil {
+		return fmt.Errorf("blocked, but not on disk, so that a restart may forget it: %w", err)
+	}
+	return nil
 }
 
 // Kept reports whether blocks outlive the process: in a file or in the shared store.
@@ -229,7 +232,10 @@ func (k *Keeper) Release(ctx context.Context, login string) (bool, error) {
 		}
 		was = was || there
 	}
-	return was, k.flush()
+	if err := k.flush(); err != nil {
+		return was, fmt.Errorf("released, but not on disk, so that a restart may block it again: %w", err)
+	}
+	return was, nil
 }
 
 // keysOf are the keys of all counts that are kept for a login.

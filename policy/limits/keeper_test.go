@@ -229,6 +229,13 @@ func TestAFileThatCannotBeWrittenIsToldOnce(t *testing.T) {
 			t.Fatal("written without a directory")
 		}
 	}
+	if err := k.Block(t.Context(), "a", time.Hour); err == nil || !strings.HasPrefix(err.Error(), "blocked, but not on disk") {
+		t.Errorf("block: %v", err)
+	}
+	if was, err := k.Release(t.Context(), "a"); !was || err == nil || !strings.HasPrefix(err.Error(), "released, but not on disk") {
+		t.Errorf("release: %v, %v", was, err)
+	}
+	send(k, 1, "a", l)
 	if err := os.Mkdir(filepath.Join(dir, "gone"), 0o700); err != nil {
 		t.Fatal(err)
 	}
