@@ -112,11 +112,14 @@ func without(a, b map[string]bool) []string {
 // question are the lines of the rules that ask, which are always there.
 var question = []string{
 	"Smilterd_ask",
-	"R$*\t\t\t$: <$&{verify}> $| $1",
+	"R$*\t\t\t$: <$&{rcpt_mailer}> $| $1",
+	"R<error> $| $*\t\t$: $&{rcpt_host} $| $1",
+	"R<$*> $| $*\t\t$: $| $2",
+	"R$* $| $*\t\t$: <$&{verify}> $| $1 $| $2",
 	"R<OK> $| $*\t\t$: TMPF $| $&{cert_issuer} $| $&{cert_subject} $| $1",
 	"R<TRUSTED> $| $*\t$: TMPF $| $&{cert_issuer} $| $&{cert_subject} $| $1",
 	"R<$*> $| $*\t\t$: TMPF $| $| $| $2",
-	"RTMPF $| $* $| $* $| $*\t$: $(milterd 2 $| $&i $| $&{client_addr} $| $&{client_resolve} $| $&{daemon_port} $| $&{daemon_name} $| $&{auth_type} $| $&{auth_authen} $| $&{tls_version} $| $&{verify} $| $&{rcpt_mailer} $| $&{rcpt_host} $| $&{client_name} $| $&{client_ptr} $| $1 $| $2 $| $&s $| $&f $| $3 $| END $: TMPF $)",
+	"RTMPF $| $* $| $* $| $* $| $*\t$: $(milterd 2 $| $&i $| $&{client_addr} $| $&{client_resolve} $| $&{daemon_port} $| $&{daemon_name} $| $&{auth_type} $| $&{auth_authen} $| $&{tls_version} $| $&{verify} $| $&{rcpt_mailer} $| $3 $| $&{client_name} $| $&{client_ptr} $| $1 $| $2 $| $&s $| $&f $| $4 $| END $: TMPF $)",
 	"Smilterd_answer",
 	"R$*\t\t\t$: $>milterd_ask $1",
 	"RSHOW $+\t\t$: <$1>",
@@ -391,9 +394,9 @@ func TestWhatMilterdSaysOfAnInclude(t *testing.T) {
 	}{
 		{"the include", "INCLUDE", "", "", ""},
 		{"the include, and clients that are hidden", "INCLUDE", "", hide, ""},
-		{"the include, and grants", "INCLUDE", "", "grants: {control: local:/run/milterd/control.sock}\n", ""},
+		{"the include, and grants", "INCLUDE", "", "grants: {control: local:/run/milterd/control.sock}\nlimits: {file: limits}\n", ""},
 		{"one filter line", filterAlone, "", "", ""},
-		{"one filter line, and grants", filterAlone, "", "grants: {control: local:/run/milterd/control.sock}\n", "^no socket map leads to listen.map .* know nothing of grants"},
+		{"one filter line, and grants", filterAlone, "", "grants: {control: local:/run/milterd/control.sock}\nlimits: {file: limits}\n", "^no socket map leads to listen.map .* know nothing of grants"},
 		{"one filter line, and clients that are hidden", filterAlone, "", hide, "^the Received field that sendmail itself adds shows the client of all mail"},
 		{"without the filter", set("MILTERD_NO_FILTER", "") + "INCLUDE", "", "", "^no INPUT_MAIL_FILTER leads to listen.milter .*there is none$"},
 		{"without the access table", set("MILTERD_NO_ACCESS", "") + "INCLUDE" + accessLine, "", hide, ""},

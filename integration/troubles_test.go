@@ -21,7 +21,7 @@ const (
 	// once lets each client send to one recipient.
 	once       = enforced + "limits: {rules: {few: {count: recipients, by: client, for: [strangers], rate: 1/1h}}}\n"
 	clientAddr = "198.51.100.77"
-	granting   = enforced + "grants: {control: 'local:/run/milterd/control.sock'}\n"
+	granting   = enforced + "grants: {control: 'local:/run/milterd/control.sock'}\nlimits: {file: /var/lib/milterd/limits}\n"
 )
 
 var (

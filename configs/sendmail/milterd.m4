@@ -109,13 +109,17 @@ SParseLocal=98
 
 LOCAL_RULESETS
 # one question with all that is known. If it cannot be asked, as it is too long, the
-# ruleset ends with what it has by then, which is no answer.
+# ruleset ends with what it has by then, which is no answer. What the recipient's own host is
+# its address says; so {rcpt_host} is there only if it is the code of a refusal.
 Smilterd_ask
-R$*			$: <$&{verify}> $| $1
+R$*			$: <$&{rcpt_mailer}> $| $1
+R<error> $| $*		$: $&{rcpt_host} $| $1
+R<$*> $| $*		$: $| $2
+R$* $| $*		$: <$&{verify}> $| $1 $| $2
 R<OK> $| $*		$: TMPF $| $&{cert_issuer} $| $&{cert_subject} $| $1
 R<TRUSTED> $| $*	$: TMPF $| $&{cert_issuer} $| $&{cert_subject} $| $1
 R<$*> $| $*		$: TMPF $| $| $| $2
-RTMPF $| $* $| $* $| $*	$: $(milterd 2 $| $&i $| $&{client_addr} $| $&{client_resolve} $| $&{daemon_port} $| $&{daemon_name} $| $&{auth_type} $| $&{auth_authen} $| $&{tls_version} $| $&{verify} $| $&{rcpt_mailer} $| $&{rcpt_host} $| $&{client_name} $| $&{client_ptr} $| $1 $| $2 $| $&s $| $&f $| $3 $| END $: TMPF $)
+RTMPF $| $* $| $* $| $* $| $*	$: $(milterd 2 $| $&i $| $&{client_addr} $| $&{client_resolve} $| $&{daemon_port} $| $&{daemon_name} $| $&{auth_type} $| $&{auth_authen} $| $&{tls_version} $| $&{verify} $| $&{rcpt_mailer} $| $3 $| $&{client_name} $| $&{client_ptr} $| $1 $| $2 $| $&s $| $&f $| $4 $| END $: TMPF $)
 
 # the answer as a result of check_rcpt: $# ends it, and what is no answer is put off
 Smilterd_answer

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strings"
 	"testing"
 
 	"milterd/integration/testkit"
@@ -16,9 +17,14 @@ import (
 func serve(t *testing.T, s *sendmail, p *policy.Policy) *socketmap.Server {
 	t.Helper()
 	current := func() door.Snapshot { return door.Snapshot{Policy: p} }
-	server := socketmap.NewServer(socketmap.Config{Maps: map[string]socketmap.Map{
+	return serveMaps(t, s, map[string]socketmap.Map{
 		"milterd": socketmap.NewRcpt(current, nil).Lookup, "access": socketmap.NewAccess(current, nil).Lookup,
-	}})
+	})
+}
+
+func serveMaps(t *testing.T, s *sendmail, maps map[string]socketmap.Map) *socketmap.Server {
+	t.Helper()
+	server := socketmap.NewServer(socketmap.Config{Maps: maps})
 	ln, err := net.Listen("unix", s.path("map.sock"))
 	if err != nil {
 		t.Fatal(err)
@@ -80,5 +86,39 @@ func TestTheQuestionDecidesAsTheStockRulesets(t *testing.T) {
 				t.Errorf("only %v of %d questions were answered", n, len(sessions))
 			}
 		})
+	}
+}
+
+// TestTheHostOfARecipientIsAskedForARefusalOnly: there it is the code by which limits know
+// that sendmail refuses; else it would make the question longer by the recipient's domain.
+func TestTheHostOfARecipientIsAskedForARefusalOnly(t *testing.T) {
+	requireSendmail(t)
+	_, generators := newGenerators(t)
+	u := standard(generators[0].features(), "")
+	u.asks = true
+	s := newSendmail(t, u)
+	keys := make(chan string, 10)
+	serveMaps(t, s, map[string]socketmap.Map{"milterd": func(_ context.Context, key string) socketmap.Answer {
+		keys <- key
+		return socketmap.Answer{Status: socketmap.OK, Value: "SHOW NONE"}
+	}})
+	ask := func(macros ...[2]string) query { return query{macros, "milterd_ask", "<x@y.example>"} }
+	s.ask(t, []query{
+		ask([2]string{"{rcpt_mailer}", "error"}, [2]string{"{rcpt_host}", "5.1.1"}),
+		ask([2]string{"{rcpt_mailer}", "esmtp"}, [2]string{"{rcpt_host}", "y.example."}),
+		ask([2]string{"{verify}", "OK"}, [2]string{"{cert_issuer}", "/CN=ca"}, [2]string{"{cert_subject}", "/CN=me"}),
+	})
+	for _, want := range []struct{ mailer, host, issuer, subject string }{
+		{"error", "5.1.1", "", ""}, {"esmtp", "", "", ""}, {"esmtp", "", "/CN=ca", "/CN=me"},
+	} {
+		select {
+		case key := <-keys:
+			f := strings.Split(key, "\x9b")
+			if len(f) != 20 || f[10] != want.mailer || f[11] != want.host || f[14] != want.issuer || f[15] != want.subject || f[18] != "<x@y.example>" {
+				t.Errorf("asked %q, expected %+v", f, want)
+			}
+		default:
+			t.Fatalf("not asked for %+v", want)
+		}
 	}
 }

@@ -38,7 +38,7 @@
 // and -f. The fields are separated by $|, which arrives as the octet \x9b and which no
 // client can send:
 //
-//	2  the version of the question     11 ${rcpt_host}
+//	2  the version of the question     11 ${rcpt_host}: only if ${rcpt_mailer} is error
 //	   i, the queue id                    ${client_name}
 //	   ${client_addr}                     ${client_ptr}
 //	   ${client_resolve}                  ${cert_issuer}, ${cert_subject}: only
