@@ -29,12 +29,12 @@ func finishReport(o *options, f *flag.FlagSet) error {
 
 // runReport prints what became of mail: in the running milterd, which tells at
 // listen.http, or of recorded sessions, as this configuration decides them.
-func runReport(o *options, stdout, stderr io.Writer) (int, error) {
+func runReport(o *options, stdout, _ io.Writer) (int, error) {
 	config, _, err := o.place().Load()
 	if err != nil {
 		return exitUsage, err
 	}
-	report, err := reportOf(o, config, stderr)
+	report, err := reportOf(o, config)
 	switch {
 	case err != nil:
 		return exitFailure, err
@@ -44,9 +44,9 @@ func runReport(o *options, stdout, stderr io.Writer) (int, error) {
 	return written(io.WriteString(stdout, report.Text()))
 }
 
-func reportOf(o *options, config *configs.Config, stderr io.Writer) (*status.Report, error) {
+func reportOf(o *options, config *configs.Config) (*status.Report, error) {
 	if len(o.recordings) > 0 {
-		return recordedReport(o.recordings, config, stderr)
+		return recordedReport(o.recordings, config)
 	}
 	if config.Listen.HTTP == "" {
 		return nil, errors.New("listen.http is empty, so the running milterd cannot be asked; name a directory of recordings, or set it")
@@ -60,8 +60,9 @@ func reportOf(o *options, config *configs.Config, stderr io.Writer) (*status.Rep
 
 // recordedReport is about recorded sessions, as of the last message. A message counts as of
 // when it began; one that does not tell, as of the time when its file was written last.
-func recordedReport(names []string, config *configs.Config, stderr io.Writer) (*status.Report, error) {
-	rules, err := dryrun.NewRules(config, stderr)
+func recordedReport(names []string, config *configs.Config) (*status.Report, error) {
+	// Its warnings are for -check: this is about mail.
+	rules, err := dryrun.NewRules(config, io.Discard)
 	if err != nil {
 		return nil, err
 	}

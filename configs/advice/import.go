@@ -228,9 +228,18 @@ func (m *importer) rest() {
 		}
 	}
 	for _, problem := range c.Problems {
-		if handled := len(c.RelayMaps) > 0 && strings.Contains(problem.Text, "grants"); !handled {
-			m.stays = append(m.stays, configs.Problem{File: m.name, Line: problem.Line, Text: problem.Text}.String())
+		p := configs.Problem{File: m.name, Line: problem.Line, Text: problem.Text}
+		if len(c.RelayMaps) == 0 || !strings.Contains(problem.Text, "grants") {
+			m.stays = append(m.stays, p.String())
+			continue
 		}
+		if rule, _, _ := strings.Cut(p.Text, "; milterd "); strings.Contains(rule, " accepts ") {
+			p.Text = rule + ", if it asks that map: grants take its place"
+			m.gone = append(m.gone, p.String())
+		}
+	}
+	for _, refusal := range c.OwnRefusals {
+		m.stays = append(m.stays, configs.Problem{File: m.name, Line: refusal.Line, Text: refusal.Value}.String())
 	}
 	m.section("When this is in force, these can go from sendmail.mc:", m.gone)
 	m.section("These stay with sendmail, or are not followed:", m.stays)

@@ -53,6 +53,10 @@ type Config struct {
 	SmartHost Fact
 	// RelayMaps are maps that rules of one's own let clients relay by.
 	RelayMaps []Fact
+	// OwnRefusals are the first rules of one's own that refuse in a ruleset kept free for
+	// such, each as "RULESET refuses by a rule of your own, for LEFT SIDE". Rules that RDNS and
+	// DNSLists tell of are not among them.
+	OwnRefusals []Fact
 	// Reopened are rulesets that have rules and are given more by a second S command.
 	Reopened []Fact
 	// Undefined are rulesets that rules call and that have no S command: sendmail refuses
@@ -137,6 +141,7 @@ func Parse(data []byte, machine string) (*Config, error) {
 	p.markAsked()
 	p.findRelayOptions()
 	p.findOwnRules()
+	p.findOwnRefusals()
 	p.findUndefined()
 	return c, nil
 }

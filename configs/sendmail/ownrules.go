@@ -38,6 +38,23 @@ func (p *parser) findOwnRules() {
 	}
 }
 
+// findOwnRefusals looks for the first refusal of each hook.
+func (p *parser) findOwnRefusals() {
+	rdns := &p.config.RDNS
+	for _, hook := range hooks {
+		list := false // these rules look at what a DNS list has answered
+		for _, r := range p.rules[hook] {
+			list = list && r.lhs != "$*" || listAsked.MatchString(r.rhs)
+			rhs := strings.ToLower(r.rhs)
+			refuses := strings.HasPrefix(rhs, "$#error") || strings.HasPrefix(rhs, "$#discard")
+			if refuses && !list && !slices.Contains([]int{rdns.Temp.Line, rdns.Fail.Line, rdns.Forged.Line}, r.line) {
+				p.config.OwnRefusals = append(p.config.OwnRefusals, Fact{hook + " refuses by a rule of your own, for " + r.lhs, r.line})
+				break
+			}
+		}
+	}
+}
+
 // accepting lists the rules of a ruleset, and of those of one's own that it calls,
 // which end the checks without an error. milterd's own rulesets, see milterd.m4, ask
 // milterd itself.
