@@ -16,6 +16,9 @@ func wantWarnings(t *testing.T, warnings []string, want string) {
 	}
 }
 
+// filterReached is what is said of a filter door on the network.
+const filterReached = " can be reached from other machines, and whoever can connect can claim to be any client or login: use up its limits, have relaying suspended for it, and learn what is refused; keep it local"
+
 func TestAFilterThatMailCouldPassByIsWarnedAbout(t *testing.T) {
 	const filter = "Xmilterd, S=local:/run/milterd/milter.sock, F=T\n"
 	const asked = "O InputMailFilters=milterd\n"
@@ -26,7 +29,8 @@ func TestAFilterThatMailCouldPassByIsWarnedAbout(t *testing.T) {
 		{"F=4 will do", "", strings.Replace(filter, "F=T", "F=4", 1) + asked, ""},
 		{"one of two addresses", "[inet:8891@127.0.0.1, unix:/run/milterd/milter.sock]", filter + asked, ""},
 		{"a port, with a name for an address", "inet:8891@127.0.0.1", "Xm, S=inet:8891@localhost, F=T\nO InputMailFilters=m\n", ""},
-		{"a port on all addresses", "inet:8891@0.0.0.0", "Xm, S=inet:8891@127.0.0.1, F=T\nO InputMailFilters=m\n", ""},
+		{"a port on all addresses", "inet:8891@0.0.0.0", "Xm, S=inet:8891@127.0.0.1, F=T\nO InputMailFilters=m\n",
+			"DIR/milterd.yaml:3: listen.milter: inet:8891@0.0.0.0" + filterReached},
 		{"no filter", "", "",
 			"DIR/sendmail.cf: no INPUT_MAIL_FILTER leads to listen.milter (local:/run/milterd/milter.sock), so sendmail does not ask milterd; there is none"},
 		{"another socket", "", "Xmilterd, S=local:/run/milter.sock, F=T\n" + asked,
@@ -36,7 +40,8 @@ func TestAFilterThatMailCouldPassByIsWarnedAbout(t *testing.T) {
 		{"another address", "inet:8891@127.0.0.1", "Xm, S=inet:8891@127.0.0.2, F=T\nO InputMailFilters=m\n",
 			"DIR/sendmail.cf: no INPUT_MAIL_FILTER leads to listen.milter (inet:8891@127.0.0.1), so sendmail does not ask milterd; there is m (S=inet:8891@127.0.0.2)"},
 		{"a path in another spelling", "", "Xm, S=Local:/run//milterd/milter.sock, F=T\nO InputMailFilters=m\n", ""},
-		{"an address with its mark", "inet6:8891@2001:db8::1", "Xm, S=inet6:8891@[IPv6:2001:db8:0::1], F=T\nO InputMailFilters=m\n", ""},
+		{"an address with its mark", "inet6:8891@2001:db8::1", "Xm, S=inet6:8891@[IPv6:2001:db8:0::1], F=T\nO InputMailFilters=m\n",
+			"DIR/milterd.yaml:3: listen.milter: inet6:8891@2001:db8::1" + filterReached},
 		{"an address that milterd without a host does not listen on", "inet:8891", "Xm, S=inet:8891@127.0.0.2, F=T\nO InputMailFilters=m\n",
 			"DIR/sendmail.cf: no INPUT_MAIL_FILTER leads to listen.milter (inet:8891), so sendmail does not ask milterd; there is m (S=inet:8891@127.0.0.2)"},
 		{"another kind of address", "inet:8891@127.0.0.1", "Xm, S=inet6:8891, F=T\nO InputMailFilters=m\n",
@@ -74,7 +79,7 @@ func TestAFilterThatMailCouldPassByIsWarnedAbout(t *testing.T) {
 
 func TestAMapThatLeadsPastMilterdIsWarnedAbout(t *testing.T) {
 	const ours = "Kaccess socket -T<TMPF> local:/run/milterd/map.sock\n"
-	const grants = "grants: {control: local:/run/milterd/control.sock}\n"
+	const grants = "grants: {control: local:/run/milterd/control.sock}\nlimits: {file: /var/lib/milterd/limits}\n"
 	cases := []struct {
 		name, config, cf, want string
 	}{
@@ -125,15 +130,18 @@ func TestWhatOthersCouldReachAndWhatNothingComesOfIsWarnedAbout(t *testing.T) {
 	}{
 		{"nothing by default", "mode: shadow", ""},
 		{"maps on loopback addresses", "listen: {map: [inet:8893, inet:8894@127.0.0.2, inet6:8893@::1, inet:8895@localhost]}", ""},
+		{"filters on loopback addresses", "listen: {milter: [inet:8893, inet:8894@127.0.0.2, inet6:8893@::1, inet:8895@localhost]}", ""},
+		{"a filter on the network", "listen: {milter: [inet:8893@127.0.0.1, inet:8894@0.0.0.0]}",
+			"DIR/milterd.yaml:3: listen.milter: inet:8894@0.0.0.0" + filterReached},
 		{"maps on the network", "listen: {map: [inet:8893, inet:8893@203.0.113.25]}",
 			"DIR/milterd.yaml:3: listen.map: inet:8893@203.0.113.25 can be reached from other machines, and whoever can connect reads the access table and learns who may relay; keep it local"},
 		{"maps on a host whose address is not known", "listen: {map: inet6:8893@mx.example.test}",
 			"DIR/milterd.yaml:3: listen.map: inet6:8893@mx.example.test can be reached from other machines, and whoever can connect reads the access table and learns who may relay; keep it local"},
-		{"scrubbing for grants that there are", "received: {whose: [granted]}\ngrants: {control: local:/run/c.sock}", ""},
+		{"scrubbing for grants that there are", "received: {whose: [granted]}\ngrants: {control: local:/run/c.sock}\nlimits: {file: limits}", ""},
 		{"scrubbing for grants that there are not", "received: {whose: [granted]}",
 			"DIR/milterd.yaml:3: received.whose: granted, but grants has no source, store or control socket, so there are none"},
 		{"no scrubbing for grants that there are not", "received: {mode: off, whose: [granted]}", ""},
-		{"grants that sendmail does not learn of", "listen: {map: \"\"}\ngrants: {control: local:/run/c.sock}",
+		{"grants that sendmail does not learn of", "listen: {map: \"\"}\ngrants: {control: local:/run/c.sock}\nlimits: {file: limits}",
 			"DIR/milterd.yaml:3: listen.map: empty, so sendmail's own rules know nothing of grants and go on refusing to relay"},
 		{"DRAC for root of this machine", "grants: {drac: {listen: 'inet:0@0.0.0.0'}}", ""},
 		{"DRAC for every user of this machine", "grants: {drac: {listen: 'inet:0@0.0.0.0', allow: [203.0.113.0/24, '::/64'], reserved_port: false}}",

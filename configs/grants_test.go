@@ -11,6 +11,7 @@ func TestFilesThatEveryUserCanReadOrWriteAreWarnedAbout(t *testing.T) {
 	const text = `access: {file: access}
 domains: {local: [], relay: []}
 grants: {file: grants.db, control: local:DIR/control.sock}
+limits: {file: limits}
 `
 	for _, c := range []struct {
 		name           string

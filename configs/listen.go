@@ -53,6 +53,8 @@ func (c *Config) checkReach(s *sources) {
 		case l.Loopback():
 		case l.key == "listen.map":
 			s.warnOf(l.key, "%s can be reached from other machines, and whoever can connect reads the access table and learns who may relay; keep it local", l)
+		case l.key == "listen.milter":
+			s.warnOf(l.key, "%s can be reached from other machines, and whoever can connect can claim to be any client or login: use up its limits, have relaying suspended for it, and learn what is refused; keep it local", l)
 		case l.key == "listen.http":
 			s.warnOf(l.key, "%s can be reached from other machines: they can read /metrics and /healthz; %s", l, page)
 		}

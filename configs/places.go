@@ -92,6 +92,9 @@ func (c *Config) checkPlaces(s *sources) {
 	if g.File != "" && g.Control == "" && g.Dovecot.Listen == "" && len(g.Logs) == 0 && g.DRAC.Listen == "" {
 		s.warnOf("grants.file", "nothing makes grants here: expected control, dovecot, logs or drac as well")
 	}
+	if g.Control != "" && c.Limits.File == "" && len(c.Redis.Addresses) == 0 {
+		s.warnOf("grants.control", "limits.file is empty, so a login that milterd -block has stopped can send again when milterd is started anew; expected, for example, /var/lib/milterd/limits")
+	}
 }
 
 func isDir(path string) bool {

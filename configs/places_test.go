@@ -13,8 +13,10 @@ func TestPlacesThatMilterdNeeds(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ name, text, want string }{
-		{"a directory for grants", "grants: {file: DIR/grants.db, control: local:/run/c.sock}\n", ""},
-		{"none", "grants: {file: DIR/none/grants.db, control: local:/run/c.sock}\n", "milterd.yaml:1: grants.file: there is no directory DIR/none, and milterd does not start without"},
+		{"a directory for grants", "grants: {file: DIR/grants.db, control: local:/run/c.sock}\nlimits: {file: DIR/limits}\n", ""},
+		{"blocks in memory only", "grants: {control: local:/run/c.sock}\n", "milterd.yaml:1: grants.control: limits.file is empty, so a login that milterd -block has stopped can send again when milterd is started anew; expected, for example, /var/lib/milterd/limits"},
+		{"blocks in a shared store", "grants: {control: local:/run/c.sock}\nredis: {address: 192.0.2.1:6379}\n", ""},
+		{"none", "grants: {file: DIR/none/grants.db, control: local:/run/c.sock}\nlimits: {file: DIR/limits}\n", "milterd.yaml:1: grants.file: there is no directory DIR/none, and milterd does not start without"},
 		{"grants that nothing makes", "grants: {file: DIR/grants.db}\n", "milterd.yaml:1: grants.file: nothing makes grants here: expected control, dovecot, logs or drac as well"},
 		{"a directory of recordings that can be made", "record: {dir: DIR/sessions}\n", ""},
 		{"one that cannot", "record: {dir: DIR/none/sessions}\n", "milterd.yaml:1: record.dir: there is no directory DIR/none, so nothing will be recorded"},

@@ -186,7 +186,7 @@ func TestClassesWithTheirFiles(t *testing.T) {
 			"Dmown.example\nCm second.example\nFm-o DIR/more\nFw-o DIR/names\nKaccess hash -o DIR/access\nSRcpt_ok\nR$+ < @ $* $=m >\t$@ RELAY\n",
 		"virthosts": "v2.example v3.example # v4.example\n",
 		"more":      "third.example\nexample\n",
-		"names":     "\xef\xbb\xbfmarked.example\nlocalhost\nvm\nmail\n",
+		"names":     "\xef\xbb\xbfmarked.example\nlocalhost\nvm\nmail\nroot:$6$salt$hash:19000:0:99999:7:::\nuser:secret\n[192.0.2.1] 2001:db8::1 IPv6:2001:db8 .sub.example bücher.example\n",
 	})
 	p, warnings, err := parse(t, dir, "sendmail: {cf: sendmail.cf}\n").Policy()
 	if err != nil {
@@ -202,6 +202,8 @@ func TestClassesWithTheirFiles(t *testing.T) {
 		`DIR/more:2: class m: "example" relays for everything below it`,
 		"DIR/names:1: class w: the file begins with a UTF-8 byte order mark, which sendmail takes for a part of the first name; save it without one",
 		`DIR/names:4: class w: "mail" stands for USER@mail alone, expected a full name such as mail.example.com`,
+		"DIR/names:5: class w: an entry that is no name, and is not shown; expected a name, or a network in whole octets such as 203.0.113",
+		"DIR/names:6: class w: an entry that is no name, and is not shown; expected a name, or a network in whole octets such as 203.0.113",
 	}
 	for i := range warnings {
 		warnings[i] = strings.ReplaceAll(warnings[i], dir, "DIR")

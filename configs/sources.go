@@ -315,6 +315,9 @@ func (s *sources) read(what string, from class) policy.Class {
 
 // suspect says why an entry of a class is hardly meant as it stands, or nothing.
 func (s *sources) suspect(what, name string) string {
+	if !policy.NameOrNetwork(name) {
+		return "an entry that is no name, and is not shown; expected a name, or a network in whole octets such as 203.0.113"
+	}
 	if err := checkClassEntry(strings.TrimPrefix(name, ".")); err != nil {
 		return err.Error()
 	}

@@ -147,6 +147,7 @@ var shown = []evidence{
 	{text: "no TRUST_AUTH_MECH", by: "mechanisms that entitle to nothing"},
 	{text: "relays for everything below it", by: "class R has a top-level domain"},
 	{text: "class w: what sendmail adds to it for the network interfaces", why: ownConfig},
+	{text: "and so every user of this machine reads the access table", why: ownConfig},
 	{text: "no such file, taken as empty", why: "TestMilterdFollowsTheSendmailCF"},
 	{text: "is taken as it stands; the login that sendmail's ${auth_authen} has", why: ownConfig},
 	// configs: files, directories and doors.
@@ -155,12 +156,15 @@ var shown = []evidence{
 	{text: "can make files in %s", by: "a socket below a directory such as /tmp"},
 	{text: "every user of this machine can %s it", by: "a class file that all can write to"},
 	{text: "whoever can connect reads the access table", by: "a map door that is open to the world"},
+	{text: "whoever can connect can claim to be any client or login", why: ownConfig},
+	{text: "every user of this machine reads the access table", why: ownConfig},
 	{text: "they can read /metrics and /healthz", by: "a status page that is open to the world"},
 	{text: "is taken for a name, and there is a file", why: ownConfig},
 	{text: "there is no directory %s, and milterd does not start", why: ownConfig},
 	{text: "so nothing will be recorded", why: ownConfig},
 	{text: "%s: no such file (yet)", why: ownConfig},
 	{text: "nothing makes grants here", why: ownConfig},
+	{text: "a login that milterd -block has stopped can send again", why: ownConfig},
 	{text: "grants.drac.allow has addresses of this machine", why: ownConfig},
 	{text: "granted, but grants has no source", why: ownConfig},
 	// configs: the Received field.

@@ -1,7 +1,9 @@
 package policy
 
 import (
+	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -26,6 +28,24 @@ func (c Class) Len() int { return len(c.entries) }
 
 func (c Class) Entries() []string {
 	return slices.Sorted(maps.Keys(c.entries))
+}
+
+// nameOrNetwork is what an entry of a class has to look like: a name, an address, or a
+// network, with brackets or in octets.
+var nameOrNetwork = regexp.MustCompile(`^(?i:\.?\[?((ipv6:)?[0-9a-f:.]+|([\pL\pN_-]{1,63}\.)*[\pL\pN_-]{1,63}\.?)\]?(/\d+)?)$`)
+
+// NameOrNetwork reports whether an entry of a class looks like what a class holds.
+func NameOrNetwork(entry string) bool { return nameOrNetwork.MatchString(entry) }
+
+// ShownEntries are entries of a class as a report may show them: those that are neither
+// names nor networks are only counted. They may come from a file that was named by mistake,
+// such as one with passwords, and reports are handed on.
+func ShownEntries(entries []string) []string {
+	shown := slices.DeleteFunc(slices.Clone(entries), func(e string) bool { return !NameOrNetwork(e) })
+	if others := len(entries) - len(shown); others > 0 {
+		shown = slices.Insert(shown, 0, fmt.Sprintf("(%d that are no names)", others))
+	}
+	return shown
 }
 
 // Has reports whether name is in the class ($=w).

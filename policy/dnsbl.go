@@ -68,7 +68,7 @@ func (s *Session) checkDNSBL(e *evaluation) finding {
 // listClients says which lists are asked about this client.
 func (s *Session) listClients() ListClients {
 	switch {
-	case s.message.auth.Type == "":
+	case !s.message.auth.authenticated():
 		return ListStrangers
 	case s.policy.Checks.DNSBL.Exempt.Authenticated && s.trustedAuth():
 		return ListLogins

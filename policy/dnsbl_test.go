@@ -41,6 +41,7 @@ func TestListsAreAskedAboutTheirClients(t *testing.T) {
 		{"a login, lists for logins", logins, strangers, plain, true, []string{"addresses 2"}},
 		{"a login, lists of names for logins", all, logins, plain, true, []string{"names 2"}},
 		{"a login, lists for logins, not exempt", logins, all, plain, false, []string{"addresses 1", "names 1"}},
+		{"ANONYMOUS, lists for strangers", strangers, strangers, Auth{Type: "ANONYMOUS", Authen: "x"}, true, []string{"addresses 0", "names 0"}},
 		{"a login that is not trusted", strangers, all, otp, true, []string{"names 1"}},
 		{"a login that is not trusted, lists for logins", logins, strangers, otp, true, []string{"addresses 1"}},
 	} {

@@ -71,7 +71,7 @@ type LimitBy string
 const (
 	ByLogin  LimitBy = "login"  // who has authenticated, in the form of LoginName
 	ByClient LimitBy = "client" // the client's IPv4 address, or the /64 of its IPv6 address
-	BySender LimitBy = "sender" // the envelope sender, that of strangers apart; the null sender has no count
+	BySender LimitBy = "sender" // the envelope sender, whichever login names it; that of strangers apart; the null sender has no count
 )
 
 // LimitWhom says whose mail a limit is for. The zero value is everybody's; else one of

@@ -225,6 +225,35 @@ func TestKeysOfLimits(t *testing.T) {
 	}
 }
 
+// TestALimitBySenderCountsTheAddress: a login that sends as another uses up the other's room,
+// unless sender_login refuses it.
+func TestALimitBySenderCountsTheAddress(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		mode Mode
+		want Action // for the owner, after the other has sent
+	}{
+		{"no check", ModeOff, ActionTempfail},
+		{"one that refuses nothing", ModeShadow, ActionTempfail},
+		{"one that is enforced", ModeEnforce, ActionAccept},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := limitFixture(t, Limit{Name: "l", By: BySender, Count: CountRecipients, Rates: rate(t, "1/1h")})
+			p.Checks.SenderLogin = SenderLoginCheck{Mode: c.mode, Allow: rules(t, "{login}"), Reply: reply(t, "553 5.7.1 not yours")}
+			answers := new(counter)
+			send := func(login string) Verdict {
+				s := p.NewSession(client("203.0.113.8", "mail.good.example"), answers)
+				s.Mail(Auth{Type: "PLAIN", Authen: login}, Mail{From: "boss@example.test"})
+				return s.Rcpt(Recipient{To: "x@other.example", Mailer: "esmtp"})
+			}
+			send("intern@example.test")
+			if got := send("boss@example.test"); got.Action != c.want {
+				t.Errorf("the owner of the address: %v, expected %v", got, c.want)
+			}
+		})
+	}
+}
+
 func TestWhatAVerdictSaysOfLimits(t *testing.T) {
 	limits := []Limit{
 		{Name: "hour", By: ByLogin, Count: CountRecipients, Rates: rate(t, "1/1h")},

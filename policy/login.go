@@ -57,7 +57,8 @@ func (p *Policy) NameLogins() {
 		named := make(map[string][]Rate, len(l.Exceptions))
 		for _, login := range slices.Sorted(maps.Keys(l.Exceptions)) {
 			// The name itself comes before, and counts rather than, the same with a realm.
-			if name := p.LoginName(login); named[name] == nil || name == login {
+			name := p.LoginName(login)
+			if _, there := named[name]; !there || name == login {
 				named[name] = l.Exceptions[login]
 			}
 		}

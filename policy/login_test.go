@@ -34,11 +34,11 @@ func TestLoginsInListsAreNamedAsThoseThatLogIn(t *testing.T) {
 	p := &Policy{Hostname: "mx.example.test", Local: NewClass("example.test")}
 	p.Limits.Rules = []Limit{{
 		Whom:       LimitWhom{Logins: []string{"shin@mx.example.test"}},
-		Exceptions: map[string][]Rate{"oka@mx.example.test": {{N: 1}}, "oka": {{N: 2}}, "list@mx.example.test": nil, "x@example.test": {{N: 3}}},
+		Exceptions: map[string][]Rate{"oka@mx.example.test": {{N: 1}}, "oka": {{N: 2}}, "list@mx.example.test": nil, "printer": nil, "printer@old.example": {{N: 4}}, "x@example.test": {{N: 3}}},
 	}}
 	p.NameLogins()
 	l := p.Limits.Rules[0]
-	if rates, ok := l.Exceptions["list"]; l.Whom.Logins[0] != "shin" || l.Exceptions["oka"][0].N != 2 || !ok || rates != nil || l.Exceptions["x@example.test"][0].N != 3 || len(l.Exceptions) != 3 {
+	if rates, ok := l.Exceptions["list"]; l.Whom.Logins[0] != "shin" || l.Exceptions["oka"][0].N != 2 || !ok || rates != nil || l.Exceptions["x@example.test"][0].N != 3 || l.Exceptions["printer"] != nil || len(l.Exceptions) != 4 {
 		t.Errorf("%+v", l)
 	}
 }

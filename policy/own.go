@@ -89,7 +89,7 @@ func (p *Policy) senderDomains(from string) ([]string, error) {
 func (s *Session) sendsInOurName(e *evaluation) string {
 	// The step of relay has these keys; what exempts names its entry.
 	defer e.unnoted()()
-	if s.message.auth.Type != "" {
+	if s.message.auth.authenticated() {
 		return "the client has " + s.message.auth.String()
 	}
 	if why := s.certificate(e); why != "" {

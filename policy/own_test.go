@@ -45,6 +45,7 @@ func TestOwnDomainsFromStrangersAreRefused(t *testing.T) {
 		{"what cannot be read", "shin@example.test@", stranger, Auth{}, GrantNone, syntax},
 		{"who has logged in", "shin@example.test", stranger, plain, GrantNone, ok},
 		{"by any mechanism", "shin@example.test", stranger, Auth{Type: "OTP", Authen: "shin"}, GrantNone, ok},
+		{"ANONYMOUS is no login", "shin@example.test", stranger, Auth{Type: "ANONYMOUS", Authen: "shin"}, GrantNone, no},
 		{"a listed network", "shin@example.test", client("198.51.100.65", "FAIL"), Auth{}, GrantNone, ok},
 		{"a listed name", "shin@example.test", client("203.0.113.8", "out.lists.example"), Auth{}, GrantNone, ok},
 		{"a name that ends so", "shin@example.test", client("203.0.113.8", "out.blists.example"), Auth{}, GrantNone, no},

@@ -367,7 +367,7 @@ func TestAuthenticationDoesNotOutliveItsMessage(t *testing.T) {
 func TestAGrantRelaysAndAClientCertificateDoes(t *testing.T) {
 	p := fixture(t, "CERTIssuer:/CN=ca SUBJECT\nCERTSubject:/CN=client RELAY\n")
 	p.Checks.Relay.GrantTemp = reply(t, "451 4.7.1 later")
-	for state, want := range map[GrantState]Action{GrantHeld: ActionAccept, GrantNone: ActionReject, GrantTemporary: ActionTempfail} {
+	for state, want := range map[GrantState]Action{GrantHeld: ActionAccept, GrantNone: ActionReject, GrantTemporary: ActionTempfail, GrantUnknown: ActionTempfail} {
 		s := p.NewSession(client("203.0.113.8", "FAIL"), &scripted{grant: state})
 		s.Mail(Auth{}, Mail{From: "a@good.example"})
 		if v := s.Rcpt(Recipient{To: "x@other.example", Mailer: "esmtp"}); v.Action != want {
@@ -396,6 +396,7 @@ func TestAGrantOutranksTheEntryOfANetworkOnly(t *testing.T) {
 		{"a grant in a refused network", client("203.0.113.8", "FAIL"), GrantHeld, ActionAccept},
 		{"no grant in a refused network", client("203.0.113.8", "FAIL"), GrantNone, ActionReject},
 		{"a grant that nobody can tell of", client("203.0.113.8", "FAIL"), GrantTemporary, ActionTempfail},
+		{"nor whether there ever was one", client("203.0.113.8", "FAIL"), GrantUnknown, ActionTempfail},
 		{"nobody can tell, and the name is refused", client("198.51.100.8", "p8.dialup.example"), GrantTemporary, ActionReject},
 		{"nobody can tell, and the very address is refused", client("203.0.113.66", "FAIL"), GrantTemporary, ActionReject},
 		{"a grant in a network by prefix length", client("192.0.2.8", "FAIL"), GrantHeld, ActionAccept},

@@ -193,9 +193,12 @@ const (
 	// GrantHeld: it may relay.
 	GrantHeld
 	// GrantTemporary: the store of the grants cannot be asked for now, and the client
-	// held one when it last could. A client that was not seen with a grant is GrantNone
-	// then: its mail must not wait for a store that it has nothing to do with.
+	// held one when it last could.
 	GrantTemporary
+	// GrantUnknown: the store cannot be asked for now, and the client was not seen with a
+	// grant. Its mail does not wait for the store, but no refusal is for good that a
+	// grant would lift.
+	GrantUnknown
 )
 
 const grantUnknown = "the client held a relay grant, and whether it still does cannot be asked for now"
@@ -203,10 +206,16 @@ const grantUnknown = "the client held a relay grant, and whether it still does c
 // unlessGranted is f, unless f refuses for good what a relay grant would lift, and that
 // grant cannot be asked for now: then the client is told to come again.
 func (s *Session) unlessGranted(e *evaluation, f finding) finding {
-	if !f.refuses() || f.action == ActionTempfail || s.grant() != GrantTemporary {
+	if !f.refuses() || f.action == ActionTempfail {
 		return f
 	}
-	return e.refusal(s.policy.Checks.Relay.GrantTemp, "checks.relay.grant_temp", grantUnknown+": "+f.reason)
+	switch s.grant() {
+	case GrantTemporary:
+		return e.refusal(s.policy.Checks.Relay.GrantTemp, "checks.relay.grant_temp", grantUnknown+": "+f.reason)
+	case GrantUnknown:
+		return e.refusal(s.policy.Checks.Relay.GrantTemp, "checks.relay.grant_temp", "whether the client holds a relay grant cannot be asked for now: "+f.reason)
+	}
+	return f
 }
 
 // grant says whether the client holds a relay grant. One that was seen counts for

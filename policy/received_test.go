@@ -124,6 +124,7 @@ func TestWhoseHeaderIsScrubbed(t *testing.T) {
 		{"a client with a grant", granted, with(from(stranger, in), holding(GrantHeld)), yes, "holds a relay grant"},
 		{"a client without one", granted, from(stranger, in), no, "not one of those"},
 		{"nobody can tell about the grant", granted, with(from(stranger, in), holding(GrantTemporary)), "tempfail", "cannot be asked"},
+		{"the client was never seen with a grant", granted, with(from(stranger, in), holding(GrantUnknown)), no, "not one of those"},
 		{"nobody can tell, and nobody asks", authenticated, with(from(stranger, in), holding(GrantTemporary)), no, "not one of those"},
 		{"a grant that the table outranks", granted, with(from(client("203.0.113.70", "x.example"), in), holding(GrantHeld)), no, "not one of those"},
 

@@ -18,7 +18,7 @@ func health(dir string) (status int, stdout, stderr string) {
 }
 
 func TestHealthIsWhetherTheDoorsAnswer(t *testing.T) {
-	p := serving(t, grantsConfig, "")
+	p := serving(t, grantsConfig+"limits: {file: limits}\n", "")
 	p.waitLog(t, "listening", "door=map")
 	const well = "filter door local:DIR/milter.sock: answers\nmap door local:DIR/map.sock: answers\n"
 	if status, out, complaints := health(p.dir); status != exitOK || out != well || complaints != "" {

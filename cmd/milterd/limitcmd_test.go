@@ -22,8 +22,8 @@ func TestLimitsByHand(t *testing.T) {
 		}
 	}
 	command(exitOK, "STATE", "-limits")
-	command(exitOK, `blocked "Shin" for 24h0m0s`, "-block", "Shin", "24h")
-	command(exitOK, `blocked "who" until it is released`, "-block", "who")
+	command(exitOK, `blocked "Shin" for 24h0m0s, or milterd ends (limits.file is not set)`, "-block", "Shin", "24h")
+	command(exitOK, `blocked "who" until it is released, or milterd ends (limits.file is not set)`, "-block", "who")
 	command(exitOK, "blocked  login shin  for 2", "-limits")
 	command(exitOK, "blocked  login who   until released", "-limits")
 	command(exitOK, `released "shin"`, "-release", "shin")
@@ -46,7 +46,7 @@ func TestABeginningIsToldToAProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := strings.Replace(grantsConfig, "grants: {",
-		"limits: {notify: [DIR/notify, "+binary+", DIR], rules: {logins: {rate: 2/1h}}}\ngrants: {", 1)
+		"limits: {file: DIR/limits, notify: [DIR/notify, "+binary+", DIR], rules: {logins: {rate: 2/1h}}}\ngrants: {", 1)
 	dir := newDir(t, config, "")
 	write(t, dir, "notify", "#!/bin/sh\nenv >>$2/told\n"+asMilterd+`=1 "$1" -config "$2/milterd.yaml" -block "$LIMIT_KEY" 24h >>"$2/blocked" 2>&1`+"\n")
 	if err := os.Chmod(filepath.Join(dir, "notify"), 0o700); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,6 +10,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"gopkg.in/yaml.v3"
+
+	"milterd/configs"
 	"milterd/integration/harness"
 	"milterd/integration/testkit"
 )
@@ -61,6 +66,26 @@ func TestCommandsInTheManualAreUnderstood(t *testing.T) {
 	}
 	if seen < 10 {
 		t.Errorf("found %d commands only", seen)
+	}
+}
+
+// TestTheReadmeBeginsWithTheConfigurationOfTheFirstWeek: it is that of shadow.yaml, and what
+// -block stops stays stopped over a restart.
+func TestTheReadmeBeginsWithTheConfigurationOfTheFirstWeek(t *testing.T) {
+	first, err := os.ReadFile("../../configs/shadow.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want, got map[string]any
+	if err := errors.Join(yaml.Unmarshal(first, &want), yaml.Unmarshal([]byte(readmeBlocks(t, "yaml")[0]), &got)); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("README.md (-shadow.yaml +README.md):\n%s", diff)
+	}
+	config, err := configs.Load("../../configs/shadow.yaml")
+	if err != nil || config.Limits.File == "" {
+		t.Errorf("limits.file %q, error %v", config.Limits.File, err)
 	}
 }
 

@@ -133,6 +133,34 @@ func TestNamesThatDifferAreTold(t *testing.T) {
 	}
 }
 
+// TestWhatIsNoNameIsNotShown has a sendmail.cf that names a file with passwords.
+func TestWhatIsNoNameIsNotShown(t *testing.T) {
+	cf := generate(t, variant(t, "virtual"))
+	dir := filepath.Dir(cf)
+	passwords := filepath.Join(dir, "passwords")
+	text, err := os.ReadFile(cf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, data := range map[string]string{
+		passwords: "daemon:*:19000:0:99999:7:::\nroot:$6$salt$secret:19000:0:99999:7:::\nuser:secret\n",
+		cf:        string(text) + "Fw" + passwords + "\n",
+	} {
+		if err := os.WriteFile(path, []byte(data), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for domains, want := range map[string]string{
+		"": "passwords:1: class w: an entry that is no name",
+		"domains: {hostname: mx.example.test, local: [own.example]}\n": "sendmail has (3 that are no names), ",
+	} {
+		got := report(t, cf, config(t, cf, domains))
+		if !strings.Contains(got, want) || strings.Contains(got, "secret") || strings.Contains(got, "19000") {
+			t.Errorf("expected %q and none of the entries in\n%s", want, got)
+		}
+	}
+}
+
 // TestWhatLiesAround is about files and directories, and needs no sendmail.cf of m4.
 func TestWhatLiesAround(t *testing.T) {
 	dir := t.TempDir()

@@ -149,8 +149,10 @@ func without(a, b policy.Class) []string {
 	return slices.DeleteFunc(a.Entries(), b.Has)
 }
 
+// shortList lists some of the entries of a class.
 func shortList(names []string) string {
 	const most = 5
+	names = policy.ShownEntries(names)
 	if len(names) > most {
 		return strings.Join(names[:most], ", ") + fmt.Sprintf(" and %d more", len(names)-most)
 	}

@@ -187,6 +187,8 @@ func (m *importer) grants() {
 	if len(m.cf.RelayMaps) == 0 {
 		return
 	}
+	m.line("\nlimits:")
+	m.line("  file: /var/lib/milterd/limits  # keeps what milterd -block stops stopped over a restart")
 	m.line("\ngrants:")
 	m.line("  control: local:/run/milterd/control.sock  # for milterd -grants")
 	if !m.cf.Features.DelayChecks || slices.ContainsFunc(m.cf.RelayMaps, isDRAC) {

@@ -17,6 +17,8 @@ type Daemon struct {
 	// Filters are the names of the filters that are asked: its own (InputMailFilters=),
 	// or those of the file.
 	Filters []string
+	// Others are its fields without InputMailFilters=, as DAEMON_OPTIONS takes them.
+	Others string
 	// Line is where the sendmail.cf has it.
 	Line int
 }
@@ -44,11 +46,15 @@ func MailPort(service string) string {
 // semicolons between them, in place of those of the file.
 func (p *parser) daemon(value string, number int) {
 	d := Daemon{Line: number}
+	var others []string
 	for field := range strings.SplitSeq(value, ",") {
 		key, value, _ := strings.Cut(field, "=")
 		value = strings.TrimSpace(value)
 		if key = strings.TrimSpace(key); key == "" {
 			continue
+		}
+		if key[0]|0x20 != 'i' {
+			others = append(others, strings.TrimSpace(field))
 		}
 		switch key[0] | 0x20 {
 		case 'n':
@@ -68,5 +74,6 @@ func (p *parser) daemon(value string, number int) {
 	if port, ok := mailPorts[d.Port]; ok {
 		d.Port = port
 	}
+	d.Others = strings.Join(others, ", ")
 	p.config.Daemons = append(p.config.Daemons, d)
 }

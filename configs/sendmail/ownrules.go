@@ -131,14 +131,14 @@ func stockRuleset(name string) bool {
 }
 
 var (
-	asked     = regexp.MustCompile(`\$\((\w+)`)
+	asked     = regexp.MustCompile(`\$\(\s*(\w+)`)
 	classUsed = regexp.MustCompile(`\$=(?:\{(\w+)\}|(\w))`)
 )
 
 // own names what a rule of the checks on recipients relays by that proto.m4 does not
 // have there: a map, a class, or an address.
 func (r rule) own() string {
-	for _, m := range asked.FindAllStringSubmatch(r.rhs, -1) {
+	for _, m := range asked.FindAllStringSubmatch(r.text, -1) {
 		switch name := m[1]; name {
 		case "access", "dequote", "mxserved", "bestmx", "arith", "macro":
 		case "drac":

@@ -29,11 +29,25 @@ func TestRulesThatAcceptArePointedOut(t *testing.T) {
 		{"a class put into Relay_ok", "SRelay_ok\nR$={MyNets} $*\t$@ RELAY\n", "2: Relay_ok relays by the class MyNets;"},
 		{"a network put into Relay_ok", "SRelay_ok\nR192.0.2.$-\t$@ RELAY\n", "2: Relay_ok relays by the address 192.0.2.$-;"},
 		{"domains put into Rcpt_ok", "SRcpt_ok\nR$+ < @ $=V >\t$@ RELAY\n", "2: Rcpt_ok relays by the class V;"},
+		{"a blank before the name of the map", "SRelay_ok\nR$*\t$: $( whoson $1 $: ? $)\n", "2: Relay_ok relays by the map whoson;"},
 		{"the stock rules", "SRelay_ok\nR0\t$@ RELAY\nR127.0.0.1\t$@ RELAY\nR$=R $*\t$@ RELAY\nR$*\t$: $>A <$1> <?> <+ Connect> <$1>\nSRcpt_ok\nR$* $| $={TrustAuthMech}\t$# RELAY\nR$+ < @ $* $=m >\t$@ RELAY\n", ""},
 	} {
 		got := problems(read(t, c.text))
 		if !strings.HasPrefix(got, c.want) || c.want == "" && got != "" || strings.Count(got, "\n") > 0 {
 			t.Errorf("%s: %q, expected %q", c.name, got, c.want)
+		}
+	}
+}
+
+// TestNoFeatureIsTakenForARuleOfOnesOwn has each FEATURE that milterd follows.
+func TestNoFeatureIsTakenForARuleOfOnesOwn(t *testing.T) {
+	for _, f := range featureLines {
+		config, err := Parse(generate(t, "FEATURE(`access_db', `', `"+f.argument+"')", f.line), "vm.example.test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := problems(config); strings.Contains(got, " relays by ") {
+			t.Errorf("%s: %s", f.name, got)
 		}
 	}
 }

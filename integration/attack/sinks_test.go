@@ -14,6 +14,7 @@ type delivery struct {
 	host string // address of the mail host
 	rcpt string // the argument of RCPT
 	mark string // the message's field X-Attack, empty for what sendmail itself has written
+	text string // the message
 }
 
 // sinks are mail hosts that take everything, as sendmail writes it.
@@ -88,13 +89,13 @@ func (s *sinks) talk(conn net.Conn, host string) {
 			if _, err := fmt.Fprint(conn, "354 go on\r\n"); err != nil {
 				return
 			}
-			mark, err := readMark(in)
+			mark, text, err := readMessage(in)
 			if err != nil {
 				return
 			}
 			s.mu.Lock()
 			for _, rcpt := range rcpts {
-				s.arrived = append(s.arrived, delivery{host, rcpt, mark})
+				s.arrived = append(s.arrived, delivery{host, rcpt, mark, text})
 			}
 			s.mu.Unlock()
 		case "QUIT":
@@ -104,18 +105,19 @@ func (s *sinks) talk(conn net.Conn, host string) {
 	}
 }
 
-// readMark reads a message to its end and returns the field X-Attack of its header.
-func readMark(in *bufio.Reader) (string, error) {
-	mark, body := "", false
+// readMessage reads a message to its end, and finds the field X-Attack of its header.
+func readMessage(in *bufio.Reader) (mark, text string, err error) {
+	body := false
 	for {
 		line, err := in.ReadString('\n')
 		if err != nil {
-			return "", err
+			return "", "", err
 		}
 		line = strings.TrimRight(line, "\r\n")
 		if line == "." {
-			return mark, nil
+			return mark, text, nil
 		}
+		text += line + "\n"
 		body = body || line == ""
 		if value, ok := strings.CutPrefix(line, "X-Attack: "); ok && !body {
 			mark = value

@@ -105,6 +105,7 @@ func TestGrantsAreLaidOverTheAccessTable(t *testing.T) {
 		"203.0.113.7":  policy.GrantHeld,
 		"198.51.100.9": policy.GrantTemporary,
 		"2001:db8::8":  policy.GrantHeld,
+		"203.0.113.9":  policy.GrantUnknown,
 	}
 	unreachable := Answer{Temp, "whether the client holds a relay grant cannot be asked for now"}
 	relay := Answer{OK, "RELAY"}
@@ -122,6 +123,7 @@ func TestGrantsAreLaidOverTheAccessTable(t *testing.T) {
 		{"a client whose entry outranks it", "connect:203.0.113.5", Answer{OK, "REJECT"}, ""},
 		{"a client whose untagged entry outranks it", "connect:203.0.113.6", Answer{Status: NotFound}, ""},
 		{"that untagged entry", "203.0.113.6", Answer{OK, "DISCARD"}, ""},
+		{"nobody can tell, and there was none before", "connect:203.0.113.9", Answer{Status: NotFound}, "203.0.113.9"},
 		{"nobody can tell about one with an entry", "connect:203.0.113.2", unreachable, "203.0.113.2"},
 		{"nobody can tell, and it was known to hold one", "connect:203.0.113.3", unreachable, "203.0.113.3"},
 		{"a network", "connect:203.0.113", Answer{OK, "ERROR:5.7.1:550 Not from here"}, ""},

@@ -211,6 +211,9 @@ func (k *Keeper) Block(ctx context.Context, login string, length time.Duration) 
 	return nil
 }
 
+// Kept reports whether blocks outlive the process: in a file or in the shared store.
+func (k *Keeper) Kept() bool { return k.config.File != "" || k.config.Shared != nil }
+
 // Release ends the block of a login, and begins its counts anew. It says whether there was
 // anything to end.
 func (k *Keeper) Release(ctx context.Context, login string) (bool, error) {

@@ -20,6 +20,8 @@ type Limits interface {
 	Blocks(context.Context) (map[string]time.Duration, error)
 	Block(context.Context, string, time.Duration) error
 	Release(context.Context, string) (bool, error)
+	// Kept reports whether blocks outlive milterd.
+	Kept() bool
 }
 
 // LimitState is a line of the list of limits: a count that is near or over its limit, or a
@@ -62,6 +64,9 @@ func (s *Server) block(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		until = "for " + length.String()
+	}
+	if !s.config.Limits.Kept() {
+		until += ", or milterd ends (limits.file is not set)"
 	}
 	err := s.config.Limits.Block(change(r), login, length)
 	s.log(r, "block", netip.Addr{}, login, until, err)

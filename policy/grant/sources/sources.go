@@ -42,14 +42,15 @@ type Sources struct {
 
 var _ door.Grants = (*Sources)(nil)
 
-// Grant says whether a client holds a relay grant. If the store cannot be asked,
-// only one that was seen with a grant before is in doubt.
+// Grant says whether a client holds a relay grant.
 func (g *Sources) Grant(ctx context.Context, client netip.Addr) policy.GrantState {
 	switch _, state := g.keeper.Grant(ctx, client); {
 	case state == grant.Held:
 		return policy.GrantHeld
 	case state == grant.Temporary && g.keeper.Known(client):
 		return policy.GrantTemporary
+	case state == grant.Temporary:
+		return policy.GrantUnknown
 	}
 	return policy.GrantNone
 }

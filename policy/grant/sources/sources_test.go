@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -22,6 +23,7 @@ import (
 
 	"milterd/configs"
 	"milterd/integration/testkit"
+	"milterd/policy"
 )
 
 func TestMain(m *testing.M) {
@@ -129,6 +131,33 @@ func TestGrantsThatCheckAcceptsAlsoOpen(t *testing.T) {
 			}
 			openRelocated(t, file)
 		})
+	}
+}
+
+// A store that was never heard of may hold a grant for any client.
+func TestNothingIsKnownWhileRedisIsAway(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "milterd.yaml")
+	if err := os.WriteFile(file, []byte("grants: {ttl: 1h}\nredis: {address: '127.0.0.1:1'}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	config, err := configs.Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared, err := OpenRedis(&config.Redis, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = shared.Close() }()
+	g, err := Open(config, shared, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = g.keeper.Close() }()
+	for client, want := range map[string]policy.GrantState{"203.0.113.8": policy.GrantUnknown, "10.0.0.1": policy.GrantNone} {
+		if got := g.Grant(t.Context(), netip.MustParseAddr(client)); got != want {
+			t.Errorf("%s: %v, want %v", client, got, want)
+		}
 	}
 }
 

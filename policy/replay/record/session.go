@@ -185,7 +185,7 @@ func (b *builder) grants(g grantAnswer) []string {
 	case !addr.IsValid():
 	case g == grantAnswerOf(policy.GrantHeld):
 		return []string{addr.String()}
-	case g == grantAnswerOf(policy.GrantTemporary):
+	case g == grantAnswerOf(policy.GrantTemporary), g == grantAnswerOf(policy.GrantUnknown):
 		return []string{addr.String() + " " + replay.TemporaryGrant}
 	}
 	return nil
