@@ -50,7 +50,7 @@ func Judge(message io.Reader, server string) ([]Leak, error) {
 	var leaks []Leak
 	for _, value := range received {
 		value = strings.Join(strings.Fields(value), " ")
-		if from := fromClause.FindStringSubmatch(value); from != nil && strings.ContainsAny(from[1], ".[@") {
+		if from := fromClause.FindStringSubmatch(value); from != nil && from[1] != "SMTP" {
 			leaks = append(leaks, Leak{Where: "Received", What: "names the client", Text: shown(from[1])})
 		}
 		if found := version(dateless(value)); found != "" {

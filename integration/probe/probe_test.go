@@ -199,6 +199,7 @@ func TestJudge(t *testing.T) {
 	}{
 		{"scrubbed", "from SMTP", "SMTP server", "", "[]", "mx.example.test"},
 		{"a client and a version", "from laptop.lan (h.example [192.168.0.7])", "8.17.1/8.17.1", "", "[{Received names the client laptop.lan (h.example [192.168.0.7])} {Received tells the version of the software 8.17.1/8.17.1}]", "mx.example.test"},
+		{"an address in parentheses", "from pc (IPv6:2001:db8::1)", "SMTP server", "", "[{Received names the client pc (IPv6:2001:db8::1)}]", "mx.example.test"},
 		{"another field", "from SMTP", "SMTP server", "X-Originating-IP: [192.168.0.7]\n", "[{X-Originating-Ip tells about the client [192.168.0.7]}]", "mx.example.test"},
 		{"a server that it did not pass", "from SMTP", "SMTP server", "", "no Received field is by other.example: the message has not passed it, or it has another name", "other.example"},
 	} {
