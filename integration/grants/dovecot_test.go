@@ -2,6 +2,8 @@ package grants_test
 
 import (
 	"errors"
+	"net"
+	"net/textproto"
 	"slices"
 	"strings"
 	"sync"
@@ -33,6 +35,7 @@ auth_policy_server_api_header = Authorization: Bearer between-the-two-of-us
 auth_policy_hash_nonce = of no importance here
 auth_policy_check_before_auth = no
 auth_policy_check_after_auth = no
+auth_policy_request_attributes = login=%{requested_username} pwhash=%{hashed_password} remote=%{rip} device_id=%{client_id} protocol=%s session_id=%{session} proxy=%{passdb:proxy:no} proxy_maybe=%{passdb:proxy_maybe:no} nologin=%{passdb:nologin:no}
 `,
 		logged: "dovecot",
 	}
@@ -131,6 +134,77 @@ func failLogins(t *testing.T, env *harness.Env) {
 		if lines := env.Milterd.Log.FindAll(mark, `msg="relay grant `, "client="+addr+" "); len(lines) > 0 {
 			t.Errorf("milterd's log about %s:\n%s", addr, strings.Join(lines, "\n"))
 		}
+	}
+}
+
+// TestASuccessThatIsNoLoginGrantsNothing has Dovecot be a proxy for users or passwords that it
+// does not know, whose backend refuses them, and has a disabled user. Others log in.
+func TestASuccessThatIsNoLoginGrantsNothing(t *testing.T) {
+	for _, s := range []source{byLog, byPolicy} {
+		t.Run(s.name, func(t *testing.T) {
+			env := start(t, "grants:\n"+s.grants, harness.MissingDovecot())
+			mark := env.Milterd.Log.Len()
+			startDovecot(t, env, s.dovecot+`passdb {
+  driver = static
+  args = proxy=y host=127.0.0.1 port=`+backend(t)+` nopassword=y
+}
+`)
+			proxied, disabled := "203.0.113.60", "203.0.113.61"
+			for _, c := range []struct{ addr, user, password string }{
+				{proxied, "stranger", "wrong"}, {proxied, "shin", "wrong"}, {disabled, "disabled", "secret"},
+			} {
+				if err := tryLogin(t.Context(), "imap", c.addr, c.user, c.password); !errors.Is(err, errDenied) {
+					t.Errorf("%s from %s: %v, expected %v", c.user, c.addr, err, errDenied)
+				}
+			}
+			login(t, "imap", "203.0.113.62", "shin")
+			awaitMade(t, env.Milterd, mark, "203.0.113.62", "shin")
+			wantRelay(t, "203.0.113.62", recipientTaken)
+			for _, addr := range []string{proxied, disabled} {
+				wantRelay(t, addr, relayingDenied)
+			}
+			if lines := env.Milterd.Log.FindAll(mark, `msg="relay grant made"`); len(lines) != 1 {
+				t.Errorf("grants, expected one:\n%s", strings.Join(lines, "\n"))
+			}
+		})
+	}
+}
+
+// backend is the port of an IMAP server on the loopback interface that knows no user.
+func backend(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	t.Cleanup(func() { ln.Close(); serving.Wait() })
+	serving.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() { refuseIMAP(textproto.NewConn(conn)) })
+		}
+	})
+	_, port, err := net.SplitHostPort(ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// refuseIMAP answers a proxy until it closes the connection.
+func refuseIMAP(conn *textproto.Conn) {
+	defer conn.Close()
+	line, err := "", conn.PrintfLine("* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] ready")
+	for err == nil {
+		if line, err = conn.ReadLine(); err != nil {
+			return
+		}
+		tag, _, _ := strings.Cut(line, " ")
+		err = conn.PrintfLine("%s NO [AUTHENTICATIONFAILED] Authentication failed.", tag)
 	}
 }
 

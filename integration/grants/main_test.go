@@ -34,7 +34,8 @@ const (
 )
 
 // users are those of Dovecot, name and password.
-var users = map[string]string{"shin": "secret", "mari": "also secret", forger: "secret"}
+// What follows the password is an extra field of Dovecot's.
+var users = map[string]string{"shin": "secret", "mari": "also secret", forger: "secret", "disabled": "secret::::::nologin=y"}
 
 // world is where the servers are started.
 var world *harness.World

@@ -7,16 +7,28 @@
 // refused here: every answer is {"status":0,"msg":""}, which lets Dovecot decide as it
 // would without. A report of a success asks for a grant for the address it came from.
 //
-// The report of Dovecot 2.3 and 2.4, with the default auth_policy_request_attributes:
+// The report of Dovecot 2.3, with the auth_policy_request_attributes below:
 //
-//	{"device_id":"","login":"shin","protocol":"imap","pwhash":"04ff","remote":"203.0.113.8",
+//	{"device_id":"","login":"shin","nologin":"no","protocol":"imap","proxy":"no",
+//	 "proxy_maybe":"no","pwhash":"04ff","remote":"203.0.113.8",
 //	 "session_id":"6eIlteBgStB/AAAB","success":true,"policy_reject":false,"tls":true}
 //
-// Of these, login, protocol, remote, success and policy_reject are read, and the rest is
-// neither kept nor logged. Only the protocols imap and pop3 count. Dovecot also
+// Of these, device_id, pwhash, session_id and tls are neither read nor logged. Only the protocols imap and pop3 count. Dovecot also
 // authenticates for others: a client of SMTP, which may be this machine's own sendmail
 // through Dovecot's SASL, or of Postfix on another, needs no grant to relay, since it has
 // authenticated if it does; one of ManageSieve or doveadm has not read mail.
+//
+// # What a success is
+//
+// The passdb took the password, or needed none. If Dovecot is a proxy, its backend is yet
+// to check the password (passdb fields proxy=y nopassword=y); if the account has nologin,
+// the login is refused after the report. So proxy, proxy_maybe and nologin must be in each
+// report and "no". Their default "no" has to stand in the variable: Dovecot 2.3 expands
+// %{passdb:proxy} to an empty string whether the field is there or not, and
+// %{passdb:proxy:no} to an empty string if it is there. The filter default of Dovecot 2.4
+// replaces an empty string too, so its reports cannot tell them apart.
+//
+// A report cannot tell whether the userdb knows the user, which is looked up later.
 //
 // # Who may report
 //
@@ -29,8 +41,11 @@
 //	auth_policy_hash_nonce = SOMETHING RANDOM
 //	auth_policy_check_before_auth = no
 //	auth_policy_check_after_auth = no
+//	auth_policy_request_attributes = login=%{requested_username} pwhash=%{hashed_password}
+//	  remote=%{rip} device_id=%{client_id} protocol=%s session_id=%{session}
+//	  proxy=%{passdb:proxy:no} proxy_maybe=%{passdb:proxy_maybe:no} nologin=%{passdb:nologin:no}
 //
-// The last two save the requests that are answered the same way each time.
+// The two of check save the requests that are answered the same way each time.
 // auth_policy_report_after_auth must stay at its default, yes. Without a nonce Dovecot
 // does not start. If milterd does not answer, Dovecot lets users in nevertheless
 // (auth_policy_reject_on_fail is no by default), and they get no grant.

@@ -23,7 +23,7 @@ func reported(rt *rapid.T, i int, logins *[]grant.Login) testkit.Request {
 			"POST /%s HTTP/1.1\r\nHost: milterd\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s", query, secret, len(body), body)}
 	}
 	user, addr := fmt.Sprintf("user%d", i), fmt.Sprintf("203.0.113.%d", rapid.IntRange(1, 250).Draw(rt, "address"))
-	report := fmt.Sprintf(`{"login":%q,"protocol":"imap","remote":%q,"success":true}`, user, addr)
+	report := fmt.Sprintf(`{"login":%q,"protocol":"imap","remote":%q,"success":true,"proxy":"no","proxy_maybe":"no","nologin":"no"}`, user, addr)
 	switch rapid.IntRange(0, 9).Draw(rt, "request") {
 	case 0, 1, 2, 3:
 		*logins = append(*logins, login(user, addr))

@@ -117,7 +117,45 @@ type report struct {
 	// login was refused nevertheless.
 	Success      bool `json:"success"`
 	PolicyReject bool `json:"policy_reject"`
+	// Proxy, ProxyMaybe and NoLogin are "no" if the passdb has no such field, and nil if
+	// auth_policy_request_attributes lacks them. Dovecot reports a success before a
+	// backend has seen the password, and before it refuses a login because of nologin.
+	Proxy      *string `json:"proxy"`
+	ProxyMaybe *string `json:"proxy_maybe"`
+	NoLogin    *string `json:"nologin"`
 }
+
+// unfinished says why a success is not yet a login, empty if it is one. What is neither
+// "no" nor absent counts as yes: Dovecot 2.3 expands a field to an empty string, whatever
+// its value.
+func (r report) unfinished() string {
+	for _, field := range []struct {
+		value  *string
+		reason string
+	}{
+		{r.Proxy, "Dovecot is a proxy, whose backend has not checked the password yet"},
+		{r.ProxyMaybe, "Dovecot may be a proxy, whose backend has not checked the password yet"},
+		{r.NoLogin, "the account has nologin"},
+	} {
+		switch {
+		case field.value == nil:
+			return unsaid
+		case *field.value != "no":
+			return field.reason
+		}
+	}
+	return ""
+}
+
+// unsaid is the reason not to make a grant of a report that lacks attributes.
+const unsaid = "the report does not say whether the login is complete"
+
+// attributes is what has Dovecot 2.3 report what is needed: its default, and the fields that
+// tell a login from a password that was right. Without the default "no", a field that is
+// there looks like one that is not.
+const attributes = "auth_policy_request_attributes = login=%{requested_username} pwhash=%{hashed_password} remote=%{rip} " +
+	"device_id=%{client_id} protocol=%s session_id=%{session} " +
+	"proxy=%{passdb:proxy:no} proxy_maybe=%{passdb:proxy_maybe:no} nologin=%{passdb:nologin:no}"
 
 // report asks for a grant if the report is of a login that deserves one.
 func (s *Server) report(ctx context.Context, r report) {
@@ -131,9 +169,27 @@ func (s *Server) report(ctx context.Context, r report) {
 		s.count.ignored.Add(1)
 		return
 	}
+	if reason := r.unfinished(); reason != "" {
+		s.count.ignored.Add(1)
+		s.logger.Debug("no relay grant made of a Dovecot report", "client", addr.Unmap(), "reason", reason)
+		if reason == unsaid {
+			s.warnOfAttributes()
+		}
+		return
+	}
 	s.count.logins.Add(1)
 	// Why there is no grant is for the Granter to log; the user will log in again.
 	if _, err := s.granter.Login(ctx, grant.Login{Addr: addr.Unmap(), User: r.Login, Source: Source}); err != nil {
 		s.count.failed.Add(1)
 	}
+}
+
+// warnOfAttributes says what dovecot.conf lacks, once an hour at most.
+func (s *Server) warnOfAttributes() {
+	now, last := time.Now().Unix(), s.warned.Load()
+	if now-last < int64(time.Hour/time.Second) || !s.warned.CompareAndSwap(last, now) {
+		return
+	}
+	s.logger.Warn("no relay grants are made of Dovecot's reports: they do not say whether a login is complete; this line is missing in dovecot.conf",
+		"line", attributes)
 }

@@ -66,6 +66,8 @@ type Server struct {
 	unauthenticated unauthenticated
 	// suspicious: the last request had no secret, or another.
 	suspicious atomic.Bool
+	// warned is when the log last told of reports that lack attributes, in Unix seconds.
+	warned atomic.Int64
 }
 
 // counters count what a Server has done since it began: see Register.
@@ -79,7 +81,7 @@ func (s *Server) Register(r prometheus.Registerer) {
 		grant.Counter(r, "milterd_dovecot_requests_total", "Requests to the Dovecot auth policy server, by kind; forbidden: without the secret.", prometheus.Labels{"kind": kind}, n.Load)
 	}
 	for kind, n := range map[string]*atomic.Uint64{"login": &n.logins, "unsuccessful": &n.unsuccessful, "ignored": &n.ignored} {
-		grant.Counter(r, "milterd_dovecot_reports_total", "Logins that Dovecot reported; unsuccessful: they failed, ignored: not of POP or IMAP, or without an address or a name.", prometheus.Labels{"kind": kind}, n.Load)
+		grant.Counter(r, "milterd_dovecot_reports_total", "Logins that Dovecot reported; unsuccessful: they failed, ignored: not of POP or IMAP, without an address or a name, of a proxy or of an account with nologin.", prometheus.Labels{"kind": kind}, n.Load)
 	}
 	grant.Counter(r, "milterd_dovecot_failed_grants_total", "Logins that Dovecot reported and the store could not take.", nil, n.failed.Load)
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.uber.org/goleak"
 
+	"milterd/integration/testkit"
 	"milterd/policy/grant"
 )
 
@@ -69,7 +70,8 @@ func diffLogins(want, got []grant.Login) string {
 
 // TestDovecotReports has what Dovecot 2.3.19 of Debian 12 reported of logins over POP and
 // IMAP with good, bad and hostile names and passwords, and of doveadm auth test and
-// doveadm auth login for other protocols.
+// doveadm auth login for other protocols; and at the end of a user with one address, a
+// disabled one, two that are proxied, one that might be, and an unknown one.
 func TestDovecotReports(t *testing.T) {
 	text, err := os.ReadFile("testdata/dovecot-2.3.19.jsonl")
 	if err != nil {
@@ -94,17 +96,19 @@ func TestDovecotReports(t *testing.T) {
 		login("q\"\\\x1b\x01 é \ufffd <b>", "192.0.2.5"),
 		login(strings.Repeat("l", 400)+">"+forged+", mpid=1, session=<abc>", "192.0.2.5"),
 		login("shin", "192.0.2.5"),
+		login("good", "127.0.0.1"),
+		login("pmlocal", "127.0.0.1"),
 	}
 	if diff := diffLogins(want, k.logins); diff != "" {
 		t.Errorf("logins (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(Stats{Reports: 16, Logins: 9, Unsuccessful: 4, Ignored: 3}, s.Stats()); diff != "" {
+	if diff := cmp.Diff(Stats{Reports: 22, Logins: 11, Unsuccessful: 5, Ignored: 6}, s.Stats()); diff != "" {
 		t.Errorf("stats (-want +got):\n%s", diff)
 	}
 }
 
 func TestRequests(t *testing.T) {
-	const good = `{"login":"shin","protocol":"imap","remote":"203.0.113.8","success":true,"policy_reject":false}`
+	const good = `{"login":"shin","protocol":"imap","remote":"203.0.113.8","success":true,"policy_reject":false,"proxy":"no","proxy_maybe":"no","nologin":"no"}`
 	granted := []grant.Login{login("shin", "203.0.113.8")}
 	tests := []struct {
 		name, method, target, body string
@@ -127,6 +131,15 @@ func TestRequests(t *testing.T) {
 		{"nor one from a link", "POST", "/?command=report", strings.Replace(good, "203.0.113.8", "fe80::1%eth0", 1), 200, nil, Stats{Reports: 1, Ignored: 1}},
 		{"nor one of nobody", "POST", "/?command=report", strings.Replace(good, "shin", "", 1), 200, nil, Stats{Reports: 1, Ignored: 1}},
 		{"nor one of anybody", "POST", "/?command=report", strings.Replace(good, "shin", "Anonymous", 1), 200, nil, Stats{Reports: 1, Ignored: 1}},
+		{"nor one that a backend is yet to check", "POST", "/?command=report", strings.Replace(good, `"proxy":"no"`, `"proxy":""`, 1), 200, nil, Stats{Reports: 1, Ignored: 1}},
+		{"whatever the field says", "POST", "/?command=report", strings.Replace(good, `"proxy":"no"`, `"proxy":"y"`, 1), 200, nil, Stats{Reports: 1, Ignored: 1}},
+		{"nor one that it may be", "POST", "/?command=report", strings.Replace(good, `"proxy_maybe":"no"`, `"proxy_maybe":""`, 1), 200, nil, Stats{Reports: 1, Ignored: 1}},
+		{"nor one of a disabled account", "POST", "/?command=report", strings.Replace(good, `"nologin":"no"`, `"nologin":""`, 1), 200, nil, Stats{Reports: 1, Ignored: 1}},
+		{"nor one that does not say whether it is a proxy's", "POST", "/?command=report", strings.Replace(good, `,"proxy":"no"`, "", 1), 200, nil, Stats{Reports: 1, Ignored: 1}},
+		{"nor whether it may be", "POST", "/?command=report", strings.Replace(good, `,"proxy_maybe":"no"`, "", 1), 200, nil, Stats{Reports: 1, Ignored: 1}},
+		{"nor whether the account is disabled", "POST", "/?command=report", strings.Replace(good, `,"nologin":"no"`, "", 1), 200, nil, Stats{Reports: 1, Ignored: 1}},
+		{"nor in the case of a name", "POST", "/?command=report", strings.Replace(good, `"proxy"`, `"Proxy"`, 1), 200, nil, Stats{Reports: 1, Ignored: 1}},
+		{"null says nothing", "POST", "/?command=report", strings.Replace(good, `"proxy":"no"`, `"proxy":null`, 1), 200, nil, Stats{Reports: 1, Ignored: 1}},
 		{"a name in another case is another name", "POST", "/?command=report", strings.Replace(good, `"success":true`, `"success":false,"SUCCESS":true`, 1), 200, nil, Stats{Reports: 1, Unsuccessful: 1}},
 		{"so there may be a Remote beside remote", "POST", "/?command=report", strings.Replace(good, "{", `{"Remote":"198.51.100.70",`, 1), 200, granted, Stats{Reports: 1, Logins: 1}},
 		{"and behind it", "POST", "/?command=report", strings.Replace(good, "}", `,"Remote":"198.51.100.70","LOGIN":"kim","Protocol":"smtp","Policy_Reject":true}`, 1), 200, granted, Stats{Reports: 1, Logins: 1}},
@@ -196,7 +209,7 @@ func TestSecret(t *testing.T) {
 			}
 			codes := make(map[int]int)
 			for range 3 {
-				r := httptest.NewRequest("POST", "/?command=report", strings.NewReader(`{"login":"shin","protocol":"imap","remote":"203.0.113.8","success":true}`))
+				r := httptest.NewRequest("POST", "/?command=report", strings.NewReader(`{"login":"shin","protocol":"imap","remote":"203.0.113.8","success":true,"proxy":"no","proxy_maybe":"no","nologin":"no"}`))
 				r.Header = tc.header.Clone()
 				w := httptest.NewRecorder()
 				s.ServeHTTP(w, r)
@@ -219,10 +232,45 @@ func TestSecret(t *testing.T) {
 	}
 }
 
+// TestWarningOfAttributes has reports of an older dovecot.conf: the log tells the line that
+// it lacks, and not for each of them. A proxy's report is no reason for that.
+func TestWarningOfAttributes(t *testing.T) {
+	const report = `{"login":"shin","protocol":"imap","remote":"203.0.113.8","success":true`
+	for _, tc := range []struct {
+		name, rest string
+		warnings   int
+	}{
+		{"the default attributes", `}`, 1},
+		{"some", `,"proxy":"no","nologin":"no"}`, 1},
+		{"all", `,"proxy":"no","proxy_maybe":"no","nologin":"no"}`, 0},
+		{"a proxy", `,"proxy":"","proxy_maybe":"no","nologin":"no"}`, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			log := &testkit.Log{}
+			s, err := New(Config{Granter: &keeper{}, Secret: "s3cret", Logger: slog.New(slog.NewTextHandler(log, nil))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			warnings := func() int { return strings.Count(log.String(), "proxy_maybe=%{passdb:proxy_maybe:no}") }
+			for range 3 {
+				post(s, "/?command=report", report+tc.rest)
+			}
+			if n := warnings(); n != tc.warnings {
+				t.Errorf("%d warnings, want %d:\n%s", n, tc.warnings, log)
+			}
+			s.warned.Add(-int64(time.Hour / time.Second))
+			post(s, "/?command=report", report+tc.rest)
+			if n := warnings(); n != 2*tc.warnings {
+				t.Errorf("an hour later %d warnings, want %d:\n%s", n, 2*tc.warnings, log)
+			}
+		})
+	}
+}
+
 func TestFailuresOfTheGranterAreNotDovecots(t *testing.T) {
 	k := &keeper{err: errors.New("no store")}
 	s := newServer(t, k)
-	w := post(s, "/?command=report", `{"login":"shin","protocol":"pop3","remote":"203.0.113.8","success":true}`)
+	w := post(s, "/?command=report", `{"login":"shin","protocol":"pop3","remote":"203.0.113.8","success":true,"proxy":"no","proxy_maybe":"no","nologin":"no"}`)
 	if w.Code != 200 || w.Body.String() != answer {
 		t.Errorf("answer %d %s", w.Code, w.Body)
 	}
@@ -267,7 +315,7 @@ func TestServe(t *testing.T) {
 			defer transport.CloseIdleConnections()
 			client := &http.Client{Transport: transport, Timeout: 30 * time.Second}
 			for range 2 {
-				r, err := http.NewRequest("POST", "http://milterd/?command=report", strings.NewReader(`{"login":"shin","protocol":"imap","remote":"2001:db8::8","success":true}`))
+				r, err := http.NewRequest("POST", "http://milterd/?command=report", strings.NewReader(`{"login":"shin","protocol":"imap","remote":"2001:db8::8","success":true,"proxy":"no","proxy_maybe":"no","nologin":"no"}`))
 				if err != nil {
 					t.Fatal(err)
 				}

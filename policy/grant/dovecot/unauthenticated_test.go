@@ -38,7 +38,7 @@ func dial(t *testing.T, ln net.Listener) net.Conn {
 	return conn
 }
 
-const loginReport = `{"login":"shin","protocol":"imap","remote":"203.0.113.8","success":true}`
+const loginReport = `{"login":"shin","protocol":"imap","remote":"203.0.113.8","success":true,"proxy":"no","proxy_maybe":"no","nologin":"no"}`
 
 // send posts a report and returns the answer.
 func send(t *testing.T, conn net.Conn, secret string, length int, body string) *http.Response {
