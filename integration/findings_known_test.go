@@ -157,7 +157,6 @@ var shown = []evidence{
 	{text: "every user of this machine can %s it", by: "a class file that all can write to"},
 	{text: "whoever can connect reads the access table", by: "a map door that is open to the world"},
 	{text: "whoever can connect can claim to be any client or login", why: ownConfig},
-	{text: "every user of this machine reads the access table", why: ownConfig},
 	{text: "they can read /metrics and /healthz", by: "a status page that is open to the world"},
 	{text: "is taken for a name, and there is a file", why: ownConfig},
 	{text: "there is no directory %s, and milterd does not start", why: ownConfig},

@@ -380,7 +380,7 @@ func (s *recordedScene) changedHeaders() (n int) {
 }
 
 // grantsByHand has milterd take grants from the command line.
-const grantsByHand = "grants: {control: 'local:/run/milterd/control.sock'}\n"
+const grantsByHand = "grants: {control: 'local:/run/milterd/control.sock'}\nlimits: {file: /run/milterd/limits}\n"
 
 // grantedTraffic is a client that relays while it holds a relay grant: refused before
 // and after, and granted and revoked in the middle of a connection.

@@ -32,7 +32,8 @@ func TestDaemonAddrs(t *testing.T) {
 		"#O DaemonPortOptions=Port=99, Addr=127.0.0.1\n" +
 		"O DaemonPortOptions=Name=MSA6, Family=inet6, Addr=2001:db8::25, Port=submission, M=Ea\n" +
 		"O DaemonPortOptions=Name=X, Addr=203.0.113.25, Port=2525\n" +
-		"O DaemonPortOptions=Name=All, Port=465\n"
+		"O DaemonPortOptions=Name=All, Port=465\n" +
+		"O DaemonPortOptions=Name=MTA, Addr=127.0.0.2\n"
 	got, err := daemonAddrs(cf)
 	if err != nil {
 		t.Fatal(err)
@@ -42,12 +43,13 @@ func TestDaemonAddrs(t *testing.T) {
 		netip.MustParseAddrPort("[2001:db8::25]:587"),
 		netip.MustParseAddrPort("203.0.113.25:2525"),
 		netip.MustParseAddrPort("0.0.0.0:465"),
+		netip.MustParseAddrPort("127.0.0.2:25"),
 	}
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if _, err := daemonAddrs("O DaemonPortOptions=Name=MTA, Addr=127.0.0.1\n"); err == nil {
-		t.Error("a daemon without a port was taken")
+	if _, err := daemonAddrs("O DaemonPortOptions=Name=MTA, Addr=127.0.0.1, Port=smtps-by-name\n"); err == nil {
+		t.Error("a daemon with a port that has no number was taken")
 	}
 }
 

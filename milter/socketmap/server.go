@@ -48,7 +48,7 @@ type Config struct {
 	// begun, and to take an answer. Default: 10 s.
 	TransferTimeout time.Duration
 	// IdleGrace is how long Shutdown goes on answering on open connections.
-	// Default: 100 ms, enough for what has been asked already.
+	// Default: 500 ms, enough for what has been asked already.
 	IdleGrace time.Duration
 }
 
@@ -105,7 +105,7 @@ func NewServer(config Config) *Server {
 	config.MaxConnections = cmp.Or(config.MaxConnections, DefaultMaxConnections)
 	config.IdleTimeout = cmp.Or(config.IdleTimeout, DefaultIdleTimeout)
 	config.TransferTimeout = cmp.Or(config.TransferTimeout, 10*time.Second)
-	config.IdleGrace = cmp.Or(config.IdleGrace, 100*time.Millisecond)
+	config.IdleGrace = cmp.Or(config.IdleGrace, 500*time.Millisecond)
 	s := &Server{
 		config: config,
 		logger: config.Logger,
