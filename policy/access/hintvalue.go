@@ -117,11 +117,11 @@ func lookAtRelay(e entry) hint {
 		network, _, _ := parseNetwork(e.rest)
 		return lookAtRelayed(network)
 	}
-	if network, ok := FirstPart(e.rest); ok && (e.tag == "connect" || e.tag == "") {
-		return lookAtRelayed(network)
-	}
 	if strings.Contains(e.rest, ".") {
 		return none
+	}
+	if network, ok := FirstPart(e.rest); ok && (e.tag == "connect" || e.tag == "") {
+		return lookAtRelayed(network)
 	}
 	// A label alone is a top-level domain, and ipv6 all of IPv6.
 	if isLabel := strings.Trim(e.rest, "abcdefghijklmnopqrstuvwxyz-") == ""; isLabel && e.rest != "localhost" || e.rest == "ipv6" {
