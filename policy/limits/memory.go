@@ -321,13 +321,12 @@ func (m *Memory) sweep(each func([]count)) {
 		}
 	}
 	n, some := 0, make([]count, 0, swept)
-	for _, counts := range []map[Key]int64{m.counts.kept, m.counts.invented} {
+	for i, counts := range []map[Key]int64{m.counts.kept, m.counts.invented} {
 		for key, empty := range counts {
 			if empty <= now {
 				m.remove(key)
 			} else {
-				_, kept := m.counts.kept[key]
-				some = append(some, count{key, empty - now, !kept})
+				some = append(some, count{key, empty - now, i == 1})
 			}
 			if n++; n%swept == 0 {
 				m.mu.Unlock()

@@ -148,7 +148,7 @@ func (w *watch) room(q *policy.LimitQuery) bool {
 			break
 		}
 		near := seen.Since.IsZero() && q.Answer.Wait > 0
-		if seen.invented && (near || !q.Invented) || near && !q.Invented {
+		if mayTake := seen.invented || !q.Invented; mayTake && (near || seen.invented != q.Invented) {
 			w.forget(key)
 			return true
 		}
