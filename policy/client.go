@@ -20,7 +20,7 @@ func (s *Session) checkClient(e *evaluation) finding {
 	if s.clientByName {
 		return f
 	}
-	return s.unlessLifted(e, f)
+	return s.unlessGranted(e, f, s.lifts)
 }
 
 // RefusesAddress reports whether the access table refuses, discards or holds the mail of a
@@ -36,15 +36,6 @@ func (s *Session) lifts() GrantState {
 		return GrantNone
 	}
 	return s.grant()
-}
-
-// unlessLifted is f, unless f refuses for good, and whether a relay grant lifts that
-// cannot be asked for now.
-func (s *Session) unlessLifted(e *evaluation, f finding) finding {
-	if s.policy.GrantsRelayOnly {
-		return f
-	}
-	return s.unlessGranted(e, f)
 }
 
 // lookupClient is the look-ups of check_relay. A client without an address, which

@@ -217,13 +217,14 @@ func (s *Session) relays(e *evaluation) bool {
 	return s.certificate(e) != "" || !s.conn.Shared && (s.entitlement(e) != "" || s.nameEntitles(e) != "")
 }
 
-// limitKey is what the count of a limit is kept for; empty for none.
-func (s *Session) limitKey(e *evaluation, by LimitBy, login string) string {
+// limitKey is what the count of a limit is kept for; empty for none. invented: see
+// LimitQuery.
+func (s *Session) limitKey(e *evaluation, by LimitBy, login string) (key string, invented bool) {
 	switch by {
 	case ByLogin:
-		return login
+		return login, false
 	case ByClient:
-		return s.limitClient()
+		return s.limitClient(), false
 	}
 	return s.limitSender(e)
 }
@@ -243,21 +244,18 @@ func (s *Session) limitClient() string {
 	return network.String()
 }
 
-// fromStrangers marks the sender of a stranger.
-const fromStrangers = " (from strangers)"
-
 // limitSender is the sender as the table would find it. Strangers have counts of their own:
 // they can name any sender, and would use up the room of one who may send.
-func (s *Session) limitSender(e *evaluation) string {
+func (s *Session) limitSender(e *evaluation) (key string, invented bool) {
 	if s.message.mail.From == "" {
-		return ""
+		return "", false
 	}
-	key := "a sender that cannot be read"
+	key = "a sender that cannot be read"
 	if a, err := s.canonicalSender(); err == nil {
 		key = access.Fold(a.String())
 	}
 	if !s.authenticated() && !s.relays(e) && (s.conn.Shared || s.grant() != GrantHeld) {
-		key += fromStrangers
+		return key + " (from strangers)", true
 	}
-	return key
+	return key, false
 }

@@ -63,13 +63,12 @@ func (s *Session) limitQueries(e *evaluation, login string, taken bool) []LimitQ
 		case taken && l.Count == CountRefused:
 			n = 0
 		}
-		key := s.limitKey(e, l.By, login)
+		key, invented := s.limitKey(e, l.By, login)
 		if key == "" || !s.limited(e, l, login) {
 			continue
 		}
 		if rates := l.RatesOf(login); len(rates) > 0 {
-			queries = append(queries, LimitQuery{Limit: l, Key: key, Rates: rates, N: n, Enforced: mode == ModeEnforce,
-				Invented: l.By == BySender && strings.HasSuffix(key, fromStrangers)})
+			queries = append(queries, LimitQuery{Limit: l, Key: key, Invented: invented, Rates: rates, N: n, Enforced: mode == ModeEnforce})
 		}
 	}
 	s.queries = queries

@@ -38,9 +38,9 @@ func (s *Session) checkOwnSender(e *evaluation) finding {
 	}
 	if err != nil {
 		// What cannot be read must not slip past.
-		return s.unlessGranted(e, refusing(senderSyntax, "checks.own_sender", "the address is written in a way that does not tell whether it is our own"))
+		return s.unlessGranted(e, refusing(senderSyntax, "checks.own_sender", "the address is written in a way that does not tell whether it is our own"), s.grant)
 	}
-	return s.unlessGranted(e, e.refusal(s.policy.Checks.OwnSender.Reply, "checks.own_sender", why+", and the client is a stranger"))
+	return s.unlessGranted(e, e.refusal(s.policy.Checks.OwnSender.Reply, "checks.own_sender", why+", and the client is a stranger"), s.grant)
 }
 
 // ownDomain says why a sender is at one of our own domains, or nothing.

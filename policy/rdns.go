@@ -53,7 +53,7 @@ func (s *Session) unlessExempt(e *evaluation, x Exempt, f finding) finding {
 	if !x.Relay {
 		return f
 	}
-	return s.unlessLifted(e, f)
+	return s.unlessGranted(e, f, s.lifts)
 }
 
 // ownRDNS acts on all names of the client.

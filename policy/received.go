@@ -145,7 +145,7 @@ func (s *Session) scrub(v *Verdict, fields []HeaderField) {
 		step.Answers = describeEdits(edits, kept)
 	case visibility == VisibilityUnknown && mode == ModeEnforce:
 		v.Action, v.Check, v.Rule = ActionTempfail, "received", "received.whose: granted"
-		v.Reply, v.Reason = s.policy.Checks.Relay.GrantTemp, grantUnknown
+		v.Reply, v.Reason = s.policy.Checks.Relay.GrantTemp, GrantTemporary.doubt()
 		step.Result, step.Reason = string(v.Action), v.Reason
 	}
 	s.trace(v, step)
@@ -201,19 +201,25 @@ const (
 	GrantUnknown
 )
 
-const grantUnknown = "the client held a relay grant, and whether it still does cannot be asked for now"
+// doubt says what cannot be asked for now; empty if the state is known.
+func (g GrantState) doubt() string {
+	switch g {
+	case GrantTemporary:
+		return "the client held a relay grant, and whether it still does cannot be asked for now"
+	case GrantUnknown:
+		return "whether the client holds a relay grant cannot be asked for now"
+	}
+	return ""
+}
 
 // unlessGranted is f, unless f refuses for good what a relay grant would lift, and that
-// grant cannot be asked for now: then the client is told to come again.
-func (s *Session) unlessGranted(e *evaluation, f finding) finding {
+// grant, as state says it, cannot be asked for now: then the client is told to come again.
+func (s *Session) unlessGranted(e *evaluation, f finding, state func() GrantState) finding {
 	if !f.refuses() || f.action == ActionTempfail {
 		return f
 	}
-	switch s.grant() {
-	case GrantTemporary:
-		return e.refusal(s.policy.Checks.Relay.GrantTemp, "checks.relay.grant_temp", grantUnknown+": "+f.reason)
-	case GrantUnknown:
-		return e.refusal(s.policy.Checks.Relay.GrantTemp, "checks.relay.grant_temp", "whether the client holds a relay grant cannot be asked for now: "+f.reason)
+	if doubt := state().doubt(); doubt != "" {
+		return e.refusal(s.policy.Checks.Relay.GrantTemp, "checks.relay.grant_temp", doubt+": "+f.reason)
 	}
 	return f
 }

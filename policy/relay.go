@@ -70,11 +70,11 @@ func (s *Session) findRelay(e *evaluation) finding {
 		return sharedMayNotRelay(e, byAddress)
 	}
 	if f, refused := s.unconfirmedName(e); refused {
-		return s.unlessGranted(e, f)
+		return s.unlessGranted(e, f, s.grant)
 	}
 	switch why := s.nameEntitles(e); {
 	case why == "":
-		return s.unlessGranted(e, denied())
+		return s.unlessGranted(e, denied(), s.grant)
 	case s.conn.Shared:
 		return sharedMayNotRelay(e, why)
 	default:

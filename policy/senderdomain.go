@@ -21,7 +21,7 @@ func (s *Session) checkSenderDomain(e *evaluation) finding {
 	if why := s.dnsExempt(e, Exempt{Relay: true, Postmaster: true}); why != "" {
 		return exempt(why)
 	}
-	return s.unlessLifted(e, s.findSenderDomain(e, name))
+	return s.unlessGranted(e, s.findSenderDomain(e, name), s.lifts)
 }
 
 func (s *Session) findSenderDomain(e *evaluation, name string) finding {
