@@ -6,9 +6,8 @@ import (
 	"io"
 	"os"
 
-	"golang.org/x/sys/unix"
-
 	"milterd/policy/access"
+	"milterd/policy/snapshot"
 )
 
 // Bounds of the files a configuration names, in octets.
@@ -21,34 +20,23 @@ const (
 // never end.
 func openFile(path string) (f *os.File, size int64, err error) {
 	info, err := os.Stat(path)
-	if err == nil {
-		err = isRegular(path, info)
+	switch {
+	case err != nil:
+		return nil, 0, err
+	case info.IsDir():
+		return nil, 0, fmt.Errorf("%s is a directory, expected a file", path)
+	case !info.Mode().IsRegular():
+		return nil, 0, fmt.Errorf("%s is not a regular file", path)
 	}
-	if err != nil {
+	// Something else may be in its place by now.
+	if f, err = snapshot.Open(path, os.O_RDONLY); err != nil {
 		return nil, 0, err
 	}
-	// Without waiting: a pipe may be in its place by now.
-	if f, err = os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0); err != nil {
-		return nil, 0, err
-	}
-	if info, err = f.Stat(); err == nil {
-		err = isRegular(path, info)
-	}
-	if err != nil {
+	if info, err = f.Stat(); err != nil {
 		f.Close()
 		return nil, 0, err
 	}
 	return f, info.Size(), nil
-}
-
-func isRegular(path string, info os.FileInfo) error {
-	switch {
-	case info.IsDir():
-		return fmt.Errorf("%s is a directory, expected a file", path)
-	case !info.Mode().IsRegular():
-		return fmt.Errorf("%s is not a regular file", path)
-	}
-	return nil
 }
 
 func readFile(path string, most int64) ([]byte, error) {

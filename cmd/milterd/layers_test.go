@@ -25,7 +25,7 @@ var mayImport = map[string][]string{
 	"policy/grant":           {"policy/snapshot"},
 	"policy/grant/httpserve": nil,
 	"policy/grant/redis":     {"policy/grant", "policy/limits"},
-	"policy/grant/maillog":   {"policy/grant"},
+	"policy/grant/maillog":   {"policy/grant", "policy/snapshot"},
 	"policy/grant/dovecot":   {"policy/grant", "policy/grant/httpserve"},
 	"policy/grant/drac":      {"policy/grant"},
 	"policy/grant/control":   {"policy/grant", "policy/grant/httpserve", "policy/limits"},
@@ -55,7 +55,7 @@ var mayImport = map[string][]string{
 	"configs/manual":      nil,
 	"configs/advice":      {"configs", "configs/sendmail", "milter/door", "policy", "policy/access"},
 	"configs/advice/live": {"configs", "configs/advice", "configs/sendmail", "dnscheck", "integration/probe", "milter/status"},
-	"configs":             {"policy", "policy/access", "dnscheck", "dnscheck/answers", "header", "policy/grant", "configs/sendmail", "milter/door"},
+	"configs":             {"policy", "policy/access", "policy/snapshot", "dnscheck", "dnscheck/answers", "header", "policy/grant", "configs/sendmail", "milter/door"},
 }
 
 // pure packages decide. They read no clock, open nothing and log nothing.

@@ -4,14 +4,14 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
+
+	"milterd/policy/snapshot"
 )
 
 const (
@@ -47,14 +47,11 @@ type file struct {
 // openFile opens a log file for reading from its beginning. It never waits, not even
 // for the writer of a named pipe.
 func openFile(path string) (*file, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := snapshot.Open(path, os.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}
 	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a regular file", path)
-	}
 	if err != nil {
 		f.Close()
 		return nil, err
