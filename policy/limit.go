@@ -230,7 +230,7 @@ func (s *Session) limitKey(e *evaluation, by LimitBy, login string) (key string,
 }
 
 // limitClient is the client's address, or its /64: one who has an IPv6 address has all
-// of that. An address that all clients seem to have is nobody's: one of them would use up
+// of that. An address that all clients seem to have has no count: one of them would use up
 // the room of all.
 func (s *Session) limitClient() string {
 	addr := s.conn.Addr.Unmap().WithZone("")

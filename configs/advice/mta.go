@@ -193,8 +193,8 @@ func (p *patient) modes() {
 	}
 }
 
-// writers says who can write to a file beside its owner, if mask has those: empty if nobody
-// can, or if there is no such file.
+// writers says who can write to a file beside its owner, if mask has those. It is empty if
+// only the owner can, or if there is no such file.
 func writers(path string, mask os.FileMode) string {
 	info, err := os.Stat(path)
 	switch {

@@ -27,8 +27,8 @@ func TestWhatReportsTellOfAHiddenClient(t *testing.T) {
 	)
 	for _, c := range []struct {
 		name, before, after, rcpt string
-		// tells is the part of the report that tells of the client. If it is empty, nobody can
-		// ask for one.
+		// tells is the part of the report that tells of the client. If it is empty, none is
+		// offered.
 		tells string
 	}{
 		{"a receipt", "", "", receipt, "[" + client + "]"},

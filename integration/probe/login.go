@@ -174,9 +174,9 @@ func (e *examination) tryAs(client sasl.Client, l *Login) error {
 	return nil
 }
 
-// exposed says why the password must not be used: somebody in between could have it, or
-// with CRAM-MD5 try passwords until one fits. Who is in between can have left STARTTLS out
-// of the reply to EHLO, or have a certificate of his own.
+// exposed says why the password must not be used: a host in between could have it, or
+// with CRAM-MD5 try passwords until one fits. Such a host can have left STARTTLS out
+// of the reply to EHLO, or have a certificate of its own.
 func (e *examination) exposed(c *conversation) string {
 	switch {
 	case e.addr.IsLoopback():

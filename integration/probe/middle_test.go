@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// TestThePasswordIsForTheServerAlone has somebody in between answer STARTTLS.
+// TestThePasswordIsForTheServerAlone has a host in between answer STARTTLS.
 func TestThePasswordIsForTheServerAlone(t *testing.T) {
 	day := 24 * time.Hour
 	pair := certificate(t, time.Now().Add(-day), time.Now().Add(90*day))
