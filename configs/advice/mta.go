@@ -66,8 +66,11 @@ func (p *patient) ports() {
 		modifiers := strings.Replace(d.Flags, "A", "", 1)
 		switch {
 		case d.Port == "587" && !d.Demands():
-			p.at(configs.Warning, d.Line, p.demanding(d, modifiers), "port 587 does not demand AUTH (M=a): strangers deliver there, past the rules of port 25%s",
-				map[bool]string{true: "; milterd demands it (ports.587.auth)"}[rule.Auth == policy.AuthRequire])
+			demanded := ""
+			if rule.Auth == policy.AuthRequire {
+				demanded = "; milterd demands it (ports.587.auth)"
+			}
+			p.at(configs.Warning, d.Line, p.demanding(d, modifiers), "port 587 does not demand AUTH (M=a): strangers deliver there, past the rules of port 25%s", demanded)
 		case d.Port == "25" && d.Offers() && rule.Auth == policy.AuthRefuse:
 			p.at(configs.Warning, d.Line, daemonLine(d, modifiers+"A"), "port 25 offers AUTH, and milterd refuses those who use it (ports.25.auth: refuse)")
 		case d.Port == "25" && d.Offers() && len(offered) > 0:
