@@ -75,9 +75,10 @@ type Server struct {
 	closing context.Context
 	close   context.CancelFunc
 
-	mu      sync.Mutex // also held when closing ends
-	conns   map[*conn]struct{}
-	running sync.WaitGroup // the connections, and the calls of Serve
+	mu        sync.Mutex // also held when closing ends
+	conns     map[*conn]struct{}
+	listeners []*door.Listener
+	running   sync.WaitGroup // the connections, and the calls of Serve
 }
 
 // servedMap is a map, and how often it gave each status.
@@ -136,11 +137,10 @@ func (s *Server) Serve(ln net.Listener) error {
 		s.logger.Warn("accept map connection, trying again", "error", err, "pause", pause)
 	})
 	defer listener.Close()
-	if !s.begin() {
+	if !s.begin(listener) {
 		return nil
 	}
 	defer s.running.Done()
-	defer context.AfterFunc(s.closing, func() { listener.Close() })()
 	for {
 		raw, err := listener.Accept()
 		if err != nil {
@@ -154,12 +154,13 @@ func (s *Server) Serve(ln net.Listener) error {
 }
 
 // begin counts a call of Serve, unless there shall be none any more.
-func (s *Server) begin() bool {
+func (s *Server) begin(ln *door.Listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing.Err() != nil {
 		return false
 	}
+	s.listeners = append(s.listeners, ln)
 	s.running.Add(1)
 	return true
 }
@@ -215,6 +216,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	last := time.Now().Add(s.config.IdleGrace)
 	s.mu.Lock()
 	s.close()
+	// At once: what is accepted here from now on belongs to an SMTP client whose filter
+	// connection waits for the next process.
+	for _, ln := range s.listeners {
+		ln.Close()
+	}
 	for c := range s.conns {
 		c.endBy(last)
 	}
