@@ -32,6 +32,8 @@ type guard struct {
 	// underway counts the calls of Accept, and the connections that it has returned
 	// and the library has not begun to serve.
 	underway sync.WaitGroup
+	// open counts the open connections.
+	open sync.WaitGroup
 	// closeIdle: connections that are not in the middle of a message are
 	// closed as soon as they have nothing more to do.
 	closeIdle bool
@@ -56,6 +58,7 @@ func (g *guard) admit(raw net.Conn) *guardedConn {
 	if !refused {
 		c.number = g.nextNumber()
 		g.conns[c.number] = c
+		g.open.Add(1)
 		g.underway.Add(1)
 	}
 	g.mu.Unlock()

@@ -325,5 +325,6 @@ func (c *guardedConn) Close() error {
 	if closed {
 		return nil
 	}
+	defer g.open.Done()
 	return c.Conn.Close()
 }

@@ -121,6 +121,18 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.guard.stopAccepting()
 	timer := time.AfterFunc(s.config.IdleGrace, s.guard.releaseIdle)
 	defer timer.Stop()
+	// The library looks for its last connection in growing intervals. Until the map door
+	// closes as well, new SMTP clients are answered there whose filter connections wait for
+	// the next process.
+	ended := make(chan struct{})
+	go func() {
+		s.guard.open.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+	}
 	if err := s.library.Shutdown(ctx); err != nil && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("shut down the milter server: %w", err)
 	}
