@@ -100,8 +100,7 @@ func (g *guard) active() int {
 
 // stopAccepting closes the listeners and returns when the library serves all
 // connections that were accepted. Had it begun to shut down before, it would close
-// those that it does not serve yet. The listeners tell the library that they are
-// closed only when it closes them itself.
+// those that it does not serve yet.
 func (g *guard) stopAccepting() {
 	g.mu.Lock()
 	g.draining = true
@@ -147,9 +146,7 @@ func (g *guard) releaseIdle() {
 
 type guardedListener struct {
 	*door.Listener
-	guard  *guard
-	closed chan struct{}
-	once   sync.Once
+	guard *guard
 }
 
 func (g *guard) listener(ln net.Listener) *guardedListener {
@@ -158,8 +155,7 @@ func (g *guard) listener(ln net.Listener) *guardedListener {
 			g.counter.AcceptErrors.Add(1)
 			g.logger.Warn("accept milter connection, trying again", "error", err, "pause", pause)
 		}),
-		guard:  g,
-		closed: make(chan struct{}),
+		guard: g,
 	}
 	g.mu.Lock()
 	g.listeners = append(g.listeners, l)
@@ -179,7 +175,6 @@ func (l *guardedListener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 	}
-	<-l.closed
 	return nil, net.ErrClosed
 }
 
@@ -193,10 +188,4 @@ func (l *guardedListener) accept() (net.Conn, error) {
 		return c, nil
 	}
 	return nil, nil
-}
-
-// Close closes the listener, and ends an Accept that waits for it.
-func (l *guardedListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return l.Listener.Close()
 }

@@ -104,7 +104,7 @@ func (s *Server) Counters() *door.Counters { return &s.counter.Counters }
 func (s *Server) Serve(ln net.Listener) error {
 	guarded := s.guard.listener(ln)
 	defer guarded.Close()
-	if err := s.library.Serve(guarded); err != nil && !errors.Is(err, gomilter.ErrServerClosed) {
+	if err := s.library.Serve(guarded); err != nil && !errors.Is(err, gomilter.ErrServerClosed) && !s.guard.drains() {
 		return fmt.Errorf("accept on %s: %w", ln.Addr(), err)
 	}
 	return nil
