@@ -55,6 +55,9 @@ type Config struct {
 	File string
 	// Shared keeps them for many hosts; nil for this one alone.
 	Shared Shared
+	// Seen reports whether anything else is known of a login, in the form of Names; nil: it
+	// is not told whether a login has been seen.
+	Seen func(login string) bool
 	// Logger hears of limits that begin and end to refuse, and of what fails. Default: none.
 	Logger *slog.Logger
 	// Now is the clock. Default: time.Now.
@@ -213,6 +216,13 @@ func (k *Keeper) Block(ctx context.Context, login string, length time.Duration) 
 
 // Kept reports whether blocks outlive the process: in a file or in the shared store.
 func (k *Keeper) Kept() bool { return k.config.File != "" || k.config.Shared != nil }
+
+// Seen reports whether anything is known here of a login, so that one that was mistyped is
+// noticed.
+func (k *Keeper) Seen(login string) bool {
+	login, err := k.named(login)
+	return err != nil || k.config.Seen == nil || k.config.Seen(login) || k.memory.has(k.keysOf(login))
+}
 
 // Release ends the block of a login, and begins its counts anew. It says whether there was
 // anything to end.

@@ -2,6 +2,7 @@ package limits
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -234,6 +235,13 @@ func (m *Memory) Len() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.counts.len()
+}
+
+// has reports whether there is any of these counts.
+func (m *Memory) has(keys []Key) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.ContainsFunc(keys, func(key Key) bool { return m.counts.empty(key) > 0 })
 }
 
 // forget makes counts empty.
