@@ -65,11 +65,12 @@ func TestTheManualsLinesForPostfix(t *testing.T) {
 	root := cleanRoot(t, "postfix-systemd", "postfix", "procps", "systemd-sysv", "dbus")
 	sourceInto(t, root, "in-postfix")
 	for file, pattern := range map[string]string{
-		"main.cf":       `(?m)^((?:    (?:smtpd_milters|milter_).+\n)+)`,
-		"milterd.yaml":  "(?s)# POSTFIX AS THE MTA.*?```yaml\n(.*?)```",
-		"directory":     "`(install -d -o milterd -g postfix [^`]*)`",
-		"override.conf": `(?m)^((?:    .+\n)+)\nputs milterd into Postfix's group`,
-		"sockets":       "`(systemctl disable --now milterd.socket milterd-map.socket)`, and",
+		"main.cf":      `(?m)^((?:    (?:smtpd_milters|milter_).+\n)+)`,
+		"milterd.yaml": "(?s)# POSTFIX AS THE MTA.*?```yaml\n(.*?)```",
+		"directory":    "`(install -d -o milterd -g postfix [^`]*)`",
+		"socket.conf":  `(?m)^((?:    .+\n)+)\n    \[Service\]\n    SupplementaryGroups=\n`,
+		"service.conf": `(?m)^(    \[Service\]\n    SupplementaryGroups=\n)`,
+		"start":        `(?m)^((?:    systemctl .+\n)+)\n\(Without systemd`,
 	} {
 		put(t, filepath.Join(root, file), block(t, cookbook, pattern))
 	}
