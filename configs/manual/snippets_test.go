@@ -80,7 +80,7 @@ func TestTheNotifyProgramOfTheManual(t *testing.T) {
 	notify := exec.Command(filepath.Join(dir, "notify"), "postmaster@example.com")
 	notify.Env = []string{"PATH=" + dir + ":/usr/bin:/bin", "LIMIT_NAME=logins", "LIMIT_MODE=enforce", "LIMIT_BY=login", `LIMIT_KEY="$(reboot)"%s`, "LIMIT_RATE=200/1h", "LIMIT_COUNT=recipients"}
 	out, err := notify.CombinedOutput()
-	want := "-sS\nsmtp://localhost\n--mail-from\npostmaster@example.com\n--mail-rcpt\npostmaster@example.com\n--upload-file\n-\n" +
+	want := "-sS\n--crlf\nsmtp://localhost\n--mail-from\npostmaster@example.com\n--mail-rcpt\npostmaster@example.com\n--upload-file\n-\n" +
 		"From: milterd <postmaster@example.com>\nTo: postmaster@example.com\nSubject: limit logins reached (enforce)\n\n" +
 		"login \"$(reboot)\"%s has used all of 200/1h recipients.\n"
 	if err != nil || string(out) != want {
