@@ -80,7 +80,7 @@ func (c *Config) checkDaemons(s *sources, cf *sendmail.Config) {
 		if addr, err := netip.ParseAddr(d.Addr); err == nil && addr.IsLoopback() {
 			severity = Warning // what another filter hands back, perhaps
 		}
-		cure := "DAEMON_OPTIONS(`" + d.Others + ", InputMailFilters=" + strings.Join(append(slices.Clone(d.Filters), ours[0].Name), ";") + "')dnl"
+		cure := "DAEMON_OPTIONS(`" + strings.Join(append(d.Without("i"), "InputMailFilters="+strings.Join(append(slices.Clone(d.Filters), ours[0].Name), ";")), ", ") + "')dnl"
 		s.find(severity, cure, s.cf, d.Line, "the daemon %s asks other filters than milterd, so what comes to it is taken unfiltered: its InputMailFilters=, or if it has none the file's, does not name %s",
 			cmp.Or(d.Name, fmt.Sprintf("Daemon%d", i)), ours[0].Name)
 	}

@@ -84,7 +84,13 @@ func (p *parser) findRelayOptions() {
 	if p.rules.has("Rcpt_ok", "$(mxserved") {
 		p.settled("domains.relay", 0, "FEATURE(relay_based_on_MX) is in force: milterd does not follow it; list the domains in domains.relay")
 	}
-	if mode := p.options.value("DeliveryMode"); mode != "" && (mode[0] == 'd' || mode[0] == 'D') {
-		p.openRelay(p.options.Get("DeliveryMode").Line, "define(`confDELIVERY_MODE', `background')dnl", "DeliveryMode is deferred, with which sendmail leaves its checks out: it relays for everybody, and milterd does not")
+	deferred := func(mode string, line int, cure string) {
+		if mode != "" && (mode[0] == 'd' || mode[0] == 'D') {
+			p.openRelay(line, cure, "DeliveryMode is deferred, with which sendmail leaves its checks out: it relays for everybody, and milterd does not")
+		}
+	}
+	deferred(p.options.value("DeliveryMode"), p.options.Get("DeliveryMode").Line, "define(`confDELIVERY_MODE', `background')dnl")
+	for _, d := range p.config.Daemons {
+		deferred(d.DeliveryMode, d.Line, "DAEMON_OPTIONS(`"+strings.Join(d.Without("d"), ", ")+"')dnl")
 	}
 }

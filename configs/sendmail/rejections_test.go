@@ -61,7 +61,7 @@ func TestFactsOfAGeneratedSendmailCF(t *testing.T) {
 		daemons[i].Line = 0
 	}
 	if diff := cmp.Diff([]Daemon{
-		{Name: "MTA", Port: "25", Flags: "A", Others: "Name=MTA, Port=smtp, M=A"}, {Name: "MSA", Port: "587", Family: "inet6", Addr: "203.0.113.25", Flags: "Ea", Others: "port=587, Addr=203.0.113.25, Modifiers=Ea, N=MSA, Family=inet6"},
+		{Name: "MTA", Port: "25", Flags: "A", Fields: []string{"Name=MTA", "Port=smtp", "M=A"}}, {Name: "MSA", Port: "587", Family: "inet6", Addr: "203.0.113.25", Flags: "Ea", Fields: []string{"port=587", "Addr=203.0.113.25", "Modifiers=Ea", "N=MSA", "Family=inet6"}},
 	}, daemons); diff != "" {
 		t.Errorf("daemons (-want +got):\n%s", diff)
 	}
