@@ -70,6 +70,8 @@ var faults = []fault{
 	{name: "relay_mail_from", about: "FEATURE(relay_mail_from) is in force", wrong: "FEATURE(`relay_mail_from')", options: harness.Options{Access: "From:x@good.example\tRELAY\n",
 		DNS: []string{"good.example. A 203.0.113.5"}},
 		lines: []string{"MAIL FROM:<x@good.example>", foreign[1]}, bad: "^250 ", good: "^550 5.7.1"},
+	{name: "loose_relay_check", about: "FEATURE(loose_relay_check) is in force", wrong: "FEATURE(`loose_relay_check')", options: harness.Options{RelayDomains: "partner.example\n"},
+		lines: []string{"MAIL FROM:<>", "RCPT TO:<x%victim.example@partner.example>"}, bad: "^250 ", good: "^550 5.7.1"},
 	{name: "class R is too wide", about: "class R has 198", wrong: "RELAY_DOMAIN(`198')dnl", cure: "RELAY_DOMAIN(`10.1')dnl", lines: foreign, bad: "^250 ", good: "^550 5.7.1"},
 	{name: "class R has a top-level domain", about: `"example" relays for everything below it`, wrong: "RELAY_DOMAIN(`example')dnl", cure: "RELAY_DOMAIN(`partner.example')dnl",
 		lines: foreign, bad: "^250 ", good: "^550 5.7.1"},
