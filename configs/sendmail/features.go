@@ -89,6 +89,7 @@ func (p *parser) findRelayOptions() {
 	}
 	if p.rules.has("Rcpt_ok", "$(mxserved") {
 		p.settled("domains.relay", 0, "FEATURE(relay_based_on_MX) is in force: milterd does not follow it; list the domains in domains.relay")
+		p.config.Problems[len(p.config.Problems)-1].Cure = "RELAY_DOMAIN(`DOMAIN')dnl   for each of them, in place of FEATURE(`relay_based_on_MX')"
 	}
 	if p.rules.has("Rcpt_ok", "$:$>CanonAddr$1") {
 		p.cured("dnl FEATURE(`loose_relay_check')", 0, "FEATURE(loose_relay_check) is in force: strangers may send to user%%anywhere@ a domain of class R, whose server may send it on; milterd refuses it")
