@@ -200,6 +200,11 @@ func (c *Config) mapLine(before, after string) string {
 	return before + c.Listen.Map[0] + after
 }
 
+// AsksMap reports whether a sendmail asks at the map door.
+func (c *Config) AsksMap(cf *sendmail.Config) bool {
+	return slices.ContainsFunc(cf.Sockets, func(m sendmail.Map) bool { return LeadsTo(c.Listen.Map, m.Socket) })
+}
+
 // doorLine tells milterd.m4 where the map door is; accessLine has sendmail's own rules ask
 // there without it.
 func (c *Config) doorLine() string { return c.mapLine("define(`MILTERD_MAP', `", "')dnl") }

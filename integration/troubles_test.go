@@ -189,6 +189,15 @@ var troubles = []trouble{
 			}
 		},
 		lines: ours, bad: "^451 4.3.2", good: "^250 "},
+	{name: "a map door that is shut, and was not asked for", about: "map door local:/run/milterd/map.sock: ",
+		options: harness.Options{Config: settled(shadow), Include: include + "\n"},
+		breaks:  func(t *testing.T, _ *harness.Env) { sh(t, "rm /run/milterd/map.sock") },
+		cures: func(t *testing.T, env *harness.Env, _ finding) {
+			if err := errors.Join(env.Milterd.Stop(), env.Milterd.Start()); err != nil {
+				t.Fatal(err)
+			}
+		},
+		lines: ours, bad: "^451 4.3.0", good: "^250 "},
 	{name: "a shadow that was forgotten", about: "mode: shadow since 20 days",
 		options: harness.Options{Config: settled(shadow + enforced), Files: map[string]string{"access": refusal}},
 		breaks:  func(t *testing.T, _ *harness.Env) { aged(t, harness.ConfigFile, 20*24*time.Hour) },
