@@ -149,7 +149,11 @@ func (c *Config) checkMaps(s *sources, cf *sendmail.Config) {
 	switch {
 	case ours || len(c.Listen.Map) == 0:
 	case c.GrantsConfigured():
-		s.find(Warning, bothDoors, s.cf, 0, "no socket map leads to listen.map (%s), so sendmail's own rules know nothing of grants and go on refusing to relay", door)
+		severity := Warning
+		if !c.grantsExpected() {
+			severity = Note
+		}
+		s.find(severity, bothDoors, s.cf, 0, "no socket map leads to listen.map (%s), so sendmail's own rules know nothing of grants and go on refusing to relay", door)
 	case c.explicit("listen.map"):
 		s.find(Warning, bothDoors, s.cf, 0, "no socket map leads to listen.map (%s), so sendmail's own rules do not ask milterd", door)
 	}

@@ -61,10 +61,13 @@ type DRAC struct {
 
 // GrantsConfigured reports whether there can be any grant: a source, a store or a
 // control socket is configured.
-func (c *Config) GrantsConfigured() bool {
+func (c *Config) GrantsConfigured() bool { return c.Grants.Control != "" || c.grantsExpected() }
+
+// grantsExpected is GrantsConfigured without a control socket, which may be there for -block
+// alone.
+func (c *Config) grantsExpected() bool {
 	g := &c.Grants
-	return g.File != "" || len(c.Redis.Addresses) > 0 || g.Control != "" ||
-		g.Dovecot.Listen != "" || len(g.Logs) > 0 || g.DRAC.Listen != ""
+	return g.File != "" || len(c.Redis.Addresses) > 0 || g.Dovecot.Listen != "" || len(g.Logs) > 0 || g.DRAC.Listen != ""
 }
 
 func (c *Config) grantsSchema() []field {

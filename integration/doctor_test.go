@@ -144,9 +144,12 @@ func recommended(t *testing.T, config string) string {
 
 // TestTheDoctorIsContentWithWhatMilterdRecommends: of a running sendmail with the lines of
 // -mc it has nothing to say but that HELP tells the version, which no line of them changes.
-// AUTH is offered there as soon as TLS has begun.
+// AUTH is offered there as soon as TLS has begun, and not before.
 func TestTheDoctorIsContentWithWhatMilterdRecommends(t *testing.T) {
-	const config = "sendmail: {cf: " + stockCF + "}\nports: {25: {auth: refuse}}\n"
+	const (
+		ports  = "sendmail: {cf: " + stockCF + "}\nports: {25: {auth: refuse}}\n"
+		config = ports + "checks: {relay: {trust_auth_mech: [PLAIN, LOGIN]}}\n"
+	)
 	env := start(t, harness.Options{Whole: recommended(t, config), Config: config, LocalHostNames: "example.test\n", Users: map[string]string{"shin": "secret"}})
 	healthy := func(status int, want string) {
 		t.Helper()
@@ -174,10 +177,10 @@ func TestTheDoctorIsContentWithWhatMilterdRecommends(t *testing.T) {
 	if err := errors.Join(err, err2, err3, err4); err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(clear.String(), "PLAIN") || !strings.Contains(secure.String(), "PLAIN") {
+	if strings.Contains(clear.String(), "AUTH") || !strings.Contains(secure.String(), "PLAIN") {
 		t.Errorf("before TLS %s\nwithin it %s", clear, secure)
 	}
-	reconfigure(t, env, config+"checks: {relay: {trust_auth_mech: [PLAIN]}, dnsbl: {lists: {bl.example: {}}}}\nlisten: {http: 'inet:8890@127.0.0.1'}\n")
+	reconfigure(t, env, ports+"checks: {relay: {trust_auth_mech: [PLAIN]}, dnsbl: {lists: {bl.example: {}}}}\nlisten: {http: 'inet:8890@127.0.0.1'}\n")
 	testkit.Eventually(t, "the list is dead", func() bool {
 		_, status := examine(t, "-offline")
 		return status > 0

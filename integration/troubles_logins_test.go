@@ -89,31 +89,17 @@ func loggedIn(t *testing.T, user string) string {
 // mailServer is an IMAP server with one user, shin, that saslauthd asks about passwords.
 func mailServer(t *testing.T) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:143")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	t.Cleanup(func() { listener.Close(); <-done })
-	go func() {
-		defer close(done)
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
+	testkit.Serve(t, "tcp", "127.0.0.1:143", func(conn net.Conn) {
+		fmt.Fprint(conn, "* OK ready\r\n")
+		for lines := bufio.NewScanner(conn); lines.Scan(); {
+			tag, command, _ := strings.Cut(lines.Text(), " ")
+			answer := "NO no such user"
+			if !strings.HasPrefix(strings.ToUpper(command), "LOGIN") || (strings.Contains(command, `"shin"`) || strings.Contains(command, `"shin@mx.example.test"`)) && strings.Contains(command, `"secret"`) {
+				answer = "OK"
 			}
-			fmt.Fprint(conn, "* OK ready\r\n")
-			for lines := bufio.NewScanner(conn); lines.Scan(); {
-				tag, command, _ := strings.Cut(lines.Text(), " ")
-				answer := "NO no such user"
-				if !strings.HasPrefix(strings.ToUpper(command), "LOGIN") || (strings.Contains(command, `"shin"`) || strings.Contains(command, `"shin@mx.example.test"`)) && strings.Contains(command, `"secret"`) {
-					answer = "OK"
-				}
-				fmt.Fprintf(conn, "%s %s\r\n", tag, answer)
-			}
-			conn.Close()
+			fmt.Fprintf(conn, "%s %s\r\n", tag, answer)
 		}
-	}()
+	})
 }
 
 // saslauthd starts it, and returns what stops it.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"sync"
 	"time"
 
 	gomilter "github.com/d--j/go-milter"
@@ -149,20 +148,4 @@ func (s *Server) recovered(callback string, value any, attrs ...any) bool {
 	s.counter.Panics.Add(1)
 	s.panics.Log(s.logger, "milter callback panicked", value, append(attrs, "callback", callback)...)
 	return true
-}
-
-var libraryWarnings sync.Once
-
-// RouteLibraryWarnings sends the warnings of the go-milter library to logger, at level
-// Debug: the guard has counted and logged what they tell of. The library has one function
-// for the whole process, so the first call wins and the others do nothing. NewServer makes
-// the call with its own logger.
-func RouteLibraryWarnings(logger *slog.Logger) {
-	libraryWarnings.Do(func() {
-		gomilter.LogWarning = func(format string, args ...any) {
-			if logger.Enabled(context.Background(), slog.LevelDebug) {
-				logger.Debug("go-milter: " + fmt.Sprintf(format, args...))
-			}
-		}
-	})
 }

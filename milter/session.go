@@ -51,7 +51,7 @@ type message struct {
 	from      string
 	auth      policy.Auth
 	queueID   string
-	tally     tally
+	told      door.Message
 	// accepted are the mailboxes of the accepted recipients; muddle is why the MTA may
 	// send the message to others than those, nil if it does not.
 	accepted []mailbox
@@ -175,7 +175,7 @@ func (s *session) RcptTo(to, args string, _ gomilter.Modifier) (response *gomilt
 	if !s.inMessage {
 		return s.unjudged(policy.StageRcpt, to, "no MAIL before it"), nil
 	}
-	if s.tally.taken+s.tally.refused >= s.server.config.Limits.Recipients {
+	if s.told.Recipients() >= s.server.config.Limits.Recipients {
 		return s.tooMany(to), nil
 	}
 	verdict := s.evaluator.Rcpt(recipient)

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -60,6 +61,7 @@ type reloader struct {
 	config, start *configs.Config
 	asks          *answers.Lookups
 	warnings      []string
+	told          []string // the warnings of the policy in force that were logged
 	counts        reloadCounts
 	failure       string // what kept the last reading from being put in force
 
@@ -198,7 +200,11 @@ func (r *reloader) inForce(reason string) {
 	f := r.tellPage("")
 	r.logger.Info("policy in force", "reason", reason, "config", cmp.Or(f.Config, "built in"), "mode", f.Mode,
 		"hostname", f.Hostname, "access", f.Access, "entries", f.Entries, "features", f.Features, "local", f.Local, "relay", f.Relay)
+	// What was told before and still holds is told again only if somebody asks for it.
 	for _, w := range f.Warnings {
-		r.logger.Warn("configuration: " + w)
+		if reason == watch.Hangup || !slices.Contains(r.told, w) {
+			r.logger.Warn("configuration: " + w)
+		}
 	}
+	r.told = f.Warnings
 }

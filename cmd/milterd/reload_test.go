@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"milterd/integration/testkit"
 )
 
 const rejectsBad = "From:bad.example\tREJECT\n"
@@ -105,6 +107,23 @@ func TestSIGHUPReloads(t *testing.T) {
 	if got := p.ask(t, "a@bad.example"); got != denied {
 		t.Errorf("reply %q", got)
 	}
+}
+
+// TestAWarningIsLoggedOnce, however often the files change, and again when asked for.
+func TestAWarningIsLoggedOnce(t *testing.T) {
+	const first, second = "a netmask in dotted form", "is not a keyword"
+	p := serving(t, baseConfig, rejectsBad+"Connect:203.0.113.0/255.255.255.0\tREJECT\n")
+	p.waitLog(t, "level=WARN", first)
+	write(t, p.dir, "access", rejectsBad+"Connect:203.0.113.0/255.255.255.0\tREJECT\nFrom:worse.example\tERROR:x\n")
+	p.waitLog(t, "level=WARN", second)
+	if n := strings.Count(p.log.String(), first); n != 1 {
+		t.Errorf("%d times", n)
+	}
+	p.signal(t, syscall.SIGHUP)
+	p.waitLog(t, "policy in force", "reason=SIGHUP")
+	testkit.Eventually(t, "both are told", func() bool {
+		return strings.Count(p.log.String(), first) == 2 && strings.Count(p.log.String(), second) == 2
+	})
 }
 
 func TestAChangedLogLevelTakesEffect(t *testing.T) {

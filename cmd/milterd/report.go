@@ -13,7 +13,6 @@ import (
 	"milterd/milter/door"
 	"milterd/milter/status"
 	"milterd/milter/tally"
-	"milterd/policy"
 	"milterd/policy/replay"
 	"milterd/policy/replay/dryrun"
 )
@@ -108,33 +107,17 @@ func recordedReport(names []string, config *configs.Config) (*status.Report, err
 
 // tallySession counts what the filter door would have logged about a session.
 func tallySession(to *tally.Tally, at func(*replay.Message) time.Time, s *replay.Session, outcome replay.Outcome) {
-	var shadow []policy.Shadow
-	var taken []string
+	var told door.Message
 	for _, r := range outcome.Results {
-		v := &r.Verdict
-		message := &s.Messages[r.Message-1]
 		if r.Step == 0 {
-			shadow, taken = nil, nil
+			told = door.Message{}
 		}
-		shadow = append(shadow, v.Shadow...)
-		passes := v.Action.Accepts()
-		if v.Stage == policy.StageRcpt && passes {
-			taken = append(taken, v.Arg)
-		}
-		if passes && v.Stage != policy.StageEOM {
+		if !told.Count(&r.Verdict) {
 			continue
 		}
-		line := door.Line{
-			Action: v.Action, Stage: v.Stage, Queue: s.ID, Client: s.Connection(), Helo: s.HELO, Auth: s.Auth,
-			From: door.SenderText(message.Mail.From), To: v.Arg,
-			Check: v.Check, Rule: v.Rule, Reply: v.Reply.String(), Reason: v.Reason, Relay: v.Relay, Shadow: v.Shadow,
-		}
-		switch v.Stage {
-		case policy.StageMail:
-			line.To = ""
-		case policy.StageEOM:
-			line.To, line.Edits, line.Shadow = strings.Join(taken, " "), v.EditList(), shadow
-		}
+		line := told.Line(&r.Verdict)
+		message := &s.Messages[r.Message-1]
+		line.Queue, line.Client, line.Helo, line.Auth, line.From = s.ID, s.Connection(), s.HELO, s.Auth, door.SenderText(message.Mail.From)
 		to.Add(at(message), &line)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"milterd/integration/testkit"
 )
 
 // delivery is one recipient that sendmail has sent a message for.
@@ -19,45 +21,19 @@ type delivery struct {
 
 // sinks are mail hosts that take everything, as sendmail writes it.
 type sinks struct {
-	listeners []net.Listener
-	running   sync.WaitGroup
-	mu        sync.Mutex
-	arrived   []delivery
+	mu      sync.Mutex
+	arrived []delivery
 }
 
-// startSinks starts a mail host at each address.
+// startSinks starts a mail host at each address. They end with the test; sendmail closes the
+// connections when it is done.
 func startSinks(t *testing.T, hosts ...string) *sinks {
 	t.Helper()
 	s := new(sinks)
-	t.Cleanup(s.close)
 	for _, host := range hosts {
-		ln, err := net.Listen("tcp", net.JoinHostPort(host, "25"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.listeners = append(s.listeners, ln)
-		s.running.Go(func() {
-			for {
-				conn, err := ln.Accept()
-				if err != nil {
-					return
-				}
-				s.running.Go(func() {
-					defer conn.Close()
-					s.talk(conn, host)
-				})
-			}
-		})
+		testkit.Serve(t, "tcp", net.JoinHostPort(host, "25"), func(conn net.Conn) { s.talk(conn, host) })
 	}
 	return s
-}
-
-// close ends the mail hosts. sendmail closes the connections when it is done.
-func (s *sinks) close() {
-	for _, ln := range s.listeners {
-		_ = ln.Close()
-	}
-	s.running.Wait()
 }
 
 func (s *sinks) taken() []delivery {

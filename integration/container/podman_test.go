@@ -181,32 +181,13 @@ func (p *pod) volume(name string) string {
 // commands that it has heard.
 func listenAs(t *testing.T, addr string) <-chan string {
 	t.Helper()
-	ln, err := net.Listen("tcp", addr+":25")
-	if err != nil {
-		t.Fatal(err)
-	}
 	heard := make(chan string, 16)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			takeMail(conn, heard)
-		}
-	}()
-	t.Cleanup(func() {
-		ln.Close()
-		<-done
-	})
+	testkit.Serve(t, "tcp", addr+":25", func(conn net.Conn) { takeMail(conn, heard) })
 	return heard
 }
 
 // takeMail speaks the server's half of SMTP on one connection.
 func takeMail(conn net.Conn, heard chan<- string) {
-	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(testkit.Patience))
 	text := textproto.NewConn(conn)
 	reply := "220 sink"

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"milterd/integration/harness"
+	"milterd/integration/testkit"
 )
 
 // source is a way in which milterd hears of Dovecot's logins.
@@ -173,22 +174,7 @@ func TestASuccessThatIsNoLoginGrantsNothing(t *testing.T) {
 // backend is the port of an IMAP server on the loopback interface that knows no user.
 func backend(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var serving sync.WaitGroup
-	t.Cleanup(func() { ln.Close(); serving.Wait() })
-	serving.Go(func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			serving.Go(func() { refuseIMAP(textproto.NewConn(conn)) })
-		}
-	})
-	_, port, err := net.SplitHostPort(ln.Addr().String())
+	_, port, err := net.SplitHostPort(testkit.Serve(t, "tcp", "127.0.0.1:0", refuseIMAP))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,8 +182,8 @@ func backend(t *testing.T) string {
 }
 
 // refuseIMAP answers a proxy until it closes the connection.
-func refuseIMAP(conn *textproto.Conn) {
-	defer conn.Close()
+func refuseIMAP(raw net.Conn) {
+	conn := textproto.NewConn(raw)
 	line, err := "", conn.PrintfLine("* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] ready")
 	for err == nil {
 		if line, err = conn.ReadLine(); err != nil {

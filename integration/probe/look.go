@@ -49,6 +49,14 @@ func (e *examination) overlook() error {
 		return err
 	}
 	e.look(c)
+	if _, ok := c.extension("STARTTLS"); !ok || c.tls != nil {
+		return nil
+	}
+	if err := c.startTLS(); err != nil {
+		return fmt.Errorf("TLS: %w", err)
+	}
+	e.report.lookAtTLS(c.tls, time.Now())
+	e.report.Mechanisms.TLS = mechanisms(c)
 	return nil
 }
 

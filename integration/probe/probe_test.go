@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,31 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // serve runs a scripted server on loopback. talk has one connection.
 func serve(t *testing.T, talk func(net.Conn)) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	var talking sync.WaitGroup
-	go func() {
-		defer close(done)
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				break
-			}
-			talking.Go(func() {
-				defer conn.Close()
-				talk(conn)
-			})
-		}
-		talking.Wait()
-	}()
-	t.Cleanup(func() {
-		_ = ln.Close()
-		<-done
-	})
-	return ln.Addr().String()
+	return testkit.Serve(t, "tcp", "127.0.0.1:0", talk)
 }
 
 // answers is a server that answers each verb from a table, "*" for all others.

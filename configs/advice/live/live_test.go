@@ -55,22 +55,9 @@ func TestAPortWhereNobodyCanSend(t *testing.T) {
 
 // TestAPortThatCannotBeAskedIsNoFault of it.
 func TestAPortThatCannotBeAskedIsNoFault(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			fmt.Fprint(conn, "421 4.3.2 Connection rate limit exceeded.\r\n")
-			conn.Close()
-		}
-	}()
-	host, port, err := net.SplitHostPort(listener.Addr().String())
+	host, port, err := net.SplitHostPort(testkit.Serve(t, "tcp", "127.0.0.1:0", func(conn net.Conn) {
+		fmt.Fprint(conn, "421 4.3.2 Connection rate limit exceeded.\r\n")
+	}))
 	if err != nil {
 		t.Fatal(err)
 	}

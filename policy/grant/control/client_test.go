@@ -95,35 +95,15 @@ func TestCurlIsAClient(t *testing.T) {
 // answering is a server that says what it is told, whatever it is asked.
 func answering(t *testing.T, answer string) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "s")
-	ln, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			serving.Go(func() {
-				defer conn.Close()
-				if _, err := conn.Read(make([]byte, 4096)); err != nil {
-					return
-				}
-				_, _ = io.WriteString(conn, answer)
-				if answer == "" {
-					_, _ = conn.Read(make([]byte, 1)) // silent until the client leaves
-				}
-			})
+	return testkit.Serve(t, "unix", filepath.Join(t.TempDir(), "s"), func(conn net.Conn) {
+		if _, err := conn.Read(make([]byte, 4096)); err != nil {
+			return
+		}
+		_, _ = io.WriteString(conn, answer)
+		if answer == "" {
+			_, _ = conn.Read(make([]byte, 1)) // silent until the client leaves
 		}
 	})
-	t.Cleanup(func() {
-		ln.Close()
-		serving.Wait()
-	})
-	return path
 }
 
 func TestClientOfAStrangeServer(t *testing.T) {

@@ -51,27 +51,7 @@ func boolean(result uint32) []byte { return record(numbers(1, 1, 0, 0, 0, 0, res
 func startFake(t *testing.T, answer func(procedure uint32) []byte) *fakeRpcbind {
 	t.Helper()
 	f := &fakeRpcbind{socket: filepath.Join(t.TempDir(), "rpcbind.sock")}
-	ln, err := net.Listen("unix", f.socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			serving.Go(func() {
-				defer conn.Close()
-				f.serve(conn, answer)
-			})
-		}
-	})
-	t.Cleanup(func() {
-		ln.Close()
-		serving.Wait()
-	})
+	testkit.Serve(t, "unix", f.socket, func(conn net.Conn) { f.serve(conn, answer) })
 	return f
 }
 

@@ -34,38 +34,20 @@ type liar struct {
 func startLiar(t *testing.T, reply func(command string) string) *liar {
 	t.Helper()
 	l := &liar{path: filepath.Join(t.TempDir(), "s")}
-	ln, err := net.Listen("unix", l.path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var serving sync.WaitGroup
-	serving.Go(func() {
+	testkit.Serve(t, "unix", l.path, func(conn net.Conn) {
+		in := bufio.NewReader(conn)
 		for {
-			conn, err := ln.Accept()
+			command, err := readCommand(in)
 			if err != nil {
 				return
 			}
-			serving.Go(func() {
-				defer conn.Close()
-				in := bufio.NewReader(conn)
-				for {
-					command, err := readCommand(in)
-					if err != nil {
-						return
-					}
-					l.mu.Lock()
-					l.asked++
-					l.mu.Unlock()
-					if _, err := io.WriteString(conn, reply(command)); err != nil {
-						return
-					}
-				}
-			})
+			l.mu.Lock()
+			l.asked++
+			l.mu.Unlock()
+			if _, err := io.WriteString(conn, reply(command)); err != nil {
+				return
+			}
 		}
-	})
-	t.Cleanup(func() {
-		ln.Close()
-		serving.Wait()
 	})
 	return l
 }
