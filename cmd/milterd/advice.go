@@ -99,7 +99,8 @@ func runDoctor(o *options, stdout, _ io.Writer) (int, error) {
 	e.Resolver = firstText("/etc/resolv.conf")
 	e.SASL = firstText("/etc/sasl2/Sendmail.conf", "/etc/mail/sasl/Sendmail.conf.2", "/usr/local/lib/sasl2/Sendmail.conf", "/usr/lib/sasl2/Sendmail.conf")
 	e.Saslauthd = firstText("/etc/default/saslauthd", "/etc/sysconfig/saslauthd", "/etc/rc.conf")
-	for _, answer := range askDoors(config) {
+	cf, err := configs.ReadSendmailCF(e.CF) // the doctor says if it cannot be read
+	for _, answer := range askDoors(config, config.MapWanted() || err == nil && config.AsksMap(cf)) {
 		if !answer.Well() {
 			e.Live = append(e.Live, advice.Found(configs.Severe, answer.Address, answer.String()+": mail is put off, or passes unfiltered",
 				"systemctl start milterd   and if it does not stay up: journalctl -u milterd"))

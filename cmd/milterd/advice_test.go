@@ -86,4 +86,8 @@ func TestAMessageIsJudged(t *testing.T) {
 			t.Errorf("%s: exit status %d, expected %d\n%s%s", name, code, want, stdout.String(), stderr.String())
 		}
 	}
+	var stdout, stderr bytes.Buffer
+	if run([]string{"-probe", "-json", "-judge", filepath.Join(dir, "silent")}, &stdout, &stderr); stdout.String() != "[]\n" {
+		t.Errorf("-json: %s%s", stdout.String(), stderr.String())
+	}
 }

@@ -156,7 +156,7 @@ func runHealth(o *options, stdout, stderr io.Writer) (int, error) {
 		}
 	}
 	code := exitOK
-	for _, answer := range askDoors(config) {
+	for _, answer := range askDoors(config, config.MapWanted()) {
 		if _, err := fmt.Fprintln(stdout, answer); err != nil {
 			return written(0, err)
 		}
@@ -167,14 +167,15 @@ func runHealth(o *options, stdout, stderr io.Writer) (int, error) {
 	return code, nil
 }
 
-// askDoors asks the running milterd at each of its doors.
-func askDoors(config *configs.Config) []status.DoorState {
+// askDoors asks the running milterd at each of its doors, of which the map door may be one
+// that nobody needs.
+func askDoors(config *configs.Config, needsMap bool) []status.DoorState {
 	var doors []status.Door
 	for _, address := range config.Listen.Milter {
 		doors = append(doors, status.Door{Name: status.Filter, Address: address})
 	}
 	for _, address := range config.Listen.Map {
-		doors = append(doors, status.Door{Name: status.Map, Address: address, Optional: !config.MapWanted()})
+		doors = append(doors, status.Door{Name: status.Map, Address: address, Optional: !needsMap})
 	}
 	return status.Ask(doors)
 }
