@@ -102,3 +102,42 @@ func TestABeginningIsToldToAProgram(t *testing.T) {
 	p.signal(t, syscall.SIGHUP)
 	p.waitLog(t, "reload failed", "milterd.yaml:4: limits.notify: stat "+dir+"/notify: no such file")
 }
+
+// TestExceptionsAreInForceAsSoonAsTheyAreSaved, and a mistake in them changes nothing.
+func TestExceptionsAreInForceAsSoonAsTheyAreSaved(t *testing.T) {
+	config := strings.Replace(grantsConfig, "grants: {", "limits: {rules: {logins: {rate: 1/24h, exceptions: senders}}}\ngrants: {", 1)
+	dir := newDir(t, config, "")
+	write(t, dir, "senders", "")
+	p := launch(t, dir)
+	p.waitSocket(t)
+	send := func(want string) {
+		t.Helper()
+		session, err := connectAs(p.socket(), "203.0.113.9", "Shin")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer closing(t, session)
+		if _, err := mail(session, "a@good.example"); err != nil {
+			t.Fatal(err)
+		}
+		action, err := session.Rcpt("x@example.test", "")
+		if err != nil || !strings.HasPrefix(action.SMTPReply, want) {
+			t.Errorf("%q, %v, expected %q", action.SMTPReply, err, want)
+		}
+	}
+	send("250 ")
+	send("451 4.7.1 Too much mail (limit 1/24h)")
+	write(t, p.dir, "senders", "shin 2/24h\n")
+	p.waitLog(t, "policy in force", "senders changed")
+	// What is used up stays so.
+	send("451 4.7.1 Too much mail (limit 2/24h)")
+	write(t, p.dir, "senders", "shin 3/24\n")
+	p.waitLog(t, "level=ERROR", "the old policy stays in force", "senders:1: ")
+	send("451 4.7.1 Too much mail (limit 2/24h)")
+	write(t, p.dir, "senders", "SHIN unlimited # for today\n")
+	testkit.Eventually(t, "it is in force", func() bool {
+		_, since, _ := strings.Cut(p.log.String(), "the old policy stays in force")
+		return strings.Contains(since, "policy in force")
+	})
+	send("250 ")
+}
