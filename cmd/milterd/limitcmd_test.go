@@ -39,6 +39,16 @@ func TestLimitsByHand(t *testing.T) {
 	}
 }
 
+// TestALimitsListSaysWhatItLacks, as the store cannot be asked.
+func TestALimitsListSaysWhatItLacks(t *testing.T) {
+	p := serving(t, strings.Replace(grantsConfig, "file: grants.db, ", "", 1)+"redis: {address: 'local:DIR/no.sock'}\n", "")
+	var stdout, stderr strings.Builder
+	if got := run([]string{"-config", filepath.Join(p.dir, "milterd.yaml"), "-limits"}, &stdout, &stderr); got != exitOK ||
+		!strings.HasPrefix(stdout.String(), "blocked logins known on this host alone: ") || !strings.Contains(stdout.String(), "\nSTATE") {
+		t.Errorf("status %d, %q, %q", got, &stdout, &stderr)
+	}
+}
+
 // TestABeginningIsToldToAProgram: in the running daemon the program of limits.notify runs
 // once, knows the login as it is typed, and can stop it with milterd's own command.
 func TestABeginningIsToldToAProgram(t *testing.T) {
