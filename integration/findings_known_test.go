@@ -129,6 +129,7 @@ var shown = []evidence{
 	{text: "has no F=T: mail is taken unfiltered", by: "no F=T"},
 	{text: "sendmail gives milterd up before a slow DNS", by: "time-outs below the deadline"},
 	{text: "a second filter (%s) leads to milterd", by: "a second filter that leads to milterd"},
+	{text: "with two of one name sendmail does not start", by: "two filters of one name"},
 	{text: "the access map is the socket %s", by: "the table of another socket"},
 	{text: "the access map is defined again", by: "an access table behind milterd's"},
 	{text: "which is not listen.map (%s), so sendmail does not ask milterd about recipients", by: "questions to another socket"},
