@@ -212,6 +212,7 @@ var shown = []evidence{
 	{text: "the status page does not answer", by: "a status page that is not there"},
 	{text: "so it is left out there", by: "a list that is dead"},
 	{text: "sendmail does not answer at this port", by: "a sendmail that has not read its file"},
+	{text: "most likely it waits for milterd", by: "a milterd that hangs"},
 	{text: "so it could not be asked", by: "a port that takes no more connections"},
 	{text: "sendmail breaks off at this port", why: "integration/probe has the servers that do so"},
 	{text: "AUTH is demanded (M=a), and none is offered", by: "AUTH that is demanded and not offered"},
@@ -219,4 +220,5 @@ var shown = []evidence{
 	{text: "the host name %s has no address", by: "a host name without an address"},
 	{text: "clients wait for it, and what a check does not know", by: "a resolver that does not answer"},
 	{text: "mail is put off, or passes unfiltered", by: "milterd does not answer"},
+	{text: "so it is not known whether milterd answers", why: "TestTheDoctorOfAnotherUserAsksForRoot"},
 }

@@ -221,6 +221,16 @@ func servesAs(t *testing.T, _ *harness.Env) string {
 	return log.String()
 }
 
+// signals has the kernel stop or continue milterd.
+func signals(signal syscall.Signal) func(*testing.T, *harness.Env) {
+	return func(t *testing.T, env *harness.Env) {
+		t.Helper()
+		if err := syscall.Kill(env.Milterd.PID(), signal); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func everyTrouble() []trouble {
 	return slices.Concat(troubles, loginTroubles, fileTroubles, portTroubles)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -179,7 +180,7 @@ var troubles = []trouble{
 				t.Fatal(err)
 			}
 		},
-		cures:   func(t *testing.T, _ *harness.Env, _ finding) { sh(t, "chmod 644 "+harness.ConfigDir+"/access") },
+		cures:   runs,
 		observe: servesAs, bad: "permission denied", good: "policy in force"},
 	{name: "milterd does not answer", about: "filter door local:/run/milterd/milter.sock", options: harness.Options{Config: settled(shadow)},
 		breaks: func(t *testing.T, env *harness.Env) {
@@ -192,6 +193,11 @@ var troubles = []trouble{
 				t.Fatal(err)
 			}
 		},
+		lines: ours, bad: "^451 4.3.2", good: "^250 "},
+	// It has sendmail wait longer than the doctor does.
+	{name: "a milterd that hangs", about: "most likely it waits for milterd", live: true, options: harness.Options{Config: settled(shadow),
+		Include: "FEATURE(`access_db', , `skip')dnl\n" + strings.ReplaceAll(harness.FilterLines, ":10s", ":15s")},
+		breaks: signals(syscall.SIGSTOP), cures: func(t *testing.T, env *harness.Env, _ finding) { signals(syscall.SIGCONT)(t, env) },
 		lines: ours, bad: "^451 4.3.2", good: "^250 "},
 	{name: "a shadow that was forgotten", about: "mode: shadow since 20 days",
 		options: harness.Options{Config: settled(shadow + enforced), Files: map[string]string{"access": refusal}},

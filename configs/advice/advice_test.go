@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -250,6 +251,19 @@ func TestAnImportedGrantLiftsNoRefusal(t *testing.T) {
 		if !got.GrantsConfigured() || got.Grants.RelayOnly != c.want {
 			t.Errorf("%s: grants.relay_only: %v, expected %v\n%s", c.name, got.Grants.RelayOnly, c.want, text)
 		}
+	}
+}
+
+// TestFindingsAreInOrder: a cause comes before the worst of what comes of it, and what another
+// user has found in the same words is not told again.
+func TestFindingsAreInOrder(t *testing.T) {
+	cause := Found(configs.Severe, "local:/s", "milterd is not running", "")
+	cause.Cause = true
+	again := Found(configs.Severe, "user milterd", "b: unreadable", "")
+	port, file, late := Found(configs.Severe, "127.0.0.1:25", "silent", ""), Found(configs.Severe, "b", "unreadable", ""), Found(configs.Note, "a", "x", "")
+	got := inOrder([]configs.Finding{late, again, port, file, cause})
+	if want := []configs.Finding{cause, port, file, late}; !slices.Equal(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
 	}
 }
 

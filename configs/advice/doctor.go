@@ -114,7 +114,7 @@ func inOrder(findings []configs.Finding) []configs.Finding {
 	})
 	said := make(map[string]bool)
 	return slices.DeleteFunc(findings, func(f configs.Finding) bool {
-		again := said[f.String()]
+		again := said[f.String()] || said[f.Text] // as another user found it
 		said[f.String()] = true
 		return again
 	})

@@ -41,8 +41,9 @@ func Lists(config *configs.Config) []configs.Finding {
 }
 
 // Ports hears what the mail ports of this host tell that stand in the sendmail.cf at path, and
-// asks the resolver for the name of this host. It takes a minute at most.
-func Ports(config *configs.Config, path string) []configs.Finding {
+// asks the resolver for the name of this host. down: the filter door of milterd does not
+// answer. It takes a minute at most.
+func Ports(config *configs.Config, path string, down bool) []configs.Finding {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	cf, err := configs.ReadSendmailCF(path)
@@ -51,11 +52,12 @@ func Ports(config *configs.Config, path string) []configs.Finding {
 	}
 	findings := askResolver(ctx, config, cf.Hostname)
 	findings = append(findings, hostName(ctx, path, cf.Hostname)...)
-	return append(findings, listenToAll(ctx, cf)...)
+	return append(findings, listenToAll(ctx, cf, down)...)
 }
 
-// listenToAll hears what the ports of a sendmail.cf tell.
-func listenToAll(ctx context.Context, cf *sendmail.Config) []configs.Finding {
+// listenToAll hears what the ports of a sendmail.cf tell. If milterd is down, sendmail
+// waits for it before it greets.
+func listenToAll(ctx context.Context, cf *sendmail.Config, down bool) []configs.Finding {
 	var findings, silent []configs.Finding
 	asked := make(map[string]bool)
 	for _, d := range cf.Daemons {
@@ -76,6 +78,10 @@ func listenToAll(ctx context.Context, cf *sendmail.Config) []configs.Finding {
 			return append(findings, advice.Found(configs.Warning, target, err.Error(), ""))
 		}
 		if report.Error != "" && !strings.HasPrefix(report.Error, "the greeting is ") && report.Greeting == "" {
+			if down && strings.Contains(report.Error, "i/o timeout") {
+				silent = append(silent, advice.Found(configs.Warning, target, "sendmail does not greet: "+report.Error+"; most likely it waits for milterd, whose filter door does not answer, and other ports were not asked", ""))
+				break
+			}
 			silent = append(silent, advice.Found(configs.Warning, target, "sendmail does not answer at this port: "+report.Error+"; it is not running, or the load average is over RefuseLA (confREFUSE_LA)",
 				"systemctl restart sendmail   which has not read this sendmail.cf, or is not running; see its log and systemctl status sendmail"))
 			continue

@@ -41,7 +41,7 @@ func TestAPortWhereNobodyCanSend(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, f := range listenToAll(t.Context(), &sendmail.Config{Daemons: []sendmail.Daemon{{Addr: host, Port: port, Flags: flags}}}) {
+		for _, f := range listenToAll(t.Context(), &sendmail.Config{Daemons: []sendmail.Daemon{{Addr: host, Port: port, Flags: flags}}}, false) {
 			worst = max(worst, f.Severity)
 			if f.Severity == configs.Severe && (!strings.Contains(f.Text, "none is offered") || f.Cure == "") {
 				t.Errorf("M=%s: %s (%s)", flags, f, f.Cure)
@@ -61,7 +61,7 @@ func TestAPortThatCannotBeAskedIsNoFault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range listenToAll(t.Context(), &sendmail.Config{Daemons: []sendmail.Daemon{{Addr: host, Port: port, Flags: "Ea"}}}) {
+	for _, f := range listenToAll(t.Context(), &sendmail.Config{Daemons: []sendmail.Daemon{{Addr: host, Port: port, Flags: "Ea"}}}, false) {
 		if f.Severity != configs.Note || !strings.Contains(f.Text, "could not be asked") || !strings.Contains(f.Text, "wait a minute") {
 			t.Errorf("%v", f)
 		}
@@ -80,7 +80,7 @@ func TestPortsThatRefuseConnections(t *testing.T) {
 			cf.Daemons = append(cf.Daemons, sendmail.Daemon{Port: port})
 		}
 		var refused []configs.Finding
-		for _, f := range listenToAll(t.Context(), cf) {
+		for _, f := range listenToAll(t.Context(), cf, false) {
 			if strings.Contains(f.Text, "connection refused; it is not running, or the load average is over RefuseLA (confREFUSE_LA)") {
 				refused = append(refused, f)
 			}
