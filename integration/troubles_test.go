@@ -220,6 +220,16 @@ var troubles = []trouble{
 		options: harness.Options{Config: settled(ownLookUps), DNS: []string{"mx.example.test. A TIMEOUT", "77.100.51.198.in-addr.arpa. TIMEOUT"}},
 		cured:   harness.Options{Config: settled(ownLookUps), DNS: named},
 		lines:   toAnybody, bad: "^450 4.7.25", good: "^250 "},
+	{name: "a resolver that is down", about: "the resolver 127.0.0.9 does not answer", live: true, options: harness.Options{Config: settled(""), DNS: named},
+		breaks: func(t *testing.T, env *harness.Env) {
+			withFile(t, "/etc/resolv.conf", "nameserver 127.0.0.9\n")
+			restartSendmail(t, env)
+		},
+		cures: func(t *testing.T, env *harness.Env, f finding) {
+			sh(t, "echo '"+strings.Replace(f.command(), "ADDRESS", "127.0.0.1", 1)+"' >/etc/resolv.conf")
+			restartSendmail(t, env)
+		},
+		lines: toAnybody, bad: "^450 4.7.25", good: "^250 "},
 	{name: "a Received field that tells the version", about: "the Received field tells the version", options: harness.Options{Access: mayRelay, Config: settled(shadow)},
 		cured:   harness.Options{Config: settled(enforced + "received: {whose: [authenticated, relayed]}\n"), Include: include + "\n", Files: map[string]string{"access": mayRelay}},
 		observe: ownReceived, bad: `client\.example.*\n.*by mx.example.test \(8\.1\d`, good: `^Received: from SMTP\s+by mx.example.test \(SMTP server\)`},
