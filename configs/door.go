@@ -28,12 +28,18 @@ func (c *Config) checkDoors(s *sources, cf *sendmail.Config) {
 // checkFilters looks for the filter that leads to milterd.
 func (c *Config) checkFilters(s *sources, cf *sendmail.Config) {
 	ours, others := false, []string(nil)
-	for _, f := range cf.Filters {
+	for i, f := range cf.Filters {
+		again := slices.ContainsFunc(cf.Filters[:i], func(before sendmail.Filter) bool { return before.Is(f.Name) })
+		if again {
+			s.severe("dnl INPUT_MAIL_FILTER(`"+f.Name+"', …)   one of the two, and make sendmail.cf anew: FEATURE(`milterd') brings its own", s.cf, f.Line,
+				"a second filter has the name %s: with two of one name sendmail does not start (duplicate filter definition)", f.Name)
+			s.findings[len(s.findings)-1].Cause = true
+		}
 		if !LeadsTo(c.Listen.Milter, f.Socket) {
 			others = append(others, f.Name+" (S="+f.Socket+")")
 			continue
 		}
-		if ours {
+		if ours && !again {
 			s.find(Warning, "dnl INPUT_MAIL_FILTER(`"+f.Name+"', …)", s.cf, f.Line, "a second filter (%s) leads to milterd, which decides twice; milterd.m4 brings its own INPUT_MAIL_FILTER", f.Name)
 		}
 		ours = true

@@ -50,6 +50,9 @@ func TestAFilterThatMailCouldPassByIsWarnedAbout(t *testing.T) {
 			"DIR/sendmail.cf:1: the filter milterd is defined, but not in InputMailFilters, so sendmail does not ask milterd; write INPUT_MAIL_FILTER in place of MAIL_FILTER"},
 		{"no flag", "", strings.Replace(filter, ", F=T", "", 1) + asked,
 			"DIR/sendmail.cf:1: the filter milterd has no F=T: mail is taken unfiltered while milterd is down"},
+		{"two of one name, that lead to milterd or not", "", filter + asked + "XMilterd, S=local:/run/milterd/milter.sock, F=T\nXmilterd, S=local:/run/other.sock\n",
+			"DIR/sendmail.cf:3: a second filter has the name Milterd: with two of one name sendmail does not start (duplicate filter definition)\n" +
+				"DIR/sendmail.cf:4: a second filter has the name milterd: with two of one name sendmail does not start (duplicate filter definition)"},
 		{"F=R", "", strings.Replace(filter, "F=T", "F=R", 1) + asked,
 			"DIR/sendmail.cf:1: the filter milterd has F=R: mail is refused for good while milterd is down; F=T defers it"},
 		{"a daemon with filters of its own", "", filter + asked + "O DaemonPortOptions=Name=MTA\nO DaemonPortOptions=Name=MTA-b, Port=2525, InputMailFilters=other\n",

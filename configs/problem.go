@@ -106,6 +106,8 @@ type Finding struct {
 	Severity Severity `json:"severity"`
 	Problem
 	Cure string `json:"cure,omitempty"` // the line to write or the command to run, empty if Text says it
+	// Cause: other findings may be but what comes of it, so it is told before them.
+	Cause bool `json:"-"`
 }
 
 // FilterLine is the line of a sendmail.mc by which sendmail asks a milter at an address,
@@ -141,7 +143,7 @@ func (s *sources) severe(cure, file string, line int, format string, args ...any
 }
 
 func (s *sources) find(severity Severity, cure, file string, line int, format string, args ...any) {
-	s.findings = append(s.findings, Finding{severity, Problem{File: file, Line: line, Text: fmt.Sprintf(format, args...)}, cure})
+	s.findings = append(s.findings, Finding{Severity: severity, Problem: Problem{File: file, Line: line, Text: fmt.Sprintf(format, args...)}, Cure: cure})
 }
 
 // Policy is [Config.Examine] with the findings as lines of text.

@@ -86,19 +86,32 @@ func anotherStarts(t *testing.T, env *harness.Env) (said string) {
 	t.Helper()
 	mark := env.Syslog.Len()
 	sendmail := exec.Command("/usr/sbin/sendmail", "-L", "another", "-bD", "-ODaemonPortOptions=Addr=127.0.0.1,Port=10025", "-OPidFile=/dev/null")
+	var out testkit.Log
+	sendmail.Stdout, sendmail.Stderr = &out, &out
 	if err := sendmail.Start(); err != nil {
 		t.Fatal(err)
 	}
-	testkit.Eventually(t, "sendmail waits or serves", func() bool {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = sendmail.Wait()
+	}()
+	testkit.Eventually(t, "sendmail waits, serves or ends", func() bool {
 		if lines := env.Syslog.FindAll(mark, "sleeping"); len(lines) > 0 {
 			said = lines[0]
-		} else {
-			said = listens("127.0.0.1:10025")
+			return true
 		}
-		return len(said) > 0 && !strings.Contains(said, "refused")
+		select {
+		case <-ended:
+			said = out.String()
+			return true
+		default:
+			said = listens("127.0.0.1:10025")
+			return !strings.Contains(said, "refused")
+		}
 	})
 	_ = sendmail.Process.Kill()
-	_ = sendmail.Wait()
+	<-ended
 	return said
 }
 
@@ -206,6 +219,16 @@ func servesAs(t *testing.T, _ *harness.Env) string {
 	_ = daemon.Process.Signal(syscall.SIGTERM)
 	<-ended
 	return log.String()
+}
+
+// signals has the kernel stop or continue milterd.
+func signals(signal syscall.Signal) func(*testing.T, *harness.Env) {
+	return func(t *testing.T, env *harness.Env) {
+		t.Helper()
+		if err := syscall.Kill(env.Milterd.PID(), signal); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func everyTrouble() []trouble {

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"milterd/integration/harness"
 )
@@ -57,6 +58,17 @@ var fileTroubles = []trouble{
 	{name: "a sendmail.cf that a group can write to", about: "dangerous write permissions", options: harness.Options{Config: settled(shadow)},
 		breaks: func(t *testing.T, _ *harness.Env) { sh(t, "chmod g+w "+stockCF) }, cures: runs,
 		observe: newaliases, bad: "WARNING: dangerous write permissions", good: "^/etc/mail/aliases: 2 aliases"},
+	{name: "a sendmail.cf that sendmail has not read", about: "it has been written since the running sendmail has read it", options: harness.Options{Config: settled(shadow)},
+		breaks: func(t *testing.T, _ *harness.Env) { sh(t, "echo 'O SmtpGreetingMessage=$j NEW' >>"+stockCF) },
+		cures:  func(t *testing.T, env *harness.Env, _ finding) { restartSendmail(t, env) },
+		lines:  []string{"greeting"}, bad: "ESMTP Sendmail 8", good: "NEW"},
+	{name: "a sendmail.mc that nothing was made of", about: "is not in it yet", options: harness.Options{Config: settled(shadow)},
+		breaks: func(t *testing.T, _ *harness.Env) {
+			aged(t, stockCF, time.Minute)
+			sh(t, "echo 'define(`confSMTP_LOGIN_MSG'\\'', `$j NEW'\\'')dnl' >>/etc/mail/sendmail.mc")
+		},
+		cures: func(t *testing.T, env *harness.Env, _ finding) { addLine(t, env, "dnl") }, // which makes it
+		lines: []string{"greeting"}, bad: "ESMTP Sendmail 8", good: "NEW"},
 	{name: "aliases that a group can write to", about: "a group can write to the aliases", options: harness.Options{Config: settled(shadow)},
 		breaks: func(t *testing.T, _ *harness.Env) { sh(t, "chmod g+w /etc/mail/aliases") }, cures: runs,
 		observe: newaliases, bad: "cannot open /etc/mail/aliases: Group writable file", good: "aliases, longest"},

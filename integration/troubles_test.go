@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -126,6 +127,10 @@ var troubles = []trouble{
 	{name: "a second filter that leads to milterd", about: "a second filter (again) leads to milterd, which decides twice",
 		options: harness.Options{Config: settled(once), MC: "INPUT_MAIL_FILTER(`again', `S=local:/run/milterd/milter.sock, F=T')dnl\n"},
 		cured:   harness.Options{Config: settled(once)}, lines: toAnybody, bad: "^451 4.7.1 Too much mail", good: "^250 "},
+	{name: "two filters of one name", about: "a second filter has the name milterd", options: harness.Options{Config: settled(shadow)},
+		breaks:  func(t *testing.T, _ *harness.Env) { sh(t, "sed -i '/^Xmilterd/{p;}' "+stockCF) },
+		cures:   func(t *testing.T, _ *harness.Env, f finding) { sh(t, fmt.Sprintf("sed -i %dd %s", f.Line, stockCF)) },
+		observe: anotherStarts, bad: "Xmilterd: duplicate filter definition", good: "^listens$"},
 	{name: "grants that sendmail does not ask for", about: "sendmail's own rules know nothing of grants",
 		options: harness.Options{Config: settled(granting)},
 		cured:   harness.Options{Config: settled(granting), Include: include + "\n"},
@@ -175,7 +180,7 @@ var troubles = []trouble{
 				t.Fatal(err)
 			}
 		},
-		cures:   func(t *testing.T, _ *harness.Env, _ finding) { sh(t, "chmod 644 "+harness.ConfigDir+"/access") },
+		cures:   runs,
 		observe: servesAs, bad: "permission denied", good: "policy in force"},
 	{name: "milterd does not answer", about: "filter door local:/run/milterd/milter.sock", options: harness.Options{Config: settled(shadow)},
 		breaks: func(t *testing.T, env *harness.Env) {
@@ -198,6 +203,11 @@ var troubles = []trouble{
 			}
 		},
 		lines: ours, bad: "^451 4.3.0", good: "^250 "},
+	// It has sendmail wait longer than the doctor does.
+	{name: "a milterd that hangs", about: "most likely it waits for milterd", live: true, options: harness.Options{Config: settled(shadow),
+		Include: "FEATURE(`access_db', , `skip')dnl\n" + strings.ReplaceAll(harness.FilterLines, ":10s", ":15s")},
+		breaks: signals(syscall.SIGSTOP), cures: func(t *testing.T, env *harness.Env, _ finding) { signals(syscall.SIGCONT)(t, env) },
+		lines: ours, bad: "^451 4.3.2", good: "^250 "},
 	{name: "a shadow that was forgotten", about: "mode: shadow since 20 days",
 		options: harness.Options{Config: settled(shadow + enforced), Files: map[string]string{"access": refusal}},
 		breaks:  func(t *testing.T, _ *harness.Env) { aged(t, harness.ConfigFile, 20*24*time.Hour) },
@@ -219,6 +229,16 @@ var troubles = []trouble{
 		options: harness.Options{Config: settled(ownLookUps), DNS: []string{"mx.example.test. A TIMEOUT", "77.100.51.198.in-addr.arpa. TIMEOUT"}},
 		cured:   harness.Options{Config: settled(ownLookUps), DNS: named},
 		lines:   toAnybody, bad: "^450 4.7.25", good: "^250 "},
+	{name: "a resolver that is down", about: "the resolver 127.0.0.9 does not answer", live: true, options: harness.Options{Config: settled(""), DNS: named},
+		breaks: func(t *testing.T, env *harness.Env) {
+			withFile(t, "/etc/resolv.conf", "nameserver 127.0.0.9\n")
+			restartSendmail(t, env)
+		},
+		cures: func(t *testing.T, env *harness.Env, f finding) {
+			sh(t, "echo '"+strings.Replace(f.command(), "ADDRESS", "127.0.0.1", 1)+"' >/etc/resolv.conf")
+			restartSendmail(t, env)
+		},
+		lines: toAnybody, bad: "^450 4.7.25", good: "^250 "},
 	{name: "a Received field that tells the version", about: "the Received field tells the version", options: harness.Options{Access: mayRelay, Config: settled(shadow)},
 		cured:   harness.Options{Config: settled(enforced + "received: {whose: [authenticated, relayed]}\n"), Include: include + "\n", Files: map[string]string{"access": mayRelay}},
 		observe: ownReceived, bad: `client\.example.*\n.*by mx.example.test \(8\.1\d`, good: `^Received: from SMTP\s+by mx.example.test \(SMTP server\)`},

@@ -6,11 +6,14 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"milterd/configs"
@@ -18,6 +21,7 @@ import (
 	"milterd/configs/advice/live"
 	"milterd/configs/sendmail"
 	"milterd/milter/service"
+	"milterd/milter/status"
 )
 
 // defaultCF is where a server's sendmail.cf is.
@@ -100,22 +104,37 @@ func runDoctor(o *options, stdout, _ io.Writer) (int, error) {
 	e.SASL = firstText("/etc/sasl2/Sendmail.conf", "/etc/mail/sasl/Sendmail.conf.2", "/usr/local/lib/sasl2/Sendmail.conf", "/usr/lib/sasl2/Sendmail.conf")
 	e.Saslauthd = firstText("/etc/default/saslauthd", "/etc/sysconfig/saslauthd", "/etc/rc.conf")
 	cf, err := configs.ReadSendmailCF(e.CF) // the doctor says if it cannot be read
+	down := false
 	for _, answer := range askDoors(config, config.MapWanted() || err == nil && config.AsksMap(cf)) {
 		if !answer.Well() {
-			e.Live = append(e.Live, advice.Found(configs.Severe, answer.Address, answer.String()+": mail is put off, or passes unfiltered",
-				"systemctl start milterd   and if it does not stay up: journalctl -u milterd"))
+			e.Live = append(e.Live, unanswered(answer))
+			down = down || answer.Name == status.Filter
 		}
 	}
 	e.Live = append(e.Live, unreadable(o)...)
 	e.Live = append(e.Live, live.Lists(config)...)
 	if !o.advice.offline {
-		e.Live = append(e.Live, live.Ports(config, e.CF)...)
+		e.Live = append(e.Live, live.Ports(config, e.CF, down)...)
 	}
 	findings := advice.Doctor(e)
 	if err := advice.Write(stdout, findings, o.advice.json); err != nil {
 		return int(configs.Severe), fmt.Errorf("write results: %w", err)
 	}
 	return gravity(findings), nil
+}
+
+// unanswered tells of a door that does not answer.
+func unanswered(answer status.DoorState) configs.Finding {
+	state, cure := "", "systemctl start milterd   and if it does not stay up: journalctl -u milterd"
+	switch {
+	case errors.Is(answer.Err, fs.ErrPermission):
+		return advice.Found(configs.Warning, answer.Address, answer.String()+": this user may not ask there, so it is not known whether milterd answers", "milterd -doctor   run as root")
+	case errors.Is(answer.Err, syscall.ECONNREFUSED), errors.Is(answer.Err, fs.ErrNotExist):
+		state = "milterd is not running: "
+	}
+	found := advice.Found(configs.Severe, answer.Address, state+answer.String()+": mail is put off, or passes unfiltered", cure)
+	found.Cause = true
+	return found
 }
 
 // firstText is the text of the first of these files that can be read.
@@ -143,10 +162,32 @@ func unreadable(o *options) []configs.Finding {
 	for line := range strings.Lines(text.String()) {
 		line = strings.TrimPrefix(strings.TrimSpace(line), "milterd: ")
 		if line != "" && !strings.HasPrefix(line, "warning: ") && !strings.HasPrefix(line, "checked as the user ") {
-			findings = append(findings, advice.Found(configs.Severe, "user "+service.User, line, ""))
+			findings = append(findings, advice.Found(configs.Severe, "user "+service.User, line, readable(line)))
 		}
 	}
 	return findings
+}
+
+var notOpened = regexp.MustCompile(`: open (/\S+): permission denied`)
+
+// readable is how the user that milterd runs as comes to read the file of a message, empty if
+// its mode is not the reason. Debian's make takes the rights of an access table away with
+// every run, but not the owner.
+func readable(message string) string {
+	path := notOpened.FindStringSubmatch(message)
+	if path == nil {
+		return ""
+	}
+	info, err := os.Stat(path[1])
+	switch {
+	case err != nil || info.Mode()&0o004 != 0:
+		return ""
+	case strings.Contains(message, ": access table: "):
+		return "chown -h " + service.User + " " + path[1]
+	case strings.HasSuffix(path[1], ".cf"):
+		return "chmod 644 " + path[1]
+	}
+	return ""
 }
 
 // gravity is the exit status for what -doctor has found: that of the worst.

@@ -3,15 +3,18 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"milterd/configs"
 	"milterd/integration/probe"
 	"milterd/integration/testkit"
+	"milterd/milter/status"
 )
 
 // directory holds files.
@@ -51,6 +54,42 @@ func TestTheDoctorTellsThatMilterdDoesNotAnswer(t *testing.T) {
 	}
 	if code != int(configs.Severe) || len(findings) != 1 || findings[0].Severity != "error" || !strings.Contains(findings[0].Text, "filter door local:/nowhere/s: ") {
 		t.Errorf("exit status %d: %+v", code, findings)
+	}
+}
+
+// TestTheDoctorOfAnotherUserAsksForRoot: one that may not connect knows nothing of milterd.
+func TestTheDoctorOfAnotherUserAsksForRoot(t *testing.T) {
+	for err, want := range map[error]string{
+		syscall.EACCES:         "warning: local:/s: filter door local:/s: dial unix /s: connect: permission denied: this user may not ask there, so it is not known whether milterd answers",
+		syscall.ECONNREFUSED:   "error: local:/s: milterd is not running: filter door local:/s: dial unix /s: connect: connection refused: mail is put off, or passes unfiltered",
+		syscall.ENOENT:         "error: local:/s: milterd is not running: filter door local:/s: dial unix /s: connect: no such file or directory: mail is put off, or passes unfiltered",
+		os.ErrDeadlineExceeded: "error: local:/s: filter door local:/s: dial unix /s: connect: i/o timeout: milterd is not running or hangs: systemctl status milterd: mail is put off, or passes unfiltered",
+	} {
+		failed := &net.OpError{Op: "dial", Net: "unix", Addr: &net.UnixAddr{Name: "/s"}, Err: os.NewSyscallError("connect", err)}
+		found := unanswered(status.DoorState{Door: status.Door{Name: status.Filter, Address: "local:/s"}, Err: failed})
+		if got := found.Severity.String() + ": " + found.String(); got != want || strings.Contains(found.Cure, "root") != (found.Severity == configs.Warning) {
+			t.Errorf("got  %s (%s)\nwant %s", got, found.Cure, want)
+		}
+	}
+}
+
+// TestWhatMilterdsUserCannotReadHasACure if its mode is the reason.
+func TestWhatMilterdsUserCannotReadHasACure(t *testing.T) {
+	dir := directory(t, map[string]string{"access": "", "sendmail.cf": "", "names": "", "open.cf": ""})
+	if err := os.Chmod(filepath.Join(dir, "open.cf"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for message, want := range map[string]string{
+		"DIR/x:2: access table: open DIR/access: permission denied (the user …)":     "chown -h milterd DIR/access",
+		"DIR/x:1: sendmail.cf: open DIR/sendmail.cf: permission denied (the user …)": "chmod 644 DIR/sendmail.cf",
+		"DIR/x:1: sendmail.cf: open DIR/open.cf: permission denied (the user …)":     "", // it is the directory
+		"DIR/x:3: class w: open DIR/names: permission denied (the user …)":           "",
+		"DIR/x:3: class w: open DIR/none: permission denied (the user …)":            "",
+		"DIR/x:1: listen.milter: expected an address":                                "",
+	} {
+		if got := readable(strings.ReplaceAll(message, "DIR", dir)); got != strings.ReplaceAll(want, "DIR", dir) {
+			t.Errorf("%s: %q, expected %q", message, got, want)
+		}
 	}
 }
 

@@ -100,14 +100,21 @@ func (p *patient) at(severity configs.Severity, line int, cure, format string, a
 	p.add(severity, cure, p.CF, line, format, args...)
 }
 
-// inOrder sorts findings, the worst first, and drops those said twice.
+// inOrder sorts findings, the worst first and causes of others before those, and drops
+// what is said twice.
 func inOrder(findings []configs.Finding) []configs.Finding {
+	order := func(f configs.Finding) int {
+		if f.Cause {
+			return -1
+		}
+		return 0
+	}
 	slices.SortStableFunc(findings, func(a, b configs.Finding) int {
-		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
+		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(order(a), order(b)), cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
 	})
 	said := make(map[string]bool)
 	return slices.DeleteFunc(findings, func(f configs.Finding) bool {
-		again := said[f.String()]
+		again := said[f.String()] || said[f.Text] // as another user found it
 		said[f.String()] = true
 		return again
 	})

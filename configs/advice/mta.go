@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -154,6 +155,7 @@ func (p *patient) tables() {
 				"it is from the future: the clock of this machine is wrong, or was, and dates in headers, certificates and the end of relay grants go by it")
 		}
 	}
+	p.unread()
 	for _, m := range p.cf.Maps {
 		if m.Text == "" {
 			continue
@@ -164,6 +166,34 @@ func (p *patient) tables() {
 			p.at(configs.Warning, m.Line, "makemap "+m.Type+" "+m.File+" < "+m.Text, "%s is older than %s: sendmail does not know what has been changed since", m.File, m.Text)
 		}
 	}
+}
+
+// unread looks for what is not in force yet. sendmail writes its pid file when it has read
+// its sendmail.cf, at the start and after SIGHUP.
+func (p *patient) unread() {
+	made, ok := p.age(p.CF)
+	if !ok || made < 0 {
+		return // from the future
+	}
+	pidFile := p.cf.Options.Get("PidFile").Value
+	if started, ok := p.age(pidFile); ok && made < started && namesSendmail(pidFile) {
+		p.add(configs.Warning, "systemctl restart sendmail", p.CF, 0, "it has been written since the running sendmail has read it, and is not in force")
+	}
+	mc := strings.TrimSuffix(p.CF, ".cf") + ".mc"
+	if written, ok := p.age(mc); ok && made > written+time.Second {
+		p.add(configs.Warning, "make -C "+filepath.Dir(p.CF)+"   and then systemctl restart sendmail", p.CF, 0, "what was changed in %s since is not in it yet", mc)
+	}
+}
+
+// namesSendmail reports whether a sendmail runs as the process of a pid file.
+func namesSendmail(pidFile string) bool {
+	text, err := os.ReadFile(pidFile)
+	if err != nil {
+		return false
+	}
+	pid, _, _ := strings.Cut(string(text), "\n")
+	name, err := os.ReadFile("/proc/" + filepath.Base(pid) + "/comm")
+	return err == nil && strings.Contains(string(name), "sendmail")
 }
 
 // modes looks for files that others can write to. sendmail itself warns of its own file and

@@ -96,12 +96,12 @@ func (p *parser) markUsed() {
 	}
 	for i := range p.config.Filters {
 		f := &p.config.Filters[i]
-		f.Used = slices.ContainsFunc(all, f.is)
+		f.Used = slices.ContainsFunc(all, f.Is)
 	}
 }
 
-// is reports whether a filter has that name.
-func (f *Filter) is(name string) bool { return strings.EqualFold(name, f.Name) }
+// Is reports whether a filter has that name; case is nothing to sendmail.
+func (f *Filter) Is(name string) bool { return strings.EqualFold(name, f.Name) }
 
 // Asks reports whether what comes to a daemon is shown to a filter.
-func (d *Daemon) Asks(f *Filter) bool { return slices.ContainsFunc(d.Filters, f.is) }
+func (d *Daemon) Asks(f *Filter) bool { return slices.ContainsFunc(d.Filters, f.Is) }

@@ -3,8 +3,10 @@ package status
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 
@@ -54,6 +56,13 @@ func Get(address, path, token string) ([]byte, error) {
 		request.Header.Set("Authorization", "Bearer "+token)
 	}
 	response, err := client.Do(request)
+	if failed := new(net.OpError); errors.As(err, &failed) && failed.Op == "dial" {
+		hint := "is milterd running?"
+		if errors.Is(err, fs.ErrPermission) {
+			hint = "run this as root"
+		}
+		return nil, fmt.Errorf("ask the running milterd at %s: %w; %s", address, failed, hint)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ask the running milterd at %s: %w", address, err)
 	}

@@ -41,21 +41,28 @@ func Lists(config *configs.Config) []configs.Finding {
 }
 
 // Ports hears what the mail ports of this host tell that stand in the sendmail.cf at path, and
-// asks the resolver for the name of this host. It takes a minute at most.
-func Ports(config *configs.Config, path string) []configs.Finding {
+// asks the resolvers. down: the filter door of milterd does not
+// answer. It takes a minute at most.
+func Ports(config *configs.Config, path string, down bool) []configs.Finding {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	cf, err := configs.ReadSendmailCF(path)
 	if err != nil {
 		return nil // the doctor says so
 	}
-	findings := askResolver(ctx, config, cf.Hostname)
+	resolvers, err := dns.ClientConfigFromFile(resolvConf)
+	if err != nil || len(resolvers.Servers) == 0 {
+		resolvers = &dns.ClientConfig{Servers: []string{"127.0.0.1"}, Port: "53"} // resolv.conf(5)
+	}
+	findings := askServers(ctx, resolvers)
+	findings = append(findings, askResolver(ctx, config, cf.Hostname)...)
 	findings = append(findings, hostName(ctx, path, cf.Hostname)...)
-	return append(findings, listenToAll(ctx, cf)...)
+	return append(findings, listenToAll(ctx, cf, down)...)
 }
 
-// listenToAll hears what the ports of a sendmail.cf tell.
-func listenToAll(ctx context.Context, cf *sendmail.Config) []configs.Finding {
+// listenToAll hears what the ports of a sendmail.cf tell. If milterd is down, sendmail
+// waits for it before it greets.
+func listenToAll(ctx context.Context, cf *sendmail.Config, down bool) []configs.Finding {
 	var findings, silent []configs.Finding
 	asked := make(map[string]bool)
 	for _, d := range cf.Daemons {
@@ -76,6 +83,10 @@ func listenToAll(ctx context.Context, cf *sendmail.Config) []configs.Finding {
 			return append(findings, advice.Found(configs.Warning, target, err.Error(), ""))
 		}
 		if report.Error != "" && !strings.HasPrefix(report.Error, "the greeting is ") && report.Greeting == "" {
+			if down && strings.Contains(report.Error, "i/o timeout") {
+				silent = append(silent, advice.Found(configs.Warning, target, "sendmail does not greet: "+report.Error+"; most likely it waits for milterd, whose filter door does not answer, and other ports were not asked", ""))
+				break
+			}
 			silent = append(silent, advice.Found(configs.Warning, target, "sendmail does not answer at this port: "+report.Error+"; it is not running, or the load average is over RefuseLA (confREFUSE_LA)",
 				"systemctl restart sendmail   which has not read this sendmail.cf, or is not running; see its log and systemctl status sendmail"))
 			continue
@@ -135,6 +146,49 @@ func told(r *probe.Report, target string, d sendmail.Daemon, help string) []conf
 		findings = append(findings, advice.Found(severity, target, l.Said(), cure))
 	}
 	return findings
+}
+
+// resolvConf names the servers that sendmail asks, whatever milterd's dns.servers are.
+const resolvConf = "/etc/resolv.conf"
+
+// askServers asks each resolver what no file of this host answers.
+func askServers(ctx context.Context, resolvers *dns.ClientConfig) []configs.Finding {
+	var findings []configs.Finding
+	dead := 0
+	for _, server := range resolvers.Servers {
+		at := net.JoinHostPort(server, resolvers.Port)
+		// Many resolvers have this answer by themselves (RFC 6303).
+		if why := unanswered(ctx, at, "1.2.0.192.in-addr.arpa.", dns.TypePTR); why != "" {
+			dead++
+			findings = append(findings, advice.Found(configs.Warning, resolvConf, fmt.Sprintf("the resolver %s does not answer (%s): without one sendmail knows no client by name, and puts mail off", server, why),
+				"nameserver ADDRESS   of a resolver that answers, or start the one at "+server))
+		} else if why := unanswered(ctx, at, ".", dns.TypeSOA); why != "" {
+			findings = append(findings, advice.Found(configs.Warning, resolvConf, fmt.Sprintf("the resolver %s knows nothing of the root of the DNS (%s): it reaches no other servers, unless this is a closed network", server, why), ""))
+		}
+	}
+	if dead == len(resolvers.Servers) {
+		for i := range findings {
+			findings[i].Severity, findings[i].Cause = configs.Severe, true
+		}
+	}
+	return findings
+}
+
+// unanswered is why a server has no answer to a question, empty if it has one.
+func unanswered(ctx context.Context, server, name string, qtype uint16) (why string) {
+	client := dns.Client{Timeout: 2 * time.Second}
+	for range 2 { // a packet may get lost
+		reply, _, err := client.ExchangeContext(ctx, new(dns.Msg).SetQuestion(name, qtype), server)
+		switch {
+		case err != nil:
+			why = err.Error()
+		case reply.Rcode == dns.RcodeSuccess || reply.Rcode == dns.RcodeNameError:
+			return ""
+		default:
+			return dns.RcodeToString[reply.Rcode]
+		}
+	}
+	return why
 }
 
 // slowAnswer is how long an answer of the resolver may take before it is told of.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
@@ -115,7 +116,11 @@ func (c *Client) do(ctx context.Context, method, path string) (io.ReadCloser, er
 	}
 	response, err := c.http.Do(request)
 	if failed := new(net.OpError); errors.As(err, &failed) && failed.Op == "dial" {
-		return nil, fmt.Errorf("connect to the control socket: %w; is milterd running?", failed)
+		hint := "is milterd running?"
+		if errors.Is(err, fs.ErrPermission) {
+			hint = "run this as root"
+		}
+		return nil, fmt.Errorf("connect to the control socket: %w; %s", failed, hint)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
