@@ -42,3 +42,16 @@ func TestAnAliasIsJudgedByWhatItStandsFor(t *testing.T) {
 		})
 	}
 }
+
+// TestAnAliasOfOursIsOurName: sendmail writes our domain in place of an alias for it.
+func TestAnAliasOfOursIsOurName(t *testing.T) {
+	env := start(t, harness.Options{LocalHostNames: "example.test\n", Config: "sendmail: {cf: " + stockCF + "}\nchecks: {rdns: {mode: off}, own_sender: {mode: enforce}}\n"})
+	if err := env.DNS.SetLines([]string{"alias.good.example. CNAME example.test.", "example.test. A 203.0.113.25", "good.example. A 203.0.113.26"}); err != nil {
+		t.Fatal(err)
+	}
+	for from, want := range map[string]string{"ceo@alias.good.example": "550 5.7.1", "ceo@example.test": "550 5.7.1", "ceo@good.example": "250 "} {
+		if reply := conversation(t, stranger, port25, "MAIL FROM:<"+from+">", "RCPT TO:<root@example.test>"); !strings.HasPrefix(reply, want) {
+			t.Errorf("%s: %s, expected %s", from, reply, want)
+		}
+	}
+}

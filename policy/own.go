@@ -25,11 +25,10 @@ type OwnSenderCheck struct {
 func (c *OwnSenderCheck) set() bool { return c.Local || c.Relay || c.Domains.Len() > 0 }
 
 func (s *Session) checkOwnSender(e *evaluation) finding {
-	from := s.message.mail.From
-	if from == "" {
+	if s.message.mail.From == "" {
 		return pass("the null sender has no domain")
 	}
-	why, err := s.ownDomain(from)
+	why, err := s.ownDomain(&s.message.mail)
 	if err == nil && why == "" {
 		return pass("the sender's domain is not our own")
 	}
@@ -43,12 +42,16 @@ func (s *Session) checkOwnSender(e *evaluation) finding {
 	return s.unlessGranted(e, e.refusal(s.policy.Checks.OwnSender.Reply, "checks.own_sender", why+", and the client is a stranger"), s.grant)
 }
 
-// ownDomain says why a sender is at one of our own domains, or nothing.
-func (s *Session) ownDomain(from string) (why string, err error) {
+// ownDomain says why a sender is at one of our own domains, or nothing. A domain of the
+// client's that is an alias in the DNS for ours is ours as well: the MTA writes that one.
+func (s *Session) ownDomain(mail *Mail) (why string, err error) {
 	check := &s.policy.Checks.OwnSender
-	domains, err := s.policy.senderDomains(from)
+	domains, err := s.policy.senderDomains(mail.From)
 	if err != nil {
 		return "", err
+	}
+	if at := strings.LastIndexByte(mail.Addr, '@'); at >= 0 {
+		domains = append(domains, asciiDomain(mail.Addr[at+1:]))
 	}
 	for _, domain := range domains {
 		switch {
@@ -62,6 +65,9 @@ func (s *Session) ownDomain(from string) (why string, err error) {
 		if entry, ok := s.policy.inRelayClass(domain); ok && check.Relay {
 			return fmt.Sprintf("the sender's domain %s is one we relay for (class R: %s)", Printable(domain), entry), nil
 		}
+	}
+	if check.Local && s.localMailer(mail.Mailer) {
+		return fmt.Sprintf("mail to the sender is delivered on this host (%s)", mail.Mailer), nil
 	}
 	return "", nil
 }

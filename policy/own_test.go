@@ -66,6 +66,22 @@ func TestOwnDomainsFromStrangersAreRefused(t *testing.T) {
 			}
 		})
 	}
+	p.Checks.Relay.LocalMailers = []string{"local"}
+	for _, c := range []struct {
+		mail Mail
+		want string
+	}{
+		{Mail{From: "ceo@alias.good.example", Mailer: "local", Addr: "ceo"}, no},
+		{Mail{From: "ceo@alias.good.example", Mailer: "esmtp", Addr: "ceo@more.example"}, no},
+		{Mail{From: "ceo@alias.good.example", Mailer: "esmtp", Addr: `"ceo@more.example"@other.example`}, ok},
+	} {
+		s := p.NewSession(stranger, &scripted{})
+		s.Helo("mail.good.example", TLS{})
+		s.Mail(Auth{}, c.mail)
+		if got := short(s.Rcpt(Recipient{To: "shin@example.test", Mailer: "local"})); got != c.want {
+			t.Errorf("%+v: %s, expected %s", c.mail, got, c.want)
+		}
+	}
 	p.Checks.OwnSender.Relay = true
 	if got := short(sendsAs(p, stranger, Auth{}, "shin@host.partner.example", nil)); got != no {
 		t.Errorf("class R as our own: %s, expected %s", got, no)
