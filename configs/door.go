@@ -40,7 +40,7 @@ func (c *Config) checkFilters(s *sources, cf *sendmail.Config) {
 			continue
 		}
 		if ours && !again {
-			s.warn(s.cf, f.Line, "a second filter (%s) leads to milterd, which decides twice; milterd.m4 brings its own INPUT_MAIL_FILTER", f.Name)
+			s.find(Warning, "dnl INPUT_MAIL_FILTER(`"+f.Name+"', …)", s.cf, f.Line, "a second filter (%s) leads to milterd, which decides twice; milterd.m4 brings its own INPUT_MAIL_FILTER", f.Name)
 		}
 		ours = true
 		switch {
@@ -86,7 +86,7 @@ func (c *Config) checkDaemons(s *sources, cf *sendmail.Config) {
 		if addr, err := netip.ParseAddr(d.Addr); err == nil && addr.IsLoopback() {
 			severity = Warning // what another filter hands back, perhaps
 		}
-		cure := "DAEMON_OPTIONS(`" + d.Others + ", InputMailFilters=" + strings.Join(append(slices.Clone(d.Filters), ours[0].Name), ";") + "')dnl"
+		cure := "DAEMON_OPTIONS(`" + strings.Join(append(d.Without("i"), "InputMailFilters="+strings.Join(append(slices.Clone(d.Filters), ours[0].Name), ";")), ", ") + "')dnl"
 		s.find(severity, cure, s.cf, d.Line, "the daemon %s asks other filters than milterd, so what comes to it is taken unfiltered: its InputMailFilters=, or if it has none the file's, does not name %s",
 			cmp.Or(d.Name, fmt.Sprintf("Daemon%d", i)), ours[0].Name)
 	}
@@ -124,27 +124,31 @@ func (c *Config) checkMaps(s *sources, cf *sendmail.Config) {
 		isAccess := m.Name == cf.Access.Name && m.Line == cf.Access.Line
 		if m.Name == cf.Access.Name && !isAccess {
 			if LeadsTo(c.Listen.Map, m.Socket) && !LeadsTo(c.Listen.Map, cf.Access.Socket) {
-				s.severe("", s.cf, cf.Access.Line, "the access map is defined again, after line %d made it milterd, and the last one counts, so sendmail's own rules do not ask milterd; milterd.m4 takes the place of FEATURE(`access_db')", m.Line)
+				s.severe("dnl FEATURE(`access_db')", s.cf, cf.Access.Line, "the access map is defined again, after line %d made it milterd, and the last one counts, so sendmail's own rules do not ask milterd; milterd.m4 takes the place of FEATURE(`access_db')", m.Line)
 				ours = true
 			}
 			continue
 		}
 		if !LeadsTo(c.Listen.Map, m.Socket) {
 			if isAccess {
-				s.severe("define(`MILTERD_MAP', `"+door+"')dnl", s.cf, m.Line, "the access map is the socket %s, which is not listen.map (%s), so sendmail's own rules do not look into milterd's access table (%s)", m.Socket, door, s.access.path)
+				cure := c.accessLine()
+				if slices.ContainsFunc(cf.Sockets, asksQuestion) {
+					cure = c.doorLine()
+				}
+				s.severe(cmp.Or(cure, mapKey(m.Socket)), s.cf, m.Line, "the access map is the socket %s, which is not listen.map (%s), so sendmail's own rules do not look into milterd's access table (%s)", m.Socket, door, s.access.path)
 			}
 			continue
 		}
 		ours = true
 		switch {
 		case m.Optional:
-			lost := ""
+			lost, cure := "", "K"+m.Name+" socket -q -f "+m.Socket
 			if isAccess {
-				lost = ", so what it refuses (REJECT) is taken"
+				cure, lost = c.accessLine(), ", so what it refuses (REJECT) is taken"
 			}
-			s.warn(s.cf, m.Line, "the map %s has -o: a sendmail that cannot connect to milterd takes the map for empty%s", m.Name, lost)
+			s.find(Warning, cure, s.cf, m.Line, "the map %s has -o: a sendmail that cannot connect to milterd takes the map for empty%s", m.Name, lost)
 		case isAccess && m.Temporary != "" && m.Temporary != tempFailed: // without any sendmail says 451 itself
-			s.warn(s.cf, m.Line, "the map %s has -T%s, a mark that its rules do not know, so while milterd is down nobody can tell what they make of it: expected -T%s", m.Name, m.Temporary, tempFailed)
+			s.find(Warning, c.accessLine(), s.cf, m.Line, "the map %s has -T%s, a mark that its rules do not know, so while milterd is down nobody can tell what they make of it: expected -T%s", m.Name, m.Temporary, tempFailed)
 		}
 	}
 	c.checkQuestion(s, cf)
@@ -155,9 +159,9 @@ func (c *Config) checkMaps(s *sources, cf *sendmail.Config) {
 		if !c.grantsExpected() {
 			severity = Note
 		}
-		s.find(severity, "", s.cf, 0, "no socket map leads to listen.map (%s), so sendmail's own rules know nothing of grants and go on refusing to relay", door)
+		s.find(severity, bothDoors, s.cf, 0, "no socket map leads to listen.map (%s), so sendmail's own rules know nothing of grants and go on refusing to relay", door)
 	case c.explicit("listen.map"):
-		s.warn(s.cf, 0, "no socket map leads to listen.map (%s), so sendmail's own rules do not ask milterd", door)
+		s.find(Warning, bothDoors, s.cf, 0, "no socket map leads to listen.map (%s), so sendmail's own rules do not ask milterd", door)
 	}
 }
 
@@ -168,15 +172,16 @@ const (
 	receivedMap = "received"
 )
 
+func asksQuestion(m sendmail.Map) bool { return m.Name == questionMap }
+
 func (c *Config) checkQuestion(s *sources, cf *sendmail.Config) {
-	asks := func(m sendmail.Map) bool { return m.Name == questionMap }
 	for _, m := range cf.Sockets {
 		switch ours := LeadsTo(c.Listen.Map, m.Socket); {
 		case m.Name == questionMap && !ours:
-			s.warn(s.cf, m.Line, "the map %s is the socket %s, which is not listen.map (%s), so sendmail does not ask milterd about recipients", m.Name, m.Socket, c.mapDoor())
+			s.find(Warning, cmp.Or(c.doorLine(), mapKey(m.Socket)), s.cf, m.Line, "the map %s is the socket %s, which is not listen.map (%s), so sendmail does not ask milterd about recipients", m.Name, m.Socket, c.mapDoor())
 		case m.Name == questionMap && m.AskedOld:
 			s.warn(s.cf, m.Line, "the rules are those of an older milterd.m4, by which mail that is relayed is spared what FEATURE(delay_checks) puts off: install the new one, and make sendmail.cf anew")
-		case m.Name == receivedMap && ours && cf.Received.Hides && !slices.ContainsFunc(cf.Sockets, asks):
+		case m.Name == receivedMap && ours && cf.Received.Hides && !slices.ContainsFunc(cf.Sockets, asksQuestion):
 			s.warn(s.cf, m.Line, "the rules are those of an older milterd.m4, by which sendmail does not ask milterd about each recipient: install the new one, and make sendmail.cf anew")
 		}
 	}
@@ -189,8 +194,41 @@ func (s *sources) checkTags(table *access.Table) {
 	}
 	tags := table.MTATags()
 	for _, tag := range slices.SortedFunc(maps.Keys(tags), func(a, b string) int { return tags[a] - tags[b] }) {
-		s.warn(s.access.path, tags[tag], "entries %s: have no effect, as sendmail does not ask for the keys of the table; leave MILTERD_NO_ACCESS out of sendmail.mc", tag)
+		s.find(Warning, "dnl define(`MILTERD_NO_ACCESS')", s.access.path, tags[tag], "entries %s: have no effect, as sendmail does not ask for the keys of the table; leave MILTERD_NO_ACCESS out of sendmail.mc", tag)
 	}
+}
+
+// bothDoors is the command that tells how sendmail is to ask at the map door.
+const bothDoors = "milterd -mc -both   prints the lines for sendmail.mc"
+
+// mapKey opens the map door at its usual place, if sendmail asks there already.
+func mapKey(socket string) string {
+	if LeadsTo([]string{stockMap}, socket) {
+		return "listen: {map: '" + stockMap + "'}"
+	}
+	return ""
+}
+
+// mapLine is a line that leads to the map door. Without one, listen.map has to say first
+// where it is (mapKey).
+func (c *Config) mapLine(before, after string) string {
+	if len(c.Listen.Map) == 0 {
+		return ""
+	}
+	return before + c.Listen.Map[0] + after
+}
+
+// AsksMap reports whether a sendmail asks at the map door.
+func (c *Config) AsksMap(cf *sendmail.Config) bool {
+	return slices.ContainsFunc(cf.Sockets, func(m sendmail.Map) bool { return LeadsTo(c.Listen.Map, m.Socket) })
+}
+
+// doorLine tells milterd.m4 where the map door is; accessLine has sendmail's own rules ask
+// there without it.
+func (c *Config) doorLine() string { return c.mapLine("define(`MILTERD_MAP', `", "')dnl") }
+
+func (c *Config) accessLine() string {
+	return c.mapLine("FEATURE(`access_db', `socket -T"+tempFailed+" ", "')dnl")
 }
 
 // mapDoor lists the addresses of the map door for a message.

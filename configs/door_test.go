@@ -119,6 +119,34 @@ func TestAMapThatLeadsPastMilterdIsWarnedAbout(t *testing.T) {
 	}
 }
 
+// TestWhatLeadsAnAccessMapToTheDoor: a line of milterd.m4 if that is there, and
+// without a door the key that opens it where sendmail asks already.
+func TestWhatLeadsAnAccessMapToTheDoor(t *testing.T) {
+	const other, question = "Kaccess socket -T<TMPF> local:/run/other.sock\n", "Kmilterd socket local:/run/milterd/map.sock\n"
+	for _, c := range []struct{ name, config, cf, want string }{
+		{"one's own", "", other, "FEATURE(`access_db', `socket -T<TMPF> local:/run/milterd/map.sock')dnl"},
+		{"that of milterd.m4", "", other + question, "define(`MILTERD_MAP', `local:/run/milterd/map.sock')dnl"},
+		{"without a door", "listen: {map: []}\n", other, ""},
+		{"the usual place, without a door there", "listen: {map: []}\n", "Kaccess socket -T<TMPF> local:/run/milterd/map.sock\n" + question, "listen: {map: 'local:/run/milterd/map.sock'}"},
+	} {
+		dir := write(t, map[string]string{"sendmail.cf": c.cf + filters + "C{TrustAuthMech}PLAIN\nScheck_rcpt\n", "access": ""})
+		_, findings, err := parse(t, dir, "sendmail: {cf: sendmail.cf}\naccess: {file: access}\n"+c.config).Examine()
+		if err != nil {
+			t.Fatal(err)
+		}
+		told := false
+		for _, f := range findings {
+			if strings.Contains(f.Text, "the access map is the socket") {
+				told = true
+				equal(t, c.name, []string{f.Cure}, []string{c.want})
+			}
+		}
+		if !told {
+			t.Errorf("%s: not told, in %v", c.name, findings)
+		}
+	}
+}
+
 func TestWithMilterdAsTheAccessMapTheDefaultTableStays(t *testing.T) {
 	dir := write(t, map[string]string{"sendmail.cf": "Kaccess socket -T<TMPF> local:/run/milterd/map.sock\n" + filters + "Scheck_rcpt\n"})
 	c := parse(t, dir, "sendmail: {cf: sendmail.cf}\n")

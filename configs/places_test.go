@@ -78,7 +78,7 @@ func TestSocketsThatSendmailDoesNotUse(t *testing.T) {
 	}
 	equal(t, "errors", got, []string{
 		"DIR/sendmail.cf: no INPUT_MAIL_FILTER leads to listen.milter (local:DIR/sticky/a), so sendmail does not ask milterd; there is milterd (S=local:/run/milterd/milter.sock); ",
-		"DIR/sendmail.cf: no socket map leads to listen.map (local:DIR/open/c), so sendmail's own rules do not ask milterd; ",
+		"DIR/sendmail.cf: no socket map leads to listen.map (local:DIR/open/c), so sendmail's own rules do not ask milterd; milterd -mc -both   prints the lines for sendmail.mc",
 		"DIR/milterd.yaml:2: listen.milter: every user of this machine can make files in DIR/sticky, and so, while milterd is down, a DIR/sticky/a that sendmail asks in its place; listen: {milter: local:/run/milterd/milter.sock, map: local:/run/milterd/map.sock}",
 		"DIR/milterd.yaml:2: listen.map: every user of this machine can write to DIR/open, so sendmail calls DIR/open/c unsafe and does not use it; chmod o-w DIR/open",
 	})

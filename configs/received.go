@@ -110,13 +110,13 @@ func (c *Config) checkReceivedField(s *sources, cf *sendmail.Config) {
 	switch {
 	case !rules.Client:
 	case !r.Hides:
-		s.warn(s.cf, r.Line, "the Received field that sendmail itself adds shows the client of all mail, also of the mail that received is about; milterd.m4 gives it a form without the client")
+		s.find(Warning, bothDoors, s.cf, r.Line, "the Received field that sendmail itself adds shows the client of all mail, also of the mail that received is about; milterd.m4 gives it a form without the client")
 	case !r.Asked:
-		s.warn(s.cf, r.Line, "the Received field that sendmail itself adds shows the client of all mail: no ruleset calls milterd_rcpt (MILTERD_NO_RULESETS)")
+		s.find(Warning, "R$*\t$: $>milterd_rcpt $1   as the first rule of SLocal_check_rcpt", s.cf, r.Line, "the Received field that sendmail itself adds shows the client of all mail: no ruleset calls milterd_rcpt (MILTERD_NO_RULESETS)")
 	case r.From != rules.From:
-		s.warn(s.cf, r.Line, "the Received field that sendmail itself adds says %s in place of the client (MILTERD_FROM), and received.from is %s", quote(r.From), quote(rules.From))
+		s.find(Warning, "define(`MILTERD_FROM', `"+rules.From+"')dnl", s.cf, r.Line, "the Received field that sendmail itself adds says %s in place of the client (MILTERD_FROM), and received.from is %s", quote(r.From), quote(rules.From))
 	}
 	if r.Hides && r.Asked && rules.Version && r.By != rules.By {
-		s.warn(s.cf, r.Line, "the Received field that sendmail itself adds says %s in place of its version (MILTERD_BY), and received.by is %s", quote(r.By), quote(rules.By))
+		s.find(Warning, "define(`MILTERD_BY', `"+rules.By+"')dnl", s.cf, r.Line, "the Received field that sendmail itself adds says %s in place of its version (MILTERD_BY), and received.by is %s", quote(r.By), quote(rules.By))
 	}
 }

@@ -179,7 +179,7 @@ func (s *sources) mapFromSendmail(cf *sendmail.Config) {
 		// sendmail's rules ask milterd alone, and an empty table refuses no client.
 		s.access.missing, s.access.file, s.access.line = mustExist, s.cf, cf.Access.Line
 	case cf.Access.Type == "":
-		s.warn(s.cf, 0, "no FEATURE(access_db), so sendmail looks nothing up in %s", s.access.path)
+		s.find(Warning, "FEATURE(`access_db')dnl", s.cf, 0, "no FEATURE(access_db), so sendmail looks nothing up in %s", s.access.path)
 	}
 }
 

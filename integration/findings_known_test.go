@@ -16,7 +16,7 @@ import (
 var finders = map[string]int{
 	"warn": 2, "warnOf": 1, "severe": 3, "find": 4, // configs
 	"at": 3, "add": 4, "Found": 2, // configs/advice, live
-	"problem": 1, "settled": 2, "openRelay": 2, // configs/sendmail
+	"problem": 1, "settled": 2, "cured": 2, "openRelay": 2, // configs/sendmail
 }
 
 // findingTexts are the texts in a package that make findings, with their places.
@@ -174,6 +174,7 @@ var shown = []evidence{
 	{text: "in place of its version (MILTERD_BY)", by: "a Received field that says another thing in place of the version"},
 	// configs/sendmail.
 	{text: "FEATURE(promiscuous_relay)", by: "promiscuous_relay"},
+	{text: "FEATURE(loose_relay_check)", by: "loose_relay_check"},
 	{text: "DeliveryMode is deferred", by: "deferred delivery"},
 	{text: "FEATURE(`greet_pause') stands before", by: "the include behind the FEATUREs that use the table"},
 	{text: "FEATURE(relay_based_on_MX)", by: "relay_based_on_MX"},

@@ -13,6 +13,8 @@ type fault struct {
 	// wrong is the line. The cure of the finding stands for it then, or what is written
 	// here if the finding cannot know it.
 	wrong, cure string
+	// beside are lines that stay as they are beside a cure that the finding gives.
+	beside string
 	// where is the place of the line: filter, beside the stock access table; include,
 	// in place of it; late, at the end, but the cure in place of it; otherwise at the end.
 	where string
@@ -61,12 +63,17 @@ var faults = []fault{
 		options: harness.Options{DNS: []string{"77.100.51.198.in-addr.arpa. TIMEOUT"}},
 		lines:   []string{"MAIL FROM:<>", "RCPT TO:<root@example.test>"}, bad: "^451 4.3.2", good: "^250 "},
 	{name: "deferred delivery", about: "DeliveryMode is deferred", wrong: "define(`confDELIVERY_MODE', `deferred')dnl", lines: foreign, bad: "^250 ", good: "^550 5.7.1"},
+	{name: "deferred delivery of one daemon", about: "DAEMON_OPTIONS(`Name=MTB, Addr=203.0.113.25, Port=2525, Listen=20')dnl",
+		wrong: "DAEMON_OPTIONS(`Name=MTB, Addr=203.0.113.25, DeliveryMode=d, Port=2525, Listen=20')dnl",
+		from:  stranger, to: harness.ServerAddr4 + ":2525", lines: foreign, bad: "^250 ", good: "^550 5.7.1"},
 	{name: "promiscuous_relay", about: "promiscuous_relay", wrong: "FEATURE(`promiscuous_relay')", lines: foreign, bad: "^250 ", good: "^550 5.7.1"},
 	{name: "relay_local_from", about: "relay_local_from", wrong: "FEATURE(`relay_local_from')",
 		lines: []string{"MAIL FROM:<x@mx.example.test>", foreign[1]}, bad: "^250 ", good: "^550 5.7.1"},
 	{name: "relay_mail_from", about: "FEATURE(relay_mail_from) is in force", wrong: "FEATURE(`relay_mail_from')", options: harness.Options{Access: "From:x@good.example\tRELAY\n",
 		DNS: []string{"good.example. A 203.0.113.5"}},
 		lines: []string{"MAIL FROM:<x@good.example>", foreign[1]}, bad: "^250 ", good: "^550 5.7.1"},
+	{name: "loose_relay_check", about: "FEATURE(loose_relay_check) is in force", wrong: "FEATURE(`loose_relay_check')", options: harness.Options{RelayDomains: "partner.example\n"},
+		lines: []string{"MAIL FROM:<>", "RCPT TO:<x%victim.example@partner.example>"}, bad: "^250 ", good: "^550 5.7.1"},
 	{name: "class R is too wide", about: "class R has 198", wrong: "RELAY_DOMAIN(`198')dnl", cure: "RELAY_DOMAIN(`10.1')dnl", lines: foreign, bad: "^250 ", good: "^550 5.7.1"},
 	{name: "class R has a top-level domain", about: `"example" relays for everything below it`, wrong: "RELAY_DOMAIN(`example')dnl", cure: "RELAY_DOMAIN(`partner.example')dnl",
 		lines: foreign, bad: "^250 ", good: "^550 5.7.1"},
@@ -88,7 +95,7 @@ var faults = []fault{
 	{name: "a class that a program fills", about: "class R: ", follows: true, config: enforced, wrong: "LOCAL_CONFIG\nFR|/bin/echo partner.example", cure: "RELAY_DOMAIN(`partner.example')dnl",
 		lines: []string{"MAIL FROM:<>", "RCPT TO:<x@partner.example>"}, bad: "^550 5.7.1", good: "^250 "},
 	{name: "a mark that the rules do not know", about: "has -T<XX>, a mark that its rules do not know", where: "include", access: refusal, withoutMilterd: true,
-		wrong: "FEATURE(`access_db', `socket -T<XX> local:/run/milterd/map.sock')dnl", cure: "FEATURE(`access_db', `socket -T<TMPF> local:/run/milterd/map.sock')dnl",
+		wrong: "FEATURE(`access_db', `socket -T<XX> local:/run/milterd/map.sock')dnl",
 		lines: ours, bad: "^421 4.3.2 Connection rate limit exceeded", good: "^451 4.3.0"},
 	{name: "port 587 without a", about: "port 587 does not demand AUTH", wrong: "DAEMON_OPTIONS(`Name=MSB, Addr=127.0.0.2, Port=submission, M=E')dnl",
 		from: "127.0.0.1", to: localPort + ":587", lines: []string{"MAIL FROM:<>"}, bad: "^250 ", good: "^530 5.7.0"},
@@ -118,22 +125,22 @@ var faults = []fault{
 		wrong: "define(`MILTERD_NO_ACCESS')dnl\n" + include + "\nFEATURE(`access_db')dnl", cure: include,
 		lines: ours, bad: "^550 5.7.1", good: "^250 "},
 	{name: "the table of another socket", about: "which is not listen.map", where: "include",
-		wrong: "FEATURE(`access_db', `socket -T<TMPF> local:/run/milterd/none.sock')dnl\n" + harness.FilterLines, cure: include,
+		wrong: "FEATURE(`access_db', `socket -T<TMPF> local:/run/milterd/none.sock')dnl\n" + harness.FilterLines, beside: harness.FilterLines,
 		lines: ours, bad: "^451 4.3.0", good: "^250 "},
 	{name: "an access table behind milterd's", about: "the access map is defined again", where: "include", access: "GreetPause:198.51.100\t0\n",
 		wrong: include + "\nFEATURE(`greet_pause', 5000)\nLOCAL_CONFIG\nKaccess hash -o /etc/mail/none", cure: include + "\nFEATURE(`greet_pause', 5000)",
 		lines: []string{"early EHLO client.example"}, bad: "^554 ", good: "^220 "},
 	{name: "a table that is empty while milterd is down", about: "has -o", where: "include", access: refusal,
-		wrong: "FEATURE(`access_db', `socket -o -T<TMPF> local:/run/milterd/map.sock')dnl", cure: "FEATURE(`access_db', `socket -T<TMPF> local:/run/milterd/map.sock')dnl",
+		wrong: "FEATURE(`access_db', `socket -o -T<TMPF> local:/run/milterd/map.sock')dnl",
 		lines: ours, bad: "^250 ", good: "^451 4.3.0", withoutMilterd: true},
 	{name: "entries that sendmail does not ask for", about: "entries srv_features: have no effect", where: "include", access: "Srv_Features:198.51.100\tP\n",
 		wrong: noFeatures + "define(`MILTERD_NO_ACCESS')dnl\n" + include, cure: noFeatures + include,
 		lines: []string{"EHLO client.example"}, bad: `ENHANCEDSTATUSCODES\n250-PIPELINING`, good: `ENHANCEDSTATUSCODES\n250-[^P]`},
 	{name: "no access table", about: "no FEATURE(access_db)", where: "include", access: mayRelay, config: enforced, options: harness.Options{Access: mayRelay},
-		wrong: harness.FilterLines, cure: "FEATURE(`access_db', , `skip')dnl\n" + harness.FilterLines,
+		wrong: harness.FilterLines, beside: harness.FilterLines,
 		lines: foreign, bad: "^550 5.7.1", good: "^250 "},
 	{name: "questions to another socket", about: "so sendmail does not ask milterd about recipients", where: "include",
-		wrong: "define(`MILTERD_MAP', `local:/run/milterd/none.sock')dnl\n" + include, cure: include,
+		wrong: "define(`MILTERD_MAP', `local:/run/milterd/none.sock')dnl\n" + include, beside: include,
 		lines: ours, bad: "^451 4.3.0", good: "^250 "},
 	{name: "a ruleset that is gone with the table", about: "a rule calls the ruleset SearchList", where: "include",
 		wrong: harness.FilterLines, cure: include,
@@ -147,7 +154,7 @@ func TestWhatTheDoctorWarnsOfHappensAndIsCured(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			given := f.run(t, f.wrong, true, f.bad)
 			if f.cure == "" {
-				f.cure = given.Cure
+				f.cure = given.Cure + "\n" + f.beside
 			}
 			if !t.Failed() {
 				f.run(t, f.cure, false, f.good)

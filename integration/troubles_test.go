@@ -199,6 +199,15 @@ var troubles = []trouble{
 		Include: "FEATURE(`access_db', , `skip')dnl\n" + strings.ReplaceAll(harness.FilterLines, ":10s", ":15s")},
 		breaks: signals(syscall.SIGSTOP), cures: func(t *testing.T, env *harness.Env, _ finding) { signals(syscall.SIGCONT)(t, env) },
 		lines: ours, bad: "^451 4.3.2", good: "^250 "},
+	{name: "a map door that is shut, and was not asked for", about: "map door local:/run/milterd/map.sock: ",
+		options: harness.Options{Config: settled(shadow), Include: include + "\n"},
+		breaks:  func(t *testing.T, _ *harness.Env) { sh(t, "rm /run/milterd/map.sock") },
+		cures: func(t *testing.T, env *harness.Env, _ finding) {
+			if err := errors.Join(env.Milterd.Stop(), env.Milterd.Start()); err != nil {
+				t.Fatal(err)
+			}
+		},
+		lines: ours, bad: "^451 4.3.0", good: "^250 "},
 	{name: "a shadow that was forgotten", about: "mode: shadow since 20 days",
 		options: harness.Options{Config: settled(shadow + enforced), Files: map[string]string{"access": refusal}},
 		breaks:  func(t *testing.T, _ *harness.Env) { aged(t, harness.ConfigFile, 20*24*time.Hour) },
@@ -234,7 +243,9 @@ var troubles = []trouble{
 		cured:   harness.Options{Config: settled(enforced + "received: {whose: [authenticated, relayed]}\n"), Include: include + "\n", Files: map[string]string{"access": mayRelay}},
 		observe: ownReceived, bad: `client\.example.*\n.*by mx.example.test \(8\.1\d`, good: `^Received: from SMTP\s+by mx.example.test \(SMTP server\)`},
 	{name: "HELP that tells the version", about: "HELP: tells the version", live: true, options: harness.Options{Config: settled(shadow)},
-		cured: harness.Options{Config: settled(shadow), MC: "define(`HELP_FILE', `" + harness.ConfigDir + "/helpfile')dnl\n",
-			Files: map[string]string{"access": "", "helpfile": "#vers\t2\nsmtp\tno help\n"}},
-		lines: []string{"HELP"}, bad: `sendmail version 8\.`, good: "^214 2.0.0 End|^214-2.0.0 no help"},
+		breaks: func(t *testing.T, _ *harness.Env) {
+			withFile(t, "/etc/mail/helpfile", "#vers\t2\nsmtp\tThis is sendmail version $v\nsmtp\tno help\n")
+		},
+		cures: func(t *testing.T, _ *harness.Env, f finding) { sh(t, f.Cure) },
+		lines: []string{"HELP"}, bad: `sendmail version 8\.`, good: "^214-2.0.0 no help"},
 }

@@ -104,9 +104,11 @@ func runDoctor(o *options, stdout, _ io.Writer) (int, error) {
 	e.SASL = firstText("/etc/sasl2/Sendmail.conf", "/etc/mail/sasl/Sendmail.conf.2", "/usr/local/lib/sasl2/Sendmail.conf", "/usr/lib/sasl2/Sendmail.conf")
 	e.Saslauthd = firstText("/etc/default/saslauthd", "/etc/sysconfig/saslauthd", "/etc/rc.conf")
 	down := false
-	for _, answer := range askDoors(config) {
+	answers := askDoors(config, e.CF)
+	runs := slices.ContainsFunc(answers, func(s status.DoorState) bool { return s.Err == nil })
+	for _, answer := range answers {
 		if !answer.Well() {
-			e.Live = append(e.Live, unanswered(answer))
+			e.Live = append(e.Live, unanswered(answer, runs))
 			down = down || answer.Name == status.Filter
 		}
 	}
@@ -122,12 +124,14 @@ func runDoctor(o *options, stdout, _ io.Writer) (int, error) {
 	return gravity(findings), nil
 }
 
-// unanswered tells of a door that does not answer.
-func unanswered(answer status.DoorState) configs.Finding {
+// unanswered tells of a door that does not answer; runs: another does.
+func unanswered(answer status.DoorState, runs bool) configs.Finding {
 	state, cure := "", "systemctl start milterd   and if it does not stay up: journalctl -u milterd"
 	switch {
 	case errors.Is(answer.Err, fs.ErrPermission):
 		return advice.Found(configs.Warning, answer.Address, answer.String()+": this user may not ask there, so it is not known whether milterd answers", "milterd -doctor   run as root")
+	case runs:
+		cure = "systemctl restart milterd   and if it does not open the door: journalctl -u milterd"
 	case errors.Is(answer.Err, syscall.ECONNREFUSED), errors.Is(answer.Err, fs.ErrNotExist):
 		state = "milterd is not running: "
 	}

@@ -66,7 +66,7 @@ func TestTheDoctorOfAnotherUserAsksForRoot(t *testing.T) {
 		os.ErrDeadlineExceeded: "error: local:/s: filter door local:/s: dial unix /s: connect: i/o timeout: milterd is not running or hangs: systemctl status milterd: mail is put off, or passes unfiltered",
 	} {
 		failed := &net.OpError{Op: "dial", Net: "unix", Addr: &net.UnixAddr{Name: "/s"}, Err: os.NewSyscallError("connect", err)}
-		found := unanswered(status.DoorState{Door: status.Door{Name: status.Filter, Address: "local:/s"}, Err: failed})
+		found := unanswered(status.DoorState{Door: status.Door{Name: status.Filter, Address: "local:/s"}, Err: failed}, false)
 		if got := found.Severity.String() + ": " + found.String(); got != want || strings.Contains(found.Cure, "root") != (found.Severity == configs.Warning) {
 			t.Errorf("got  %s (%s)\nwant %s", got, found.Cure, want)
 		}
@@ -124,5 +124,9 @@ func TestAMessageIsJudged(t *testing.T) {
 		if code := run([]string{"-probe", "-domain", "mx.example.test", "-judge", filepath.Join(dir, name)}, &stdout, &stderr); code != want {
 			t.Errorf("%s: exit status %d, expected %d\n%s%s", name, code, want, stdout.String(), stderr.String())
 		}
+	}
+	var stdout, stderr bytes.Buffer
+	if run([]string{"-probe", "-json", "-judge", filepath.Join(dir, "silent")}, &stdout, &stderr); stdout.String() != "[]\n" {
+		t.Errorf("-json: %s%s", stdout.String(), stderr.String())
 	}
 }

@@ -53,7 +53,7 @@ var mayImport = map[string][]string{
 	"configs/sendmail":    {"policy", "policy/access"},
 	"configs/watch":       nil,
 	"configs/manual":      nil,
-	"configs/advice":      {"configs", "configs/sendmail", "milter/door", "policy", "policy/access"},
+	"configs/advice":      {"configs", "configs/sendmail", "dnscheck", "milter/door", "policy", "policy/access"},
 	"configs/advice/live": {"configs", "configs/advice", "configs/sendmail", "dnscheck", "integration/probe", "milter/status"},
 	"configs":             {"policy", "policy/access", "policy/snapshot", "dnscheck", "dnscheck/answers", "header", "policy/grant", "configs/sendmail", "milter/door"},
 }

@@ -2,6 +2,7 @@ package advice
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -264,6 +265,50 @@ func TestFindingsAreInOrder(t *testing.T) {
 	got := inOrder([]configs.Finding{late, again, port, file, cause})
 	if want := []configs.Finding{cause, port, file, late}; !slices.Equal(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}
+
+// TestImportsOfDNSLists: what a sendmail.cf takes for a listing the import does, and what it
+// cannot take over it names.
+func TestImportsOfDNSLists(t *testing.T) {
+	for _, c := range []struct {
+		name, lines string
+		lists       map[string][]string
+		stays       string
+	}{
+		{"any answer", "FEATURE(`dnsbl', `bl.example')dnl", map[string][]string{"bl.example": {"127.0.0.0/8"}}, ""},
+		{"names", "FEATURE(`rhsbl', `names.example')dnl", map[string][]string{"names.example": {"127.0.0.0/8"}}, ""},
+		{"any last octet", "FEATURE(`enhdnsbl', `bl.example', `', `', `127.0.0.$-.')dnl", map[string][]string{"bl.example": {"127.0.0.[0-255]"}}, ""},
+		{"asked twice", "FEATURE(`enhdnsbl', `bl.example', `\"550 one\"', `', `127.0.0.2.')dnl\nFEATURE(`enhdnsbl', `bl.example', `\"550 two\"', `t', `127.0.0.3.', `127.0.0.2.')dnl",
+			map[string][]string{"bl.example": {"127.0.0.2", "127.0.0.3"}}, "who is listed at bl.example reads the text of line"},
+		{"asked twice, once about any answer", "FEATURE(`enhdnsbl', `bl.example', `', `', `127.0.0.2.')dnl\nFEATURE(`dnsbl', `bl.example')dnl",
+			map[string][]string{"bl.example": {"127.0.0.0/8", "127.0.0.2"}}, ""},
+		{"an error of the list", "FEATURE(`enhdnsbl', `bl.example', `', `', `127.255.255.254.')dnl", nil, "where it answers 127.255.255.254, which milterd never takes"},
+		{"quarantine alone", "FEATURE(`dnsbl', `bl.example', `quarantine')dnl", nil, "which discards or quarantines"},
+		{"addresses and names", "FEATURE(`dnsbl', `bl.example')dnl\nFEATURE(`rhsbl', `bl.example')dnl",
+			map[string][]string{"bl.example": {"127.0.0.0/8"}}, "which is asked about addresses and about names"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cf := generate(t, strings.Replace(variant(t, "virtual"), "MAILER(`local')", c.lines+"\nMAILER(`local')", 1))
+			read, err := configs.ReadSendmailCF(cf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := Import(read, cf)
+			got, err := configs.Parse(filepath.Join(filepath.Dir(cf), "milterd.yaml"), []byte(text))
+			if err != nil {
+				t.Fatalf("it does not load: %v\n%s", err, text)
+			}
+			lists := make(map[string][]string)
+			for _, l := range got.DNS.Lists {
+				for _, code := range l.Codes {
+					lists[l.Zone] = append(lists[l.Zone], code.String())
+				}
+			}
+			if fmt.Sprint(lists) != fmt.Sprint(c.lists) || !strings.Contains(text, c.stays) || (c.lists == nil) != !strings.Contains(text, "\n# Less strict than before:") {
+				t.Errorf("lists %v, expected %v and %q in\n%s", lists, c.lists, c.stays, text)
+			}
+		})
 	}
 }
 

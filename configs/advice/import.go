@@ -10,6 +10,7 @@ import (
 
 	"milterd/configs"
 	"milterd/configs/sendmail"
+	"milterd/dnscheck"
 	"milterd/policy"
 )
 
@@ -22,6 +23,8 @@ type importer struct {
 	// gone are the lines of the sendmail.mc that are no longer needed, stays what goes
 	// on in sendmail.
 	gone, stays []string
+	// otherwise, laxer and stricter are how it decides otherwise than the sendmail.cf.
+	otherwise, laxer, stricter []string
 }
 
 // Import writes the configuration that does what a sendmail.cf does, with the origin of
@@ -91,18 +94,21 @@ func (m *importer) checks() {
 			m.exempt(true, true)
 		}
 	}
-	if len(m.cf.DNSLists) == 0 {
+	lists := m.lists()
+	if len(lists) == 0 {
 		return
 	}
 	m.line("  dnsbl:")
 	m.exempt(false, true)
 	m.line("    lists:")
-	zones := make(map[string]bool)
-	for _, l := range m.cf.DNSLists {
-		if !zones[l.Zone] {
-			m.list(l)
-		}
-		zones[l.Zone] = true
+	for _, l := range lists {
+		m.list(l)
+	}
+	m.laxer = append(m.laxer, "what a DNS list answers to report an error (127.0.0.1, 127.255.255.254), or outside of 127.0.0.0/8, refuses nobody",
+		"a DNS list without the entries for tests of RFC 5782 is left out, with a warning in the log; with probe: false it is asked all the same",
+		"DNS lists of addresses are not asked about private ones")
+	if slices.ContainsFunc(lists, func(l sendmail.DNSList) bool { return l.Names }) {
+		m.stricter = append(m.stricter, "DNS lists of names were asked about the sender's alone; now they are asked about those of HELO and PTR, too")
 	}
 	m.gone = append(m.gone, "FEATURE(`dnsbl', …), FEATURE(`enhdnsbl', …), FEATURE(`rhsbl', …)")
 }
@@ -116,18 +122,61 @@ func (m *importer) exempt(relay, connectOK bool) {
 		f.DelayChecks, relay, connectOK, f.Friend || f.Hater)
 }
 
-func (m *importer) list(l sendmail.DNSList) {
-	if l.Reply == "" {
-		m.from(l.Line, "      # %s discards or quarantines, which milterd's lists do not", l.Zone)
-		m.stays = append(m.stays, fmt.Sprintf("the list %s (%s:%d)", l.Zone, m.name, l.Line))
-		return
+// lists are those that milterd can ask, each zone once: a sendmail.cf can ask one several
+// times, about answers of its own each time, and with other texts. Their Answers are as
+// milterd writes them.
+func (m *importer) lists() []sendmail.DNSList {
+	var lists []sendmail.DNSList
+	for _, l := range m.cf.DNSLists {
+		stays := func(why string) {
+			m.stays = append(m.stays, fmt.Sprintf("the list %s (%s:%d), %s", l.Zone, m.name, l.Line, why))
+		}
+		var never []string
+		if l.Answers, never = answers(l); len(never) > 0 {
+			stays("where it answers " + strings.Join(never, ", ") + ", which milterd never takes for a listing")
+		}
+		at := slices.IndexFunc(lists, func(other sendmail.DNSList) bool { return other.Zone == l.Zone })
+		switch {
+		case l.Reply == "":
+			stays("which discards or quarantines")
+		case len(l.Answers) == 0:
+		case at < 0:
+			lists = append(lists, l)
+		case l.Names != lists[at].Names:
+			stays("which is asked about addresses and about names")
+		default:
+			first := &lists[at]
+			first.Answers = slices.Compact(slices.Sorted(slices.Values(slices.Concat(first.Answers, l.Answers))))
+			first.Temporary = cmp.Or(first.Temporary, l.Temporary)
+			if l.Reply != first.Reply {
+				m.otherwise = append(m.otherwise, fmt.Sprintf("who is listed at %s reads the text of line %d, and not that of line %d", l.Zone, first.Line, l.Line))
+			}
+		}
 	}
-	keys := []string{"reply: " + strconv.QuoteToASCII(l.Reply), "families: [ipv4]"}
+	return lists
+}
+
+// answers are those of a list that count, as milterd writes them, and those that it takes for
+// no listing.
+func answers(l sendmail.DNSList) (count, never []string) {
+	if len(l.Answers) == 0 {
+		return []string{"127.0.0.0/8"}, nil
+	}
+	for _, answer := range l.Answers {
+		code := strings.ReplaceAll(answer, "$-", "[0-255]")
+		if _, err := dnscheck.ParseCode(code); err != nil {
+			never = append(never, answer)
+		} else {
+			count = append(count, code)
+		}
+	}
+	return count, never
+}
+
+func (m *importer) list(l sendmail.DNSList) {
+	keys := []string{"reply: " + strconv.QuoteToASCII(l.Reply), "families: [ipv4]", "codes: ['" + strings.Join(l.Answers, "', '") + "']"}
 	if l.Names {
 		keys[1] = "kind: domain"
-	}
-	if len(l.Answers) > 0 {
-		keys = append(keys, "codes: ['"+strings.Join(l.Answers, "', '")+"']")
 	}
 	if l.Temporary != "" {
 		keys = append(keys, "on_temporary: tempfail")
@@ -255,28 +304,28 @@ func (m *importer) section(title string, lines []string) {
 	}
 }
 
-// differences tells how the configuration decides otherwise than the sendmail.cf: never
-// less strictly. A map that rules of one's own ask in Local_check_rcpt ends check_rcpt, and
-// with FEATURE(delay_checks) all that is looked at there; a grant in its place does not.
+// differences tells how the configuration decides otherwise than the sendmail.cf: less
+// strictly only by a DNS list. A map that rules of one's own ask in Local_check_rcpt ends
+// check_rcpt, and with FEATURE(delay_checks) all that is looked at there; a grant in its place
+// does not.
 func (m *importer) differences() {
-	var otherwise []string
 	if m.cf.RDNS.Early {
-		otherwise = append(otherwise, "a client whose reverse DNS is wrong, and that the access table refuses, discards or holds as well, is treated as the table says: milterd looks at reverse DNS last")
+		m.otherwise = append(m.otherwise, "a client whose reverse DNS is wrong, and that the access table refuses, discards or holds as well, is treated as the table says: milterd looks at reverse DNS last")
 	}
 	if m.cf.Features.BlocklistRecipients {
-		otherwise = append(otherwise, "mail that may not be relayed is refused, also to a recipient with QUARANTINE in the access table, for whom it was held")
+		m.otherwise = append(m.otherwise, "mail that may not be relayed is refused, also to a recipient with QUARANTINE in the access table, for whom it was held")
 	}
-	m.section("Not delivered, as before, but in another way:", otherwise)
-	var stricter []string
 	passed := "the access table's entries for recipients"
 	if m.cf.Features.DelayChecks {
 		passed = "the access table and reverse DNS"
 	}
 	if slices.ContainsFunc(m.cf.RelayMaps, func(f sendmail.Fact) bool { return !isDRAC(f) }) {
-		stricter = append(stricter, "a client of the map passed "+passed+"; one with a grant does not")
+		m.stricter = append(m.stricter, "a client of the map passed "+passed+"; one with a grant does not")
 	}
 	if len(m.cf.RelayMaps) > 0 {
-		stricter = append(stricter, "a grant does not count for a client whose very address the access table refuses")
+		m.stricter = append(m.stricter, "a grant does not count for a client whose very address the access table refuses")
 	}
-	m.section("Stricter than before:", stricter)
+	m.section("Not delivered, as before, but in another way:", m.otherwise)
+	m.section("Less strict than before:", m.laxer)
+	m.section("Stricter than before:", m.stricter)
 }

@@ -111,7 +111,7 @@ func (p *patient) demanding(port sendmail.Daemon, modifiers string) string {
 	return strings.Join(lines, "\n")
 }
 
-// daemonLine is a DAEMON_OPTIONS line.
+// daemonLine is a DAEMON_OPTIONS line for a listener, with other modifiers.
 func daemonLine(d sendmail.Daemon, flags string) string {
 	port := cmp.Or(map[string]string{"25": "smtp", "587": "submission"}[d.Port], d.Port)
 	var fields []string
@@ -120,7 +120,7 @@ func daemonLine(d sendmail.Daemon, flags string) string {
 			fields = append(fields, f[0]+"="+f[1])
 		}
 	}
-	return "DAEMON_OPTIONS(`" + strings.Join(fields, ", ") + "')dnl"
+	return "DAEMON_OPTIONS(`" + strings.Join(append(fields, d.Without("nfapm")...), ", ") + "')dnl"
 }
 
 // telling looks for what sendmail tells and need not tell.

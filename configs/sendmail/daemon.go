@@ -1,6 +1,9 @@
 package sendmail
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Daemon is a port that sendmail listens on, as one DAEMON_OPTIONS gives it.
 type Daemon struct {
@@ -17,10 +20,18 @@ type Daemon struct {
 	// Filters are the names of the filters that are asked: its own (InputMailFilters=),
 	// or those of the file.
 	Filters []string
-	// Others are its fields without InputMailFilters=, as DAEMON_OPTIONS takes them.
-	Others string
+	// DeliveryMode is that of what comes to it (D=), empty for that of the file.
+	DeliveryMode string
+	// Fields are all of its fields, as DAEMON_OPTIONS takes them.
+	Fields []string
 	// Line is where the sendmail.cf has it.
 	Line int
+}
+
+// Without are the fields but for those that begin with one of these small letters, by which
+// sendmail knows them.
+func (d Daemon) Without(letters string) []string {
+	return slices.DeleteFunc(slices.Clone(d.Fields), func(field string) bool { return strings.IndexByte(letters, field[0]|0x20) >= 0 })
 }
 
 // Offers reports whether clients may log in: not with M=A.
@@ -46,16 +57,13 @@ func MailPort(service string) string {
 // semicolons between them, in place of those of the file.
 func (p *parser) daemon(value string, number int) {
 	d := Daemon{Line: number}
-	var others []string
 	for field := range strings.SplitSeq(value, ",") {
 		key, value, _ := strings.Cut(field, "=")
 		value = strings.TrimSpace(value)
 		if key = strings.TrimSpace(key); key == "" {
 			continue
 		}
-		if key[0]|0x20 != 'i' {
-			others = append(others, strings.TrimSpace(field))
-		}
+		d.Fields = append(d.Fields, strings.TrimSpace(field))
 		switch key[0] | 0x20 {
 		case 'n':
 			d.Name = value
@@ -67,6 +75,8 @@ func (p *parser) daemon(value string, number int) {
 			d.Addr = value
 		case 'm':
 			d.Flags = value
+		case 'd':
+			d.DeliveryMode = value
 		case 'i':
 			d.Filters = append([]string{}, filterNames(value)...) // not nil, also without a name
 		}
@@ -74,6 +84,5 @@ func (p *parser) daemon(value string, number int) {
 	if port, ok := mailPorts[d.Port]; ok {
 		d.Port = port
 	}
-	d.Others = strings.Join(others, ", ")
 	p.config.Daemons = append(p.config.Daemons, d)
 }

@@ -72,6 +72,12 @@ func (p *parser) openRelay(line int, cure, text string) {
 	p.config.Problems = append(p.config.Problems, Problem{Line: line, Text: text, OpenRelay: true, Cure: cure})
 }
 
+// cured is a problem that a line of sendmail.mc does away with.
+func (p *parser) cured(cure string, line int, format string, args ...any) {
+	p.problem(line, format, args...)
+	p.config.Problems[len(p.config.Problems)-1].Cure = cure
+}
+
 // findRelayOptions notes what makes sendmail relay more than milterd will.
 func (p *parser) findRelayOptions() {
 	if _, ok := p.rules["Basic_check_rcpt"]; ok && !p.rules.has("Basic_check_rcpt", "$>\"Relay_ok\"") {
@@ -83,8 +89,18 @@ func (p *parser) findRelayOptions() {
 	}
 	if p.rules.has("Rcpt_ok", "$(mxserved") {
 		p.settled("domains.relay", 0, "FEATURE(relay_based_on_MX) is in force: milterd does not follow it; list the domains in domains.relay")
+		p.config.Problems[len(p.config.Problems)-1].Cure = "RELAY_DOMAIN(`DOMAIN')dnl   for each of them, in place of FEATURE(`relay_based_on_MX')"
 	}
-	if mode := p.options.value("DeliveryMode"); mode != "" && (mode[0] == 'd' || mode[0] == 'D') {
-		p.openRelay(p.options.Get("DeliveryMode").Line, "define(`confDELIVERY_MODE', `background')dnl", "DeliveryMode is deferred, with which sendmail leaves its checks out: it relays for everybody, and milterd does not")
+	if p.rules.has("Rcpt_ok", "$:$>CanonAddr$1") {
+		p.cured("dnl FEATURE(`loose_relay_check')", 0, "FEATURE(loose_relay_check) is in force: strangers may send to user%%anywhere@ a domain of class R, whose server may send it on; milterd refuses it")
+	}
+	deferred := func(mode string, line int, cure string) {
+		if mode != "" && (mode[0] == 'd' || mode[0] == 'D') {
+			p.openRelay(line, cure, "DeliveryMode is deferred, with which sendmail leaves its checks out: it relays for everybody, and milterd does not")
+		}
+	}
+	deferred(p.options.value("DeliveryMode"), p.options.Get("DeliveryMode").Line, "define(`confDELIVERY_MODE', `background')dnl")
+	for _, d := range p.config.Daemons {
+		deferred(d.DeliveryMode, d.Line, "DAEMON_OPTIONS(`"+strings.Join(d.Without("d"), ", ")+"')dnl")
 	}
 }

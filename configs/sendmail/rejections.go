@@ -12,7 +12,8 @@ type DNSList struct {
 	// Names: it is asked about the domain of the sender (FEATURE(rhsbl)), not about
 	// the client's address.
 	Names bool
-	// Answers are those that count, such as 127.0.0.2; any does if there is none.
+	// Answers are those that count, such as 127.0.0.2, or 127.0.0.$- for any in place of an
+	// octet; any does if there is none.
 	Answers []string
 	// Reply is what a client reads that is listed, with {addr} and {name} in place of
 	// macros; empty if it is not refused but discarded or quarantined.
@@ -32,8 +33,9 @@ type RDNS struct {
 }
 
 var (
-	listAsked = regexp.MustCompile(`\$\(\w+(\$4\.\$3\.\$2\.\$1|\$2)\.([^$\s]+?)\.?\$:OK\$\)`)
-	resolves  = regexp.MustCompile(`^(?:<?\$[*+-]>?)?(?:\$\|)?<?(TEMP|FAIL|FORGED)>?(?:\$[*+-])?$`)
+	listAnswer = regexp.MustCompile(`^\d+(?:\.(?:\d+|\$-)){3}$`)
+	listAsked  = regexp.MustCompile(`\$\(\w+(\$4\.\$3\.\$2\.\$1|\$2)\.([^$\s]+?)\.?\$:OK\$\)`)
+	resolves   = regexp.MustCompile(`^(?:<?\$[*+-]>?)?(?:\$\|)?<?(TEMP|FAIL|FORGED)>?(?:\$[*+-])?$`)
 )
 
 // findRejections reads the rules that refuse, and that FEATUREs or the administrator
@@ -91,25 +93,32 @@ func (r rulesets) names() []string {
 // read reads what rules make of the answer of a list. They end with the first that
 // looks for something else.
 func (l *DNSList) read(rules []rule) {
+	anyCounts := false
 	for _, r := range rules {
 		answer, ok := strings.CutPrefix(r.lhs, "<?>")
+		if !ok && r.lhs != "<@>$*" { // that is for senders without a domain
+			break
+		}
 		switch {
-		case r.lhs == "<@>$*": // the senders without a domain
 		case !ok:
-			return
 		case answer == "$+<TMP>":
 			if strings.Contains(r.rhs, "$#error") {
 				l.Temporary = replyText(r.text)
 			}
 		case answer == "OK":
 		default:
-			if !strings.Contains(answer, "$") {
-				l.Answers = append(l.Answers, strings.TrimSuffix(answer, "."))
+			if answer = strings.TrimSuffix(answer, "."); listAnswer.MatchString(answer) {
+				l.Answers = append(l.Answers, answer)
+			} else if strings.Contains(answer, "$") {
+				anyCounts = true
 			}
 			if strings.Contains(r.rhs, "$#error") && !strings.Contains(r.rhs, "$@quarantine") {
 				l.Reply = replyText(r.text)
 			}
 		}
+	}
+	if anyCounts {
+		l.Answers = nil
 	}
 }
 

@@ -13,6 +13,8 @@ func TestFactsOfAGeneratedSendmailCF(t *testing.T) {
 		"FEATURE(`require_rdns')",
 		"FEATURE(`dnsbl', `bl.example')",
 		"FEATURE(`enhdnsbl', `multi.example', `\"521 Go \" $&{client_name}', `t', `127.0.0.2.', `127.0.0.3.')",
+		"FEATURE(`enhdnsbl', `network.example', `', `', `127.0.0.$-.', `127.0.1.2.')",
+		"FEATURE(`enhdnsbl', `more.example', `', `', `127.0.0.2.', `127.$+', `discard')",
 		"FEATURE(`dnsbl', `quiet.example', `discard')",
 		"FEATURE(`rhsbl', `names.example')",
 		"FEATURE(`drac')",
@@ -46,6 +48,8 @@ func TestFactsOfAGeneratedSendmailCF(t *testing.T) {
 	lists := []DNSList{
 		{Zone: "bl.example", Reply: "550 5.7.1 Rejected: {addr} listed at bl.example"},
 		{Zone: "multi.example", Answers: []string{"127.0.0.2", "127.0.0.3"}, Reply: "521 5.7.1 Go {name}", Temporary: "451 4.4.3 Temporary lookup failure of {addr} at multi.example"},
+		{Zone: "network.example", Answers: []string{"127.0.0.$-", "127.0.1.2"}, Reply: "550 5.7.1 Rejected: {addr} listed at network.example"},
+		{Zone: "more.example", Reply: "550 5.7.1 Rejected: {addr} listed at more.example"},
 		{Zone: "quiet.example"},
 		{Zone: "names.example", Names: true, Reply: "550 5.7.1 Mail from {listed} refused by blackhole site names.example"},
 	}
@@ -57,7 +61,7 @@ func TestFactsOfAGeneratedSendmailCF(t *testing.T) {
 		daemons[i].Line = 0
 	}
 	if diff := cmp.Diff([]Daemon{
-		{Name: "MTA", Port: "25", Flags: "A", Others: "Name=MTA, Port=smtp, M=A"}, {Name: "MSA", Port: "587", Family: "inet6", Addr: "203.0.113.25", Flags: "Ea", Others: "port=587, Addr=203.0.113.25, Modifiers=Ea, N=MSA, Family=inet6"},
+		{Name: "MTA", Port: "25", Flags: "A", Fields: []string{"Name=MTA", "Port=smtp", "M=A"}}, {Name: "MSA", Port: "587", Family: "inet6", Addr: "203.0.113.25", Flags: "Ea", Fields: []string{"port=587", "Addr=203.0.113.25", "Modifiers=Ea", "N=MSA", "Family=inet6"}},
 	}, daemons); diff != "" {
 		t.Errorf("daemons (-want +got):\n%s", diff)
 	}

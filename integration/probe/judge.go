@@ -47,7 +47,7 @@ func Judge(message io.Reader, server string) ([]Leak, error) {
 		}
 		received = received[first:]
 	}
-	var leaks []Leak
+	leaks := []Leak{} // none: [] in JSON, not null
 	for _, value := range received {
 		value = strings.Join(strings.Fields(value), " ")
 		if from := fromClause.FindStringSubmatch(value); from != nil && from[1] != "SMTP" {

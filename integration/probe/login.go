@@ -16,7 +16,7 @@ import (
 func mechanisms(c *conversation) []string {
 	args, ok := c.extension("AUTH")
 	if !ok {
-		return nil
+		return []string{}
 	}
 	return strings.Fields(strings.ToUpper(shown(args)))
 }

@@ -140,7 +140,8 @@ func resolve(ctx context.Context, host string, owned bool) (netip.Addr, error) {
 func probePort(ctx context.Context, o Options, host string, addr netip.Addr, port string, how func(*examination) error) *Report {
 	ctx, cancel := context.WithTimeout(ctx, o.Time)
 	defer cancel()
-	r := &Report{Target: net.JoinHostPort(host, port)}
+	r := &Report{Target: net.JoinHostPort(host, port), Attempts: []Attempt{}, Leaks: []Leak{}} // none: [] in JSON, not null
+	r.Mechanisms.Clear, r.Mechanisms.TLS = []string{}, []string{}
 	e := &examination{ctx: ctx, o: o, host: host, addr: addr, port: port, report: r}
 	if addr.IsLoopback() {
 		r.note("probed over loopback, which a mail server often lets relay: from another host the result may be another one")

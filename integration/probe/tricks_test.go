@@ -114,6 +114,26 @@ func TestTheTimeOfAPortIsKept(t *testing.T) {
 	}
 }
 
+// TestNothingIsNullInJSON, of a server with which all is well, or that is not there.
+func TestNothingIsNullInJSON(t *testing.T) {
+	gone, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := gone.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range []string{serve(t, answers(clean())), gone.Addr().String()} {
+		var b strings.Builder
+		if err := Write(&b, []*Report{probeOne(t, quick(target))}, true, false); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(b.String(), ": null") || !strings.Contains(b.String(), `"clear": []`) {
+			t.Errorf("%s", b.String())
+		}
+	}
+}
+
 func TestALongNameOfTheServerIsNotRepeated(t *testing.T) {
 	name := strings.Repeat("x.", 20000) + "example"
 	r := probeOne(t, quick(serve(t, answers(with(clean(), "EHLO", "250 "+name)))))

@@ -91,7 +91,7 @@ func listenToAll(ctx context.Context, cf *sendmail.Config, down bool) []configs.
 				"systemctl restart sendmail   which has not read this sendmail.cf, or is not running; see its log and systemctl status sendmail"))
 			continue
 		}
-		findings = append(findings, told(report, target, d)...)
+		findings = append(findings, told(report, target, d, cf.Options.Get("HelpFile").Value)...)
 	}
 	if len(silent) == len(asked) {
 		for i := range silent {
@@ -124,8 +124,8 @@ func hear(ctx context.Context, target string) (*probe.Report, error) {
 	return reports[0], nil // one target with its port
 }
 
-// told is what is wrong with what a port has told.
-func told(r *probe.Report, target string, d sendmail.Daemon) []configs.Finding {
+// told is what is wrong with what a port has told; help is the file that HELP is answered from.
+func told(r *probe.Report, target string, d sendmail.Daemon, help string) []configs.Finding {
 	var findings []configs.Finding
 	if strings.Contains(r.Error, "421 ") {
 		findings = append(findings, advice.Found(configs.Note, target, "sendmail takes no more connections of this host for now, so it could not be asked: "+r.Error, ""))
@@ -136,11 +136,14 @@ func told(r *probe.Report, target string, d sendmail.Daemon) []configs.Finding {
 			"users and a certificate, or no M=a: see \"Port 25 takes mail, port 587 sends it\" in milterd-cookbook(7)"))
 	}
 	for _, l := range r.Leaks {
-		severity := configs.Note
-		if l.Where == "AUTH" {
+		severity, cure := configs.Note, ""
+		switch {
+		case l.Where == "AUTH":
 			severity = configs.Warning
+		case l.Where == "HELP" && help != "":
+			cure = `sed -i '/^smtp.*\$v/d' ` + help
 		}
-		findings = append(findings, advice.Found(severity, target, l.Said(), ""))
+		findings = append(findings, advice.Found(severity, target, l.Said(), cure))
 	}
 	return findings
 }
