@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -113,6 +114,7 @@ func runDoctor(o *options, stdout, _ io.Writer) (int, error) {
 		}
 	}
 	e.Live = append(e.Live, unreadable(o)...)
+	e.Live = append(e.Live, unheld("/etc/systemd/system/sockets.target.wants")...)
 	e.Live = append(e.Live, live.Lists(config)...)
 	if !o.advice.offline {
 		e.Live = append(e.Live, live.Ports(config, e.CF, down)...)
@@ -166,6 +168,23 @@ func unreadable(o *options) []configs.Finding {
 		line = strings.TrimPrefix(strings.TrimSpace(line), "milterd: ")
 		if line != "" && !strings.HasPrefix(line, "warning: ") && !strings.HasPrefix(line, "checked as the user ") {
 			findings = append(findings, advice.Found(configs.Severe, "user "+service.User, line, readable(line)))
+		}
+	}
+	return findings
+}
+
+// unheld tells of milterd's socket units that are enabled, by links in a directory, and that
+// systemd does not hold.
+func unheld(wants string) []configs.Finding {
+	var findings []configs.Finding
+	for _, unit := range []string{"milterd.socket", "milterd-map.socket"} {
+		if _, err := os.Lstat(filepath.Join(wants, unit)); err != nil {
+			continue
+		}
+		state, _ := exec.Command("systemctl", "is-active", unit).Output() // it fails if the unit is not active
+		if word := strings.TrimSpace(string(state)); word == "inactive" || word == "failed" {
+			findings = append(findings, advice.Found(configs.Note, unit, "enabled, but "+word+", so connections are refused while milterd restarts",
+				"systemctl stop milterd; systemctl start milterd.socket milterd-map.socket milterd"))
 		}
 	}
 	return findings

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -69,6 +70,31 @@ func TestTheDoctorOfAnotherUserAsksForRoot(t *testing.T) {
 		found := unanswered(status.DoorState{Door: status.Door{Name: status.Filter, Address: "local:/s"}, Err: failed}, false)
 		if got := found.Severity.String() + ": " + found.String(); got != want || strings.Contains(found.Cure, "root") != (found.Severity == configs.Warning) {
 			t.Errorf("got  %s (%s)\nwant %s", got, found.Cure, want)
+		}
+	}
+}
+
+// TestSocketUnitsThatSystemdDoesNotHold are told of if they are enabled.
+func TestSocketUnitsThatSystemdDoesNotHold(t *testing.T) {
+	for states, want := range map[string][]string{
+		"": nil, "milterd.socket active": nil, "milterd-map.socket failed": {"milterd-map.socket"}, "milterd.socket inactive": {"milterd.socket"},
+	} {
+		wants := t.TempDir()
+		name, state, enabled := strings.Cut(states, " ")
+		if enabled {
+			write(t, wants, name, "")
+		}
+		bin := directory(t, map[string]string{"systemctl": "#!/bin/sh\n[ \"$1 $2\" = 'is-active " + name + "' ] && echo " + state + "\n[ active = " + state + " ]\n"})
+		if err := os.Chmod(filepath.Join(bin, "systemctl"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("PATH", bin)
+		var units []string
+		for _, f := range unheld(wants) {
+			units = append(units, f.File)
+		}
+		if !slices.Equal(units, want) {
+			t.Errorf("%q: told of %q, expected %q", states, units, want)
 		}
 	}
 }
