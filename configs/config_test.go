@@ -133,7 +133,7 @@ func TestTheEmbeddedConfigurationHasTheDocumentedDefaults(t *testing.T) {
 		},
 		Domains: Domains{
 			Local: []string{"/etc/mail/local-host-names"},
-			Relay: []string{"/etc/mail/relay-domains"}, Realms: []string{},
+			Relay: []string{"/etc/mail/relay-domains"}, Realms: policy.Realms{Local: true, Relay: true, Names: policy.NewClass()},
 		},
 		DNS: DNS{
 			Client: dnscheck.Config{
@@ -283,7 +283,7 @@ func TestAFileOverridesTheDefaultsKeyByKey(t *testing.T) {
 	want.Domains = Domains{
 		Hostname: "mx.example.test",
 		Local:    []string{"example.test", "[203.0.113.25]"},
-		Relay:    []string{"customer.example", "198.51.100", "10", "192.168", "IPv6:2001:db8"}, Realms: []string{},
+		Relay:    []string{"customer.example", "198.51.100", "10", "192.168", "IPv6:2001:db8"}, Realms: policy.Realms{Local: true, Relay: true, Names: policy.NewClass()},
 	}
 	want.Mode = policy.ModeShadow
 	want.NATGuard = NATGuardOff

@@ -59,6 +59,8 @@ func readLogins[T any](s *sources, f loginFile, take func(all map[string]T, word
 func (f loginFile) login(s *sources, word string, line int) string {
 	name := policy.FromXtext(word)
 	switch {
+	case word == "*":
+		s.warn(f.path, line, "%s: * is the login of that name here, and not all logins; what holds for all stands in the configuration", f.key)
 	case strings.ContainsFunc(name, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }):
 		return name
 	case name != word && printable.Text(name) == name:

@@ -101,6 +101,11 @@ func TestTheAddressesOfTheInterfacesAreOursIfSendmailSaysSo(t *testing.T) {
 				t.Errorf("%s: %s in class w: %v, expected %v", text, name, got, want)
 			}
 		}
+		for name, want := range map[string]bool{"localhost": true, "[127.0.0.1]": !strings.Contains(text, "noprobe"), "[IPv6:0:0:0:0:0:0:0:1]": false} {
+			if got := p.Local.Has(name); got != want {
+				t.Errorf("%s: %s in class w: %v, expected %v", text, name, got, want)
+			}
+		}
 	}
 }
 

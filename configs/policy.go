@@ -37,7 +37,7 @@ func (c *Config) Examine() (*policy.Policy, []Finding, error) {
 	p.Checks.Relay.LocalMailers = slices.Clone(c.Checks.Relay.LocalMailers)
 	p.Checks.SenderLogin.File = c.path(c.Checks.SenderLogin.File)
 	p.Checks.SenderLogin.Logins = s.logins()
-	p.Realms = policy.NewClass(c.Domains.Realms...)
+	p.Realms = c.Domains.Realms
 	p.NameLogins()
 	c.readSecrets(s)
 	c.readCA(s)

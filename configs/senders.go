@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -8,25 +9,33 @@ import (
 	"milterd/policy"
 )
 
-func ownDomains(k *policy.OwnSenderCheck) func(value) {
+// classDomains reads a list of domains, where local and relay stand for the classes.
+func classDomains(local, relay *bool, domains *policy.Class, check func(string) error) func(value) {
 	return func(v value) {
 		var names []string
-		k.Local, k.Relay = false, false
+		*local, *relay = false, false
 		list(new([]string), func(s string) error {
 			switch {
 			case s == "local":
-				k.Local = true
+				*local = true
 			case s == "relay":
-				k.Relay = true
-			case checkHostname(s) != nil || !strings.Contains(s, "."):
+				*relay = true
+			case check(s) != nil:
 				return fmt.Errorf("%s, expected local, relay or a domain such as example.com", quote(s))
 			default:
 				names = append(names, s)
 			}
 			return nil
 		})(v)
-		k.Domains = policy.NewClass(names...)
+		*domains = policy.NewClass(names...)
 	}
+}
+
+func checkDomain(s string) error {
+	if !strings.Contains(s, ".") {
+		return errors.New("not a whole domain")
+	}
+	return checkHostname(s)
 }
 
 func hosts(networks *[]netip.Prefix, names *policy.Class) func(value) {
@@ -40,7 +49,7 @@ func hosts(networks *[]netip.Prefix, names *policy.Class) func(value) {
 				prefixes = append(prefixes, prefix)
 			case strings.ContainsAny(s, "/:"), strings.Trim(s, "0123456789.") == "":
 				return err
-			case checkHostname(s) != nil || !strings.Contains(s, "."):
+			case checkDomain(s) != nil:
 				return fmt.Errorf("%s, expected a network, an address or a host name such as lists.example.com", quote(s))
 			default:
 				found = append(found, s)

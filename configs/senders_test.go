@@ -61,6 +61,18 @@ func TestALoginIsWrittenAsItIsTyped(t *testing.T) {
 	equal(t, "warnings", warnings, []string{`DIR/senders:2: checks.sender_login.file: "Mari+2BBox" is taken as it stands; the login that sendmail's ${auth_authen} has so is "Mari+Box" here`})
 }
 
+// TestAnAsteriskIsNoPattern: for a login it is told, for an address refused.
+func TestAnAsteriskIsNoPattern(t *testing.T) {
+	dir := write(t, map[string]string{"access": "", "senders": "* 5/1h\n"})
+	_, warnings := build(t, dir, withExceptions)
+	equal(t, "warnings", warnings, []string{"DIR/senders:1: limits.rules.logins.exceptions: * is the login of that name here, and not all logins; what holds for all stands in the configuration"})
+
+	dir = write(t, map[string]string{"access": "", "senders": "shin *@good.example\n"})
+	if _, _, err := parse(t, dir, withSenders).Policy(); err == nil || !strings.HasSuffix(err.Error(), `senders:1: checks.sender_login.file: "*@good.example", expected an address or @DOMAIN`) {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestAFileOfOtherThingsGivesABoundedMessage(t *testing.T) {
 	for name, text := range map[string]string{
 		"words":     strings.Repeat("word\n", 100_000),

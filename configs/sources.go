@@ -52,6 +52,7 @@ type sources struct {
 	features     access.Features
 	hostname     string
 	domain       string
+	probe        sendmail.Probe // of its interfaces
 	local, relay class
 	ownDomains   class
 	mechanisms   []string
@@ -87,8 +88,11 @@ func (c *Config) sources() *sources {
 		s.domain = sendmail.DomainOf(s.hostname)
 		s.ownDomains.names = strings.Fields(s.domain)
 	}
-	// sendmail has these in class w on every machine.
-	s.local.names = append(s.local.names, "localhost", "[127.0.0.1]", "[IPv6:0:0:0:0:0:0:0:1]")
+	// Every sendmail.cf of m4 has the first in class w; the second is an interface's.
+	s.local.names = append(s.local.names, "localhost")
+	if s.probe != sendmail.ProbeNone {
+		s.local.names = append(s.local.names, "[127.0.0.1]")
+	}
 	if s.hostname != "" {
 		s.local.names = append(s.local.names, s.hostname)
 	}
@@ -132,7 +136,7 @@ func (c *Config) askSendmail(s *sources) {
 	if !c.explicit("domains.hostname") {
 		s.hostname = cf.Hostname
 	}
-	s.domain = cf.Domain
+	s.domain, s.probe = cf.Domain, cf.Probe
 	if s.features.RelayEntireDomain {
 		s.ownDomains = s.classFromSendmail(cf.OwnDomains)
 	}

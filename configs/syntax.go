@@ -92,6 +92,8 @@ func syntaxProblem(data []byte, err error) (line int, text string) {
 		}
 	case text == "did not find expected key", text == "did not find expected <document start>":
 		text = "the line begins in a column where no section's keys begin; keys of one section begin in the same column"
+	case text == "could not find expected ':'":
+		text = "a line without a colon that a blank follows; expected KEY: VALUE"
 	case text == "found unexpected end of stream":
 		text = "a quote is not closed"
 	}

@@ -150,6 +150,7 @@ var shown = []evidence{
 	{text: "class w: what sendmail adds to it for the network interfaces", why: ownConfig},
 	{text: "and so every user of this machine reads the access table", why: ownConfig},
 	{text: "no such file, taken as empty", why: "TestMilterdFollowsTheSendmailCF"},
+	{text: "is the login of that name here, and not all logins", why: ownConfig},
 	{text: "is taken as it stands; the login that sendmail's ${auth_authen} has", why: ownConfig},
 	// configs: files, directories and doors.
 	{text: "%s: every user of this machine can write to %s, so sendmail calls", by: "a directory that all may write to"},

@@ -3,7 +3,6 @@ package policy
 import (
 	"regexp"
 	"strconv"
-	"strings"
 )
 
 // refusedMailer is the delivery agent ({rcpt_mailer}) of a recipient that the MTA refuses
@@ -50,6 +49,9 @@ func (s *Session) checkLimits(e *evaluation) {
 // limitQueries are the questions about one recipient. The slice is used again for the
 // next.
 func (s *Session) limitQueries(e *evaluation, login string, taken bool) []LimitQuery {
+	if s.queries == nil {
+		s.queries = make([]LimitQuery, 0, len(s.policy.Limits.Rules))
+	}
 	queries := s.queries[:0]
 	for i := range s.policy.Limits.Rules {
 		l := &s.policy.Limits.Rules[i]
@@ -106,13 +108,20 @@ func (s *Session) judgeLimits(e *evaluation, blocked bool, queries []LimitQuery)
 // limitsUsed tells how much of each limit was used: "logins 37 of 100/1h, day 120 of
 // 1000/24h". Those that were not asked, as at the map door, are left out.
 func limitsUsed(queries []LimitQuery) string {
-	var used []string
-	for _, q := range queries {
-		if q.Answer.Rate.Burst > 0 {
-			used = append(used, q.Limit.Name+" "+strconv.Itoa(q.Answer.Used)+" of "+strconv.Itoa(q.Answer.Rate.Burst))
+	var room [256]byte
+	used := room[:0]
+	for i := range queries {
+		q := &queries[i]
+		if q.Answer.Rate.Burst <= 0 {
+			continue
 		}
+		if len(used) > 0 {
+			used = append(used, ", "...)
+		}
+		used = strconv.AppendInt(append(append(used, q.Limit.Name...), ' '), int64(q.Answer.Used), 10)
+		used = strconv.AppendInt(append(used, " of "...), int64(q.Answer.Rate.Burst), 10)
 	}
-	return strings.Join(used, ", ")
+	return string(used)
 }
 
 // overLimit refuses a recipient for which a limit has no room.

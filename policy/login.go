@@ -8,10 +8,17 @@ import (
 	"milterd/policy/access"
 )
 
+// Realms are the realms of logins that tell people apart: the domains of the classes Local
+// and Relay, if they say so, and Names.
+type Realms struct {
+	Local, Relay bool
+	Names        Class
+}
+
 // LoginName is a login (SMTP AUTH) as limits and blocks know it: in lower case, and without
 // a realm that tells no two people apart. What a client writes behind the @ is often not
 // looked at (saslauthd without -r), or is what Cyrus SASL would have added: our host name. So
-// only a realm that is a domain of ours, or one of Realms, is part of the name.
+// only one of Realms is part of the name.
 func (p *Policy) LoginName(login string) string {
 	login = access.Fold(login)
 	user, realm, ok := strings.Cut(login, "@")
@@ -34,12 +41,20 @@ func (p *Policy) LoginOf(a Auth) string {
 func (a Auth) authenticated() bool { return a.Type != "" && access.Fold(a.Type) != "anonymous" }
 
 // realm reports whether a realm, in lower case, tells people apart. A name below a domain
-// of ours does not: there is no end of those.
+// of ours does not: there is no end of those. What else is in the classes does not either:
+// names without a domain, addresses and networks.
 func (p *Policy) realm(realm string) bool {
 	if realm == access.Fold(p.Hostname) {
 		return false
 	}
-	return p.Local.Has(realm) || p.Relay.Has(realm) || p.Realms.Has(realm)
+	if p.Realms.Names.Has(realm) {
+		return true
+	}
+	last := realm[strings.LastIndexByte(realm, '.')+1:]
+	if last == realm || strings.Trim(last, "0123456789]") == "" {
+		return false
+	}
+	return p.Realms.Local && p.Local.Has(realm) || p.Realms.Relay && p.Relay.Has(realm)
 }
 
 // NameLogins puts the logins in lists and exceptions of the limits into the form of

@@ -17,8 +17,8 @@ type Policy struct {
 	OwnDomains Class
 	Local      Class // class w: the domains whose mail is delivered here
 	Relay      Class // class R: the domains and networks that may be relayed to and from
-	Realms     Class // further realms of logins that tell people apart, see LoginName
-	Shadow     bool  // every check is in shadow mode; a login blocked by hand is put off all the same
+	Realms     Realms
+	Shadow     bool // every check is in shadow mode; a login blocked by hand is put off all the same
 	Checks     Checks
 	Limits     Limits
 	// Ports holds overrides, by daemon name or decimal port number. A value for

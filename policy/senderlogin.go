@@ -55,7 +55,7 @@ func ParseSenderRule(s string) (SenderRule, error) {
 // logins: ADDRESS, @DOMAIN, or * for any address.
 func ParseLoginRule(s string, line int) (SenderRule, error) {
 	local, domain, ok := cutAddress(s)
-	if s != "*" && (!ok || !isDomain(domain) || len(s) > MaxAddress || strings.ContainsAny(local, `"\<>()[],;:{} `)) {
+	if s != "*" && (!ok || local == "*" || !isDomain(domain) || len(s) > MaxAddress || strings.ContainsAny(local, `"\<>()[],;:{} `)) {
 		return SenderRule{}, fmt.Errorf("%q, expected an address or @DOMAIN", s)
 	}
 	return SenderRule{text: access.Fold(s), line: line}, nil

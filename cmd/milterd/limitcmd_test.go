@@ -24,6 +24,7 @@ func TestLimitsByHand(t *testing.T) {
 	command(exitOK, "STATE", "-limits")
 	command(exitOK, `blocked "Shin" for 24h0m0s, or milterd ends (limits.file is not set)`, "-block", "Shin", "24h")
 	command(exitOK, `blocked "who" until it is released, or milterd ends (limits.file is not set)`, "-block", "who")
+	command(exitOK, "; no mail of this login is remembered on this host: is it written as in the log?", "-block", "who")
 	command(exitOK, "blocked  login shin  for 2", "-limits")
 	command(exitOK, "blocked  login who   until released", "-limits")
 	command(exitOK, `released "shin"`, "-release", "shin")

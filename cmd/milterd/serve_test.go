@@ -24,7 +24,7 @@ func TestServingAnswersAndEndsOnSIGTERMAndSIGINT(t *testing.T) {
 			if got := p.ask(t, "a@good.example"); got != "" {
 				t.Errorf("reply %q", got)
 			}
-			p.waitLog(t, "policy in force", "reason=start", "entries=1", "local=5", "relay=0", "hostname=mx.example.test")
+			p.waitLog(t, "policy in force", "reason=start", "entries=1", "local=4", "relay=0", "hostname=mx.example.test")
 			p.waitLog(t, "listening", "milter.sock")
 			if status := p.end(t, signal); status != 0 {
 				t.Errorf("exit status %d; log:\n%s", status, p.log)

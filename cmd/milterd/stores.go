@@ -21,7 +21,7 @@ import (
 // without any, too: a reload may bring some.
 func (r *reloader) openStores() (err error) {
 	c := &r.config.Limits
-	config := limits.Config{Max: c.Max, File: c.File, Logger: r.logger}
+	config := limits.Config{Max: c.Max, File: c.File, Seen: r.tally.Knows, Logger: r.logger}
 	if r.shared, err = sources.OpenRedis(&r.config.Redis, r.logger); err != nil {
 		return err
 	}

@@ -262,7 +262,8 @@ var (
 
 // realms looks for passwords that hold with any realm, if something goes by the login.
 func (p *patient) realms() {
-	if !saslauthd.MatchString(p.SASL) || withRealms.MatchString(p.Saslauthd) {
+	r := &p.Config.Domains.Realms
+	if !saslauthd.MatchString(p.SASL) || withRealms.MatchString(p.Saslauthd) || !r.Local && !r.Relay && r.Names.Len() == 0 {
 		return
 	}
 	byLogin := p.Config.Checks.SenderLogin.Mode != policy.ModeOff
@@ -270,8 +271,8 @@ func (p *patient) realms() {
 		byLogin = byLogin || l.By == policy.ByLogin && l.Mode != policy.ModeOff
 	}
 	if byLogin {
-		p.add(configs.Note, "OPTIONS=\"… -r\"   in /etc/default/saslauthd, or pwcheck_method: auxprop", "Sendmail.conf", 0,
-			"saslauthd takes a password with any realm, unless it runs with -r: with each name of domains.local, domains.relay and domains.realms a user has a count of its own, and its sender address")
+		p.add(configs.Warning, "OPTIONS=\"… -r\"   in /etc/default/saslauthd, or pwcheck_method: auxprop, or domains: {realms: []} in milterd.yaml", "Sendmail.conf", 0,
+			"saslauthd takes a password with any realm, unless it runs with -r: with each realm of domains.realms a user has a count of its own, and its sender address")
 	}
 }
 

@@ -180,8 +180,9 @@ func (a *attack) deliver(t *testing.T, env *harness.Env) {
 // queued finds the recipients in a queue file that have a domain, marked the mark.
 var (
 	queued = regexp.MustCompile(`(?m)^R[^:]*:(.*@.*)$`)
-	// toThisHost finds the recipients that a queue run delivers to users of this host.
-	toThisHost = regexp.MustCompile(`(?m)^(.*)\.\.\. Connecting to local`)
+	// toThisHost finds the recipients that a queue run delivers to users of this host; that of
+	// an address with errors may be the postmaster, "via local".
+	toThisHost = regexp.MustCompile(`(?m)^(.*)\.\.\. Connecting to (?:\S+ via )?local\.`)
 	marked     = regexp.MustCompile(`(?m)^H\?\?X-Attack: (.*)$`)
 )
 

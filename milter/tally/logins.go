@@ -70,6 +70,37 @@ func (t *Tally) addLogin(at time.Time, h *hour, line *door.Line) {
 	d.table.add(t.scratch, nil, taken, daySize)
 }
 
+// Knows reports whether a login, named as Names says, is among those that are kept: as one
+// that has sent, or was held by limits. Without a realm it is known by any.
+func (t *Tally) Knows(login string) bool {
+	login = string(bounded(nil, login, maxName))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range t.days {
+		if t.days[i].table.knows(login) {
+			return true
+		}
+	}
+	for i := range t.hours {
+		if h := &t.hours[i]; h.tables[logins].knows(login) || h.tables[limitedLogins].knows(login) {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *table) knows(login string) bool {
+	if t.items[login] != nil {
+		return true
+	}
+	for name := range t.items {
+		if strings.HasPrefix(name, login+"@") {
+			return true
+		}
+	}
+	return false
+}
+
 func recipients(line *door.Line) uint64 {
 	switch {
 	case !line.Action.Accepts() || line.Stage != "" && line.Stage != policy.StageEOM:

@@ -3,6 +3,7 @@ package tally
 import (
 	"fmt"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -91,6 +92,22 @@ func TestAnyNumberOfLoginsIsBounded(t *testing.T) {
 		t.Logf("%d bytes", used)
 	}
 	runtime.KeepAlive(c)
+}
+
+// TestWhichLoginsAreKnown is what -block asks.
+func TestWhichLoginsAreKnown(t *testing.T) {
+	began := time.Date(2026, 11, 11, 12, 0, 0, 0, time.UTC)
+	c := New(began)
+	c.Add(began, sent("shin", 1))
+	c.Add(began.AddDate(0, 0, 1), sent("ito@good.example", 1))
+	c.Add(began.AddDate(0, 0, 1), &door.Line{Action: policy.ActionTempfail, Stage: policy.StageRcpt, Check: "limits", Auth: policy.Auth{Authen: "hana"}, To: "x@y"})
+	c.Add(began.AddDate(0, 0, 1), sent(strings.Repeat("x", 2000), 1))
+	for login, want := range map[string]bool{"shin": true, "ito@good.example": true, "ito": true, "hana": true, strings.Repeat("x", 2000): true,
+		"shi": false, "shin@good.example": false, "ito@": false, "ito@good": false, "": false} {
+		if got := c.Knows(login); got != want {
+			t.Errorf("%.20q: %t, expected %t", login, got, want)
+		}
+	}
 }
 
 // A login is the one that the limits know, whatever realm is written with it.

@@ -18,14 +18,16 @@
 // clock is the monotonic one: a step of the machine's clock neither forgets nor prolongs.
 //
 // Many hosts share their counts in Redis, each question one round trip. Every answer is
-// kept in Memory, too. When the server is away Memory goes on from there, for this host
-// alone, and once that is back each host tells it: what it has counted alone is added, if the
-// server has kept what it had, and what the host knew takes its place if it has lost that. So
-// mail is never refused because the server is away, and more is taken than the limit only
-// meanwhile. A host that starts with counts in its file tells the server of those.
+// kept in Memory, too, and each question tells the server what Memory has. A count is that of
+// the server, but never less than the host knows: so a server that has lost all, or the last
+// moments, as a replica that becomes the master may, is told anew, and one host's mail stays
+// within the limit. When the server is away Memory goes on from there, for this host alone,
+// and what it has counted alone is added once the server is back. So mail is never refused
+// because the server is away. More is taken than the limit only of what one host has taken
+// and others have not heard of: while the server is away, and what was lost.
 //
 // The server's clock counts then. If it goes back, what is over a limit drains from full
-// again; if it goes forward, there is room earlier.
+// again; if it goes forward, there is room earlier in what no host knows of.
 //
 // # Keys
 //

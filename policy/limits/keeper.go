@@ -18,9 +18,8 @@ import (
 type Shared interface {
 	// Take answers the buckets, unless the login is blocked. block is what this host knows of
 	// that, and the store takes it over if it has lost it; it has not if the login was
-	// released. known is what this host knows of each bucket's count; lost: the store may
-	// have lost any part of that, and not only all of a count unnoticed.
-	Take(ctx context.Context, login string, block Block, all []Bucket, known []Known, lost bool) (Block, error)
+	// released. known is what this host knows of each bucket's count.
+	Take(ctx context.Context, login string, block Block, all []Bucket, known []Known) (Block, error)
 	// Block blocks a login for a time.
 	Block(ctx context.Context, login string, length time.Duration) error
 	// Release ends the block of a login, if there is one, and makes counts empty.
@@ -41,7 +40,8 @@ type Block struct {
 
 // Known is what a host knows of a count that the shared store may not, in microseconds.
 type Known struct {
-	// Left is the time until it is empty at least: the store may have lost all.
+	// Left is the time until it is empty at least: the store may have lost all, or a part
+	// that a replica had not heard of when it became the master.
 	Left int64
 	// Alone is what was taken while the store was away: the store may have kept what it had.
 	Alone int64
@@ -55,6 +55,9 @@ type Config struct {
 	File string
 	// Shared keeps them for many hosts; nil for this one alone.
 	Shared Shared
+	// Seen reports whether anything else is known of a login, in the form of Names; nil: it
+	// is not told whether a login has been seen.
+	Seen func(login string) bool
 	// Logger hears of limits that begin and end to refuse, and of what fails. Default: none.
 	Logger *slog.Logger
 	// Now is the clock. Default: time.Now.
@@ -73,10 +76,7 @@ type Keeper struct {
 	rules  atomic.Pointer[[]policy.Limit]
 	// away: the shared store cannot be asked.
 	away atomic.Bool
-	// behind is until when, on the clock of memory, the shared store may know less than
-	// memory does.
-	behind atomic.Int64
-	name   atomic.Pointer[func(string) string]
+	name atomic.Pointer[func(string) string]
 	// saved is what was on disk last; saving holds it.
 	saving  sync.Mutex
 	saved   uint64
@@ -108,10 +108,6 @@ func New(c Config) (*Keeper, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("file of the limits: %w", err)
-	}
-	if k.memory.Len() > 0 {
-		// The shared store may have ended with this host, and lost all.
-		k.behind.Store(k.memory.clock() + Longest.Microseconds())
 	}
 	return k, nil
 }
@@ -146,10 +142,10 @@ func (k *Keeper) take(ctx context.Context, login string, all []Bucket) (blocked 
 	if k.config.Shared == nil {
 		return k.memory.Take(login, all)
 	}
-	lost := k.away.Load() || k.memory.clock() < k.behind.Load()
-	known := k.memory.tell(all)
+	now := k.memory.clock()
+	known := k.memory.tell(all, now)
 	here := k.memory.blockOf(login)
-	there, err := k.config.Shared.Take(ctx, login, here, all, known, lost)
+	there, err := k.config.Shared.Take(ctx, login, here, all, known)
 	if k.asked(err) != nil || there.Left > 0 {
 		k.memory.untold(all, known)
 	}
@@ -162,7 +158,7 @@ func (k *Keeper) take(ctx context.Context, login string, all []Bucket) (blocked 
 		_ = k.memory.Block(there.Name, time.Duration(there.Left)*time.Microsecond)
 		return there.Left
 	}
-	k.memory.note(all)
+	k.memory.note(all, known, now)
 	if here.Left > 0 {
 		k.memory.Unblock(here.Name)
 	}
@@ -175,8 +171,6 @@ func (k *Keeper) asked(err error) error {
 	switch {
 	case err == nil:
 		if k.away.Load() && k.away.CompareAndSwap(true, false) {
-			// It may have lost what it knew, and what was counted here it never did.
-			k.behind.Store(k.memory.clock() + Longest.Microseconds())
 			k.logger.Info("the shared store of the limits works again, and is told what was counted here meanwhile")
 		}
 	case errors.Is(err, context.Canceled):
@@ -213,6 +207,13 @@ func (k *Keeper) Block(ctx context.Context, login string, length time.Duration) 
 
 // Kept reports whether blocks outlive the process: in a file or in the shared store.
 func (k *Keeper) Kept() bool { return k.config.File != "" || k.config.Shared != nil }
+
+// Seen reports whether anything is known here of a login, so that one that was mistyped is
+// noticed.
+func (k *Keeper) Seen(login string) bool {
+	login, err := k.named(login)
+	return err != nil || k.config.Seen == nil || k.config.Seen(login) || k.memory.has(k.keysOf(login))
+}
 
 // Release ends the block of a login, and begins its counts anew. It says whether there was
 // anything to end.

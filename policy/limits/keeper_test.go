@@ -200,6 +200,23 @@ func TestBlockAndRelease(t *testing.T) {
 	}
 }
 
+func TestALoginIsSeenIfItIsCountedOrKnown(t *testing.T) {
+	l := byLogin(t, "l", "2/1h")
+	l.Exceptions = map[string][]policy.Rate{"ito": rates(t, "5/24h")}
+	k, _ := keeper(t, Config{Seen: func(login string) bool { return login == "oka" }})
+	k.Use([]policy.Limit{*l}, nil)
+	send(k, 1, "shin", l)
+	k.Count(t.Context(), "ito", []policy.LimitQuery{{Limit: l, Key: "ito", Rates: l.RatesOf("ito"), N: 1}})
+	for login, want := range map[string]bool{"Shin": true, "ito": true, "OKA": true, "shim": false} {
+		if got := k.Seen(login); got != want {
+			t.Errorf("%s: %t, expected %t", login, got, want)
+		}
+	}
+	if ignorant, _ := keeper(t, Config{}); !ignorant.Seen("shim") {
+		t.Error("without a way to know")
+	}
+}
+
 func TestRunWritesSnapshotsAndEnds(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "limits")
 	k, err := New(Config{File: file})

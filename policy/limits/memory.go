@@ -2,6 +2,7 @@ package limits
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -125,19 +126,25 @@ func (m *Memory) Count(queries []policy.LimitQuery) {
 	answer(queries, all)
 }
 
-// note keeps what a server has answered.
-func (m *Memory) note(all []Bucket) {
-	now := m.clock()
+// note keeps what a server has answered that was told what was known, and when. The time is
+// that of the question, so that what is kept is never more than the server has.
+func (m *Memory) note(all []Bucket, known []Known, asked int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i := range all {
-		m.set(all[i].Key, now+all[i].after(), now, all[i].Invented)
+		b := &all[i]
+		empty := asked + b.after()
+		if b.Left >= known[i].Left {
+			// Answers come in any order. One that is less than the server was told means that
+			// the count was begun anew.
+			empty = max(empty, m.counts.empty(b.Key))
+		}
+		m.set(b.Key, empty, asked, b.Invented)
 	}
 }
 
 // tell is what is known here of each bucket's count. What was taken alone is told once.
-func (m *Memory) tell(all []Bucket) []Known {
-	now := m.clock()
+func (m *Memory) tell(all []Bucket, now int64) []Known {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	known := make([]Known, len(all))
@@ -234,6 +241,13 @@ func (m *Memory) Len() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.counts.len()
+}
+
+// has reports whether there is any of these counts.
+func (m *Memory) has(keys []Key) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.ContainsFunc(keys, func(key Key) bool { return m.counts.empty(key) > 0 })
 }
 
 // forget makes counts empty.

@@ -224,3 +224,27 @@ func TestAClockOfTheMachineThatJumpsChangesNothing(t *testing.T) {
 		t.Errorf("%d passed", passed)
 	}
 }
+
+// TestAnswersInAnyOrderTakeNothingBack: only one that has less than the shared store was told
+// is news of a count that was begun anew.
+func TestAnswersInAnyOrderTakeNothingBack(t *testing.T) {
+	clock := testkit.NewClock(began)
+	m := NewMemory(0, clock.Now)
+	taken := func(left int64) []Bucket {
+		return []Bucket{{Key: newKey("l", 10, "shin"), Interval: second, Burst: 10, N: 1, Left: left * second, Taken: true}}
+	}
+	holds := func(want int64) {
+		t.Helper()
+		if got := m.tell(taken(0), m.clock())[0].Left; got != want*second {
+			t.Errorf("%d µs, expected %d s", got, want)
+		}
+	}
+	asked, known := m.clock(), m.tell(taken(0), m.clock())
+	clock.Advance(time.Second) // the answers take their time
+	m.note(taken(5), known, asked)
+	m.note(taken(3), known, asked)
+	holds(5)
+	known = m.tell(taken(0), m.clock())
+	m.note(taken(1), known, m.clock())
+	holds(2)
+}

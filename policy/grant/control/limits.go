@@ -20,6 +20,8 @@ type Limits interface {
 	Blocks(context.Context) (map[string]time.Duration, error)
 	Block(context.Context, string, time.Duration) error
 	Release(context.Context, string) (bool, error)
+	// Seen reports whether anything is known of a login.
+	Seen(string) bool
 	// Kept reports whether blocks outlive milterd.
 	Kept() bool
 }
@@ -73,6 +75,9 @@ func (s *Server) block(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
+	}
+	if !s.config.Limits.Seen(login) {
+		until += "; no mail of this login is remembered on this host: is it written as in the log?"
 	}
 	fmt.Fprintf(w, "blocked %q %s\n", login, until)
 }

@@ -30,12 +30,13 @@ func (c *Client) Limits() *Limits {
 
 // take answers buckets. KEYS are the hash of blocked logins, then a count for each bucket:
 // the time at which it will be empty, in microseconds. ARGV are the login, the name and the
-// rest of its block as the host knows it, whether the server cannot have heard of that, whether it may have lost a part of what it knew, then
-// for each bucket: interval, burst, n, limit, whether it is enforced, the time until it is empty at
-// least, and what was taken of it elsewhere. It is limits.Memory's Take, with the server's clock. In the hash a login has until
-// when it is blocked, or, as a negative number, until when what hosts know of its counts
-// does not matter, as it was released. A block without a realm holds for all of them. The
-// answer to a blocked login is the rest of the block, and its name.
+// rest of its block as the host knows it, whether the server cannot have heard of that, then
+// for each bucket: interval, burst, n, limit, whether it is enforced, the time until it is
+// empty at least, as the host knows it, and what was taken of it elsewhere. It is
+// limits.Memory's Take, with the server's clock. In the hash a login has until when it is
+// blocked, or, as a negative number, until when what hosts know of its counts does not
+// matter, as it was released. A block without a realm holds for all of them. The answer to a
+// blocked login is the rest of the block, and its name.
 var take = redis.NewScript(`
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -57,16 +58,15 @@ if ARGV[1] ~= '' then
 end
 local left, raised, room, refused = {}, {}, {}, false
 for i = 2, #KEYS do
-  local a = (i - 2) * 7 + 5
+  local a = (i - 2) * 7 + 4
   local interval, burst, n = tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3])
   local limit, known, alone = ARGV[a + 4], tonumber(ARGV[a + 6]), tonumber(ARGV[a + 7])
   local value = redis.pcall('GET', KEYS[i])
-  local had = type(value) == 'string' and tonumber(value) or nil
-  left[i] = math.max((had or 0) - now, 0)
+  left[i] = math.max((type(value) == 'string' and tonumber(value) or 0) - now, 0)
   -- A clock that went back does not lengthen what the key has left.
   local rest = redis.call('PTTL', KEYS[i])
   if rest >= 0 then left[i] = math.min(left[i], (rest + 1) * 1000) end
-  if not released and (ARGV[5] == '1' or not had) then
+  if not released then
     raised[i] = math.max(alone, known - left[i]) > 0
     left[i] = math.max(left[i] + alone, known)
   end
@@ -83,7 +83,7 @@ for i = 2, #KEYS do
 end
 local answer = {0}
 for i = 2, #KEYS do
-  local a = (i - 2) * 7 + 5
+  local a = (i - 2) * 7 + 4
   local n, limit = tonumber(ARGV[a + 3]), ARGV[a + 4]
   local after, taken = left[i], 0
   if not refused and room[limit] and n > 0 then
@@ -99,11 +99,11 @@ return answer
 `)
 
 // Take implements limits.Shared. It is one round trip.
-func (l *Limits) Take(ctx context.Context, login string, block limits.Block, all []limits.Bucket, known []limits.Known, lost bool) (limits.Block, error) {
+func (l *Limits) Take(ctx context.Context, login string, block limits.Block, all []limits.Bucket, known []limits.Known) (limits.Block, error) {
 	if login == "" && len(all) == 0 {
 		return limits.Block{}, nil
 	}
-	keys, args := l.question(login, block, all, known, lost)
+	keys, args := l.question(login, block, all, known)
 	var reply []any
 	err := l.do(ctx, "count", func(ctx context.Context) (err error) {
 		reply, err = take.Run(ctx, l.client, keys, args...).Slice()
@@ -135,8 +135,8 @@ func (l *Limits) Take(ctx context.Context, login string, block limits.Block, all
 }
 
 // question makes the keys and arguments of the script.
-func (l *Limits) question(login string, block limits.Block, all []limits.Bucket, known []limits.Known, lost bool) (keys []string, args []any) {
-	keys, args = append(make([]string, 0, 1+len(all)), l.blocks), append(make([]any, 0, 5+7*len(all)), login, block.Name, block.Left, number(block.Alone), number(lost))
+func (l *Limits) question(login string, block limits.Block, all []limits.Bucket, known []limits.Known) (keys []string, args []any) {
+	keys, args = append(make([]string, 0, 1+len(all)), l.blocks), append(make([]any, 0, 4+7*len(all)), login, block.Name, block.Left, number(block.Alone))
 	for i := range all {
 		b := &all[i]
 		keys = append(keys, l.key(b.Key))

@@ -35,7 +35,7 @@ func (r *run) describe() int {
 		{"mode", string(config.Mode)},
 		{"scrubbing", describeScrub(config.Mode, p)},
 		{"relay grants", describeGrants(config)},
-		{"limits", describeLimits(config)},
+		{"limits", describeLimits(config, p)},
 		{"recording", describeRecord(&config.Record)},
 		{"needs a restart", configs.StartOnly()},
 	} {
@@ -120,9 +120,9 @@ func describeGrants(c *configs.Config) string {
 	return fmt.Sprintf("for %v from %s, %s", g.TTL, sample(sources), keeper)
 }
 
-func describeLimits(c *configs.Config) string {
+func describeLimits(c *configs.Config, p *policy.Policy) string {
 	var all []string
-	for _, l := range c.Limits.Rules {
+	for rule, l := range c.Limits.Rules {
 		text := l.Name + " "
 		for i, r := range l.Rates {
 			if i > 0 {
@@ -133,6 +133,9 @@ func describeLimits(c *configs.Config) string {
 		text += " " + string(l.Count) + " by " + string(l.By)
 		if mode := modeInForce(c.Mode, l.Mode); mode != string(policy.ModeEnforce) {
 			text += ", " + mode
+		}
+		if n := len(p.Limits.Rules[rule].Exceptions); n > 0 {
+			text += fmt.Sprintf(" (%s: %d exceptions)", l.ExceptionsFile, n)
 		}
 		all = append(all, text)
 	}

@@ -51,7 +51,7 @@ func cutPiece(s string, quoted bool) (policy.Piece, int) {
 // characters is a host, and stays as far as it looks like one, behind @ or % and
 // before !; comments and quoted strings are looked into.
 func (m *messageRedactor) scan(b *strings.Builder, s string, quoted bool) {
-	host, literal, behindAt := false, false, false
+	host, literal, behindAt, before := false, false, false, ""
 	for s != "" {
 		kind, n := cutPiece(s, quoted)
 		piece := s[:n]
@@ -74,6 +74,13 @@ func (m *messageRedactor) scan(b *strings.Builder, s string, quoted bool) {
 			case host && (!behindAt || ends(s, quoted, literal)) || !host && beforeBang(s, quoted):
 				m.domain(b, piece)
 			default:
+				// One word may stand before an address in angle brackets, and not a.b; in square
+				// ones there may be letters, digits and dots only.
+				from, to := core(piece)
+				named := !quoted && operator(s, quoted) == '<' && strings.ContainsAny(piece[from:to], joints)
+				if named || before == "[" && !isLabels(piece) {
+					m.fits = false
+				}
 				m.run(b, piece)
 			}
 			host = literal
@@ -91,7 +98,15 @@ func (m *messageRedactor) scan(b *strings.Builder, s string, quoted bool) {
 				host = host && literal
 			}
 		}
+		before = piece
 	}
+}
+
+// isLabels reports whether an address literal may have such a text in it.
+func isLabels(s string) bool {
+	return strings.IndexFunc(s, func(c rune) bool {
+		return c >= utf8.RuneSelf || c != '-' && c != '.' && c != '_' && !unicode.IsLetter(c) && !unicode.IsDigit(c)
+	}) < 0
 }
 
 // beforeBang reports whether a run that rest follows is a host in a path of them:
