@@ -206,13 +206,18 @@ func over(name string, top *yaml.Node, environ []string) (*Config, error) {
 // Name is the file the configuration was read from, empty for the embedded one.
 func (c *Config) Name() string { return c.name }
 
-// Said calls each with every key that the file itself holds, in its order, and the key's
-// line. Sections are left out, as their keys are there.
-func (c *Config) Said(each func(key string, line int)) {
+// Said calls each with every key that the environment sets or the file holds, in this order,
+// and with its place: the variable, or FILE:LINE. Sections are left out, as their keys are
+// there.
+func (c *Config) Said(each func(key, place string)) {
 	keys := slices.SortedFunc(maps.Keys(c.lines), func(a, b string) int { return cmp.Or(c.lines[a]-c.lines[b], cmp.Compare(a, b)) })
 	for i, key := range keys {
 		if i+1 == len(keys) || !strings.HasPrefix(keys[i+1], key+".") {
-			each(key, c.lines[key])
+			file, line := c.place(key)
+			if line > 0 {
+				file = fmt.Sprintf("%s:%d", file, line)
+			}
+			each(key, file)
 		}
 	}
 }

@@ -180,7 +180,7 @@ func (c *Config) checkQuestion(s *sources, cf *sendmail.Config) {
 		case m.Name == questionMap && !ours:
 			s.find(Warning, cmp.Or(c.doorLine(), mapKey(m.Socket)), s.cf, m.Line, "the map %s is the socket %s, which is not listen.map (%s), so sendmail does not ask milterd about recipients", m.Name, m.Socket, c.mapDoor())
 		case m.Name == questionMap && m.AskedOld:
-			s.warn(s.cf, m.Line, "the rules are those of an older milterd.m4, by which mail that is relayed is spared what FEATURE(delay_checks) puts off: install the new one, and make sendmail.cf anew")
+			s.severe("", s.cf, m.Line, "the rules are those of an older milterd.m4, by which mail to an alias (CNAME) below a domain of class R goes wherever that leads, and mail that is relayed may be spared what FEATURE(delay_checks) puts off: install the new one, and make sendmail.cf anew")
 		case m.Name == receivedMap && ours && cf.Received.Hides && !slices.ContainsFunc(cf.Sockets, asksQuestion):
 			s.warn(s.cf, m.Line, "the rules are those of an older milterd.m4, by which sendmail does not ask milterd about each recipient: install the new one, and make sendmail.cf anew")
 		}

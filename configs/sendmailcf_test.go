@@ -104,7 +104,7 @@ func TestASendmailCFFillsInWhatHasNoExplicitKey(t *testing.T) {
 // FEATUREs the table is used with, if sendmail asks milterd about each recipient.
 func TestATableThatIsMilterdsAlone(t *testing.T) {
 	withoutTable := strings.ReplaceAll(cf, "Kaccess hash -T<TMPF> DIR/access-of-sendmail\n", "")
-	const asks = "Kmilterd socket -T<TMPF> local:/run/milterd/map.sock\nSLocal_check_rcpt\nR$*\t$: $(milterd 2 $| $1 $)\n"
+	const asks = "Kmilterd socket -T<TMPF> local:/run/milterd/map.sock\nSLocal_check_rcpt\nR$*\t$: $(milterd 3 $| $1 $)\n"
 	for _, c := range []struct {
 		name, cf string
 		want     access.Features
@@ -112,7 +112,8 @@ func TestATableThatIsMilterdsAlone(t *testing.T) {
 		{"nobody asks it", withoutTable, access.Features{Skip: true, RelayEntireDomain: true, CompressedIPv6: true}},
 		{"sendmail asks", withoutTable + asks, access.Features{Skip: true, DelayChecks: true, Friend: true, RelayEntireDomain: true, CompressedIPv6: true}},
 		{"sendmail asks for the table, too", cf + asks, access.Features{Skip: true, RelayEntireDomain: true, CompressedIPv6: true}},
-		{"by an older milterd.m4", withoutTable + strings.Replace(asks, "milterd 2", "milterd 1", 1), access.Features{Skip: true, DelayChecks: true, Friend: true, RelayEntireDomain: true, CompressedIPv6: true}},
+		{"by one that does not tell the domain", withoutTable + strings.Replace(asks, "milterd 3", "milterd 2", 1), access.Features{Skip: true, DelayChecks: true, Friend: true, RelayEntireDomain: true, CompressedIPv6: true}},
+		{"by an older milterd.m4", withoutTable + strings.Replace(asks, "milterd 3", "milterd 1", 1), access.Features{Skip: true, DelayChecks: true, Friend: true, RelayEntireDomain: true, CompressedIPv6: true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := write(t, map[string]string{"sendmail.cf": c.cf, "access-of-sendmail": "", "names": "", "relays": "", "access": ""})
@@ -124,7 +125,7 @@ func TestATableThatIsMilterdsAlone(t *testing.T) {
 			if p.Features != c.want {
 				t.Errorf("features %+v, expected %+v", p.Features, c.want)
 			}
-			old := strings.Contains(c.cf, "milterd 1 ")
+			old := strings.Contains(c.cf, "milterd 1 ") || strings.Contains(c.cf, "milterd 2 ")
 			if len(warnings) != map[bool]int{true: 1}[old] || old && !strings.Contains(warnings[0], "the rules are those of an older milterd.m4") {
 				t.Errorf("warnings %q", warnings)
 			}

@@ -26,8 +26,32 @@ func TestDialogues(t *testing.T) {
 	for _, scene := range scenes {
 		t.Run(scene.name, func(t *testing.T) {
 			dialogues, options := readScene(t, scene.name, scene.dir)
-			play(t, start(t, options), dialogues)
+			env := start(t, options)
+			play(t, env, dialogues)
+			countLines(t, env)
 		})
+	}
+}
+
+// countLines looks at the lines about messages that were taken without a refusal: there is
+// one about each.
+func countLines(t *testing.T, env *harness.Env) {
+	t.Helper()
+	messages, octets := 0, 0
+	for _, line := range env.Milterd.Log.FindAll(0, "level=INFO msg=accept queue=") {
+		_, rest, _ := strings.Cut(line, " queue=")
+		id, rest, _ := strings.Cut(rest, " ")
+		all := env.Milterd.Log.FindAll(0, "level=INFO msg=", " queue="+id+" ")
+		// What the map door has refused the filter door does not count.
+		if strings.Contains(rest, " refused=") || strings.Contains(strings.Join(all, "\n"), " door=map ") {
+			continue
+		}
+		if messages, octets = messages+1, octets+len(line)+1; len(all) != 1 {
+			t.Errorf("message %s has %d lines: %q", id, len(all), all)
+		}
+	}
+	if messages > 0 {
+		t.Logf("%d messages taken without a refusal, a line of %d octets each", messages, octets/messages)
 	}
 }
 

@@ -194,11 +194,6 @@ var troubles = []trouble{
 			}
 		},
 		lines: ours, bad: "^451 4.3.2", good: "^250 "},
-	// It has sendmail wait longer than the doctor does.
-	{name: "a milterd that hangs", about: "most likely it waits for milterd", live: true, options: harness.Options{Config: settled(shadow),
-		Include: "FEATURE(`access_db', , `skip')dnl\n" + strings.ReplaceAll(harness.FilterLines, ":10s", ":15s")},
-		breaks: signals(syscall.SIGSTOP), cures: func(t *testing.T, env *harness.Env, _ finding) { signals(syscall.SIGCONT)(t, env) },
-		lines: ours, bad: "^451 4.3.2", good: "^250 "},
 	{name: "a map door that is shut, and was not asked for", about: "map door local:/run/milterd/map.sock: ",
 		options: harness.Options{Config: settled(shadow), Include: include + "\n"},
 		breaks:  func(t *testing.T, _ *harness.Env) { sh(t, "rm /run/milterd/map.sock") },
@@ -208,6 +203,11 @@ var troubles = []trouble{
 			}
 		},
 		lines: ours, bad: "^451 4.3.0", good: "^250 "},
+	// It has sendmail wait longer than the doctor does.
+	{name: "a milterd that hangs", about: "most likely it waits for milterd", live: true, options: harness.Options{Config: settled(shadow),
+		Include: "FEATURE(`access_db', , `skip')dnl\n" + strings.ReplaceAll(harness.FilterLines, ":10s", ":15s")},
+		breaks: signals(syscall.SIGSTOP), cures: func(t *testing.T, env *harness.Env, _ finding) { signals(syscall.SIGCONT)(t, env) },
+		lines: ours, bad: "^451 4.3.2", good: "^250 "},
 	{name: "a shadow that was forgotten", about: "mode: shadow since 20 days",
 		options: harness.Options{Config: settled(shadow + enforced), Files: map[string]string{"access": refusal}},
 		breaks:  func(t *testing.T, _ *harness.Env) { aged(t, harness.ConfigFile, 20*24*time.Hour) },

@@ -29,6 +29,9 @@ type address struct {
 	// quotedHost: a quoted part of local holds an operator. The host at
 	// domain may take the quotes off and send the mail on to a further host.
 	quotedHost bool
+	// strayed: domain is not the one that the MTA judges. The MTA may send the mail to
+	// another one.
+	strayed bool
 }
 
 // localText is the local part as a key of the access table: quotes removed.

@@ -87,6 +87,7 @@ func (s *Session) evaluateRecipient(r *Recipient) *evaluation {
 	e := s.evaluate(StageRcpt, r.To)
 	e.recipient = r
 	e.to, e.toErr = s.policy.recipientAddress(&e.search, r.To)
+	e.to.strayed = r.Domain != "" && !strings.EqualFold(e.to.domain, r.Domain)
 	return e
 }
 

@@ -116,6 +116,9 @@ type Recipient struct {
 	Mailer string `yaml:"mailer,omitempty" json:"mailer,omitempty"`
 	Host   string `yaml:"host,omitempty" json:"host,omitempty"`
 	Addr   string `yaml:"addr,omitempty" json:"addr,omitempty"`
+	// Domain is the one that the MTA's own rules judge (sendmail's ParseRecipient), after
+	// aliases in the DNS and in its tables; "." if there is none, empty if it is not known.
+	Domain string `yaml:"domain,omitempty" json:"domain,omitempty"`
 }
 
 // HeaderField is one header field of a message, in message order.

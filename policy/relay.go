@@ -193,10 +193,12 @@ func (s *Session) recipientTaken(e *evaluation) string {
 		return "an address without a domain is local"
 	case e.to.quotedHost && !s.policy.Local.Has(domain):
 		return ""
-	case s.policy.inOwnDomain(domain):
+	case s.policy.inOwnDomain(domain) && !e.to.strayed:
 		return fmt.Sprintf("%s is in our own domain (relay_entire_domain)", domain)
 	case s.policy.Local.Has(domain):
 		return fmt.Sprintf("%s is local (class w)", domain)
+	case e.to.strayed:
+		return ""
 	}
 	if entry, ok := s.policy.inRelayClass(domain); ok {
 		return fmt.Sprintf("we relay for %s (class R: %s)", domain, entry)

@@ -98,6 +98,10 @@ func listLimits(ctx context.Context, client *control.Client, stdout io.Writer) e
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "STATE\tWHO\tLIMIT\tUSED\tREFUSED\tSINCE")
 	for _, s := range all {
+		if s.Note != "" {
+			fmt.Fprintf(stdout, "%s\n", policy.Printable(s.Note))
+			continue
+		}
 		if s.Near == nil {
 			end := "until released"
 			if left := time.Duration(s.Left) * time.Second; !limits.EndsByHand(left) {

@@ -39,6 +39,16 @@ func TestLimitsByHand(t *testing.T) {
 	}
 }
 
+// TestALimitsListSaysWhatItLacks, as the store cannot be asked.
+func TestALimitsListSaysWhatItLacks(t *testing.T) {
+	p := serving(t, strings.Replace(grantsConfig, "file: grants.db, ", "", 1)+"redis: {address: 'local:DIR/no.sock'}\n", "")
+	var stdout, stderr strings.Builder
+	if got := run([]string{"-config", filepath.Join(p.dir, "milterd.yaml"), "-limits"}, &stdout, &stderr); got != exitOK ||
+		!strings.HasPrefix(stdout.String(), "blocked logins known on this host alone: ") || !strings.Contains(stdout.String(), "\nSTATE") {
+		t.Errorf("status %d, %q, %q", got, &stdout, &stderr)
+	}
+}
+
 // TestABeginningIsToldToAProgram: in the running daemon the program of limits.notify runs
 // once, knows the login as it is typed, and can stop it with milterd's own command.
 func TestABeginningIsToldToAProgram(t *testing.T) {
@@ -101,4 +111,43 @@ func TestABeginningIsToldToAProgram(t *testing.T) {
 	}
 	p.signal(t, syscall.SIGHUP)
 	p.waitLog(t, "reload failed", "milterd.yaml:4: limits.notify: stat "+dir+"/notify: no such file")
+}
+
+// TestExceptionsAreInForceAsSoonAsTheyAreSaved, and a mistake in them changes nothing.
+func TestExceptionsAreInForceAsSoonAsTheyAreSaved(t *testing.T) {
+	config := strings.Replace(grantsConfig, "grants: {", "limits: {rules: {logins: {rate: 1/24h, exceptions: senders}}}\ngrants: {", 1)
+	dir := newDir(t, config, "")
+	write(t, dir, "senders", "")
+	p := launch(t, dir)
+	p.waitSocket(t)
+	send := func(want string) {
+		t.Helper()
+		session, err := connectAs(p.socket(), "203.0.113.9", "Shin")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer closing(t, session)
+		if _, err := mail(session, "a@good.example"); err != nil {
+			t.Fatal(err)
+		}
+		action, err := session.Rcpt("x@example.test", "")
+		if err != nil || !strings.HasPrefix(action.SMTPReply, want) {
+			t.Errorf("%q, %v, expected %q", action.SMTPReply, err, want)
+		}
+	}
+	send("250 ")
+	send("451 4.7.1 Too much mail (limit 1/24h)")
+	write(t, p.dir, "senders", "shin 2/24h\n")
+	p.waitLog(t, "policy in force", "senders changed")
+	// What is used up stays so.
+	send("451 4.7.1 Too much mail (limit 2/24h)")
+	write(t, p.dir, "senders", "shin 3/24\n")
+	p.waitLog(t, "level=ERROR", "the old policy stays in force", "senders:1: ")
+	send("451 4.7.1 Too much mail (limit 2/24h)")
+	write(t, p.dir, "senders", "SHIN unlimited # for today\n")
+	testkit.Eventually(t, "it is in force", func() bool {
+		_, since, _ := strings.Cut(p.log.String(), "the old policy stays in force")
+		return strings.Contains(since, "policy in force")
+	})
+	send("250 ")
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -36,8 +35,8 @@ func (r *reloader) tellPage(failure string) *status.InForce {
 			Token: string(r.config.Status.Token), Private: r.config.Status.Private,
 		},
 	}
-	r.config.Said(func(key string, line int) {
-		facts.inForce.Settings = append(facts.inForce.Settings, status.Setting{Key: key, Place: fmt.Sprintf("%s:%d", r.config.Name(), line)})
+	r.config.Said(func(key, place string) {
+		facts.inForce.Settings = append(facts.inForce.Settings, status.Setting{Key: key, Place: place})
 	})
 	r.page.Store(facts)
 	return &facts.inForce

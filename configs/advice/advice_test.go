@@ -255,19 +255,6 @@ func TestAnImportedGrantLiftsNoRefusal(t *testing.T) {
 	}
 }
 
-// TestFindingsAreInOrder: a cause comes before the worst of what comes of it, and what another
-// user has found in the same words is not told again.
-func TestFindingsAreInOrder(t *testing.T) {
-	cause := Found(configs.Severe, "local:/s", "milterd is not running", "")
-	cause.Cause = true
-	again := Found(configs.Severe, "user milterd", "b: unreadable", "")
-	port, file, late := Found(configs.Severe, "127.0.0.1:25", "silent", ""), Found(configs.Severe, "b", "unreadable", ""), Found(configs.Note, "a", "x", "")
-	got := inOrder([]configs.Finding{late, again, port, file, cause})
-	if want := []configs.Finding{cause, port, file, late}; !slices.Equal(got, want) {
-		t.Errorf("got  %v\nwant %v", got, want)
-	}
-}
-
 // TestImportsOfDNSLists: what a sendmail.cf takes for a listing the import does, and what it
 // cannot take over it names.
 func TestImportsOfDNSLists(t *testing.T) {
@@ -309,6 +296,19 @@ func TestImportsOfDNSLists(t *testing.T) {
 				t.Errorf("lists %v, expected %v and %q in\n%s", lists, c.lists, c.stays, text)
 			}
 		})
+	}
+}
+
+// TestFindingsAreInOrder: a cause comes before the worst of what comes of it, and what another
+// user has found in the same words is not told again.
+func TestFindingsAreInOrder(t *testing.T) {
+	cause := Found(configs.Severe, "local:/s", "milterd is not running", "")
+	cause.Cause = true
+	again := Found(configs.Severe, "user milterd", "b: unreadable", "")
+	port, file, late := Found(configs.Severe, "127.0.0.1:25", "silent", ""), Found(configs.Severe, "b", "unreadable", ""), Found(configs.Note, "a", "x", "")
+	got := inOrder([]configs.Finding{late, again, port, file, cause})
+	if want := []configs.Finding{cause, port, file, late}; !slices.Equal(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
 	}
 }
 

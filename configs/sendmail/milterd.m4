@@ -108,18 +108,34 @@ R<$*> $*		$: $2
 SParseLocal=98
 
 LOCAL_RULESETS
+# the domain that check_rcpt judges, which is not always the one that the client wrote: an
+# alias in the DNS (CNAME), a table of domains and rules of your own lead to another
+Smilterd_domain
+R$*			$: $>ParseRecipient $1
+R$#$*			$@
+R$* < @ $+ > $*		$@ $2
+R$*			$@ .
+
+# the recipient with that domain, and nothing behind it, or as it is, and the domain
+Smilterd_to
+R$*			$: $1 $| $>milterd_domain $1
+R<$* $=O $* @ $*> $| $*	$@ <$1 $2 $3 @ $4> $| $5
+R<$* @ $* $=O $*> $| $*	$@ <$1 @ $2 $3 $4> $| $5
+R<$+ @ $+> $| $+	$@ <$1 @ $3> $|
+
 # one question with all that is known. If it cannot be asked, as it is too long, the
 # ruleset ends with what it has by then, which is no answer. What the recipient's own host is
 # its address says; so {rcpt_host} is there only if it is the code of a refusal.
 Smilterd_ask
-R$*			$: <$&{rcpt_mailer}> $| $1
+R$*			$: $>milterd_to $1
+R$* $| $*		$: <$&{rcpt_mailer}> $| $1 $| $2
 R<error> $| $*		$: $&{rcpt_host} $| $1
 R<$*> $| $*		$: $| $2
 R$* $| $*		$: <$&{verify}> $| $1 $| $2
 R<OK> $| $*		$: TMPF $| $&{cert_issuer} $| $&{cert_subject} $| $1
 R<TRUSTED> $| $*	$: TMPF $| $&{cert_issuer} $| $&{cert_subject} $| $1
 R<$*> $| $*		$: TMPF $| $| $| $2
-RTMPF $| $* $| $* $| $* $| $*	$: $(milterd 2 $| $&i $| $&{client_addr} $| $&{client_resolve} $| $&{daemon_port} $| $&{daemon_name} $| $&{auth_type} $| $&{auth_authen} $| $&{tls_version} $| $&{verify} $| $&{rcpt_mailer} $| $3 $| $&{client_name} $| $&{client_ptr} $| $1 $| $2 $| $&s $| $&f $| $4 $| END $: TMPF $)
+RTMPF $| $* $| $* $| $* $| $* $| $*	$: $(milterd 3 $| $&i $| $&{client_addr} $| $&{client_resolve} $| $&{daemon_port} $| $&{daemon_name} $| $&{auth_type} $| $&{auth_authen} $| $&{tls_version} $| $&{verify} $| $&{rcpt_mailer} $| $3 $| $&{client_name} $| $&{client_ptr} $| $1 $| $2 $| $&s $| $&f $| $4 $| $5 $| END $: TMPF $)
 
 # the answer as a result of check_rcpt: $# ends it, and what is no answer is put off
 Smilterd_answer

@@ -64,7 +64,8 @@ func (p *parser) markAsked() {
 			for i, m := range c.Sockets {
 				if strings.Contains(rule.text, "$("+m.Name+" ") && p.called(name, nil) {
 					c.Sockets[i].Asked = true
-					c.Sockets[i].AskedOld = c.Sockets[i].AskedOld || strings.Contains(rule.text, "$("+m.Name+" 1 $|")
+					c.Sockets[i].AskedOld = c.Sockets[i].AskedOld ||
+						strings.Contains(rule.text, "$("+m.Name+" 1 $|") || strings.Contains(rule.text, "$("+m.Name+" 2 $|")
 				}
 			}
 		}

@@ -38,17 +38,21 @@
 // and -f. The fields are separated by $|, which arrives as the octet \x9b and which no
 // client can send:
 //
-//	2  the version of the question     11 ${rcpt_host}: only if ${rcpt_mailer} is error
+//	3  the version of the question     11 ${rcpt_host}: only if ${rcpt_mailer} is error
 //	   i, the queue id                    ${client_name}
 //	   ${client_addr}                     ${client_ptr}
 //	   ${client_resolve}                  ${cert_issuer}, ${cert_subject}: only
 //	   ${daemon_port}                     if ${verify} is OK or TRUSTED
 //	   ${daemon_name}                     s, the HELO name
 //	   ${auth_type}                       f, the sender
-//	   ${auth_authen}                     the recipient, as the client wrote it
-//	   ${tls_version}                     END
-//	   ${verify}
+//	   ${auth_authen}                     the recipient
+//	   ${tls_version}                     the domain that check_rcpt judges
+//	   ${verify}                          END
 //	   ${rcpt_mailer}
+//
+// The domain is that of sendmail's ParseRecipient: what an alias in the DNS stands for, as the
+// mail goes there; "." if there is none. If the recipient has no operator but its last @, it
+// is written with that domain, and the field is empty. Else it is as the client wrote it.
 //
 // A key without its END was cut off. One that has more or fewer fields, or a field that
 // is not what it should be, is not read either: the answer is TEMP. sendmail asks
@@ -72,7 +76,8 @@
 // for this client. As with these in sendmail's own rules, what FEATURE(delay_checks) has put
 // off goes on then: check_mail, check_relay and block_bad_helo. TRUSTED spares a client that,
 // as with a login or a certificate there ($#RELAY); a relay grant counts as much. Version 1
-// of the question has the one word RELAY, which ends check_rcpt. NONE is given for recipients of this host, which sendmail takes by
+// of the question has the one word RELAY, which ends check_rcpt, and neither it nor version
+// 2 has the domain. NONE is given for recipients of this host, which sendmail takes by
 // itself, and for what is only refused in shadow mode: then sendmail's own rules decide.
 // A text is one or more quoted tokens, which sendmail puts together.
 //

@@ -1,8 +1,10 @@
 package socketmap
 
 import (
+	"cmp"
 	"errors"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,10 +18,11 @@ import (
 const separator = "\x9b"
 
 // The first and the last field. A sendmail.cf that was made with an older milterd.m4 asks
-// in the version before.
+// in a version before.
 const (
-	questionVersion  = "2"
-	questionVersion1 = "1"
+	questionVersion  = "3"
+	questionVersion2 = "2" // without the domain that sendmail judges
+	questionVersion1 = "1" // that, and it knows no TRUSTED
 	questionEnd      = "END"
 )
 
@@ -58,12 +61,17 @@ func parseQuestion(key string) (q question, err error) {
 	fields := [...]*string{
 		&q.version, &q.queueID, &addr, &resolve, &port, &q.client.DaemonName, &q.auth.Type, &q.auth.Authen,
 		&tls.Version, &tls.Verify, &q.recipient.Mailer, &q.recipient.Host, &q.client.Name, &q.client.PTR,
-		&tls.CertIssuer, &tls.CertSubject, &q.helo, &sender, &recipient, &end,
+		&tls.CertIssuer, &tls.CertSubject, &q.helo, &sender, &recipient, &q.recipient.Domain, &end,
 	}
 	f := strings.Split(key, separator)
-	switch {
-	case f[0] != questionVersion && f[0] != questionVersion1:
+	switch f[0] {
+	case questionVersion:
+	case questionVersion1, questionVersion2:
+		f = slices.Insert(f, len(f)-1, "")
+	default:
 		return question{}, errors.New("the question is not one that this version knows")
+	}
+	switch {
 	case f[len(f)-1] != questionEnd:
 		return question{}, errors.New("the question was cut off")
 	case len(f) != len(fields):
@@ -81,6 +89,10 @@ func parseQuestion(key string) (q question, err error) {
 		q.tls = tls
 	}
 	q.mail.From, q.recipient.To = bare(sender), bare(recipient)
+	if q.version == questionVersion && q.recipient.Domain == "" {
+		to := q.recipient.To
+		q.recipient.Domain = cmp.Or(to[strings.LastIndexByte(to, '@')+1:], ".")
+	}
 	return q, nil
 }
 

@@ -2,6 +2,7 @@ package socketmap
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,6 +35,7 @@ const (
 	fieldHelo
 	fieldSender
 	fieldRecipient
+	fieldDomain
 	fieldEnd
 	fieldCount
 )
@@ -48,6 +50,9 @@ func ask(changes map[int]string) string {
 	f[fieldHelo], f[fieldSender], f[fieldRecipient] = "mx.odd.example", "a@odd.example", "<x@other.example>"
 	for field, value := range changes {
 		f[field] = value
+	}
+	if f[fieldVersion] != questionVersion {
+		f = slices.Delete(f, fieldDomain, fieldDomain+1)
 	}
 	return strings.Join(f, separator)
 }
@@ -111,6 +116,11 @@ func TestTheAnswerAboutARecipient(t *testing.T) {
 		{"a text that sendmail could misread", map[int]string{fieldMailer: "local", fieldRecipient: "<gone@our.example>"}, `SHOW REFUSE 5.1.1 "550 Gone (for good), 100%% o/"`},
 		{"a local submission", map[int]string{fieldAddr: "0", fieldResolve: ""}, "HIDE RELAY"},
 		{"a quoted operator", map[int]string{fieldRecipient: `<"x@other.example"@relayed.example>`}, denied},
+		{"a way through us to a domain that is relayed", map[int]string{fieldRecipient: "<x%y.relayed.example@our.example>", fieldDomain: "y.relayed.example"}, "SHOW RELAY"},
+		{"a way through us to an alias of another's domain", map[int]string{fieldRecipient: "<x%y.relayed.example@our.example>", fieldDomain: "other.example"}, denied},
+		{"a way through us that sendmail does not see", map[int]string{fieldRecipient: `<"x@relayed.example"@our.example>`, fieldDomain: "our.example"}, denied},
+		{"an address within quotes", map[int]string{fieldRecipient: `<"x@relayed.example">`, fieldDomain: "."}, denied},
+		{"a host of a domain that is relayed, in the older form", map[int]string{fieldVersion: questionVersion2, fieldRecipient: "<x%y.relayed.example@our.example>"}, "SHOW RELAY"},
 		{"the null sender", map[int]string{fieldSender: "", fieldRecipient: "<x@relayed.example>"}, "SHOW RELAY"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -222,7 +232,7 @@ func TestQuestionsThatAreNotRead(t *testing.T) {
 	whole := ask(map[int]string{fieldAddr: "192.0.2.7"})
 	for name, key := range map[string]string{
 		"nothing":                  "",
-		"another version":          "3" + whole[1:],
+		"another version":          "4" + whole[1:],
 		"cut off":                  whole[:len(whole)-1],
 		"cut off before the end":   strings.TrimSuffix(whole, separator+questionEnd),
 		"only the ends":            questionVersion + separator + questionEnd,
@@ -249,7 +259,7 @@ func TestQuestionsThatAreNotRead(t *testing.T) {
 }
 
 // hostile are the fields that a client has a hand in.
-var hostile = []int{fieldAuthen, fieldName, fieldPTR, fieldIssuer, fieldSubject, fieldHelo, fieldSender, fieldRecipient, fieldHost}
+var hostile = []int{fieldAuthen, fieldName, fieldPTR, fieldIssuer, fieldSubject, fieldHelo, fieldSender, fieldRecipient, fieldDomain, fieldHost}
 
 // TestNoFieldStandsForAnother: whatever a client puts into its fields, they are read as
 // those fields and no others, or the question is not read at all.
@@ -270,7 +280,14 @@ func TestNoFieldStandsForAnother(t *testing.T) {
 			client: policy.Connection{Addr: q.client.Addr, Name: changes[fieldName], PTR: changes[fieldPTR], Resolve: policy.ResolveOK, DaemonName: "MTA", DaemonPort: 25},
 			tls:    policy.TLS{Version: "TLSv1.3", Verify: "OK", CertIssuer: changes[fieldIssuer], CertSubject: changes[fieldSubject]},
 			auth:   policy.Auth{Authen: changes[fieldAuthen]}, mail: policy.Mail{From: bare(changes[fieldSender])},
-			recipient: policy.Recipient{To: bare(changes[fieldRecipient]), Mailer: "esmtp", Host: changes[fieldHost]},
+			recipient: policy.Recipient{To: bare(changes[fieldRecipient]), Mailer: "esmtp", Host: changes[fieldHost], Domain: changes[fieldDomain]},
+		}
+		if want.recipient.Domain == "" {
+			// The rules say nothing if the recipient ends with it.
+			parts := strings.Split(want.recipient.To, "@")
+			if want.recipient.Domain = parts[len(parts)-1]; want.recipient.Domain == "" {
+				want.recipient.Domain = "."
+			}
 		}
 		if q.client.Addr.String() != "203.0.113.5" {
 			t.Fatalf("the client is %s", q.client.Addr)

@@ -48,11 +48,11 @@ type InForce struct {
 	// Failure is what keeps the files as they are now from being in force.
 	Failure  string   `json:"failure,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`
-	// Settings are the keys that the file holds, with FILE:LINE.
+	// Settings are the keys that the environment sets or the file holds.
 	Settings []Setting `json:"settings,omitempty"`
 }
 
-// Setting is a key of the configuration's file.
+// Setting is a key of the configuration, and where it is set: FILE:LINE, or the variable.
 type Setting struct {
 	Key   string `json:"key"`
 	Place string `json:"place"`

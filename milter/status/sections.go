@@ -249,7 +249,7 @@ func (v *view) inForce(m *markup) {
 		m.put("</ul>")
 	}
 	if len(f.Settings) > 0 {
-		m.put("\n<h3>What the file says</h3>\n<table>")
+		m.put("\n<h3>What is set, and where</h3>\n<table>")
 		for _, s := range f.Settings {
 			m.put("<tr><td><code>%s</code></td><td><code>%s</code></td></tr>", s.Key, s.Place)
 		}

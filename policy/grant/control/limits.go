@@ -33,6 +33,8 @@ type LimitState struct {
 	// Blocked is the blocked login, Left for how much longer, in seconds.
 	Blocked string `json:"blocked,omitempty"`
 	Left    int64  `json:"left,omitempty"`
+	// Note is in a line of its own, and tells what the list lacks.
+	Note string `json:"note,omitempty"`
 }
 
 // listLimits answers GET /limits.
@@ -43,6 +45,9 @@ func (s *Server) listLimits(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/jsonl")
 	lines := json.NewEncoder(w)
+	if err != nil && lines.Encode(LimitState{Note: err.Error()}) != nil {
+		return
+	}
 	for _, login := range slices.Sorted(maps.Keys(blocks)) {
 		if lines.Encode(LimitState{Blocked: login, Left: int64(blocks[login].Seconds())}) != nil {
 			return

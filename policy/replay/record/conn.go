@@ -228,7 +228,7 @@ func (c *conn) Rcpt(r policy.Recipient) policy.Verdict {
 }
 
 func rcptSize(r *policy.Recipient, v *policy.Verdict) int {
-	return overhead + lengths(r.To, r.Mailer, r.Host, r.Addr, v.Reply.Text) + lengths(r.Args...)
+	return overhead + lengths(r.To, r.Mailer, r.Host, r.Addr, r.Domain, v.Reply.Text) + lengths(r.Args...)
 }
 
 func (c *conn) EndOfMessage(headers []policy.HeaderField) policy.Verdict {

@@ -223,7 +223,7 @@ func (b *builder) write(m *message, recipients int, whole bool) (written replay.
 	expect = append(make([]replay.Expect, 0, 2+recipients), v.expect(policy.StageMail, mail.From, m.verdicts[0]))
 	for i := range written.Rcpt {
 		r := &written.Rcpt[i]
-		r.Host = v.host(r.Host)
+		r.Host, r.Domain = v.host(r.Host), v.host(r.Domain)
 		expect = append(expect, v.expect(policy.StageRcpt, r.To, m.verdicts[1+i]))
 	}
 	written.Headers, _ = headerPairs(m.headers)
@@ -287,6 +287,6 @@ func valid(texts ...string) bool {
 func validMessage(m *replay.Message) bool {
 	return valid(m.Mail.From, m.Mail.Mailer, m.Mail.Host, m.Mail.Addr) && valid(m.Mail.Args...) &&
 		!slices.ContainsFunc(m.Rcpt, func(r replay.Rcpt) bool {
-			return !valid(r.To, r.Mailer, r.Host, r.Addr) || !valid(r.Args...)
+			return !valid(r.To, r.Mailer, r.Host, r.Addr, r.Domain) || !valid(r.Args...)
 		})
 }
