@@ -71,6 +71,9 @@ func TestTheDoctorOfAnotherUserAsksForRoot(t *testing.T) {
 		if got := found.Severity.String() + ": " + found.String(); got != want || strings.Contains(found.Cure, "root") != (found.Severity == configs.Warning) {
 			t.Errorf("got  %s (%s)\nwant %s", got, found.Cure, want)
 		}
+		if found := unanswered(status.DoorState{Door: status.Door{Name: status.Map, Address: "local:/s"}, Err: failed}, true); strings.Contains(found.Text, "milterd is not running: ") {
+			t.Errorf("though the other door answers: %s", found)
+		}
 	}
 }
 
