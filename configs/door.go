@@ -135,7 +135,7 @@ func (c *Config) checkMaps(s *sources, cf *sendmail.Config) {
 				if slices.ContainsFunc(cf.Sockets, asksQuestion) {
 					cure = c.doorLine()
 				}
-				s.severe(cure, s.cf, m.Line, "the access map is the socket %s, which is not listen.map (%s), so sendmail's own rules do not look into milterd's access table (%s)", m.Socket, door, s.access.path)
+				s.severe(cmp.Or(cure, mapKey(m.Socket)), s.cf, m.Line, "the access map is the socket %s, which is not listen.map (%s), so sendmail's own rules do not look into milterd's access table (%s)", m.Socket, door, s.access.path)
 			}
 			continue
 		}
@@ -178,7 +178,7 @@ func (c *Config) checkQuestion(s *sources, cf *sendmail.Config) {
 	for _, m := range cf.Sockets {
 		switch ours := LeadsTo(c.Listen.Map, m.Socket); {
 		case m.Name == questionMap && !ours:
-			s.find(Warning, c.doorLine(), s.cf, m.Line, "the map %s is the socket %s, which is not listen.map (%s), so sendmail does not ask milterd about recipients", m.Name, m.Socket, c.mapDoor())
+			s.find(Warning, cmp.Or(c.doorLine(), mapKey(m.Socket)), s.cf, m.Line, "the map %s is the socket %s, which is not listen.map (%s), so sendmail does not ask milterd about recipients", m.Name, m.Socket, c.mapDoor())
 		case m.Name == questionMap && m.AskedOld:
 			s.severe("", s.cf, m.Line, "the rules are those of an older milterd.m4, by which mail to an alias (CNAME) below a domain of class R goes wherever that leads, and mail that is relayed may be spared what FEATURE(delay_checks) puts off: install the new one, and make sendmail.cf anew")
 		case m.Name == receivedMap && ours && cf.Received.Hides && !slices.ContainsFunc(cf.Sockets, asksQuestion):
@@ -201,8 +201,16 @@ func (s *sources) checkTags(table *access.Table) {
 // bothDoors is the command that tells how sendmail is to ask at the map door.
 const bothDoors = "milterd -mc -both   prints the lines for sendmail.mc"
 
+// mapKey opens the map door at its usual place, if sendmail asks there already.
+func mapKey(socket string) string {
+	if LeadsTo([]string{stockMap}, socket) {
+		return "listen: {map: '" + stockMap + "'}"
+	}
+	return ""
+}
+
 // mapLine is a line that leads to the map door. Without one, listen.map has to say first
-// where it is.
+// where it is (mapKey).
 func (c *Config) mapLine(before, after string) string {
 	if len(c.Listen.Map) == 0 {
 		return ""

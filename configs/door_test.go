@@ -119,13 +119,15 @@ func TestAMapThatLeadsPastMilterdIsWarnedAbout(t *testing.T) {
 	}
 }
 
-// TestWhatLeadsAnAccessMapToTheDoor: a line of milterd.m4 if that is there, none without a door.
+// TestWhatLeadsAnAccessMapToTheDoor: a line of milterd.m4 if that is there, and
+// without a door the key that opens it where sendmail asks already.
 func TestWhatLeadsAnAccessMapToTheDoor(t *testing.T) {
 	const other, question = "Kaccess socket -T<TMPF> local:/run/other.sock\n", "Kmilterd socket local:/run/milterd/map.sock\n"
 	for _, c := range []struct{ name, config, cf, want string }{
 		{"one's own", "", other, "FEATURE(`access_db', `socket -T<TMPF> local:/run/milterd/map.sock')dnl"},
 		{"that of milterd.m4", "", other + question, "define(`MILTERD_MAP', `local:/run/milterd/map.sock')dnl"},
 		{"without a door", "listen: {map: []}\n", other, ""},
+		{"the usual place, without a door there", "listen: {map: []}\n", "Kaccess socket -T<TMPF> local:/run/milterd/map.sock\n" + question, "listen: {map: 'local:/run/milterd/map.sock'}"},
 	} {
 		dir := write(t, map[string]string{"sendmail.cf": c.cf + filters + "C{TrustAuthMech}PLAIN\nScheck_rcpt\n", "access": ""})
 		_, findings, err := parse(t, dir, "sendmail: {cf: sendmail.cf}\naccess: {file: access}\n"+c.config).Examine()

@@ -138,7 +138,7 @@ func (c *Config) UnsafeSockets(groupsTrusted bool) []Finding {
 		switch {
 		case dir == "":
 		case mode&0o002 != 0 && mode&fs.ModeSticky != 0: // such as /tmp, which has to be so
-			s.find(Warning, "listen: {milter: "+stockMilter+", map: local:/run/milterd/map.sock}", file, line,
+			s.find(Warning, "listen: {milter: "+stockMilter+", map: "+stockMap+"}", file, line,
 				"%s: every user of this machine can make files in %s, and so, while milterd is down, a %s that sendmail asks in its place", l.key, dir, path)
 		case mode&0o002 != 0:
 			s.severe("chmod o-w "+dir, file, line, "%s: every user of this machine can write to %s, so sendmail calls %s unsafe and does not use it", l.key, dir, path)

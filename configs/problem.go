@@ -119,8 +119,11 @@ func FilterLine(address, timeouts string) string {
 // StockTimeouts are those of milterd.m4.
 const StockTimeouts = "S:10s;R:10s;E:1m"
 
-// stockMilter is where milterd's own units have the filter door.
-const stockMilter = "local:/run/milterd/milter.sock"
+// stockMilter and stockMap are where milterd's own units have the doors.
+const (
+	stockMilter = "local:/run/milterd/milter.sock"
+	stockMap    = "local:/run/milterd/map.sock"
+)
 
 // filterLine is the one that leads to the filter door.
 func (c *Config) filterLine() string {

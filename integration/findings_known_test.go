@@ -226,5 +226,6 @@ var shown = []evidence{
 	{text: "knows nothing of the root of the DNS", why: "TestResolversAreAsked: a network of tests is a closed one"},
 	{text: "clients wait for it, and what a check does not know", by: "a resolver that does not answer"},
 	{text: "mail is put off, or passes unfiltered", by: "milterd does not answer"},
+	{text: "so connections are refused while milterd restarts", why: "TestSocketUnitsThatSystemdDoesNotHold: no systemd runs here"},
 	{text: "so it is not known whether milterd answers", why: "TestTheDoctorOfAnotherUserAsksForRoot"},
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -103,15 +104,17 @@ func runDoctor(o *options, stdout, _ io.Writer) (int, error) {
 	e.Resolver = firstText("/etc/resolv.conf")
 	e.SASL = firstText("/etc/sasl2/Sendmail.conf", "/etc/mail/sasl/Sendmail.conf.2", "/usr/local/lib/sasl2/Sendmail.conf", "/usr/lib/sasl2/Sendmail.conf")
 	e.Saslauthd = firstText("/etc/default/saslauthd", "/etc/sysconfig/saslauthd", "/etc/rc.conf")
-	cf, err := configs.ReadSendmailCF(e.CF) // the doctor says if it cannot be read
 	down := false
-	for _, answer := range askDoors(config, config.MapWanted() || err == nil && config.AsksMap(cf)) {
+	answers := askDoors(config, e.CF)
+	runs := slices.ContainsFunc(answers, func(s status.DoorState) bool { return s.Err == nil })
+	for _, answer := range answers {
 		if !answer.Well() {
-			e.Live = append(e.Live, unanswered(answer))
+			e.Live = append(e.Live, unanswered(answer, runs))
 			down = down || answer.Name == status.Filter
 		}
 	}
 	e.Live = append(e.Live, unreadable(o)...)
+	e.Live = append(e.Live, unheld("/etc/systemd/system/sockets.target.wants")...)
 	e.Live = append(e.Live, live.Lists(config)...)
 	if !o.advice.offline {
 		e.Live = append(e.Live, live.Ports(config, e.CF, down)...)
@@ -123,12 +126,14 @@ func runDoctor(o *options, stdout, _ io.Writer) (int, error) {
 	return gravity(findings), nil
 }
 
-// unanswered tells of a door that does not answer.
-func unanswered(answer status.DoorState) configs.Finding {
+// unanswered tells of a door that does not answer; runs: another does.
+func unanswered(answer status.DoorState, runs bool) configs.Finding {
 	state, cure := "", "systemctl start milterd   and if it does not stay up: journalctl -u milterd"
 	switch {
 	case errors.Is(answer.Err, fs.ErrPermission):
 		return advice.Found(configs.Warning, answer.Address, answer.String()+": this user may not ask there, so it is not known whether milterd answers", "milterd -doctor   run as root")
+	case runs:
+		cure = "systemctl restart milterd   and if it does not open the door: journalctl -u milterd"
 	case errors.Is(answer.Err, syscall.ECONNREFUSED), errors.Is(answer.Err, fs.ErrNotExist):
 		state = "milterd is not running: "
 	}
@@ -163,6 +168,23 @@ func unreadable(o *options) []configs.Finding {
 		line = strings.TrimPrefix(strings.TrimSpace(line), "milterd: ")
 		if line != "" && !strings.HasPrefix(line, "warning: ") && !strings.HasPrefix(line, "checked as the user ") {
 			findings = append(findings, advice.Found(configs.Severe, "user "+service.User, line, readable(line)))
+		}
+	}
+	return findings
+}
+
+// unheld tells of milterd's socket units that are enabled, by links in a directory, and that
+// systemd does not hold.
+func unheld(wants string) []configs.Finding {
+	var findings []configs.Finding
+	for _, unit := range []string{"milterd.socket", "milterd-map.socket"} {
+		if _, err := os.Lstat(filepath.Join(wants, unit)); err != nil {
+			continue
+		}
+		state, _ := exec.Command("systemctl", "is-active", unit).Output() // it fails if the unit is not active
+		if word := strings.TrimSpace(string(state)); word == "inactive" || word == "failed" {
+			findings = append(findings, advice.Found(configs.Note, unit, "enabled, but "+word+", so connections are refused while milterd restarts",
+				"systemctl stop milterd; systemctl start milterd.socket milterd-map.socket milterd"))
 		}
 	}
 	return findings

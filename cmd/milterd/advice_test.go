@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -66,9 +67,37 @@ func TestTheDoctorOfAnotherUserAsksForRoot(t *testing.T) {
 		os.ErrDeadlineExceeded: "error: local:/s: filter door local:/s: dial unix /s: connect: i/o timeout: milterd is not running or hangs: systemctl status milterd: mail is put off, or passes unfiltered",
 	} {
 		failed := &net.OpError{Op: "dial", Net: "unix", Addr: &net.UnixAddr{Name: "/s"}, Err: os.NewSyscallError("connect", err)}
-		found := unanswered(status.DoorState{Door: status.Door{Name: status.Filter, Address: "local:/s"}, Err: failed})
+		found := unanswered(status.DoorState{Door: status.Door{Name: status.Filter, Address: "local:/s"}, Err: failed}, false)
 		if got := found.Severity.String() + ": " + found.String(); got != want || strings.Contains(found.Cure, "root") != (found.Severity == configs.Warning) {
 			t.Errorf("got  %s (%s)\nwant %s", got, found.Cure, want)
+		}
+		if found := unanswered(status.DoorState{Door: status.Door{Name: status.Map, Address: "local:/s"}, Err: failed}, true); strings.Contains(found.Text, "milterd is not running: ") {
+			t.Errorf("though the other door answers: %s", found)
+		}
+	}
+}
+
+// TestSocketUnitsThatSystemdDoesNotHold are told of if they are enabled.
+func TestSocketUnitsThatSystemdDoesNotHold(t *testing.T) {
+	for states, want := range map[string][]string{
+		"": nil, "milterd.socket active": nil, "milterd-map.socket failed": {"milterd-map.socket"}, "milterd.socket inactive": {"milterd.socket"},
+	} {
+		wants := t.TempDir()
+		name, state, enabled := strings.Cut(states, " ")
+		if enabled {
+			write(t, wants, name, "")
+		}
+		bin := directory(t, map[string]string{"systemctl": "#!/bin/sh\n[ \"$1 $2\" = 'is-active " + name + "' ] && echo " + state + "\n[ active = " + state + " ]\n"})
+		if err := os.Chmod(filepath.Join(bin, "systemctl"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("PATH", bin)
+		var units []string
+		for _, f := range unheld(wants) {
+			units = append(units, f.File)
+		}
+		if !slices.Equal(units, want) {
+			t.Errorf("%q: told of %q, expected %q", states, units, want)
 		}
 	}
 }

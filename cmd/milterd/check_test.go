@@ -29,6 +29,7 @@ const oneSession = `{"id":"a","connect":{"addr":"203.0.113.8","resolve":"OK"},"m
 func TestADraftOfTheAccessTableIsChecked(t *testing.T) {
 	dir := newDir(t, baseConfig, rejectsBad)
 	write(t, dir, "draft", "From:bad.example\tOK\n")
+	write(t, dir, "empty", "")
 	write(t, dir, "broken", "From:bad.example\n")
 	write(t, dir, "day.jsonl", oneSession)
 	for _, c := range []struct {
@@ -38,6 +39,7 @@ func TestADraftOfTheAccessTableIsChecked(t *testing.T) {
 	}{
 		{"the table in force", "DIR/access, 1 entries", exitOK, nil},
 		{"the draft", "DIR/draft, 1 entries", exitOK, []string{"-access", "DIR/draft"}},
+		{"a table that is empty", "DIR/empty, 0 entries (a milterd that runs with some keeps them", exitOK, []string{"-access", "DIR/empty"}},
 		{"a draft that is not there", "DIR/none: access table: ", exitUsage, []string{"-access", "DIR/none"}},
 		{"a session with the table", "reject 550 5.7.1 Access denied", exitOK, []string{"DIR/day.jsonl"}},
 		{"a session with the draft", "a mail <a@bad.example>: accept", exitOK, []string{"-access", "DIR/draft", "DIR/day.jsonl"}},

@@ -89,4 +89,10 @@ func TestADoorThatNobodyAskedForMayBeShut(t *testing.T) {
 	if status, out, _ := health(p.dir); status != exitOK || !strings.HasPrefix(out, "filter door local:DIR/milter.sock: answers\nmap door local:/run/milterd/map.sock: ") {
 		t.Errorf("status %d\n%s", status, out)
 	}
+	// The sendmail that it belongs to asks there.
+	write(t, p.dir, "sendmail.cf", "Scheck_rcpt\nKmilterd socket -T<TMPF> local:/run/milterd/map.sock\n")
+	write(t, p.dir, "milterd.yaml", strings.ReplaceAll(strings.Replace(baseConfig, ", map: local:DIR/map.sock", "", 1), "DIR", p.dir)+"sendmail: {cf: sendmail.cf}\n")
+	if status, out, _ := health(p.dir); strings.Contains(out, "which does not count") || status == exitOK && strings.Count(out, ": answers\n") != 2 {
+		t.Errorf("with a sendmail that asks: status %d\n%s", status, out)
+	}
 }

@@ -156,7 +156,7 @@ func runHealth(o *options, stdout, stderr io.Writer) (int, error) {
 		}
 	}
 	code := exitOK
-	for _, answer := range askDoors(config, config.MapWanted()) {
+	for _, answer := range askDoors(config, config.SendmailCF()) {
 		if _, err := fmt.Fprintln(stdout, answer); err != nil {
 			return written(0, err)
 		}
@@ -167,9 +167,14 @@ func runHealth(o *options, stdout, stderr io.Writer) (int, error) {
 	return code, nil
 }
 
-// askDoors asks the running milterd at each of its doors, of which the map door may be one
-// that nobody needs.
-func askDoors(config *configs.Config, needsMap bool) []status.DoorState {
+// askDoors asks the running milterd at each of its doors. A map door at the default place
+// need not be there unless the sendmail of a sendmail.cf, which may be none, asks there.
+func askDoors(config *configs.Config, sendmailCF string) []status.DoorState {
+	needsMap := config.MapWanted()
+	if !needsMap && sendmailCF != "" {
+		cf, err := configs.ReadSendmailCF(sendmailCF) // the doctor says if it cannot be read
+		needsMap = err == nil && config.AsksMap(cf)
+	}
 	var doors []status.Door
 	for _, address := range config.Listen.Milter {
 		doors = append(doors, status.Door{Name: status.Filter, Address: address})

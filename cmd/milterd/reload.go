@@ -107,7 +107,11 @@ func (r *reloader) load(asked bool) error {
 	lost, gone := config.Emptied(r.config)
 	if len(lost) > 0 && (gone || !asked) {
 		// A program that takes a file away, or empties it, may be about to write it anew.
-		return errors.New(strings.Join(lost, "\n"))
+		meant := ""
+		if !gone {
+			meant = "; if that is meant: systemctl reload milterd (SIGHUP)"
+		}
+		return errors.New(strings.Join(lost, meant+"\n") + meant)
 	}
 	if r.logger == nil {
 		r.logger = logs.New(r.stderr, config.Log.Format == "json", config.Log.To == configs.LogSyslog, &r.level)

@@ -152,8 +152,11 @@ func (r *Report) Conclude() {
 			r.Verdict += fmt.Sprintf(" %d of them were put off, and may be taken later.", n)
 		}
 	}
-	if len(r.Leaks) > 0 {
-		r.Verdict += fmt.Sprintf(" It tells %d things that it need not tell.", len(r.Leaks))
+	switch n := len(r.Leaks); {
+	case n == 1:
+		r.Verdict += " It tells one thing that it need not tell."
+	case n > 1:
+		r.Verdict += fmt.Sprintf(" It tells %d things that it need not tell.", n)
 	}
 }
 

@@ -31,7 +31,11 @@ func (r *Report) Text() string {
 	if r.Problem != "" {
 		fmt.Fprintf(&b, "mail is not decided: %s\n", r.Problem)
 	}
-	fmt.Fprintf(&b, "%d lines since %s\n", r.Total, r.Since.Format("2006-01-02 15:04:05"))
+	lines := "lines"
+	if r.Total == 1 {
+		lines = "line"
+	}
+	fmt.Fprintf(&b, "%d %s since %s\n", r.Total, lines, r.Since.Format("2006-01-02 15:04:05"))
 	textOf(&b, "Last hour", seriesNames(&r.Hour.Sum))
 	textOf(&b, "Last day", seriesNames(&r.Day.Sum))
 	textOf(&b, "Shadow would have refused, by check", r.Shadow.Checks)

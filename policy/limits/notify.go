@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os/exec"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -121,7 +122,7 @@ func (n *notifier) start(ctx context.Context, b beginning) {
 		err = errors.New("not done after " + n.timeout.String())
 	}
 	n.failed.Add(1)
-	n.logger.Warn("limits.notify: the program failed", "program", command[0], "limit", b.Limit, string(b.By), b.Key, "error", err, "output", printable.Text(string(said)))
+	n.logger.Warn("limits.notify: the program failed", "program", command[0], "limit", b.Limit, string(b.By), b.Key, "error", err, "output", printable.Text(strings.TrimSpace(string(said))))
 }
 
 // environment is what the program knows: the facts, and where programs are. Everything

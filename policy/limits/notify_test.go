@@ -131,4 +131,8 @@ func TestAProgramThatFailsIsLogged(t *testing.T) {
 	testkit.Eventually(t, "it has failed, too", func() bool {
 		return k.notify.failed.Load() == 2 && log.Has("fork/exec /no/such/program: no such file or directory")
 	})
+	// One that says a line.
+	k.Use([]policy.Limit{*l}, []string{"/bin/sh", "-c", "echo one line; exit 4"})
+	send(k, 2, "aoi", l)
+	testkit.Eventually(t, "its line is logged", func() bool { return log.Has(`error="exit status 4" output="one line"`) })
 }

@@ -27,7 +27,7 @@ func (r *run) describe() int {
 		{"configuration", cmp.Or(config.Name(), "built in") + ", valid"},
 		{"listen", strings.Join(config.Listen.Milter, " ")},
 		{"map door", orNone(strings.Join(config.Listen.Map, " "))},
-		{"access table", fmt.Sprintf("%s, %d entries", orNone(p.Access.Name()), p.Access.Len())},
+		{"access table", describeTable(p)},
 		{"features", orNone(strings.Join(configs.FeatureNames(p.Features), " "))},
 		{"host name", orNone(p.Hostname)},
 		{"local", sample(policy.ShownEntries(p.Local.Entries()))},
@@ -186,6 +186,16 @@ func describePorts(out io.Writer, p *policy.Policy) {
 }
 
 func orNone(s string) string { return cmp.Or(s, "none") }
+
+// describeTable says which access table there is. That one has become empty only the running
+// milterd knows.
+func describeTable(p *policy.Policy) string {
+	text := fmt.Sprintf("%s, %d entries", orNone(p.Access.Name()), p.Access.Len())
+	if p.Access.Len() == 0 && p.Access.Name() != "" {
+		text += " (a milterd that runs with some keeps them until systemctl reload milterd)"
+	}
+	return text
+}
 
 // sample lists the first entries of a class and counts the rest.
 func sample(entries []string) string {
