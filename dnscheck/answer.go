@@ -1,6 +1,7 @@
 package dnscheck
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -87,10 +88,18 @@ func (c *chain) read(m *dns.Msg) (a cacheEntry, done bool) {
 	switch {
 	case m.Rcode == dns.RcodeNameError:
 		return cacheEntry{Result{Status: NXDomain}, ttl}, true
+	case c.name == asked && c.answersAnother(m):
+		return cacheEntry{temporary(ErrServFail), unsaid}, true
 	case c.name == asked || hasSOA:
 		return cacheEntry{Result{Status: NoData}, ttl}, true
 	}
 	return cacheEntry{}, false
+}
+
+// answersAnother reports whether a message has answers, and none of them is about the name:
+// a broken server's, which does not say that there are no records.
+func (c *chain) answersAnother(m *dns.Msg) bool {
+	return len(m.Answer) > 0 && !slices.ContainsFunc(m.Answer, func(rr dns.RR) bool { return strings.EqualFold(rr.Header().Name, c.name) })
 }
 
 // negativeTTL is how long a negative answer may be remembered: the lesser of the

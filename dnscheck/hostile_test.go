@@ -388,3 +388,22 @@ func FuzzReply(f *testing.F) {
 		}
 	})
 }
+
+// TestAnAnswerAboutAnotherName is a broken server's: that there are no records it does not say.
+func TestAnAnswerAboutAnotherName(t *testing.T) {
+	for name, tt := range map[string]struct {
+		answer []dns.RR
+		want   dnscheck.Status
+	}{
+		"another name":      {[]dns.RR{rr(t, "other.example. MX 10 mx.other.example.")}, dnscheck.Temporary},
+		"nothing":           {nil, dnscheck.NoData},
+		"the signature":     {[]dns.RR{rr(t, "good.example. RRSIG MX 8 2 60 20300101000000 20200101000000 1 good.example. AAAA")}, dnscheck.NoData},
+		"the name, besides": {[]dns.RR{rr(t, "other.example. MX 10 mx.other.example."), rr(t, "good.example. MX 10 mx.good.example.")}, dnscheck.Found},
+	} {
+		m := new(dns.Msg).SetQuestion("good.example.", dns.TypeMX)
+		m.Response, m.Answer = true, tt.answer
+		if got, done := dnscheck.ReadReply(packed(t, m)[2:], "good.example.", dns.TypeMX); !done || got.Status != tt.want {
+			t.Errorf("%s: %v, %t, expected %v", name, got.Status, done, tt.want)
+		}
+	}
+}
