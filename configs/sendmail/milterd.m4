@@ -116,11 +116,15 @@ R$#$*			$@
 R$* < @ $+ > $*		$@ $2
 R$*			$@ .
 
-# the recipient with that domain, and nothing behind it, or as it is, and the domain
+# the recipient with that domain, and nothing behind it; or, if there is another operator, also
+# within quotes, as it is, and the domain
 Smilterd_to
 R$*			$: $1 $| $>milterd_domain $1
 R<$* $=O $* @ $*> $| $*	$@ <$1 $2 $3 @ $4> $| $5
 R<$* @ $* $=O $*> $| $*	$@ <$1 @ $2 $3 $4> $| $5
+R<$- @ $+> $| $+	$: <$1 @ $2> $| $3 $| $(dequote $1 $)
+R<$*> $| $+ $| $* $=O $*	$@ <$1> $| $2
+R<$+ @ $+> $| $+ $| $*	$@ <$1 @ $3> $|
 R<$+ @ $+> $| $+	$@ <$1 @ $3> $|
 
 # one question with all that is known. If it cannot be asked, as it is too long, the

@@ -114,7 +114,7 @@ func TestTheHostOfARecipientIsAskedForARefusalOnly(t *testing.T) {
 		select {
 		case key := <-keys:
 			f := strings.Split(key, "\x9b")
-			if len(f) != 20 || f[10] != want.mailer || f[11] != want.host || f[14] != want.issuer || f[15] != want.subject || f[18] != "<x@y.example>" {
+			if len(f) != 21 || f[10] != want.mailer || f[11] != want.host || f[14] != want.issuer || f[15] != want.subject || f[18] != "<x@y.example>" {
 				t.Errorf("asked %q, expected %+v", f, want)
 			}
 		default:
