@@ -86,11 +86,7 @@ func (s *Session) evaluate(stage Stage, arg string) *evaluation {
 func (s *Session) evaluateRecipient(r *Recipient) *evaluation {
 	e := s.evaluate(StageRcpt, r.To)
 	e.recipient = r
-	to := r.To
-	if r.Domain != "" && s.policy.isLocalhost(r.Domain) && strings.HasSuffix(to, "@"+r.Domain) {
-		to += "." // the MTA has not taken it for its own name
-	}
-	e.to, e.toErr = s.policy.recipientAddress(&e.search, to)
+	e.to, e.toErr = s.policy.recipientAddress(&e.search, r.To)
 	e.to.strayed = r.Domain != "" && !strings.EqualFold(e.to.domain, r.Domain)
 	return e
 }

@@ -89,9 +89,11 @@ func parseQuestion(key string) (q question, err error) {
 		q.tls = tls
 	}
 	q.mail.From, q.recipient.To = bare(sender), bare(recipient)
-	if q.version == questionVersion && q.recipient.Domain == "" {
-		to := q.recipient.To
-		q.recipient.Domain = cmp.Or(to[strings.LastIndexByte(to, '@')+1:], ".")
+	if r := &q.recipient; q.version == questionVersion && r.Domain == "" {
+		r.Domain = cmp.Or(r.To[strings.LastIndexByte(r.To, '@')+1:], ".")
+		if strings.HasPrefix(access.Fold(r.Domain), "localhost") {
+			r.To += "." // as it was: without a dot sendmail has its own name in its place
+		}
 	}
 	return q, nil
 }
