@@ -231,8 +231,9 @@ func sevenBit(text []byte) []byte {
 }
 
 // quotedColon finds recipients that sendmail itself, which alone decides in shadow mode,
-// takes for the name below a partner's, and sends to each host in a list of them.
-var quotedColon = regexp.MustCompile(`"[^"]*:[^"]*"[^@]*$`)
+// takes for the name below a partner's, and sends to each host in a list of them. The name
+// stands behind any operator: a host of ours that is behind it is taken off.
+var quotedColon = regexp.MustCompile(`[@%].*"[^"]*:[^"]*"|"[^"]*:[^"]*".*!`)
 
 // carries finds the victim behind an operator in a local part that a partner may read.
 var carries = regexp.MustCompile(`(?i)[@%!:].*victim\.example.*@|victim\.example!.*@`)
