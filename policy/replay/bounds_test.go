@@ -23,11 +23,18 @@ import (
 func growth(t *testing.T, work func(size int), size int, enough float64) float64 {
 	t.Helper()
 	const atLeast, atMost = 3, 15
+	// The kernel's clock of a process may go in steps of some milliseconds, of which the
+	// shortest of many measurements would be wrong by one.
+	const manySteps = 100 * time.Millisecond
 	less, more := time.Hour, time.Hour
 	spent := func(size int) time.Duration {
 		before := processorTime(t)
-		work(size)
-		return max(processorTime(t)-before, 1)
+		for n := time.Duration(1); ; n++ {
+			work(size)
+			if took := processorTime(t) - before; took >= manySteps {
+				return took / n
+			}
+		}
 	}
 	times := math.Inf(1)
 	for i := 0; i < atLeast || i < atMost && times > enough; i++ {
