@@ -121,7 +121,7 @@ type Domains struct {
 	// Local (class w) and Relay (class R) hold names, and files of names
 	// (entries that begin with a slash).
 	Local, Relay []string
-	Realms       policy.Realms
+	Realms       policy.Domains
 }
 
 // Status is about the page for people at Listen.HTTP.

@@ -133,7 +133,7 @@ func TestTheEmbeddedConfigurationHasTheDocumentedDefaults(t *testing.T) {
 		},
 		Domains: Domains{
 			Local: []string{"/etc/mail/local-host-names"},
-			Relay: []string{"/etc/mail/relay-domains"}, Realms: policy.Realms{Local: true, Relay: true, Names: policy.NewClass()},
+			Relay: []string{"/etc/mail/relay-domains"}, Realms: policy.Domains{Local: true, Relay: true, Names: policy.NewClass()},
 		},
 		DNS: DNS{
 			Client: dnscheck.Config{
@@ -168,7 +168,7 @@ func TestTheEmbeddedConfigurationHasTheDocumentedDefaults(t *testing.T) {
 				Reply: reply("553 5.7.1 Sender address rejected: it is not one of your login's"),
 			},
 			OwnSender: policy.OwnSenderCheck{
-				Mode: policy.ModeOff, Local: true, Domains: policy.NewClass(), Hosts: policy.NewClass(),
+				Mode: policy.ModeOff, Domains: policy.Domains{Local: true, Names: policy.NewClass()}, Hosts: policy.NewClass(),
 				Reply: reply("550 5.7.1 Sender address rejected: it is one of ours, log in on the submission port to use it"),
 			},
 			Sender: reject,
@@ -283,7 +283,7 @@ func TestAFileOverridesTheDefaultsKeyByKey(t *testing.T) {
 	want.Domains = Domains{
 		Hostname: "mx.example.test",
 		Local:    []string{"example.test", "[203.0.113.25]"},
-		Relay:    []string{"customer.example", "198.51.100", "10", "192.168", "IPv6:2001:db8"}, Realms: policy.Realms{Local: true, Relay: true, Names: policy.NewClass()},
+		Relay:    []string{"customer.example", "198.51.100", "10", "192.168", "IPv6:2001:db8"}, Realms: policy.Domains{Local: true, Relay: true, Names: policy.NewClass()},
 	}
 	want.Mode = policy.ModeShadow
 	want.NATGuard = NATGuardOff
@@ -297,7 +297,7 @@ func TestAFileOverridesTheDefaultsKeyByKey(t *testing.T) {
 		File: "senders.txt", Reply: defaultReply(t, "450 4.7.1 Not as {sender}"),
 	}
 	k.OwnSender = policy.OwnSenderCheck{
-		Mode: policy.ModeEnforce, Relay: true, Domains: policy.NewClass("more.example"), Hosts: policy.NewClass("lists.example"),
+		Mode: policy.ModeEnforce, Domains: policy.Domains{Relay: true, Names: policy.NewClass("more.example")}, Hosts: policy.NewClass("lists.example"),
 		Networks: prefixes("203.0.113.0/28", "2001:db8::7/128"), Reply: defaultReply(t, "450 4.7.1 Not ours"),
 	}
 	k.Client.Reject = defaultReply(t, "421 4.7.1 Later")

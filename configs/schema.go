@@ -36,7 +36,7 @@ func (c *Config) schema() []field {
 			{name: "hostname", value: checked(&c.Domains.Hostname, optional(checkHostname))},
 			{name: "local", value: list(&c.Domains.Local, checkClassEntry)},
 			{name: "relay", value: list(&c.Domains.Relay, checkClassEntry)},
-			{name: "realms", value: classDomains(&c.Domains.Realms.Local, &c.Domains.Realms.Relay, &c.Domains.Realms.Names, checkHostname)},
+			{name: "realms", value: domains(&c.Domains.Realms, checkHostname)},
 		}},
 		{name: "dns", section: []field{
 			{name: "servers", value: list(&c.DNS.Client.Servers, checkServer)},
@@ -121,7 +121,7 @@ func (c *Config) checksSchema() []field {
 		}},
 		{name: "own_sender", section: []field{
 			{name: "mode", value: mode(&k.OwnSender.Mode)},
-			{name: "domains", value: classDomains(&k.OwnSender.Local, &k.OwnSender.Relay, &k.OwnSender.Domains, checkDomain)},
+			{name: "domains", value: domains(&k.OwnSender.Domains, checkDomain)},
 			{name: "hosts", value: hosts(&k.OwnSender.Networks, &k.OwnSender.Hosts)},
 			{name: "reply", value: reply(&k.OwnSender.Reply)},
 		}},

@@ -9,17 +9,17 @@ import (
 	"milterd/policy"
 )
 
-// classDomains reads a list of domains, where local and relay stand for the classes.
-func classDomains(local, relay *bool, domains *policy.Class, check func(string) error) func(value) {
+// domains reads a list of them, where local and relay stand for the classes.
+func domains(to *policy.Domains, check func(string) error) func(value) {
 	return func(v value) {
 		var names []string
-		*local, *relay = false, false
+		to.Local, to.Relay = false, false
 		list(new([]string), func(s string) error {
 			switch {
 			case s == "local":
-				*local = true
+				to.Local = true
 			case s == "relay":
-				*relay = true
+				to.Relay = true
 			case check(s) != nil:
 				return fmt.Errorf("%s, expected local, relay or a domain such as example.com", quote(s))
 			default:
@@ -27,7 +27,7 @@ func classDomains(local, relay *bool, domains *policy.Class, check func(string) 
 			}
 			return nil
 		})(v)
-		*domains = policy.NewClass(names...)
+		to.Names = policy.NewClass(names...)
 	}
 }
 
@@ -74,7 +74,7 @@ func (c *Config) checkSenders(d *decoder) {
 		d.wrong(d.said("checks.sender_login.mode", "checks.sender_login.allow"), "no login would have an address; expected entries in allow, or a file")
 	}
 	k := &c.Checks.OwnSender
-	if on("own_sender", k.Mode) && !k.Local && !k.Relay && k.Domains.Len() == 0 {
+	if on("own_sender", k.Mode) && k.Domains.Empty() {
 		d.wrong(d.said("checks.own_sender.mode", "checks.own_sender.domains"), "no domain is our own; expected entries in domains")
 	}
 	if everybody(k.Networks) {

@@ -20,7 +20,7 @@ func BenchmarkMessage(b *testing.B) {
 func BenchmarkSenderRights(b *testing.B) {
 	with := fixture(b, table)
 	with.Checks.SenderLogin = SenderLoginCheck{Mode: ModeEnforce, Allow: loginsOwn(b), NullSender: true}
-	with.Checks.OwnSender = OwnSenderCheck{Mode: ModeEnforce, Local: true}
+	with.Checks.OwnSender = OwnSenderCheck{Mode: ModeEnforce, Domains: Domains{Local: true}}
 	conn := client("203.0.113.8", "mail.good.example")
 	for _, p := range []struct {
 		name string

@@ -8,17 +8,10 @@ import (
 	"milterd/policy/access"
 )
 
-// Realms are the realms of logins that tell people apart: the domains of the classes Local
-// and Relay, if they say so, and Names.
-type Realms struct {
-	Local, Relay bool
-	Names        Class
-}
-
 // LoginName is a login (SMTP AUTH) as limits and blocks know it: in lower case, and without
 // a realm that tells no two people apart. What a client writes behind the @ is often not
 // looked at (saslauthd without -r), or is what Cyrus SASL would have added: our host name. So
-// only one of Realms is part of the name.
+// only one of Policy.Realms is part of the name.
 func (p *Policy) LoginName(login string) string {
 	login = access.Fold(login)
 	user, realm, ok := strings.Cut(login, "@")

@@ -8,7 +8,7 @@ import (
 // TestTheNameOfALogin: a password has one count, whatever realm is written with it.
 func TestTheNameOfALogin(t *testing.T) {
 	p := &Policy{Hostname: "mx.Example.test", Local: NewClass("example.test", "mx.example.test", "localhost", "[127.0.0.1]"), Relay: NewClass("partner.example", "203.0.113"),
-		Realms: Realms{Local: true, Relay: true, Names: NewClass("customers.lan", "intern")}}
+		Realms: Domains{Local: true, Relay: true, Names: NewClass("customers.lan", "intern")}}
 	for login, want := range map[string]string{
 		"Shin":                                 "shin",
 		"shin@mx.example.test":                 "shin",
@@ -33,7 +33,7 @@ func TestTheNameOfALogin(t *testing.T) {
 			t.Errorf("%s is %s, want %s", login, got, want)
 		}
 	}
-	p.Realms = Realms{}
+	p.Realms = Domains{}
 	for _, login := range []string{"shin@example.test", "shin@partner.example", "shin@customers.lan"} {
 		if got := p.LoginName(login); got != "shin" {
 			t.Errorf("without realms %s is %s", login, got)
@@ -42,7 +42,7 @@ func TestTheNameOfALogin(t *testing.T) {
 }
 
 func TestLoginsInListsAreNamedAsThoseThatLogIn(t *testing.T) {
-	p := &Policy{Hostname: "mx.example.test", Local: NewClass("example.test"), Realms: Realms{Local: true}}
+	p := &Policy{Hostname: "mx.example.test", Local: NewClass("example.test"), Realms: Domains{Local: true}}
 	p.Limits.Rules = []Limit{{
 		Whom:       LimitWhom{Logins: []string{"shin@mx.example.test"}},
 		Exceptions: map[string][]Rate{"oka@mx.example.test": {{N: 1}}, "oka": {{N: 2}}, "list@mx.example.test": nil, "printer": nil, "printer@old.example": {{N: 4}}, "x@example.test": {{N: 3}}},
@@ -58,7 +58,7 @@ func TestLoginsInListsAreNamedAsThoseThatLogIn(t *testing.T) {
 // domain.
 func TestARealmThatIsNotOursIsNoAddress(t *testing.T) {
 	p := fixture(t, table)
-	p.Hostname, p.Local, p.Realms = "mx.example.test", NewClass("example.test"), Realms{Local: true, Names: NewClass("customer.example")}
+	p.Hostname, p.Local, p.Realms = "mx.example.test", NewClass("example.test"), Domains{Local: true, Names: NewClass("customer.example")}
 	p.Checks.SenderLogin = SenderLoginCheck{Mode: ModeEnforce, Allow: rules(t, "{login}"), Reply: reply(t, "553 5.7.1 not yours")}
 	for login, want := range map[string]Action{"shin@victim.example": ActionReject, "shin@customer.example": ActionAccept, "shin@example.test": ActionAccept, "shin@mx.example.test": ActionAccept} {
 		if v := sendsAs(p, Connection{Addr: netip.MustParseAddr("203.0.113.8")}, loggedIn(login), login, nil); v.Action != want {

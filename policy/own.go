@@ -10,10 +10,8 @@ import (
 // logged in, may relay or submits on this host is none.
 type OwnSenderCheck struct {
 	Mode Mode
-	// Local and Relay make the names of class w our own, and the domains of class R.
-	Local, Relay bool
-	// Domains are further ones, each for itself without what is below it.
-	Domains Class
+	// Domains are our own.
+	Domains Domains
 	// Networks and Hosts are clients that send in our name all the same, such as the
 	// hosts of a mailing list; a host by its confirmed name, or a domain that is in.
 	Networks []netip.Prefix
@@ -21,8 +19,15 @@ type OwnSenderCheck struct {
 	Reply    Reply
 }
 
-// set reports whether there is a domain of our own.
-func (c *OwnSenderCheck) set() bool { return c.Local || c.Relay || c.Domains.Len() > 0 }
+// Domains are the names of class w, the domains of class R, and further names, each for
+// itself without what is below it.
+type Domains struct {
+	Local, Relay bool
+	Names        Class
+}
+
+// Empty reports whether there is none.
+func (d *Domains) Empty() bool { return !d.Local && !d.Relay && d.Names.Len() == 0 }
 
 func (s *Session) checkOwnSender(e *evaluation) finding {
 	if s.message.mail.From == "" {
@@ -45,7 +50,7 @@ func (s *Session) checkOwnSender(e *evaluation) finding {
 // ownDomain says why a sender is at one of our own domains, or nothing. A domain of the
 // client's that is an alias in the DNS for ours is ours as well: the MTA writes that one.
 func (s *Session) ownDomain(mail *Mail) (why string, err error) {
-	check := &s.policy.Checks.OwnSender
+	own := &s.policy.Checks.OwnSender.Domains
 	domains, err := s.policy.senderDomains(mail.From)
 	if err != nil {
 		return "", err
@@ -55,18 +60,18 @@ func (s *Session) ownDomain(mail *Mail) (why string, err error) {
 	}
 	for _, domain := range domains {
 		switch {
-		case check.Local && domain == "":
+		case own.Local && domain == "":
 			return "a sender without a domain is our own", nil
-		case check.Local && s.policy.Local.Has(domain):
+		case own.Local && s.policy.Local.Has(domain):
 			return fmt.Sprintf("the sender's domain %s is our own (class w)", Printable(domain)), nil
-		case check.Domains.Has(domain):
+		case own.Names.Has(domain):
 			return fmt.Sprintf("the sender's domain %s is our own (checks.own_sender.domains)", Printable(domain)), nil
 		}
-		if entry, ok := s.policy.inRelayClass(domain); ok && check.Relay {
+		if entry, ok := s.policy.inRelayClass(domain); ok && own.Relay {
 			return fmt.Sprintf("the sender's domain %s is one we relay for (class R: %s)", Printable(domain), entry), nil
 		}
 	}
-	if check.Local && s.localMailer(mail.Mailer) {
+	if own.Local && s.localMailer(mail.Mailer) {
 		return fmt.Sprintf("mail to the sender is delivered on this host (%s)", mail.Mailer), nil
 	}
 	return "", nil

@@ -12,7 +12,7 @@ func TestOwnDomainsFromStrangersAreRefused(t *testing.T) {
 	p.Hostname = "mx.example.test"
 	p.Features.RelayLocalFrom, p.Checks.RDNS.Mode = true, ModeOff
 	p.Checks.OwnSender = OwnSenderCheck{
-		Mode: ModeEnforce, Local: true, Domains: NewClass("more.example"),
+		Mode: ModeEnforce, Domains: Domains{Local: true, Names: NewClass("more.example")},
 		Networks: []netip.Prefix{netip.MustParsePrefix("198.51.100.64/28")}, Hosts: NewClass("lists.example"), Reply: reply(t, "550 5.7.1 ours"),
 	}
 	const ok, no, syntax = "accept", "reject 550 5.7.1 ours", "reject 553 5.1.7 Sender address syntax is not supported"
@@ -82,7 +82,7 @@ func TestOwnDomainsFromStrangersAreRefused(t *testing.T) {
 			t.Errorf("%+v: %s, expected %s", c.mail, got, c.want)
 		}
 	}
-	p.Checks.OwnSender.Relay = true
+	p.Checks.OwnSender.Domains.Relay = true
 	if got := short(sendsAs(p, stranger, Auth{}, "shin@host.partner.example", nil)); got != no {
 		t.Errorf("class R as our own: %s, expected %s", got, no)
 	}
@@ -91,7 +91,7 @@ func TestOwnDomainsFromStrangersAreRefused(t *testing.T) {
 func TestOwnSenderComesBeforeFriendAndFromOK(t *testing.T) {
 	p := fixture(t, "Spam:x@\tFRIEND\nFrom:shin@example.test\tOK\n")
 	p.Local = NewClass("example.test")
-	p.Checks.OwnSender = OwnSenderCheck{Mode: ModeEnforce, Local: true, Reply: reply(t, "550 5.7.1 ours")}
+	p.Checks.OwnSender = OwnSenderCheck{Mode: ModeEnforce, Domains: Domains{Local: true}, Reply: reply(t, "550 5.7.1 ours")}
 	v := sendsAs(p, client("203.0.113.8", "mail.good.example"), Auth{}, "shin@example.test", nil)
 	if v.Check != "own_sender" || v.Action != ActionReject {
 		t.Errorf("%v", v)

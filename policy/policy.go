@@ -15,10 +15,10 @@ type Policy struct {
 	// OwnDomains is class m, which only FEATURE(relay_entire_domain) uses: Domain
 	// and others whose hosts are relayed for.
 	OwnDomains Class
-	Local      Class // class w: the domains whose mail is delivered here
-	Relay      Class // class R: the domains and networks that may be relayed to and from
-	Realms     Realms
-	Shadow     bool // every check is in shadow mode; a login blocked by hand is put off all the same
+	Local      Class   // class w: the domains whose mail is delivered here
+	Relay      Class   // class R: the domains and networks that may be relayed to and from
+	Realms     Domains // of logins: those that tell people apart, see LoginName
+	Shadow     bool    // every check is in shadow mode; a login blocked by hand is put off all the same
 	Checks     Checks
 	Limits     Limits
 	// Ports holds overrides, by daemon name or decimal port number. A value for

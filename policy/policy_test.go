@@ -35,7 +35,7 @@ func fixture(t testing.TB, table string) *Policy {
 		Features: features,
 		Hostname: "mx.example.test", Domain: "example.test", OwnDomains: NewClass("example.test"),
 		Local: NewClass("mx.example.test", "example.test", "localhost", "[203.0.113.25]"),
-		Relay: NewClass("relayed.example", "198.51.100"), Realms: Realms{Local: true, Relay: true},
+		Relay: NewClass("relayed.example", "198.51.100"), Realms: Domains{Local: true, Relay: true},
 		Checks: Checks{
 			Port: PortCheck{
 				Mode:         ModeEnforce,

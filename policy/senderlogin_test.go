@@ -53,7 +53,7 @@ func loggedIn(login string) Auth { return Auth{Type: "PLAIN", Authen: login} }
 
 func TestALoginSendsAsItsOwnAddresses(t *testing.T) {
 	p := fixture(t, table)
-	p.Hostname, p.Realms = "mx.example.test", Realms{Local: true, Relay: true, Names: NewClass("good.example")}
+	p.Hostname, p.Realms = "mx.example.test", Domains{Local: true, Relay: true, Names: NewClass("good.example")}
 	const ok, no = "accept", "reject 553 5.7.1 not yours"
 	for _, c := range []struct {
 		name, login, from string

@@ -178,7 +178,7 @@ func (s *Session) recipientChecks(e *evaluation) {
 func (s *Session) senderRights(e *evaluation) (refused bool) {
 	c := &s.policy.Checks
 	return c.SenderLogin.set() && e.run("sender_login", c.SenderLogin.Mode, s.checkSenderLogin).refused ||
-		c.OwnSender.set() && e.run("own_sender", c.OwnSender.Mode, s.checkOwnSender).refused
+		!c.OwnSender.Domains.Empty() && e.run("own_sender", c.OwnSender.Mode, s.checkOwnSender).refused
 }
 
 // clientDNSChecks are the checks on what the DNS says about the client. Without

@@ -240,19 +240,25 @@ func TestAnImportedGrantLiftsNoRefusal(t *testing.T) {
 		{"DRAC, with all else after it", "virtual", "FEATURE(`delay_checks')dnl\n" + drac, true},
 	} {
 		cf := generate(t, strings.Replace(variant(t, c.mc), "MAILER(`local')", c.also, 1))
-		read, err := configs.ReadSendmailCF(cf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text := Import(read, cf)
-		got, err := configs.Parse(filepath.Join(filepath.Dir(cf), "milterd.yaml"), []byte(text))
-		if err != nil {
-			t.Fatal(err)
-		}
+		text, got := imported(t, cf)
 		if !got.GrantsConfigured() || got.Grants.RelayOnly != c.want {
 			t.Errorf("%s: grants.relay_only: %v, expected %v\n%s", c.name, got.Grants.RelayOnly, c.want, text)
 		}
 	}
+}
+
+// imported is what -import makes of a sendmail.cf, and the configuration that it is.
+func imported(t *testing.T, cf string) (text string, got *configs.Config) {
+	t.Helper()
+	read, err := configs.ReadSendmailCF(cf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = Import(read, cf)
+	if got, err = configs.Parse(filepath.Join(filepath.Dir(cf), "milterd.yaml"), []byte(text)); err != nil {
+		t.Fatalf("it does not load: %v\n%s", err, text)
+	}
+	return text, got
 }
 
 // TestImportsOfDNSLists: what a sendmail.cf takes for a listing the import does, and what it
@@ -277,15 +283,7 @@ func TestImportsOfDNSLists(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cf := generate(t, strings.Replace(variant(t, "virtual"), "MAILER(`local')", c.lines+"\nMAILER(`local')", 1))
-			read, err := configs.ReadSendmailCF(cf)
-			if err != nil {
-				t.Fatal(err)
-			}
-			text := Import(read, cf)
-			got, err := configs.Parse(filepath.Join(filepath.Dir(cf), "milterd.yaml"), []byte(text))
-			if err != nil {
-				t.Fatalf("it does not load: %v\n%s", err, text)
-			}
+			text, got := imported(t, cf)
 			lists := make(map[string][]string)
 			for _, l := range got.DNS.Lists {
 				for _, code := range l.Codes {

@@ -262,8 +262,7 @@ var (
 
 // realms looks for passwords that hold with any realm, if something goes by the login.
 func (p *patient) realms() {
-	r := &p.Config.Domains.Realms
-	if !saslauthd.MatchString(p.SASL) || withRealms.MatchString(p.Saslauthd) || !r.Local && !r.Relay && r.Names.Len() == 0 {
+	if !saslauthd.MatchString(p.SASL) || withRealms.MatchString(p.Saslauthd) || p.Config.Domains.Realms.Empty() {
 		return
 	}
 	byLogin := p.Config.Checks.SenderLogin.Mode != policy.ModeOff

@@ -76,10 +76,10 @@
 // for this client. As with these in sendmail's own rules, what FEATURE(delay_checks) has put
 // off goes on then: check_mail, check_relay and block_bad_helo. TRUSTED spares a client that,
 // as with a login or a certificate there ($#RELAY); a relay grant counts as much. Version 1
-// of the question has the one word RELAY, which ends check_rcpt, and neither it nor version
-// 2 has the domain. NONE is given for recipients of this host, which sendmail takes by
-// itself, and for what is only refused in shadow mode: then sendmail's own rules decide.
-// A text is one or more quoted tokens, which sendmail puts together.
+// of the question has the one word RELAY, which ends check_rcpt; neither it nor version 2 has
+// the domain. NONE is given for recipients of this host, which sendmail takes by itself, and
+// for what is only refused in shadow mode: then sendmail's own rules decide. A text is one or
+// more quoted tokens, which sendmail puts together.
 //
 // # The keys of the table
 //

@@ -114,7 +114,7 @@ func TestWhichLoginsAreKnown(t *testing.T) {
 func TestALoginHasOneLine(t *testing.T) {
 	now := time.Date(2026, 11, 11, 12, 0, 0, 0, time.UTC)
 	c := New(now)
-	p := &policy.Policy{Hostname: "mx.example.test", Local: policy.NewClass("example.test"), Realms: policy.Realms{Local: true}}
+	p := &policy.Policy{Hostname: "mx.example.test", Local: policy.NewClass("example.test"), Realms: policy.Domains{Local: true}}
 	c.Names(p.LoginName)
 	for i, login := range []string{"shin", "Shin", "shin@mx.example.test", "shin@anything.example", "shin@example.test"} {
 		c.Add(now, sent(login, i+1))

@@ -41,8 +41,8 @@ func Lists(config *configs.Config) []configs.Finding {
 }
 
 // Ports hears what the mail ports of this host tell that stand in the sendmail.cf at path, and
-// asks the resolvers. down: the filter door of milterd does not
-// answer. It takes a minute at most.
+// asks the resolvers. down: the filter door of milterd does not answer. It takes a minute at
+// most.
 func Ports(config *configs.Config, path string, down bool) []configs.Finding {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

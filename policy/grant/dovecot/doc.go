@@ -13,10 +13,11 @@
 //	 "proxy_maybe":"no","pwhash":"04ff","remote":"203.0.113.8",
 //	 "session_id":"6eIlteBgStB/AAAB","success":true,"policy_reject":false,"tls":true}
 //
-// Of these, device_id, pwhash, session_id and tls are neither read nor logged. Only the protocols imap and pop3 count. Dovecot also
-// authenticates for others: a client of SMTP, which may be this machine's own sendmail
-// through Dovecot's SASL, or of Postfix on another, needs no grant to relay, since it has
-// authenticated if it does; one of ManageSieve or doveadm has not read mail.
+// Of these, device_id, pwhash, session_id and tls are neither read nor logged. Only the
+// protocols imap and pop3 count. Dovecot also authenticates for others: a client of SMTP,
+// which may be this machine's own sendmail through Dovecot's SASL, or of Postfix on another,
+// needs no grant to relay, since it has authenticated if it does; one of ManageSieve or
+// doveadm has not read mail.
 //
 // # What a success is
 //
